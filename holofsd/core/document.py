@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The document of a volume, as values: envelopes, heads, marks and credentials (design: "The document of a volume")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from holofsd.core.ids import AuthorId, DeviceId
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A record as it travels and is stored. The signature covers volume, author, seq, key and BLAKE3(payload)."""
+
+    author: AuthorId
+    seq: int
+    key: bytes
+    payload: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """An author's signed summary after a publication. `set_hash` is a number modulo 2**256, 32 bytes big endian."""
+
+    author: AuthorId
+    seq: int
+    dots: int
+    set_hash: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorSeq:
+    author: AuthorId
+    seq: int
+    set_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Signed by a device: complete up to these heads, records and content, at its clock `at_ms`."""
+
+    device: DeviceId
+    at_ms: int
+    authors: tuple[AuthorSeq, ...]
+    signature: bytes
+
+
+class Role(IntEnum):
+    READER = 1
+    WRITER = 2
+    ADMIN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """This author writes for this device; signed by both keys."""
+
+    author: AuthorId
+    device: DeviceId
+    author_signature: bytes
+    device_signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """This device has this role; signed by the node key of an admin, or by the volume key."""
+
+    device: DeviceId
+    role: Role
+    generation: int
+    issuer: bytes
+    device_name: str
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """This device is no member any more: which of its records and grants still count."""
+
+    device: DeviceId
+    generation: int
+    accepted: tuple[AuthorSeq, ...]
+    kept_grants: tuple[bytes, ...]
+    issuer: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    grants: tuple[Grant, ...] = ()
+    removals: tuple[Removed, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What the valid credentials add up to."""
+
+    roles: dict[DeviceId, Role] = field(default_factory=dict)
+    names: dict[DeviceId, str] = field(default_factory=dict)
+    generations: dict[DeviceId, int] = field(default_factory=dict)
+    removed: dict[DeviceId, Removed] = field(default_factory=dict)
+    authors: dict[AuthorId, DeviceId] = field(default_factory=dict)
+    """Certified authors; whether their records count also needs the device's role to be writer or admin, or to have
+    been accepted before its removal."""

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One hierarchy of errors: each has an errno (0 where none fits), a stable code, and a message for a person.
+
+The message says what happened and what to do, or what happens next. `holofs_api.errors` maps an errno to a gRPC status;
+a test proves that every subclass is covered.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+from typing import ClassVar
+
+
+class HoloError(Exception):
+    errno: ClassVar[int] = _errno.EIO
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+# ---- filesystem ----
+class NoSuchName(HoloError):
+    errno, code = _errno.ENOENT, "no-such-name"
+
+
+class NameExists(HoloError):
+    errno, code = _errno.EEXIST, "name-exists"
+
+
+class NotADirectory(HoloError):
+    errno, code = _errno.ENOTDIR, "not-a-directory"
+
+
+class IsADirectory(HoloError):
+    errno, code = _errno.EISDIR, "is-a-directory"
+
+
+class DirectoryNotEmpty(HoloError):
+    errno, code = _errno.ENOTEMPTY, "directory-not-empty"
+
+
+class NameTooLong(HoloError):
+    errno, code = _errno.ENAMETOOLONG, "name-too-long"
+
+
+class BadArgument(HoloError):
+    errno, code = _errno.EINVAL, "bad-argument"
+
+
+class TooManyLinks(HoloError):
+    errno, code = _errno.EMLINK, "too-many-links"
+
+
+class NotPermitted(HoloError):
+    errno, code = _errno.EPERM, "not-permitted"
+
+
+class ReadOnly(HoloError):
+    errno, code = _errno.EROFS, "read-only"
+
+
+class StaleHandle(HoloError):
+    errno, code = _errno.ESTALE, "stale-handle"
+
+
+class BadHandle(HoloError):
+    errno, code = _errno.EBADF, "bad-handle"
+
+
+class NoSpace(HoloError):
+    errno, code = _errno.ENOSPC, "no-space"
+
+
+class NoAttribute(HoloError):
+    errno, code = _errno.ENODATA, "no-attribute"
+
+
+class NotSupported(HoloError):
+    errno, code = _errno.EOPNOTSUPP, "not-supported"
+
+
+class TooBig(HoloError):
+    errno, code = _errno.E2BIG, "too-big"
+
+
+class ContentUnavailable(HoloError):
+    """The bytes are on no device that can be reached in time."""
+
+    errno, code = _errno.EHOSTUNREACH, "content-unavailable"
+
+
+class ContentTimeout(HoloError):
+    errno, code = _errno.ETIMEDOUT, "content-timeout"
+
+
+class DamagedIndex(HoloError):
+    errno, code = _errno.EIO, "damaged-index"
+
+
+# ---- volumes, members, tickets ----
+class VolumeUnknown(HoloError):
+    errno, code = _errno.ENOENT, "volume-unknown"
+
+
+class VolumeExists(HoloError):
+    errno, code = _errno.EEXIST, "volume-exists"
+
+
+class VolumeBusy(HoloError):
+    errno, code = _errno.EBUSY, "volume-busy"
+
+
+class NotAMember(HoloError):
+    errno, code = _errno.EACCES, "not-a-member"
+
+
+class RoleTooLow(HoloError):
+    errno, code = _errno.EACCES, "role-too-low"
+
+
+class TicketInvalid(HoloError):
+    errno, code = _errno.EINVAL, "ticket-invalid"
+
+
+class TicketRefused(HoloError):
+    """Expired, used up, revoked or unknown at the issuer."""
+
+    errno, code = _errno.EACCES, "ticket-refused"
+
+
+class DeviceUnknown(HoloError):
+    errno, code = _errno.ENOENT, "device-unknown"
+
+
+# ---- network ----
+class Unreachable(HoloError):
+    errno, code = _errno.EHOSTUNREACH, "unreachable"
+
+
+class ConnectionLost(HoloError):
+    errno, code = _errno.ECONNRESET, "connection-lost"
+
+
+class ProtocolViolation(HoloError):
+    """The other side broke the protocol; the connection is closed."""
+
+    errno, code = _errno.EPROTO, "protocol-violation"
+
+
+class Refused(HoloError):
+    """A record, frame or credential from outside that does not count; it is quarantined and counted."""
+
+    errno, code = _errno.EBADMSG, "refused"
+
+
+# ---- daemon, mounts, start-up ----
+class AlreadyRunning(HoloError):
+    errno, code = _errno.EBUSY, "already-running"
+
+
+class StateDirUnusable(HoloError):
+    errno, code = _errno.EACCES, "state-dir-unusable"
+
+
+class MountPathUnusable(HoloError):
+    errno, code = _errno.EINVAL, "mount-path-unusable"
+
+
+class MountFailed(HoloError):
+    errno, code = _errno.EIO, "mount-failed"
+
+
+class MountUnknown(HoloError):
+    errno, code = _errno.ENOENT, "mount-unknown"
+
+
+class VersionMismatch(HoloError):
+    errno, code = _errno.EPROTO, "version-mismatch"
+
+
+class BadConfiguration(HoloError):
+    errno, code = _errno.EINVAL, "bad-configuration"
