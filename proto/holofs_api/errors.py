@@ -108,7 +108,7 @@ def parse_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> ErrorD
 
 
 def detail_of(error: Any) -> ErrorDetail:
-    """What a failed call (`grpc.RpcError` or `grpc.aio.AioRpcError`) says: its detail, or the best guess from its status.
+    """What a failed call (`grpc.RpcError` or `grpc.aio.AioRpcError`) says: its detail, or a guess from its status.
 
     The guessed detail has the code `grpc-<status>`, for example `grpc-unavailable` where no daemon answers.
     """

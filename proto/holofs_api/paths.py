@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a device lives: its state directory and the socket of its daemon. Daemon, mounts and command line agree by this."""
+"""Where a device lives: its state directory and its daemon's socket. Daemon, mounts and command line agree by this."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ MAX_SOCKET_PATH: Final = 107
 
 
 def state_dir(explicit: str | None = None) -> Path:
-    """The state directory, absolute: as told, else $HOLOFS_STATE_DIR, else $XDG_STATE_HOME/holofs, else ~/.local/state/holofs."""
+    """The state directory, absolute.
+
+    As told, else $HOLOFS_STATE_DIR, else $XDG_STATE_HOME/holofs, else ~/.local/state/holofs.
+    """
     told = explicit or os.environ.get(STATE_DIR_VARIABLE)
     if told:
         return Path(os.path.abspath(os.path.expanduser(told)))
