@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What holds for every test: no FUSE is a failure and never a skip, an interrupted run cleans up, nothing is left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Two slow cores shared with other work must not make a property fail for its speed.
+settings.register_profile("holofs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("holofs")
+
+HERE = Path(__file__).parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # pytest runs its finalizers on SIGINT only; a CI that stops a run sends SIGTERM.
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a folder carry its marker, so that `-m "not e2e"` works without a line in each file."""
+    for item in items:
+        if HERE in item.path.parents:
+            layer = item.path.relative_to(HERE).parts[0]
+            if layer in ("e2e", "mount"):
+                item.add_marker(layer)
+
+
+@pytest.fixture(autouse=True)
+def _fuse_is_there(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("e2e") or request.node.get_closest_marker("mount"):
+        problem = fuse_problem()
+        if problem:
+            pytest.fail(f"This test mounts a real filesystem, and {problem}.", pytrace=False)
+
+
+def fuse_problem() -> str:
+    """Why nothing can be mounted here, or an empty string."""
+    if not Path("/dev/fuse").exists():
+        return "/dev/fuse is missing"
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        return "/dev/fuse may not be opened"
+    if shutil.which("fusermount3") is None:
+        return "fusermount3 is missing (scripts/setup installs it)"
+    return ""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_stays_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    base = tmp_path_factory.getbasetemp()
+    yield
+    left = [line for line in Path("/proc/self/mounts").read_text().splitlines() if f" {base}" in line]
+    shutil.rmtree(base, ignore_errors=True)
+    assert not left, f"mounts left behind below {base}: {left}"

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documents: links that lead somewhere, terms that are defined once, decisions that are numbered."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from support.sources import ROOT, tracked_files
+
+LINK = re.compile(r"(?<!\!)\[[^\]]+\]\(([^)\s]+)\)")
+TERM = re.compile(r"^- \*\*(?P<term>[^*]+)\*\*", re.MULTILINE)
+TERMS = {
+    *("device", "volume", "document", "document replica", "author", "member", "node", "record", "state", "tree"),
+    *(
+        "version",
+        "dot",
+        "blob",
+        "HLC",
+        "envelope",
+        "head",
+        "mark",
+        "session",
+        "grant",
+        "certificate",
+        "invite",
+        "ticket",
+    ),
+    *("projection", "conflict copy", "staging file", "sealed", "mount", "context", "twin", "credentials"),
+}
+DOCUMENTS = {
+    *("overview.md", "glossary.md", "state-directory.md", "crash-windows.md", "durability.md", "cli.md", "limits.md"),
+    *("protocol.md", "development.md"),
+}
+
+
+def _markdown() -> list[Path]:
+    return [path for path in tracked_files() if path.suffix == ".md"]
+
+
+@pytest.mark.parametrize("path", _markdown(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for target in LINK.findall(_without_code(path.read_text())):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        other = (path.parent / file) if file else path
+        assert other.exists(), f"{target} in {path.name}"
+        if anchor:
+            assert anchor in _anchors(other), f"{target} in {path.name}"
+
+
+def test_the_glossary_owns_every_term_once() -> None:
+    terms = TERM.findall((ROOT / "docs" / "glossary.md").read_text())
+    assert len(terms) == len(set(terms))
+    assert set(terms) >= TERMS, TERMS - set(terms)
+
+
+def test_every_document_exists_and_is_reached_from_the_overview() -> None:
+    overview = (ROOT / "docs" / "overview.md").read_text()
+    for name in DOCUMENTS - {"overview.md"}:
+        assert (ROOT / "docs" / name).exists(), name
+        assert f"({name}" in overview, f"docs/overview.md does not lead to {name}"
+
+
+def test_decisions_are_numbered_without_gaps_and_have_a_status() -> None:
+    records = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert [path.name[:4] for path in records] == [f"{n:04}" for n in range(1, len(records) + 1)]
+    assert len(records) >= 4
+    for path in records:
+        assert re.search(r"^Status: \w+", path.read_text(), re.MULTILINE), path.name
+
+
+def test_every_command_is_in_the_manual() -> None:
+    manual = (ROOT / "docs" / "cli.md").read_text()
+    commands = ("up", "down", "create", "share", "join", "members", "list", "leave", "mount", "unmount", "status")
+    for command in (*commands, "peers", "conflicts"):
+        assert re.search(rf"^### `{command}\b", manual, re.MULTILINE), command
+
+
+def _without_code(text: str) -> str:
+    return re.sub(r"`[^`]*`", "", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+
+
+def _anchors(path: Path) -> set[str]:
+    heads = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
