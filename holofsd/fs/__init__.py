@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a mount asks for: operations on nodes, open files, staging and sealing, and the stream of changes.
+
+Imports sync, tree, store, codec and core. Called by rpc and daemon.
+"""

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The interface that rpc serves: one volume as a filesystem."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from holofsd.core.ids import Ino
+from holofsd.fs.types import (
+    AttachRequest,
+    Attachment,
+    Attr,
+    ChangeBatch,
+    ContentMap,
+    Created,
+    Listing,
+    Opened,
+    RenameFlags,
+    SetAttr,
+    Staged,
+    StatFs,
+)
+
+
+class Filesystem(Protocol):
+    """Every method raises HoloError with the errno a person's program expects.
+
+    Nothing here waits for the network, but `fetch`, and `stage`/`read` of content that is not here (bounded).
+    """
+
+    def attach(self, request: AttachRequest) -> Attachment: ...
+    def detach(self, attachment: Attachment) -> None: ...
+    def watch(self, attachment: Attachment) -> AsyncIterator[ChangeBatch]: ...
+
+    # Coroutines that, but for those marked, complete without suspending.
+    async def lookup(self, att: Attachment, parent: Ino, name: bytes) -> Attr: ...
+    async def get_attr(self, att: Attachment, ino: Ino) -> Attr: ...
+    async def set_attr(self, att: Attachment, ino: Ino, change: SetAttr) -> Attr: ...
+    async def read_dir(self, att: Attachment, ino: Ino, after: bytes, limit: int) -> Listing: ...
+    async def read_link(self, att: Attachment, ino: Ino) -> bytes: ...
+    async def create(
+        self,
+        att: Attachment,
+        parent: Ino,
+        name: bytes,
+        mode: int,
+        *,
+        exclusive: bool,
+        truncate: bool,
+        handle: int,
+        base: bytes,
+    ) -> Created: ...
+    async def make_dir(self, att: Attachment, parent: Ino, name: bytes, mode: int) -> Attr: ...
+    async def symlink(self, att: Attachment, parent: Ino, name: bytes, target: bytes) -> Attr: ...
+    async def link(self, att: Attachment, ino: Ino, parent: Ino, name: bytes) -> Attr: ...
+    async def unlink(self, att: Attachment, parent: Ino, name: bytes) -> None: ...
+    async def remove_dir(self, att: Attachment, parent: Ino, name: bytes) -> None: ...
+    async def rename(
+        self,
+        att: Attachment,
+        parent: Ino,
+        name: bytes,
+        new_parent: Ino,
+        new_name: bytes,
+        flags: RenameFlags,
+        base: bytes,
+    ) -> None: ...
+    async def open(
+        self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes
+    ) -> Opened: ...
+    async def stage(self, att: Attachment, handle: int, *, empty: bool, base: bytes) -> Staged:
+        """May suspend: copies the content, or fetches it."""
+        ...
+
+    async def commit(
+        self,
+        att: Attachment,
+        handle: int,
+        *,
+        data: bytes | None,
+        mtime_ns: int | None,
+        seal: bool,
+        release: bool,
+        base: bytes,
+    ) -> Attr: ...
+    async def fsync(self, att: Attachment, handle: int, ino: Ino, data: bytes | None) -> None:
+        """Suspends: waits for the disk."""
+        ...
+
+    async def release(self, att: Attachment, handle: int) -> None: ...
+    async def fetch(self, att: Attachment, ino: Ino, version: bytes, offset: int, length: int) -> ContentMap:
+        """Suspends until the bytes are local; ContentUnavailable or ContentTimeout otherwise."""
+        ...
+
+    async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes: ...
+    async def write(self, att: Attachment, handle: int, offset: int, data: bytes) -> Attr: ...
+    async def get_xattr(self, att: Attachment, ino: Ino, name: bytes) -> bytes: ...
+    async def set_xattr(
+        self, att: Attachment, ino: Ino, name: bytes, value: bytes, *, create: bool, replace: bool
+    ) -> None: ...
+    async def list_xattr(self, att: Attachment, ino: Ino) -> tuple[bytes, ...]: ...
+    async def remove_xattr(self, att: Attachment, ino: Ino, name: bytes) -> None: ...
+    async def stat_fs(self, att: Attachment) -> StatFs: ...

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What filesystem operations take and give, mirroring `holofs.v1.Filesystem` without protobuf."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntFlag
+
+from holofsd.core.ids import BlobHash, Ino, VolumeId
+from holofsd.core.state import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Attr:
+    """`mode` is permission bits; sizes in bytes; `version` an opaque token of the content that is shown."""
+
+    ino: Ino
+    kind: Kind
+    mode: int
+    size: int
+    nlink: int
+    mtime_ns: int
+    ctime_ns: int
+    version: bytes
+    has_xattrs: bool
+    remote: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InlineExtent:
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LocalExtent:
+    """`length` bytes of the file at `path`, from `source_offset`."""
+
+    offset: int
+    length: int
+    path: str
+    source_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HoleExtent:
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteExtent:
+    offset: int
+    length: int
+    hash: BlobHash
+
+
+Extent = InlineExtent | LocalExtent | HoleExtent | RemoteExtent
+
+
+@dataclass(frozen=True, slots=True)
+class ContentMap:
+    """What a file is made of, in order, without gaps. `staging`: read and write this file itself."""
+
+    version: bytes
+    size: int
+    extents: tuple[Extent, ...] = ()
+    staging: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHandle:
+    handle: int
+    ino: Ino
+    write: bool
+    staged: bool
+    version: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AttachRequest:
+    program: str
+    mount_id: str
+    mountpoint: str
+    pid: int
+    read_only: bool
+    handles: tuple[OpenHandle, ...] = ()
+
+
+@dataclass(eq=False, slots=True)
+class Attachment:
+    """One client of one volume. Identity is the object; `id` is what travels."""
+
+    id: str
+    volume: VolumeId
+    volume_name: str
+    request: AttachRequest
+    read_only: bool
+    lost_handles: tuple[int, ...] = ()
+
+
+class RenameFlags(IntFlag):
+    NONE = 0
+    NO_REPLACE = 1
+    EXCHANGE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SetAttr:
+    """None: leave as it is. `size` through `handle` if that is not 0; `base`: the version this process last read."""
+
+    mode: int | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    mtime_now: bool = False
+    handle: int = 0
+    base: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    attr: Attr
+    map: ContentMap
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    attr: Attr
+    map: ContentMap
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    entries: tuple[tuple[bytes, Attr], ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StatFs:
+    block_size: int
+    blocks: int
+    blocks_free: int
+    blocks_available: int
+    files: int
+    files_free: int
+    name_max: int = 255
+
+
+@dataclass(frozen=True, slots=True)
+class EntryChange:
+    parent: Ino
+    name: bytes
+    ino: Ino
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InodeChange:
+    ino: Ino
+    content: bool
+    elsewhere: bool
+    version: bytes
+    previous: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeBatch:
+    """What a Watch stream carries. `reset`: too much changed, forget every cache."""
+
+    entries: tuple[EntryChange, ...] = ()
+    inodes: tuple[InodeChange, ...] = ()
+    reset: bool = False
+    read_only: bool = False
+    going_down: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictInfo:
+    path: bytes
+    shown_path: bytes
+    device: str
+    written_ms: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """For status: what the tree holds."""
+
+    files: int = 0
+    bytes: int = 0
+    conflicts: int = 0
+    pending: int = 0
+    unsealed: int = 0
+    missing_blobs: int = 0
+    missing_bytes: int = 0
+    conflict_list: tuple[ConflictInfo, ...] = field(default=())

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Immutable files named by BLAKE3 hash, and which of them are here or wanted.
+
+A blob counts as here when its row in `content` exists; the row is committed only after the file is whole, verified
+and in place. A file without a row is harmless and is adopted or overwritten.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from blake3 import blake3
+
+from holofsd.core.errors import Refused
+from holofsd.core.ids import BlobHash, NodeId
+from holofsd.store.database import Database
+
+_READ_SIZE = 1 << 20
+
+
+def hash_file(path: Path) -> tuple[BlobHash, int]:
+    """BLAKE3 and size of a file. Blocking: call it in a thread."""
+    hasher = blake3()
+    size = 0
+    with open(path, "rb", buffering=0) as file:
+        while piece := file.read(_READ_SIZE):
+            hasher.update(piece)
+            size += len(piece)
+    return BlobHash(hasher.digest()), size
+
+
+class IncomingBlob:
+    """A blob that is being received; resumes where an earlier attempt stopped. Blocking methods: small writes only."""
+
+    def __init__(self, path: Path, expected: BlobHash) -> None:
+        self._path = path
+        self._expected = expected
+        self._hasher = blake3()
+        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 (closed by finish or abandon)
+        self._file.seek(0)
+        self.offset = 0
+        while piece := self._file.read(_READ_SIZE):
+            self._hasher.update(piece)
+            self.offset += len(piece)
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._hasher.update(data)
+        self.offset += len(data)
+
+    def finish(self, durable: bool = True) -> Path:
+        """Verifies the whole; raises Refused and deletes the file if the hash differs."""
+        if durable:
+            os.fdatasync(self._file.fileno())
+        self._file.close()
+        if self._hasher.digest() != self._expected:
+            self._path.unlink(missing_ok=True)
+            raise Refused("A device sent content that does not match its hash.")
+        return self._path
+
+    def abandon(self, keep: bool = True) -> None:
+        self._file.close()
+        if not keep:
+            self._path.unlink(missing_ok=True)
+
+
+class Content:
+    def __init__(self, db: Database, root: Path, incoming: Path) -> None:
+        self.db = db
+        self._root = root
+        self._incoming = incoming
+        root.mkdir(mode=0o700, exist_ok=True)
+        incoming.mkdir(mode=0o700, exist_ok=True)
+
+    def path(self, blob: BlobHash) -> Path:
+        name = blob.hex()
+        return self._root / name[:2] / name
+
+    def has(self, blob: BlobHash) -> bool:
+        return self.db.one("SELECT 1 FROM content WHERE hash=?", (blob,)) is not None
+
+    def size(self, blob: BlobHash) -> int | None:
+        row = self.db.one("SELECT size FROM content WHERE hash=?", (blob,))
+        return row[0] if row else None
+
+    def receive(self, blob: BlobHash) -> IncomingBlob:
+        return IncomingBlob(self._incoming / f"{blob.hex()}.part", blob)
+
+    def place(self, source: Path, blob: BlobHash, move: bool) -> None:
+        """Puts a verified file in its place: by rename, or by a hard link that leaves the source. Quick."""
+        target = self.path(blob)
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        if move:
+            os.replace(source, target)
+        else:
+            try:
+                os.link(source, target)
+            except FileExistsError:
+                return
+        os.chmod(target, 0o400)
+
+    def add(self, blob: BlobHash, size: int, now_ms: int) -> None:
+        """The file is in its place: from this transaction on it is here, and wanted no more."""
+        self.db.run("INSERT OR REPLACE INTO content VALUES (?,?,?)", (blob, size, now_ms))
+        self.db.run("DELETE FROM wanted WHERE hash=?", (blob,))
+
+    def lost(self, blob: BlobHash) -> None:
+        """The file is gone or damaged: it is not here any more."""
+        self.db.run("DELETE FROM content WHERE hash=?", (blob,))
+        self.path(blob).unlink(missing_ok=True)
+
+    # ---- wanted
+    def want(self, blob: BlobHash, node: NodeId, size: int, now_ms: int) -> None:
+        self.db.run("INSERT OR IGNORE INTO wanted VALUES (?,?,?,?)", (blob, node, size, now_ms))
+
+    def unwant_node(self, node: NodeId) -> None:
+        self.db.run("DELETE FROM wanted WHERE node=?", (node,))
+
+    def wanted(self, limit: int) -> list[tuple[BlobHash, int]]:
+        """(hash, size), oldest first."""
+        rows = self.db.all("SELECT hash, max(size) FROM wanted GROUP BY hash ORDER BY min(since_ms) LIMIT ?", (limit,))
+        return [(row[0], row[1]) for row in rows]
+
+    def wanted_by(self, blob: BlobHash) -> list[NodeId]:
+        return [row[0] for row in self.db.all("SELECT node FROM wanted WHERE hash=?", (blob,))]
+
+    def missing(self) -> tuple[int, int]:
+        """(blobs, bytes) wanted and not here."""
+        row = self.db.one(
+            "SELECT count(*), coalesce(sum(size), 0) FROM (SELECT max(size) AS size FROM wanted GROUP BY hash)"
+        )
+        return (row[0], row[1]) if row else (0, 0)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One SQLite database in WAL mode, used from one thread, with transactions that nest."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from holofsd.core.errors import DamagedIndex, NoSpace
+
+Row = tuple[Any, ...]
+
+
+class Database:
+    """A connection. `schema` is run once on an empty file; `version` must agree afterwards.
+
+    Raises DamagedIndex if the file is not a database of this version.
+    """
+
+    def __init__(self, path: Path, schema: str, version: int) -> None:
+        self.path = path
+        self._depth = 0
+        self._after: list[Callable[[], None]] = []
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, cached_statements=512)
+            self._prepare(schema, version)
+        except sqlite3.DatabaseError as error:
+            raise DamagedIndex(f"The database {path.name} cannot be opened: {error}.") from error
+
+    def _prepare(self, schema: str, version: int) -> None:
+        run = self._connection.execute
+        os.chmod(self.path, 0o600)
+        run("PRAGMA journal_mode=WAL")
+        # NORMAL: a commit survives kill -9 at once; sync() makes it survive power loss (design I4).
+        run("PRAGMA synchronous=NORMAL")
+        run("PRAGMA temp_store=MEMORY")
+        run("PRAGMA cache_size=-16000")
+        run("PRAGMA wal_autocheckpoint=4000")
+        found = run("PRAGMA user_version").fetchone()[0]
+        if found == 0:
+            self._connection.executescript(f"BEGIN;{schema};PRAGMA user_version={version};COMMIT;")
+        elif found != version:
+            raise DamagedIndex(
+                f"The database {self.path.name} has format {found}, this program needs {version}:"
+                " use the program that wrote it."
+            )
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is committed together, or not at all. An inner transaction joins the outer one.
+
+        Never await inside: the connection is shared by the whole loop.
+        """
+        if self._depth:
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._depth = 1
+        try:
+            yield
+            self._commit()
+        except BaseException:
+            self._after.clear()
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        finally:
+            self._depth = 0
+        after, self._after = self._after, []
+        for callback in after:
+            callback()
+
+    def _commit(self) -> None:
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if "full" in str(error):
+                raise NoSpace("The disk that holds HoloFS's state is full: nothing was changed.") from error
+            raise
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Run when the current transaction is committed (at once outside one); forgotten if it fails."""
+        if self._depth:
+            self._after.append(callback)
+        else:
+            callback()
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        return self._connection.execute(sql, values)
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        self._connection.executemany(sql, rows)
+
+    def one(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
+        row: Row | None = self._connection.execute(sql, values).fetchone()
+        return row
+
+    def all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        return self._connection.execute(sql, values).fetchall()
+
+    def number(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """The first column of the first row, 0 if there is none."""
+        row = self._connection.execute(sql, values).fetchone()
+        return int(row[0]) if row and row[0] is not None else 0
+
+    async def sync(self) -> None:
+        """Makes everything committed so far survive power loss. Off the loop."""
+        await asyncio.to_thread(self.sync_now)
+
+    def sync_now(self) -> None:
+        for path in (self.path.with_name(self.path.name + "-wal"), self.path):
+            try:
+                descriptor = os.open(path, os.O_RDONLY)
+            except FileNotFoundError:
+                continue
+            try:
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def backup(self, target: Path) -> None:
+        """A verified online copy."""
+        with sqlite3.connect(target) as copy:
+            self._connection.backup(copy)
+            verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
+        copy.close()
+        if verdict != "ok":
+            raise DamagedIndex(f"The index is damaged: {verdict}.")
+
+    def is_sound(self) -> bool:
+        return bool(self._connection.execute("PRAGMA quick_check").fetchone()[0] == "ok")
+
+    def close(self) -> None:
+        self._connection.close()

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The document replica of a volume: envelopes, heads, incoming pages, and what is still to be merged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from holofsd.core import sethash
+from holofsd.core.document import Envelope, Head
+from holofsd.core.ids import AuthorId
+from holofsd.store.database import Database
+
+
+class Documents:
+    """All methods but plain reads belong inside `db.transaction()`."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    # ---- heads and envelopes
+    def head(self, author: AuthorId) -> Head | None:
+        row = self.db.one("SELECT author, seq, dots, set_hash, signature FROM heads WHERE author=?", (author,))
+        return Head(*row) if row else None
+
+    def heads(self) -> dict[AuthorId, Head]:
+        rows = self.db.all("SELECT author, seq, dots, set_hash, signature FROM heads")
+        return {row[0]: Head(*row) for row in rows}
+
+    def dot_limits(self) -> dict[AuthorId, int]:
+        """Per author the highest dot counter that its head, as we hold it, vouches for."""
+        return dict(self.db.all("SELECT author, dots FROM heads"))
+
+    def set_head(self, head: Head) -> None:
+        self.db.run(
+            "INSERT OR REPLACE INTO heads VALUES (?,?,?,?,?)",
+            (head.author, head.seq, head.dots, head.set_hash, head.signature),
+        )
+
+    def envelope(self, author: AuthorId, key: bytes) -> Envelope | None:
+        row = self.db.one(
+            "SELECT author, seq, key, payload, signature FROM envelopes WHERE author=? AND key=?", (author, key)
+        )
+        return Envelope(*row) if row else None
+
+    def about(self, key: bytes) -> list[Envelope]:
+        """Every author's record under this key."""
+        rows = self.db.all("SELECT author, seq, key, payload, signature FROM envelopes WHERE key=?", (key,))
+        return [Envelope(*row) for row in rows]
+
+    def put(self, envelope: Envelope) -> None:
+        self.db.run(
+            "INSERT OR REPLACE INTO envelopes (author, key, seq, payload, signature) VALUES (?,?,?,?,?)",
+            (envelope.author, envelope.key, envelope.seq, envelope.payload, envelope.signature),
+        )
+
+    def page(self, author: AuthorId, after: int, up_to: int, max_bytes: int) -> list[Envelope]:
+        """Records with after < seq <= up_to in order of seq, at least one if there is one, about max_bytes in all."""
+        cursor = self.db.run(
+            "SELECT author, seq, key, payload, signature FROM envelopes"
+            " WHERE author=? AND seq>? AND seq<=? ORDER BY seq",
+            (author, after, up_to),
+        )
+        page: list[Envelope] = []
+        size = 0
+        for row in cursor:
+            page.append(Envelope(*row))
+            size += len(row[3]) + 200
+            if size >= max_bytes:
+                break
+        cursor.close()
+        return page
+
+    def count_after(self, author: AuthorId, after: int) -> int:
+        return self.db.number("SELECT count(*) FROM envelopes WHERE author=? AND seq>?", (author, after))
+
+    def set_sum(self, author: AuthorId, hash_payload: Callable[[bytes], bytes]) -> int:
+        """The set hash recomputed from the stored envelopes, as a number."""
+        total = 0
+        for key, seq, payload in self.db.run("SELECT key, seq, payload FROM envelopes WHERE author=?", (author,)):
+            total = sethash.add(total, sethash.element(key, seq, hash_payload(payload)))
+        return total
+
+    # ---- incoming
+    def put_incoming(self, envelopes: Iterable[Envelope]) -> None:
+        self.db.run_many(
+            "INSERT OR REPLACE INTO incoming (author, key, seq, payload, signature) VALUES (?,?,?,?,?)",
+            ((e.author, e.key, e.seq, e.payload, e.signature) for e in envelopes),
+        )
+
+    def incoming(self, author: AuthorId) -> list[Envelope]:
+        rows = self.db.all(
+            "SELECT author, seq, key, payload, signature FROM incoming WHERE author=? ORDER BY seq", (author,)
+        )
+        return [Envelope(*row) for row in rows]
+
+    def incoming_mark(self, author: AuthorId) -> int:
+        """Highest seq received so far in this run, 0 if none: where an interrupted run goes on."""
+        return self.db.number("SELECT max(seq) FROM incoming WHERE author=?", (author,))
+
+    def clear_incoming(self, author: AuthorId) -> None:
+        self.db.run("DELETE FROM incoming WHERE author=?", (author,))
+
+    def promote(self, head: Head, whole: bool) -> int:
+        """Moves the author's incoming records into the document, queues them for merging and sets the head.
+
+        `whole`: the incoming records are all there is; others of this author are dropped. Returns how many moved.
+        """
+        author = head.author
+        if whole:
+            self.db.run(
+                "DELETE FROM envelopes WHERE author=? AND key NOT IN (SELECT key FROM incoming WHERE author=?)",
+                (author, author),
+            )
+        self.db.run(
+            "INSERT OR REPLACE INTO envelopes (author, key, seq, payload, signature)"
+            " SELECT author, key, seq, payload, signature FROM incoming WHERE author=?",
+            (author,),
+        )
+        moved = self.db.run(
+            "INSERT OR REPLACE INTO merge_queue (author, key, seq)"
+            " SELECT author, key, seq FROM incoming WHERE author=?",
+            (author,),
+        ).rowcount
+        self.clear_incoming(author)
+        self.set_head(head)
+        return moved
+
+    # ---- merging
+    def to_merge(self, limit: int) -> list[Envelope]:
+        rows = self.db.all(
+            "SELECT e.author, e.seq, e.key, e.payload, e.signature FROM merge_queue AS q"
+            " JOIN envelopes AS e ON e.author=q.author AND e.key=q.key ORDER BY q.author, q.seq LIMIT ?",
+            (limit,),
+        )
+        return [Envelope(*row) for row in rows]
+
+    def merged(self, envelopes: Iterable[Envelope]) -> None:
+        self.db.run_many("DELETE FROM merge_queue WHERE author=? AND key=?", ((e.author, e.key) for e in envelopes))
+
+    def merge_backlog(self) -> int:
+        return self.db.number("SELECT count(*) FROM merge_queue")
+
+    def wait_for(self, waits_for: AuthorId, author: AuthorId, key: bytes) -> None:
+        self.db.run("INSERT OR IGNORE INTO waiting VALUES (?,?,?)", (waits_for, author, key))
+
+    def requeue_waiting(self, advanced: AuthorId) -> int:
+        """That author's head advanced: what waited for it is merged again."""
+        moved = self.db.run(
+            "INSERT OR REPLACE INTO merge_queue (author, key, seq) SELECT w.author, w.key, e.seq FROM waiting AS w"
+            " JOIN envelopes AS e ON e.author=w.author AND e.key=w.key WHERE w.waits_for=?",
+            (advanced,),
+        ).rowcount
+        if moved:
+            self.db.run("DELETE FROM waiting WHERE waits_for=?", (advanced,))
+        return moved
+
+    # ---- quarantine
+    def quarantine(self, author: AuthorId, key: bytes, seq: int, reason: str, now_ms: int) -> None:
+        self.db.run("INSERT OR REPLACE INTO quarantine VALUES (?,?,?,?,?)", (author, key, seq, reason, now_ms))
+
+    def release(self, author: AuthorId, key: bytes) -> None:
+        """A later record under the same key was understood."""
+        self.db.run("DELETE FROM quarantine WHERE author=? AND key=?", (author, key))
+
+    def quarantined(self) -> dict[str, int]:
+        """Reason -> count."""
+        return dict(self.db.all("SELECT reason, count(*) FROM quarantine GROUP BY reason"))

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Nodes whose current record has no number yet."""
+
+from __future__ import annotations
+
+from holofsd.core.ids import NodeId
+from holofsd.store.database import Database
+
+
+class Outbox:
+    """All writes belong inside `db.transaction()`."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    def add(self, node: NodeId, now_ms: int, hold_ms: int = 0) -> None:
+        """Marks a change. `hold_ms` is a wall time before which it is not published; 0 keeps an existing hold."""
+        self.db.run(
+            "INSERT INTO outbox VALUES (?,?,?) ON CONFLICT (node) DO UPDATE SET"
+            " hold_ms=CASE WHEN excluded.hold_ms>0 THEN excluded.hold_ms ELSE hold_ms END",
+            (node, now_ms, hold_ms),
+        )
+
+    def release(self, node: NodeId) -> None:
+        self.db.run("UPDATE outbox SET hold_ms=0 WHERE node=?", (node,))
+
+    def release_all(self) -> None:
+        self.db.run("UPDATE outbox SET hold_ms=0")
+
+    def has(self, node: NodeId) -> bool:
+        return self.db.one("SELECT 1 FROM outbox WHERE node=?", (node,)) is not None
+
+    def due(self, now_ms: int, limit: int) -> list[NodeId]:
+        rows = self.db.all("SELECT node FROM outbox WHERE hold_ms<=? ORDER BY changed_ms LIMIT ?", (now_ms, limit))
+        return [row[0] for row in rows]
+
+    def next_hold_ms(self) -> int | None:
+        row = self.db.one("SELECT min(hold_ms) FROM outbox WHERE hold_ms>0")
+        return row[0] if row else None
+
+    def remove(self, node: NodeId) -> None:
+        self.db.run("DELETE FROM outbox WHERE node=?", (node,))
+
+    def count(self) -> int:
+        return self.db.number("SELECT count(*) FROM outbox")

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything on disk of one volume: `volumes/<hex id>/{index.db, content/, staging/, incoming/}`."""
+
+from __future__ import annotations
+
+import shutil
+from importlib import resources
+from pathlib import Path
+
+from holofsd.core.ids import ROOT_ID, AuthorId, VolumeId
+from holofsd.store.content import Content
+from holofsd.store.database import Database
+from holofsd.store.documents import Documents
+from holofsd.store.nodes import Nodes
+from holofsd.store.outbox import Outbox
+from holofsd.store.staging import Staging
+
+INDEX_FORMAT = 1
+
+
+class VolumeStore:
+    """Open it once per process; the daemon's lock keeps others out.
+
+    Meta values in use: `hlc` (last stamp, see tree), `fell_behind` (seq of a higher own head that was seen elsewhere).
+    """
+
+    def __init__(self, volume: VolumeId, directory: Path) -> None:
+        self.volume = volume
+        self.directory = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        schema = resources.files(__package__).joinpath("schema.sql").read_text()
+        self.db = Database(directory / "index.db", schema, INDEX_FORMAT)
+        self.documents = Documents(self.db)
+        self.nodes = Nodes(self.db)
+        self.outbox = Outbox(self.db)
+        self.staging = Staging(self.db, directory / "staging")
+        self.content = Content(self.db, directory / "content", directory / "incoming")
+        with self.db.transaction():
+            # The root is inode 1: the first row ever.
+            self.nodes.ino_of(ROOT_ID)
+
+    # ---- meta
+    def meta(self, name: str) -> bytes | None:
+        row = self.db.one("SELECT value FROM meta WHERE name=?", (name,))
+        return row[0] if row else None
+
+    def set_meta(self, name: str, value: bytes) -> None:
+        self.db.run("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, value))
+
+    # ---- own authors
+    def active_author(self) -> tuple[AuthorId, bytes, int] | None:
+        """(author, seed, last dot counter given)."""
+        row = self.db.one("SELECT author, seed, counter FROM authors WHERE active=1")
+        return (row[0], row[1], row[2]) if row else None
+
+    def own_authors(self) -> list[AuthorId]:
+        return [row[0] for row in self.db.all("SELECT author FROM authors")]
+
+    def add_author(self, author: AuthorId, seed: bytes) -> None:
+        """A new active author; the one before stays known as ours."""
+        self.db.run("UPDATE authors SET active=0")
+        self.db.run("INSERT INTO authors VALUES (?,?,0,1)", (author, seed))
+
+    def set_counter(self, author: AuthorId, counter: int) -> None:
+        self.db.run("UPDATE authors SET counter=? WHERE author=?", (counter, author))
+
+    # ---- credentials and marks (protobuf; verified by the caller)
+    def credentials(self) -> list[tuple[str, bytes]]:
+        """(kind, message)."""
+        return [(row[0], row[1]) for row in self.db.all("SELECT kind, message FROM credentials")]
+
+    def add_credential(self, kind: str, digest: bytes, message: bytes) -> None:
+        self.db.run("INSERT OR IGNORE INTO credentials VALUES (?,?,?)", (kind, digest, message))
+
+    def marks(self) -> list[tuple[bytes, int, bytes]]:
+        """(device, at_ms, message)."""
+        return [(row[0], row[1], row[2]) for row in self.db.all("SELECT device, at_ms, message FROM marks")]
+
+    def put_mark(self, device: bytes, at_ms: int, message: bytes) -> bool:
+        """Keeps the newest; True if this one is."""
+        cursor = self.db.run(
+            "INSERT INTO marks VALUES (?,?,?) ON CONFLICT (device)"
+            " DO UPDATE SET at_ms=excluded.at_ms, message=excluded.message"
+            " WHERE excluded.at_ms > at_ms",
+            (device, at_ms, message),
+        )
+        return cursor.rowcount > 0
+
+    def close(self) -> None:
+        self.db.close()
+
+    def destroy(self) -> None:
+        """Closes and deletes everything of this volume on this device."""
+        self.close()
+        shutil.rmtree(self.directory)
