@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Causal contexts: which dots somebody has seen. Laws: `merge` is commutative, associative and idempotent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from holofsd.core.ids import AuthorId, Dot
+from holofsd.core.state import Context, NodeState, Removal, Version
+
+
+def covers(context: Context, dot: Dot) -> bool:
+    return context.get(dot.author, 0) >= dot.counter
+
+
+def merge(a: Context, b: Context) -> Context:
+    """The smallest context that covers both; one of the arguments itself where that is enough."""
+    if a is b or not b:
+        return a
+    if not a:
+        return b
+    if all(a.get(author, 0) >= counter for author, counter in b.items()):
+        return a
+    merged = dict(a)
+    for author, counter in b.items():
+        if merged.get(author, 0) < counter:
+            merged[author] = counter
+    return merged
+
+
+def add(context: Context, dot: Dot) -> Context:
+    if covers(context, dot):
+        return context
+    return {**context, dot.author: dot.counter}
+
+
+def clip(context: Context, limits: Mapping[AuthorId, int]) -> Context:
+    """Entries above their author's limit are lowered to it; an author without a limit is dropped."""
+    if all(limits.get(author, 0) >= counter for author, counter in context.items()):
+        return context
+    lowered = {author: min(counter, limits.get(author, 0)) for author, counter in context.items()}
+    return {author: counter for author, counter in lowered.items() if counter}
+
+
+def clip_state(
+    state: NodeState, writer: AuthorId, limits: Mapping[AuthorId, int]
+) -> tuple[NodeState, frozenset[AuthorId]]:
+    """What of `writer`'s record counts now, and the authors whose heads the rest of it waits for.
+
+    `limits` is the dot counter of the head that we hold of each author. The writer's own counters are not clipped: its
+    own head vouches for them. Registers and links carry stamps, not counters, and always count.
+    """
+    waiting = _beyond(state.context, writer, limits) | _beyond(state.removed.context, writer, limits)
+    if not waiting:
+        return state, waiting
+    allowed = dict(limits)
+    allowed[writer] = max(state.context.get(writer, 0), state.removed.context.get(writer, 0))
+    versions: dict[Dot, Version] = {d: v for d, v in state.versions.items() if allowed.get(d.author, 0) >= d.counter}
+    clipped = replace(
+        state,
+        context=clip(state.context, allowed),
+        versions=versions,
+        removed=Removal(clip(state.removed.context, allowed), state.removed.links),
+    )
+    return clipped, waiting
+
+
+def _beyond(context: Context, writer: AuthorId, limits: Mapping[AuthorId, int]) -> frozenset[AuthorId]:
+    return frozenset(a for a, counter in context.items() if a != writer and limits.get(a, 0) < counter)
