@@ -53,6 +53,7 @@ class FramedStream:
         self._send_lock = asyncio.Lock()
         self._receiving = False
         self._ended = False
+        self._broken: ConnectionLost | None = None
         self._finished = False
         self._aborted: CloseCode | int | None = None
 
@@ -116,9 +117,19 @@ class FramedStream:
                 return None
             # A frame's bytes are buffered only as they arrive: a length alone reserves nothing.
             self._want = min(max(missing, READ_LEAST), READ_MOST)
-            chunk = await self._reading.next()
+            chunk = await self._next_chunk()
             self._ended = not chunk
             self._buffer += chunk
+
+    async def _next_chunk(self) -> bytes:
+        if self._broken is not None:
+            raise ConnectionLost(self._broken.message)
+        try:
+            return await self._reading.next()
+        except ConnectionLost as error:
+            # Kept, since Iroh tells of a reset once and then pretends that the stream finished.
+            self._broken = error
+            raise
 
     def _missing(self, limit: int) -> int:
         """How many bytes the first frame in the buffer still lacks."""

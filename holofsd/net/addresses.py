@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Addresses as strings "ip:port" ("[ip]:port" for IPv6), which may come from outside and be anything."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Final
+
+from holofsd.core.errors import BadConfiguration
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+MAX_ADDRESSES: Final = 24
+"""More addresses of one device than this are not tried."""
+
+
+def parse(address: str) -> tuple[IpAddress, int] | None:
+    """None if it is no address."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+        return None
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        ip = ipaddress.ip_address(host[1:-1] if bracketed else host)
+    except ValueError:
+        return None
+    return (ip, int(port)) if bracketed == (ip.version == 6) else None
+
+
+def usable(addresses: Iterable[str]) -> list[str]:
+    """Those that can be dialled, each once, in their order, not too many."""
+    result: dict[str, None] = {}
+    for address in addresses:
+        parsed = parse(address)
+        if parsed is not None and parsed[1] > 0 and not parsed[0].is_unspecified and not parsed[0].is_multicast:
+            result[address] = None
+            if len(result) == MAX_ADDRESSES:
+                break
+    return list(result)
+
+
+def sockets_for(bind: str) -> tuple[str, ...]:
+    """The socket addresses to bind for one that a person gave, so that nothing is opened that was not meant.
+
+    Iroh opens a socket for each IP version, on all interfaces for the one that is not named: a specific address of one
+    version therefore comes with the loopback of the other. Raises BadConfiguration.
+    """
+    if not bind:
+        return ()
+    parsed = parse(bind)
+    if parsed is None:
+        raise BadConfiguration(f"cannot listen on {bind!r}: give an address like 127.0.0.1:0 or [::1]:4000")
+    ip, _ = parsed
+    if ip.is_unspecified:
+        return (bind,)
+    return (bind, "[::1]:0" if ip.version == 4 else "127.0.0.1:0")

@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The real network: `api` on Iroh 1.x. The only module that imports iroh.
+
+Rules learned by measurement (DESIGN 4.1): a call whose result matters is never cancelled, only calls of connections
+that are thrown away; incoming connections are always answered; errors have their text in `message()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+from iroh import iroh_ffi
+
+from holofsd.core.errors import BadConfiguration, ConnectionLost, Unreachable
+from holofsd.core.ids import DeviceId
+from holofsd.net.addresses import sockets_for, usable
+from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, CloseCode, CloseReason, Discovery, NetConfig
+from holofsd.net.connection import FramedConnection
+from holofsd.net.keep import TaskSet
+
+log = structlog.get_logger(__name__)
+
+HANDSHAKE_LIMIT: Final = 10.0
+MAX_HANDSHAKES: Final = 64
+"""Incoming connections in handshake, and ones waiting for `accept`, beyond which more are refused."""
+CLOSE_LIMIT: Final = 5.0
+
+# What the binding raises: its own error, and another one for a panic inside.
+IROH_ERRORS: Final = (iroh_ffi.IrohError, iroh_ffi.InternalError)
+
+
+def message_of(error: BaseException) -> str:
+    """What an Iroh error says; its `str` is empty, and all but the last line is about its own source code."""
+    text = error.message() if isinstance(error, iroh_ffi.IrohError) else str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+# ---- the repair of the generated binding ----
+def fast_write(builder: Any, value: bytes) -> None:
+    """Replaces `_UniffiRustBufferBuilder.write`, which copies byte by byte in Python (4 MB/s)."""
+    size = len(value)
+    with builder._reserve(size):
+        if size:
+            address = ctypes.addressof(builder.rbuf.data.contents) + builder.rbuf.len
+            ctypes.memmove(address, bytes(value), size)
+
+
+GENERATED_WRITE: Final = iroh_ffi._UniffiRustBufferBuilder.write
+iroh_ffi._UniffiRustBufferBuilder.write = fast_write
+
+
+# ---- raw streams and connections ----
+class IrohRawStream:
+    """Implements framing.RawStream."""
+
+    def __init__(self, stream: iroh_ffi.BiStream) -> None:
+        self._send = stream.send()
+        self._receive = stream.recv()
+
+    async def read(self, most: int) -> bytes:
+        try:
+            return bytes(await self._receive.read(most))
+        except IROH_ERRORS as error:
+            raise ConnectionLost(f"the stream is gone: {message_of(error)}") from None
+
+    async def write_all(self, data: bytes) -> None:
+        try:
+            await self._send.write_all(data)
+        except IROH_ERRORS as error:
+            raise ConnectionLost(f"the stream is gone: {message_of(error)}") from None
+
+    async def finish(self) -> None:
+        try:
+            await self._send.finish()
+        except IROH_ERRORS as error:
+            raise ConnectionLost(f"the stream is gone: {message_of(error)}") from None
+
+    async def reset(self, code: int) -> None:
+        for end in (self._send.reset, self._receive.stop):
+            try:
+                await end(code)
+            except IROH_ERRORS:
+                log.debug("stream was gone before it could be aborted")
+
+
+CLOSED_BY_PEER: Final = re.compile(
+    r"closed by peer: (?:(?P<reason>.*) \(code (?P<code>\d+)\)|(?P<bare>\d+))", re.DOTALL
+)
+
+
+def parse_close(text: str) -> CloseReason:
+    """Iroh tells the end of a connection as a text only; what we did not expect counts as lost."""
+    match = CLOSED_BY_PEER.fullmatch(text)
+    if match is None:
+        return CloseReason(CloseCode.LOST, text)
+    return CloseReason(int(match["code"] or match["bare"]), match["reason"] or "", by_peer=True)
+
+
+class IrohRawConnection:
+    """Implements connection.RawConnection."""
+
+    def __init__(self, connection: iroh_ffi.Connection) -> None:
+        self._connection = connection
+
+    async def open_raw(self) -> IrohRawStream:
+        try:
+            return IrohRawStream(await self._connection.open_bi())
+        except IROH_ERRORS as error:
+            raise ConnectionLost(f"the connection is gone: {message_of(error)}") from None
+
+    async def accept_raw(self) -> IrohRawStream:
+        try:
+            return IrohRawStream(await self._connection.accept_bi())
+        except IROH_ERRORS as error:
+            raise ConnectionLost(f"the connection is gone: {message_of(error)}") from None
+
+    def send_datagram(self, data: bytes) -> None:
+        try:
+            self._connection.send_datagram(data)
+        except IROH_ERRORS as error:
+            log.debug("datagram not sent", why=message_of(error))
+
+    async def read_datagram(self) -> bytes:
+        try:
+            return bytes(await self._connection.read_datagram())
+        except IROH_ERRORS as error:
+            raise ConnectionLost(f"the connection is gone: {message_of(error)}") from None
+
+    def close_raw(self, code: int, reason: str) -> None:
+        try:
+            self._connection.close(code, reason.encode())
+        except IROH_ERRORS as error:
+            log.debug("connection was gone before it could be closed", why=message_of(error))
+
+    async def closed_raw(self) -> CloseReason:
+        try:
+            return parse_close(await self._connection.closed())
+        except IROH_ERRORS as error:
+            return CloseReason(CloseCode.LOST, message_of(error))
+
+    def remote_address(self) -> str:
+        paths = self._connection.paths()
+        chosen = next((path for path in paths if path.is_selected), paths[0] if paths else None)
+        if chosen is None:
+            return ""
+        return f"relay:{chosen.remote_addr}" if chosen.is_relay else str(chosen.remote_addr)
+
+
+# ---- the endpoint ----
+class _Changes(iroh_ffi.AddrChangeCallback, iroh_ffi.NetworkChangeCallback):  # type: ignore[misc]
+    """Tells of changes of our addresses and of the network; called by the binding on our loop."""
+
+    def __init__(self, changed: asyncio.Event) -> None:
+        self._changed = changed
+
+    async def on_change(self, _address: object = None) -> None:
+        self._changed.set()
+
+
+class IrohEndpoint:
+    """Implements `api.Endpoint`. Made by `bind_iroh`."""
+
+    def __init__(self, endpoint: iroh_ffi.Endpoint, config: NetConfig) -> None:
+        self._endpoint = endpoint
+        self._config = config
+        self._device = DeviceId(bytes(endpoint.id().to_bytes()))
+        self._connections: set[FramedConnection] = set()
+        self._incoming: asyncio.Queue[FramedConnection | None] = asyncio.Queue()
+        self._handshakes = 0
+        self._tasks = TaskSet()
+        self._changed = asyncio.Event()
+        changes = _Changes(self._changed)
+        self._watches = (endpoint.watch_addr(changes), endpoint.watch_network_change(changes))
+        self._closing: asyncio.Task[None] | None = None
+        self._acceptor = self._tasks.spawn(self._accept_all())
+
+    @property
+    def device(self) -> DeviceId:
+        return self._device
+
+    def addresses(self) -> list[str]:
+        known = self._endpoint.addr().direct_addresses() if self._closing is None else []
+        return usable(known or self._endpoint.bound_sockets())
+
+    def relay_url(self) -> str:
+        return "" if self._closing is not None else str(self._endpoint.addr().relay_url() or "")
+
+    async def network_changed(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()
+
+    # ---- dialling ----
+    async def connect(
+        self, peer: DeviceId, addresses: Sequence[str], alpn: bytes, relay_url: str = ""
+    ) -> FramedConnection:
+        if self._closing is not None:
+            raise Unreachable("this device's network is closed")
+        dialling = self._tasks.spawn(self._dial(peer, usable(addresses), alpn, relay_url))
+        try:
+            await asyncio.wait((dialling,), timeout=self._config.connect_timeout)
+        except asyncio.CancelledError:
+            self._throw_away(dialling)
+            raise
+        if not dialling.done():
+            self._throw_away(dialling)
+            raise Unreachable(f"no answer from the other device within {self._config.connect_timeout:g} s")
+        if dialling.cancelled():
+            raise Unreachable("this device's network is closed")
+        try:
+            raw = dialling.result()
+        except IROH_ERRORS as error:
+            raise Unreachable(f"cannot reach the other device: {message_of(error)}") from None
+        return self._adopt(raw, dialled=True)
+
+    async def _dial(self, peer: DeviceId, addresses: list[str], alpn: bytes, relay_url: str) -> iroh_ffi.Connection:
+        identity = iroh_ffi.EndpointId.from_bytes(bytes(peer))
+        address = iroh_ffi.EndpointAddr(identity, relay_url or None, addresses)
+        return await self._endpoint.connect(address, alpn)
+
+    def _throw_away(self, dialling: asyncio.Task[iroh_ffi.Connection]) -> None:
+        def close(task: asyncio.Task[iroh_ffi.Connection]) -> None:
+            if not task.cancelled() and task.exception() is None:
+                IrohRawConnection(task.result()).close_raw(CloseCode.NORMAL, "")
+
+        dialling.cancel()
+        dialling.add_done_callback(close)
+
+    # ---- being dialled ----
+    async def accept(self) -> FramedConnection:
+        connection = await self._incoming.get()
+        if connection is None:
+            self._incoming.put_nowait(None)
+            raise ConnectionLost("this device's network is closed")
+        return connection
+
+    async def _accept_all(self) -> None:
+        while (incoming := await self._endpoint.accept_next()) is not None:
+            if self._handshakes + self._incoming.qsize() >= MAX_HANDSHAKES:
+                self._tasks.spawn(self._refuse(incoming))
+            else:
+                self._handshakes += 1
+                self._tasks.spawn(self._greet(incoming)).add_done_callback(self._greeted)
+
+    def _greeted(self, _task: asyncio.Task[None]) -> None:
+        self._handshakes -= 1
+
+    async def _refuse(self, incoming: iroh_ffi.Incoming) -> None:
+        try:
+            await incoming.refuse()
+        except IROH_ERRORS as error:
+            log.debug("incoming connection not refused", why=message_of(error))
+
+    async def _greet(self, incoming: iroh_ffi.Incoming) -> None:
+        try:
+            # On a time-out the half-made connection is thrown away, which also ends it for the other side.
+            async with asyncio.timeout(HANDSHAKE_LIMIT):
+                accepting = await incoming.accept()
+                raw = await accepting.connect()
+            connection = self._adopt(raw, dialled=False)
+        except (*IROH_ERRORS, TimeoutError) as error:
+            log.info("an incoming connection failed in its handshake", why=message_of(error))
+            return
+        if self._closing is not None:
+            connection.close(CloseCode.GOING_AWAY, "shutting down")
+        else:
+            self._incoming.put_nowait(connection)
+
+    def _adopt(self, raw: iroh_ffi.Connection, *, dialled: bool) -> FramedConnection:
+        peer = DeviceId(bytes(raw.remote_id().to_bytes()))
+        connection = FramedConnection(
+            IrohRawConnection(raw), peer, bytes(raw.alpn()), dialled, self._config, self._connections.discard
+        )
+        self._connections.add(connection)
+        return connection
+
+    # ---- the end ----
+    async def close(self) -> None:
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        owned = tuple(self._connections)
+        for connection in owned:
+            connection.close(CloseCode.GOING_AWAY, "shutting down")
+        for watch in self._watches:
+            await watch.stop()
+        closing = self._tasks.spawn(self._endpoint.close())
+        await asyncio.wait((closing,), timeout=CLOSE_LIMIT)
+        self._tasks.cancel()
+        await self._tasks.settled()
+        for connection in (*owned, *self._connections):
+            connection.close(CloseCode.GOING_AWAY)
+            await connection.settled()
+        self._incoming.put_nowait(None)
+
+
+# ---- binding ----
+async def bind_iroh(seed: bytes, config: NetConfig, alpns: Sequence[bytes] = (SESSION_ALPN, JOIN_ALPN)) -> IrohEndpoint:
+    """Opens the sockets; works without any network. `seed` is the 32-byte secret of the node key.
+
+    Raises BadConfiguration if the address or a relay cannot be used. Close the result explicitly.
+    """
+    # Callbacks come from threads of Rust, which have no loop of their own. The last binding wins: one loop per process.
+    iroh_ffi.uniffi_set_event_loop(asyncio.get_running_loop())
+    sockets = sockets_for(config.bind)
+    try:
+        return IrohEndpoint(await _bind(seed, config, alpns, sockets), config)
+    except IROH_ERRORS as error:
+        if len(sockets) < 2:
+            raise BadConfiguration(f"cannot open the network: {message_of(error)}") from None
+    try:
+        # A machine without one of the two IP versions.
+        return IrohEndpoint(await _bind(seed, config, alpns, sockets[:1]), config)
+    except IROH_ERRORS as error:
+        raise BadConfiguration(f"cannot listen on {config.bind}: {message_of(error)}") from None
+
+
+def _builder(seed: bytes, config: NetConfig, alpns: Sequence[bytes]) -> iroh_ffi.EndpointBuilder:
+    builder = iroh_ffi.EndpointBuilder()
+    if config.discovery is Discovery.DEFAULT:
+        builder.apply_n0()
+    else:
+        builder.apply_minimal()
+        builder.relay_mode(iroh_ffi.RelayMode.disabled())
+    if config.relays:
+        builder.relay_mode(iroh_ffi.RelayMode.custom_from_urls(list(config.relays)))
+    builder.secret_key(seed)
+    builder.alpns(list(alpns))
+    return builder
+
+
+async def _bind(seed: bytes, config: NetConfig, alpns: Sequence[bytes], sockets: Sequence[str]) -> iroh_ffi.Endpoint:
+    builder = _builder(seed, config, alpns)
+    for socket in sockets:
+        builder.bind_addr(socket)
+    return await builder.bind()
