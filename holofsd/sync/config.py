@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Limits and times of the sync layer. Sizes are in bytes, durations in seconds. docs/protocol.md owns the reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+PROTOCOL: Final = 1
+PROGRAM: Final = "holofsd 0.1.0"
+
+KEY_DEVICE: Final = b"device"
+KEY_VOLUME: Final = b"volume"
+NODE_KEY_LENGTH: Final = 16
+
+MAX_HELLO: Final = 512 * 1024
+"""The greatest first frame of a stream, from somebody who has not proved to be a member."""
+MAX_PAYLOAD: Final = 1024 * 1024
+"""The greatest payload of one record."""
+PAGE_BYTES: Final = 256 * 1024
+"""About how much a page of records holds."""
+PAGE_RECORDS: Final = 1000
+MAX_HEADS: Final = 4096
+MAX_CREDENTIALS: Final = 4096
+MAX_HASHES: Final = 1024
+BLOB_FRAME: Final = 256 * 1024
+"""How much of a blob one frame carries."""
+MAX_NAME: Final = 200
+"""Greatest length of a device's or volume's name, in characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncConfig:
+    settle: float = 0.010
+    settle_most: float = 0.100
+    publish_records: int = 500
+    publish_bytes: int = 1024 * 1024
+    merge_slice: int = 200
+    mark_interval: float = 2.0
+    hello_timeout: float = 5.0
+    run_timeout: float = 20.0
+    """An author asked for is asked of somebody else after this long without a page."""
+    ping_interval: float = 30.0
+    session_retry: float = 2.0
+    """First pause before a session that ended is opened again on the same connection; doubles up to `retry_most`."""
+    retry_most: float = 60.0
+    sessions_wanted: int = 8
+    sessions_most: int = 16
+    streams_per_peer: int = 4
+    pushes_most: int = 64
+    """Publications that wait for a slow session before it is told of the last one only."""
+    missing_retry: float = 15.0
+    """A device that did not have a blob is asked again after this long."""
+    no_space_retry: float = 30.0
+    reserve_bytes: int = 64 * 1024 * 1024
+    """Content from elsewhere leaves this much of the disk free."""
+    ignored_most: int = 1000
+    """So many frames a minute that nobody asked for, and the session is closed."""

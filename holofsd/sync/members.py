@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who belongs to a volume, as this device knows it: the stored credentials, and what they add up to.
+
+Credentials are self-contained signed messages. They are verified here before they are stored, merged with what others
+show, and resolved to a `Membership` by a pure function of `core.members`. Subscribers hear of every change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from blake3 import blake3
+
+from holofsd.codec import wire
+from holofsd.codec.signing import (
+    SigningKey,
+    make_certificate,
+    sign_grant,
+    sign_removed,
+    verify_certificate,
+    verify_grant,
+    verify_removed,
+)
+from holofsd.core import members as rules
+from holofsd.core.document import AuthorSeq, Credentials, Membership, Removed, Role
+from holofsd.core.errors import DeviceUnknown, NotAMember, Refused, RoleTooLow
+from holofsd.core.ids import AuthorId, DeviceId, VolumeId
+from holofsd.store.volume import VolumeStore
+from holofsd.sync.config import MAX_CREDENTIALS
+from holofsd.sync.publication import summary
+
+log = structlog.get_logger(__name__)
+
+VERIFY_INLINE = 16
+"""So many signatures are checked on the loop; more of them in a thread."""
+
+LAST_ADMIN = "This is the last admin of the volume: make another device an admin first."
+
+
+class Members:
+    def __init__(self, store: VolumeStore, node_key: SigningKey) -> None:
+        self._store = store
+        self._node_key = node_key
+        self.device = DeviceId(node_key.public)
+        self.credentials = load_credentials(store)
+        self.membership = rules.resolve(store.volume, self.credentials)
+        self._subscribers: list[Callable[[], None]] = []
+
+    @property
+    def volume(self) -> VolumeId:
+        return self._store.volume
+
+    @property
+    def role(self) -> Role | None:
+        """Our own; None: removed, or not known yet."""
+        return self.membership.roles.get(self.device)
+
+    @property
+    def can_write(self) -> bool:
+        role = self.role
+        return role is not None and role >= Role.WRITER
+
+    def others(self) -> list[DeviceId]:
+        return sorted(device for device in self.membership.roles if device != self.device)
+
+    def is_member(self, device: DeviceId) -> bool:
+        return device in self.membership.roles
+
+    def name_of(self, device: DeviceId) -> str:
+        return self.membership.names.get(device, "")
+
+    def counts(self, author: AuthorId, seq: int) -> bool:
+        """Does that author's record with this number count?"""
+        return rules.author_may_write(self.membership, author, seq)
+
+    def proof(self) -> Credentials:
+        """What shows another device that we are a member, even if it has not heard of it."""
+        return rules.chain_for(self.volume, self.credentials, self.device)
+
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        """Called after every change of what is known; be quick."""
+        self._subscribers.append(callback)
+
+    # ---- learning from others
+    async def learn(self, offered: Credentials) -> bool:
+        """Verifies and keeps what is new; True if anything was. Raises Refused if there is a false signature."""
+        fresh = self._unknown(offered)
+        if _size(fresh) == 0:
+            return False
+        await verify_all(self.volume, fresh)
+        return self._keep(fresh)
+
+    async def would_be_member(self, device: DeviceId, offered: Credentials) -> bool:
+        """Is that device a member, given what it shows? Learns it then; keeps nothing of a stranger."""
+        fresh = self._unknown(offered)
+        if _size(fresh) and _size(fresh) <= MAX_CREDENTIALS:
+            merged = rules.merge_credentials(self.credentials, fresh)
+            if device not in rules.resolve(self.volume, merged).roles:
+                return False
+            await verify_all(self.volume, fresh)
+            if device in rules.resolve(self.volume, rules.merge_credentials(self.credentials, fresh)).roles:
+                self._keep(fresh)
+        return self.is_member(device)
+
+    def _unknown(self, offered: Credentials) -> Credentials:
+        if _size(offered) > MAX_CREDENTIALS:
+            raise Refused("A device showed more credentials than any volume has.")
+        mine = self.credentials
+        return Credentials(
+            tuple(set(offered.grants) - set(mine.grants)),
+            tuple(set(offered.removals) - set(mine.removals)),
+            tuple(set(offered.certificates) - set(mine.certificates)),
+        )
+
+    def _keep(self, fresh: Credentials) -> bool:
+        """Stores what has to do with this volume; `fresh` was verified."""
+        merged = rules.relevant(self.volume, rules.merge_credentials(self.credentials, fresh))
+        if merged == self.credentials:
+            return False
+        if _size(merged) > MAX_CREDENTIALS:
+            raise Refused("This volume has more credentials than this program accepts.")
+        with self._store.db.transaction():
+            store_credentials(self._store, merged)
+        self.credentials = merged
+        self.membership = rules.resolve(self.volume, merged)
+        for callback in self._subscribers:
+            callback()
+        return True
+
+    # ---- issuing
+    def certify(self, author_key: SigningKey) -> None:
+        """Certifies an author of ours. A reader's author never is: nobody would count its records."""
+        if self.can_write and AuthorId(author_key.public) not in self.membership.authors:
+            self._keep(Credentials(certificates=(make_certificate(author_key, self._node_key, self.volume),)))
+
+    def grant(self, device: DeviceId, role: Role, name: str) -> None:
+        """Gives a device a role. A lower one than before takes effect like a removal and a grant."""
+        self._require_admin()
+        current = self.membership.roles.get(device)
+        if current == role:
+            return
+        # A mere grant of a lower role would leave what an admin issued counting: see core.members.
+        lowered = current is not None and current > role
+        if lowered and self._is_last_admin(device):
+            raise RoleTooLow(LAST_ADMIN)
+        removals = (self._removal(device),) if lowered else ()
+        generation = self.membership.generations.get(device, 0) + 1
+        issued = sign_grant(self._node_key, self.volume, device, role, generation, name)
+        self._keep(Credentials(grants=(issued,), removals=removals))
+
+    def remove(self, device: DeviceId) -> None:
+        self._require_admin()
+        if not self.is_member(device):
+            raise DeviceUnknown("No member of this volume has that name or key.")
+        if self._is_last_admin(device):
+            raise RoleTooLow(LAST_ADMIN)
+        self._keep(Credentials(removals=(self._removal(device),)))
+
+    def _removal(self, device: DeviceId) -> Removed:
+        heads = self._store.documents.heads()
+        accepted: list[AuthorSeq] = [
+            summary(heads[author])
+            for author, owner in sorted(self.membership.authors.items())
+            if owner == device and author in heads
+        ]
+        kept = [rules.grant_digest(grant) for grant in self.credentials.grants if grant.issuer == device]
+        generation = self.membership.generations.get(device, 1)
+        return sign_removed(self._node_key, self.volume, device, generation, accepted, kept)
+
+    def _require_admin(self) -> None:
+        if self.role is None:
+            raise NotAMember("This device is not a member of the volume any more.")
+        if self.role < Role.ADMIN:
+            raise RoleTooLow("Only an admin of the volume can do this: ask the device that shared it with you.")
+
+    def _is_last_admin(self, device: DeviceId) -> bool:
+        return [d for d, role in self.membership.roles.items() if role == Role.ADMIN] == [device]
+
+
+def _size(credentials: Credentials) -> int:
+    return len(credentials.grants) + len(credentials.removals) + len(credentials.certificates)
+
+
+async def verify_all(volume: VolumeId, credentials: Credentials) -> None:
+    """Raises Refused if any signature is false."""
+    if _size(credentials) <= VERIFY_INLINE:
+        good = _all_good(volume, credentials)
+    else:
+        good = await asyncio.to_thread(_all_good, volume, credentials)
+    if not good:
+        raise Refused("A device showed a credential with a false signature.")
+
+
+def _all_good(volume: VolumeId, credentials: Credentials) -> bool:
+    return (
+        all(verify_grant(volume, grant) for grant in credentials.grants)
+        and all(verify_removed(volume, removed) for removed in credentials.removals)
+        and all(verify_certificate(volume, certificate) for certificate in credentials.certificates)
+    )
+
+
+def load_credentials(store: VolumeStore) -> Credentials:
+    merged = Credentials()
+    for _kind, message in store.credentials():
+        merged = rules.merge_credentials(merged, wire.decode_credentials(message))
+    return merged
+
+
+def store_credentials(store: VolumeStore, credentials: Credentials) -> None:
+    """Inside a transaction. Each is stored as a `Credentials` message that holds it alone."""
+    singles = [
+        *(("grant", Credentials(grants=(grant,))) for grant in credentials.grants),
+        *(("removal", Credentials(removals=(removed,))) for removed in credentials.removals),
+        *(("certificate", Credentials(certificates=(certificate,))) for certificate in credentials.certificates),
+    ]
+    for kind, single in singles:
+        message = wire.encode_credentials(single)
+        store.add_credential(kind, blake3(message).digest(), message)

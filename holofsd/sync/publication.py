@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One publication: records get their numbers and signatures, the author's head moves, in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from holofsd.codec.content import hash_bytes
+from holofsd.codec.signing import SigningKey, sign_envelope, sign_head
+from holofsd.core import sethash
+from holofsd.core.document import AuthorSeq, Envelope, Head
+from holofsd.core.ids import AuthorId
+from holofsd.store.volume import VolumeStore
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What goes to the others: the records, the head they lead to, and the seq of the head before."""
+
+    envelopes: tuple[Envelope, ...]
+    head: Head
+    after: int
+
+
+def element_of(envelope: Envelope) -> int:
+    return sethash.element(envelope.key, envelope.seq, hash_bytes(envelope.payload))
+
+
+def publish(store: VolumeStore, key: SigningKey, records: Sequence[tuple[bytes, bytes]]) -> Publication:
+    """Numbers (record key, payload) pairs as the active author, whose key this is. Keys are distinct, and at least one."""
+    documents = store.documents
+    author = AuthorId(key.public)
+    before = documents.head(author)
+    seq = after = before.seq if before else 0
+    total = sethash.from_bytes(before.set_hash) if before else sethash.EMPTY
+    envelopes = []
+    for record_key, payload in records:
+        seq += 1
+        envelope = sign_envelope(key, store.volume, seq, record_key, payload)
+        old = documents.envelope(author, record_key)
+        if old is not None:
+            total = sethash.subtract(total, element_of(old))
+        total = sethash.add(total, element_of(envelope))
+        documents.put(envelope)
+        envelopes.append(envelope)
+    head = sign_head(key, store.volume, seq, _dots(store, author), sethash.to_bytes(total))
+    documents.set_head(head)
+    return Publication(tuple(envelopes), head, after)
+
+
+def _dots(store: VolumeStore, author: AuthorId) -> int:
+    active = store.active_author()
+    return active[2] if active is not None and active[0] == author else 0
+
+
+def summary(head: Head) -> AuthorSeq:
+    return AuthorSeq(head.author, head.seq, head.set_hash)
