@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from holofsd.core.ids import AuthorId, DeviceId
+from holofsd.core.ids import AuthorId, DeviceId, Hlc
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +106,22 @@ class Membership:
     authors: dict[AuthorId, DeviceId] = field(default_factory=dict)
     """Certified authors; whether their records count also needs the device's role to be writer or admin, or to have
     been accepted before its removal."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """Payload of the `device` record: where and what an author's device is."""
+
+    device: DeviceId
+    name: str
+    program: str
+    addresses: tuple[str, ...] = ()
+    replica_kind: str = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeInfo:
+    """Payload of the `volume` record; the one with the highest stamp counts."""
+
+    name: str
+    stamp: Hlc

@@ -155,6 +155,12 @@ class Refused(HoloError):
     errno, code = _errno.EBADMSG, "refused"
 
 
+class NotUnderstood(Refused):
+    """Well formed, but of a newer format: kept, counted, and tried again after an upgrade."""
+
+    errno, code = _errno.EPROTONOSUPPORT, "not-understood"
+
+
 # ---- daemon, mounts, start-up ----
 class AlreadyRunning(HoloError):
     errno, code = _errno.EBUSY, "already-running"
