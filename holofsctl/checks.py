@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`holofsctl doctor`: what could be in the way of a mount or of the daemon, each as one sentence."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from holofs_api.paths import socket_path
+from holofsctl.client import Client
+from holofsctl.errors import CommandError
+from holofsctl.output import size
+
+_LITTLE_SPACE: Final = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    fine: bool
+    subject: str
+    sentence: str
+
+
+def run(state: Path) -> list[Check]:
+    return [*_fuse(), *_state_directory(state), *_daemon(state)]
+
+
+def _fuse() -> Iterator[Check]:
+    device = "/dev/fuse"
+    if not os.path.exists(device):
+        yield Check(False, "fuse", f"{device} is missing: load the kernel module (`modprobe fuse`) or install FUSE.")
+    elif not os.access(device, os.R_OK | os.W_OK):
+        yield Check(False, "fuse", f"{device} cannot be opened by you; your system may have a group `fuse` to join.")
+    else:
+        yield Check(True, "fuse", f"{device} can be opened.")
+    helper = shutil.which("fusermount3") or shutil.which("fusermount")
+    if helper is None:
+        yield Check(False, "fuse", "fusermount3 is missing: install fuse3.")
+    else:
+        yield Check(True, "fuse", f"{helper} unmounts.")
+    bindings = [
+        name for name, module in (("pyfuse3", "pyfuse3"), ("fusepy", "fuse")) if importlib.util.find_spec(module)
+    ]
+    yield Check(bool(bindings), "fuse", f"bindings: {', '.join(bindings) or 'none is installed (pyfuse3, fusepy)'}.")
+
+
+def _state_directory(state: Path) -> Iterator[Check]:
+    if not state.exists():
+        yield Check(True, "state", f"{state} does not exist yet; `holofsctl up` makes it.")
+        return
+    found = state.stat()
+    if found.st_uid != os.getuid() or not os.access(state, os.R_OK | os.W_OK | os.X_OK):
+        yield Check(False, "state", f"{state} is not yours to write.")
+        return
+    private = not found.st_mode & 0o077
+    told = "only you can read it" if private else "others can read it: `chmod 700` it"
+    yield Check(private, "state", f"{state}: {told}.")
+    free = shutil.disk_usage(state).free
+    yield Check(free > _LITTLE_SPACE, "disk", f"{size(free)} free.")
+
+
+def _daemon(state: Path) -> Iterator[Check]:
+    if not socket_path(state).exists():
+        yield Check(True, "daemon", "not running; `holofsctl up` starts it.")
+        return
+    try:
+        with Client(state) as client:
+            yield Check(True, "daemon", f"{client.daemon.program} answers (process {client.daemon.pid}).")
+    except CommandError as error:
+        yield Check(False, "daemon", error.message)

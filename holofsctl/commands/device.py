@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""up, down, status, peers, doctor."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from holofs_api.v1 import control_pb2 as pb
+from holofsctl import checks, launcher
+from holofsctl.client import Client
+from holofsctl.errors import CommandError
+from holofsctl.exit_codes import Exit
+from holofsctl.output import moment, plain, safe, table
+from holofsctl.session import Session
+from holofsctl.status_view import status_lines
+
+_RESTORE_TIMEOUT_S = 120.0
+_WATCH_S = 1.0
+
+
+def up(session: Session, arguments: argparse.Namespace) -> Exit:
+    started = launcher.ensure_running(session.state)
+    with session.connect() as client:
+        mounts = client.call("RestoreMounts", pb.RestoreMountsRequest(), _RESTORE_TIMEOUT_S).mounts
+        daemon = client.daemon
+    lines = [safe(info.path) for info in mounts if info.state == "up"]
+    told = {"started": started, "device_id": daemon.device_id, "pid": daemon.pid, "mounts": [plain(m) for m in mounts]}
+    session.output.data(told, lines)
+    session.output.remark(f"holofsd {'started' if started else 'runs already'} (process {daemon.pid}).")
+    failed = [info for info in mounts if info.state != "up"]
+    for info in failed:
+        session.output.remark(f"{safe(info.path)} is not mounted: {safe(info.explanation)}")
+    return Exit.FAILED if failed else Exit.OK
+
+
+def down(session: Session, arguments: argparse.Namespace) -> None:
+    was_running = launcher.stop(session.state)
+    session.output.data({"was_running": was_running}, [])
+    session.output.remark("holofsd stopped." if was_running else "holofsd was not running.")
+
+
+def status(session: Session, arguments: argparse.Namespace) -> None:
+    with session.connect() as client:
+        _show_status(session, client, arguments.name)
+        while arguments.watch:
+            time.sleep(_WATCH_S)
+            if sys.stdout.isatty() and not session.output.as_json:
+                sys.stdout.write("\x1b[H\x1b[2J")
+            _show_status(session, client, arguments.name)
+
+
+def _show_status(session: Session, client: Client, volume: str) -> None:
+    reply = client.call("Status", pb.StatusRequest(volume=volume))
+    session.output.data(plain(reply), status_lines(reply))
+
+
+def peers(session: Session, arguments: argparse.Namespace) -> None:
+    found = session.call("Peers", pb.PeersRequest()).peers
+    rows = [(p.name or p.device_id[:16], _presence(p), " ".join(p.volumes), p.address or p.explanation) for p in found]
+    session.output.data([plain(peer) for peer in found], table(rows))
+    if not found:
+        session.output.remark("No other devices yet: `holofsctl share NAME` invites one.")
+
+
+def _presence(peer: pb.Peer) -> str:
+    if peer.connected:
+        return "connected"
+    return f"last seen {moment(peer.last_seen_ms)}" if peer.last_seen_ms else "never seen"
+
+
+def doctor(session: Session, arguments: argparse.Namespace) -> Exit:
+    found = checks.run(session.state)
+    rows = [("ok" if check.fine else "PROBLEM", check.subject, check.sentence) for check in found]
+    plain_checks = [{"ok": check.fine, "subject": check.subject, "message": check.sentence} for check in found]
+    session.output.data(plain_checks, table(rows))
+    if all(check.fine for check in found):
+        return Exit.OK
+    raise CommandError("Something is in the way; see the lines marked PROBLEM.", Exit.FAILED, "problem-found")

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""share, join, members."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from typing import Any, Final
+
+from holofs_api.v1 import control_pb2 as pb
+from holofsctl.commands.volumes import role_name
+from holofsctl.errors import CommandError
+from holofsctl.exit_codes import Exit
+from holofsctl.output import count, duration, plain, safe, table
+from holofsctl.session import Session
+
+ROLES: Final = {"reader": pb.ROLE_READER, "writer": pb.ROLE_WRITER, "admin": pb.ROLE_ADMIN}
+_MAX_TICKET: Final = 16384
+"""Characters read from standard input; a real ticket has a few hundred."""
+
+
+def share(session: Session, arguments: argparse.Namespace) -> None:
+    role = pb.ROLE_READER if arguments.read_only else pb.ROLE_ADMIN if arguments.admin else pb.ROLE_WRITER
+    request = pb.ShareRequest(volume=arguments.name, role=role, uses=arguments.uses, expires_seconds=arguments.expires)
+    reply = session.call("Share", request)
+    session.output.data(plain(reply), [reply.ticket])
+    uses = "any number of times" if not reply.uses else "once" if reply.uses == 1 else f"{reply.uses:,} times"
+    ends = f"for {duration(arguments.expires)}" if reply.expires_at_ms else "for ever"
+    session.output.remark(f"A {role_name(reply.role)}'s invite, good {uses}, {ends}. Whoever has it can join.")
+    if arguments.qr:
+        session.output.remark(_qr(reply.ticket))
+
+
+def _qr(ticket: str) -> str:
+    import qrcode  # only here: no other command needs it, and it costs 40 ms
+
+    drawing = io.StringIO()
+    # Upper case: a QR code stores base32 text a third smaller then; tickets do not tell case apart.
+    code = qrcode.QRCode(border=2)
+    code.add_data(ticket)
+    code.print_ascii(out=drawing, invert=True)
+    return drawing.getvalue()
+
+
+def _read_ticket(given: str) -> str:
+    if given != "-":
+        return given.strip()
+    if sys.stdin.isatty():
+        sys.stderr.write("Paste the ticket and press Enter: ")
+        sys.stderr.flush()
+    ticket = sys.stdin.readline(_MAX_TICKET).strip()
+    if not ticket:
+        raise CommandError("There was no ticket on standard input.", Exit.USAGE, "bad-argument")
+    return ticket
+
+
+def join(session: Session, arguments: argparse.Namespace) -> Exit:
+    request = pb.JoinRequest(ticket=_read_ticket(arguments.ticket), name=arguments.name, no_wait=arguments.no_wait)
+    with session.connect() as client:
+        try:
+            last = _follow(session, client.stream("Join", request))
+        except KeyboardInterrupt:
+            session.output.remark("\nJoining goes on in the background; `holofsctl status` shows how far it is.")
+            return Exit.INTERRUPTED
+    if last is None or not last.HasField("volume"):
+        raise CommandError("holofsd ended the join without saying why; see log/holofsd.log in its state directory.")
+    session.output.data({"stage": last.stage, **plain(last.volume)}, [safe(last.volume.name)])
+    return Exit.OK
+
+
+def _follow(session: Session, steps: Any) -> Any:
+    last, told = None, ""
+    for last in steps:
+        if last.message and last.message != told:
+            told = last.message
+            session.output.remark(safe(told))
+    return last
+
+
+def members(session: Session, arguments: argparse.Namespace) -> None:
+    change = arguments.change
+    if not change:
+        _list_members(session, arguments.name)
+    elif change[0] == "remove" and len(change) == 2:
+        _set_member(session, pb.SetMemberRequest(volume=arguments.name, device=change[1], remove=True))
+    elif change[0] == "role" and len(change) == 3 and change[2] in ROLES:
+        _set_member(session, pb.SetMemberRequest(volume=arguments.name, device=change[1], role=ROLES[change[2]]))
+    else:
+        wanted = "`members NAME`, `members NAME role DEVICE reader|writer|admin` or `members NAME remove DEVICE`"
+        raise CommandError(f"Say {wanted}.", Exit.USAGE, "bad-argument")
+
+
+def _set_member(session: Session, request: pb.SetMemberRequest) -> None:
+    member = session.call("SetMember", request)
+    session.output.data(plain(member), [])
+    became = "is no member any more" if member.removed else f"is {role_name(member.role)} now"
+    session.output.remark(f"{safe(member.name or member.device_id[:16])} {became}.")
+
+
+def _list_members(session: Session, volume: str) -> None:
+    found = session.call("Members", pb.MembersRequest(volume=volume)).members
+    rows = [(m.name or "-", _standing(m), role_name(m.role), m.device_id) for m in found]
+    session.output.data([plain(member) for member in found], table(rows))
+    session.output.remark(count(sum(not m.removed for m in found), "member") + ".")
+
+
+def _standing(member: pb.Member) -> str:
+    if member.removed:
+        return "removed"
+    if member.is_self:
+        return "this device"
+    return "connected" if member.connected else "not connected"

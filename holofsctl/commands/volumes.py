@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""create, list, leave, conflicts, wait."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from holofs_api.v1 import control_pb2 as pb
+from holofsctl.errors import CommandError
+from holofsctl.exit_codes import Exit
+from holofsctl.output import count, moment, plain, safe, size, table
+from holofsctl.session import Session
+
+
+def role_name(role: int) -> str:
+    return pb.Role.Name(role).removeprefix("ROLE_").lower().replace("unspecified", "-")
+
+
+def create(session: Session, arguments: argparse.Namespace) -> None:
+    volume = session.call("CreateVolume", pb.CreateVolumeRequest(name=arguments.name))
+    session.output.data(plain(volume), [safe(volume.name)])
+
+
+def list_volumes(session: Session, arguments: argparse.Namespace) -> None:
+    volumes = session.call("ListVolumes", pb.ListVolumesRequest()).volumes
+    rows = [(v.name, role_name(v.role), v.state, v.explanation) for v in volumes]
+    session.output.data([plain(volume) for volume in volumes], table(rows))
+    if not volumes:
+        session.output.remark("No volumes yet: `holofsctl create NAME` makes one, `holofsctl join TICKET` brings one.")
+
+
+def leave(session: Session, arguments: argparse.Namespace) -> None:
+    request = pb.LeaveRequest(volume=arguments.name, delete=arguments.delete)
+    reply = session.call("Leave", request)
+    session.output.data(plain(reply), [safe(reply.kept_at)] if reply.kept_at else [])
+    session.output.remark(f"Left {safe(arguments.name)}.")
+
+
+def conflicts(session: Session, arguments: argparse.Namespace) -> None:
+    found = session.call("Conflicts", pb.ConflictsRequest(volume=arguments.name)).conflicts
+    lines: list[str] = []
+    for conflict in found:
+        lines.append(f"{safe(conflict.volume)}: {safe(conflict.path)}")
+        by = (
+            f"written by {conflict.device or 'an unknown device'}, {moment(conflict.written_ms)}, {size(conflict.size)}"
+        )
+        lines.append(f"    {safe(conflict.shown_path)}  ({safe(by)})")
+    session.output.data([plain(conflict) for conflict in found], lines)
+    if not found:
+        session.output.remark("No conflicts.")
+
+
+def wait(session: Session, arguments: argparse.Namespace) -> Exit:
+    request = pb.WaitRequest(volume=arguments.name, copies=arguments.copies, timeout_seconds=arguments.timeout)
+    began, last, told = time.monotonic(), None, ""
+    with session.connect() as client:
+        for last in client.stream("Wait", request):
+            if last.message and last.message != told:
+                told = last.message
+                session.output.remark(safe(told))
+    if last is None or not last.done:
+        copies = last.copies if last is not None else 0
+        passed = f"{time.monotonic() - began:.0f} s"
+        message = f"After {passed}, {count(copies, 'other device')} of {arguments.copies} said to hold everything."
+        raise CommandError(message, Exit.TIMED_OUT, "timed-out")
+    session.output.data(plain(last), [])
+    return Exit.OK

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Starts the daemon detached from the terminal and stops it, waiting for what was asked to be true."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, Final
+
+from holofs_api.v1 import control_pb2 as pb
+from holofsctl.client import Client
+from holofsctl.errors import CommandError
+from holofsctl.exit_codes import Exit
+
+START_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 60.0
+_POLL_S: Final = 0.05
+_ALREADY_RUNNING: Final = 6
+"""The daemon's exit code where another one has the state directory."""
+MOUNTS_FILE: Final = "mounts.json"
+"""In the state directory, written by the daemon: the mount processes that run, for a `down` without a daemon."""
+
+
+def ensure_running(state: Path) -> bool:
+    """Returns whether a daemon had to be started; returns once it answers."""
+    if _answers(state):
+        return False
+    _make_private(state)
+    with open(state / "log" / "start.log", "w+b") as remarks:
+        process = _spawn(state, remarks)
+        return _wait_until_up(state, process, remarks)
+
+
+def _answers(state: Path) -> bool:
+    try:
+        Client(state).__exit__(None, None, None)
+    except CommandError as error:
+        if error.exit_code == Exit.NOT_RUNNING:
+            return False
+        raise
+    return True
+
+
+def _make_private(state: Path) -> None:
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (state / "log").mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"{state} cannot be made: {error.strerror}.", code="state-dir-unusable") from None
+
+
+def _spawn(state: Path, remarks: IO[bytes]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "holofsd.daemon.main", "--state-dir", str(state), "--detached"]
+    # cwd "/": a daemon must not keep a removable disk busy. A session of its own: Ctrl-C here is not for it.
+    return subprocess.Popen(
+        command, cwd="/", stdin=subprocess.DEVNULL, stdout=remarks, stderr=remarks, start_new_session=True
+    )
+
+
+def _wait_until_up(state: Path, process: subprocess.Popen[bytes], remarks: IO[bytes]) -> bool:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if _answers(state):
+            return process.poll() is None
+        ended = process.poll()
+        # Another `up` at the same time may have won: then its daemon is the one to wait for.
+        if ended is not None and ended != _ALREADY_RUNNING:
+            raise CommandError(_last_words(remarks, ended), code="start-failed")
+        time.sleep(_POLL_S)
+    raise CommandError(f"holofsd did not answer within {START_TIMEOUT_S:.0f} s; see {state}/log.", Exit.TIMED_OUT)
+
+
+def _last_words(remarks: IO[bytes], ended: int) -> str:
+    remarks.seek(0)
+    lines = [line for line in remarks.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    if not lines:
+        return f"holofsd ended at once (exit code {ended}); see log/holofsd.log in its state directory."
+    return lines[-1].removeprefix("holofsd: ")
+
+
+def stop(state: Path) -> bool:
+    """Unmounts everything and ends the daemon; returns whether one was running. Returns once its process is gone."""
+    try:
+        client = Client(state)
+    except CommandError as error:
+        if error.exit_code != Exit.NOT_RUNNING:
+            raise
+        _unmount_leftovers(state)
+        return False
+    with client:
+        pid = client.daemon.pid
+        with _watching(pid) as gone:
+            client.call("Shutdown", pb.ShutdownRequest(unmount=True), STOP_TIMEOUT_S)
+            client.__exit__(None, None, None)
+            if not gone(STOP_TIMEOUT_S):
+                raise CommandError(f"holofsd (process {pid}) is still ending; it said that it would.", Exit.TIMED_OUT)
+    _unmount_leftovers(state)
+    return True
+
+
+@contextlib.contextmanager
+def _watching(pid: int):  # type: ignore[no-untyped-def]
+    """A function that waits (seconds) for the end of the process and says whether it ended."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        yield lambda seconds: True
+        return
+    except (AttributeError, OSError):
+        yield lambda seconds: _poll_gone(pid, seconds)
+        return
+    try:
+        yield lambda seconds: bool(select.select([handle], [], [], seconds)[0])
+    finally:
+        os.close(handle)
+
+
+def _poll_gone(pid: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(_POLL_S)
+    return False
+
+
+def _unmount_leftovers(state: Path) -> None:
+    """Mounts outlive a daemon that was killed; without one, this is who takes them down."""
+    try:
+        mounts = json.loads((state / MOUNTS_FILE).read_text())
+        paths = [str(mount["path"]) for mount in mounts]
+    except (OSError, ValueError, TypeError, KeyError):
+        return
+    helper = shutil.which("fusermount3") or shutil.which("fusermount")
+    for path in paths:
+        if helper is not None and is_mounted(path):
+            done = subprocess.run([helper, "-u", path], capture_output=True, check=False)
+            if done.returncode != 0:
+                subprocess.run([helper, "-uz", path], capture_output=True, check=False)
+    with contextlib.suppress(OSError):
+        (state / MOUNTS_FILE).unlink()
+
+
+def is_mounted(path: str) -> bool:
+    """Whether something is mounted exactly there, without touching it (a dead mount would hang)."""
+    try:
+        with open("/proc/self/mountinfo", "rb") as lines:
+            points = [line.split()[4] for line in lines]
+    except OSError:
+        return os.path.ismount(path)
+    escaped = os.fsencode(path)
+    for character in (b"\\", b" ", b"\t", b"\n"):
+        escaped = escaped.replace(character, b"\\%03o" % ord(character))
+    return escaped in points

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands and their options. `--state-dir` and `--json` may stand before or after the command."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from holofsctl import __version__
+from holofsctl.commands import device, mounts, sharing, volumes
+from holofsctl.exit_codes import EPILOG
+
+_HELP: Final = """\
+usage: holofsctl [--state-dir DIR] [--json] COMMAND ...
+
+this device
+  up                       start the daemon if needed, bring mounts back
+  down                     unmount everything, stop the daemon
+  status [NAME] [--watch]  is it safe on another device yet?
+  peers                    the other devices, and how they are reached
+  doctor                   look for what could be in the way
+
+volumes
+  create NAME              make a new volume
+  list                     the volumes of this device
+  mount NAME PATH          show a volume as a folder ([--read-only])
+  unmount PATH             take the folder away
+  conflicts [NAME]         files that were changed in two places at once
+  wait NAME                until other devices hold everything ([--copies N] [--timeout T])
+  leave NAME               stop holding a volume ([--delete])
+
+people and devices
+  share NAME               print an invite, a ticket ([--read-only|--admin] [--uses N] [--expires 24h] [--qr])
+  join TICKET|-            redeem a ticket; `-` reads it from standard input ([--name NAME] [--no-wait])
+  members NAME             who has the volume
+  members NAME role DEVICE reader|writer|admin
+  members NAME remove DEVICE
+
+every command takes --json (data as JSON) and --help; HOLOFS_STATE_DIR or --state-dir selects the device
+"""
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def seconds(text: str) -> int:
+    """`30m`, `24h`, `7d`, plain seconds, or `never` (0)."""
+    if text == "never":
+        return 0
+    found = re.fullmatch(r"(\d{1,9})([smhdw]?)", text)
+    if not found or not int(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time like 30m, 24h, 7d or never")
+    return int(found[1]) * _UNITS[found[2] or "s"]
+
+
+def number(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) < 2**31:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} up")
+        return int(text)
+
+    return parse
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` says more.\n")
+
+
+class _GroupedHelp(_Parser):
+    def format_help(self) -> str:
+        return f"{_HELP}\n{EPILOG}\n"
+
+
+def _common() -> argparse.ArgumentParser:
+    # SUPPRESS: an option that was given before the command is not overwritten by the command's default.
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--state-dir", default=argparse.SUPPRESS, metavar="DIR", help="the device's state directory")
+    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print data as JSON")
+    return common
+
+
+def build() -> argparse.ArgumentParser:
+    """The parser; the parsed arguments carry the command as `run`."""
+    common = _common()
+    top = _GroupedHelp(prog="holofsctl", parents=[common])
+    top.add_argument("--version", action="version", version=f"holofsctl {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def command(name: str, run: Callable[..., Any], text: str) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = commands.add_parser(name, parents=[common], description=text, epilog=EPILOG)
+        made.set_defaults(run=run)
+        return made
+
+    _device(command)
+    _volumes(command)
+    _sharing(command)
+    return top
+
+
+def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
+    command("up", device.up, "Starts the daemon unless it runs, and brings remembered mounts back.")
+    command("down", device.down, "Unmounts everything, stops the daemon and waits for its end.")
+    status = command("status", device.status, "Whether everything written here is safe on another device.")
+    status.add_argument("name", nargs="?", default="", metavar="NAME")
+    status.add_argument("--watch", action="store_true", help="print it again every second")
+    command("peers", device.peers, "The other devices, and how they are reached.")
+    command("doctor", device.doctor, "Looks for what could be in the way.")
+
+
+def _volumes(command: Callable[..., argparse.ArgumentParser]) -> None:
+    command("create", volumes.create, "Makes a new volume.").add_argument("name", metavar="NAME")
+    command("list", volumes.list_volumes, "The volumes of this device.")
+    leave = command(
+        "leave", volumes.leave, "Stops holding a volume; its files are kept aside unless --delete is given."
+    )
+    leave.add_argument("name", metavar="NAME")
+    leave.add_argument("--delete", action="store_true", help="delete this device's copy")
+    mount = command("mount", mounts.mount, "Shows a volume as a folder; returns when the folder answers.")
+    mount.add_argument("name", metavar="NAME")
+    mount.add_argument("path", metavar="PATH")
+    mount.add_argument("--read-only", action="store_true")
+    mount.add_argument("--binding", choices=("pyfuse3", "fusepy"), default="", help="the FUSE binding to use")
+    command("unmount", mounts.unmount, "Takes a mounted folder away.").add_argument("path", metavar="PATH")
+    conflicts = command("conflicts", volumes.conflicts, "Files that were changed in two places at once.")
+    conflicts.add_argument("name", nargs="?", default="", metavar="NAME")
+    wait = command("wait", volumes.wait, "Waits until other devices hold everything that was written here.")
+    wait.add_argument("name", metavar="NAME")
+    wait.add_argument("--copies", type=number(1), default=1, metavar="N", help="on how many other devices (1)")
+    wait.add_argument("--timeout", type=seconds, default=0, metavar="T", help="give up after, for example 30s")
+
+
+def _sharing(command: Callable[..., argparse.ArgumentParser]) -> None:
+    share = command("share", sharing.share, "Prints an invite: a ticket for `holofsctl join` on another device.")
+    share.add_argument("name", metavar="NAME")
+    roles = share.add_mutually_exclusive_group()
+    roles.add_argument("--read-only", action="store_true", help="invite a reader")
+    roles.add_argument("--admin", action="store_true", help="invite somebody who may invite and remove others")
+    share.add_argument("--uses", type=number(0), default=1, metavar="N", help="how often (1); 0: without limit")
+    share.add_argument("--expires", type=seconds, default=86400, metavar="T", help="after, for example 24h; or never")
+    share.add_argument("--qr", action="store_true", help="also draw it, on standard error")
+    join = command("join", sharing.join, "Redeems a ticket.")
+    join.add_argument("ticket", metavar="TICKET|-", help="- reads it from standard input")
+    join.add_argument("--name", default="", metavar="NAME", help="what to call the volume here")
+    join.add_argument("--no-wait", action="store_true", help="go on in the background")
+    members = command("members", sharing.members, "Who has the volume; `role` and `remove` change it.")
+    members.add_argument("name", metavar="NAME")
+    members.add_argument("change", nargs="*", metavar="role DEVICE reader|writer|admin | remove DEVICE")

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every command gets: which device, and where to print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from holofsctl.client import Client
+from holofsctl.output import Output
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    state: Path
+    output: Output
+
+    def connect(self) -> Client:
+        """A connection to the daemon; CommandError (exit code 3) where none runs."""
+        return Client(self.state)
+
+    def call(self, method: str, request: Any) -> Any:
+        """One call on a connection of its own."""
+        with self.connect() as client:
+            return client.call(method, request)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`holofsctl status` for people: one screen that answers "is it safe on another device yet?"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from holofs_api.v1 import control_pb2 as pb
+from holofsctl.commands.volumes import role_name
+from holofsctl.output import count, duration, moment, safe, size, table
+
+
+def status_lines(reply: pb.StatusReply) -> list[str]:
+    up = duration(reply.uptime_seconds)
+    lines = [f"{safe(reply.device_name)}  (device {reply.device_id[:16]}, {reply.program}, up {up})"]
+    for volume in reply.volumes:
+        mounts = [mount for mount in reply.mounts if mount.volume in (volume.volume.name, volume.volume.id)]
+        lines += ["", *_volume(volume, mounts)]
+    if not reply.volumes:
+        lines += ["", "No volumes yet: `holofsctl create NAME` makes one, `holofsctl join TICKET` brings one."]
+    if reply.warnings:
+        lines += ["", *(f"Warning: {safe(warning)}" for warning in reply.warnings)]
+    return lines
+
+
+def _volume(status: pb.VolumeStatus, mounts: Iterable[pb.MountInfo]) -> list[str]:
+    volume = status.volume
+    lines = [f"{safe(volume.name)}: {role_name(volume.role)}, {volume.state}"]
+    if volume.explanation:
+        lines.append(f"  {safe(volume.explanation)}")
+    lines.append(f"  {count(status.files, 'file')}, {size(status.bytes)}")
+    lines += [f"  {_safety(status)}", *(f"  {line}" for line in _arriving(status))]
+    lines += [f"  {_mount(mount)}" for mount in mounts]
+    lines += _devices(status.devices)
+    lines += [f"  {line}" for line in _troubles(status)]
+    return lines
+
+
+def _safety(status: pb.VolumeStatus) -> str:
+    here = status.unpublished + status.unsealed
+    holders = [device.name or device.device_id[:16] for device in status.devices if device.complete]
+    if holders and not here:
+        names = safe(", ".join(holders))
+        return f"Safe: everything written here is also on {count(len(holders), 'other device')} ({names})."
+    if not status.devices:
+        return f"Only on this device: `holofsctl share {safe(status.volume.name)}` invites another one."
+    if here:
+        return f"Not safe yet: {count(here, 'changed file')} not sent yet."
+    connected = [device for device in status.devices if device.connected]
+    if connected:
+        return "Not safe yet: on its way to " + safe(", ".join(d.name or d.device_id[:16] for d in connected)) + "."
+    return "Not safe yet: no other device of this volume is connected; it goes on by itself when one is."
+
+
+def _arriving(status: pb.VolumeStatus) -> list[str]:
+    lines = []
+    if status.records_behind:
+        lines.append(f"Receiving: at least {count(status.records_behind, 'change')} on the way.")
+    if status.content_missing:
+        amount = size(status.content_missing_bytes)
+        lines.append(f"Receiving: the content of {count(status.content_missing, 'file')} ({amount}) is not here yet.")
+    return lines
+
+
+def _mount(mount: pb.MountInfo) -> str:
+    how = ", read only" if mount.read_only else ""
+    if mount.state == "up":
+        return f"Mounted at {safe(mount.path)}{how}."
+    return f"Mount at {safe(mount.path)} is {mount.state}{how}. {safe(mount.explanation)}".rstrip()
+
+
+def _devices(devices: Iterable[pb.DeviceSafety]) -> list[str]:
+    rows = []
+    for device in devices:
+        presence = "connected" if device.connected else "not connected"
+        if device.complete:
+            holds = "holds everything"
+        elif device.complete_as_of_ms:
+            holds = f"held everything at {moment(device.complete_as_of_ms)}"
+        else:
+            holds = "has not said yet what it holds"
+        behind = f"{device.records_behind:,} behind" if device.records_behind and not device.complete else ""
+        rows.append((device.name or device.device_id[:16], presence, holds, behind))
+    return table(rows, indent="    ")
+
+
+def _troubles(status: pb.VolumeStatus) -> list[str]:
+    lines = []
+    if status.conflicts:
+        name = safe(status.volume.name)
+        lines.append(f"{count(status.conflicts, 'conflict')}: `holofsctl conflicts {name}` lists them.")
+    if status.pending:
+        lines.append(f"{count(status.pending, 'item')} waiting for the folder that holds them.")
+    if status.quarantined:
+        why = "; ".join(status.quarantine_reasons)
+        lines.append(f"{count(status.quarantined, 'record')} refused{f' ({safe(why)})' if why else ''}.")
+    return lines

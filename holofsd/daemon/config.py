@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the environment says about this device."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from holofs_api.paths import socket_path, state_dir
+from holofsd.core.errors import BadConfiguration
+from holofsd.net.api import Discovery, NetConfig
+
+PROGRAM: Final = "holofsd 0.1.0"
+_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    state: Path
+    device_name: str
+    net: NetConfig = field(default_factory=NetConfig)
+    log_level: str = "info"
+    detached: bool = False
+    """Started by `holofsctl up`: logs to the file only."""
+
+    @property
+    def socket(self) -> Path:
+        return socket_path(self.state)
+
+    @property
+    def log_file(self) -> Path:
+        return self.state / "log" / "holofsd.log"
+
+
+def read_config(explicit_state: str | None, detached: bool, environment: Mapping[str, str] = os.environ) -> Config:
+    """Raises BadConfiguration with the name of the variable that makes no sense."""
+    level = environment.get("HOLOFS_LOG", "info").lower()
+    if level not in _LEVELS:
+        raise BadConfiguration(f"HOLOFS_LOG is {level!r}; it can be {', '.join(_LEVELS)}.")
+    return Config(
+        state=state_dir(explicit_state),
+        device_name=_device_name(environment),
+        net=NetConfig(
+            bind=_bind(environment.get("HOLOFS_BIND", "")),
+            discovery=_discovery(environment.get("HOLOFS_DISCOVERY", "default")),
+            relays=_relays(environment.get("HOLOFS_RELAYS", "")),
+        ),
+        log_level=level,
+        detached=detached,
+    )
+
+
+def _device_name(environment: Mapping[str, str]) -> str:
+    name = environment.get("HOLOFS_DEVICE_NAME") or socket.gethostname().split(".")[0] or "device"
+    return "".join(c for c in name if c.isprintable() and c != "/")[:64] or "device"
+
+
+def _bind(text: str) -> str:
+    if not text:
+        return ""
+    address, separator, port = text.rpartition(":")
+    try:
+        ipaddress.ip_address(address.strip("[]"))
+        good = bool(separator) and port.isascii() and port.isdigit() and int(port) < 65536
+    except ValueError:
+        good = False
+    if not good:
+        raise BadConfiguration(f"HOLOFS_BIND is {text!r}; it has to be an address and a port, like 127.0.0.1:0.")
+    return text
+
+
+def _discovery(text: str) -> Discovery:
+    try:
+        return Discovery(text)
+    except ValueError:
+        raise BadConfiguration(f"HOLOFS_DISCOVERY is {text!r}; it can be none or default.") from None
+
+
+def _relays(text: str) -> tuple[str, ...]:
+    urls = tuple(url.strip() for url in text.split(",") if url.strip())
+    for url in urls:
+        if not url.startswith(("https://", "http://")):
+            raise BadConfiguration(f"HOLOFS_RELAYS has {url!r}, which is not a URL.")
+    return urls

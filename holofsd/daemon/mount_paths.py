@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mount points: what can be one, what is one, and taking one away. A path that may be a dead mount is not touched."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+from holofsd.core.errors import MountFailed, MountPathUnusable
+
+FUSE_DEVICE: Final = "/dev/fuse"
+_MOUNTINFO: Final = "/proc/self/mountinfo"
+_HELPER_TIMEOUT_S: Final = 20.0
+
+
+def mounted_at(path: str) -> str | None:
+    """The filesystem type of what is mounted exactly there (for example "fuse.holofs"), or None."""
+    try:
+        with open(_MOUNTINFO, "rb") as lines:
+            found = [line.split() for line in lines]
+    except OSError:
+        return "unknown" if os.path.ismount(path) else None
+    escaped = _escaped(path)
+    kinds = [fields[fields.index(b"-") + 1].decode() for fields in found if fields[4] == escaped]
+    return kinds[-1] if kinds else None
+
+
+def _escaped(path: str) -> bytes:
+    raw = os.fsencode(path)
+    for character in (b"\\", b" ", b"\t", b"\n"):
+        raw = raw.replace(character, b"\\%03o" % ord(character))
+    return raw
+
+
+def check_mount_path(path: str, state: Path) -> None:
+    """Raises MountPathUnusable or MountFailed, with one sentence."""
+    if not os.path.isabs(path):
+        raise MountPathUnusable(f"{path} is not an absolute path.")
+    if mounted_at(path) is not None:
+        raise MountPathUnusable(f"Something is already mounted at {path}; unmount it first, or choose another folder.")
+    try:
+        with os.scandir(path) as entries:
+            empty = next(entries, None) is None
+    except FileNotFoundError:
+        raise MountPathUnusable(f"{path} does not exist; make it with `mkdir` first.") from None
+    except NotADirectoryError:
+        raise MountPathUnusable(f"{path} is not a directory.") from None
+    except OSError as error:
+        raise MountPathUnusable(f"{path} cannot be read: {error.strerror}.") from None
+    if not empty:
+        raise MountPathUnusable(f"{path} is not empty; mounting there would hide what it holds.")
+    if Path(path).is_relative_to(state):
+        raise MountPathUnusable(f"{path} is inside the state directory; choose a folder outside of it.")
+    if not os.access(path, os.W_OK):
+        raise MountPathUnusable(f"{path} is not yours to write, so nothing can be mounted there.")
+    if not os.path.exists(FUSE_DEVICE):
+        raise MountFailed(f"{FUSE_DEVICE} is missing: install FUSE, or load its module with `modprobe fuse`.")
+
+
+async def unmount(path: str) -> None:
+    """Unmounts; where files are in use, detaches: the name is free at once and the files go on until closed.
+
+    Raises MountFailed where neither works.
+    """
+    if mounted_at(path) is None:
+        return
+    helper = shutil.which("fusermount3") or shutil.which("fusermount")
+    commands = (
+        [[helper, "-u", path], [helper, "-u", "-z", path]] if helper else [["umount", path], ["umount", "-l", path]]
+    )
+    remark = b""
+    for command in commands:
+        code, remark = await _run(command)
+        if code == 0 or mounted_at(path) is None:
+            return
+    told = remark.decode("utf-8", "replace").strip().splitlines()
+    raise MountFailed(f"{path} cannot be unmounted: {told[-1] if told else 'the system did not say why'}.")
+
+
+async def _run(command: list[str]) -> tuple[int, bytes]:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        _, remark = await asyncio.wait_for(process.communicate(), _HELPER_TIMEOUT_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return -1, b"it did not answer in time"
+    return process.returncode or 0, remark

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One mount process: started in a session of its own, so that it outlives the daemon, and told ready through a pipe.
+
+The process writes to the descriptor `--ready-fd`: a line `ready [binding]` once the mount answers, or `error SENTENCE`.
+It ends with a non-zero code when it fails, and with 0 once it was unmounted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from holofsd.core.errors import MountFailed
+from holofsd.daemon.processes import wait_gone
+
+READY_TIMEOUT_S: Final = 30.0
+_MAX_WORDS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class MountOrder:
+    """What to mount, where and how."""
+
+    state: Path
+    volume: str
+    """Hex id."""
+    path: str
+    mount_id: str
+    read_only: bool
+    binding: str
+
+
+class MountProcess(Protocol):
+    @property
+    def pid(self) -> int: ...
+    @property
+    def binding(self) -> str: ...
+
+    async def ended(self) -> int | None:
+        """Waits for the end; the exit code, or None where it is not known (an adopted process)."""
+
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+class Adopted:
+    """A mount process that an earlier daemon started."""
+
+    def __init__(self, pid: int, binding: str) -> None:
+        self.pid = pid
+        self.binding = binding
+
+    async def ended(self) -> int | None:
+        await wait_gone(self.pid)
+        return None
+
+    def terminate(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+
+class Started:
+    """A mount process of ours."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid = process.pid
+        self.binding = ""
+
+    async def ended(self) -> int | None:
+        await wait_gone(self.pid)
+        return self._process.wait()  # it has ended: this only reaps
+
+    def terminate(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+
+
+async def launch(order: MountOrder) -> MountProcess:
+    """Starts a mount process and waits until the mount answers. Raises MountFailed with its last words."""
+    remarks = order.state / "log" / f"mount-{order.mount_id}.log"
+    remarks.parent.mkdir(mode=0o700, exist_ok=True)
+    reading, writing = os.pipe()
+    try:
+        with open(remarks, "wb") as output:
+            process = Started(_spawn(order, writing, output.fileno()))
+    except OSError as error:
+        os.close(reading)
+        raise MountFailed(f"The mount helper cannot be started: {error.strerror}.") from None
+    finally:
+        os.close(writing)
+    try:
+        words = await _first_words(reading)
+    except asyncio.CancelledError:
+        process.terminate()
+        raise
+    if words.startswith("ready"):
+        process.binding = words.removeprefix("ready").strip() or order.binding
+        return process
+    process.terminate()
+    await _end(process)
+    raise MountFailed(words.removeprefix("error").strip(" :") or _last_line(remarks, order.path))
+
+
+def _spawn(order: MountOrder, ready: int, output: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "holofs_mount.main", "--state-dir", str(order.state)]
+    command += ["--mount-id", order.mount_id, "--ready-fd", str(ready)]
+    command += ["--read-only"] if order.read_only else []
+    command += ["--binding", order.binding] if order.binding else []
+    command += [order.volume, order.path]
+    return subprocess.Popen(
+        command,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=(ready,),
+        start_new_session=True,
+    )
+
+
+async def _first_words(reading: int) -> str:
+    """The first line from the pipe (the descriptor is closed with it); empty if the process ended without a word."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=_MAX_WORDS)
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", buffering=0)
+    )
+    try:
+        line = await asyncio.wait_for(reader.readline(), READY_TIMEOUT_S)
+        return line.decode("utf-8", "replace").strip()
+    except TimeoutError:
+        return f"error The mount did not answer within {READY_TIMEOUT_S:.0f} s."
+    except ValueError:
+        return ""
+    finally:
+        transport.close()
+
+
+async def _end(process: Started) -> None:
+    try:
+        await asyncio.wait_for(process.ended(), 5.0)
+    except TimeoutError:
+        process.kill()
+        await process.ended()
+
+
+def _last_line(remarks: Path, path: str) -> str:
+    try:
+        with open(remarks, "rb") as file:
+            file.seek(max(0, remarks.stat().st_size - _MAX_WORDS))
+            lines = file.read().decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1].removeprefix("holofs-mount: ") if lines else f"The mount helper for {path} ended without a word."

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The mount supervisor: remembers mounts, starts their processes, adopts an earlier daemon's, restarts dead ones.
+
+A mount process lives on when the daemon stops; `unmount`, `down` and a person's own `fusermount3 -u` end it. Crash
+windows: a process that started but is not in the database yet is found by nobody, answers its person, and goes when it
+is unmounted; a row whose process is gone is brought back by `restore`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from holofsd.core.errors import HoloError, MountUnknown
+from holofsd.core.ids import VolumeId
+from holofsd.daemon.mount_paths import check_mount_path, mounted_at, unmount
+from holofsd.daemon.mount_process import Adopted, MountOrder, MountProcess, launch
+from holofsd.daemon.processes import is_running
+from holofsd.rpc.device_api import MountInfo, MountOptions
+from holofsd.store.device import DeviceStore, MountRow
+
+_log = structlog.get_logger(__name__)
+
+MOUNTS_FILE: Final = "mounts.json"
+"""In the state directory: the mounts that run, for a `holofsctl down` that finds no daemon."""
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 30.0
+_STEADY_S: Final = 60.0
+"""A mount that ran this long starts again without a pause."""
+_END_S: Final = 5.0
+_PROBE_S: Final = 2.0
+
+Launch = Callable[[MountOrder], Awaitable[MountProcess]]
+
+
+@dataclass(eq=False, slots=True)
+class _Mount:
+    row: MountRow
+    state: str = "starting"
+    explanation: str = ""
+    process: MountProcess | None = None
+    keeper: asyncio.Task[None] | None = None
+    settled: asyncio.Event | None = None
+    """Set when the current attempt to bring it up has come to an end."""
+
+    @property
+    def path(self) -> str:
+        return os.fsdecode(self.row.path)
+
+
+class MountSupervisor:
+    def __init__(
+        self, store: DeviceStore, state: Path, name_of: Callable[[VolumeId], str], launch: Launch = launch
+    ) -> None:
+        self._store = store
+        self._state = state
+        self._name_of = name_of
+        self._launch = launch
+        self._mounts: dict[str, _Mount] = {}
+
+    # ---- the daemon's life
+    def start(self) -> None:
+        """Adopts the mounts that still run, and begins to bring back the others."""
+        for row in self._store.mounts():
+            mount = _Mount(row, settled=asyncio.Event())
+            self._mounts[mount.path] = mount
+            if is_running(row.pid, row.mount_id):
+                self._up(mount, Adopted(row.pid, row.binding))
+            mount.keeper = asyncio.create_task(self._keep(mount))
+        self._write_file()
+
+    async def close(self) -> None:
+        """Stops watching. The mounts go on without the daemon."""
+        keepers = [mount.keeper for mount in self._mounts.values() if mount.keeper is not None]
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+
+    async def unmount_all(self) -> None:
+        """For `down`: everything goes, everything stays remembered. Raises the first failure, after trying all."""
+        mounts = list(self._mounts.values())
+        failures = await asyncio.gather(
+            *(self._take_down(mount, patience=True) for mount in mounts), return_exceptions=True
+        )
+        self._write_file()
+        for failure in failures:
+            if isinstance(failure, BaseException):
+                raise failure
+
+    # ---- what a person asks for
+    async def mount(self, volume: VolumeId, path: str, options: MountOptions) -> MountInfo:
+        """Returns when the mount answers. Raises MountPathUnusable or MountFailed; then nothing is remembered."""
+        known = self._mounts.get(path)
+        if known is not None and known.state != "up":
+            await self._forget(known)
+        await self._clear_dead(path)
+        check_mount_path(path, self._state)
+        row = MountRow(
+            os.fsencode(path),
+            volume,
+            int(options.read_only),
+            options.binding,
+            uuid.uuid4().hex,
+            0,
+            int(options.remember),
+        )
+        mount = _Mount(row, settled=asyncio.Event())
+        self._mounts[path] = mount
+        try:
+            self._up(mount, await self._launch(self._order(mount)))
+        except BaseException:
+            del self._mounts[path]
+            raise
+        mount.keeper = asyncio.create_task(self._keep(mount))
+        return self._info(mount)
+
+    async def unmount(self, path: str) -> None:
+        mount = self._mounts.get(path)
+        if mount is None:
+            raise MountUnknown(f"Nothing of this device is mounted at {path}.")
+        await self._forget(mount)
+
+    async def unmount_volume(self, volume: VolumeId) -> None:
+        for mount in [m for m in self._mounts.values() if m.row.volume == volume]:
+            await self._forget(mount)
+
+    async def restore(self) -> tuple[MountInfo, ...]:
+        """Brings back what is remembered and not up; returns when every mount answers or has failed."""
+        for mount in list(self._mounts.values()):
+            if mount.state == "down" and (mount.keeper is None or mount.keeper.done()):
+                mount.settled = asyncio.Event()
+                mount.keeper = asyncio.create_task(self._keep(mount))
+        await asyncio.gather(*(m.settled.wait() for m in self._mounts.values() if m.settled is not None))
+        return self.infos()
+
+    def infos(self) -> tuple[MountInfo, ...]:
+        return tuple(self._info(mount) for _, mount in sorted(self._mounts.items()))
+
+    # ---- one mount
+    async def _keep(self, mount: _Mount) -> None:
+        """The life of a mount: up, watched, started again when it died; ends when a person took it away."""
+        pause = 0.0
+        while True:
+            if mount.process is None:
+                await asyncio.sleep(pause)
+                if not await self._bring_up(mount):
+                    pause = min(max(pause * 2, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+                    continue
+            began = time.monotonic()
+            assert mount.process is not None
+            code = await mount.process.ended()
+            mount.process = None
+            if code in (0, None) and mounted_at(mount.path) is None:
+                _log.info("a mount was taken away", path=mount.path)
+                self._drop(mount)
+                return
+            _log.error("a mount process died; it is started again", path=mount.path, exit_code=code)
+            self._down(mount, "The mount process died; it is being started again.")
+            pause = 0.0 if time.monotonic() - began > _STEADY_S else max(pause, _FIRST_PAUSE_S)
+
+    async def _bring_up(self, mount: _Mount) -> bool:
+        mount.state = "starting"
+        try:
+            await self._clear_dead(mount.path)
+            check_mount_path(mount.path, self._state)
+            self._up(mount, await self._launch(self._order(mount)))
+        except HoloError as error:
+            _log.warning("a mount could not be brought back", path=mount.path, why=error.message)
+            self._down(mount, error.message)
+            assert mount.settled is not None
+            mount.settled.set()
+            return False
+        return True
+
+    async def _clear_dead(self, path: str) -> None:
+        """Takes away what a killed mount process left behind: a mount that answers every call with ENOTCONN."""
+        kind = mounted_at(path)
+        if kind is None or not kind.startswith("fuse"):
+            return
+        try:
+            await asyncio.wait_for(asyncio.to_thread(os.stat, path), _PROBE_S)
+        except TimeoutError:
+            return  # alive, and slow
+        except OSError as error:
+            if error.errno == errno.ENOTCONN:
+                await unmount(path)
+
+    async def _forget(self, mount: _Mount) -> None:
+        await self._take_down(mount, patience=False)
+        self._drop(mount)
+
+    async def _take_down(self, mount: _Mount, patience: bool) -> None:
+        """Unmounts and stops watching. With `patience` the process is made to end, whatever still uses its files."""
+        if mount.keeper is not None:
+            mount.keeper.cancel()
+            await asyncio.gather(mount.keeper, return_exceptions=True)
+            mount.keeper = None
+        if mount.process is not None or (mounted_at(mount.path) or "").startswith("fuse.holofs"):
+            await unmount(mount.path)
+        if mount.process is not None:
+            await _await_end(mount.process, patience)
+        mount.process = None
+        self._down(mount, "")
+        if mount.settled is not None:
+            mount.settled.set()
+
+    # ---- bookkeeping
+    def _order(self, mount: _Mount) -> MountOrder:
+        row = mount.row
+        return MountOrder(self._state, row.volume.hex(), mount.path, row.mount_id, bool(row.read_only), row.binding)
+
+    def _up(self, mount: _Mount, process: MountProcess) -> None:
+        mount.process, mount.state, mount.explanation = process, "up", ""
+        self._store_row(mount, process.pid)
+        if mount.settled is not None:
+            mount.settled.set()
+
+    def _down(self, mount: _Mount, explanation: str) -> None:
+        mount.state, mount.explanation = "down", explanation
+        self._store_row(mount, 0)
+
+    def _drop(self, mount: _Mount) -> None:
+        self._mounts.pop(mount.path, None)
+        with self._store.db.transaction():
+            self._store.delete_mount(mount.row.path)
+        self._write_file()
+
+    def _store_row(self, mount: _Mount, pid: int) -> None:
+        mount.row = replace(mount.row, pid=pid)
+        with self._store.db.transaction():
+            if mount.row.wanted or pid:
+                self._store.put_mount(mount.row)
+            else:
+                self._store.delete_mount(mount.row.path)
+        self._write_file()
+
+    def _write_file(self) -> None:
+        running = [{"path": m.path, "pid": m.row.pid} for m in self._mounts.values() if m.row.pid]
+        partial = self._state / f"{MOUNTS_FILE}.new"
+        with suppress(OSError):  # a convenience: it must not fail a mount
+            partial.write_text(json.dumps(running))
+            partial.rename(self._state / MOUNTS_FILE)
+
+    def _info(self, mount: _Mount) -> MountInfo:
+        row = mount.row
+        binding = (mount.process.binding if mount.process is not None else "") or row.binding
+        return MountInfo(
+            self._name_of(row.volume), mount.path, bool(row.read_only), mount.state, mount.explanation, row.pid, binding
+        )
+
+
+async def _await_end(process: MountProcess, patience: bool) -> None:
+    """After an unmount the process ends by itself, unless files are still open in it."""
+    steps = (process.terminate, process.kill) if patience else ()
+    for step in (None, *steps):
+        if step is not None:
+            step()
+        try:
+            await asyncio.wait_for(process.ended(), _END_S)
+        except TimeoutError:
+            continue
+        return

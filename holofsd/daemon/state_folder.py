@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The state directory itself: made private, locked against a second daemon, with this device's key and fingerprint."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from holofsd.core.errors import AlreadyRunning, StateDirUnusable
+
+SEED_BYTES: Final = 32
+_KEY: Final = "device.key"
+_FINGERPRINT: Final = "fingerprint.json"
+_LOCK: Final = "lock"
+
+
+def prepare(state: Path) -> None:
+    """Makes the directory, readable by its owner alone. Raises StateDirUnusable."""
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = state.stat()
+        if found.st_uid != os.geteuid():
+            raise StateDirUnusable(f"{state} belongs to another user; choose another directory with --state-dir.")
+        if found.st_mode & 0o077:
+            state.chmod(0o700)
+    except OSError as error:
+        raise StateDirUnusable(f"{state} cannot be used: {error.strerror}.") from None
+
+
+@contextmanager
+def locked(state: Path) -> Iterator[None]:
+    """Holds the lock; the kernel lets go of it when the process ends, however it ends."""
+    with open(state / _LOCK, "a+b") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read(32).decode("ascii", "replace").strip()
+            who = f" (process {holder})" if holder.isdigit() else ""
+            raise AlreadyRunning(f"holofsd is already running for {state}{who}.") from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n".encode())
+        lock.flush()
+        yield
+
+
+def device_seed(state: Path) -> bytes:
+    """The seed of the node key; made on the first start. It is on disk before anybody can learn the public key."""
+    path = state / _KEY
+    try:
+        seed = path.read_bytes()
+    except FileNotFoundError:
+        seed = os.urandom(SEED_BYTES)
+        _write_durably(path, seed)
+    if len(seed) != SEED_BYTES:
+        raise StateDirUnusable(f"{path} is damaged; without it this device cannot be itself. Restore it from a backup.")
+    return seed
+
+
+def was_copied(state: Path) -> bool:
+    """Whether the directory is a copy or was restored: then every volume needs a new author (design: "Authors, clocks,
+    copies"). False on the first start."""
+    try:
+        known = json.loads((state / _FINGERPRINT).read_text())
+    except FileNotFoundError:
+        # A directory that has a key, but no fingerprint, has lost something: take no chances.
+        return (state / "device.db").exists()
+    except (ValueError, OSError):
+        return True
+    return bool(known != _fingerprint(state))
+
+
+def remember_fingerprint(state: Path) -> None:
+    """Called once every volume has its new author."""
+    _write_durably(state / _FINGERPRINT, json.dumps(_fingerprint(state)).encode())
+
+
+def _fingerprint(state: Path) -> dict[str, object]:
+    # Not the path: a directory may be moved. Not st_dev: it changes between boots.
+    return {"machine": _machine(), "directory": state.stat().st_ino, "key": (state / _KEY).stat().st_ino}
+
+
+def _machine() -> str:
+    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        try:
+            return Path(path).read_text().strip()
+        except OSError:
+            continue
+    return os.uname().nodename
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    partial = path.with_name(path.name + ".new")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

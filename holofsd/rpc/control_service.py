@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""holofs.v1.Control: what a person can ask of this device."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from holofs_api import API_VERSION
+from holofs_api.handshake import mismatch
+from holofs_api.v1 import control_pb2 as pb
+from holofs_api.v1.control_pb2_grpc import ControlServicer
+from holofsd.core.document import Role
+from holofsd.core.errors import BadArgument, VersionMismatch
+from holofsd.rpc.convert import to_message
+from holofsd.rpc.device_api import DeviceService, MountOptions
+
+Context = Any
+
+
+def _role(number: int) -> Role:
+    try:
+        return Role(number)
+    except ValueError:
+        raise BadArgument("A role is reader, writer or admin.") from None
+
+
+def _needed(value: str, what: str) -> str:
+    if not value:
+        raise BadArgument(f"{what} is missing.")
+    return value
+
+
+class ControlService(ControlServicer):
+    def __init__(self, device: DeviceService) -> None:
+        self._device = device
+
+    async def Handshake(self, request: pb.HandshakeRequest, context: Context) -> pb.HandshakeReply:
+        sentence = mismatch(request.api_version, request.program)
+        if sentence is not None:
+            raise VersionMismatch(sentence)
+        me = self._device.identity()
+        return pb.HandshakeReply(api_version=API_VERSION, program=me.program, device_id=me.device_id, pid=me.pid)
+
+    async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusReply:
+        return to_message(await self._device.status(request.volume), pb.StatusReply)
+
+    async def CreateVolume(self, request: pb.CreateVolumeRequest, context: Context) -> pb.Volume:
+        return to_message(await self._device.create_volume(_needed(request.name, "The volume's name")), pb.Volume)
+
+    async def Share(self, request: pb.ShareRequest, context: Context) -> pb.ShareReply:
+        volume = _needed(request.volume, "The volume")
+        if request.expires_seconds < 0:
+            raise BadArgument("An invite cannot expire before it is made.")
+        shared = await self._device.share(volume, _role(request.role), request.uses, request.expires_seconds)
+        return to_message(shared, pb.ShareReply)
+
+    async def Join(self, request: pb.JoinRequest, context: Context) -> AsyncIterator[pb.JoinProgress]:
+        ticket = _needed(request.ticket.strip(), "The ticket")
+        async with aclosing(self._device.join(ticket, request.name, request.no_wait)) as steps:  # type: ignore[type-var]
+            async for step in steps:
+                yield to_message(step, pb.JoinProgress)
+
+    async def ListVolumes(self, request: pb.ListVolumesRequest, context: Context) -> pb.ListVolumesReply:
+        volumes = await self._device.list_volumes()
+        return pb.ListVolumesReply(volumes=[to_message(volume, pb.Volume) for volume in volumes])
+
+    async def Leave(self, request: pb.LeaveRequest, context: Context) -> pb.LeaveReply:
+        return pb.LeaveReply(kept_at=await self._device.leave(_needed(request.volume, "The volume"), request.delete))
+
+    async def Members(self, request: pb.MembersRequest, context: Context) -> pb.MembersReply:
+        members = await self._device.members(_needed(request.volume, "The volume"))
+        return pb.MembersReply(members=[to_message(member, pb.Member) for member in members])
+
+    async def SetMember(self, request: pb.SetMemberRequest, context: Context) -> pb.Member:
+        volume, device = _needed(request.volume, "The volume"), _needed(request.device, "The device")
+        role = None if request.remove else _role(request.role)
+        return to_message(await self._device.set_member(volume, device, role), pb.Member)
+
+    async def Mount(self, request: pb.MountRequest, context: Context) -> pb.MountInfo:
+        volume, path = _needed(request.volume, "The volume"), _needed(request.path, "The path")
+        options = MountOptions(request.read_only, request.binding, not request.no_remember)
+        return to_message(await self._device.mount(volume, path, options), pb.MountInfo)
+
+    async def Unmount(self, request: pb.UnmountRequest, context: Context) -> pb.UnmountReply:
+        await self._device.unmount(_needed(request.path, "The path"))
+        return pb.UnmountReply()
+
+    async def RestoreMounts(self, request: pb.RestoreMountsRequest, context: Context) -> pb.RestoreMountsReply:
+        mounts = await self._device.restore_mounts()
+        return pb.RestoreMountsReply(mounts=[to_message(mount, pb.MountInfo) for mount in mounts])
+
+    async def Peers(self, request: pb.PeersRequest, context: Context) -> pb.PeersReply:
+        return pb.PeersReply(peers=[to_message(peer, pb.Peer) for peer in await self._device.peers()])
+
+    async def Conflicts(self, request: pb.ConflictsRequest, context: Context) -> pb.ConflictsReply:
+        conflicts = await self._device.conflicts(request.volume)
+        return pb.ConflictsReply(conflicts=[to_message(conflict, pb.Conflict) for conflict in conflicts])
+
+    async def Wait(self, request: pb.WaitRequest, context: Context) -> AsyncIterator[pb.WaitProgress]:
+        volume, copies = _needed(request.volume, "The volume"), max(1, request.copies)
+        steps = self._device.wait(volume, copies, request.timeout_seconds)
+        async with aclosing(steps):  # type: ignore[type-var]
+            async for step in steps:
+                yield to_message(step, pb.WaitProgress)
+
+    async def Shutdown(self, request: pb.ShutdownRequest, context: Context) -> pb.ShutdownReply:
+        await self._device.shutdown(request.unmount)
+        return pb.ShutdownReply()

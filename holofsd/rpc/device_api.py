@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the Control service needs from the daemon, as a protocol and plain values.
+
+Every value has the fields of the message of `holofs.v1` that it becomes (`convert.to_message`), so it also says what
+`holofsctl` can show. All methods raise `HoloError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from holofsd.core.document import Role
+from holofsd.fs.api import Filesystem
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    device_id: str
+    """Hex of the node key."""
+    program: str
+    """For example "holofsd 0.1.0"."""
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    id: str
+    name: str
+    role: Role | None
+    state: str
+    """"ready", "joining" or "damaged"."""
+    explanation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShareReply:
+    ticket: str
+    expires_at_ms: int
+    """0: never."""
+    uses: int
+    """0: no limit."""
+    role: Role
+
+    def __repr__(self) -> str:
+        return f"ShareReply(ticket=<hidden>, role={self.role.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinProgress:
+    stage: str
+    """connecting | waiting | redeemed | syncing | ready."""
+    message: str
+    volume: Volume | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    device_id: str
+    name: str
+    role: Role | None
+    is_self: bool = False
+    removed: bool = False
+    connected: bool = False
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MountInfo:
+    volume: str
+    path: str
+    read_only: bool
+    state: str
+    """"up", "starting" or "down"."""
+    explanation: str = ""
+    pid: int = 0
+    binding: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    device_id: str
+    name: str
+    connected: bool
+    volumes: tuple[str, ...] = ()
+    address: str = ""
+    last_seen_ms: int = 0
+    explanation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSafety:
+    """Whether another device says that it holds everything written here up to now."""
+
+    device_id: str
+    name: str
+    connected: bool
+    complete: bool
+    complete_as_of_ms: int = 0
+    records_behind: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeStatus:
+    volume: Volume
+    files: int = 0
+    bytes: int = 0
+    unpublished: int = 0
+    records_behind: int = 0
+    content_missing: int = 0
+    content_missing_bytes: int = 0
+    conflicts: int = 0
+    quarantined: int = 0
+    pending: int = 0
+    devices: tuple[DeviceSafety, ...] = ()
+    quarantine_reasons: tuple[str, ...] = ()
+    unsealed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    device_id: str
+    device_name: str
+    program: str
+    pid: int
+    uptime_seconds: int
+    volumes: tuple[VolumeStatus, ...] = ()
+    mounts: tuple[MountInfo, ...] = ()
+    warnings: tuple[str, ...] = ()
+    resident_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    path: bytes
+    """Of the file, inside the volume."""
+    shown_path: bytes
+    """Of the copy."""
+    device: str
+    written_ms: int
+    size: int
+    volume: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitProgress:
+    copies: int
+    done: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    read_only: bool = False
+    binding: str = ""
+    """Empty: the best one that is there."""
+    remember: bool = True
+    """Bring it back at the next `up`."""
+
+
+class DeviceService(Protocol):
+    """This device, for its owner. Volumes are told by name on this device or by hex id."""
+
+    def identity(self) -> Identity: ...
+
+    async def status(self, volume: str) -> DeviceStatus:
+        """Of one volume, or of all where `volume` is empty."""
+
+    async def create_volume(self, name: str) -> Volume: ...
+
+    async def share(self, volume: str, role: Role, uses: int, expires_seconds: int) -> ShareReply: ...
+
+    def join(self, ticket: str, name: str, no_wait: bool) -> AsyncIterator[JoinProgress]:
+        """Ends with stage "ready" (or the last stage reached, with `no_wait`); goes on when the iterator is dropped."""
+
+    async def list_volumes(self) -> tuple[Volume, ...]: ...
+
+    async def leave(self, volume: str, delete: bool) -> str:
+        """Where the volume's files were kept; empty where they were deleted."""
+
+    async def members(self, volume: str) -> tuple[Member, ...]: ...
+
+    async def set_member(self, volume: str, device: str, role: Role | None) -> Member:
+        """Gives the device a role, or removes it (None)."""
+
+    async def mount(self, volume: str, path: str, options: MountOptions) -> MountInfo: ...
+
+    async def unmount(self, path: str) -> None: ...
+
+    async def restore_mounts(self) -> tuple[MountInfo, ...]: ...
+
+    async def peers(self) -> tuple[Peer, ...]: ...
+
+    async def conflicts(self, volume: str) -> tuple[Conflict, ...]: ...
+
+    def wait(self, volume: str, copies: int, timeout_seconds: int) -> AsyncIterator[WaitProgress]: ...
+
+    async def shutdown(self, unmount: bool) -> None:
+        """Unmounts if told, then lets the daemon end soon after the answer."""
+
+    async def filesystem(self, volume: str) -> Filesystem:
+        """The filesystem of a volume, for a mount that attaches."""

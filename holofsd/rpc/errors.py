@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one place where an exception becomes an answer: a status with a detail, or a CallError in a stream of calls."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import structlog
+
+from holofs_api.errors import error_metadata, status_of
+from holofsd.core.errors import HoloError
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    errno: int
+    code: str
+    message: str
+
+
+def describe(error: Exception) -> Description:
+    """What a caller is told. An error that nobody designed is EIO, with its traceback in the log only."""
+    if isinstance(error, HoloError):
+        return Description(error.errno, error.code, error.message)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return Description(
+            errno.ENOSPC, "no-space", "The disk is full: nothing was changed; free some space and try again."
+        )
+    _log.error("a call failed with an error that nobody expected", exc_info=error)
+    return Description(errno.EIO, "internal", "holofsd met an internal error; its log says more (log/holofsd.log).")
+
+
+async def _abort(context: Any, error: Exception) -> None:
+    told = describe(error)
+    metadata = error_metadata(told.errno, told.code, told.message)
+    await context.abort(status_of(told.errno), told.message, metadata)
+
+
+def _unary(handler: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def answer(request: Any, context: Any) -> Any:
+        try:
+            return await handler(request, context)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the outermost edge of a call
+            await _abort(context, error)
+
+    return answer
+
+
+def _streaming(handler: Callable[[Any, Any], AsyncIterator[Any]]) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    async def answers(request: Any, context: Any) -> AsyncIterator[Any]:
+        try:
+            async for reply in handler(request, context):
+                yield reply
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the outermost edge of a call
+            await _abort(context, error)
+
+    return answers
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every handler of the server, so that none maps errors itself."""
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+        handler = await continuation(details)
+        if handler is None or not details.method.startswith("/holofs."):
+            return handler
+        codec = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), **codec)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(_streaming(handler.unary_stream), **codec)
+        return grpc.stream_stream_rpc_method_handler(_unary(handler.stream_stream), **codec)

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""holofs.v1.Filesystem: attachments, the stream of calls, the stream of changes, and every call as a unary method.
+
+The service is built from the table in `fs_calls`, so a unary method and a call of the stream cannot differ. An
+attachment ends with the last of its streams (fs keeps its open files for its return); one without streams when idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, Final
+
+import grpc
+import structlog
+
+from holofs_api.errors import ATTACHMENT_KEY
+from holofs_api.handshake import mismatch
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofsd.core.errors import BadArgument, StaleHandle, VersionMismatch
+from holofsd.core.ids import ROOT_INO
+from holofsd.fs import types as fs
+from holofsd.fs.api import Filesystem
+from holofsd.fs.settings import INLINE_COMMIT
+from holofsd.rpc.call_stream import CallStream
+from holofsd.rpc.device_api import DeviceService
+from holofsd.rpc.fs_calls import CALLS, Call, Caller
+from holofsd.rpc.fs_convert import attach_request, change_message
+
+_log = structlog.get_logger(__name__)
+
+IDLE_S: Final = 60.0
+"""How long an attachment without any stream is kept after its last call."""
+
+
+class _Attached:
+    """A caller with its open streams."""
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+        self.streams = 0
+        self.farewell: asyncio.TimerHandle | None = None
+
+
+class FilesystemService:
+    def __init__(self, device: DeviceService) -> None:
+        self._device = device
+        self._attached: dict[str, _Attached] = {}
+        self._closing = asyncio.Event()
+
+    def handlers(self) -> Any:
+        """The generic handler to add to a server."""
+        methods = {
+            call.method: _handler(grpc.unary_unary_rpc_method_handler, self._unary(call), call.request)
+            for call in CALLS
+        }
+        methods["Attach"] = _handler(grpc.unary_unary_rpc_method_handler, self.attach, pb.AttachRequest)
+        methods["Calls"] = _handler(grpc.stream_stream_rpc_method_handler, self.calls, pb.CallRequest)
+        methods["Watch"] = _handler(grpc.unary_stream_rpc_method_handler, self.watch, pb.WatchRequest)
+        return grpc.method_handlers_generic_handler("holofs.v1.Filesystem", methods)
+
+    async def attach(self, request: pb.AttachRequest, context: Any) -> pb.AttachReply:
+        sentence = mismatch(request.api_version, request.program)
+        if sentence is not None:
+            raise VersionMismatch(sentence)
+        if not request.volume:
+            raise BadArgument("The volume is missing.")
+        filesystem = await self._device.filesystem(request.volume)
+        attachment = filesystem.attach(attach_request(request))
+        attached = _Attached(Caller(filesystem, attachment))
+        self._attached[attachment.id] = attached
+        self._rest(attached)
+        return pb.AttachReply(
+            attachment=attachment.id,
+            root=ROOT_INO,
+            volume_id=attachment.volume,
+            volume_name=attachment.volume_name,
+            read_only=attachment.read_only,
+            inline_limit=INLINE_COMMIT,
+            lost_handles=attachment.lost_handles,
+        )
+
+    async def calls(self, requests: Any, context: Any) -> None:
+        attached = self._find(context)
+        self._enter(attached)
+        try:
+            await CallStream(attached.caller, context).run()
+        finally:
+            self._leave(attached)
+
+    async def watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Change]:
+        attached = self._find(context)
+        self._enter(attached)
+        try:
+            async for change in self._changes(attached.caller):
+                yield change
+        finally:
+            self._leave(attached)
+
+    async def going_down(self) -> None:
+        """Tells every client that watches; their streams end, so that the server can stop without cutting calls."""
+        self._closing.set()
+        for attached in self._attached.values():
+            if attached.farewell is not None:
+                attached.farewell.cancel()
+
+    def drop(self, filesystem: Filesystem) -> None:
+        """Forgets the clients of a filesystem that is no more."""
+        for attached in [a for a in self._attached.values() if a.caller.filesystem is filesystem]:
+            self._detach(attached)
+
+    async def _changes(self, caller: Caller) -> AsyncIterator[pb.Change]:
+        closing = asyncio.create_task(self._closing.wait())
+        async with aclosing(caller.filesystem.watch(caller.attachment)) as batches:  # type: ignore[type-var]
+            following = asyncio.create_task(_next(batches))
+            try:
+                # The first message says that the watch is on (its generator has begun): what changes now will be told.
+                await asyncio.sleep(0)
+                yield pb.Change()
+                while True:
+                    await asyncio.wait((closing, following), return_when=asyncio.FIRST_COMPLETED)
+                    if not following.done():
+                        yield pb.Change(going_down=True)
+                        return
+                    try:
+                        batch = following.result()
+                    except StopAsyncIteration:
+                        return
+                    following = asyncio.create_task(_next(batches))
+                    yield change_message(batch)
+            finally:
+                closing.cancel()
+                following.cancel()
+                await asyncio.wait((closing, following))
+
+    def _unary(self, call: Call) -> Callable[[Any, Any], Awaitable[Any]]:
+        async def answer(request: Any, context: Any) -> Any:
+            reply = call.reply()
+            attached = self._find(context)
+            await call.run(attached.caller, request, reply)
+            self._rest(attached)
+            return reply
+
+        return answer
+
+    def _find(self, context: Any) -> _Attached:
+        for key, value in context.invocation_metadata() or ():
+            if key == ATTACHMENT_KEY and value in self._attached:
+                return self._attached[value]
+        raise StaleHandle("This attachment is not known (any more); attach again.")
+
+    def _enter(self, attached: _Attached) -> None:
+        attached.streams += 1
+        if attached.farewell is not None:
+            attached.farewell.cancel()
+            attached.farewell = None
+
+    def _leave(self, attached: _Attached) -> None:
+        attached.streams -= 1
+        if attached.streams == 0:
+            self._detach(attached)
+
+    def _rest(self, attached: _Attached) -> None:
+        if attached.streams:
+            return
+        if attached.farewell is not None:
+            attached.farewell.cancel()
+        attached.farewell = asyncio.get_running_loop().call_later(IDLE_S, self._detach, attached)
+
+    def _detach(self, attached: _Attached) -> None:
+        known = self._attached.pop(attached.caller.attachment.id, None)
+        if attached.farewell is not None:
+            attached.farewell.cancel()
+        if known is None:
+            return
+        _log.info("a client is gone", program=attached.caller.attachment.request.program)
+        attached.caller.filesystem.detach(attached.caller.attachment)
+
+
+async def _next(batches: AsyncIterator[fs.ChangeBatch]) -> fs.ChangeBatch:
+    return await anext(batches)
+
+
+def _handler(make: Callable[..., Any], answer: Callable[..., Any], request: type[Any]) -> Any:
+    return make(answer, request_deserializer=request.FromString, response_serializer=_serialise)
+
+
+def _serialise(message: Any) -> bytes:
+    data: bytes = message.SerializeToString()
+    return data

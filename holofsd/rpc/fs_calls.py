@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The table of filesystem calls: one row for each, used by the unary methods and by the stream of calls alike.
+
+A handler gets the client (`Caller`), the request, and the message to fill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofsd.core.ids import Ino
+from holofsd.fs import types as fs
+from holofsd.fs.api import Filesystem
+from holofsd.rpc.fs_convert import fill_attr, fill_listing, fill_map, set_attr
+
+
+@dataclass(eq=False, slots=True)
+class Caller:
+    """An attached client."""
+
+    filesystem: Filesystem
+    attachment: fs.Attachment
+
+
+Handler = Callable[[Caller, Any, Any], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    method: str
+    """Of the gRPC service."""
+    field: str
+    """Of CallRequest."""
+    request: type[Any]
+    result: str
+    """Of CallReply."""
+    reply: type[Any]
+    run: Handler
+    suspends: bool
+    """May wait for the disk or the network: gets a task of its own in a stream of calls."""
+
+
+async def _lookup(c: Caller, r: pb.LookupRequest, out: pb.Attr) -> None:
+    fill_attr(out, await c.filesystem.lookup(c.attachment, Ino(r.parent), r.name))
+
+
+async def _get_attr(c: Caller, r: pb.GetAttrRequest, out: pb.Attr) -> None:
+    fill_attr(out, await c.filesystem.get_attr(c.attachment, Ino(r.ino)))
+
+
+async def _set_attr(c: Caller, r: pb.SetAttrRequest, out: pb.Attr) -> None:
+    fill_attr(out, await c.filesystem.set_attr(c.attachment, Ino(r.ino), set_attr(r)))
+
+
+async def _read_dir(c: Caller, r: pb.ReadDirRequest, out: pb.ReadDirReply) -> None:
+    fill_listing(out, await c.filesystem.read_dir(c.attachment, Ino(r.ino), r.after, r.limit))
+
+
+async def _read_link(c: Caller, r: pb.ReadLinkRequest, out: pb.ReadLinkReply) -> None:
+    out.target = await c.filesystem.read_link(c.attachment, Ino(r.ino))
+
+
+async def _create(c: Caller, r: pb.CreateRequest, out: pb.CreateReply) -> None:
+    made = await c.filesystem.create(
+        c.attachment,
+        Ino(r.parent),
+        r.name,
+        r.mode,
+        exclusive=r.exclusive,
+        truncate=r.truncate,
+        handle=r.handle,
+        base=r.base,
+    )
+    fill_attr(out.attr, made.attr)
+    fill_map(out.map, made.map)
+    out.created = made.created
+
+
+async def _make_dir(c: Caller, r: pb.MakeDirRequest, out: pb.Attr) -> None:
+    fill_attr(out, await c.filesystem.make_dir(c.attachment, Ino(r.parent), r.name, r.mode))
+
+
+async def _symlink(c: Caller, r: pb.SymlinkRequest, out: pb.Attr) -> None:
+    fill_attr(out, await c.filesystem.symlink(c.attachment, Ino(r.parent), r.name, r.target))
+
+
+async def _link(c: Caller, r: pb.LinkRequest, out: pb.Attr) -> None:
+    fill_attr(out, await c.filesystem.link(c.attachment, Ino(r.ino), Ino(r.parent), r.name))
+
+
+async def _unlink(c: Caller, r: pb.UnlinkRequest, out: pb.Done) -> None:
+    await c.filesystem.unlink(c.attachment, Ino(r.parent), r.name)
+
+
+async def _remove_dir(c: Caller, r: pb.UnlinkRequest, out: pb.Done) -> None:
+    await c.filesystem.remove_dir(c.attachment, Ino(r.parent), r.name)
+
+
+async def _rename(c: Caller, r: pb.RenameRequest, out: pb.Done) -> None:
+    flags = fs.RenameFlags.NO_REPLACE if r.no_replace else fs.RenameFlags.NONE
+    if r.exchange:
+        flags |= fs.RenameFlags.EXCHANGE
+    await c.filesystem.rename(c.attachment, Ino(r.parent), r.name, Ino(r.new_parent), r.new_name, flags, r.base)
+
+
+async def _open(c: Caller, r: pb.OpenRequest, out: pb.OpenReply) -> None:
+    opened = await c.filesystem.open(
+        c.attachment, Ino(r.ino), r.handle, write=r.write, truncate=r.truncate, base=r.base
+    )
+    fill_attr(out.attr, opened.attr)
+    fill_map(out.map, opened.map)
+
+
+async def _stage(c: Caller, r: pb.StageRequest, out: pb.StageReply) -> None:
+    staged = await c.filesystem.stage(c.attachment, r.handle, empty=r.empty, base=r.base)
+    out.path = staged.path
+    out.size = staged.size
+
+
+async def _commit(c: Caller, r: pb.CommitRequest, out: pb.Attr) -> None:
+    attr = await c.filesystem.commit(
+        c.attachment,
+        r.handle,
+        data=r.data if r.HasField("data") else None,
+        mtime_ns=r.mtime_ns if r.HasField("mtime_ns") else None,
+        seal=r.seal,
+        release=r.release,
+        base=r.base,
+    )
+    fill_attr(out, attr)
+
+
+async def _fsync(c: Caller, r: pb.FsyncRequest, out: pb.Done) -> None:
+    data = r.data if r.HasField("data") else None
+    await c.filesystem.fsync(c.attachment, r.handle, Ino(r.ino), data)
+
+
+async def _release(c: Caller, r: pb.ReleaseRequest, out: pb.Done) -> None:
+    await c.filesystem.release(c.attachment, r.handle)
+
+
+async def _fetch(c: Caller, r: pb.FetchRequest, out: pb.ContentMap) -> None:
+    fill_map(out, await c.filesystem.fetch(c.attachment, Ino(r.ino), r.version, r.offset, r.length))
+
+
+async def _read(c: Caller, r: pb.ReadRequest, out: pb.ReadReply) -> None:
+    out.data = await c.filesystem.read(c.attachment, r.handle, r.offset, r.length)
+
+
+async def _write(c: Caller, r: pb.WriteRequest, out: pb.Attr) -> None:
+    fill_attr(out, await c.filesystem.write(c.attachment, r.handle, r.offset, r.data))
+
+
+async def _get_xattr(c: Caller, r: pb.XattrRequest, out: pb.XattrReply) -> None:
+    out.value = await c.filesystem.get_xattr(c.attachment, Ino(r.ino), r.name)
+
+
+async def _set_xattr(c: Caller, r: pb.SetXattrRequest, out: pb.Done) -> None:
+    await c.filesystem.set_xattr(c.attachment, Ino(r.ino), r.name, r.value, create=r.create, replace=r.replace)
+
+
+async def _list_xattr(c: Caller, r: pb.XattrRequest, out: pb.XattrNames) -> None:
+    out.names.extend(await c.filesystem.list_xattr(c.attachment, Ino(r.ino)))
+
+
+async def _remove_xattr(c: Caller, r: pb.XattrRequest, out: pb.Done) -> None:
+    await c.filesystem.remove_xattr(c.attachment, Ino(r.ino), r.name)
+
+
+async def _stat_fs(c: Caller, r: pb.StatFsRequest, out: pb.StatFsReply) -> None:
+    found = await c.filesystem.stat_fs(c.attachment)
+    out.block_size = found.block_size
+    out.blocks = found.blocks
+    out.blocks_free = found.blocks_free
+    out.blocks_available = found.blocks_available
+    out.files = found.files
+    out.files_free = found.files_free
+    out.name_max = found.name_max
+
+
+CALLS: Final = (
+    Call("Lookup", "lookup", pb.LookupRequest, "attr", pb.Attr, _lookup, False),
+    Call("GetAttr", "get_attr", pb.GetAttrRequest, "attr", pb.Attr, _get_attr, False),
+    # A change of size may have to copy or fetch the content first.
+    Call("SetAttr", "set_attr", pb.SetAttrRequest, "attr", pb.Attr, _set_attr, True),
+    Call("ReadDir", "read_dir", pb.ReadDirRequest, "read_dir", pb.ReadDirReply, _read_dir, False),
+    Call("ReadLink", "read_link", pb.ReadLinkRequest, "read_link", pb.ReadLinkReply, _read_link, False),
+    Call("Create", "create", pb.CreateRequest, "create", pb.CreateReply, _create, False),
+    Call("MakeDir", "make_dir", pb.MakeDirRequest, "attr", pb.Attr, _make_dir, False),
+    Call("Symlink", "symlink", pb.SymlinkRequest, "attr", pb.Attr, _symlink, False),
+    Call("Link", "link", pb.LinkRequest, "attr", pb.Attr, _link, False),
+    Call("Unlink", "unlink", pb.UnlinkRequest, "done", pb.Done, _unlink, False),
+    Call("RemoveDir", "remove_dir", pb.UnlinkRequest, "done", pb.Done, _remove_dir, False),
+    Call("Rename", "rename", pb.RenameRequest, "done", pb.Done, _rename, False),
+    Call("Open", "open", pb.OpenRequest, "open", pb.OpenReply, _open, False),
+    Call("Stage", "stage", pb.StageRequest, "stage", pb.StageReply, _stage, True),
+    Call("Commit", "commit", pb.CommitRequest, "attr", pb.Attr, _commit, False),
+    Call("Fsync", "fsync", pb.FsyncRequest, "done", pb.Done, _fsync, True),
+    Call("Release", "release", pb.ReleaseRequest, "done", pb.Done, _release, False),
+    Call("Fetch", "fetch", pb.FetchRequest, "map", pb.ContentMap, _fetch, True),
+    Call("Read", "read", pb.ReadRequest, "read", pb.ReadReply, _read, True),
+    Call("Write", "write", pb.WriteRequest, "attr", pb.Attr, _write, True),
+    Call("GetXattr", "get_xattr", pb.XattrRequest, "xattr", pb.XattrReply, _get_xattr, False),
+    Call("SetXattr", "set_xattr", pb.SetXattrRequest, "done", pb.Done, _set_xattr, False),
+    Call("ListXattr", "list_xattr", pb.XattrRequest, "xattr_names", pb.XattrNames, _list_xattr, False),
+    Call("RemoveXattr", "remove_xattr", pb.XattrRequest, "done", pb.Done, _remove_xattr, False),
+    Call("StatFs", "stat_fs", pb.StatFsRequest, "stat_fs", pb.StatFsReply, _stat_fs, False),
+)
+BY_FIELD: Final[Mapping[str, Call]] = MappingProxyType({call.field: call for call in CALLS})
