@@ -20,9 +20,11 @@ def refused(device: Device, *arguments: str | Path, stdin: str = "") -> Result:
     result = device.ctl(*arguments, stdin=stdin, check=False)
     assert result.code != 0, result.out
     assert result.out == ""
-    sentence = result.err.strip().splitlines()
-    assert len(sentence) == 1, result.err
-    assert len(sentence[0]) > 20, result.err
+    # Remarks about progress may come before; the reason is the last line, and one line.
+    reasons = [line for line in result.err.splitlines() if line.startswith("holofsctl")]
+    assert len(reasons) == 1, result.err
+    assert result.err.rstrip("\n").endswith(reasons[0])
+    assert len(reasons[0]) > 30, result.err
     return result
 
 
@@ -45,8 +47,8 @@ def test_a_ticket_that_is_none_is_refused_and_changes_nothing(world: World) -> N
         if "\x00" not in bad:
             assert bad == "" or bad not in refused(b, "join", bad).err or len(bad) < 20, "the ticket is repeated"
         refused(b, "join", "-", stdin=bad + "\n")
-    assert b.json("list")["volumes"] == []
-    assert len(a.json("members", "docs")["members"]) == 1
+    assert b.json("list") == []
+    assert len(a.json("members", "docs")) == 1
 
 
 def test_a_ticket_works_as_often_as_it_says(world: World) -> None:
@@ -56,8 +58,8 @@ def test_a_ticket_works_as_often_as_it_says(world: World) -> None:
     b.join(ticket)
     c.join(ticket)
     refused(d, "join", ticket)
-    assert len(a.json("members", "docs")["members"]) == 3
-    assert d.json("list")["volumes"] == []
+    assert len(a.json("members", "docs")) == 3
+    assert d.json("list") == []
 
 
 def test_an_expired_ticket_is_refused(world: World) -> None:
@@ -67,7 +69,7 @@ def test_an_expired_ticket_is_refused(world: World) -> None:
     born = os.times().elapsed
     until(lambda: os.times().elapsed > born + 1.5, "the ticket to expire")
     refused(b, "join", ticket)
-    assert len(a.json("members", "docs")["members"]) == 1
+    assert len(a.json("members", "docs")) == 1
 
 
 def test_words_that_make_no_command_are_refused(world: World) -> None:
@@ -92,7 +94,7 @@ def test_words_that_make_no_command_are_refused(world: World) -> None:
         result = a.ctl(*words, check=False)
         assert result.code != 0, words
         assert result.err.strip(), words
-    assert [volume["name"] for volume in a.json("list")["volumes"]] == ["docs"]
+    assert [volume["name"] for volume in a.json("list")] == ["docs"]
 
 
 def test_a_mount_path_has_to_be_an_empty_directory_that_is_not_mounted(world: World) -> None:

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is measured.
+
+A row is a function that yields rounds; each round measures HoloFS and, where there is one, the baseline right after
+it, so that both meet the same machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.stage import Stage
+from support.device import Device
+from support.trees import names
+from support.wait import until
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One measurement: ours and the baseline's (None where nothing is compared), in the row's unit."""
+
+    ours: float
+    baseline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    name: str
+    unit: str
+    measure: Callable[[Stage], Iterator[Round]]
+    target: str
+    """For a person: what issue and design ask for."""
+    is_met: Callable[[float, float | None], bool]
+    """Given the median and the median ratio."""
+
+
+def latency(stage: Stage) -> Iterator[Round]:
+    """Close on A until the bytes can be read through B's mount, in ms."""
+    here, there = stage.shared_mounts()
+    for number in range(10 if stage.quick else 60):
+        data = os.urandom(2000)
+        here.joinpath(f"latency-{number}").write_bytes(data)
+        closed = time.perf_counter()
+        seen = there / f"latency-{number}"
+        while _read(seen) != data:
+            time.sleep(0.0005)
+        yield Round((time.perf_counter() - closed) * 1000)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def tree(stage: Stage) -> Iterator[Round]:
+    """The standard library copied into A's mount until B has every byte, in files per second."""
+    here, there = stage.shared_mounts()
+    source = _standard_library(stage.scratch / "library", limit=600 if stage.quick else 0)
+    count = len(names(source))
+    for number in range(1 if stage.quick else 3):
+        began = time.perf_counter()
+        shutil.copytree(source, here / f"library-{number}", symlinks=True)
+        target = there / f"library-{number}"
+        until(lambda: target.is_dir() and len(names(target)) == count, "every name", seconds=600, every=0.1)  # noqa: B023
+        until(lambda: stage.pair()[1].is_settled("bench"), "every byte", seconds=600, every=0.05)
+        yield Round(count / (time.perf_counter() - began))
+
+
+def _standard_library(target: Path, limit: int) -> Path:
+    source = Path(sysconfig.get_paths()["stdlib"])
+    ignore = shutil.ignore_patterns("site-packages", "dist-packages", "*.a", "config-*")
+    shutil.copytree(source, target, symlinks=True, ignore=ignore)
+    if limit:
+        for name in sorted(names(target), reverse=True)[limit:]:
+            path = target / name
+            if path.is_symlink() or path.is_file():
+                path.unlink()
+    return target
+
+
+def write(stage: Stage) -> Iterator[Round]:
+    """One large file written in pieces of 1 MiB and closed, in MiB/s."""
+    size = 64 if stage.quick else 512
+    for number in range(2 if stage.quick else 5):
+        ours = size / _write_file(stage.own_mount() / f"big-{number}", size)
+        theirs = size / _write_file(stage.passthrough() / f"big-{number}", size)
+        for root in (stage.own_mount(), stage.passthrough()):
+            root.joinpath(f"big-{number}").unlink()
+        yield Round(ours, theirs)
+
+
+def read(stage: Stage) -> Iterator[Round]:
+    """One large file read in pieces of 1 MiB, not from the kernel's cache of the mount, in MiB/s."""
+    size = 64 if stage.quick else 512
+    roots = (stage.own_mount(), stage.passthrough())
+    for root in roots:
+        _write_file(root / "to-read", size)
+    until(lambda: stage.first().is_settled("bench"), "the file to be sealed", seconds=120)
+    for _ in range(2 if stage.quick else 5):
+        ours, theirs = (size / _read_file(root / "to-read") for root in roots)
+        yield Round(ours, theirs)
+
+
+def _write_file(path: Path, size: int) -> float:
+    piece = os.urandom(MIB)
+    began = time.perf_counter()
+    with path.open("wb", buffering=0) as file:
+        for _ in range(size):
+            file.write(piece)
+    return time.perf_counter() - began
+
+
+def _read_file(path: Path) -> float:
+    with path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        began = time.perf_counter()
+        while file.read(MIB):
+            pass
+        return time.perf_counter() - began
+
+
+def creates(stage: Stage) -> Iterator[Round]:
+    """2,000 files of 100 bytes created in one directory, in files per second."""
+    count = 200 if stage.quick else 2000
+    for number in range(2 if stage.quick else 5):
+        roots = (stage.own_mount(), stage.passthrough())
+        ours, theirs = (count / _create(root / f"small-{number}", count) for root in roots)
+        yield Round(ours, theirs)
+
+
+def _create(folder: Path, count: int) -> float:
+    folder.mkdir()
+    began = time.perf_counter()
+    for number in range(count):
+        folder.joinpath(f"file-{number}").write_bytes(b"x" * 100)
+    return time.perf_counter() - began
+
+
+def memory(stage: Stage) -> Iterator[Round]:
+    """Resident memory of the daemon after 20,000 files were written through its mount, in MiB."""
+    root = stage.own_mount()
+    for number in range(4 if stage.quick else 40):
+        _create(root / f"many-{number}", 500)
+    until(lambda: stage.first().is_settled("bench"), "all to be published", seconds=300)
+    yield Round(resident_mib(stage.first()))
+
+
+def resident_mib(device: Device) -> float:
+    for line in Path(f"/proc/{device.daemon_pid()}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError("the kernel does not say how much memory the daemon has")
+
+
+def _at_least(ratio: float) -> Callable[[float, float | None], bool]:
+    return lambda _median, found: found is not None and found >= ratio
+
+
+ROWS = (
+    Row("latency", "ms", latency, "p50 at most 50 ms", lambda median, _: median <= 50),
+    Row("tree", "files/s", tree, "at least 500 files/s", lambda median, _: median >= 500),
+    Row("read", "MiB/s", read, "at least 0.5 of a passthrough", _at_least(0.5)),
+    Row("write", "MiB/s", write, "at least 0.5 of a passthrough", _at_least(0.5)),
+    Row("creates", "files/s", creates, "at least 0.3 of a passthrough", _at_least(0.3)),
+    Row("memory", "MiB", memory, "at most 200 MiB with 20,000 files", lambda median, _: median <= 200),
+)
+
+
+def python_version() -> str:
+    return sys.version.split()[0]

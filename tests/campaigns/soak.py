@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Random work on three devices, daemons stopped and killed under it; then all agree and nothing is missing.
+
+scripts/soak SEED DURATION        for example: scripts/soak 1 10m
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from campaigns.work import Worker
+from support.device import Device, World
+from support.trees import assert_same_tree, contents, names
+from support.wait import until
+
+STEPS_PER_ROUND = 60
+AGREE_S = 180.0
+# A peer that is killed is no reason for a test to fail.
+EXPECTED_LOG = [r"connection|peer|unreachable|mount|timed out|shutting down"]
+
+
+class Campaign:
+    def __init__(self, world: World, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._devices = world.sharing("a", "b", "c")
+        for device in self._devices:
+            device.allowed += EXPECTED_LOG
+        self._workers = [Worker(device.name, device.mount(), seed) for device in self._devices]
+        for worker in self._workers:
+            worker.prepare()
+        self._down: set[str] = set()
+
+    def round(self) -> None:
+        for _ in range(STEPS_PER_ROUND):
+            for device, worker in zip(self._devices, self._workers, strict=True):
+                if device.name not in self._down:
+                    worker.step()
+            if self._random.random() < 0.1:
+                self._disturb(self._random.choice(self._devices))
+        for device in self._devices:
+            device.up()
+        self._down.clear()
+        self._check()
+
+    def _disturb(self, device: Device) -> None:
+        if device.name in self._down:
+            device.up()
+            self._down.discard(device.name)
+            return
+        harm: list[Callable[[], None]] = [device.kill9_daemon, device.kill9_all, device.stop_daemon, device.down]
+        self._random.choice(harm)()
+        if self._random.random() < 0.5:
+            device.up()
+        else:
+            self._down.add(device.name)
+
+    def _check(self) -> None:
+        roots = [worker.root for worker in self._workers]
+        for worker in self._workers:
+            _check_own(worker, worker.root)
+        for other in roots[1:]:
+            until(lambda: _agree(roots[0], other), f"{other} to agree with {roots[0]}", AGREE_S)  # noqa: B023
+        for root in roots:
+            for worker in self._workers:
+                _check_own(worker, root)
+        everything = contents(roots[0])
+        for worker in self._workers:
+            for path, data in worker.model.survivors.items():
+                assert everything.get(path) == data, f"{path} of {worker.name} is lost or changed"
+
+
+def _agree(one: Path, other: Path) -> bool:
+    assert_same_tree(one, other)
+    return True
+
+
+def _check_own(worker: Worker, root: Path) -> None:
+    expected = worker.model.exact
+    below = {f"{worker.name}/{name}" for name in names(root / worker.name)} | {worker.name}
+    assert below == set(expected), f"{root}: {sorted(below ^ set(expected))[:10]}"
+    for path, data in expected.items():
+        if data is not None:
+            found = root.joinpath(path).read_bytes()
+            assert found == data, f"{root / path}: {len(found)} bytes, {len(data)} expected, or other bytes"
+
+
+def duration(text: str) -> float:
+    found = re.fullmatch(r"(\d+)([smh]?)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration like 90s, 10m or 2h")
+    return int(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("seed", type=int)
+    parser.add_argument("duration", type=duration)
+    arguments = parser.parse_args()
+    ends = time.monotonic() + arguments.duration
+    rounds = 0
+    with World() as world:
+        campaign = Campaign(world, arguments.seed)
+        while time.monotonic() < ends or not rounds:
+            campaign.round()
+            rounds += 1
+            print(f"seed {arguments.seed}: {rounds} rounds, all devices agree, nothing is missing", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
