@@ -129,6 +129,7 @@ class FakeEndpoint:
         self._device = device
         self._address = address
         self._alpns = alpns
+        self._config = network.config
         self._incoming: asyncio.Queue[FramedConnection | None] = asyncio.Queue()
         self._connections: set[FramedConnection] = set()
         self._changed = asyncio.Event()
@@ -192,7 +193,7 @@ class FakeEndpoint:
         return self._network.discovery or other._address in addresses
 
     def _adopt(self, raw: FakeRawConnection, peer: DeviceId, alpn: bytes, *, dialled: bool) -> FramedConnection:
-        connection = FramedConnection(raw, peer, alpn, dialled, self._network.config, self._connections.discard)
+        connection = FramedConnection(raw, peer, alpn, dialled, self._config, self._connections.discard)
         self._connections.add(connection)
         return connection
 

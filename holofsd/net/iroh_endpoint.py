@@ -28,7 +28,8 @@ log = structlog.get_logger(__name__)
 HANDSHAKE_LIMIT: Final = 10.0
 MAX_HANDSHAKES: Final = 64
 """Incoming connections in handshake, and ones waiting for `accept`, beyond which more are refused."""
-CLOSE_LIMIT: Final = 5.0
+CLOSE_LIMIT: Final = 1.5
+"""Iroh waits up to 3 s for peers to acknowledge that we are gone; a shutdown should not."""
 
 # What the binding raises: its own error, and another one for a panic inside.
 IROH_ERRORS: Final = (iroh_ffi.IrohError, iroh_ffi.InternalError)

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One device as the peer manager sees it, and how long to wait between attempts to reach it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from holofsd.core.ids import DeviceId
+from holofsd.net.api import CloseCode, CloseReason, Connection
+
+KEPT_ADDRESSES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits between attempts, in seconds: doubled with each failure, never above `most`, less up to half by chance, so
+    that devices which lost each other at once do not come back in step."""
+
+    first: float = 0.2
+    most: float = 30.0
+    stable_after: float = 10.0
+    """A connection that held this long forgets the failures before it."""
+    refused: int = 7
+    """After being refused, the wait is at least as long as after this many failures."""
+
+    def delay(self, failures: int, chance: random.Random) -> float:
+        if failures <= 0:
+            return 0.0
+        longest = min(self.first * 2.0 ** min(failures - 1, 30), self.most)
+        return longest * chance.uniform(0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """What a person wants to know about a device."""
+
+    device: DeviceId
+    wanted: bool
+    online: bool
+    address: str
+    """In use now; "" while offline."""
+    addresses: tuple[str, ...]
+    relay_url: str
+    last_seen: float | None
+    """Unix time at which the last connection ended; None while online, or if there never was one."""
+    failures: int
+    last_error: str
+
+
+@dataclass(slots=True, eq=False)
+class Peer:
+    """Mutable state; belongs to PeerManager."""
+
+    device: DeviceId
+    wanted: bool = False
+    addresses: list[str] = field(default_factory=list)
+    relay_url: str = ""
+    connection: Connection | None = None
+    up_since: float = 0.0
+    """Loop time."""
+    last_seen: float | None = None
+    failures: int = 0
+    last_error: str = ""
+    online_told: bool = False
+    dialler: asyncio.Task[None] | None = None
+    deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    arriving: int = 0
+    """Connections about which is being decided."""
+    _hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    _gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def online(self) -> bool:
+        return self.connection is not None and not self.connection.closed
+
+    def learn(self, addresses: Sequence[str], relay_url: str) -> bool:
+        """Puts these addresses first. True if any is new, so that trying again makes sense."""
+        fresh = bool(set(addresses) - set(self.addresses)) or relay_url not in ("", self.relay_url)
+        if addresses:
+            self.addresses = [*addresses, *(a for a in self.addresses if a not in addresses)][:KEPT_ADDRESSES]
+        self.relay_url = relay_url or self.relay_url
+        return fresh
+
+    def connected(self, connection: Connection, now: float) -> None:
+        self.connection = connection
+        self.up_since = now
+        self.last_seen = None
+        self.last_error = ""
+        self._gone.clear()
+        self._hurry.set()
+
+    def disconnected(self, wall: float, end: CloseReason, failures: int) -> None:
+        self.connection = None
+        self.failures = failures
+        self._gone.set()
+        self.last_seen = wall
+        if end.code != CloseCode.NORMAL:
+            self.last_error = end.reason
+
+    def hurry(self) -> None:
+        """Something changed: the next attempt is made now, as if none had failed."""
+        self.failures = 0
+        self._hurry.set()
+
+    def calm(self) -> None:
+        """What changed until now is taken into account; only later changes cut the next pause short."""
+        self._hurry.clear()
+
+    async def gone(self) -> None:
+        """Returns when the connection is over."""
+        await self._gone.wait()
+
+    async def pause(self, seconds: float) -> None:
+        """Waits, but not if something changed since `calm`, and not longer than until it does."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        except TimeoutError:
+            return
+
+    def status(self) -> PeerStatus:
+        return PeerStatus(
+            device=self.device,
+            wanted=self.wanted,
+            online=self.online,
+            address=self.connection.remote_address if self.connection is not None else "",
+            addresses=tuple(self.addresses),
+            relay_url=self.relay_url,
+            last_seen=self.last_seen,
+            failures=self.failures,
+            last_error=self.last_error,
+        )
