@@ -40,6 +40,22 @@ def usable(addresses: Iterable[str]) -> list[str]:
     return list(result)
 
 
+def sockets_again(bind: str, last: Iterable[str]) -> tuple[str, ...]:
+    """The sockets of the last time, if binding them keeps to what `bind` asks for; else none.
+
+    Raises BadConfiguration.
+    """
+    asked = [found for found in map(parse, sockets_for(bind) or ("0.0.0.0:0", "[::]:0")) if found is not None]
+    again = {ip: port for ip, port in filter(None, map(parse, last))}
+    if asked[0][1] != 0 or any(ip not in again for ip, _ in asked):
+        return ()
+    return tuple(render(ip, again[ip]) for ip, _ in asked)
+
+
+def render(ip: IpAddress, port: int) -> str:
+    return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
+
+
 def sockets_for(bind: str) -> tuple[str, ...]:
     """The socket addresses to bind for one that a person gave, so that nothing is opened that was not meant.
 

@@ -48,6 +48,9 @@ class NetConfig:
 
     bind: str = ""
     """"ip:port", port 0 for any; empty: all interfaces. On a loopback address nothing leaves this machine."""
+    last_sockets: tuple[str, ...] = ()
+    """What `Endpoint.sockets` said before the last stop: taken again if free and if `bind` leaves the choice, so that
+    devices which know each other's addresses from then meet again after all of them restarted."""
     discovery: Discovery = Discovery.DEFAULT
     relays: tuple[str, ...] = ()
     """URLs of one's own relays; empty: the public ones, or none if discovery is none."""
@@ -143,6 +146,9 @@ class Endpoint(Protocol):
 
     def addresses(self) -> list[str]:
         """Where others can reach this device now: "ip:port", without wildcards."""
+
+    def sockets(self) -> list[str]:
+        """What is bound, wildcards included; worth keeping for `NetConfig.last_sockets`."""
 
     def relay_url(self) -> str:
         """The home relay, "" if none."""

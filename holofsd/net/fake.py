@@ -142,6 +142,9 @@ class FakeEndpoint:
     def addresses(self) -> list[str]:
         return [self._address]
 
+    def sockets(self) -> list[str]:
+        return [self._address]
+
     def relay_url(self) -> str:
         return ""
 

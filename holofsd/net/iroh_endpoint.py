@@ -18,7 +18,7 @@ from iroh import iroh_ffi
 
 from holofsd.core.errors import BadConfiguration, ConnectionLost, Unreachable
 from holofsd.core.ids import DeviceId
-from holofsd.net.addresses import sockets_for, usable
+from holofsd.net.addresses import sockets_again, sockets_for, usable
 from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, CloseCode, CloseReason, Discovery, NetConfig
 from holofsd.net.connection import FramedConnection
 from holofsd.net.keep import TaskSet
@@ -154,13 +154,16 @@ class IrohRawConnection:
 
 
 # ---- the endpoint ----
-class _Changes(iroh_ffi.AddrChangeCallback, iroh_ffi.NetworkChangeCallback):  # type: ignore[misc]
-    """Tells of changes of our addresses and of the network; called by the binding on our loop."""
+class _Changes(iroh_ffi.AddrChangeCallback):  # type: ignore[misc]
+    """Told by the binding, on our loop, that our addresses may have changed.
+
+    `watch_network_change` would say more, but in release 1.2 it calls back 3,000 times a second without any change.
+    """
 
     def __init__(self, changed: asyncio.Event) -> None:
         self._changed = changed
 
-    async def on_change(self, _address: object = None) -> None:
+    async def on_change(self, _address: object) -> None:
         self._changed.set()
 
 
@@ -176,9 +179,9 @@ class IrohEndpoint:
         self._handshakes = 0
         self._tasks = TaskSet()
         self._changed = asyncio.Event()
-        changes = _Changes(self._changed)
-        self._watches = (endpoint.watch_addr(changes), endpoint.watch_network_change(changes))
+        self._watch = endpoint.watch_addr(_Changes(self._changed))
         self._closing: asyncio.Task[None] | None = None
+        self._known_place = self._place()
         self._acceptor = self._tasks.spawn(self._accept_all())
 
     @property
@@ -189,12 +192,23 @@ class IrohEndpoint:
         known = self._endpoint.addr().direct_addresses() if self._closing is None else []
         return usable(known or self._endpoint.bound_sockets())
 
+    def sockets(self) -> list[str]:
+        return list(self._endpoint.bound_sockets())
+
     def relay_url(self) -> str:
         return "" if self._closing is not None else str(self._endpoint.addr().relay_url() or "")
 
     async def network_changed(self) -> None:
-        await self._changed.wait()
-        self._changed.clear()
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            place = self._place()
+            if place != self._known_place:
+                self._known_place = place
+                return
+
+    def _place(self) -> tuple[frozenset[str], str]:
+        return frozenset(self.addresses()), self.relay_url()
 
     # ---- dialling ----
     async def connect(
@@ -290,8 +304,7 @@ class IrohEndpoint:
         owned = tuple(self._connections)
         for connection in owned:
             connection.close(CloseCode.GOING_AWAY, "shutting down")
-        for watch in self._watches:
-            await watch.stop()
+        await self._watch.stop()
         closing = self._tasks.spawn(self._endpoint.close())
         await asyncio.wait((closing,), timeout=CLOSE_LIMIT)
         self._tasks.cancel()
@@ -310,17 +323,18 @@ async def bind_iroh(seed: bytes, config: NetConfig, alpns: Sequence[bytes] = (SE
     """
     # Callbacks come from threads of Rust, which have no loop of their own. The last binding wins: one loop per process.
     iroh_ffi.uniffi_set_event_loop(asyncio.get_running_loop())
-    sockets = sockets_for(config.bind)
-    try:
-        return IrohEndpoint(await _bind(seed, config, alpns, sockets), config)
-    except IROH_ERRORS as error:
-        if len(sockets) < 2:
-            raise BadConfiguration(f"cannot open the network: {message_of(error)}") from None
-    try:
-        # A machine without one of the two IP versions.
-        return IrohEndpoint(await _bind(seed, config, alpns, sockets[:1]), config)
-    except IROH_ERRORS as error:
-        raise BadConfiguration(f"cannot listen on {config.bind}: {message_of(error)}") from None
+    asked = sockets_for(config.bind)
+    # The ports of the last time if they are free; what was asked for; one IP version, where the machine lacks the other.
+    attempts = dict.fromkeys((sockets_again(config.bind, config.last_sockets), asked, asked[:1]))
+    why = ""
+    for sockets in attempts:
+        if not sockets and asked:
+            continue
+        try:
+            return IrohEndpoint(await _bind(seed, config, alpns, sockets), config)
+        except IROH_ERRORS as error:
+            why = message_of(error)
+    raise BadConfiguration(f"cannot listen on {config.bind or 'the network'}: {why}")
 
 
 def _builder(seed: bytes, config: NetConfig, alpns: Sequence[bytes]) -> iroh_ffi.EndpointBuilder:
