@@ -73,9 +73,9 @@ class _GroupedHelp(_Parser):
         return f"{_HELP}\n{EPILOG}\n"
 
 
-def _common() -> argparse.ArgumentParser:
+def _common() -> _Parser:
     # SUPPRESS: an option that was given before the command is not overwritten by the command's default.
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("--state-dir", default=argparse.SUPPRESS, metavar="DIR", help="the device's state directory")
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print data as JSON")
     return common

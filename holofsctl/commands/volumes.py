@@ -13,7 +13,7 @@ from holofsctl.output import count, moment, plain, safe, size, table
 from holofsctl.session import Session
 
 
-def role_name(role: int) -> str:
+def role_name(role: pb.Role.ValueType) -> str:
     return pb.Role.Name(role).removeprefix("ROLE_").lower().replace("unspecified", "-")
 
 

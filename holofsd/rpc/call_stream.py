@@ -68,12 +68,26 @@ class CallStream:
                     self._room.clear()
                     await self._room.wait()
         except asyncio.CancelledError:
-            for task in self._waiting:
-                task.cancel()
+            self._cut_short()
             raise
         finally:
-            if self._tasks:
-                await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._drain()
+
+    def _cut_short(self) -> None:
+        for task in self._waiting:
+            task.cancel()
+
+    async def _drain(self) -> None:
+        # A client that goes is seen as the end of the stream, a cancel, or both; no cancel may reach a begun commit.
+        cancelled = False
+        while self._tasks:
+            try:
+                await asyncio.wait(set(self._tasks))
+            except asyncio.CancelledError:
+                cancelled = True
+                self._cut_short()
+        if cancelled:
+            raise asyncio.CancelledError
 
     async def _accept(self, request: pb.CallRequest) -> None:
         reply = pb.CallReply(id=request.id)

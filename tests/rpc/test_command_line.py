@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""holofsctl against a fake device: data on standard output, remarks on standard error, documented exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holofsctl import main as program
+from holofsctl.output import duration, safe, size
+from holofsctl.parser import build, seconds
+from support.fake_device import FakeDevice
+
+Run = Callable[..., Awaitable[tuple[int, str, str]]]
+
+
+@pytest.fixture
+def run(state: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    async def command(*arguments: str) -> tuple[int, str, str]:
+        try:
+            code = await asyncio.to_thread(program.main, ["--state-dir", str(state), *arguments])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return command
+
+
+async def test_share_prints_exactly_the_ticket_and_a_newline(run: Run, device: FakeDevice) -> None:
+    code, out, err = await run("share", "docs")
+    assert (code, out) == (0, "holofs1abc\n")
+    assert "writer" in err
+    assert "once" in err
+
+
+async def test_share_as_json_says_role_uses_and_expiry(run: Run, device: FakeDevice) -> None:
+    code, out, _ = await run("share", "docs", "--admin", "--uses", "3", "--expires", "2h", "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert told == {"ticket": "holofs1abc", "expires_at_ms": 7200000, "uses": 3, "role": "admin"}
+
+
+async def test_a_drawn_ticket_goes_to_standard_error(run: Run, device: FakeDevice) -> None:
+    _, out, err = await run("share", "docs", "--qr")
+    assert out == "holofs1abc\n"
+    assert len(err.splitlines()) > 10
+
+
+async def test_join_reads_the_ticket_from_standard_input_and_tells_how_far_it_is(
+    run: Run, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("holofs1abc\n"))
+    code, out, err = await run("join", "-", "--name", "photos")
+    assert (code, out) == (0, "photos\n")
+    assert err.splitlines() == ["Looking for desk.", "Here."]
+
+
+async def test_join_without_a_ticket_is_wrong_usage(
+    run: Run, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    code, out, err = await run("join", "-")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+async def test_an_error_is_one_sentence_with_the_exit_code_of_its_kind(run: Run, device: FakeDevice) -> None:
+    code, out, err = await run("share", "theirs")
+    assert (code, out, err) == (4, "", "holofsctl: Only an admin can share this volume.\n")
+
+
+async def test_an_error_as_json_has_the_stable_code(run: Run, device: FakeDevice) -> None:
+    code, out, err = await run("share", "theirs", "--json")
+    assert (code, out) == (4, "")
+    assert json.loads(err)["error"]["code"] == "role-too-low"
+
+
+async def test_a_daemon_that_is_absent_is_exit_code_three_for_every_command(run: Run, state: Path) -> None:
+    commands = ["status", "list", "peers", "conflicts"]
+    with_name = ["create", "members", "share", "leave", "wait", "join"]
+    for words in [
+        *([c] for c in commands),
+        *([c, "docs"] for c in with_name),
+        ["mount", "docs", "/x"],
+        ["unmount", "/x"],
+    ]:
+        code, out, err = await run(*words)
+        assert (code, out, err.count("\n")) == (3, "", 1), words
+        assert "holofsctl up" in err
+    assert list(state.iterdir()) == []
+
+
+async def test_a_socket_where_nobody_listens_is_an_absent_daemon(run: Run, state: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(state / "holofsd.sock"))
+    code, _, err = await run("status")
+    assert (code, err.count("\n")) == (3, 1)
+
+
+async def test_down_without_a_daemon_is_no_failure(run: Run, state: Path) -> None:
+    code, out, _err = await run("down", "--json")
+    assert (code, json.loads(out)) == (0, {"was_running": False})
+
+
+async def test_wrong_usage_is_exit_code_two_and_one_line(run: Run) -> None:
+    for words in (
+        ["frobnicate"],
+        ["share"],
+        ["share", "docs", "--expires", "soon"],
+        ["share", "docs", "--uses", "-1"],
+        [],
+    ):
+        code, out, err = await run(*words)
+        assert (code, out, err.count("\n")) == (2, "", 1), words
+        assert err.startswith("holofsctl")
+
+
+async def test_members_changes_roles_and_removes(run: Run, device: FakeDevice) -> None:
+    _, out, _ = await run("members", "docs")
+    assert "this device" in out
+    assert "removed" in out
+    assert json.loads((await run("members", "docs", "role", "desk", "reader", "--json"))[1])["role"] == "reader"
+    assert json.loads((await run("members", "docs", "remove", "desk", "--json"))[1])["removed"] is True
+    assert (await run("members", "docs", "role", "desk", "king"))[0] == 2
+
+
+async def test_wait_says_when_the_time_was_up(run: Run, device: FakeDevice) -> None:
+    assert (await run("wait", "docs", "--copies", "2"))[0] == 0
+    code, out, err = await run("wait", "docs", "--timeout", "1s")
+    assert (code, out) == (5, "")
+    assert "0 other devices of 1" in err
+
+
+async def test_status_answers_whether_it_is_safe_on_another_device(run: Run, device: FakeDevice) -> None:
+    code, out, _ = await run("status")
+    assert code == 0
+    assert "Safe: everything written here is also on 1 other device (desk)." in out
+    assert "Mounted at /mnt/docs." in out
+    assert "Warning: clock" in out
+
+
+async def test_paths_that_are_no_text_are_printed_safely_and_exactly_in_json(run: Run, device: FakeDevice) -> None:
+    _, out, _ = await run("conflicts")
+    assert "a\\xff (conflict).txt" in out
+    _, out, _ = await run("conflicts", "--json")
+    assert os.fsencode(json.loads(out)[0]["path"]) == b"a\xff.txt"
+
+
+async def test_options_may_stand_before_or_after_the_command(run: Run, state: Path, device: FakeDevice) -> None:
+    before = await run("--json", "list")
+    after = await run("list", "--json", "--state-dir", str(state))
+    assert before == after
+    assert json.loads(before[1])[0]["name"] == "docs"
+
+
+async def test_ctrl_c_ends_quietly(run: Run, device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("holofsctl.session.Session.connect", interrupt)
+    code, out, err = await run("list")
+    assert (code, out, err) == (130, "", "\n")
+
+
+async def test_a_defect_is_a_sentence_and_no_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise LookupError("boom")
+
+    monkeypatch.setattr("holofsctl.session.Session.connect", fail)
+    code, _, err = await run("list")
+    assert (code, err.count("\n")) == (1, 1)
+
+
+def test_every_command_of_the_parser_is_in_the_grouped_help() -> None:
+    parser = build()
+    commands = next(a for a in parser._actions if a.dest == "command").choices
+    assert commands
+    for command in commands:
+        assert f"\n  {command}" in parser.format_help()
+
+
+def test_times_are_read_as_people_write_them() -> None:
+    assert [seconds(text) for text in ("90", "30m", "24h", "7d", "never")] == [90, 1800, 86400, 604800, 0]
+
+
+def test_text_for_a_terminal_cannot_control_it() -> None:
+    assert safe("a\x1b[2Jb\n") == "a\\x1b[2Jb\\n"
+    assert safe(b"caf\xc3\xa9 \xff") == "café \\xff"
+    assert safe("\udcff") == "\\udcff"
+
+
+def test_sizes_and_durations_are_readable() -> None:
+    assert [size(n) for n in (0, 1023, 1536, 5 << 30)] == ["0 bytes", "1,023 bytes", "1.5 KiB", "5.0 GiB"]
+    assert [duration(n) for n in (1, 90, 7200, 86400)] == ["1 second", "90 seconds", "2 hours", "24 hours"]

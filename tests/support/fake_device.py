@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A device and a filesystem that do nothing but remember, for tests of the local API over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from holofsd.core.document import Role
+from holofsd.core.errors import ContentTimeout, NoSuchName, RoleTooLow, VolumeUnknown
+from holofsd.core.ids import BlobHash, Ino, VolumeId
+from holofsd.core.state import Kind
+from holofsd.fs import types as fs
+from holofsd.rpc import device_api as api
+
+VOLUME = VolumeId(b"v" * 32)
+
+
+def attr(ino: int, size: int = 0) -> fs.Attr:
+    return fs.Attr(Ino(ino), Kind.FILE, 0o640, size, 1, 11, 12, b"version", False, False)
+
+
+class FakeFilesystem:
+    def __init__(self) -> None:
+        self.attached: list[fs.Attachment] = []
+        self.detached: list[fs.Attachment] = []
+        self.gate = asyncio.Event()
+        self.changes: asyncio.Queue[fs.ChangeBatch] = asyncio.Queue()
+        self.committed: list[tuple[int, bytes | None]] = []
+        self.cut_short = 0
+        self.watching = 0
+
+    def attach(self, request: fs.AttachRequest) -> fs.Attachment:
+        attachment = fs.Attachment(f"id-{len(self.attached)}", VOLUME, "docs", request, request.read_only)
+        self.attached.append(attachment)
+        return attachment
+
+    def detach(self, attachment: fs.Attachment) -> None:
+        self.detached.append(attachment)
+
+    async def watch(self, attachment: fs.Attachment) -> AsyncIterator[fs.ChangeBatch]:
+        self.watching += 1
+        try:
+            while True:
+                yield await self.changes.get()
+        finally:
+            self.watching -= 1
+
+    async def lookup(self, att: fs.Attachment, parent: Ino, name: bytes) -> fs.Attr:
+        if name == b"missing":
+            raise NoSuchName("There is no such name.")
+        if name == b"defect":
+            raise KeyError("nobody expected this")
+        if name == b"slow":
+            # Suspends although the table says that it does not: the call must still be answered.
+            await self.gate.wait()
+        return attr(int(parent) + 1)
+
+    async def set_attr(self, att: fs.Attachment, ino: Ino, change: fs.SetAttr) -> fs.Attr:
+        async with asyncio.timeout(0.01):
+            await asyncio.sleep(0)
+        return attr(ino, change.size or 0)
+
+    async def read_dir(self, att: fs.Attachment, ino: Ino, after: bytes, limit: int) -> fs.Listing:
+        entries = tuple((f"{number:04}".encode() + b"\xff", attr(number)) for number in range(1, limit + 1))
+        return fs.Listing(entries, True)
+
+    async def open(self, att: fs.Attachment, ino: Ino, handle: int, **_: Any) -> fs.Opened:
+        extents = (
+            fs.InlineExtent(0, b"inline"),
+            fs.LocalExtent(6, 4, "/content/ab", 2),
+            fs.HoleExtent(10, 5),
+            fs.RemoteExtent(15, 7, BlobHash(b"h" * 32)),
+        )
+        return fs.Opened(attr(ino, 22), fs.ContentMap(b"version", 22, extents))
+
+    async def commit(self, att: fs.Attachment, handle: int, *, data: bytes | None, **_: Any) -> fs.Attr:
+        await self.gate.wait()
+        self.committed.append((handle, data))
+        return attr(handle, len(data or b""))
+
+    async def fetch(self, att: fs.Attachment, ino: Ino, version: bytes, offset: int, length: int) -> fs.ContentMap:
+        if length == 1:
+            raise ContentTimeout("Nobody sent it in time.")
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cut_short += 1
+            raise
+        return fs.ContentMap(version, length)
+
+    async def release(self, att: fs.Attachment, handle: int) -> None: ...
+
+
+class FakeDevice:
+    def __init__(self) -> None:
+        self.fs = FakeFilesystem()
+        self.volumes = [api.Volume("76" * 32, "docs", Role.ADMIN, "ready")]
+        self.shut_down = False
+
+    def identity(self) -> api.Identity:
+        return api.Identity("aa" * 32, "holofsd 9", 4711)
+
+    async def filesystem(self, volume: str) -> FakeFilesystem:
+        if volume != "docs":
+            raise VolumeUnknown(f"This device has no volume {volume}.")
+        return self.fs
+
+    async def status(self, volume: str) -> api.DeviceStatus:
+        safety = api.DeviceSafety("bb" * 32, "desk", True, True)
+        of = api.VolumeStatus(self.volumes[0], files=3, devices=(safety,), quarantine_reasons=("bad name",))
+        mount = api.MountInfo("docs", "/mnt/docs", False, "up")
+        return api.DeviceStatus("aa" * 32, "lap", "holofsd 9", 4711, 60, (of,), (mount,), ("clock",), 1)
+
+    async def create_volume(self, name: str) -> api.Volume:
+        return api.Volume("00" * 32, name, Role.ADMIN, "ready")
+
+    async def share(self, volume: str, role: Role, uses: int, expires_seconds: int) -> api.ShareReply:
+        if volume == "theirs":
+            raise RoleTooLow("Only an admin can share this volume.")
+        return api.ShareReply("holofs1abc", expires_seconds * 1000, uses, role)
+
+    async def join(self, ticket: str, name: str, no_wait: bool) -> AsyncIterator[api.JoinProgress]:
+        yield api.JoinProgress("connecting", "Looking for desk.")
+        yield api.JoinProgress("ready", "Here.", api.Volume("76" * 32, name or "docs", Role.WRITER, "ready"))
+
+    async def list_volumes(self) -> tuple[api.Volume, ...]:
+        return tuple(self.volumes)
+
+    async def leave(self, volume: str, delete: bool) -> str:
+        return "" if delete else "/kept"
+
+    async def members(self, volume: str) -> tuple[api.Member, ...]:
+        return (
+            api.Member("aa" * 32, "lap", Role.ADMIN, is_self=True),
+            api.Member("bb" * 32, "desk", None, removed=True),
+        )
+
+    async def set_member(self, volume: str, device: str, role: Role | None) -> api.Member:
+        return api.Member("bb" * 32, device, role, removed=role is None)
+
+    async def mount(self, volume: str, path: str, options: api.MountOptions) -> api.MountInfo:
+        return api.MountInfo(volume, path, options.read_only, "up", pid=5)
+
+    async def unmount(self, path: str) -> None: ...
+
+    async def restore_mounts(self) -> tuple[api.MountInfo, ...]:
+        return ()
+
+    async def peers(self) -> tuple[api.Peer, ...]:
+        return (api.Peer("bb" * 32, "desk", True, ("docs",), "10.0.0.2:4433"),)
+
+    async def conflicts(self, volume: str) -> tuple[api.Conflict, ...]:
+        return (api.Conflict(b"a\xff.txt", b"a\xff (conflict).txt", "desk", 1, 2, "docs"),)
+
+    async def wait(self, volume: str, copies: int, timeout_seconds: int) -> AsyncIterator[api.WaitProgress]:
+        yield api.WaitProgress(0, False, "nobody yet")
+        if not timeout_seconds:
+            yield api.WaitProgress(copies, True, "done")
+
+    async def shutdown(self, unmount: bool) -> None:
+        self.shut_down = True
