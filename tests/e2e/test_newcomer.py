@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person who has never heard of HoloFS does first: `scripts/run`, and the demo of the README."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.device import World
+from support.processes import mounts_below, processes_of
+from support.sources import ROOT
+from support.wait import until
+
+
+def _environment(world: World, **values: str) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("HOLOFS_")}
+    return {**kept, "HOME": str(world.root), "TMPDIR": str(world.root), **values}
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_of_the_readme_can_be_pasted(world: World) -> None:
+    readme = ROOT.joinpath("README.md").read_text()
+    demo, clean_up = re.findall(r"<!-- demo.*?-->\n```bash\n(.*?)```", readme, re.DOTALL)
+    done = subprocess.run(
+        ["bash", "-e", "-u", "-c", demo + 'echo "$demo" > "$TMPDIR/where"\n' + clean_up],
+        cwd=ROOT,
+        env=_environment(world),
+        capture_output=True,
+        text=True,
+        timeout=140,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "written on the laptop\n" in done.stdout
+    assert "written while the desktop was off\n" in done.stdout
+    demo_directory = Path(world.root.joinpath("where").read_text().strip())
+    assert demo_directory.parent == world.root
+    assert not demo_directory.exists()
+    assert processes_of(demo_directory) == []
+
+
+class Newcomer:
+    """A terminal with `scripts/run` in it."""
+
+    def __init__(self, world: World) -> None:
+        self.state, self.folder = world.root / "state", world.root / "HoloFS"
+        self._log = world.root / "terminal"
+        bind = {"HOLOFS_BIND": "127.0.0.1:0", "HOLOFS_DISCOVERY": "none"}
+        where = {"HOLOFS_STATE_DIR": str(self.state), "HOLOFS_FOLDER": str(self.folder)}
+        with self._log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [ROOT / "scripts" / "run"],
+                env=_environment(world, **bind, **where),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        until(lambda: "Ctrl-C" in self.said() or self.process.poll() is not None, "scripts/run to be ready", 60)
+        assert self.process.poll() is None, self.said()
+
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def press_control_c(self) -> None:
+        """The terminal sends it to every process of the foreground group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.process.wait(60)
+
+
+@pytest.mark.timeout(180)
+def test_scripts_run_gives_a_folder_and_finds_it_again_the_second_time(world: World) -> None:
+    first = Newcomer(world)
+    assert first.folder.is_mount()
+    assert str(first.folder) in first.said()
+    tickets = re.findall(r"^ +(holofs1[a-z2-7]+)$", first.said(), re.MULTILINE)
+    assert len(tickets) == 1
+    commands = first.said().split("Three commands", 1)[1].splitlines()[1:4]
+    for command in commands:
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+    assert first.folder.joinpath("hello.txt").read_text() == "hello\n"
+    first.press_control_c()
+    assert "Traceback" not in first.said()
+    assert mounts_below(world.root) == []
+    assert processes_of(world.root) == []
+
+    second = Newcomer(world)
+    assert second.folder.joinpath("hello.txt").read_text() == "hello\n"
+    second.press_control_c()
+    assert mounts_below(world.root) == []
+    assert processes_of(world.root) == []
+    assert os.listdir(second.state / "volumes")
