@@ -2,8 +2,8 @@
 """Random work of one device on its mount, with a model of what must be there afterwards.
 
 Each device has a folder of its own, which only it changes: there the model is exact. In the common folder every device
-writes files with names that nobody else uses and that are never removed (those must survive), and fights over some names
-(there only agreement is asked for).
+writes files with names that nobody else uses and that are never removed (those must survive), and fights over some
+names, where only agreement is asked for.
 """
 
 from __future__ import annotations
