@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The mount supervisor with mount processes that are only pretended; tests/e2e has real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from holofsd.core.errors import MountFailed, MountPathUnusable, MountUnknown
+from holofsd.core.ids import VolumeId
+from holofsd.daemon import mounts as module
+from holofsd.daemon.mount_process import MountOrder, MountProcess
+from holofsd.daemon.mounts import MountSupervisor
+from holofsd.rpc.device_api import MountOptions
+from holofsd.store.device import DeviceStore, MountRow
+
+VOLUME = VolumeId(b"v" * 32)
+
+
+class FakeProcess:
+    binding = "fake"
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.over: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+
+    async def ended(self) -> int | None:
+        return await asyncio.shield(self.over)
+
+    def end(self, code: int | None) -> None:
+        if not self.over.done():
+            self.over.set_result(code)
+
+    def terminate(self) -> None:
+        self.end(0)
+
+    def kill(self) -> None:
+        self.end(-9)
+
+
+class System:
+    """The mounts of a pretended machine."""
+
+    def __init__(self, store: DeviceStore, state: Path) -> None:
+        self.store = store
+        self.state = state
+        self.processes: dict[str, FakeProcess] = {}
+        self.mounted: set[str] = set()
+        self.starts = 0
+        self.failing = ""
+
+    async def launch(self, order: MountOrder) -> MountProcess:
+        self.starts += 1
+        if self.failing:
+            raise MountFailed(self.failing)
+        process = self.processes[order.path] = FakeProcess(1_000_000 + self.starts)
+        self.mounted.add(order.path)
+        return process
+
+    async def unmount(self, path: str) -> None:
+        self.mounted.discard(path)
+        if path in self.processes:
+            self.processes[path].end(0)
+
+    def supervisor(self) -> MountSupervisor:
+        return MountSupervisor(self.store, self.state, lambda volume: "docs", self.launch)
+
+
+@pytest.fixture
+async def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[System]:
+    state = tmp_path / "state"
+    state.mkdir()
+    store = DeviceStore(state)
+    system = System(store, state)
+    monkeypatch.setattr(module, "mounted_at", lambda path: "fuse.holofs" if path in system.mounted else None)
+    monkeypatch.setattr(module, "unmount", system.unmount)
+    monkeypatch.setattr(module, "_FIRST_PAUSE_S", 0.001)
+    yield system
+    store.close()
+
+
+@pytest.fixture
+async def supervisor(system: System) -> AsyncIterator[MountSupervisor]:
+    supervisor = system.supervisor()
+    supervisor.start()
+    yield supervisor
+    await supervisor.close()
+
+
+async def eventually(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110 - what is watched tells nobody
+            await asyncio.sleep(0.001)
+
+
+def sleeper(mount_id: str) -> subprocess.Popen[bytes]:
+    """A process that waits for the end of its input, with the mount's id on its command line."""
+    return subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()", mount_id], stdin=subprocess.PIPE)
+
+
+def folder(tmp_path: Path, name: str = "mnt") -> str:
+    path = tmp_path / name
+    path.mkdir(exist_ok=True)
+    return str(path)
+
+
+async def test_a_mount_is_remembered_with_its_process(
+    system: System, supervisor: MountSupervisor, tmp_path: Path
+) -> None:
+    path = folder(tmp_path)
+    info = await supervisor.mount(VOLUME, path, MountOptions(read_only=True))
+    assert (info.state, info.pid, info.volume, info.read_only) == ("up", 1_000_001, "docs", True)
+    row = system.store.mounts()[0]
+    assert (row.path, row.volume, row.pid, row.wanted) == (path.encode(), VOLUME, 1_000_001, 1)
+    assert json.loads((system.state / "mounts.json").read_text()) == [{"path": path, "pid": 1_000_001}]
+
+
+async def test_a_mount_that_fails_to_start_is_not_remembered(
+    system: System, supervisor: MountSupervisor, tmp_path: Path
+) -> None:
+    system.failing = "no such binding"
+    with pytest.raises(MountFailed, match="no such binding"):
+        await supervisor.mount(VOLUME, folder(tmp_path), MountOptions())
+    assert system.store.mounts() == []
+    assert supervisor.infos() == ()
+
+
+async def test_a_path_that_cannot_be_mounted_on_is_refused_and_nothing_is_started(
+    system: System, supervisor: MountSupervisor, tmp_path: Path
+) -> None:
+    full = Path(folder(tmp_path, "full"))
+    (full / "file").touch()
+    (tmp_path / "file").touch()
+    inside = system.state / "inside"
+    inside.mkdir()
+    for path in ("relative", str(full), str(tmp_path / "missing"), str(tmp_path / "file"), str(inside)):
+        with pytest.raises(MountPathUnusable):
+            await supervisor.mount(VOLUME, path, MountOptions())
+    assert system.starts == 0
+
+
+async def test_a_process_that_died_is_started_again(
+    system: System, supervisor: MountSupervisor, tmp_path: Path
+) -> None:
+    path = folder(tmp_path)
+    await supervisor.mount(VOLUME, path, MountOptions())
+    for code in (-9, 1):
+        dead = system.processes[path]
+        dead.end(code)
+        system.mounted.discard(path)
+        await eventually(lambda dead=dead: system.processes[path] is not dead and supervisor.infos()[0].state == "up")
+    assert system.store.mounts()[0].pid == system.processes[path].pid
+
+
+async def test_a_mount_that_a_person_took_away_is_forgotten(
+    system: System, supervisor: MountSupervisor, tmp_path: Path
+) -> None:
+    path = folder(tmp_path)
+    await supervisor.mount(VOLUME, path, MountOptions())
+    await system.unmount(path)
+    await eventually(lambda: supervisor.infos() == ())
+    assert system.store.mounts() == []
+    assert system.starts == 1
+
+
+async def test_unmounting_forgets_and_what_is_not_mounted_is_said(
+    system: System, supervisor: MountSupervisor, tmp_path: Path
+) -> None:
+    path = folder(tmp_path)
+    await supervisor.mount(VOLUME, path, MountOptions())
+    await supervisor.unmount(path)
+    assert (system.mounted, system.store.mounts(), supervisor.infos()) == (set(), [], ())
+    with pytest.raises(MountUnknown):
+        await supervisor.unmount(path)
+
+
+async def test_down_unmounts_everything_and_up_brings_it_back(
+    system: System, supervisor: MountSupervisor, tmp_path: Path
+) -> None:
+    paths = [folder(tmp_path, name) for name in ("one", "two")]
+    for path in paths:
+        await supervisor.mount(VOLUME, path, MountOptions())
+    await supervisor.unmount_all()
+    assert system.mounted == set()
+    assert [(row.pid, row.wanted) for row in system.store.mounts()] == [(0, 1), (0, 1)]
+    await supervisor.close()
+    later = system.supervisor()
+    later.start()
+    infos = await later.restore()
+    assert [(info.path, info.state) for info in infos] == [(path, "up") for path in paths]
+    await later.close()
+    assert system.mounted == set(paths), "the end of the daemon leaves mounts running"
+
+
+async def test_a_mount_that_cannot_come_back_says_why_and_the_others_do(
+    system: System, supervisor: MountSupervisor, tmp_path: Path
+) -> None:
+    good, bad = folder(tmp_path, "good"), folder(tmp_path, "bad")
+    for path in (good, bad):
+        await supervisor.mount(VOLUME, path, MountOptions())
+    await supervisor.unmount_all()
+    await supervisor.close()
+    (Path(bad) / "file").touch()
+    later = system.supervisor()
+    later.start()
+    infos = {info.path: info for info in await later.restore()}
+    assert infos[good].state == "up"
+    assert infos[bad].state == "down"
+    assert "not empty" in infos[bad].explanation
+    (Path(bad) / "file").unlink()
+    await eventually(lambda: all(info.state == "up" for info in later.infos()))
+    await later.close()
+
+
+async def test_a_process_of_an_earlier_daemon_is_adopted_by_its_mount_id(system: System, tmp_path: Path) -> None:
+    path = folder(tmp_path)
+    with sleeper("mount-1") as process:
+        for mount_id in ("mount-1", "mount-2"):
+            row = MountRow(path.encode(), VOLUME, 0, "", mount_id, process.pid, 1)
+            with system.store.db.transaction():
+                system.store.put_mount(row)
+            supervisor = system.supervisor()
+            supervisor.start()
+            infos = await supervisor.restore()
+            assert infos[0].state == "up"
+            adopted = mount_id == "mount-1"
+            assert (infos[0].pid == process.pid) is adopted, "a number that was given again is not our process"
+            assert system.starts == (0 if adopted else 1)
+            await supervisor.close()
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(10)
+
+
+async def test_the_death_of_an_adopted_process_is_noticed(system: System, tmp_path: Path) -> None:
+    path = folder(tmp_path)
+    process = sleeper("mount-1")
+    with system.store.db.transaction():
+        system.store.put_mount(MountRow(path.encode(), VOLUME, 0, "", "mount-1", process.pid, 1))
+    system.mounted.add(path)  # a dead mount stays in the kernel's list
+    supervisor = system.supervisor()
+    supervisor.start()
+    assert supervisor.infos()[0].pid == process.pid
+    process.kill()
+    process.wait(10)
+    assert process.stdin is not None
+    process.stdin.close()
+    await eventually(lambda: supervisor.infos()[0].explanation != "" or system.starts == 1)
+    system.mounted.discard(path)
+    await eventually(lambda: system.starts >= 1 and supervisor.infos()[0].state == "up")
+    await supervisor.close()
