@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One mounted volume: a process between the kernel (FUSE) and the daemon (gRPC over a Unix socket).
+
+`main` is the program, `client` the connection to the daemon, `core` what a mount does, whatever the binding,
+`pyfuse3_binding` and `fusepy_binding` thin adapters to libfuse. Imports `holofs_api`, never `holofsd`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+VERSION: Final = "0.1.0"

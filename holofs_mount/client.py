@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connection to the daemon that survives the daemon: calls wait while it is away and go on when it is back.
+
+A call that was in flight when the daemon died is sent again. Most calls may simply be repeated (they name handles,
+offsets and whole values). For those that may not (a rename, an exclusive create) the caller passes `recover`, which
+looks whether the first attempt was carried out: see `core.recovery`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+
+from holofs_api.errors import detail_of
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.session import Session, SessionLost, attach
+
+log = structlog.get_logger(__name__)
+
+PATIENCE: Final = 30.0
+"""Seconds that calls wait for a daemon that is away, counted from its going; a short grace for each after that."""
+_GRACE: Final = 1.0
+_MAX_ATTEMPTS: Final = 8
+_FIRST_DELAY: Final = 0.05
+_LAST_DELAY: Final = 1.0
+
+Recover = Callable[[OSError | None], Awaitable[Message | None]]
+"""Asked before a call is sent again (None) and when the repetition failed (its error): the reply that the first attempt
+would have had if it was carried out, or None."""
+
+
+class DaemonUnavailable(Exception):
+    """No daemon answers, or it refuses this mount; the text is one sentence for a person."""
+
+    def __init__(self, message: str, code: str, number: int) -> None:
+        super().__init__(message)
+        self.code = code
+        self.errno = number
+
+
+class Observer(Protocol):
+    """What the client tells the mount."""
+
+    def hello(self) -> pb.AttachRequest:
+        """Who we are and what is open now."""
+
+    def changed(self, change: pb.Change) -> None: ...
+
+    def lost(self) -> None:
+        """Changes can be missed from now on."""
+
+    def attached(self, reply: pb.AttachReply) -> None: ...
+
+
+class DaemonClient:
+    """Start with `start`, end with `close`; everything between may be called from any task of the loop."""
+
+    def __init__(self, socket: Path, observer: Observer, patience: float = PATIENCE) -> None:
+        self._socket = socket
+        self._observer = observer
+        self._patience = patience
+        self._session: Session | None = None
+        self._back = asyncio.Event()
+        self._lost_at = 0.0
+        self._keeper: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[None]] = set()
+
+    @property
+    def connected(self) -> bool:
+        return self._session is not None and not self._session.lost.is_set()
+
+    async def start(self) -> pb.AttachReply:
+        """The first attachment; DaemonUnavailable with a sentence where it fails."""
+        try:
+            session = await attach(self._socket, self._observer.hello(), self._observer.changed)
+        except grpc.RpcError as error:
+            raise _unavailable(error, self._socket) from None
+        self._adopt(session)
+        self._keeper = asyncio.create_task(self._keep(), name="holofs-keep")
+        return session.attached
+
+    async def close(self) -> None:
+        """Waits for what was sent in the background (bounded), then detaches."""
+        if self._background:
+            await asyncio.wait(self._background, timeout=5.0)
+        for task in [*self._background, *([self._keeper] if self._keeper else [])]:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    async def call(self, name: str, request: Message, recover: Recover | None = None) -> Any:
+        """The reply. OSError: the daemon's errno, or ETIMEDOUT when it stayed away for too long."""
+        sent = False
+        for _ in range(_MAX_ATTEMPTS):
+            session = await self._connection()
+            if sent and recover is not None:
+                done = await recover(None)
+                if done is not None:
+                    return done
+            try:
+                return await session.call(name, request)
+            except SessionLost as lost:
+                sent = sent or lost.sent
+            except OSError as error:
+                done = await recover(error) if sent and recover is not None else None
+                if done is None:
+                    raise
+                return done
+        raise OSError(errno.ETIMEDOUT, "the daemon keeps going away")
+
+    def in_background(self, work: Awaitable[None]) -> None:
+        """Carries work on after its caller was answered; `close` waits for it."""
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _connection(self) -> Session:
+        session = self._session
+        if session is not None and not session.lost.is_set():
+            return session
+        deadline = max(self._lost_at + self._patience, time.monotonic() + _GRACE)
+        while True:
+            try:
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    await self._back.wait()
+            except TimeoutError:
+                raise OSError(errno.ETIMEDOUT, "the daemon does not answer") from None
+            session = self._session
+            if session is not None and not session.lost.is_set():
+                return session
+            await asyncio.sleep(0)  # lost again, and the keeper has not noticed yet
+
+    def _adopt(self, session: Session) -> None:
+        self._observer.attached(session.attached)
+        self._session = session
+        self._back.set()
+
+    async def _keep(self) -> None:
+        """Replaces a session that was lost, for as long as the mount lives."""
+        while True:
+            session = self._session
+            assert session is not None
+            await session.lost.wait()
+            self._back.clear()
+            self._lost_at = time.monotonic()
+            log.warning("the daemon went away; waiting for it")
+            self._observer.lost()
+            await session.close()
+            self._adopt(await self._reattach())
+            log.info("the daemon is back")
+
+    async def _reattach(self) -> Session:
+        delay = _FIRST_DELAY
+        told = False
+        while True:
+            try:
+                return await attach(self._socket, self._observer.hello(), self._observer.changed)
+            except grpc.RpcError as error:
+                detail = detail_of(error)
+                if not told and not detail.code.startswith("grpc-"):
+                    told = True
+                    log.error("the daemon refuses this mount", code=detail.code, reason=detail.message)
+            await asyncio.sleep(delay)
+            delay = min(delay * 1.5, _LAST_DELAY)
+
+
+def _unavailable(error: grpc.RpcError, socket: Path) -> DaemonUnavailable:
+    detail = detail_of(error)
+    if detail.code in ("grpc-unavailable", "grpc-deadline-exceeded"):
+        message = f"no HoloFS daemon answers at {socket}: start it with `holofsctl up`"
+        return DaemonUnavailable(message, "daemon-absent", errno.ECONNREFUSED)
+    return DaemonUnavailable(detail.message or detail.code, detail.code, detail.errno or errno.EIO)

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changing attributes, extended attributes, and the state of the filesystem as a whole."""
+
+from __future__ import annotations
+
+import errno
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.core import recovery
+from holofs_mount.core.context import Caller, Context, now_ns, process_of
+from holofs_mount.core.files import Files
+from holofs_mount.core.names import Names
+from holofs_mount.core.openfile import OpenFile
+
+_STATFS_SECONDS: Final = 1.0
+_USER: Final = b"user."
+
+
+@dataclass(slots=True)
+class Wanted:
+    """A setattr; None: leave as it is. Access times are not kept."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    mtime_now: bool = False
+
+
+class Attributes:
+    def __init__(self, context: Context, names: Names, files: Files) -> None:
+        self._x = context
+        self._names = names
+        self._files = files
+        self._statfs: tuple[float, pb.StatFsReply] | None = None
+
+    async def setattr(self, ino: int, wanted: Wanted, number: int | None, caller: Caller) -> pb.Attr:
+        self._x.check_writable()
+        self._check_owner(wanted)
+        since = self._x.clock.now
+        request = pb.SetAttrRequest(ino=ino)
+        asks = self._fill(request, wanted, self._x.table.files.get(ino))
+        if wanted.size is not None:
+            asks |= await self._resize(request, wanted.size, number, caller)
+        if not asks:
+            return await self._names.getattr(ino)
+        attr: pb.Attr = await self._x.call("set_attr", request)
+        if request.HasField("size"):
+            self._resized(ino, attr, caller)
+        return self._x.settle(attr, since)
+
+    def _check_owner(self, wanted: Wanted) -> None:
+        """Files belong to the person who mounted: there is nobody to give them to."""
+        if wanted.uid not in (None, self._x.uid) or wanted.gid not in (None, self._x.gid):
+            raise OSError(errno.EPERM, "files of this mount belong to the person who mounted it")
+
+    def _fill(self, request: pb.SetAttrRequest, wanted: Wanted, file: OpenFile | None) -> bool:
+        """What the daemon has to hear; the time of a file being written waits for the commit and travels with it."""
+        asks = False
+        if wanted.mode is not None:
+            request.mode = wanted.mode & 0o7777
+            asks = True
+        if wanted.mtime_ns is None and not wanted.mtime_now:
+            return asks
+        if file is not None and file.dirty and wanted.size is None:
+            file.mtime_ns = now_ns() if wanted.mtime_now else wanted.mtime_ns
+            self._x.touched(file.ino)
+            return asks
+        if wanted.mtime_now:
+            request.mtime_now = True
+        elif wanted.mtime_ns is not None:
+            request.mtime_ns = wanted.mtime_ns
+        return True
+
+    async def _resize(self, request: pb.SetAttrRequest, size: int, number: int | None, caller: Caller) -> bool:
+        """Locally where the file is open for writing here; else true: the daemon has to do it."""
+        file = self._x.table.files.get(request.ino)
+        handle = self._x.table.handles.get(number) if number else None
+        if file is not None:
+            writer = handle if handle is not None and handle.write else file.writer()
+            if writer is not None:
+                await self._files.truncate(writer.file, writer, size)
+                return False
+        request.size = size
+        request.base = self._x.bases.base(request.ino, process_of(caller.pid))
+        return True
+
+    def _resized(self, ino: int, attr: pb.Attr, caller: Caller) -> None:
+        self._x.pages.pop(ino, None)
+        if self._x.bases.any_stale(ino):
+            self._x.bases.has_written(ino, process_of(caller.pid))
+        file = self._x.table.files.get(ino)
+        if file is not None:
+            file.stale = True
+
+    # ---- extended attributes: the user namespace alone ----
+    async def getxattr(self, ino: int, name: bytes) -> bytes:
+        if name.startswith(b"security."):
+            raise OSError(errno.ENODATA, "no such attribute")  # the kernel asks before every write
+        self._check_namespace(name)
+        if not await self._has_any(ino):
+            raise OSError(errno.ENODATA, "no such attribute")
+        reply: pb.XattrReply = await self._x.call("get_xattr", pb.XattrRequest(ino=ino, name=name))
+        return reply.value
+
+    async def listxattr(self, ino: int) -> list[bytes]:
+        if not await self._has_any(ino):
+            return []
+        reply: pb.XattrNames = await self._x.call("list_xattr", pb.XattrRequest(ino=ino))
+        return list(reply.names)
+
+    async def setxattr(self, ino: int, name: bytes, value: bytes, create: bool, replace: bool) -> None:
+        self._check_namespace(name)
+        self._x.check_writable()
+        request = pb.SetXattrRequest(ino=ino, name=name, value=value, create=create, replace=replace)
+        recover = recovery.xattr_set(self._x.call, request) if create else None
+        await self._x.call("set_xattr", request, recover)
+        self._forget(ino)
+
+    async def removexattr(self, ino: int, name: bytes) -> None:
+        self._check_namespace(name)
+        self._x.check_writable()
+        request = pb.XattrRequest(ino=ino, name=name)
+        await self._x.call("remove_xattr", request, recovery.gone(errno.ENODATA))
+        self._forget(ino)
+
+    def _check_namespace(self, name: bytes) -> None:
+        if not name.startswith(_USER):
+            raise OSError(errno.EOPNOTSUPP, "only attributes of the user namespace are kept")
+
+    async def _has_any(self, ino: int) -> bool:
+        return (await self._names.getattr(ino)).has_xattrs
+
+    def _forget(self, ino: int) -> None:
+        self._x.touched(ino)
+        self._x.attrs.drop(ino)
+
+    # ---- as a whole ----
+    async def statfs(self) -> pb.StatFsReply:
+        if self._statfs is None or (self._statfs[0] < time.monotonic() and self._x.client.connected):
+            reply: pb.StatFsReply = await self._x.call("stat_fs", pb.StatFsRequest())
+            self._statfs = (time.monotonic() + _STATFS_SECONDS, reply)
+        return self._statfs[1]

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Attributes by inode and whole directory listings, bounded, kept right by the Watch stream."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+
+from holofs_api.v1 import filesystem_pb2 as pb
+
+MAX_ATTRS: Final = 200_000
+MAX_ENTRIES: Final = 400_000
+PATCH_SECONDS: Final = 0.5
+"""How long the times of a directory may be our guess after we changed something in it."""
+
+
+class AttrCache:
+    """The last attributes that the daemon told, oldest out first. Entries are shared: copy before changing one."""
+
+    def __init__(self) -> None:
+        self._attrs: dict[int, pb.Attr] = {}
+        self._guessed: dict[int, float] = {}
+
+    def get(self, ino: int) -> pb.Attr | None:
+        if ino in self._guessed and self._guessed[ino] < time.monotonic():
+            self.drop(ino)
+        return self._attrs.get(ino)
+
+    def put(self, attr: pb.Attr) -> None:
+        if len(self._attrs) >= MAX_ATTRS:
+            for old in list(self._attrs)[: MAX_ATTRS // 10]:
+                self.drop(old)
+        self._attrs[attr.ino] = attr
+        self._guessed.pop(attr.ino, None)
+
+    def drop(self, ino: int) -> None:
+        self._attrs.pop(ino, None)
+        self._guessed.pop(ino, None)
+
+    def clear(self) -> None:
+        self._attrs.clear()
+        self._guessed.clear()
+
+    def touch_directory(self, ino: int, when_ns: int) -> None:
+        """We made or removed a name in it: its times are now about `when_ns`.
+
+        Asking the daemon after each of a thousand creations would cost more than they do, so the guess stands a moment.
+        """
+        attr = self._attrs.get(ino)
+        if attr is None:
+            return
+        patched = pb.Attr()
+        patched.CopyFrom(attr)
+        patched.mtime_ns = patched.ctime_ns = max(when_ns, attr.mtime_ns)
+        self._attrs[ino] = patched
+        self._guessed.setdefault(ino, time.monotonic() + PATCH_SECONDS)
+
+    def guessed(self, ino: int) -> bool:
+        return ino in self._guessed
+
+
+@dataclass(slots=True)
+class Listing:
+    """All names of one directory."""
+
+    names: dict[bytes, int]
+
+
+@dataclass(slots=True)
+class Loading:
+    """A listing on its way, with what changed meanwhile: name -> ino, or 0 where the name went."""
+
+    overrides: dict[bytes, int] = field(default_factory=dict)
+    broken: bool = False
+
+
+class ListingCache:
+    """Complete listings only, least recently used out first."""
+
+    def __init__(self) -> None:
+        self._listings: OrderedDict[int, Listing] = OrderedDict()
+        self._loading: dict[int, Loading] = {}
+        self._entries = 0
+
+    def get(self, parent: int) -> Listing | None:
+        listing = self._listings.get(parent)
+        if listing is not None:
+            self._listings.move_to_end(parent)
+        return listing
+
+    def put(self, parent: int, names: dict[bytes, int]) -> Listing:
+        self.drop(parent)
+        listing = Listing(names)
+        self._listings[parent] = listing
+        self._entries += len(names) + 1
+        while self._entries > MAX_ENTRIES and len(self._listings) > 1:
+            self.drop(next(iter(self._listings)))
+        return listing
+
+    def drop(self, parent: int) -> None:
+        listing = self._listings.pop(parent, None)
+        if listing is not None:
+            self._entries -= len(listing.names) + 1
+        if parent in self._loading:
+            self._loading[parent].broken = True
+
+    def clear(self) -> None:
+        self._listings.clear()
+        self._entries = 0
+        for loading in self._loading.values():
+            loading.broken = True
+
+    def set(self, parent: int, name: bytes, ino: int) -> None:
+        """The name leads there now; 0: nowhere."""
+        if parent in self._loading:
+            self._loading[parent].overrides[name] = ino
+        listing = self._listings.get(parent)
+        if listing is None:
+            return
+        if ino:
+            self._entries += name not in listing.names
+            listing.names[name] = ino
+        elif listing.names.pop(name, None) is not None:
+            self._entries -= 1
+
+    def begin(self, parent: int) -> Loading:
+        loading = Loading()
+        self._loading[parent] = loading
+        return loading
+
+    def end(self, parent: int, loading: Loading) -> None:
+        if self._loading.get(parent) is loading:
+            del self._loading[parent]

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The three ways a mount holds the content of an open file.
+
+`MappedBody` reads what a content map says (inline bytes, ranges of local files, holes). `BufferedBody` is a small file
+being written, in memory. `StagedBody` is a staging file that is read and written directly.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from bisect import bisect_right
+from typing import Final
+
+from holofs_api.v1 import filesystem_pb2 as pb
+
+_MAX_FDS: Final = 64
+
+
+class NotHere(Exception):
+    """The map does not lead to these bytes (any more): ask the daemon for [offset, offset + length)."""
+
+    def __init__(self, offset: int, length: int, remote: bool) -> None:
+        super().__init__("bytes not here")
+        self.offset = offset
+        self.length = length
+        self.remote = remote
+
+
+class MappedBody:
+    """Read-only content by map. Files that were opened stay open, so what could be read stays readable."""
+
+    __slots__ = ("_fds", "_starts", "content")
+
+    def __init__(self, content: pb.ContentMap) -> None:
+        self.content = content
+        self._starts = [extent.offset for extent in content.extents]
+        self._fds: dict[str, int] = {}
+
+    def size(self) -> int:
+        return self.content.size
+
+    def read(self, offset: int, size: int) -> bytes:
+        """At most `size` bytes, fewer only at the end; NotHere where the map does not help."""
+        end = min(offset + size, self.content.size)
+        if offset >= end:
+            return b""
+        index = max(bisect_right(self._starts, offset) - 1, 0)
+        pieces: list[bytes] = []
+        at = offset
+        extents = self.content.extents
+        while at < end:
+            if index >= len(extents) or extents[index].offset > at:
+                raise NotHere(at, end - at, remote=False)
+            extent = extents[index]
+            until = min(end, extent.offset + extent.length)
+            pieces.append(self._read_extent(extent, at - extent.offset, until - at, at))
+            at = until
+            index += 1
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def first_remote(self, offset: int, end: int) -> int | None:
+        """Where the next remote extent in [offset, end) begins."""
+        for extent in self.content.extents:
+            if extent.offset + extent.length > offset and extent.WhichOneof("source") == "remote":
+                start = max(offset, extent.offset)
+                return start if start < end else None
+        return None
+
+    def close(self) -> None:
+        for fd in self._fds.values():
+            os.close(fd)
+        self._fds.clear()
+
+    def _read_extent(self, extent: pb.Extent, skip: int, length: int, at: int) -> bytes:
+        source = extent.WhichOneof("source")
+        if source == "local":
+            return self._read_local(extent.local.path, extent.local.offset + skip, length, at)
+        if source == "inline":
+            return extent.inline[skip : skip + length]
+        if source == "hole":
+            return bytes(length)
+        raise NotHere(at, length, remote=True)
+
+    def _read_local(self, path: str, offset: int, length: int, at: int) -> bytes:
+        fd = self._fds.get(path)
+        if fd is None:
+            fd = self._open(path, at, length)
+        data = os.pread(fd, length, offset)
+        while len(data) < length:
+            more = os.pread(fd, length - len(data), offset + len(data))
+            if not more:
+                raise OSError(errno.EIO, "a content file is shorter than the index says")
+            data += more
+        return data
+
+    def _open(self, path: str, at: int, length: int) -> int:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotHere(at, length, remote=False) from None
+        if len(self._fds) >= _MAX_FDS:
+            os.close(self._fds.pop(next(iter(self._fds))))
+        self._fds[path] = fd
+        return fd
+
+
+class BufferedBody:
+    """All of a small file, in memory, until a flush carries it to the daemon."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = bytearray(data)
+
+    def size(self) -> int:
+        return len(self.data)
+
+    def read(self, offset: int, size: int) -> bytes:
+        return bytes(self.data[offset : offset + size])
+
+    def write(self, offset: int, data: bytes) -> None:
+        gap = offset - len(self.data)
+        if gap > 0:
+            self.data.extend(bytes(gap))
+        self.data[offset : offset + len(data)] = data
+
+    def truncate(self, size: int) -> None:
+        if size <= len(self.data):
+            del self.data[size:]
+        else:
+            self.data.extend(bytes(size - len(self.data)))
+
+    def close(self) -> None:
+        pass
+
+
+class StagedBody:
+    """A staging file, shared with the daemon and with other mounts on this device."""
+
+    __slots__ = ("_fd", "path", "writable")
+
+    def __init__(self, path: str, write: bool) -> None:
+        self.path = path
+        self.writable = write
+        self._fd = os.open(path, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC)
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def read(self, offset: int, size: int) -> bytes:
+        return os.pread(self._fd, size, offset)
+
+    def write(self, offset: int, data: bytes) -> None:
+        written = os.pwrite(self._fd, data, offset)
+        while written < len(data):
+            written += os.pwrite(self._fd, memoryview(data)[written:], offset + written)
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+
+    def sync(self) -> None:
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+Body = MappedBody | BufferedBody | StagedBody

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the parts of the core share: the connection, the caches, the open files, and what they tell the kernel."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from typing import Any, Final, NamedTuple, Protocol
+
+from google.protobuf.message import Message
+
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.client import DaemonClient, Recover
+from holofs_mount.core.bases import ReadTracker
+from holofs_mount.core.caches import PATCH_SECONDS, AttrCache, ListingCache
+from holofs_mount.core.clock import ChangeClock
+from holofs_mount.core.openfile import HandleTable
+
+KERNEL_SECONDS: Final = 3600.0
+"""How long the kernel may keep what we told it; it is told when something changes."""
+NAME_MAX: Final = 255
+MAX_SEEN: Final = 100_000
+
+
+class Caller(NamedTuple):
+    """Who asks. `pid` is a thread's id as the kernel tells it, 0 where unknown."""
+
+    pid: int
+
+
+NOBODY: Final = Caller(0)
+
+
+class Kernel(Protocol):
+    """The kernel's caches, as far as a binding reaches them. Never blocks, may be called from any handler."""
+
+    def inode_changed(self, ino: int, content: bool) -> None: ...
+    def entry_changed(self, parent: int, name: bytes) -> None: ...
+    def everything_changed(self) -> None: ...
+
+
+class NoKernel:
+    """For bindings that let the kernel cache nothing."""
+
+    def inode_changed(self, ino: int, content: bool) -> None:
+        pass
+
+    def entry_changed(self, parent: int, name: bytes) -> None:
+        pass
+
+    def everything_changed(self) -> None:
+        pass
+
+
+class Context:
+    """`news` is touched by what others did, `clock` by that and by what this mount did itself."""
+
+    def __init__(self) -> None:
+        self.client: DaemonClient
+        self.kernel: Kernel = NoKernel()
+        self.attrs = AttrCache()
+        self.listings = ListingCache()
+        self.clock = ChangeClock()
+        self.news = ChangeClock()
+        self.bases = ReadTracker()
+        self.table = HandleTable()
+        self.uid = os.getuid()
+        self.gid = os.getgid()
+        self.root = 1
+        self.read_only = False
+        self.inline_limit = 65_536
+        # Where names led when the kernel was told of them, for those in no cached listing.
+        self.seen: dict[tuple[int, bytes], int] = {}
+        # What the kernel's pages of an inode hold: a version, or OWN where this mount wrote them.
+        self.pages: dict[int, bytes] = {}
+
+    async def call(self, name: str, request: Message, recover: Recover | None = None) -> Any:
+        return await self.client.call(name, request, recover)
+
+    def check_writable(self) -> None:
+        if self.read_only:
+            raise OSError(errno.EROFS, "read-only")
+
+    def saw(self, parent: int, name: bytes, ino: int) -> None:
+        """The name leads there; 0: nowhere."""
+        if not ino:
+            self.seen.pop((parent, name), None)
+            return
+        if len(self.seen) >= MAX_SEEN:
+            for old in list(self.seen)[: MAX_SEEN // 10]:
+                del self.seen[old]
+        self.seen[(parent, name)] = ino
+
+    def touched(self, *keys: Any) -> None:
+        """This mount changed these."""
+        for key in keys:
+            self.clock.touch(key)
+
+    def remember(self, attr: pb.Attr, since: int) -> pb.Attr:
+        """Keeps attributes that were asked for at `since`, unless a change overtook the answer."""
+        if self.clock.unchanged(attr.ino, since):
+            self.attrs.put(attr)
+        return self.shown(attr)
+
+    def settle(self, attr: pb.Attr, since: int) -> pb.Attr:
+        """As `remember`, for the answer to a change of this inode by this mount."""
+        kept = self.clock.unchanged(attr.ino, since)
+        self.clock.touch(attr.ino)
+        if kept:
+            self.attrs.put(attr)
+        else:
+            self.attrs.drop(attr.ino)
+        file = self.table.files.get(attr.ino)
+        if file is not None:
+            file.attr = attr
+        return self.shown(attr)
+
+    def shown(self, attr: pb.Attr) -> pb.Attr:
+        """With the size and time of what is written here and not told to the daemon yet."""
+        file = self.table.files.get(attr.ino)
+        if file is None or not (file.local or file.unlinked):
+            return attr
+        overlaid = pb.Attr()
+        overlaid.CopyFrom(attr)
+        if file.local:
+            overlaid.size = file.body.size()
+            overlaid.remote = False
+        if file.mtime_ns is not None:
+            overlaid.mtime_ns = file.mtime_ns
+            overlaid.ctime_ns = max(attr.ctime_ns, file.mtime_ns)
+        if file.unlinked:
+            overlaid.nlink = 0
+        return overlaid
+
+    def kernel_seconds(self, ino: int, since: int) -> float:
+        """How long the kernel may keep attributes of which we began to ask at `since` on the clock of news."""
+        if not self.client.connected or not self.news.unchanged(ino, since):
+            return 0.0
+        return PATCH_SECONDS if self.attrs.guessed(ino) else KERNEL_SECONDS
+
+    def kernel_seconds_of_name(self, parent: int, name: bytes, since: int) -> float:
+        if not self.client.connected or not self.news.unchanged((parent, name), since):
+            return 0.0
+        return KERNEL_SECONDS
+
+
+OWN: Final = b"\0own"
+_TYPE_OF_KIND: Final = {pb.KIND_FILE: stat.S_IFREG, pb.KIND_DIRECTORY: stat.S_IFDIR, pb.KIND_SYMLINK: stat.S_IFLNK}
+
+
+def st_mode(attr: pb.Attr) -> int:
+    return _TYPE_OF_KIND.get(attr.kind, stat.S_IFREG) | attr.mode & 0o7777
+
+
+def check_name(name: bytes) -> None:
+    if len(name) > NAME_MAX:
+        raise OSError(errno.ENAMETOOLONG, "a name has at most 255 bytes")
+
+
+def process_of(pid: int) -> int:
+    """The process of a thread: FUSE tells the thread's id, and an editor may read and write from different ones."""
+    if not pid:
+        return 0
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            text = status.read(512)
+    except OSError:
+        return pid
+    at = text.find(b"\nTgid:")
+    return int(text[at + 6 :].split(None, 1)[0]) if at >= 0 else pid
+
+
+def now_ns() -> int:
+    return time.time_ns()

@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Operations on open files: open, create, read, write, truncate, flush, fsync, release.
+
+Small new files stay in memory and travel with the flush; anything else that is written is a staging file that the mount
+writes itself. Reading and writing what is open locally needs no daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat
+import time
+from typing import Final, NamedTuple
+
+import structlog
+
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.core import recovery
+from holofs_mount.core.content import Body, BufferedBody, MappedBody, NotHere, StagedBody
+from holofs_mount.core.context import OWN, Caller, Context, check_name, process_of
+from holofs_mount.core.names import Names
+from holofs_mount.core.openfile import Handle, OpenFile
+
+log = structlog.get_logger(__name__)
+
+READ_AHEAD: Final = 8 * 1024 * 1024
+BUFFER_BUDGET: Final = 64 * 1024 * 1024
+"""All buffered files together; above it even small ones are staged."""
+QUIET_SECONDS: Final = 5.0
+SEAL_SECONDS: Final = 60.0
+_ASK_AGAIN: Final = 5
+
+
+class Opened(NamedTuple):
+    """`keep_pages`: what the kernel has cached of the inode is this very content."""
+
+    handle: int
+    keep_pages: bool
+
+
+class Files:
+    """All open files of one mount."""
+
+    def __init__(self, context: Context, names: Names) -> None:
+        self._x = context
+        self._names = names
+
+    # ---- opening ----
+    async def open(self, ino: int, flags: int, caller: Caller) -> Opened:
+        write = flags & os.O_ACCMODE != os.O_RDONLY
+        truncate = bool(flags & os.O_TRUNC)
+        if write or truncate:
+            self._x.check_writable()
+        reads = flags & os.O_ACCMODE != os.O_WRONLY and not truncate
+        pid = process_of(caller.pid) if reads or self._x.bases.any_stale(ino) else 0
+        base = self._x.bases.base(ino, pid) if write or truncate else b""
+        since = self._x.clock.now
+        number = self._x.table.number()
+        request = pb.OpenRequest(ino=ino, handle=number, write=write or truncate, truncate=truncate, base=base)
+        reply: pb.OpenReply = await self._x.call("open", request)
+        handle = self._take_over(number, reply.attr, reply.map, flags, pid, truncate)
+        handle.base = b"" if truncate else base
+        if truncate:
+            self._x.settle(reply.attr, since)
+            self._x.bases.has_written(ino, pid)
+        else:
+            self._x.remember(reply.attr, since)
+        if reads:
+            self._x.bases.has_read(ino, reply.map.version, pid)
+        return Opened(number, self._keep_pages(handle.file, reply.map.version, truncate))
+
+    async def create(self, parent: int, name: bytes, mode: int, flags: int, caller: Caller) -> tuple[Opened, pb.Attr]:
+        check_name(name)
+        self._x.check_writable()
+        since = self._x.clock.now
+        known = self._names.known(parent, name)
+        pid = process_of(caller.pid) if known is not None and self._x.bases.any_stale(known) else 0
+        request = pb.CreateRequest(
+            parent=parent,
+            name=name,
+            mode=stat.S_IMODE(mode),
+            exclusive=bool(flags & os.O_EXCL),
+            truncate=bool(flags & os.O_TRUNC),
+            handle=self._x.table.number(),
+            base=self._x.bases.base(known, pid) if known is not None else b"",
+        )
+        recover = recovery.created(self._x.call, request) if request.exclusive else None
+        reply: pb.CreateReply = await self._x.call("create", request, recover)
+        fresh = reply.created or request.truncate
+        handle = self._take_over(request.handle, reply.attr, reply.map, flags, pid, fresh)
+        self._names.came(parent, name, reply.attr, since)
+        attr = self._x.settle(reply.attr, since)
+        return Opened(request.handle, self._keep_pages(handle.file, reply.map.version, fresh)), attr
+
+    def _take_over(
+        self, number: int, attr: pb.Attr, content: pb.ContentMap, flags: int, pid: int, fresh: bool
+    ) -> Handle:
+        """A handle that the daemon knows now; `fresh`: the file is empty from here on."""
+        write = flags & os.O_ACCMODE != os.O_RDONLY
+        file = self._x.table.files.get(attr.ino)
+        if file is None:
+            file = OpenFile(attr.ino, self._body(content, write, fresh), attr, content.version)
+        elif fresh:
+            file.exchange(self._body(content, write, fresh))
+            file.committed = file.generation
+            file.mtime_ns = None
+            file.version = content.version
+            file.stale = False
+        elif not (isinstance(file.body, BufferedBody) and file.dirty):
+            self._adopt(file, content, write)
+        handle = Handle(number, file, write, bool(flags & os.O_APPEND), pid)
+        self._x.table.add(handle)
+        return handle
+
+    def _body(self, content: pb.ContentMap, write: bool, fresh: bool) -> Body:
+        if content.staging:
+            return StagedBody(content.staging, write)
+        return BufferedBody() if fresh else MappedBody(content)
+
+    def _adopt(self, file: OpenFile, content: pb.ContentMap, write: bool) -> None:
+        """The daemon told anew what the file is made of."""
+        same = content.version == file.version
+        file.version = content.version
+        file.stale = False
+        if isinstance(file.body, StagedBody) and file.body.path == content.staging:
+            if write and not file.body.writable:
+                file.exchange(StagedBody(content.staging, write=True))
+            return
+        if content.staging:
+            file.exchange(StagedBody(content.staging, write or file.writer() is not None))
+        elif not (isinstance(file.body, BufferedBody) and same):
+            file.exchange(MappedBody(content))
+
+    def _keep_pages(self, file: OpenFile, version: bytes, fresh: bool) -> bool:
+        cached = self._x.pages.get(file.ino)
+        keep = cached is not None and cached in (OWN, version) and not fresh
+        if len(self._x.pages) > 100_000:
+            self._x.pages.clear()
+        self._x.pages[file.ino] = OWN if fresh or cached == OWN else version
+        return keep
+
+    def handle(self, number: int) -> Handle:
+        handle = self._x.table.handles.get(number)
+        if handle is None:
+            raise OSError(errno.EBADF, "no such handle")
+        return handle
+
+    # ---- reading ----
+    async def read(self, number: int, offset: int, size: int) -> bytes:
+        handle = self.handle(number)
+        file = handle.file
+        if file.stale:
+            await self._refresh(file)
+        for _ in range(_ASK_AGAIN):
+            try:
+                return file.body.read(offset, size)
+            except NotHere as missing:
+                await self._fetch(file, missing)
+        raise OSError(errno.EIO, "the content moves faster than it can be read")
+
+    async def _fetch(self, file: OpenFile, missing: NotHere) -> None:
+        body = file.body
+        async with file.lock:
+            if file.body is not body:
+                return  # somebody who waited before us brought it
+            length = max(missing.length, min(READ_AHEAD, body.size() - missing.offset))
+            await self._ask_map(file, missing.offset, length)
+        if missing.remote:
+            self._read_ahead(file, missing.offset + length)
+
+    async def _ask_map(self, file: OpenFile, offset: int, length: int) -> None:
+        version = b"" if file.stale else file.version  # empty: whatever the inode shows now
+        request = pb.FetchRequest(ino=file.ino, version=version, offset=offset, length=length)
+        content: pb.ContentMap = await self._x.call("fetch", request)
+        if isinstance(file.body, BufferedBody) and file.dirty:
+            return
+        self._adopt(file, content, write=file.writer() is not None)
+
+    def _read_ahead(self, file: OpenFile, offset: int) -> None:
+        body = file.body
+        if file.reading_ahead or not isinstance(body, MappedBody):
+            return
+        start = body.first_remote(offset, offset + READ_AHEAD)
+        if start is not None:
+            file.reading_ahead = True
+            self._x.client.in_background(self._fetch_ahead(file, start))
+
+    async def _fetch_ahead(self, file: OpenFile, offset: int) -> None:
+        try:
+            if file.handles:
+                await self._fetch(file, NotHere(offset, READ_AHEAD, remote=False))
+        except OSError as error:
+            log.debug("read-ahead failed", reason=str(error))
+        finally:
+            file.reading_ahead = False
+
+    async def _refresh(self, file: OpenFile) -> None:
+        """Another mount of this device changed the file that is open here."""
+        async with file.lock:
+            if file.stale and not (isinstance(file.body, BufferedBody) and file.dirty):
+                await self._ask_map(file, 0, 0)
+
+    # ---- writing ----
+    async def write(self, number: int, offset: int, data: bytes) -> int:
+        handle = self.handle(number)
+        file = handle.file
+        if not handle.write:
+            raise OSError(errno.EBADF, "not open for writing")
+        if handle.lost:
+            self._daemon_handle(handle)
+        body = file.body
+        if not isinstance(body, StagedBody) or file.stale or file.lock.locked() or not body.writable:
+            return await self._write_locked(handle, offset, data)
+        return self._write_now(handle, body, offset, data)
+
+    async def _write_locked(self, handle: Handle, offset: int, data: bytes) -> int:
+        file = handle.file
+        if file.stale:
+            await self._refresh(file)
+        async with file.lock:
+            at = file.body.size() if handle.append and isinstance(file.body, BufferedBody) else offset
+            body = await self._writable(handle, at + len(data))
+            return self._write_now(handle, body, offset, data)
+
+    def _write_now(self, handle: Handle, body: BufferedBody | StagedBody, offset: int, data: bytes) -> int:
+        file = handle.file
+        if handle.append:
+            end = body.size()
+            if end != offset:
+                # Another mount made the file longer than the kernel knew; its idea of this range is wrong now.
+                offset = end
+                self._x.kernel.inode_changed(file.ino, content=True)
+        body.write(offset, data)
+        self._wrote(file)
+        return len(data)
+
+    def _wrote(self, file: OpenFile) -> None:
+        file.wrote()
+        self._x.pages[file.ino] = OWN
+
+    async def _writable(self, handle: Handle, size: int) -> BufferedBody | StagedBody:
+        """The file's body made writable for content of `size` bytes; the lock is held."""
+        file = handle.file
+        body = file.body
+        if isinstance(body, StagedBody) and body.writable:
+            return body
+        if isinstance(body, BufferedBody):
+            if size <= self._x.inline_limit and self._buffered() <= BUFFER_BUDGET:
+                return body
+            return await self._spill(handle, body)
+        reply = await self._stage(handle, empty=False)
+        staged = StagedBody(reply.path, write=True)
+        file.exchange(staged)
+        return staged
+
+    async def _spill(self, handle: Handle, body: BufferedBody) -> StagedBody:
+        """The file outgrew memory."""
+        reply = await self._stage(handle, empty=True)
+        staged = StagedBody(reply.path, write=True)
+        try:
+            staged.truncate(0)
+            staged.write(0, bytes(body.data))
+        except OSError:
+            staged.close()
+            raise
+        handle.file.exchange(staged)
+        return staged
+
+    async def _stage(self, handle: Handle, empty: bool) -> pb.StageReply:
+        handle = self._daemon_handle(handle)
+        request = pb.StageRequest(handle=handle.number, empty=empty, base=handle.base)
+        reply: pb.StageReply = await self._x.call("stage", request)
+        return reply
+
+    def _daemon_handle(self, handle: Handle) -> Handle:
+        """A handle of the same file through which the daemon lets us write."""
+        if handle.write and not handle.lost:
+            return handle
+        other = handle.file.writer()
+        if other is None:
+            raise OSError(errno.ESTALE, "the daemon does not know this open file any more")
+        return other
+
+    def _buffered(self) -> int:
+        # Counted only when a buffer grows; there are few open files with content in memory.
+        return sum(len(f.body.data) for f in self._x.table.files.values() if isinstance(f.body, BufferedBody))
+
+    async def truncate(self, file: OpenFile, handle: Handle, size: int) -> None:
+        """Through an open handle that may write."""
+        if file.stale:
+            await self._refresh(file)
+        async with file.lock:
+            if size == 0 and isinstance(file.body, MappedBody):
+                file.exchange(BufferedBody())
+            else:
+                body = await self._writable(handle, size)
+                body.truncate(size)
+            self._wrote(file)
+
+    # ---- telling the daemon ----
+    async def flush(self, number: int) -> None:
+        """A descriptor was closed: what was written must survive the end of every process of ours."""
+        handle = self.handle(number)
+        if handle.write and handle.file.dirty:
+            await self.commit(handle)
+
+    async def commit(self, handle: Handle, seal: bool = False) -> None:
+        file = handle.file
+        async with file.lock:
+            if not file.dirty and not (seal and isinstance(file.body, StagedBody)):
+                return
+            told = self._daemon_handle(handle)
+            generation, since = file.generation, self._x.clock.now
+            request = pb.CommitRequest(handle=told.number, mtime_ns=file.mtime_ns, seal=seal, base=told.base)
+            buffered = isinstance(file.body, BufferedBody)
+            if isinstance(file.body, BufferedBody):
+                request.data = bytes(file.body.data)
+            attr: pb.Attr = await self._x.call("commit", request)
+            self._told(file, told, attr, generation, since)
+            if seal and not buffered:
+                file.sealed_at = time.monotonic()
+                # A sealed staging file is never written again: the next write asks for a new one.
+                file.exchange(MappedBody(pb.ContentMap(version=attr.version, size=attr.size)))
+                file.stale = True
+
+    def _told(self, file: OpenFile, handle: Handle, attr: pb.Attr, generation: int, since: int) -> None:
+        file.committed = generation
+        if not file.dirty:
+            file.mtime_ns = None
+        if isinstance(file.body, BufferedBody):
+            for each in file.handles.values():
+                each.base = b""
+            self._x.bases.has_written(file.ino, handle.pid)
+            self._x.bases.changed(file.ino, file.version, attr.version, elsewhere=False)
+            file.version = attr.version
+        if file.unlinked:
+            file.attr = attr
+        else:
+            self._x.settle(attr, since)
+
+    async def fsync(self, number: int) -> None:
+        handle = self.handle(number)
+        file = handle.file
+        request = pb.FsyncRequest(handle=number)
+        if isinstance(file.body, BufferedBody) and file.dirty:
+            request.handle = self._daemon_handle(handle).number
+            request.data = bytes(file.body.data)
+        elif isinstance(file.body, StagedBody) and file.body.writable:
+            body = file.body
+            async with file.lock:  # nobody may close the descriptor meanwhile
+                await asyncio.to_thread(body.sync)
+        await self._x.call("fsync", request)
+
+    async def fsync_inode(self, ino: int) -> None:
+        await self._x.call("fsync", pb.FsyncRequest(ino=ino))
+
+    async def release(self, number: int) -> None:
+        """The last descriptor is gone, and with it the last mapping."""
+        handle = self.handle(number)
+        handle.closing = True
+        file = handle.file
+        try:
+            if handle.write and file.dirty:
+                await self.commit(handle)
+        except OSError as error:
+            log.error("what was written at the end could not be handed over", ino=file.ino, reason=str(error))
+        finally:
+            wrote_staging = handle.write and isinstance(file.body, StagedBody)
+            self._x.table.detach(handle)
+            if wrote_staging and not file.handles:
+                self._x.attrs.drop(file.ino)  # the version is made now, by the daemon
+            self._x.client.in_background(self._release(handle))
+
+    async def _release(self, handle: Handle) -> None:
+        # The handle stays in the table until the daemon let it go: a daemon that dies in between hears of it again.
+        try:
+            if not handle.lost:
+                await self._x.call("release", pb.ReleaseRequest(handle=handle.number))
+        except OSError as error:
+            log.debug("release failed", reason=str(error))
+        finally:
+            self._x.table.remove(handle)
+
+    # ---- files that stay open ----
+    async def seal_quiet(self) -> None:
+        """Makes versions of files that were written, are still open, and have been quiet for a while."""
+        now = time.monotonic()
+        for file in list(self._x.table.files.values()):
+            quiet = file.written_at and now - file.written_at >= QUIET_SECONDS
+            writer = file.writer()
+            if not quiet or writer is None or file.unlinked or now - file.sealed_at < SEAL_SECONDS:
+                continue
+            file.written_at = 0.0
+            file.sealed_at = now
+            try:
+                await self.commit(writer, seal=True)
+            except OSError as error:
+                log.warning("an open file could not be saved yet", ino=file.ino, reason=str(error))
+
+    async def finish(self) -> None:
+        """The mount ends: nothing written may be lost."""
+        for handle in list(self._x.table.handles.values()):
+            if not handle.closing:
+                await self.release(handle.number)

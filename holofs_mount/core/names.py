@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Operations on names and attributes: lookup, listing, making, removing, renaming."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import stat
+from typing import Final
+
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.core import recovery
+from holofs_mount.core.caches import Listing
+from holofs_mount.core.context import Caller, Context, check_name, now_ns, process_of
+
+_PAGE: Final = 2_000
+_LOAD_AFTER: Final = 3
+"""Lookups in one directory before its whole listing is fetched in the background."""
+_MAX_ASKED: Final = 10_000
+RENAME_NOREPLACE: Final = 1
+RENAME_EXCHANGE: Final = 2
+
+
+class Names:
+    """Answers from the caches where they are complete, else asks the daemon."""
+
+    def __init__(self, context: Context) -> None:
+        self._x = context
+        self._asked: dict[int, int] = {}
+        self._loads: dict[int, asyncio.Future[Listing]] = {}
+
+    # ---- asking ----
+    async def lookup(self, parent: int, name: bytes) -> pb.Attr:
+        check_name(name)
+        listing = self._x.listings.get(parent)
+        if listing is None:
+            return await self._ask_lookup(parent, name)
+        ino = listing.names.get(name)
+        if ino is None:
+            raise OSError(errno.ENOENT, "no such name")
+        cached = self._x.attrs.get(ino)
+        if cached is not None:
+            return self._x.shown(cached)
+        return await self._ask_lookup(parent, name)
+
+    async def _ask_lookup(self, parent: int, name: bytes) -> pb.Attr:
+        self._maybe_load(parent)
+        since = self._x.clock.now
+        attr: pb.Attr = await self._x.call("lookup", pb.LookupRequest(parent=parent, name=name))
+        if self._x.clock.unchanged((parent, name), since):
+            self._x.saw(parent, name, attr.ino)
+        return self._x.remember(attr, since)
+
+    def _maybe_load(self, parent: int) -> None:
+        asked = self._asked.get(parent, 0) + 1
+        if len(self._asked) > _MAX_ASKED:
+            self._asked.clear()
+        self._asked[parent] = asked
+        if asked >= _LOAD_AFTER and self._x.listings.get(parent) is None and parent not in self._loads:
+            self._asked.pop(parent, None)
+            self._x.client.in_background(self._load_quietly(parent))
+
+    async def _load_quietly(self, parent: int) -> None:
+        try:
+            await self.listing(parent)
+        except OSError:
+            return  # nobody waits for it; whoever lists the directory gets the error
+
+    async def getattr(self, ino: int) -> pb.Attr:
+        cached = self._x.attrs.get(ino)
+        if cached is not None:
+            return self._x.shown(cached)
+        file = self._x.table.files.get(ino)
+        if file is not None and (file.unlinked or not self._x.client.connected):
+            # An open file goes on without the daemon, and without a name.
+            return self._x.shown(file.attr)
+        since = self._x.clock.now
+        try:
+            attr: pb.Attr = await self._x.call("get_attr", pb.GetAttrRequest(ino=ino))
+        except OSError as error:
+            if file is None or error.errno not in (errno.ENOENT, errno.ESTALE):
+                raise
+            file.unlinked = True  # removed on another mount or device while it is open here
+            return self._x.shown(file.attr)
+        if file is not None:
+            file.attr = attr
+        return self._x.remember(attr, since)
+
+    async def readlink(self, ino: int) -> bytes:
+        reply: pb.ReadLinkReply = await self._x.call("read_link", pb.ReadLinkRequest(ino=ino))
+        return reply.target
+
+    async def listing(self, parent: int) -> Listing:
+        """All names, from the cache or asked for once for all who want it."""
+        cached = self._x.listings.get(parent)
+        if cached is not None:
+            return cached
+        running = self._loads.get(parent)
+        if running is None:
+            running = asyncio.ensure_future(self._load(parent))
+            self._loads[parent] = running
+            running.add_done_callback(lambda done: self._loaded(parent, done))
+        return await asyncio.shield(running)
+
+    def _loaded(self, parent: int, done: asyncio.Future[Listing]) -> None:
+        self._loads.pop(parent, None)
+        if not done.cancelled():
+            done.exception()  # seen: everyone who wanted it may have gone
+
+    async def _load(self, parent: int) -> Listing:
+        loading = self._x.listings.begin(parent)
+        try:
+            names = await self._pages(parent)
+        finally:
+            self._x.listings.end(parent, loading)
+        for name, ino in loading.overrides.items():
+            if ino:
+                names[name] = ino
+            else:
+                names.pop(name, None)
+        # What was overtaken by a loss of the stream is good for this once only.
+        return Listing(names) if loading.broken else self._x.listings.put(parent, names)
+
+    async def _pages(self, parent: int) -> dict[bytes, int]:
+        names: dict[bytes, int] = {}
+        after = b""
+        while True:
+            since = self._x.clock.now
+            request = pb.ReadDirRequest(ino=parent, after=after, limit=_PAGE)
+            page: pb.ReadDirReply = await self._x.call("read_dir", request)
+            for entry in page.entries:
+                names[entry.name] = entry.attr.ino
+                if self._x.clock.unchanged(entry.attr.ino, since):
+                    self._x.attrs.put(entry.attr)
+            if page.complete or not page.entries:
+                return names
+            after = page.entries[-1].name
+
+    # ---- making ----
+    async def mkdir(self, parent: int, name: bytes, mode: int) -> pb.Attr:
+        self._check_new(name)
+        since = self._x.clock.now
+        fits = recovery.made_since(pb.KIND_DIRECTORY)
+        attr: pb.Attr = await self._x.call(
+            "make_dir",
+            pb.MakeDirRequest(parent=parent, name=name, mode=stat.S_IMODE(mode)),
+            recovery.made(self._x.call, parent, name, fits),
+        )
+        self.came(parent, name, attr, since)
+        self._x.attrs.drop(parent)  # its link count changed
+        if self._x.clock.unchanged(attr.ino, since) and self._x.listings.get(attr.ino) is None:
+            self._x.listings.put(attr.ino, {})  # just made: nothing in it
+        return self._x.settle(attr, since)
+
+    async def mknod(self, parent: int, name: bytes, mode: int) -> pb.Attr:
+        self._check_new(name)
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EPERM, "HoloFS keeps files, directories and symbolic links")
+        since = self._x.clock.now
+        request = pb.CreateRequest(parent=parent, name=name, mode=stat.S_IMODE(mode), exclusive=True)
+        reply: pb.CreateReply = await self._x.call("create", request, recovery.created(self._x.call, request))
+        self.came(parent, name, reply.attr, since)
+        return self._x.settle(reply.attr, since)
+
+    async def symlink(self, parent: int, name: bytes, target: bytes) -> pb.Attr:
+        self._check_new(name)
+        since = self._x.clock.now
+        attr: pb.Attr = await self._x.call(
+            "symlink",
+            pb.SymlinkRequest(parent=parent, name=name, target=target),
+            recovery.made(self._x.call, parent, name, recovery.made_link(self._x.call, target)),
+        )
+        self.came(parent, name, attr, since)
+        return self._x.settle(attr, since)
+
+    async def link(self, ino: int, parent: int, name: bytes) -> pb.Attr:
+        self._check_new(name)
+        since = self._x.clock.now
+
+        async def fits(attr: pb.Attr) -> bool:
+            return attr.ino == ino
+
+        attr: pb.Attr = await self._x.call(
+            "link",
+            pb.LinkRequest(ino=ino, parent=parent, name=name),
+            recovery.made(self._x.call, parent, name, fits),
+        )
+        self.came(parent, name, attr, since)
+        file = self._x.table.files.get(ino)
+        if file is not None:
+            file.unlinked = False
+        return self._x.settle(attr, since)
+
+    # ---- removing ----
+    async def unlink(self, parent: int, name: bytes) -> None:
+        self._check_new(name)
+        since = self._x.clock.now
+        known = self.known(parent, name)
+        request = pb.UnlinkRequest(parent=parent, name=name)
+        await self._x.call("unlink", request, recovery.gone(errno.ENOENT))
+        self._went(parent, name, since)
+        self._lost_name(known)
+
+    async def rmdir(self, parent: int, name: bytes) -> None:
+        self._check_new(name)
+        since = self._x.clock.now
+        known = self.known(parent, name)
+        request = pb.UnlinkRequest(parent=parent, name=name)
+        await self._x.call("remove_dir", request, recovery.gone(errno.ENOENT))
+        self._went(parent, name, since)
+        self._x.attrs.drop(parent)
+        if known is not None:
+            self._x.touched(known)
+            self._x.attrs.drop(known)
+            self._x.listings.drop(known)
+
+    async def rename(
+        self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, caller: Caller
+    ) -> None:
+        self._check_new(new_name)
+        check_name(name)
+        if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE) or flags == RENAME_NOREPLACE | RENAME_EXCHANGE:
+            raise OSError(errno.EINVAL, "unknown flags")
+        since = self._x.clock.now
+        source, target = self.known(parent, name), self.known(new_parent, new_name)
+        request = pb.RenameRequest(
+            parent=parent,
+            name=name,
+            new_parent=new_parent,
+            new_name=new_name,
+            no_replace=bool(flags & RENAME_NOREPLACE),
+            exchange=bool(flags & RENAME_EXCHANGE),
+        )
+        pid = 0
+        if target is not None and self._x.bases.any_stale(target):
+            pid = process_of(caller.pid)
+            request.base = self._x.bases.base(target, pid)
+        await self._x.call("rename", request, recovery.renamed(self._x.call, request, source))
+        if target is not None and pid:
+            self._x.bases.has_written(target, pid)
+        self._moved(request, source, target, since)
+
+    # ---- what our own changes mean for the caches ----
+    def came(self, parent: int, name: bytes, attr: pb.Attr, since: int) -> None:
+        """This mount made a name. Where others changed it meanwhile we cannot tell who was last: ask again."""
+        if self._x.clock.unchanged((parent, name), since):
+            self._x.listings.set(parent, name, attr.ino)
+            self._x.saw(parent, name, attr.ino)
+        else:
+            self._x.listings.drop(parent)
+            self._x.saw(parent, name, 0)
+        self._x.touched((parent, name))
+        self._x.attrs.touch_directory(parent, attr.ctime_ns)
+
+    def _went(self, parent: int, name: bytes, since: int) -> None:
+        if self._x.clock.unchanged((parent, name), since):
+            self._x.listings.set(parent, name, 0)
+        else:
+            self._x.listings.drop(parent)
+        self._x.saw(parent, name, 0)
+        self._x.touched((parent, name))
+        self._x.attrs.touch_directory(parent, now_ns())
+
+    def _lost_name(self, ino: int | None) -> None:
+        """An inode lost one of its names to this mount's unlink or rename."""
+        if ino is None:
+            return
+        file = self._x.table.files.get(ino)
+        last = self._x.attrs.get(ino) or (file.attr if file is not None else None)
+        if file is not None and last is not None and last.nlink <= 1:
+            file.unlinked = True
+        self._x.touched(ino)
+        self._x.attrs.drop(ino)
+
+    def _moved(self, request: pb.RenameRequest, source: int | None, target: int | None, since: int) -> None:
+        old, new = (request.parent, request.name), (request.new_parent, request.new_name)
+        certain = source is not None and self._x.clock.unchanged(old, since) and self._x.clock.unchanged(new, since)
+        if certain and source != target and source is not None:
+            for keep in (self._x.listings.set, self._x.saw):
+                keep(*old, (target or 0) if request.exchange else 0)
+                keep(*new, source)
+        elif not certain:
+            self._x.listings.drop(request.parent)
+            self._x.listings.drop(request.new_parent)
+            self._x.saw(*old, 0)
+            self._x.saw(*new, 0)
+        if not request.exchange and source != target:
+            self._lost_name(target)
+        self._x.touched(old, new)
+        for ino in (source, target):
+            if ino is not None:
+                self._x.touched(ino)
+                self._x.attrs.drop(ino)
+        for parent in {request.parent, request.new_parent}:
+            if request.parent == request.new_parent and not request.exchange:
+                self._x.attrs.touch_directory(parent, now_ns())
+            else:
+                self._x.attrs.drop(parent)  # a moved directory changes link counts
+
+    def known(self, parent: int, name: bytes) -> int | None:
+        """The inode at a name as far as known here; the kernel has looked it up, so it nearly always is."""
+        listing = self._x.listings.get(parent)
+        if listing is not None:
+            return listing.names.get(name)
+        return self._x.seen.get((parent, name))
+
+    def _check_new(self, name: bytes) -> None:
+        check_name(name)
+        self._x.check_writable()

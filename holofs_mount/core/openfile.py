@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What this mount knows of one open inode, shared by all its handles, and the handles themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass, field
+
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.core.content import Body, BufferedBody, StagedBody
+
+
+@dataclass(eq=False, slots=True)
+class OpenFile:
+    """One open inode.
+
+    `lock` is held while the body is exchanged or sealed. `generation` counts writes, `committed` is the one the daemon
+    was told of. `version` is the content the daemon last gave us; `stale`: it has newer news, ask before the next use.
+    """
+
+    ino: int
+    body: Body
+    attr: pb.Attr
+    version: bytes
+    handles: dict[int, Handle] = field(default_factory=dict)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    generation: int = 0
+    committed: int = 0
+    mtime_ns: int | None = None
+    stale: bool = False
+    unlinked: bool = False
+    written_at: float = 0.0
+    sealed_at: float = float("-inf")
+    reading_ahead: bool = False
+
+    @property
+    def dirty(self) -> bool:
+        """Written since the daemon was last told."""
+        return self.generation != self.committed
+
+    @property
+    def local(self) -> bool:
+        """Size and time are known here better than by the daemon."""
+        return self.dirty or isinstance(self.body, BufferedBody | StagedBody)
+
+    def wrote(self) -> None:
+        self.generation += 1
+        self.mtime_ns = time.time_ns()
+        self.written_at = time.monotonic()
+
+    def writer(self) -> Handle | None:
+        """Some handle through which the daemon lets us write."""
+        return next((h for h in self.handles.values() if h.write and not h.lost), None)
+
+    def exchange(self, body: Body) -> None:
+        if body is not self.body:
+            self.body.close()
+            self.body = body
+
+
+@dataclass(eq=False, slots=True)
+class Handle:
+    """One open file description."""
+
+    number: int
+    file: OpenFile
+    write: bool
+    append: bool
+    pid: int
+    base: bytes = b""
+    lost: bool = False
+    closing: bool = False
+    tasks: int = 0
+
+
+class HandleTable:
+    """Handles by number and open files by inode. Numbers do not repeat in a later process with the same mount id."""
+
+    def __init__(self) -> None:
+        self._next = secrets.randbits(38) << 24
+        self.handles: dict[int, Handle] = {}
+        self.files: dict[int, OpenFile] = {}
+
+    def number(self) -> int:
+        self._next += 1
+        return self._next
+
+    def add(self, handle: Handle) -> None:
+        self.handles[handle.number] = handle
+        handle.file.handles[handle.number] = handle
+        self.files[handle.file.ino] = handle.file
+
+    def remove(self, handle: Handle) -> None:
+        self.handles.pop(handle.number, None)
+
+    def detach(self, handle: Handle) -> None:
+        """The handle takes part in its file no more; with the last one the file's content is closed."""
+        file = handle.file
+        file.handles.pop(handle.number, None)
+        if not file.handles:
+            file.body.close()
+            if self.files.get(file.ino) is file:
+                del self.files[file.ino]
+
+    def to_reattach(self) -> list[pb.OpenHandle]:
+        return [
+            pb.OpenHandle(
+                handle=h.number,
+                ino=h.file.ino,
+                write=h.write,
+                staged=isinstance(h.file.body, StagedBody),
+                version=h.file.version,
+            )
+            for h in self.handles.values()
+        ]

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One mounted volume: puts the parts together, follows the Watch stream, and looks after files that stay open."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from holofs_api import API_VERSION
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount import VERSION
+from holofs_mount.client import DaemonClient
+from holofs_mount.core.attributes import Attributes
+from holofs_mount.core.context import Context, Kernel
+from holofs_mount.core.files import Files
+from holofs_mount.core.names import Names
+
+log = structlog.get_logger(__name__)
+
+_SEAL_PERIOD: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class MountRequest:
+    """What was asked for on the command line."""
+
+    volume: str
+    mountpoint: Path
+    socket: Path
+    mount_id: str
+    read_only: bool
+
+
+class Volume:
+    """The core of a mount. `names`, `files` and `attributes` are the operations; a binding calls nothing else."""
+
+    def __init__(self, request: MountRequest) -> None:
+        self.request = request
+        self.context = Context()
+        self.context.read_only = request.read_only
+        self.context.client = DaemonClient(request.socket, self)
+        self.names = Names(self.context)
+        self.files = Files(self.context, self.names)
+        self.attributes = Attributes(self.context, self.names, self.files)
+        self._sealer: asyncio.Task[None] | None = None
+
+    async def start(self) -> pb.AttachReply:
+        """Attaches; DaemonUnavailable with a sentence where that fails."""
+        reply = await self.context.client.start()
+        self._sealer = asyncio.create_task(self._seal(), name="holofs-seal")
+        return reply
+
+    def use_kernel(self, kernel: Kernel) -> None:
+        self.context.kernel = kernel
+
+    async def close(self) -> None:
+        """Hands over what is still open, then detaches."""
+        if self._sealer is not None:
+            self._sealer.cancel()
+            await asyncio.gather(self._sealer, return_exceptions=True)
+        await self.files.finish()
+        await self.context.client.close()
+
+    async def _seal(self) -> None:
+        while True:
+            await asyncio.sleep(_SEAL_PERIOD)
+            await self.files.seal_quiet()
+
+    # ---- Observer of the client ----
+    def hello(self) -> pb.AttachRequest:
+        return pb.AttachRequest(
+            api_version=API_VERSION,
+            program=f"holofs-mount {VERSION}",
+            volume=self.request.volume,
+            mount_id=self.request.mount_id,
+            mountpoint=str(self.request.mountpoint),
+            pid=os.getpid(),
+            read_only=self.request.read_only,
+            handles=self.context.table.to_reattach(),
+        )
+
+    def attached(self, reply: pb.AttachReply) -> None:
+        x = self.context
+        x.root = reply.root
+        x.read_only = reply.read_only or self.request.read_only
+        x.inline_limit = reply.inline_limit
+        for number in reply.lost_handles:
+            handle = x.table.handles.get(number)
+            if handle is not None:
+                handle.lost = True
+                log.error("an open file was lost with the daemon", ino=handle.file.ino)
+        self.forget_everything()
+        self._ask_again()
+
+    def lost(self) -> None:
+        self.forget_everything()
+
+    def changed(self, change: pb.Change) -> None:
+        """One message of the Watch stream."""
+        if change.read_only:
+            self.context.read_only = True
+        if change.reset:
+            self.forget_everything()
+            self._ask_again()
+            return
+        for inode in change.inodes:
+            self._inode_changed(inode)
+        for entry in change.entries:
+            self._entry_changed(entry)
+
+    def forget_everything(self) -> None:
+        x = self.context
+        x.clock.touch_all()
+        x.news.touch_all()
+        x.attrs.clear()
+        x.listings.clear()
+        x.seen.clear()
+        x.pages.clear()
+        x.kernel.everything_changed()
+
+    def _ask_again(self) -> None:
+        """The content of open files may have changed unseen."""
+        for file in self.context.table.files.values():
+            file.stale = True
+
+    def _inode_changed(self, change: pb.InodeChange) -> None:
+        x = self.context
+        x.clock.touch(change.ino)
+        x.news.touch(change.ino)
+        x.attrs.drop(change.ino)
+        if change.content:
+            x.pages.pop(change.ino, None)
+            x.bases.changed(change.ino, change.previous, change.version, change.elsewhere)
+            file = x.table.files.get(change.ino)
+            if file is not None:
+                file.stale = True
+        x.kernel.inode_changed(change.ino, change.content)
+
+    def _entry_changed(self, change: pb.EntryChange) -> None:
+        x = self.context
+        key = (change.parent, change.name)
+        for clock in (x.clock, x.news):
+            clock.touch(key)
+            clock.touch(change.parent)
+        ino = 0 if change.gone else change.ino
+        x.attrs.drop(change.parent)
+        x.listings.set(change.parent, change.name, ino)
+        x.saw(change.parent, change.name, ino)
+        x.kernel.entry_changed(change.parent, change.name)
+        x.kernel.inode_changed(change.parent, False)

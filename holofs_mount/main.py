@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program `holofs-mount`: checks, attaches, mounts, and serves in the foreground until unmounted or told to stop.
+
+Prints nothing on success. What goes wrong before the mount answers is one sentence on standard error and an exit code
+(see `options`). SIGTERM and SIGINT unmount.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+import structlog
+
+from holofs_api.handshake import ApiMismatchError
+from holofs_api.paths import socket_path, state_dir
+from holofs_mount.client import DaemonUnavailable
+from holofs_mount.core.volume import MountRequest, Volume
+from holofs_mount.options import (
+    EXIT_DAEMON,
+    EXIT_FAILED,
+    EXIT_FUSE,
+    EXIT_VOLUME,
+    MountError,
+    Options,
+    check_fuse,
+    check_mountpoint,
+    parse,
+    unmounter,
+)
+
+log = structlog.get_logger(__name__)
+
+_UNMOUNT_GRACE: Final = 3.0
+"""Seconds for programs to let go of the mount before it is taken from them."""
+_BINDINGS: Final = ("pyfuse3", "fusepy")
+
+
+def main() -> None:
+    """The console script."""
+    options = parse(sys.argv[1:])
+    _configure_logging()
+    try:
+        with suppress(KeyboardInterrupt):
+            asyncio.run(run(options))
+    except MountError as error:
+        print(f"holofs-mount: {error}", file=sys.stderr)
+        sys.exit(error.code)
+    except Exception:
+        log.exception("the mount failed")
+        print("holofs-mount: the mount failed; the log above says why", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
+
+
+async def run(options: Options) -> None:
+    """One mount, from the checks to its end. MountError with a sentence where it cannot begin."""
+    check_fuse()
+    mountpoint = check_mountpoint(options.path)
+    name, binding = load_binding(options.binding)
+    program = unmounter(name)
+    request = MountRequest(
+        volume=options.volume,
+        mountpoint=mountpoint,
+        socket=socket_path(state_dir(options.state_dir)),
+        mount_id=options.mount_id or secrets.token_hex(8),
+        read_only=options.read_only,
+    )
+    async with AsyncExitStack() as stack:
+        volume = Volume(request)
+        stack.push_async_callback(volume.close)
+        await _start(volume)
+        stopper = Stopper(binding, program, mountpoint)
+        stack.push_async_callback(stopper.close)
+        stopper.listen()
+        ready = _reporter(options.ready_fd)
+        try:
+            await binding.serve(volume, os.fspath(mountpoint), options.read_only, ready)
+        except (RuntimeError, OSError) as error:
+            raise MountError(f"{mountpoint} could not be mounted: {error}", EXIT_FAILED) from error
+
+
+async def _start(volume: Volume) -> None:
+    try:
+        await volume.start()
+    except DaemonUnavailable as error:
+        code = EXIT_DAEMON if error.code == "daemon-absent" else EXIT_VOLUME
+        raise MountError(str(error), code) from None
+    except ApiMismatchError as error:
+        raise MountError(str(error), EXIT_DAEMON) from None
+
+
+def load_binding(wanted: str) -> tuple[str, ModuleType]:
+    """The binding asked for, or the first that this machine has."""
+    reasons = []
+    for name in _BINDINGS if wanted == "auto" else (wanted,):
+        try:
+            return name, importlib.import_module(f"holofs_mount.{name}_binding")
+        except (ImportError, OSError) as error:
+            reasons.append(f"{name}: {error}")
+    raise MountError(f"no FUSE binding can be used ({'; '.join(reasons)})", EXIT_FUSE)
+
+
+class Stopper:
+    """Unmounts when a signal says so: politely first, so that open files are handed over, then anyway."""
+
+    def __init__(self, binding: ModuleType, program: str, mountpoint: Path) -> None:
+        self._binding = binding
+        self._program = program
+        self._mountpoint = mountpoint
+        self._task: asyncio.Task[None] | None = None
+
+    def listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self.stop)
+
+    def stop(self) -> None:
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._unmount())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _unmount(self) -> None:
+        if await self._fusermount("-u"):
+            return
+        # Somebody has a file or a working directory there: take the mount from the tree and let them finish.
+        await self._fusermount("-u", "-z")
+        await asyncio.sleep(_UNMOUNT_GRACE)
+        self._binding.stop()
+
+    async def _fusermount(self, *flags: str) -> bool:
+        process = await asyncio.create_subprocess_exec(
+            self._program, *flags, "--", os.fspath(self._mountpoint), stderr=asyncio.subprocess.DEVNULL
+        )
+        return await process.wait() == 0
+
+
+def _reporter(fd: int | None) -> Callable[[], None]:
+    """Tells whoever started us, once, that the mount answers."""
+
+    def ready() -> None:
+        if fd is not None:
+            with suppress(OSError):
+                os.write(fd, b"ready\n")
+                os.close(fd)
+
+    return ready
+
+
+def _configure_logging() -> None:
+    level = logging.getLevelNamesMapping().get(os.environ.get("HOLOFS_LOG", "warning").upper(), logging.WARNING)
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.dev.ConsoleRenderer(colors=False),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

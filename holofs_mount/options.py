@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line of `holofs-mount`, and what can be wrong with the place to mount on."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_PATH: Final = 3
+EXIT_FUSE: Final = 4
+EXIT_DAEMON: Final = 5
+EXIT_VOLUME: Final = 6
+
+_EPILOG: Final = """\
+exit codes: 0 unmounted cleanly, 1 the mount failed, 2 wrong usage, 3 the path cannot be mounted on,
+4 FUSE is not there, 5 no daemon answers, 6 the daemon refuses (for example an unknown volume)"""
+
+
+class MountError(Exception):
+    """One sentence for standard error, and the exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    volume: str
+    path: Path
+    state_dir: str | None
+    read_only: bool
+    binding: str
+    mount_id: str | None
+    ready_fd: int | None
+
+
+def parse(arguments: list[str]) -> Options:
+    """Exits with 2 and a usage line on wrong usage, as argparse does."""
+    parser = argparse.ArgumentParser(
+        prog="holofs-mount",
+        description="Mount a volume of the running daemon on an empty directory, in the foreground.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("volume", help="its name on this device, or its id")
+    parser.add_argument("path", help="an empty directory")
+    parser.add_argument("--state-dir", help="which device (default: $HOLOFS_STATE_DIR, else the user's own)")
+    parser.add_argument("--read-only", action="store_true", help="answer every attempt to write with EROFS")
+    parser.add_argument("--binding", choices=("auto", "pyfuse3", "fusepy"), default="auto")
+    parser.add_argument("--mount-id", help="stable name of this mount, given by a supervisor")
+    parser.add_argument("--ready-fd", type=int, metavar="N", help='write the line "ready" there once the mount answers')
+    told = parser.parse_args(arguments)
+    return Options(
+        volume=told.volume,
+        path=Path(told.path),
+        state_dir=told.state_dir,
+        read_only=told.read_only,
+        binding=told.binding,
+        mount_id=told.mount_id,
+        ready_fd=told.ready_fd,
+    )
+
+
+def check_mountpoint(path: Path) -> Path:
+    """The absolute path to mount on; MountError with a sentence where it cannot be."""
+    try:
+        absolute = path.resolve(strict=True)
+        mode = absolute.stat().st_mode
+    except FileNotFoundError:
+        raise MountError(f"{path} does not exist: make the directory first", EXIT_PATH) from None
+    except OSError as error:
+        raise MountError(_why(path, error), EXIT_PATH) from None
+    if not stat.S_ISDIR(mode):
+        raise MountError(f"{path} is not a directory", EXIT_PATH)
+    if is_mounted(absolute):
+        raise MountError(f"something is already mounted on {path}: unmount it first", EXIT_PATH)
+    try:
+        if any(absolute.iterdir()):
+            raise MountError(f"{path} is not empty: mount on an empty directory", EXIT_PATH)
+    except OSError as error:
+        raise MountError(_why(path, error), EXIT_PATH) from None
+    return absolute
+
+
+def _why(path: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO):
+        return f"{path} is a mount whose program is gone: run `fusermount3 -u -z {path}`, then mount again"
+    return f"{path} cannot be mounted on: {os.strerror(error.errno or errno.EIO)}"
+
+
+def is_mounted(path: Path) -> bool:
+    """By the kernel's own list; st_dev misses bind mounts of one filesystem."""
+    wanted = os.fsencode(path)
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return os.path.ismount(path)
+    return any(_unescaped(line.split(b" ")[4]) == wanted for line in lines)
+
+
+def _unescaped(field: bytes) -> bytes:
+    """mountinfo writes space, tab, newline and backslash in octal."""
+    for escaped, plain in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
+        field = field.replace(escaped, plain)
+    return field
+
+
+def check_fuse(device: str = "/dev/fuse") -> None:
+    """MountError where this machine cannot mount FUSE filesystems."""
+    if not os.path.exists(device):
+        raise MountError(f"{device} is missing: load the kernel module with `modprobe fuse`", EXIT_FUSE)
+    if not os.access(device, os.R_OK | os.W_OK):
+        raise MountError(f"{device} may not be opened by you: check its permissions", EXIT_FUSE)
+
+
+def unmounter(binding: str) -> str:
+    """The program that unmounts for people who are not root; MountError where it is not installed."""
+    names = ("fusermount3", "fusermount") if binding == "pyfuse3" else ("fusermount", "fusermount3")
+    for name in names:
+        found = shutil.which(name)
+        if found:
+            return found
+    raise MountError(f"{names[0]} is not installed: install the package fuse3", EXIT_FUSE)

@@ -1,0 +1,512 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A daemon for tests of the mount: `holofs.v1.Filesystem` over a plain tree, in a process of its own.
+
+Run as `fake_daemon.py STATE_DIR`; commands are JSON lines on standard input, each answered by one line. See `Control`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+from fake_tree import Node, OpenHandle, Tree, fail
+
+from holofs_api import API_VERSION
+from holofs_api.errors import ATTACHMENT_KEY, error_metadata, status_of
+from holofs_api.paths import socket_path
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_api.v1.filesystem_pb2_grpc import FilesystemServicer, add_FilesystemServicer_to_server
+
+VOLUME = "vol"
+INLINE_LIMIT = 65_536
+
+
+class Attachment:
+    def __init__(self, number: int, request: pb.AttachRequest) -> None:
+        self.id = f"a{number}"
+        self.mount_id = request.mount_id
+        self.read_only = request.read_only
+        self.queue: asyncio.Queue[pb.Change | None] = asyncio.Queue()
+
+
+class Daemon(FilesystemServicer):
+    def __init__(self, state: Path) -> None:
+        self.tree = Tree(state / "volume")
+        self.attachments: dict[str, Attachment] = {}
+        self.calls: Counter[str] = Counter()
+        self.log: list[str] = []
+        self.read_only = False
+        self.drop_reply: str | None = None
+        self.fetch_delay = 0.0
+        self.fetch_error = 0
+        self.crashed = asyncio.Event()
+        self._count = 0
+
+    # ---- streams ----
+    async def Attach(self, request: pb.AttachRequest, context: Any) -> pb.AttachReply:
+        if request.api_version != API_VERSION:
+            await refuse(context, errno.EPROTO, "version-mismatch", "this mount is of another version")
+        if request.volume != VOLUME:
+            await refuse(context, errno.ENOENT, "volume-unknown", f"there is no volume {request.volume} here")
+        self._count += 1
+        attachment = Attachment(self._count, request)
+        self.attachments[attachment.id] = attachment
+        lost = [h.handle for h in request.handles if not self._reattach(attachment, h)]
+        return pb.AttachReply(
+            attachment=attachment.id,
+            root=1,
+            volume_id=b"v" * 32,
+            volume_name=VOLUME,
+            read_only=request.read_only or self.read_only,
+            inline_limit=INLINE_LIMIT,
+            lost_handles=lost,
+        )
+
+    def _reattach(self, attachment: Attachment, told: pb.OpenHandle) -> bool:
+        node = self.tree.nodes.get(told.ino)
+        if node is None:
+            return False
+        key = (attachment.mount_id, told.handle)
+        self.tree.handles[key] = OpenHandle(key, node, told.write)
+        if told.staged and told.write:
+            node.staged_by.add(key)
+        return True
+
+    def _attachment(self, context: Any) -> Attachment:
+        return self.attachments[dict(context.invocation_metadata())[ATTACHMENT_KEY]]
+
+    async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Change]:
+        attachment = self._attachment(context)
+        while (change := await attachment.queue.get()) is not None:
+            yield change
+
+    async def Calls(self, requests: AsyncIterator[pb.CallRequest], context: Any) -> None:
+        attachment = self._attachment(context)
+        tasks = set()
+        async for request in requests:
+            task = asyncio.ensure_future(self._answer(attachment, request, context))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    async def _answer(self, attachment: Attachment, request: pb.CallRequest, context: Any) -> None:
+        name = request.WhichOneof("call")
+        assert name is not None
+        self.calls[name] += 1
+        self.log.append(name)
+        reply = pb.CallReply(id=request.id)
+        try:
+            result = getattr(self, f"do_{name}")(attachment, getattr(request, name))
+            if asyncio.iscoroutine(result):
+                result = await result
+            getattr(reply, FIELD[type(result)]).CopyFrom(result)
+        except OSError as error:
+            reply.error.errno = error.errno or errno.EIO
+            reply.error.message = str(error)
+        if self.drop_reply == name:
+            self.drop_reply = None
+            self.crashed.set()
+            return
+        await context.write(reply)
+
+    def tell(self, source: Attachment | None, *changes: Any) -> None:
+        """Everybody but the source hears what changed."""
+        message = pb.Change()
+        for change in changes:
+            (message.entries if isinstance(change, pb.EntryChange) else message.inodes).append(change)
+        for attachment in self.attachments.values():
+            if attachment is not source:
+                attachment.queue.put_nowait(message)
+
+    # ---- calls ----
+    def check_writable(self, attachment: Attachment) -> None:
+        if attachment.read_only or self.read_only:
+            raise fail(errno.EROFS)
+
+    def do_lookup(self, a: Attachment, r: pb.LookupRequest) -> pb.Attr:
+        return self.tree.attr(self.tree.child(r.parent, r.name))
+
+    def do_get_attr(self, a: Attachment, r: pb.GetAttrRequest) -> pb.Attr:
+        return self.tree.attr(self.tree.node(r.ino))
+
+    def do_set_attr(self, a: Attachment, r: pb.SetAttrRequest) -> pb.Attr:
+        self.check_writable(a)
+        node = self.tree.node(r.ino)
+        previous = node.version
+        if r.HasField("size"):
+            self.tree.bases.append(("set_attr", r.base))
+            self.tree.resize(node, r.size)
+        if r.HasField("mode"):
+            node.mode = r.mode
+        if r.HasField("mtime_ns") or r.mtime_now:
+            node.mtime_ns = time.time_ns() if r.mtime_now else r.mtime_ns
+        node.ctime_ns = time.time_ns()
+        self.tell(a, inode_change(node, previous, r.HasField("size")))
+        return self.tree.attr(node)
+
+    def do_read_dir(self, a: Attachment, r: pb.ReadDirRequest) -> pb.ReadDirReply:
+        children = self.tree.directory_node(r.ino).children
+        names = sorted(n for n in children if n > r.after)
+        page = names[: r.limit] if r.limit else names
+        reply = pb.ReadDirReply(complete=len(page) == len(names))
+        for name in page:
+            reply.entries.add(name=name, attr=self.tree.attr(children[name]))
+        return reply
+
+    def do_read_link(self, a: Attachment, r: pb.ReadLinkRequest) -> pb.ReadLinkReply:
+        return pb.ReadLinkReply(target=self.tree.node(r.ino).target)
+
+    def do_create(self, a: Attachment, r: pb.CreateRequest) -> pb.CreateReply:
+        self.check_writable(a)
+        node = self.tree.directory_node(r.parent).children.get(r.name)
+        made = node is None
+        if node is None:
+            node = self.tree.new_node(r.parent, r.name, pb.KIND_FILE, r.mode)
+            self.tell(a, entry_change(r.parent, r.name, node))
+        elif r.exclusive:
+            raise fail(errno.EEXIST)
+        elif node.kind == pb.KIND_DIRECTORY:
+            raise fail(errno.EISDIR)
+        elif r.truncate:
+            self._truncate(a, node, r.base)
+        if r.handle:
+            self._open(a, node, r.handle, write=True)
+        return pb.CreateReply(attr=self.tree.attr(node), map=self.tree.content_map(node), created=made)
+
+    def _truncate(self, a: Attachment, node: Node, base: bytes) -> None:
+        self.tree.bases.append(("truncate", base))
+        previous = node.version
+        self.tree.resize(node, 0)
+        self.tell(a, inode_change(node, previous, content=True))
+
+    def _open(self, a: Attachment, node: Node, number: int, write: bool) -> OpenHandle:
+        key = (a.mount_id, number)
+        self.tree.handles[key] = OpenHandle(key, node, write)
+        return self.tree.handles[key]
+
+    def do_make_dir(self, a: Attachment, r: pb.MakeDirRequest) -> pb.Attr:
+        self.check_writable(a)
+        return self._made(a, r, self.tree.new_node(r.parent, r.name, pb.KIND_DIRECTORY, r.mode))
+
+    def do_symlink(self, a: Attachment, r: pb.SymlinkRequest) -> pb.Attr:
+        self.check_writable(a)
+        node = self.tree.new_node(r.parent, r.name, pb.KIND_SYMLINK, 0o777)
+        node.target = r.target
+        return self._made(a, r, node)
+
+    def do_link(self, a: Attachment, r: pb.LinkRequest) -> pb.Attr:
+        self.check_writable(a)
+        return self._made(a, r, self.tree.link(r.ino, r.parent, r.name))
+
+    def _made(self, a: Attachment, r: Any, node: Node) -> pb.Attr:
+        self.tell(a, entry_change(r.parent, r.name, node), inode_change(node, node.version, False))
+        return self.tree.attr(node)
+
+    def do_unlink(self, a: Attachment, r: pb.UnlinkRequest) -> pb.Done:
+        self.check_writable(a)
+        node = self.tree.unlink(r.parent, r.name)
+        self.tell(a, entry_change(r.parent, r.name, None), inode_change(node, node.version, False))
+        return pb.Done()
+
+    def do_remove_dir(self, a: Attachment, r: pb.UnlinkRequest) -> pb.Done:
+        self.check_writable(a)
+        self.tree.remove_dir(r.parent, r.name)
+        self.tell(a, entry_change(r.parent, r.name, None))
+        return pb.Done()
+
+    def do_rename(self, a: Attachment, r: pb.RenameRequest) -> pb.Done:
+        self.check_writable(a)
+        self.tree.bases.append(("rename", r.base))
+        node = self.tree.child(r.parent, r.name)
+        self.tree.rename(r)
+        there = self.tree.directory_node(r.parent).children.get(r.name)
+        self.tell(a, entry_change(r.parent, r.name, there), entry_change(r.new_parent, r.new_name, node))
+        return pb.Done()
+
+    def do_open(self, a: Attachment, r: pb.OpenRequest) -> pb.OpenReply:
+        node = self.tree.node(r.ino)
+        if r.write or r.truncate:
+            self.check_writable(a)
+        handle = self._open(a, node, r.handle, r.write)
+        handle.bases.append(r.base)
+        if r.write:
+            self.tree.bases.append(("open", r.base))
+        if r.truncate:
+            self._truncate(a, node, r.base)
+        return pb.OpenReply(attr=self.tree.attr(node), map=self.tree.content_map(node))
+
+    def _handle(self, a: Attachment, number: int) -> OpenHandle:
+        handle = self.tree.handles.get((a.mount_id, number))
+        if handle is None:
+            raise fail(errno.ESTALE)
+        return handle
+
+    def do_stage(self, a: Attachment, r: pb.StageRequest) -> pb.StageReply:
+        self.check_writable(a)
+        handle = self._handle(a, r.handle)
+        path = self.tree.stage(handle, r.empty)
+        self.tell(a, inode_change(handle.node, handle.node.version, content=True))
+        return pb.StageReply(path=path, size=os.stat(path).st_size)
+
+    def do_commit(self, a: Attachment, r: pb.CommitRequest) -> pb.Attr:
+        self.check_writable(a)
+        handle = self._handle(a, r.handle)
+        node = handle.node
+        previous = node.version
+        mtime = r.mtime_ns if r.HasField("mtime_ns") else time.time_ns()
+        if r.HasField("data"):
+            self.tree.bases.append(("commit", r.base))
+            if node.staging:
+                os.unlink(node.staging)
+                node.staging = ""
+            self.tree.new_version(node, r.data, mtime)
+        else:
+            node.mtime_ns, node.ctime_ns = mtime, time.time_ns()
+            others = {k for k in node.staged_by if k[0] != a.mount_id}
+            if r.seal and node.staging and not others:
+                self.tree.seal(node)
+        self.tell(a, inode_change(node, previous, content=True))
+        return self.tree.attr(node)
+
+    def do_fsync(self, a: Attachment, r: pb.FsyncRequest) -> pb.Done:
+        if r.handle:
+            self._handle(a, r.handle)
+        return pb.Done()
+
+    def do_release(self, a: Attachment, r: pb.ReleaseRequest) -> pb.Done:
+        handle = self._handle(a, r.handle)
+        del self.tree.handles[handle.key]
+        node = handle.node
+        node.staged_by.discard(handle.key)
+        writers = any(h.node is node and h.write for h in self.tree.handles.values())
+        if handle.write and node.staging and not writers:
+            previous = node.version
+            self.tree.seal(node)
+            self.tell(a, inode_change(node, previous, content=True))
+        return pb.Done()
+
+    async def do_fetch(self, a: Attachment, r: pb.FetchRequest) -> pb.ContentMap:
+        node = self.tree.node(r.ino)
+        if node.remote:
+            await asyncio.sleep(self.fetch_delay)
+            if self.fetch_error:
+                raise fail(self.fetch_error)
+            node.remote = False
+        return self.tree.content_map(node)
+
+    def do_get_xattr(self, a: Attachment, r: pb.XattrRequest) -> pb.XattrReply:
+        node = self.tree.node(r.ino)
+        if r.name not in node.xattrs:
+            raise fail(errno.ENODATA)
+        return pb.XattrReply(value=node.xattrs[r.name])
+
+    def do_set_xattr(self, a: Attachment, r: pb.SetXattrRequest) -> pb.Done:
+        self.check_writable(a)
+        node = self.tree.node(r.ino)
+        node.xattrs[r.name] = r.value
+        self.tell(a, inode_change(node, node.version, False))
+        return pb.Done()
+
+    def do_list_xattr(self, a: Attachment, r: pb.XattrRequest) -> pb.XattrNames:
+        return pb.XattrNames(names=sorted(self.tree.node(r.ino).xattrs))
+
+    def do_remove_xattr(self, a: Attachment, r: pb.XattrRequest) -> pb.Done:
+        self.check_writable(a)
+        node = self.tree.node(r.ino)
+        if node.xattrs.pop(r.name, None) is None:
+            raise fail(errno.ENODATA)
+        self.tell(a, inode_change(node, node.version, False))
+        return pb.Done()
+
+    def do_stat_fs(self, a: Attachment, r: pb.StatFsRequest) -> pb.StatFsReply:
+        return pb.StatFsReply(
+            block_size=4096,
+            blocks=1000,
+            blocks_free=600,
+            blocks_available=500,
+            files=100,
+            files_free=90,
+            name_max=255,
+        )
+
+
+FIELD: dict[type, str] = {
+    pb.Attr: "attr",
+    pb.Done: "done",
+    pb.ReadDirReply: "read_dir",
+    pb.ReadLinkReply: "read_link",
+    pb.CreateReply: "create",
+    pb.OpenReply: "open",
+    pb.StageReply: "stage",
+    pb.ContentMap: "map",
+    pb.XattrReply: "xattr",
+    pb.XattrNames: "xattr_names",
+    pb.StatFsReply: "stat_fs",
+}
+
+
+def inode_change(node: Node, previous: bytes, content: bool, elsewhere: bool = False) -> pb.InodeChange:
+    return pb.InodeChange(ino=node.ino, content=content, elsewhere=elsewhere, version=node.version, previous=previous)
+
+
+def entry_change(parent: int, name: bytes, node: Node | None) -> pb.EntryChange:
+    return pb.EntryChange(parent=parent, name=name, ino=node.ino if node else 0, gone=node is None)
+
+
+async def refuse(context: Any, number: int, code: str, message: str) -> None:
+    await context.abort(status_of(number), message, error_metadata(number, code, message))
+
+
+class Control:
+    """What a test can make the daemon do, as methods by the name of the command."""
+
+    def __init__(self, daemon: Daemon, state: Path) -> None:
+        self.daemon = daemon
+        self.socket = socket_path(state)
+        self.server: Any = None
+
+    async def start(self) -> None:
+        self.server = grpc.aio.server()
+        add_FilesystemServicer_to_server(self.daemon, self.server)
+        self.socket.parent.mkdir(parents=True, exist_ok=True)
+        self.socket.unlink(missing_ok=True)
+        self.server.add_insecure_port(f"unix:{self.socket}")
+        await self.server.start()
+
+    async def stop(self) -> None:
+        """As if killed: no goodbye, handles and attachments forgotten, staging files kept."""
+        await self.server.stop(0)
+        self.daemon.attachments.clear()
+        self.daemon.tree.handles.clear()
+
+    async def restart_when_crashed(self) -> None:
+        while True:
+            await self.daemon.crashed.wait()
+            self.daemon.crashed.clear()
+            await self.stop()
+            await self.start()
+
+    async def reset_calls(self) -> None:
+        self.daemon.calls.clear()
+        self.daemon.log.clear()
+        self.daemon.tree.bases.clear()
+
+    async def calls(self) -> dict[str, int]:
+        return dict(self.daemon.calls)
+
+    async def bases(self) -> list[list[str]]:
+        return [[where, base.decode()] for where, base in self.daemon.tree.bases]
+
+    async def version(self, path: str) -> str:
+        return self._node(path).version.decode()
+
+    async def content(self, path: str) -> str:
+        node = self._node(path)
+        if node.staging:
+            return base64.b64encode(Path(node.staging).read_bytes()).decode()
+        return base64.b64encode(node.data).decode()
+
+    async def staged(self, path: str) -> bool:
+        return bool(self._node(path).staging)
+
+    async def mtime_ns(self, path: str) -> int:
+        return self._node(path).mtime_ns
+
+    async def names(self) -> list[str]:
+        def walk(node: Node, prefix: str) -> list[str]:
+            found = []
+            for name, child in node.children.items():
+                found.append(prefix + os.fsdecode(name))
+                found += walk(child, prefix + os.fsdecode(name) + "/")
+            return found
+
+        return sorted(walk(self.daemon.tree.root, ""))
+
+    async def handles(self) -> int:
+        return len(self.daemon.tree.handles)
+
+    async def drop_reply(self, call: str) -> None:
+        self.daemon.drop_reply = call
+
+    async def become_reader(self) -> None:
+        self.daemon.read_only = True
+        for attachment in self.daemon.attachments.values():
+            attachment.queue.put_nowait(pb.Change(read_only=True))
+
+    async def reset(self) -> None:
+        for attachment in self.daemon.attachments.values():
+            attachment.queue.put_nowait(pb.Change(reset=True))
+
+    async def slow_fetch(self, delay: float, error: int = 0) -> None:
+        self.daemon.fetch_delay, self.daemon.fetch_error = delay, error
+
+    async def forget_content(self) -> None:
+        """What was local is elsewhere now: paths in leased maps lead nowhere."""
+        for path in (self.daemon.tree.directory / "content").iterdir():
+            path.unlink()
+
+    async def remote_write(self, path: str, data: str, here: bool = True) -> None:
+        """Another device wrote a file: a new one, or a new version, with a new inode where the old is open here."""
+        tree = self.daemon.tree
+        parent, _, name = path.rpartition("/")
+        directory, key = self._node(parent), name.encode()
+        node = directory.children.get(key)
+        previous = node.version if node else b""
+        if node is None or tree.is_open(node):
+            if node is not None:
+                directory.children.pop(key)
+                node.names -= 1
+            node = tree.new_node(directory.ino, key, pb.KIND_FILE, 0o644)
+        tree.new_version(node, base64.b64decode(data))
+        node.remote = not here
+        self.daemon.tell(
+            None,
+            entry_change(directory.ino, key, node),
+            inode_change(node, previous, content=True, elsewhere=True),
+        )
+
+    async def remote_unlink(self, path: str) -> None:
+        parent, _, name = path.rpartition("/")
+        directory = self._node(parent)
+        node = self.daemon.tree.unlink(directory.ino, name.encode())
+        self.daemon.tell(
+            None, entry_change(directory.ino, name.encode(), None), inode_change(node, node.version, False)
+        )
+
+    def _node(self, path: str) -> Node:
+        node = self.daemon.tree.root
+        for name in filter(None, path.split("/")):
+            node = node.children[name.encode()]
+        return node
+
+
+async def main(state: Path) -> None:
+    daemon = Daemon(state)
+    control = Control(daemon, state)
+    await control.start()
+    restarter = asyncio.create_task(control.restart_when_crashed())
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    print(json.dumps("ready"), flush=True)
+    while line := await reader.readline():
+        command, arguments = json.loads(line)
+        try:
+            answer = await getattr(control, command)(**arguments)
+        except (OSError, KeyError) as error:
+            answer = {"error": repr(error)}
+        print(json.dumps(answer), flush=True)
+    restarter.cancel()
+    await control.server.stop(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
