@@ -101,9 +101,12 @@ class Content:
         os.chmod(target, 0o400)
 
     def add(self, blob: BlobHash, size: int, now_ms: int) -> None:
-        """The file is in its place: from this transaction on it is here, and wanted no more."""
+        """The file is in its place: from this transaction on it is here.
+
+        Whoever calls this tells the tree in the same transaction (`LocalVolume.content_arrived`), which shows the nodes
+        that waited for it and takes it off the list of wanted content.
+        """
         self.db.run("INSERT OR REPLACE INTO content VALUES (?,?,?)", (blob, size, now_ms))
-        self.db.run("DELETE FROM wanted WHERE hash=?", (blob,))
 
     def lost(self, blob: BlobHash) -> None:
         """The file is gone or damaged: it is not here any more."""
@@ -114,8 +117,11 @@ class Content:
     def want(self, blob: BlobHash, node: NodeId, size: int, now_ms: int) -> None:
         self.db.run("INSERT OR IGNORE INTO wanted VALUES (?,?,?,?)", (blob, node, size, now_ms))
 
-    def unwant_node(self, node: NodeId) -> None:
-        self.db.run("DELETE FROM wanted WHERE node=?", (node,))
+    def unwant(self, blob: BlobHash, node: NodeId) -> None:
+        self.db.run("DELETE FROM wanted WHERE hash=? AND node=?", (blob, node))
+
+    def wanted_for(self, node: NodeId) -> list[BlobHash]:
+        return [row[0] for row in self.db.all("SELECT hash FROM wanted WHERE node=?", (node,))]
 
     def wanted(self, limit: int) -> list[tuple[BlobHash, int]]:
         """(hash, size), oldest first."""

@@ -25,7 +25,10 @@ class Database:
     def __init__(self, path: Path, schema: str, version: int) -> None:
         self.path = path
         self._depth = 0
+        self._before: list[Callable[[], None]] = []
         self._after: list[Callable[[], None]] = []
+        self.on_rollback: list[Callable[[], None]] = []
+        """Called after every transaction that failed: whoever caches rows forgets them."""
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, cached_statements=512)
             self._prepare(schema, version)
@@ -67,16 +70,24 @@ class Database:
         self._depth = 1
         try:
             yield
+            while self._before:
+                self._before.pop()()
             self._commit()
         except BaseException:
-            self._after.clear()
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            self._roll_back()
             raise
         finally:
             self._depth = 0
         after, self._after = self._after, []
         for callback in after:
+            callback()
+
+    def _roll_back(self) -> None:
+        self._before.clear()
+        self._after.clear()
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        for callback in self.on_rollback:
             callback()
 
     def _commit(self) -> None:
@@ -86,6 +97,14 @@ class Database:
             if "full" in str(error):
                 raise NoSpace("The disk that holds HoloFS's state is full: nothing was changed.") from error
             raise
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._depth > 0
+
+    def before_commit(self, callback: Callable[[], None]) -> None:
+        """Run as the last part of the current transaction; forgotten if it fails. Only inside a transaction."""
+        self._before.append(callback)
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Run when the current transaction is committed (at once outside one); forgotten if it fails."""

@@ -47,6 +47,10 @@ class Documents:
         rows = self.db.all("SELECT author, seq, key, payload, signature FROM envelopes WHERE key=?", (key,))
         return [Envelope(*row) for row in rows]
 
+    def is_known(self, key: bytes) -> bool:
+        """Whether any author published anything under this key."""
+        return self.db.one("SELECT 1 FROM envelopes WHERE key=? LIMIT 1", (key,)) is not None
+
     def put(self, envelope: Envelope) -> None:
         self.db.run(
             "INSERT OR REPLACE INTO envelopes (author, key, seq, payload, signature) VALUES (?,?,?,?,?)",

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from holofsd.core.ids import Ino, LinkId, NodeId
-from holofsd.store.database import Database
+from holofsd.core.ids import ROOT_ID, Ino, LinkId, NodeId
+from holofsd.store.database import Database, Row
 
 
 @dataclass(slots=True)
@@ -61,6 +61,14 @@ _NODE_COLUMNS = (
 )
 
 
+_VIEW_NODE = "n.kind, n.mode, n.size, n.nlink, n.mtime_ns, n.ctime_ns, n.shown, n.xattrs, n.remote"
+_VIEW_ENTRIES = (
+    f"SELECT i.ino, e.node, e.dot, {_VIEW_NODE}, e.parent, e.name, e.slot"
+    " FROM entries AS e JOIN nodes AS n ON n.node=e.node"
+    " LEFT JOIN inodes AS i ON i.node=e.node AND i.dot=e.dot AND i.detached IS NULL"
+)
+
+
 class Nodes:
     """All writes belong inside `db.transaction()`."""
 
@@ -89,18 +97,71 @@ class Nodes:
         self.db.run("DELETE FROM nodes WHERE node=?", (node,))
 
     def directories(self) -> list[NodeId]:
-        return [row[0] for row in self.db.all("SELECT node FROM nodes WHERE kind=2")]
+        """All but the root."""
+        return [row[0] for row in self.db.all("SELECT node FROM nodes WHERE kind=2 AND node!=?", (ROOT_ID,))]
+
+    def glance(self, node: NodeId) -> tuple[int, int, int] | None:
+        """(kind, visible, versions)."""
+        row = self.db.one("SELECT kind, visible, versions FROM nodes WHERE node=?", (node,))
+        return (row[0], row[1], row[2]) if row else None
+
+    def state(self, node: NodeId) -> bytes | None:
+        row = self.db.one("SELECT state FROM nodes WHERE node=?", (node,))
+        return row[0] if row else None
+
+    def put_root(self, now_ns: int) -> None:
+        """The root's attributes, once."""
+        self.db.run(
+            "INSERT OR IGNORE INTO nodes VALUES (?,2,x'',x'',NULL,0,?,?,493,0,0,0,1,1)", (ROOT_ID, now_ns, now_ns)
+        )
+
+    def touch_directory(self, node: NodeId, now_ns: int, more_subdirectories: int) -> None:
+        """Its entries changed."""
+        self.db.run(
+            "UPDATE nodes SET mtime_ns=?, ctime_ns=?, nlink=nlink+? WHERE node=? AND kind=2",
+            (now_ns, now_ns, more_subdirectories, node),
+        )
+
+    def count_subdirectories_again(self, node: NodeId) -> None:
+        self.db.run("UPDATE nodes SET nlink=? WHERE node=? AND kind=2", (self.subdirectories(node), node))
+
+    def revived(self, limit: int) -> list[NodeId]:
+        """Removed directories that are shown because a visible child needs them."""
+        return [row[0] for row in self.db.all("SELECT node FROM nodes WHERE visible=2 LIMIT ?", (limit,))]
 
     # ---- placements
     def placements(self, node: NodeId) -> list[PlacementRow]:
         rows = self.db.all("SELECT node, link, parent, name, stamp FROM placements WHERE node=?", (node,))
         return [PlacementRow(*row) for row in rows]
 
-    def set_placements(self, node: NodeId, rows: Iterable[PlacementRow]) -> None:
+    def clear_placements(self, node: NodeId) -> None:
         self.db.run("DELETE FROM placements WHERE node=?", (node,))
-        self.db.run_many(
-            "INSERT INTO placements VALUES (?,?,?,?,?)", ((r.node, r.link, r.parent, r.name, r.stamp) for r in rows)
+
+    def add_placement(self, row: PlacementRow) -> None:
+        self.db.run("INSERT INTO placements VALUES (?,?,?,?,?)", (row.node, row.link, row.parent, row.name, row.stamp))
+
+    def placed_under(self, node: NodeId) -> tuple[NodeId, bytes] | None:
+        """(parent, name) of one placement: of the only one, if it is a directory."""
+        row = self.db.one("SELECT parent, name FROM placements WHERE node=? LIMIT 1", (node,))
+        return (row[0], row[1]) if row else None
+
+    def is_placed_at(self, parent: NodeId, name: bytes) -> bool:
+        return self.db.one("SELECT 1 FROM placements WHERE parent=? AND name=?", (parent, name)) is not None
+
+    def slots_between(self, parent: NodeId, first: bytes, last: bytes) -> list[bytes]:
+        rows = self.db.all(
+            "SELECT DISTINCT name FROM placements WHERE parent=? AND name>=? AND name<=?", (parent, first, last)
         )
+        return [row[0] for row in rows]
+
+    # ---- names that cannot be shown
+    def set_bad_names(self, node: NodeId, links: Sequence[bytes]) -> None:
+        self.db.run("DELETE FROM bad_names WHERE node=?", (node,))
+        if links:
+            self.db.run_many("INSERT OR IGNORE INTO bad_names VALUES (?,?)", [(node, link) for link in links])
+
+    def bad_names(self) -> int:
+        return self.db.number("SELECT count(*) FROM bad_names")
 
     def slot(self, parent: NodeId, name: bytes) -> list[PlacementRow]:
         rows = self.db.all(
@@ -154,6 +215,52 @@ class Nodes:
         )
         return [(row[0], row[1], row[2], NodeRow(*row[3:])) for row in rows]
 
+    # ---- conflict copies
+    def conflict_slots(self) -> list[tuple[NodeId, bytes]]:
+        """(parent, slot) of every name that has copies, shown or hidden."""
+        rows = self.db.all(
+            "SELECT parent, slot FROM entries WHERE name!=slot UNION SELECT parent, slot FROM hidden_copies"
+        )
+        return [(row[0], row[1]) for row in rows]
+
+    def copies(self) -> list[EntryRow]:
+        rows = self.db.all("SELECT parent, name, node, dot, slot FROM entries WHERE name!=slot ORDER BY parent, slot")
+        return [EntryRow(*row) for row in rows]
+
+    def hidden_copies(self) -> list[EntryRow]:
+        """With an empty name."""
+        rows = self.db.all("SELECT parent, x'', node, dot, slot FROM hidden_copies ORDER BY parent, slot")
+        return [EntryRow(*row) for row in rows]
+
+    def count_copies(self) -> int:
+        return self.db.number(
+            "SELECT (SELECT count(*) FROM entries WHERE name!=slot) + (SELECT count(*) FROM hidden_copies)"
+        )
+
+    def set_hidden_copies(self, parent: NodeId, slot: bytes, copies: Sequence[tuple[NodeId, bytes]]) -> None:
+        self.db.run("DELETE FROM hidden_copies WHERE parent=? AND slot=?", (parent, slot))
+        if copies:
+            self.db.run_many(
+                "INSERT INTO hidden_copies VALUES (?,?,?,?)", [(parent, slot, node, dot) for node, dot in copies]
+            )
+
+    # ---- attributes, as tuples for `holofsd.tree.views`
+    def view_entry(self, parent: NodeId, name: bytes) -> Row | None:
+        return self.db.one(f"{_VIEW_ENTRIES} WHERE e.parent=? AND e.name=?", (parent, name))
+
+    def view_children(self, parent: NodeId, after: bytes, limit: int) -> list[Row]:
+        return self.db.all(
+            f"{_VIEW_ENTRIES} WHERE e.parent=? AND e.name>? ORDER BY e.name LIMIT ?", (parent, after, limit or -1)
+        )
+
+    def view_inode(self, ino: Ino) -> Row | None:
+        return self.db.one(
+            f"SELECT i.ino, i.node, i.dot, {_VIEW_NODE}, i.detached"
+            " FROM inodes AS i LEFT JOIN nodes AS n ON n.node=i.node"
+            " WHERE i.ino=?",
+            (ino,),
+        )
+
     def has_entries(self, parent: NodeId) -> bool:
         return self.db.one("SELECT 1 FROM entries WHERE parent=? LIMIT 1", (parent,)) is not None
 
@@ -161,6 +268,27 @@ class Nodes:
         return self.db.number(
             "SELECT count(*) FROM entries AS e JOIN nodes AS n ON n.node=e.node WHERE e.parent=? AND n.kind=2",
             (parent,),
+        )
+
+    # ---- counts
+    def count_files(self) -> tuple[int, int]:
+        """(regular files with a name, their sizes added up). Reads every row."""
+        row = self.db.one("SELECT count(*), coalesce(sum(size), 0) FROM nodes WHERE kind=1 AND visible>0")
+        return (row[0], row[1]) if row else (0, 0)
+
+    def count_unreachable(self) -> int:
+        """Nodes below a directory that is not here (yet). Costs a look-up for each directory."""
+        return self.db.number(
+            "WITH RECURSIVE parents (parent) AS ("
+            "  SELECT min(parent) FROM placements UNION ALL"
+            "  SELECT (SELECT min(p.parent) FROM placements AS p WHERE p.parent>parents.parent)"
+            "  FROM parents WHERE parents.parent IS NOT NULL),"
+            " lost (node) AS ("
+            "  SELECT p.node FROM parents JOIN placements AS p ON p.parent=parents.parent"
+            "  WHERE NOT EXISTS (SELECT 1 FROM placements AS up WHERE up.node=parents.parent)"
+            "  AND parents.parent!=zeroblob(16)"
+            "  UNION SELECT p.node FROM lost JOIN placements AS p ON p.parent=lost.node)"
+            " SELECT count(*) FROM lost"
         )
 
     # ---- inodes
@@ -190,6 +318,25 @@ class Nodes:
 
     def drop_inode(self, ino: Ino) -> None:
         self.db.run("DELETE FROM inodes WHERE ino=?", (ino,))
+
+    def detached(self) -> list[Ino]:
+        return [Ino(row[0]) for row in self.db.all("SELECT ino FROM inodes WHERE detached IS NOT NULL")]
+
+    def rename_copies(self, tokens: Mapping[bytes, bytes]) -> None:
+        """Versions got other tokens, old -> new: the inodes of their conflict copies stay."""
+        for ino, dot in self.db.all("SELECT ino, dot FROM inodes WHERE dot!=x'' AND detached IS NULL"):
+            if dot in tokens:
+                self.db.run("UPDATE inodes SET dot=? WHERE ino=?", (tokens[dot], ino))
+
+    # ---- bodies that are not hashed yet
+    def note_pending(self, staging: str, node: NodeId) -> None:
+        self.db.run("INSERT OR IGNORE INTO pending_bodies VALUES (?,?)", (staging, node))
+
+    def pending_in(self, staging: str) -> list[NodeId]:
+        return [row[0] for row in self.db.all("SELECT node FROM pending_bodies WHERE staging=?", (staging,))]
+
+    def forget_pending(self, staging: str) -> None:
+        self.db.run("DELETE FROM pending_bodies WHERE staging=?", (staging,))
 
     # ---- overrides (cycles)
     def overrides(self) -> dict[NodeId, tuple[NodeId, bytes]]:

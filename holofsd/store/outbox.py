@@ -41,5 +41,8 @@ class Outbox:
     def remove(self, node: NodeId) -> None:
         self.db.run("DELETE FROM outbox WHERE node=?", (node,))
 
+    def all(self) -> list[NodeId]:
+        return [row[0] for row in self.db.all("SELECT node FROM outbox ORDER BY changed_ms")]
+
     def count(self) -> int:
         return self.db.number("SELECT count(*) FROM outbox")

@@ -91,12 +91,13 @@ CREATE TABLE nodes (
     mtime_ns  INTEGER NOT NULL,
     ctime_ns  INTEGER NOT NULL,   -- local: when this device last saw the node change
     mode      INTEGER NOT NULL,   -- permission bits
-    nlink     INTEGER NOT NULL,   -- number of placements; directories: 2 + subdirectories is computed on reading
+    nlink     INTEGER NOT NULL,   -- files: number of placements; directories: number of entries that are directories
     xattrs    INTEGER NOT NULL,   -- how many
     remote    INTEGER NOT NULL,   -- 1: the shown version's content is not here
-    versions  INTEGER NOT NULL,   -- live versions; more than one is a conflict
-    visible   INTEGER NOT NULL    -- has at least one placement
-) WITHOUT ROWID;
+    versions  INTEGER NOT NULL,   -- live versions of different content; more than one is a conflict
+    visible   INTEGER NOT NULL    -- 0: no placement; 1: has one; 2: a removed directory that a visible child needs
+) WITHOUT ROWID;                  -- the root has a row too, with an empty state: it has attributes but no record
+CREATE INDEX nodes_revived ON nodes (node) WHERE visible = 2;
 CREATE INDEX nodes_in_conflict ON nodes (node) WHERE versions > 1 AND kind != 2;
 
 CREATE TABLE placements (         -- the effective names of every visible node, after revival and cycles
@@ -119,6 +120,15 @@ CREATE TABLE entries (            -- the names a person sees
 ) WITHOUT ROWID;
 CREATE INDEX entries_by_node ON entries (node);
 CREATE INDEX entries_by_slot ON entries (parent, slot);
+CREATE INDEX entries_copies ON entries (parent, slot) WHERE name != slot;
+
+CREATE TABLE hidden_copies (      -- conflict copies inside .git: listed as conflicts, not shown as names
+    parent BLOB NOT NULL,
+    slot   BLOB NOT NULL,
+    node   BLOB NOT NULL,
+    dot    BLOB NOT NULL,         -- as in entries
+    PRIMARY KEY (parent, slot, node, dot)
+) WITHOUT ROWID;
 
 CREATE TABLE overrides (          -- directories that fall back to another place because of a cycle
     node   BLOB PRIMARY KEY,
@@ -157,6 +167,12 @@ CREATE TABLE staging (            -- files that are being written, or sealed and
     made_ms  INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX staging_by_ino ON staging (ino);
+
+CREATE TABLE pending_bodies (     -- which nodes have (or had) a version whose body is Pending(staging)
+    staging TEXT NOT NULL,
+    node    BLOB NOT NULL,
+    PRIMARY KEY (staging, node)
+) WITHOUT ROWID;
 
 CREATE TABLE content (            -- blobs that are here, whole and verified
     hash     BLOB PRIMARY KEY,

@@ -2,14 +2,15 @@
 """Staging files: content that is being written, or written and not hashed yet.
 
 Life of one: row (sealed='') and empty file -> the mount writes -> sealed (row names the version; never written
-again) -> hashed, linked into content/, row deleted in the transaction that puts the hash into the version -> file unlinked.
-A file without a row is garbage; a row without a file was never written.
+again) -> hashed, linked into content/, row deleted in the transaction that puts the hash into the version -> file
+unlinked. A file without a row is garbage; a row without a file was never written.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,17 @@ class Staging:
 
     def seal(self, staging_id: str, version: bytes) -> None:
         self.db.run("UPDATE staging SET sealed=? WHERE id=?", (version, staging_id))
+
+    def sealed_as(self, version: bytes) -> list[str]:
+        return [row[0] for row in self.db.all("SELECT id FROM staging WHERE sealed=?", (version,))]
+
+    def renamed(self, tokens: Mapping[bytes, bytes]) -> None:
+        """Versions got other tokens, old -> new."""
+        for staging_id, base, sealed in self.db.all("SELECT id, base, sealed FROM staging"):
+            self.db.run(
+                "UPDATE staging SET base=?, sealed=? WHERE id=?",
+                (tokens.get(base, base), tokens.get(sealed, sealed), staging_id),
+            )
 
     def rebind(self, staging_id: str, ino: Ino, node: NodeId) -> None:
         self.db.run("UPDATE staging SET ino=?, node=? WHERE id=?", (ino, node, staging_id))

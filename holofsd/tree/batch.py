@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The nodes that one update of the tree is about: their rows before and after, and what has to be looked at again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from holofsd.codec.records import encode_state
+from holofsd.core.ids import BlobHash, NodeId
+from holofsd.core.project import token
+from holofsd.core.state import Kind, NodeState, Version
+from holofsd.store.nodes import NodeRow, PlacementRow
+from holofsd.store.volume import VolumeStore
+from holofsd.tree.changes import TreeChange
+from holofsd.tree.facts import Facts, facts_of
+from holofsd.tree.states import States, decode_version, encode_version
+
+Slot = tuple[NodeId, bytes]
+
+
+@dataclass(slots=True)
+class Work:
+    """One node of a batch. `old` is its row before, `row` what becomes of it."""
+
+    state: NodeState
+    old: NodeRow | None
+    row: NodeRow
+    shown: Version | None
+    old_state: NodeState | None = None
+    """Decoded only where needed: ask `Batch.old_state`."""
+    placed: list[PlacementRow] | None = None
+    """Its placements as they are in the index now; None: not read yet."""
+    moved: bool = False
+    """Its placements changed."""
+
+    @property
+    def node(self) -> NodeId:
+        return self.state.id
+
+
+@dataclass(slots=True)
+class Batch:
+    store: VolumeStore
+    states: States
+    now_ns: int
+    works: dict[NodeId, Work] = field(default_factory=dict)
+    dirty: dict[Slot, None] = field(default_factory=dict)
+    """Slots to project again, in order of discovery."""
+    change: TreeChange = field(default_factory=TreeChange)
+    _here: dict[BlobHash, bool] = field(default_factory=dict)
+
+    # ---- nodes
+    def put(self, state: NodeState, old_state: NodeState | None = None) -> Work:
+        """Replaces the state of a node."""
+        node = state.id
+        earlier = self.works.get(node)
+        old = earlier.old if earlier else self.store.nodes.get(node)
+        if old_state is None and earlier is not None:
+            old_state = earlier.old_state
+        if old is not None and old_state is None:
+            old_state = self.states.decoded(node, old.state)
+        facts = facts_of(state, self.is_here, lambda: _shown_before(old, old_state))
+        work = Work(state, old, self._row(state, old, old_state, facts), facts.shown, old_state)
+        self.works[node] = work
+        self.states.put(state)
+        self._note(work, facts)
+        return work
+
+    def pull(self, node: NodeId) -> Work | None:
+        """A node whose state stays, but whose row or placements have to be looked at again."""
+        work = self.works.get(node)
+        if work is None:
+            state = self.states.get(node)
+            if state is not None:
+                work = self.put(state, state)
+        return work
+
+    def _row(self, state: NodeState, old: NodeRow | None, old_state: NodeState | None, facts: Facts) -> NodeRow:
+        shown = facts.shown
+        return NodeRow(
+            node=state.id,
+            kind=int(state.kind),
+            state=old.state if old is not None and state is old_state else encode_state(state),
+            shown=token(shown.dot) if shown else b"",
+            held=encode_version(state.id, state.kind, shown) if shown and facts.held else None,
+            size=shown.size if shown else 0,
+            mtime_ns=self._mtime(state, old, old_state, shown),
+            ctime_ns=old.ctime_ns if old is not None and state is old_state else self.now_ns,
+            mode=facts.mode,
+            nlink=old.nlink if old else 0,
+            xattrs=facts.xattrs,
+            remote=int(facts.remote),
+            versions=facts.versions,
+            visible=old.visible if old else 0,
+        )
+
+    def _mtime(self, state: NodeState, old: NodeRow | None, old_state: NodeState | None, shown: Version | None) -> int:
+        if state.kind is not Kind.DIRECTORY:
+            return shown.mtime.value if shown else 0
+        # A directory's time is when its entries last changed here, unless somebody set it since.
+        if state.times is not None and (old_state is None or old_state.times != state.times):
+            return state.times.value
+        return old.mtime_ns if old else state.created_ns
+
+    def _note(self, work: Work, facts: Facts) -> None:
+        """Keeps `wanted` and `pending_bodies` in step."""
+        content = self.store.content
+        before = set(content.wanted_for(work.node)) if work.old is not None else set()
+        for blob, size in facts.wanted.items():
+            if blob not in before:
+                content.want(blob, work.node, size, self.now_ns // 1_000_000)
+                self.change.wants_content = True
+        for blob in before.difference(facts.wanted):
+            content.unwant(blob, work.node)
+        for staging in facts.pending:
+            self.store.nodes.note_pending(staging, work.node)
+
+    # ---- what was, what is
+    def is_here(self, blob: BlobHash) -> bool:
+        found = self._here.get(blob)
+        if found is None:
+            found = self._here[blob] = self.store.content.has(blob)
+        return found
+
+    def shown_before(self, work: Work) -> Version | None:
+        return _shown_before(work.old, work.old_state)
+
+    def kind(self, node: NodeId) -> int:
+        work = self.works.get(node)
+        if work is not None:
+            return work.row.kind
+        glance = self.store.nodes.glance(node)
+        return glance[0] if glance else 0
+
+    def versions(self, node: NodeId) -> int:
+        work = self.works.get(node)
+        if work is not None:
+            return work.row.versions
+        glance = self.store.nodes.glance(node)
+        return glance[2] if glance else 0
+
+    def state(self, node: NodeId) -> NodeState | None:
+        work = self.works.get(node)
+        return work.state if work is not None else self.states.get(node)
+
+    def placed(self, work: Work) -> list[PlacementRow]:
+        if work.placed is None:
+            work.placed = self.store.nodes.placements(work.node) if work.old is not None else []
+        return work.placed
+
+    def save(self) -> None:
+        """Writes the rows."""
+        for work in self.works.values():
+            if work.row != work.old:
+                if work.old is not None:
+                    work.row = replace(work.row, ctime_ns=self.now_ns)
+                self.store.nodes.put(work.row)
+            self.change.nodes.append(work.node)
+
+
+def _shown_before(old: NodeRow | None, old_state: NodeState | None) -> Version | None:
+    if old is None or not old.shown:
+        return None
+    if old.held is not None:
+        return decode_version(old.held)
+    if old_state is None:
+        return None
+    return next((v for d, v in old_state.versions.items() if token(d) == old.shown), None)

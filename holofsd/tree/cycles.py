@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeps `overrides` right: directories that concurrent moves put into each other (rules: `core.cycles`).
+
+The graph has every directory of which a state is here, removed ones at the place where they would come back: whether
+one of them is needed then depends on the result, and not the other way round. As long as no cycle is found by walking
+up from the directories that changed, nothing has to be computed; else all directories are.
+"""
+
+from __future__ import annotations
+
+from holofsd.core.cycles import Moved, resolve_cycles
+from holofsd.core.edit import is_valid_name
+from holofsd.core.ids import ROOT_ID, NodeId
+from holofsd.core.node import Placement, placements
+from holofsd.core.state import Kind, NodeState, Place
+from holofsd.tree.batch import Batch, Work
+
+Overrides = dict[NodeId, tuple[NodeId, bytes]]
+
+
+def wanted_place(state: NodeState) -> Placement | None:
+    """Where a directory wants to be, as if it were needed. None: nowhere that can be shown."""
+    found = placements(state, True)
+    return found[0] if found and is_valid_name(found[0].place.name) else None
+
+
+def settle_cycles(batch: Batch) -> None:
+    """Brings `overrides` up to date, and pulls directories that are elsewhere now into the batch."""
+    changed = [w for w in batch.works.values() if w.state.kind is Kind.DIRECTORY and _place_changed(w)]
+    if not changed:
+        return
+    overrides = batch.store.nodes.overrides()
+    # A directory that was unknown cannot undo a fall-back: if it matters, a walk up from it finds a cycle.
+    simple = not overrides or all(work.old is None for work in changed)
+    if simple and not any(_in_cycle(batch, overrides, work.node) for work in changed):
+        return
+    resolved = _resolve_all(batch)
+    if resolved != overrides:
+        batch.store.nodes.set_overrides(resolved)
+        for node in overrides.keys() | resolved.keys():
+            if overrides.get(node) != resolved.get(node):
+                batch.pull(node)
+
+
+def _place_changed(work: Work) -> bool:
+    if work.old is None or work.old_state is None:
+        return True
+    if work.old_state is work.state:
+        return False
+    if work.old_state.kind is not Kind.DIRECTORY:
+        return True
+    before, now = wanted_place(work.old_state), wanted_place(work.state)
+    if before is None or now is None:
+        return before is not now
+    return (before.place, before.stamp, before.before) != (now.place, now.stamp, now.before)
+
+
+def _in_cycle(batch: Batch, overrides: Overrides, start: NodeId) -> bool:
+    seen: set[NodeId] = set()
+    node: NodeId | None = start
+    while node is not None and node != ROOT_ID and node not in seen:
+        seen.add(node)
+        node = _parent(batch, overrides, node)
+    return node in seen
+
+
+def _parent(batch: Batch, overrides: Overrides, node: NodeId) -> NodeId | None:
+    fallen = overrides.get(node)
+    if fallen is not None:
+        return fallen[0]
+    if node not in batch.works:
+        placed = batch.store.nodes.placed_under(node)
+        if placed is not None:
+            return placed[0]
+    state = batch.state(node)
+    if state is None or state.kind is not Kind.DIRECTORY:
+        return None
+    wanted = wanted_place(state)
+    return wanted.place.parent if wanted else None
+
+
+def _resolve_all(batch: Batch) -> Overrides:
+    wanted: dict[NodeId, Moved] = {}
+    for node in {*batch.store.nodes.directories(), *batch.works}:
+        state = batch.state(node)
+        place = wanted_place(state) if state is not None and state.kind is Kind.DIRECTORY else None
+        if place is not None:
+            wanted[node] = Moved(place.place, place.stamp, _usable(place.before))
+    return {node: (place.parent, place.name) for node, place in resolve_cycles(wanted).items()}
+
+
+def _usable(before: Place | None) -> Place | None:
+    return before if before is not None and is_valid_name(before.name) else None

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node's state says about its row in the index, but for its names. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from holofsd.core.edit import siblings
+from holofsd.core.ids import BlobHash
+from holofsd.core.node import live_versions
+from holofsd.core.state import Blob, Body, Chunks, Kind, Manifest, NodeState, Pending, Version
+
+_DEFAULT_MODE: Final = {Kind.FILE: 0o644, Kind.DIRECTORY: 0o755, Kind.SYMLINK: 0o777}
+
+
+def blobs_of(body: Body, size: int) -> tuple[tuple[BlobHash, int], ...]:
+    """(hash, size) of everything that has to be here before the body can be read."""
+    if isinstance(body, Blob | Manifest):
+        return ((body.hash, size),)
+    if isinstance(body, Chunks):
+        return tuple((chunk.hash, chunk.size) for chunk in body.chunks)
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """`held`: the version shown is an earlier one, because the content of the newest is not here yet."""
+
+    shown: Version | None
+    held: bool
+    remote: bool
+    versions: int
+    mode: int
+    xattrs: int
+    wanted: dict[BlobHash, int]
+    pending: tuple[str, ...]
+    """Staging files that hold content of this node."""
+
+
+def facts_of(state: NodeState, is_here: Callable[[BlobHash], bool], previous: Callable[[], Version | None]) -> Facts:
+    """`previous` gives the version that was shown until now; it is asked only if content is missing."""
+    live = live_versions(state)
+    wanted: dict[BlobHash, int] = {}
+    for version in live:
+        for blob, size in blobs_of(version.body, version.size):
+            if not is_here(blob):
+                wanted[blob] = size
+
+    def missing(version: Version) -> bool:
+        return any(not is_here(blob) for blob, _ in blobs_of(version.body, version.size))
+
+    shown = live[0] if live else None
+    held = False
+    if shown is not None and wanted and missing(shown):
+        before = previous()
+        if before is not None and before.body != shown.body and not missing(before):
+            shown, held = before, True
+    return Facts(
+        shown,
+        held,
+        bool(wanted) and shown is not None and not held and missing(shown),
+        1 + len(siblings(state)) if len(live) > 1 and state.kind is not Kind.DIRECTORY else len(live),
+        state.mode.value if state.mode is not None else _DEFAULT_MODE[state.kind],
+        sum(1 for register in state.xattrs.values() if register.value is not None) if state.xattrs else 0,
+        wanted,
+        tuple(v.body.staging for v in state.versions.values() if isinstance(v.body, Pending)),
+    )

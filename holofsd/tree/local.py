@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One volume as this device holds it: the tree, the clock and counter of its author, and who wants to know of changes.
+
+fs and sync share it. Everything that changes it is called inside `store.db.transaction()`; subscribers are told after
+the commit, on the loop, and have to be quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from holofsd.codec.signing import SigningKey
+from holofsd.core.edit import reasserted, with_body
+from holofsd.core.ids import AuthorId, BlobHash, Dot, Hlc, Ino, NodeId
+from holofsd.core.node import is_alive
+from holofsd.core.project import token
+from holofsd.core.state import Blob, Body, Inline, Marker, NodeState, Pending, Register, Version
+from holofsd.store.volume import VolumeStore
+from holofsd.tree.changes import TreeChange
+from holofsd.tree.clock import VolumeClock
+from holofsd.tree.rotation import restamped
+from holofsd.tree.tree import Tree
+
+INLINE_LIMIT: Final = 4096
+"""Content up to so many bytes travels inside the record."""
+
+
+class _Elsewhere:
+    def __repr__(self) -> str:
+        return "ELSEWHERE"
+
+
+ELSEWHERE: Final = _Elsewhere()
+"""Origin of changes that were made on other devices."""
+
+Subscriber = Callable[[TreeChange, object], None]
+
+
+class LocalVolume:
+    """Raises DamagedIndex if the volume has no author yet (`store.add_author` comes first)."""
+
+    def __init__(self, store: VolumeStore, device_name: str, now_ms: Callable[[], int]) -> None:
+        self.store = store
+        self.device_name = device_name
+        self.now_ms = now_ms
+        self.is_open: Callable[[Ino], bool] = lambda _ino: False
+        """Set by fs: does anybody hold this inode open?"""
+        self.tree = Tree(store, now_ms, lambda ino: self.is_open(ino))
+        self._clock = VolumeClock(store, now_ms)
+        self._subscribers: list[Subscriber] = []
+        self._on_outbox: list[Callable[[], None]] = []
+        self._on_wanted: list[Callable[[], None]] = []
+        self._current: dict[Dot, Dot] = {}
+
+    # ---- numbers and stamps
+    @property
+    def author(self) -> AuthorId:
+        return self._clock.author
+
+    def limits(self) -> dict[AuthorId, int]:
+        return self.store.documents.dot_limits()
+
+    def next_dot(self) -> Dot:
+        """Saved with the current transaction."""
+        return self._clock.next_dot()
+
+    def stamp(self, above: Hlc | None = None) -> Hlc:
+        """Saved with the current transaction."""
+        return self._clock.stamp(above)
+
+    def observe(self, stamp: Hlc) -> None:
+        self._clock.observe(stamp)
+
+    def new_version(self, body: Body, size: int, mtime_ns: int, above: Hlc | None = None) -> Version:
+        """A version made now, here."""
+        stamp = self.stamp(above)
+        return Version(self.next_dot(), stamp, body, size, Register(mtime_ns, stamp), self.device_name)
+
+    def current_dot(self, dot: Dot) -> Dot:
+        """What became of a dot that somebody remembers from before the author was rotated."""
+        return self._current.get(dot, dot)
+
+    # ---- changes
+    def write(
+        self,
+        states: Iterable[NodeState],
+        *,
+        hold_ms: int = 0,
+        origin: object = None,
+        takeover: Mapping[Ino, NodeId] | None = None,
+        detach_open: bool = False,
+    ) -> TreeChange:
+        """A local change: stores these states, which are edited already, and queues them for publication.
+
+        `hold_ms`: not published before this wall time (see Outbox.add). `takeover`, `detach_open`: see Tree.apply.
+        A node that ends before it was ever published is forgotten.
+        """
+        states = list(states)
+        change = self.tree.apply(states, takeover=takeover, detach_open=detach_open)
+        now_ms = self.now_ms()
+        for state in states:
+            if is_alive(state) or not self._forget_unpublished(state):
+                self.store.outbox.add(state.id, now_ms, hold_ms)
+        self._tell(change, origin)
+        self._tell_outbox()
+        return change
+
+    def merge(self, states: Sequence[NodeState]) -> TreeChange:
+        """Records from elsewhere, verified and clipped."""
+        for state in states:
+            self._clock.observe_state(state)
+        return self._told(self.tree.merge(states))
+
+    def content_arrived(self, blob: BlobHash) -> TreeChange:
+        """Call it after `content.add`, in the same transaction."""
+        return self._told(self.tree.content_arrived(blob))
+
+    def content_lost(self, blob: BlobHash, nodes: Iterable[NodeId]) -> TreeChange:
+        """Call it after `content.lost`: these nodes want it again."""
+        return self._told(self.tree.refresh(nodes))
+
+    def body_known(self, node: NodeId, dot: Dot, body: Blob | Inline, staging: str = "") -> TreeChange:
+        """Hashing finished: Pending -> `body`, in every version that has this staging file as its content.
+
+        The version may have been superseded, moved to another node (rename over), split or restamped meanwhile. For a
+        Blob call `content.place` and `content.add` before, and `staging.remove` after, in the same transaction.
+        """
+        files = self._staging_of(node, dot) | ({staging} if staging else set())
+        states: dict[NodeId, NodeState] = {}
+        for file in files:
+            for holder in {node, *self.store.nodes.pending_in(file)}:
+                state = states.get(holder) or self.tree.state(holder)
+                if state is not None:
+                    states[holder] = _hashed(state, file, body)
+            self.store.nodes.forget_pending(file)
+        changed = [state for state in states.values() if state is not self.tree.state(state.id)]
+        change = self.tree.apply(changed)
+        if isinstance(body, Blob):
+            change.merge(self.tree.content_arrived(body.hash))
+        for state in changed:
+            self.store.outbox.add(state.id, self.now_ms())
+        self._tell(change, None)
+        if changed:
+            self._tell_outbox()
+        return change
+
+    def reassert_revived(self, limit: int = 200) -> TreeChange:
+        """Removed directories that are shown because somebody else put something into them become real again.
+
+        For sync to call when everything received is merged (before that the child's removal may be on its way), on a
+        device that may write.
+        """
+        states = []
+        for node in self.store.nodes.revived(limit):
+            state = self.tree.state(node)
+            if state is not None:
+                version = self.new_version(Marker(), 0, state.created_ns)
+                states.append(reasserted(state, version, version.stamp))
+        return self.write(states) if states else TreeChange()
+
+    def _forget_unpublished(self, state: NodeState) -> bool:
+        """Only what nobody else can know: neither published, nor made of what was (a split)."""
+        node, documents = state.id, self.store.documents
+        if documents.is_known(node) or self.store.nodes.placed_under(node) is not None:
+            return False
+        head = documents.head(self.author)
+        published = head.dots if head else 0
+        if not all(author == self.author and counter > published for author, counter in state.context.items()):
+            return False
+        self.tree.forget(node)
+        self.store.outbox.remove(node)
+        return True
+
+    def _staging_of(self, node: NodeId, dot: Dot) -> set[str]:
+        dots = {dot, self.current_dot(dot)}
+        state = self.tree.state(node)
+        versions = [state.versions[d] for d in dots if d in state.versions] if state is not None else []
+        found = {v.body.staging for v in versions if isinstance(v.body, Pending)}
+        return found.union(*(self.store.staging.sealed_as(token(d)) for d in dots))
+
+    # ---- authors
+    def rotate_author(self, seed: bytes) -> None:
+        """A new author from now on. What the former ones never published gets dots of the new one (design 4.7)."""
+        former = self.store.own_authors()
+        heads = self.store.documents.heads()
+        published = {author: heads[author].dots if author in heads else 0 for author in former}
+        self.store.add_author(AuthorId(SigningKey(seed).public), seed)
+        self._clock = VolumeClock(self.store, self.now_ms)
+        given: dict[Dot, Dot] = {}
+
+        def new_dot(dot: Dot) -> Dot:
+            if dot not in given:
+                given[dot] = self.next_dot()
+            return given[dot]
+
+        states = []
+        for node in self.store.outbox.all():
+            state = self.tree.state(node)
+            if state is not None:
+                changed = restamped(state, published, new_dot)
+                if changed is not state:
+                    states.append(changed)
+        self._renamed(given)
+        self.write(states)
+
+    def _renamed(self, given: Mapping[Dot, Dot]) -> None:
+        """Whoever names a version by its token names it by the new one."""
+        self._current = {before: given.get(now, now) for before, now in self._current.items()} | dict(given)
+        tokens = {token(old): token(new) for old, new in given.items()}
+        self.store.staging.renamed(tokens)
+        self.store.nodes.rename_copies(tokens)
+
+    # ---- who wants to know
+    def subscribe(self, callback: Subscriber) -> Callable[[], None]:
+        """`callback(change, origin)` after each commit that changed something; returns how to stop it."""
+        self._subscribers.append(callback)
+        return lambda: self._subscribers.remove(callback)
+
+    def on_outbox(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """There may be something to publish."""
+        self._on_outbox.append(callback)
+        return lambda: self._on_outbox.remove(callback)
+
+    def on_wanted(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """There is new content to fetch."""
+        self._on_wanted.append(callback)
+        return lambda: self._on_wanted.remove(callback)
+
+    def release(self, node: NodeId) -> None:
+        """The node may be published now."""
+        self.store.outbox.release(node)
+        self._tell_outbox()
+
+    def _told(self, change: TreeChange) -> TreeChange:
+        self._tell(change, ELSEWHERE)
+        return change
+
+    def _tell(self, change: TreeChange, origin: object) -> None:
+        if not change:
+            return
+        if change.wants_content:
+            self.store.db.after_commit(lambda: _call(self._on_wanted))
+
+        def tell() -> None:
+            for callback in list(self._subscribers):
+                callback(change, origin)
+
+        self.store.db.after_commit(tell)
+
+    def _tell_outbox(self) -> None:
+        self.store.db.after_commit(lambda: _call(self._on_outbox))
+
+
+def _call(callbacks: list[Callable[[], None]]) -> None:
+    for callback in list(callbacks):
+        callback()
+
+
+def _hashed(state: NodeState, staging: str, body: Body) -> NodeState:
+    for dot, version in state.versions.items():
+        if version.body == Pending(staging):
+            state = with_body(state, dot, body)
+    return state

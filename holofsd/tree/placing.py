@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeps `placements` right: the names each node has, with removed directories that a visible child needs."""
+
+from __future__ import annotations
+
+from holofsd.core.edit import is_valid_name
+from holofsd.core.ids import ROOT_ID, Hlc, LinkId, NodeId
+from holofsd.core.node import is_alive, placements
+from holofsd.core.state import Kind
+from holofsd.store.nodes import PlacementRow
+from holofsd.tree.batch import Batch, Work
+from holofsd.tree.cycles import Overrides
+
+_REVIVED = 2
+
+
+def encode_stamp(stamp: Hlc) -> bytes:
+    """Compares like the stamp."""
+    return stamp.wall_ms.to_bytes(8, "big") + stamp.counter.to_bytes(4, "big") + stamp.author
+
+
+def settle_placements(batch: Batch) -> None:
+    """Writes the placements of every node of the batch, and of directories above that come or go with them.
+
+    Walks upwards only, in a graph without cycles (`settle_cycles` came first), so it ends.
+    """
+    overrides: Overrides | None = None
+    queue: dict[NodeId, None] = dict.fromkeys(batch.works)
+    while queue:
+        node = next(iter(queue))
+        del queue[node]
+        work = batch.pull(node)
+        if work is None:
+            continue
+        if overrides is None and work.state.kind is Kind.DIRECTORY:
+            overrides = batch.store.nodes.overrides()
+        before = list(batch.placed(work))
+        _place(batch, work, overrides or {})
+        now = batch.placed(work)
+        for slot in (*before, *now):
+            batch.dirty[(slot.parent, slot.name)] = None
+        for parent in _parents_to_ask(batch, before, now):
+            queue[parent] = None
+
+
+def _place(batch: Batch, work: Work, overrides: Overrides) -> None:
+    nodes = batch.store.nodes
+    rows, bad = _wanted_rows(batch, work, overrides)
+    before = batch.placed(work)
+    if rows != before:
+        if before:
+            nodes.clear_placements(work.node)
+        for row in rows:
+            nodes.add_placement(row)
+        work.placed = rows
+        work.moved = True
+    if bad or work.old is not None:
+        nodes.set_bad_names(work.node, bad)
+    mine = work.row
+    if mine.kind == Kind.DIRECTORY:
+        if work.old is None or work.old.kind != mine.kind:
+            mine.nlink = nodes.subdirectories(work.node)
+        mine.visible = 0 if not rows else 1 if is_alive(work.state) else _REVIVED
+    else:
+        mine.nlink = len(rows)
+        mine.visible = 1 if rows else 0
+
+
+def _wanted_rows(batch: Batch, work: Work, overrides: Overrides) -> tuple[list[PlacementRow], list[LinkId]]:
+    state = work.state
+    needed = state.kind is Kind.DIRECTORY and not is_alive(state) and batch.store.nodes.has_children(work.node)
+    rows: list[PlacementRow] = []
+    bad: list[LinkId] = []
+    fallen = overrides.get(work.node)
+    for placement in placements(state, needed):
+        link = placement.link or LinkId(b"")
+        place = placement.place
+        if not is_valid_name(place.name):
+            bad.append(link)
+            continue
+        parent, name = fallen if fallen is not None else (place.parent, place.name)
+        rows.append(PlacementRow(work.node, link, parent, name, encode_stamp(placement.stamp)))
+    if len(rows) > 1:
+        rows.sort(key=lambda row: row.link)
+    return rows, bad
+
+
+def _parents_to_ask(batch: Batch, before: list[PlacementRow], now: list[PlacementRow]) -> list[NodeId]:
+    """Removed directories that are needed from now on, or may not be needed any more."""
+    had = {row.parent for row in before}
+    have = {row.parent for row in now}
+    asked: list[NodeId] = []
+    for parent in had ^ have:
+        if parent == ROOT_ID:
+            continue
+        kind, visible = _glance(batch, parent)
+        if kind == Kind.DIRECTORY and visible == (0 if parent in have else _REVIVED):
+            asked.append(parent)
+    return asked
+
+
+def _glance(batch: Batch, node: NodeId) -> tuple[int, int]:
+    work = batch.works.get(node)
+    if work is not None:
+        return work.row.kind, work.row.visible
+    found = batch.store.nodes.glance(node)
+    return (found[0], found[1]) if found else (0, 0)

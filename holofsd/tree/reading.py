@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Questions about the tree: names, attributes, paths, conflicts, counts. Nothing here changes what is shown."""
+
+from __future__ import annotations
+
+from holofsd.core.edit import directory_id
+from holofsd.core.ids import ROOT_ID, BlobHash, Ino, NodeId
+from holofsd.core.project import token
+from holofsd.core.state import Kind, NodeState, Version
+from holofsd.store.database import Row
+from holofsd.store.nodes import EntryRow
+from holofsd.store.volume import VolumeStore
+from holofsd.tree.facts import blobs_of
+from holofsd.tree.states import States, decode_version
+from holofsd.tree.views import Conflict, Entry, NodeView
+
+
+class TreeReading:
+    """Over one VolumeStore. Methods that may give an inode number write it: call them inside a transaction or not,
+    a single number is committed at once."""
+
+    def __init__(self, store: VolumeStore) -> None:
+        self.store = store
+        self._nodes = store.nodes
+        self._states = States(store)
+
+    # ---- nodes and inodes
+    def state(self, node: NodeId) -> NodeState | None:
+        """None for the root, which has no record, and for nodes that are not known."""
+        return self._states.get(node)
+
+    def ino_of(self, node: NodeId, dot: bytes = b"") -> Ino:
+        """Given now if it has none."""
+        return self._nodes.ino_of(node, dot)
+
+    def find_ino(self, node: NodeId, dot: bytes = b"") -> Ino | None:
+        return self._nodes.find_ino(node, dot)
+
+    def view(self, ino: Ino) -> NodeView | None:
+        """Attributes of an inode, also of conflict copies and detached ones; None if there is no such inode."""
+        row = self._nodes.view_inode(ino)
+        if row is None:
+            return None
+        if row[12] is not None:
+            return self._detached_view(row)
+        if row[3] is None:
+            return None
+        return self._view(row)
+
+    def version(self, ino: Ino) -> Version | None:
+        """What an inode shows: the node's shown (or held) version, a copy's, or the one a detached inode keeps."""
+        inode = self._nodes.inode(ino)
+        if inode is None:
+            return None
+        if inode.detached is not None:
+            return decode_version(inode.detached)
+        return self.version_of(inode.node, inode.dot)
+
+    def version_of(self, node: NodeId, dot: bytes = b"") -> Version | None:
+        """The version shown by the node, or the live version with this token."""
+        row = self._nodes.get(node)
+        if row is None or not row.state:
+            return None
+        if not dot and row.held is not None:
+            return decode_version(row.held)
+        wanted = dot or row.shown
+        versions = self._states.decoded(node, row.state).versions
+        return next((v for d, v in versions.items() if token(d) == wanted), None)
+
+    def is_here(self, version: Version) -> bool:
+        """Whether its whole content can be read on this device now."""
+        return all(self.store.content.has(blob) for blob, _ in blobs_of(version.body, version.size))
+
+    def missing(self, version: Version) -> list[tuple[BlobHash, int]]:
+        """(hash, size) of what has to be fetched before it can be read."""
+        return [(b, size) for b, size in blobs_of(version.body, version.size) if not self.store.content.has(b)]
+
+    # ---- names
+    def lookup(self, parent: NodeId, name: bytes) -> Entry | None:
+        row = self._nodes.view_entry(parent, name)
+        return self._entry(row) if row else None
+
+    def children(self, parent: NodeId, after: bytes = b"", limit: int = 0) -> list[Entry]:
+        """In order of name, names after `after`; limit 0: all. Every entry gets an inode number."""
+        rows = self._nodes.view_children(parent, after, limit)
+        missing = [(row[1], row[2]) for row in rows if row[0] is None]
+        if missing:
+            with self.store.db.transaction():
+                for node, dot in missing:
+                    self._nodes.ino_of(node, dot)
+            rows = self._nodes.view_children(parent, after, limit)
+        return [self._entry(row) for row in rows]
+
+    def has_children(self, parent: NodeId) -> bool:
+        """Whether any name is shown in a directory."""
+        return self._nodes.has_entries(parent)
+
+    def at_slot(self, parent: NodeId, slot: bytes) -> list[NodeId]:
+        """Every node that wants this name: the one shown, those beside it as conflict copies, and twins shown once."""
+        return list(dict.fromkeys(row.node for row in self._nodes.slot(parent, slot)))
+
+    def twins(self, entry: Entry) -> list[NodeId]:
+        """Other nodes that this name stands for, being of the same content."""
+        shown = {row.node for row in self._nodes.entries_of_slot(entry.parent, entry.slot)}
+        hidden = [node for node in self.at_slot(entry.parent, entry.slot) if node not in shown]
+        mine = self.version_of(entry.node, entry.dot)
+        return [n for n in hidden if mine is not None and (v := self.version_of(n)) is not None and v.body == mine.body]
+
+    def siblings(self, parent: NodeId, slot: bytes) -> list[Entry]:
+        """The name and its conflict copies, as shown, the name itself first."""
+        entries = [self.lookup(row.parent, row.name) for row in self._nodes.entries_of_slot(parent, slot)]
+        found = [entry for entry in entries if entry is not None]
+        return sorted(found, key=lambda entry: (entry.is_copy, entry.name))
+
+    def new_directory_id(self, parent: NodeId, name: bytes) -> NodeId:
+        """For a directory that is to be made at this name."""
+        known = 0
+        while self._nodes.exists(node := directory_id(parent, name, known)):
+            known += 1
+        return node
+
+    def path_of(self, node: NodeId, dot: bytes = b"") -> bytes | None:
+        """A path from the root that leads to the node or copy, without a leading slash; None if none does."""
+        names: list[bytes] = []
+        seen: set[NodeId] = set()
+        while node != ROOT_ID:
+            entry = self._first_entry(node, dot)
+            if entry is None or node in seen:
+                return None
+            seen.add(node)
+            names.append(entry.name)
+            node, dot = entry.parent, b""
+        return b"/".join(reversed(names))
+
+    def _first_entry(self, node: NodeId, dot: bytes) -> EntryRow | None:
+        entries = [entry for entry in self._nodes.entries_of_node(node) if entry.dot == dot]
+        return min(entries, key=lambda entry: (entry.parent, entry.name), default=None)
+
+    # ---- conflicts
+    def conflicts(self) -> list[Conflict]:
+        """Every conflict copy, also those that are hidden inside `.git`."""
+        rows = [*self._nodes.copies(), *self._nodes.hidden_copies()]
+        return [self._conflict(row) for row in rows]
+
+    def _conflict(self, row: EntryRow) -> Conflict:
+        version = self.version_of(row.node, row.dot)
+        directory = self.path_of(row.parent)
+        prefix = None if directory is None else directory + b"/" if directory else b""
+        return Conflict(
+            path=None if prefix is None or not row.name else prefix + row.name,
+            shown_path=None if prefix is None else prefix + row.slot,
+            node=row.node,
+            dot=row.dot,
+            device=version.device_name if version else "",
+            written_ms=version.stamp.wall_ms if version else 0,
+            size=version.size if version else 0,
+        )
+
+    # ---- rows to views
+    def _entry(self, row: Row) -> Entry:
+        view = self._view(row)
+        return Entry(row[12], row[13], row[14], view)
+
+    def _view(self, row: Row) -> NodeView:
+        ino, node, dot, kind, mode, size, nlink, mtime_ns, ctime_ns, shown, xattrs, remote = row[:12]
+        if ino is None:
+            ino = self._nodes.ino_of(node, dot)
+        if dot:
+            version = self.version_of(node, dot)
+            if version is not None:
+                size, mtime_ns, shown = version.size, version.mtime.value, dot
+                remote = not self.is_here(version)
+        elif kind == Kind.DIRECTORY:
+            nlink += 2
+        return NodeView(
+            Ino(ino), node, dot, Kind(kind), mode, size, nlink, mtime_ns, ctime_ns, shown, xattrs, bool(remote)
+        )
+
+    def _detached_view(self, row: Row) -> NodeView:
+        version = decode_version(row[12])
+        state = self.state(row[1])
+        kind = Kind(row[3]) if row[3] is not None else state.kind if state else Kind.FILE
+        mode = row[4] if row[4] is not None else 0o644
+        return NodeView(
+            Ino(row[0]),
+            row[1],
+            row[2],
+            kind,
+            mode,
+            version.size,
+            0,
+            version.mtime.value,
+            row[8] if row[8] is not None else version.mtime.value,
+            token(version.dot),
+            row[10] or 0,
+            not self.is_here(version),
+            detached=True,
+        )

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tree of one volume: takes changed states, keeps the index right, and says what changed.
+
+Invariant: whatever the order in which states arrived, the rows of `placements`, `entries`, `overrides`, `hidden_copies`
+and `bad_names` are those that a projection of all states from scratch would give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from holofsd.core.ids import ROOT_ID, BlobHash, Ino, NodeId
+from holofsd.core.join import join
+from holofsd.core.state import Kind, NodeState
+from holofsd.store.volume import VolumeStore
+from holofsd.tree.batch import Batch
+from holofsd.tree.census import Census
+from holofsd.tree.changes import TreeChange
+from holofsd.tree.cycles import settle_cycles
+from holofsd.tree.inodes import Inodes
+from holofsd.tree.placing import settle_placements
+from holofsd.tree.reading import TreeReading
+from holofsd.tree.slots import Projection
+from holofsd.tree.views import TreeCensus
+
+
+def _nobody(_ino: Ino) -> bool:
+    return False
+
+
+class Tree(TreeReading):
+    """Over one VolumeStore. Everything that changes the tree is called inside `store.db.transaction()`."""
+
+    def __init__(self, store: VolumeStore, now_ms: Callable[[], int], is_open: Callable[[Ino], bool] = _nobody) -> None:
+        super().__init__(store)
+        self._now_ms = now_ms
+        self._is_open = is_open
+        self._census = Census(store)
+        with store.db.transaction():
+            store.nodes.put_root(now_ms() * 1_000_000)
+
+    # ---- changes
+    def apply(
+        self, states: Iterable[NodeState], *, takeover: Mapping[Ino, NodeId] | None = None, detach_open: bool = False
+    ) -> TreeChange:
+        """Replaces the stored states by these, which are joined or edited already.
+
+        `takeover`: inodes that from now on mean these nodes (the source of a rename-over takes over the target, a
+        conflict copy that is split the new node). `detach_open`: inodes that are open keep their version if another one
+        is shown; changes from elsewhere do that.
+        """
+        batch = self._batch()
+        for state in states:
+            if state.id != ROOT_ID:
+                batch.put(state)
+        return self._settle(batch, takeover or {}, detach_open, elsewhere=False)
+
+    def merge(self, records: Iterable[NodeState]) -> TreeChange:
+        """Joins what others say into the stored states."""
+        batch = self._batch()
+        for record in records:
+            if record.id == ROOT_ID:
+                continue
+            work = batch.works.get(record.id)
+            stored = work.state if work else self.state(record.id)
+            joined = record if stored is None else join(stored, record)
+            if joined is not stored:
+                batch.put(joined)
+        return self._settle(batch, {}, detach_open=True, elsewhere=True)
+
+    def content_arrived(self, blob: BlobHash) -> TreeChange:
+        """Call it after `content.add`, in the same transaction: nodes that waited for it show it."""
+        return self.refresh(self.store.content.wanted_by(blob))
+
+    def refresh(self, nodes: Iterable[NodeId]) -> TreeChange:
+        """Looks at these nodes again, after content came or was lost."""
+        batch = self._batch()
+        for node in nodes:
+            batch.pull(node)
+        return self._settle(batch, {}, detach_open=True, elsewhere=True)
+
+    def forget(self, node: NodeId) -> None:
+        """Forgets a node that is not alive and never was published."""
+        self._nodes.set_bad_names(node, ())
+        self._nodes.delete(node)
+        self._states.forget(node)
+
+    def forget_detached(self, ino: Ino) -> None:
+        """Nobody has this detached inode open any more."""
+        inode = self._nodes.inode(ino)
+        if inode is not None and inode.detached is not None:
+            self._nodes.drop_inode(ino)
+
+    def forget_all_detached(self) -> None:
+        for ino in self._nodes.detached():
+            self._nodes.drop_inode(ino)
+
+    def census(self) -> TreeCensus:
+        return self._census.take()
+
+    # ---- how
+    def _batch(self) -> Batch:
+        return Batch(self.store, self._states, self._now_ms() * 1_000_000)
+
+    def _settle(self, batch: Batch, takeover: Mapping[Ino, NodeId], detach_open: bool, elsewhere: bool) -> TreeChange:
+        if not batch.works:
+            return batch.change
+        inodes = Inodes(batch, self._is_open, detach_open, elsewhere)
+        if takeover:
+            inodes.take_over(takeover)
+        settle_cycles(batch)
+        settle_placements(batch)
+        batch.save()
+        projection = Projection(batch)
+        projection.run()
+        self._touch_directories(batch, projection)
+        inodes.names = dict(projection.names)
+        inodes.settle(projection.lost_copies)
+        batch.change.entries = inodes.entry_changes()
+        self._census.note(batch)
+        return batch.change
+
+    def _touch_directories(self, batch: Batch, projection: Projection) -> None:
+        more: dict[NodeId, int] = {}
+        recount: set[NodeId] = set()
+        for (parent, name), before in projection.names.items():
+            entry = self._nodes.entry(parent, name)
+            gained = entry is not None and batch.kind(entry.node) == Kind.DIRECTORY
+            lost = before is not None and batch.kind(before.node) == Kind.DIRECTORY
+            more[parent] = more.get(parent, 0) + gained - lost
+        for work in batch.works.values():
+            if work.old is not None and work.old.kind != work.row.kind:
+                recount.update(entry.parent for entry in self._nodes.entries_of_node(work.node))
+        for parent, count in more.items():
+            self._nodes.touch_directory(parent, batch.now_ns, count)
+        for parent in recount:
+            self._nodes.count_subdirectories_again(parent)
