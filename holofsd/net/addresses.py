@@ -46,7 +46,7 @@ def sockets_again(bind: str, last: Iterable[str]) -> tuple[str, ...]:
     Raises BadConfiguration.
     """
     asked = [found for found in map(parse, sockets_for(bind) or ("0.0.0.0:0", "[::]:0")) if found is not None]
-    again = {ip: port for ip, port in filter(None, map(parse, last))}
+    again = dict(filter(None, map(parse, last)))
     if asked[0][1] != 0 or any(ip not in again for ip, _ in asked):
         return ()
     return tuple(render(ip, again[ip]) for ip, _ in asked)

@@ -64,6 +64,9 @@ class FakeNetwork:
         self._endpoints[device] = endpoint
         return endpoint
 
+    def at(self, device: DeviceId) -> FakeEndpoint:
+        return self._endpoints[device]
+
     # ---- trouble ----
     def partition(self, a: DeviceId, b: DeviceId, *, notice: bool = True) -> None:
         """Nothing passes between the two. With `notice` both learn at once that their connections are lost, otherwise

@@ -171,7 +171,7 @@ class IrohEndpoint:
     """Implements `api.Endpoint`. Made by `bind_iroh`."""
 
     def __init__(self, endpoint: iroh_ffi.Endpoint, config: NetConfig) -> None:
-        self._endpoint = endpoint
+        self._endpoint: Any = endpoint
         self._config = config
         self._device = DeviceId(bytes(endpoint.id().to_bytes()))
         self._connections: set[FramedConnection] = set()
@@ -189,11 +189,12 @@ class IrohEndpoint:
         return self._device
 
     def addresses(self) -> list[str]:
-        known = self._endpoint.addr().direct_addresses() if self._closing is None else []
-        return usable(known or self._endpoint.bound_sockets())
+        if self._closing is not None:
+            return []
+        return usable(self._endpoint.addr().direct_addresses() or self.sockets())
 
     def sockets(self) -> list[str]:
-        return list(self._endpoint.bound_sockets())
+        return [] if self._closing is not None else list(self._endpoint.bound_sockets())
 
     def relay_url(self) -> str:
         return "" if self._closing is not None else str(self._endpoint.addr().relay_url() or "")
@@ -313,6 +314,8 @@ class IrohEndpoint:
             connection.close(CloseCode.GOING_AWAY)
             await connection.settled()
         self._incoming.put_nowait(None)
+        # The ports stay taken for as long as anything refers to the endpoint.
+        self._endpoint = None
 
 
 # ---- binding ----
@@ -324,7 +327,7 @@ async def bind_iroh(seed: bytes, config: NetConfig, alpns: Sequence[bytes] = (SE
     # Callbacks come from threads of Rust, which have no loop of their own. The last binding wins: one loop per process.
     iroh_ffi.uniffi_set_event_loop(asyncio.get_running_loop())
     asked = sockets_for(config.bind)
-    # The ports of the last time if they are free; what was asked for; one IP version, where the machine lacks the other.
+    # The ports of the last time if they are free; what was asked for; one IP version, where the other is missing.
     attempts = dict.fromkeys((sockets_again(config.bind, config.last_sockets), asked, asked[:1]))
     why = ""
     for sockets in attempts:

@@ -171,14 +171,16 @@ class PeerManager:
 
     async def _keep_up(self, peer: Peer) -> None:
         """Dials the peer whenever there is no connection to it, for as long as it is wanted."""
-        await peer.pause(COURTESY if self._endpoint.device > peer.device else 0.0)
+        courtesy = COURTESY if self._endpoint.device > peer.device else 0.0
         while True:
             if peer.connection is not None:
                 await peer.gone()
                 peer.calm()
             else:
                 peer.calm()
-                await self._dial(peer)
+                await asyncio.sleep(courtesy)
+                if peer.connection is None:
+                    await self._dial(peer)
             if peer.connection is None:
                 await peer.pause(self._backoff.delay(peer.failures, self._random))
 
@@ -246,7 +248,7 @@ class PeerManager:
         if peer.connection is not connection:
             return
         peer.disconnected(self._clock(), end, self._failures_after(peer, end))
-        log.info("peer disconnected", peer=peer.device.hex()[:8], code=end.code, why=end.reason)
+        log.info("peer disconnected", peer=peer.device.hex()[:8], code=int(end.code), why=end.reason)
         if peer.online_told:
             peer.online_told = False
             self._on_presence(peer.device, False)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holofsd.core.errors import BadConfiguration
+from holofsd.net.addresses import MAX_ADDRESSES, parse, render, sockets_again, sockets_for, usable
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:0", "10.1.2.3:65535", "[::1]:4000", "[fe80::1]:1"])
+def test_an_address_is_read_and_written_alike(text):
+    assert render(*parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":", "1.2.3.4", "1.2.3.4:", "1.2.3.4:x", "1.2.3.4:70000", "1.2.3.4:-1", "::1:5", "[1.2.3.4]:5",
+             "[::1]", "host:80", "1.2.3.4:٣", "[::1:5", "1.2.3.4:1 "],
+)  # fmt: skip
+def test_what_is_no_address_is_told_apart(text):
+    assert parse(text) is None
+
+
+@given(st.text())
+def test_no_text_makes_reading_an_address_fail(text):
+    parse(text)
+    usable([text])
+
+
+def test_only_what_can_be_dialled_is_usable_and_each_once():
+    given_addresses = ["1.2.3.4:5", "0.0.0.0:5", "[::]:5", "1.2.3.4:0", "1.2.3.4:5", "224.0.0.1:5", "junk", "[::1]:9"]
+    assert usable(given_addresses) == ["1.2.3.4:5", "[::1]:9"]
+
+
+def test_a_flood_of_addresses_is_cut():
+    assert len(usable(f"10.0.0.1:{port}" for port in range(1, 1000))) == MAX_ADDRESSES
+
+
+@pytest.mark.parametrize(
+    ("bind", "sockets"),
+    [
+        ("", ()),
+        ("127.0.0.1:0", ("127.0.0.1:0", "[::1]:0")),
+        ("[::1]:7", ("[::1]:7", "127.0.0.1:0")),
+        ("10.0.0.5:7", ("10.0.0.5:7", "[::1]:0")),
+        ("0.0.0.0:7", ("0.0.0.0:7",)),
+    ],
+)
+def test_nothing_is_opened_that_was_not_asked_for(bind, sockets):
+    assert sockets_for(bind) == sockets
+
+
+def test_a_bind_that_is_no_address_says_what_one_looks_like():
+    with pytest.raises(BadConfiguration, match=r"127\.0\.0\.1:0"):
+        sockets_for("localhost")
+
+
+@pytest.mark.parametrize(
+    ("bind", "last", "sockets"),
+    [
+        ("127.0.0.1:0", ("127.0.0.1:5", "[::1]:6"), ("127.0.0.1:5", "[::1]:6")),
+        ("", ("0.0.0.0:5", "[::]:6"), ("0.0.0.0:5", "[::]:6")),
+        ("", ("127.0.0.1:5", "[::1]:6"), ()),
+        ("127.0.0.1:0", ("0.0.0.0:5", "[::]:6"), ()),
+        ("127.0.0.1:9", ("127.0.0.1:5", "[::1]:6"), ()),
+        ("127.0.0.1:0", ("junk",), ()),
+        ("127.0.0.1:0", (), ()),
+    ],
+)
+def test_sockets_of_the_last_time_are_taken_again_only_where_they_fit(bind, last, sockets):
+    assert sockets_again(bind, last) == sockets
