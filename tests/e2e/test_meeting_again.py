@@ -90,7 +90,7 @@ def test_both_changed_the_same_file_the_later_is_shown_and_the_other_beside_it(w
     (copy,) = set(seen) - {"plan.txt"}
     match = COPY.match(copy)
     assert match
-    assert (match["base"], match["ext"]) == ("plan", ".txt")
+    assert (match["base"], match["device"], match["ext"]) == ("plan", "a", ".txt")
     assert seen[copy] == b"as a sees it"
     listed = pair.a.json("conflicts")
     assert len(listed) == 1

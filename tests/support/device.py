@@ -62,6 +62,7 @@ class Device:
             "HOLOFS_STATE_DIR": str(self.state),
             "HOLOFS_BIND": "127.0.0.1:0",
             "HOLOFS_DISCOVERY": "none",
+            "HOLOFS_DEVICE_NAME": name,
             "HOME": str(self.home),
             "PATH": f"{BIN}:{os.environ['PATH']}",
         }
