@@ -6,12 +6,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from support.processes import mounts_below
 
 # Two slow cores shared with other work must not make a property fail for its speed.
 settings.register_profile("holofs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -20,9 +23,22 @@ settings.load_profile("holofs")
 HERE = Path(__file__).parent
 
 
+OWN_TEMP = pytest.StashKey[Path]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    # A directory of our own, which nobody else counts or sweeps, and which is gone afterwards.
+    if config.option.basetemp is None:
+        config.stash[OWN_TEMP] = Path(tempfile.mkdtemp(prefix="hfs-test-"))
+        config.option.basetemp = str(config.stash[OWN_TEMP] / "t")
     # pytest runs its finalizers on SIGINT only; a CI that stops a run sends SIGTERM.
     signal.signal(signal.SIGTERM, _interrupt)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    own = config.stash.get(OWN_TEMP, None)
+    if own is not None and not mounts_below(own):
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -61,6 +77,5 @@ def fuse_problem() -> str:
 def _nothing_stays_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     base = tmp_path_factory.getbasetemp()
     yield
-    left = [line for line in Path("/proc/self/mounts").read_text().splitlines() if f" {base}" in line]
-    shutil.rmtree(base, ignore_errors=True)
-    assert not left, f"mounts left behind below {base}: {left}"
+    left = mounts_below(base)
+    assert not left, f"mounts left behind: {left}"
