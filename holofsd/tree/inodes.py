@@ -129,10 +129,12 @@ class Inodes:
         nodes = self.batch.store.nodes
         parents: dict[NodeId, Ino | None] = {}
         changes: list[EntryChange] = []
-        for parent, name in self.names:
+        for (parent, name), before in self.names.items():
             if parent not in parents:
                 parents[parent] = nodes.find_ino(parent)
             entry = nodes.entry(parent, name)
+            if entry is None and before is None:
+                continue
             ino = nodes.find_ino(entry.node, entry.dot) if entry else None
             changes.append(EntryChange(parent, parents[parent], name, ino, entry is None))
         return changes

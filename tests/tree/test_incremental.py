@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""However records arrive, the index is what a projection of all states from scratch gives."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from holofsd.codec.records import decode_state
+from holofsd.core.ids import Ino
+from holofsd.core.state import Kind
+from holofsd.tree.tree import Tree
+from tests.core.programs import PROGRAMS, Step, run
+from tests.support.model import everything, joined
+from tests.tree.harness import Clock, Mirror, check_index, derived, expected, from_scratch, plain, volume_store
+from tests.tree.programs import TROUBLES, Trouble, cause
+
+SEEDS = st.integers(0, 2**32)
+
+
+@settings(max_examples=40)
+@given(PROGRAMS, SEEDS)
+def test_records_in_any_order_and_grouping_give_the_tree_of_all_states(program: Sequence[Step], seed: int) -> None:
+    replay([record for _, record in everything(run(program))], seed)
+
+
+@settings(max_examples=60)
+@given(TROUBLES, SEEDS)
+def test_trouble_in_any_order_gives_the_tree_of_all_states(program: Sequence[Trouble], seed: int) -> None:
+    replay([record for _, record in everything(cause(program))], seed)
+
+
+def replay(records: list[bytes], seed: int) -> None:
+    shuffle = random.Random(seed)
+    if seed % 4:
+        shuffle.shuffle(records)
+    opened: set[Ino] = set()
+    with volume_store() as store:
+        tree = Tree(store, Clock(), opened.__contains__)
+        mirror = Mirror(tree)
+        seen: list[bytes] = []
+        while records:
+            size = shuffle.choice((1, 2, 5, 20))
+            batch, records = records[:size], records[size:]
+            seen += batch
+            reading = {ino: tree.version(ino) for ino in opened}
+            with store.db.transaction():
+                mirror.follow(tree.merge(decode_state(record) for record in batch))
+            for ino, version in reading.items():
+                now = tree.version(ino)
+                assert now is not None
+                assert version is not None
+                assert now.body == version.body, "an open file changed under its reader"
+            check_index(store)
+            if shuffle.random() < 0.3:
+                mirror.look()
+                opened.update(ino for ino in mirror.versions if is_file(tree, ino) and shuffle.random() < 0.3)
+            if shuffle.random() < 0.15:
+                assert plain(tree) == expected(joined(seen))
+        states = joined(seen)
+        mirror.look()
+        assert plain(tree) == expected(states)
+        assert derived(store) == from_scratch(states)
+
+
+def is_file(tree: Tree, ino: Ino) -> bool:
+    view = tree.view(ino)
+    return view is not None and view.kind is Kind.FILE
+
+
+@settings(max_examples=40)
+@given(PROGRAMS)
+def test_a_device_that_writes_shows_what_the_reference_shows(program: Sequence[Step]) -> None:
+    """Local changes, state by state, as the filesystem makes them."""
+    device = max(run(program), key=lambda d: len(d.log))
+    with volume_store() as store:
+        tree = Tree(store, Clock())
+        mirror = Mirror(tree)
+        seen: dict[bytes, None] = {}
+        for _, record in device.log:
+            seen[record] = None
+            with store.db.transaction():
+                mirror.follow(tree.merge([decode_state(record)]))
+            mirror.look()
+        states = joined(seen)
+        assert plain(tree) == expected(states)
+        assert derived(store) == from_scratch(states)
