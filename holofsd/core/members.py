@@ -84,7 +84,7 @@ def resolve(volume: VolumeId, credentials: Credentials) -> Membership:
         pending.remove(chosen)
         verdict.take(chosen)
         counting = _counting_grants(volume, credentials.grants, verdict, ranks)
-    return _add_up(counting, verdict.removals, credentials)
+    return _add_up(counting, verdict.removals, relevant(volume, credentials))
 
 
 def _seniority(volume: VolumeId, grants: Iterable[Grant]) -> Mapping[bytes, int]:
@@ -167,14 +167,15 @@ def _name_removed(membership: Membership, grants: Iterable[Grant]) -> None:
 
 def _merge_removals(a: Removed | None, b: Removed) -> Removed:
     """The later generation; of one generation everything that either accepts, for nothing merged is un-merged."""
-    if a is None or a.generation != b.generation:
-        return b if a is None or b.generation > a.generation else a
+    if a is not None and a.generation > b.generation:
+        return a
+    both = (a, b) if a is not None and a.generation == b.generation else (b,)
     accepted: dict[AuthorId, AuthorSeq] = {}
-    for item in sorted((*a.accepted, *b.accepted), key=lambda s: (s.author, s.seq, s.set_hash)):
+    for item in sorted((i for r in both for i in r.accepted), key=lambda s: (s.author, s.seq, s.set_hash)):
         accepted[item.author] = item
-    kept = tuple(sorted({*a.kept_grants, *b.kept_grants}))
-    first = min(a, b, key=lambda r: (r.issuer, r.signature))
-    return Removed(a.device, a.generation, tuple(accepted.values()), kept, first.issuer, first.signature)
+    kept = tuple(sorted({digest for r in both for digest in r.kept_grants}))
+    first = min(both, key=lambda r: (r.issuer, r.signature))
+    return Removed(b.device, b.generation, tuple(accepted.values()), kept, first.issuer, first.signature)
 
 
 # ---- questions ----
@@ -217,10 +218,11 @@ def relevant(volume: VolumeId, credentials: Credentials) -> Credentials:
     """
     ranks = _seniority(volume, credentials.grants)
     grants = tuple(g for g in credentials.grants if g.issuer in ranks)
-    known = {g.device for g in grants}
+    removals = tuple(r for r in credentials.removals if r.issuer in ranks)
+    known = {g.device for g in grants} | {r.device for r in removals}
     return Credentials(
         grants,
-        tuple(r for r in credentials.removals if r.issuer in ranks),
+        removals,
         tuple(c for c in credentials.certificates if c.device in known),
     )
 

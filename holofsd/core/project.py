@@ -79,13 +79,16 @@ def _split_extension(name: bytes) -> tuple[bytes, bytes]:
 
 def conflict_name(name: bytes, device: str, wall_ms: int, dot: Dot, digits: int = 8) -> bytes:
     """`name (conflict <device> <UTC date time> <short dot>).ext`, at most 255 bytes, the stem cut if need be."""
-    when = datetime.fromtimestamp(min(max(wall_ms, 0) // 1000, _LAST_SECOND), UTC).strftime("%Y-%m-%d %H-%M-%S")
+    when = (
+        datetime.fromtimestamp(min(max(wall_ms, 0) // 1000, _LAST_SECOND), UTC).strftime("%Y-%m-%d %H-%M-%S").encode()
+    )
     clean = _UNPRINTABLE.sub("_", device).strip().encode("utf-8", "replace")
     who = _cut(clean, _MAX_DEVICE) or b"unknown"
-    short = blake3(token(dot)).hexdigest()[:digits]
     stem, extension = _split_extension(name)
-    suffix = b" (conflict " + who + b" " + when.encode() + b" " + short.encode() + b")" + extension
-    return _cut(stem, _MAX_NAME - len(suffix)) + suffix
+    room = _MAX_NAME - len(extension) - len(who) - len(when) - digits - len(b" (conflict   )")
+    # Two long names of one node could be cut to the same stem, so what was cut off goes into the digits.
+    short = blake3(token(dot) + (name if len(stem) > room else b"")).hexdigest()[:digits]
+    return _cut(stem, room) + b" (conflict " + b" ".join((who, when, short.encode())) + b")" + extension
 
 
 def base_of_conflict_name(name: bytes) -> bytes | None:

@@ -13,7 +13,10 @@ from tests.support.model import Device, meet
 NAMES = (b"a", b"b.txt", b"c")
 FOLDERS = (b"", b"a/", b"c/", b"a/a/", b"a/c/", b"c/a/")
 PATHS = tuple(folder + name for folder in FOLDERS for name in NAMES)
-OPERATIONS = ("mkdir", "write", "write", "unlink", "rmdir", "rename", "rename", "replace", "link", "chmod", "symlink")
+OPERATIONS = (
+    *("mkdir", "write", "write", "write", "unlink", "unlink", "rmdir", "rename", "rename", "rename"),
+    *("replace", "link", "chmod", "symlink", "meet", "meet"),
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Step:
             case "mkdir":
                 device.mkdir(self.path)
             case "write":
-                device.write(self.path if self.which % 2 else old, data)
+                device.write(self.path if self.which % 3 == 0 else old, data)
             case "unlink" | "rmdir":
                 getattr(device, self.operation)(old)
             case "rename" | "link":
@@ -53,16 +56,27 @@ class Step:
 STEPS = st.builds(
     Step,
     device=st.integers(0, 2),
-    operation=st.sampled_from((*OPERATIONS, "meet", "meet")),
+    operation=st.sampled_from(OPERATIONS),
     which=st.integers(0, 30),
     path=st.sampled_from(PATHS),
     value=st.integers(0, 30),
 )
-PROGRAMS = st.lists(STEPS, max_size=25)
+PROGRAMS = st.lists(STEPS, min_size=12, max_size=30)
 
 
-def run(program: Sequence[Step], skews: Sequence[int] = (0, 5_000, -3_600_000)) -> list[Device]:
+def start(skews: Sequence[int] = (0, 5_000, -3_600_000)) -> list[Device]:
+    """Three devices with clocks that differ, which share a few files and folders to disagree about."""
     devices = [Device(name, skew) for name, skew in zip(("ada", "ben", "cyd"), skews, strict=True)]
+    for folder in (b"a", b"c", b"a/a"):
+        devices[0].mkdir(folder)
+    for path in (b"b.txt", b"a/b.txt", b"a/a/c"):
+        devices[0].write(path, b"first " + path)
+    meet(*devices)
+    return devices
+
+
+def run(program: Sequence[Step]) -> list[Device]:
+    devices = start()
     for step in program:
         step.run(devices)
     return devices

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A content goes only if a person replaced or removed it where it was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hypothesis import given, settings
+
+from holofsd.core.state import Kind
+from tests.core.programs import PROGRAMS, Step, start
+from tests.support.model import Shown, meet
+
+
+def contents(tree: Mapping[bytes, Shown]) -> set[bytes]:
+    return {shown.content for shown in tree.values() if shown.kind is Kind.FILE and shown.content is not None}
+
+
+@settings(max_examples=40)
+@given(PROGRAMS)
+def test_what_nobody_ended_is_shown_in_the_end(program: Sequence[Step]) -> None:
+    devices = start()
+    written: set[bytes] = set()
+    ended: set[bytes] = set()
+    for step in program:
+        device = devices[step.device % 3]
+        before = device.tree()
+        step.run(devices, unique=True)
+        after = device.tree()
+        written |= contents(after)
+        if step.operation != "meet":
+            gone = contents(before) - contents(after)
+            assert len(gone) <= (step.operation in ("write", "unlink", "replace")), "one operation ends one content"
+            ended |= gone
+    meet(*devices)
+    for device in devices:
+        assert written - ended <= contents(device.tree())
+
+
+@settings(max_examples=30)
+@given(PROGRAMS)
+def test_an_operation_changes_no_other_file(program: Sequence[Step]) -> None:
+    """Acting on a name leaves every path that it did not name as it was, conflict copies included."""
+    devices = start()
+    for step in program:
+        device = devices[step.device % 3]
+        before = device.tree()
+        step.run(devices, unique=True)
+        if step.operation not in ("write", "unlink"):
+            continue
+        after = device.tree()
+        changed = {
+            path
+            for path in before.keys() | after.keys()
+            if path not in before or path not in after or before[path].content != after[path].content
+        }
+        nodes = {(before.get(path) or after[path]).node for path in changed}
+        assert len(nodes) <= 1, changed
