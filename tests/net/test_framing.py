@@ -19,7 +19,7 @@ LIMIT = 5000
 
 
 class Script:
-    """A raw stream that plays pieces with pauses, and notes what is written."""
+    """A raw stream that plays pieces with pauses, and notes what is written; its first write takes longest."""
 
     def __init__(self, pieces, *, pause=0.0, broken=False):
         self.closed = False
@@ -27,9 +27,19 @@ class Script:
         self.pause = pause
         self.broken = broken
         self.written = bytearray()
+        self.writes = 0
+        self.reading = False
+        self.reset_while_reading = None
 
     async def read(self, most):
-        await asyncio.sleep(self.pause)
+        self.reading = True
+        try:
+            await asyncio.sleep(self.pause)
+        except asyncio.CancelledError:
+            await asyncio.sleep(self.pause)  # as the binding, which has to free something first
+            raise
+        finally:
+            self.reading = False
         if not self.pieces:
             if self.broken:
                 self.broken = False  # as Iroh: the error comes once, then the stream seems finished
@@ -41,7 +51,8 @@ class Script:
         return piece[:most]
 
     async def write_all(self, data):
-        await asyncio.sleep(self.pause)
+        self.writes += 1
+        await asyncio.sleep(self.pause / self.writes**2)
         self.written += data
 
     async def finish(self):
@@ -49,6 +60,7 @@ class Script:
 
     async def reset(self, code):
         self.broken = True
+        self.reset_while_reading = self.reading
 
 
 def stream_of(script):
@@ -166,3 +178,20 @@ def test_a_send_cancelled_while_it_waits_its_turn_sends_nothing():
         return bytes(script.written)
 
     assert run_virtual(send()) == encoded([b"first"])
+
+
+def test_a_stream_is_reset_only_when_no_read_is_under_way():
+    """Iroh's `stop` waits for a pending `read`: the two together would hang."""
+
+    async def play():
+        script = Script([b"x"], pause=1.0)
+        stream = stream_of(script)
+        waiting = asyncio.create_task(stream.receive())
+        await asyncio.sleep(0.5)
+        stream.abort(1)
+        with pytest.raises(ConnectionLost):
+            await waiting
+        await asyncio.sleep(5)
+        return script.reset_while_reading
+
+    assert run_virtual(play()) is False

@@ -219,6 +219,24 @@ async def test_a_device_that_was_killed_and_is_back_does_not_wait_for_its_dead_c
 
 
 @virtual
+async def test_of_two_connections_from_one_dialler_the_newer_stays_at_once():
+    network = FakeNetwork()
+    async with devices(network, LOW, HIGH) as (low, high):
+        high.want(low)
+        await until(lambda: low.online(high))
+        network.kill(HIGH)
+        await high.manager.close()
+        await high.running
+        back = Device(network.endpoint(HIGH))
+        start = now()
+        back.want(low)
+        await until(lambda: len(low.connections) == 2)
+        assert now() - start < 0.5, "its dialler has lost the former one: there is nothing to ask"
+        assert await same_connection(back, low)
+        await back.close()
+
+
+@virtual
 async def test_a_ghost_of_an_abandoned_dial_does_no_lasting_harm():
     network = FakeNetwork(2, weather=Weather(ghost=1.0, delay=(0.0, 0.1)))
     async with devices(network, LOW, HIGH) as (low, high):
@@ -340,14 +358,17 @@ async def test_after_a_change_of_the_network_dead_connections_are_found_sooner()
 async def test_a_peer_that_refuses_is_left_alone_for_a_while():
     network = FakeNetwork()
     async with devices(network, LOW, HIGH) as (a, b):
+        times = []
 
         async def refuse(connection):
+            times.append(now())
             connection.close(CloseCode.REFUSED)
 
         b.handler = refuse
         a.want(b)
         await asyncio.sleep(60)
-        assert 3 <= len(a.connections) <= 12
+        assert 3 <= len(times) <= 12
+        assert times[1] - times[0] > 5
 
 
 @virtual
