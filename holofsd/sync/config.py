@@ -19,7 +19,7 @@ MAX_PAYLOAD: Final = 1024 * 1024
 """The greatest payload of one record."""
 PAGE_BYTES: Final = 256 * 1024
 """About how much a page of records holds."""
-PAGE_RECORDS: Final = 1000
+PAGE_RECORDS: Final = 4096
 MAX_HEADS: Final = 4096
 MAX_CREDENTIALS: Final = 4096
 MAX_HASHES: Final = 1024

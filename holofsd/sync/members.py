@@ -24,7 +24,7 @@ from holofsd.codec.signing import (
     verify_removed,
 )
 from holofsd.core import members as rules
-from holofsd.core.document import AuthorSeq, Credentials, Membership, Removed, Role
+from holofsd.core.document import AuthorSeq, Credentials, Removed, Role
 from holofsd.core.errors import DeviceUnknown, NotAMember, Refused, RoleTooLow
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
 from holofsd.store.volume import VolumeStore
@@ -149,6 +149,13 @@ class Members:
         generation = self.membership.generations.get(device, 0) + 1
         issued = sign_grant(self._node_key, self.volume, device, role, generation, name)
         self._keep(Credentials(grants=(issued,), removals=removals))
+
+    def change_role(self, device: DeviceId, role: Role) -> None:
+        """Of a device that is a member already."""
+        self._require_admin()
+        if not self.is_member(device):
+            raise DeviceUnknown("No member of this volume has that name or key.")
+        self.grant(device, role, self.name_of(device))
 
     def remove(self, device: DeviceId) -> None:
         self._require_admin()

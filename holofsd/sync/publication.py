@@ -28,7 +28,7 @@ def element_of(envelope: Envelope) -> int:
 
 
 def publish(store: VolumeStore, key: SigningKey, records: Sequence[tuple[bytes, bytes]]) -> Publication:
-    """Numbers (record key, payload) pairs as the active author, whose key this is. Keys are distinct, and at least one."""
+    """Numbers (record key, payload) pairs as the active author, whose key this is. Keys are distinct; one at least."""
     documents = store.documents
     author = AuthorId(key.public)
     before = documents.head(author)

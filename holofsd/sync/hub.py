@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All volumes of this device on one endpoint: who is connected, which stream belongs to which volume, who is refused.
+
+A stranger learns nothing: whatever it asks, its connection is closed with one code, within a few seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from holofs_peer.v1 import peer_pb2 as pb
+from holofsd.codec import wire
+from holofsd.codec.signing import SigningKey
+from holofsd.core.document import DeviceInfo
+from holofsd.core.errors import ConnectionLost, HoloError, ProtocolViolation, Refused
+from holofsd.core.ids import DeviceId, VolumeId
+from holofsd.net.api import JOIN_ALPN, CloseCode, Connection, Endpoint, Stream
+from holofsd.net.peer import PeerStatus
+from holofsd.net.peers import PeerManager
+from holofsd.store.device import DeviceStore
+from holofsd.sync import frames
+from holofsd.sync.config import MAX_HELLO, MAX_NAME, PROGRAM, PROTOCOL, SyncConfig
+from holofsd.sync.invites import Inviter
+from holofsd.sync.links import accept_session, keep_session
+from holofsd.sync.members import Members
+from holofsd.sync.tasks import Tasks
+from holofsd.sync.volume import VolumeSync
+from holofsd.sync.wiring import neighbours
+
+log = structlog.get_logger(__name__)
+
+MAX_STREAMS = 256
+"""Streams that one device may have open to us at a time, all volumes together."""
+CONTENT_STREAMS = 8
+"""Content streams of one device and volume."""
+REWIRE_INTERVAL = 5.0
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """One connection and what runs over it."""
+
+    connection: Connection
+    tasks: Tasks
+    keeping: dict[VolumeId, asyncio.Task[None]] = field(default_factory=dict)
+    content_streams: dict[VolumeId, int] = field(default_factory=dict)
+
+
+class SyncHub:
+    """`endpoint` stays the caller's to close. Call `run` in a task of its own, and `close` before the stores close."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        node_key: SigningKey,
+        device_name: str,
+        devices: DeviceStore,
+        now_ms: Callable[[], int],
+        config: SyncConfig | None = None,
+        peers: Callable[..., PeerManager] = PeerManager,
+    ) -> None:
+        self._endpoint = endpoint
+        self._node_key = node_key
+        self.device = DeviceId(node_key.public)
+        self._device_name = device_name
+        self._devices = devices
+        self._now_ms = now_ms
+        self.config = config or SyncConfig()
+        self._volumes: dict[VolumeId, VolumeSync] = {}
+        self._links: dict[DeviceId, Link] = {}
+        self._wanted: set[DeviceId] = set()
+        self._tasks = Tasks("hub")
+        self._rewire = asyncio.Event()
+        self._described: DeviceInfo | None = None
+        self.inviter = Inviter(devices, self._members_of, now_ms)
+        self.refused = 0
+        """Streams and connections of strangers, for status."""
+        self.peers = peers(
+            endpoint,
+            self._on_connection,
+            on_other=self._on_other,
+            on_presence=lambda _device, _online: self._rewire.set(),
+            on_addresses=self._addresses_learned,
+        )
+
+    # ---- volumes
+    def volume(self, volume: VolumeId) -> VolumeSync | None:
+        return self._volumes.get(volume)
+
+    def volumes(self) -> list[VolumeSync]:
+        return list(self._volumes.values())
+
+    def add(self, sync: VolumeSync) -> None:
+        """From now on this volume is synchronized; the hub closes it."""
+        self._volumes[sync.id] = sync
+        sync.on_device = self._device_described
+        sync.members.subscribe(self._rewire.set)
+        self._tasks.spawn(sync.run(), "volume")
+        self._rewire.set()
+        self._keep_sessions()
+
+    async def remove(self, volume: VolumeId) -> None:
+        """Ends its sessions and tasks. Its store stays the caller's to close."""
+        sync = self._volumes.pop(volume, None)
+        if sync is not None:
+            await sync.close()
+            for link in self._links.values():
+                if (keeping := link.keeping.pop(volume, None)) is not None:
+                    keeping.cancel()
+            self._rewire.set()
+
+    def describe(self) -> DeviceInfo:
+        """What our device record says now; `VolumeSync` is constructed with this."""
+        relay = self._endpoint.relay_url()
+        addresses = (*self._endpoint.addresses()[:16], *((relay,) if relay else ()))
+        return DeviceInfo(self.device, self._device_name[:MAX_NAME], PROGRAM, addresses)
+
+    def learn(self, device: DeviceId, addresses: list[str] | tuple[str, ...]) -> None:
+        """Remembers where a device can be reached; entries with a scheme are relays."""
+        now = self._now_ms()
+        with self._devices.db.transaction():
+            for address in addresses:
+                self._devices.put_address(device, address, now)
+        self.peers.learn(device, *_split(addresses))
+
+    def peer_status(self) -> list[PeerStatus]:
+        return self.peers.status()
+
+    def volumes_shared_with(self, device: DeviceId) -> list[VolumeSync]:
+        return [sync for sync in self._volumes.values() if sync.members.is_member(device) and sync.role is not None]
+
+    # ---- life
+    async def run(self) -> None:
+        """Dials, accepts and serves until `close` or until the endpoint is closed."""
+        self._tasks.spawn(self._keep_wired(), "wiring")
+        await self.peers.run()
+
+    async def close(self) -> None:
+        """Ends everything that was begun here. Idempotent."""
+        for volume in list(self._volumes):
+            await self.remove(volume)
+        await self.peers.close()
+        await self._tasks.close()
+        for link in list(self._links.values()):
+            await link.tasks.close()
+
+    async def _keep_wired(self) -> None:
+        while True:
+            self._rewire.clear()
+            self._wire()
+            self._keep_sessions()
+            self._say_addresses()
+            try:
+                async with asyncio.timeout(REWIRE_INTERVAL):
+                    await self._rewire.wait()
+            except TimeoutError:
+                continue
+
+    def _wire(self) -> None:
+        wanted: set[DeviceId] = set()
+        for sync in self._volumes.values():
+            if sync.role is not None:
+                others = sync.members.others()
+                online = self._is_online
+                wanted |= {*neighbours(sync.id, self.device, others, online, self.config.sessions_wanted)}
+        for device in wanted - self._wanted:
+            self.peers.want(device, *_split(self._devices.addresses(device)))
+        for device in self._wanted - wanted:
+            self.peers.unwant(device)
+        self._wanted = wanted
+
+    def _is_online(self, device: DeviceId) -> bool:
+        return device in self._links
+
+    def _say_addresses(self) -> None:
+        """A new address of ours is news for everyone."""
+        described = self.describe()
+        if self._described is not None and described != self._described:
+            for sync in self._volumes.values():
+                sync.publisher.changed()
+        self._described = described
+
+    def _addresses_learned(self, device: DeviceId, addresses: tuple[str, ...], relay_url: str) -> None:
+        now = self._now_ms()
+        with self._devices.db.transaction():
+            for address in (*addresses, *((relay_url,) if relay_url else ())):
+                self._devices.put_address(device, address, now)
+
+    def _device_described(self, info: DeviceInfo) -> None:
+        if info.device != self.device:
+            self.learn(info.device, info.addresses)
+
+    def _members_of(self, volume: VolumeId) -> Members | None:
+        sync = self._volumes.get(volume)
+        return sync.members if sync else None
+
+    # ---- connections
+    async def _on_other(self, connection: Connection) -> None:
+        if connection.alpn == JOIN_ALPN:
+            await self.inviter.serve(connection)
+        else:
+            connection.close(CloseCode.REFUSED)
+
+    async def _on_connection(self, connection: Connection) -> None:
+        """Lives as long as the connection."""
+        link = Link(connection, Tasks("connection"))
+        former = self._links.get(connection.peer)
+        self._links[connection.peer] = link
+        if former is not None:
+            await former.tasks.close()
+        try:
+            self._keep_sessions()
+            if not self.volumes_shared_with(connection.peer):
+                link.tasks.spawn(self._expect_introduction(link), "introduction")
+            while True:
+                self._accepted(link, await connection.accept_stream())
+        except ConnectionLost:
+            log.debug("connection ended", peer=connection.peer.hex()[:8])
+        finally:
+            if self._links.get(connection.peer) is link:
+                del self._links[connection.peer]
+            await link.tasks.close()
+
+    def _keep_sessions(self) -> None:
+        """Every connection has a task for each volume that both sides share."""
+        for device, link in self._links.items():
+            for sync in self.volumes_shared_with(device):
+                running = link.keeping.get(sync.id)
+                if running is None or running.done():
+                    link.keeping[sync.id] = link.tasks.spawn(keep_session(sync, link.connection), "session")
+
+    async def _expect_introduction(self, link: Link) -> None:
+        """Somebody whom we do not know has a few seconds to show that it is a member."""
+        await asyncio.sleep(self.config.hello_timeout)
+        if not self.volumes_shared_with(link.connection.peer):
+            self._refuse(link, None)
+
+    def _accepted(self, link: Link, stream: Stream) -> None:
+        if len(link.tasks) >= MAX_STREAMS:
+            stream.abort(CloseCode.BUSY)
+        else:
+            link.tasks.spawn(self._serve_stream(link, stream), "stream")
+
+    def _refuse(self, link: Link, stream: Stream | None) -> None:
+        """One code for all reasons. A device that we share something with keeps its connection."""
+        self.refused += 1
+        if stream is not None and self.volumes_shared_with(link.connection.peer):
+            stream.abort(CloseCode.REFUSED)
+        else:
+            link.connection.close(CloseCode.REFUSED)
+
+    async def _serve_stream(self, link: Link, stream: Stream) -> None:
+        """A stream that the other side opened, from its hello to its end."""
+        peer = link.connection.peer
+        try:
+            async with asyncio.timeout(self.config.hello_timeout):
+                hello, sync = await self._introduction(stream)
+        except (TimeoutError, ProtocolViolation, Refused):
+            self._refuse(link, stream)
+            return
+        except ConnectionLost:
+            return
+        try:
+            await self._converse(link, stream, hello, sync)
+        except ConnectionLost as error:
+            log.debug("stream ended", peer=peer.hex()[:8], why=error.message)
+        except ProtocolViolation as error:
+            sync.violation(peer, error.message)
+            stream.abort(CloseCode.PROTOCOL)
+        except HoloError as error:
+            log.warning("a stream was given up", peer=peer.hex()[:8], code=error.code, why=error.message)
+            stream.abort(CloseCode.INTERNAL)
+        except Exception:
+            stream.abort(CloseCode.INTERNAL)
+            raise
+
+    async def _introduction(self, stream: Stream) -> tuple[pb.Hello, VolumeSync]:
+        """Raises Refused for whoever is not a member of what it asks for, and for whatever is no hello."""
+        data = await stream.receive(MAX_HELLO)
+        if data is None:
+            raise ConnectionLost("The other side said nothing.")
+        frame = frames.parse(data)
+        hello = frame.hello
+        sync = self._volumes.get(VolumeId(hello.volume))
+        if frame.WhichOneof("frame") != "hello" or hello.protocol != PROTOCOL or sync is None or sync.role is None:
+            raise Refused("not a hello for anything that is here")
+        offered = wire.from_credentials(hello.credentials)
+        if not await sync.members.would_be_member(stream.connection.peer, offered):
+            raise Refused("not a member")
+        return hello, sync
+
+    async def _converse(self, link: Link, stream: Stream, hello: pb.Hello, sync: VolumeSync) -> None:
+        if hello.purpose == pb.PURPOSE_SESSION:
+            await accept_session(sync, stream, hello)
+        elif hello.purpose == pb.PURPOSE_CONTENT:
+            await self._serve_content(link, stream, sync)
+        else:
+            self._refuse(link, stream)
+
+    async def _serve_content(self, link: Link, stream: Stream, sync: VolumeSync) -> None:
+        count = link.content_streams.get(sync.id, 0)
+        if count >= CONTENT_STREAMS:
+            stream.abort(CloseCode.BUSY)
+            return
+        link.content_streams[sync.id] = count + 1
+        try:
+            await stream.send(frames.welcome(self._device_name, self._now_ms()))
+            await sync.server.serve(stream, link.connection.peer)
+        finally:
+            link.content_streams[sync.id] -= 1
+
+
+def _split(addresses: list[str] | tuple[str, ...]) -> tuple[list[str], str]:
+    """Addresses, and the relay among them."""
+    relay = next((address for address in addresses if "://" in address), "")
+    return [address for address in addresses if "://" not in address], relay

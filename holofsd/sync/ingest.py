@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What other devices send of the document: verified, held back until its head fits, then part of ours.
+
+Completeness is exact per author: pages wait in `incoming` until the set hash of everything we then hold is the one in
+the author's signed head. If it is not, the whole author is asked for again, of somebody else where possible.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from holofsd.codec.signing import verify_envelopes, verify_head
+from holofsd.core import sethash
+from holofsd.core.document import Envelope, Head
+from holofsd.core.errors import HoloError, ProtocolViolation
+from holofsd.core.ids import AuthorId
+from holofsd.sync.config import SyncConfig
+from holofsd.sync.members import Members
+from holofsd.sync.merging import Merger
+from holofsd.sync.publication import element_of
+from holofsd.tree.local import LocalVolume
+
+log = structlog.get_logger(__name__)
+
+VERIFY_INLINE = 4
+"""So many records are verified on the loop; more of them in a thread, which costs about as much to reach."""
+BLAMED_FOR = 60.0
+
+
+@dataclass(slots=True)
+class Run:
+    """An author's records on their way here from one session. `total` is the set hash if all so far is taken over."""
+
+    source: object
+    base: int
+    after: int
+    whole: bool
+    total: int
+    last: int
+    alive_at: float
+    stored: int = 0
+    """How many records of it are in `incoming`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    author: AuthorId
+    after: int
+    whole: bool
+    envelopes: Sequence[Envelope]
+    head: Head | None
+
+
+@dataclass(slots=True)
+class IngestCounts:
+    ignored_pages: int = 0
+    false_signatures: int = 0
+    disagreements: int = 0
+    forks: set[AuthorId] = field(default_factory=set)
+
+
+class Ingest:
+    """`on_advanced(head, source)` is called after an author's head moved; `on_settled()` when a run ended somehow, so
+    that sessions look again at what they could ask for."""
+
+    def __init__(self, volume: LocalVolume, members: Members, merger: Merger, config: SyncConfig) -> None:
+        self._volume = volume
+        self._store = volume.store
+        self._documents = volume.store.documents
+        self._members = members
+        self._merger = merger
+        self._config = config
+        self._runs: dict[AuthorId, Run] = {}
+        self._paused: dict[AuthorId, Run] = {}
+        self._disagreed: set[AuthorId] = set()
+        self._blamed: dict[tuple[AuthorId, object], float] = {}
+        self.counts = IngestCounts()
+        self.on_advanced: Callable[[Head, object], None] = lambda head, source: None
+        self.on_settled: Callable[[], None] = lambda: None
+
+    # ---- asking
+    def claim(self, shown: Head, source: object) -> tuple[int, bool] | None:
+        """(after, whole) to ask that source for, if it shows more than we hold and nobody else sends that author."""
+        author = shown.author
+        held = self._documents.head(author)
+        seq = held.seq if held else 0
+        if shown.seq <= seq or author == self._volume.author or not self._members.counts(author, seq + 1):
+            return None
+        now = asyncio.get_running_loop().time()
+        run = self._runs.get(author)
+        if run is not None and (run.source is source or now - run.alive_at < self._config.run_timeout):
+            return None
+        if self._blamed.get((author, source), 0.0) > now:
+            return None
+        run = self._begin(held, author, source, now)
+        self._runs[author] = run
+        return run.last, run.whole
+
+    def _begin(self, held: Head | None, author: AuthorId, source: object, now: float) -> Run:
+        seq = held.seq if held else 0
+        total = sethash.from_bytes(held.set_hash) if held else sethash.EMPTY
+        paused = self._paused.pop(author, None)
+        if paused is not None and paused.base == seq and paused.whole == (author in self._disagreed):
+            return replace(paused, source=source, alive_at=now)
+        if author in self._disagreed:
+            with self._store.db.transaction():
+                self._documents.clear_incoming(author)
+            return Run(source, seq, 0, True, sethash.EMPTY, 0, now)
+        run = Run(source, seq, seq, False, total, seq, now)
+        self._resume(author, run)
+        return run
+
+    def _resume(self, author: AuthorId, run: Run) -> None:
+        """Goes on where a run stopped that a former process began."""
+        waiting = self._documents.incoming(author)
+        for envelope in waiting:
+            run.total = self._replaced(run, envelope, self._documents.envelope(author, envelope.key))
+            run.last = max(run.last, envelope.seq)
+        run.stored = len(waiting)
+
+    def held(self, author: AuthorId) -> Head | None:
+        """Up to where we hold everything by that author."""
+        return self._documents.head(author)
+
+    def knows(self, author: AuthorId) -> bool:
+        """Did anybody ever certify that author?"""
+        return author in self._members.membership.authors
+
+    def behind(self, shown: Iterable[Head]) -> int:
+        """How many numbers of authors that count we lack, going by what somebody shows."""
+        heads = self._documents.heads()
+        missing = 0
+        for head in shown:
+            seq = heads[head.author].seq if head.author in heads else 0
+            if head.seq > seq and self._members.counts(head.author, seq + 1):
+                missing += head.seq - seq
+        return missing
+
+    def give_up(self, source: object) -> None:
+        """That session ended: what it was sending may be asked of others. What has arrived stays."""
+        for author in [author for author, run in self._runs.items() if run.source is source]:
+            self._paused[author] = self._runs.pop(author)
+        for pair in [pair for pair in self._blamed if pair[1] is source]:
+            del self._blamed[pair]
+        self.on_settled()
+
+    # ---- receiving
+    async def page(self, page: Page, source: object) -> Head | None:
+        """Takes in one page; the head that it completed, None otherwise. Raises ProtocolViolation for false signatures.
+
+        A page that nobody asked for and that does not follow on what we hold is ignored, and so is one by an author
+        that may not write: whoever relays it need not know yet.
+        """
+        if not self._expected(page, source):
+            self.counts.ignored_pages += 1
+            return None
+        await self._verify(page)
+        if not self._expected(page, source):  # somebody else was faster
+            self.counts.ignored_pages += 1
+            return None
+        return self._take(page, source)
+
+    def _expected(self, page: Page, source: object) -> bool:
+        held = self._documents.head(page.author)
+        seq = held.seq if held else 0
+        if page.author == self._volume.author or not self._members.counts(page.author, seq + 1):
+            return False
+        run = self._runs.get(page.author)
+        if run is not None:
+            return run.source is source and run.base == seq and page.after == run.last and page.whole == run.whole
+        return page.head is not None and not page.whole and page.after == seq and page.head.seq > seq
+
+    async def _verify(self, page: Page) -> None:
+        if len(page.envelopes) <= VERIFY_INLINE:
+            good = self._signed(page)
+        else:
+            good = await asyncio.to_thread(self._signed, page)
+        if not good:
+            self.counts.false_signatures += 1
+            raise ProtocolViolation("A device sent a record with a false signature.")
+
+    def _signed(self, page: Page) -> bool:
+        volume = self._store.volume
+        if page.head is not None and not verify_head(volume, page.head):
+            return False
+        return all(verify_envelopes(volume, page.envelopes))
+
+    def _take(self, page: Page, source: object) -> Head | None:
+        run = self._runs.get(page.author)
+        now = asyncio.get_running_loop().time()
+        if run is None:
+            run = self._begin(self._documents.head(page.author), page.author, source, now)
+            if run.stored or run.whole:
+                # An interrupted run or a disagreement comes first; this head will be asked for then.
+                self._paused[page.author] = run
+                self.counts.ignored_pages += 1
+                return None
+        run.alive_at = now
+        head = self._take_in_safely(page, run)
+        if page.head is not None:
+            self._runs.pop(page.author, None)
+            self._finish(page.head, head is not None, run, source)
+        return head
+
+    def _take_in_safely(self, page: Page, run: Run) -> Head | None:
+        before = replace(run)
+        try:
+            with self._store.db.transaction():
+                return self._take_in(page, run, direct=page.head is not None and not run.stored and not run.whole)
+        except HoloError:
+            self._runs.pop(page.author, None)
+            raise
+        except Exception:  # a record from outside must not stop the others: the merge queue takes them one by one
+            log.exception("merging failed; taken in through the queue", author=page.author.hex()[:8])
+            run.total, run.last, run.stored = before.total, before.last, before.stored
+            with self._store.db.transaction():
+                return self._take_in(page, run, direct=False)
+
+    def _take_in(self, page: Page, run: Run, direct: bool) -> Head | None:
+        """Inside a transaction. The head, if the set agrees with it."""
+        for envelope in page.envelopes:
+            run.total = self._replaced(run, envelope, self._previous(run, envelope))
+            run.last = envelope.seq
+        agreed = page.head is not None and sethash.to_bytes(run.total) == page.head.set_hash
+        if page.head is not None and not agreed:
+            self._documents.clear_incoming(page.author)
+            return None
+        direct = direct and len(page.envelopes) <= self._config.merge_slice
+        if not direct:
+            self._documents.put_incoming(page.envelopes)
+            run.stored += len(page.envelopes)
+        if page.head is not None:
+            self._advance(page, page.head, run.whole, direct)
+        return page.head
+
+    def _advance(self, page: Page, head: Head, whole: bool, direct: bool) -> None:
+        """The records become part of the document, and those of a small page part of the tree at once."""
+        if direct:
+            for envelope in page.envelopes:
+                self._documents.put(envelope)
+            self._documents.set_head(head)
+            self._merger.merge(page.envelopes)
+        else:
+            self._documents.promote(head, whole)
+        self._documents.requeue_waiting(head.author)
+        self._store.db.after_commit(self._merger.kick)
+
+    def _previous(self, run: Run, envelope: Envelope) -> Envelope | None:
+        """The record that this one takes the place of, in what the set hash counts."""
+        if run.stored:
+            row = self._store.db.one(
+                "SELECT author, seq, key, payload, signature FROM incoming WHERE author=? AND key=?",
+                (envelope.author, envelope.key),
+            )
+            if row is not None:
+                return Envelope(*row)
+        return None if run.whole else self._documents.envelope(envelope.author, envelope.key)
+
+    @staticmethod
+    def _replaced(run: Run, envelope: Envelope, previous: Envelope | None) -> int:
+        total = run.total if previous is None else sethash.subtract(run.total, element_of(previous))
+        return sethash.add(total, element_of(envelope))
+
+    def _finish(self, head: Head, agreed: bool, run: Run, source: object) -> None:
+        author = head.author
+        if agreed:
+            self._disagreed.discard(author)
+            self.on_advanced(head, source)
+        else:
+            self.counts.disagreements += 1
+            log.warning("a set of records disagrees", author=author.hex()[:8], seq=head.seq, whole=run.whole)
+            if run.whole:
+                # Even all of it was not what the head says: this session is not asked for this author for a while.
+                self._blamed[(author, source)] = asyncio.get_running_loop().time() + BLAMED_FOR
+            self._disagreed.add(author)
+        self.on_settled()
+
+    # ---- forks
+    def compare(self, shown: Head) -> None:
+        """Two heads of one author with equal seq and different sets prove that its key was used twice."""
+        held = self._documents.head(shown.author)
+        if held is None or held.seq != shown.seq or held.set_hash == shown.set_hash:
+            return
+        if shown.author not in self.counts.forks and verify_head(self._store.volume, shown):
+            self.counts.forks.add(shown.author)
+            log.warning("an author has two histories", author=shown.author.hex()[:8], seq=shown.seq)

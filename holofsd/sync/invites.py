@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Invites: making, listing and revoking them, and both sides of redeeming one (ALPN `holofs-join/1`).
+
+An invite's secret is worth a membership until it is used: it is never logged and never part of an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from holofs_peer.v1 import peer_pb2 as pb
+from holofsd.codec import wire
+from holofsd.codec.ticket import Invite, encode_ticket
+from holofsd.core import members as rules
+from holofsd.core.document import Credentials, Role
+from holofsd.core.errors import ConnectionLost, HoloError, NotAMember, Refused, RoleTooLow, TicketRefused
+from holofsd.core.ids import DeviceId, VolumeId
+from holofsd.net.api import JOIN_ALPN, CloseCode, Connection, Endpoint, Stream
+from holofsd.store.device import DeviceStore, InviteRow
+from holofsd.sync.config import MAX_HELLO, MAX_NAME, PROTOCOL
+from holofsd.sync.members import Members, verify_all
+
+log = structlog.get_logger(__name__)
+
+DAY_MS = 24 * 3600 * 1000
+ANSWER_TIMEOUT = 10.0
+ATTEMPTS = 10
+ATTEMPTS_WINDOW = 60.0
+MAX_ADDRESSES_WATCHED = 4096
+
+REFUSALS = {
+    "unknown": "The device that issued this ticket does not know it: ask for a new one.",
+    "expired": "The ticket has expired: ask for a new one.",
+    "used": "The ticket was used already: ask for a new one.",
+    "revoked": "The ticket was revoked: ask for a new one.",
+    "slow-down": "Too many attempts: wait a minute and try again.",
+}
+LASTING_REFUSALS = frozenset(("unknown", "expired", "used", "revoked"))
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedInvite:
+    ticket: str = field(repr=False)
+    role: Role
+    uses: int
+    """0: no limit."""
+    expires_at_ms: int
+    """0: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedeemResult:
+    volume: VolumeId
+    credentials: Credentials
+    volume_name: str
+
+
+class SlowDown:
+    """Counts failed attempts by address; forgets them after a minute."""
+
+    def __init__(self) -> None:
+        self._failures: dict[str, list[float]] = {}
+
+    def blocked(self, address: str, now: float) -> bool:
+        recent = [at for at in self._failures.get(address, []) if now - at < ATTEMPTS_WINDOW]
+        if recent:
+            self._failures[address] = recent
+        else:
+            self._failures.pop(address, None)
+        return len(recent) >= ATTEMPTS
+
+    def failed(self, address: str, now: float) -> None:
+        if len(self._failures) >= MAX_ADDRESSES_WATCHED:
+            self._failures.pop(next(iter(self._failures)))
+        self._failures.setdefault(address, []).append(now)
+
+
+class Inviter:
+    """The issuing side. `members_of` gives the members of a volume that this device holds, None for any other."""
+
+    def __init__(
+        self,
+        devices: DeviceStore,
+        members_of: Callable[[VolumeId], Members | None],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._devices = devices
+        self._members_of = members_of
+        self._now_ms = now_ms
+        self._slow_down = SlowDown()
+
+    # ---- for the owner
+    def make(
+        self,
+        volume: VolumeId,
+        role: Role,
+        volume_name: str,
+        addresses: list[str],
+        relay_url: str = "",
+        uses: int = 1,
+        expires_seconds: int = 24 * 3600,
+    ) -> IssuedInvite:
+        """`uses` 0: no limit; `expires_seconds` 0: never. Raises RoleTooLow, NotAMember."""
+        members = self._admin_of(volume)
+        now = self._now_ms()
+        secret = secrets.token_bytes(16)
+        expires = now + expires_seconds * 1000 if expires_seconds else 0
+        with self._devices.db.transaction():
+            self._devices.put_invite(InviteRow(secret, volume, int(role), uses or -1, expires, now, 0))
+        invite = Invite(volume, secret, role, members.device, tuple(addresses[:16]), relay_url, volume_name[:MAX_NAME])
+        return IssuedInvite(encode_ticket(invite), role, uses, expires)
+
+    def outstanding(self, volume: VolumeId) -> list[InviteRow]:
+        """Those that can still be redeemed. The rows hold secrets: show a digest at most."""
+        return [row for row in self._devices.invites(volume) if self._refusal(row) is None]
+
+    def revoke_all(self, volume: VolumeId) -> int:
+        rows = self.outstanding(volume)
+        with self._devices.db.transaction():
+            for row in rows:
+                self._devices.put_invite(
+                    InviteRow(row.secret, row.volume, row.role, row.uses_left, row.expires_ms, row.made_ms, 1)
+                )
+        return len(rows)
+
+    def _admin_of(self, volume: VolumeId) -> Members:
+        members = self._members_of(volume)
+        if members is None or members.role is None:
+            raise NotAMember("This device is not a member of that volume.")
+        if members.role < Role.ADMIN:
+            raise RoleTooLow("Only an admin of the volume can share it: ask the device that shared it with you.")
+        return members
+
+    # ---- for whoever comes with a ticket
+    async def serve(self, connection: Connection) -> None:
+        """One connection with protocol `holofs-join/1`: one question, one answer, and the word that it arrived."""
+        try:
+            async with asyncio.timeout(2 * ANSWER_TIMEOUT):
+                stream = await connection.accept_stream()
+                data = await stream.receive(MAX_HELLO)
+                if data is not None:
+                    await stream.send(self._answer(connection, data).SerializeToString())
+                    await stream.receive(MAX_HELLO)
+        except (TimeoutError, HoloError):
+            log.debug("a redemption ended early", peer=connection.peer.hex()[:8])
+        finally:
+            connection.close(CloseCode.NORMAL)
+
+    def _answer(self, connection: Connection, data: bytes) -> pb.Redeemed:
+        now = asyncio.get_running_loop().time()
+        address = connection.remote_address.rpartition(":")[0] or connection.peer.hex()
+        if self._slow_down.blocked(address, now):
+            return pb.Redeemed(refused="slow-down")
+        answer = self._redeem(connection.peer, data)
+        if answer.WhichOneof("answer") == "refused":
+            self._slow_down.failed(address, now)
+            log.warning("an invite was refused", peer=connection.peer.hex()[:8], why=answer.refused)
+        return answer
+
+    def _redeem(self, device: DeviceId, data: bytes) -> pb.Redeemed:
+        request = pb.Redeem()
+        try:
+            request.ParseFromString(data)
+        except (DecodeError, ValueError):
+            return pb.Redeemed(refused="unknown")
+        row = self._devices.invite(request.secret) if len(request.secret) == 16 else None
+        members = self._members_of(VolumeId(request.volume))
+        if row is None or row.volume != request.volume or members is None or members.role != Role.ADMIN:
+            return pb.Redeemed(refused="unknown")
+        if not self._devices.redeemed(row.secret, device):
+            refusal = self._refusal(row)
+            if refusal is not None:
+                return pb.Redeemed(refused=refusal)
+            self._admit(members, row, device, request.device_name[:MAX_NAME])
+        elif not members.is_member(device):
+            return pb.Redeemed(refused="used")  # it was a member by this invite, and was removed since
+        return pb.Redeemed(
+            credentials=wire.to_credentials(members.credentials), volume_name=self._name_of(request.volume)
+        )
+
+    def _admit(self, members: Members, row: InviteRow, device: DeviceId, name: str) -> None:
+        """Never lowers a role that the device has."""
+        role = Role(row.role)
+        current = members.membership.roles.get(device)
+        if current is None or current < role:
+            members.grant(device, role, name)
+        with self._devices.db.transaction():
+            self._devices.use_invite(row.secret, device)
+        log.info("an invite was redeemed", peer=device.hex()[:8], role=role.name)
+
+    def _refusal(self, row: InviteRow) -> str | None:
+        if row.revoked:
+            return "revoked"
+        if row.expires_ms and self._now_ms() >= row.expires_ms:
+            return "expired"
+        return "used" if row.uses_left == 0 else None
+
+    def _name_of(self, volume: bytes) -> str:
+        return next((row.name for row in self._devices.volumes() if row.id == volume), "")
+
+
+async def redeem(endpoint: Endpoint, invite: Invite, device_name: str) -> RedeemResult:
+    """The redeeming side. Raises Unreachable or ConnectionLost (try again), TicketRefused (with `lasting`), Refused."""
+    connection = await endpoint.connect(invite.issuer, invite.addresses, JOIN_ALPN, invite.relay_url)
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            return await _redeem_over(await connection.open_stream(), invite, endpoint.device, device_name)
+    except TimeoutError:
+        raise ConnectionLost("The device that issued the ticket did not answer in time.") from None
+    finally:
+        connection.close(CloseCode.NORMAL)
+
+
+async def _redeem_over(stream: Stream, invite: Invite, device: DeviceId, device_name: str) -> RedeemResult:
+    request = pb.Redeem(
+        protocol=PROTOCOL, volume=invite.volume, secret=invite.secret, device_name=device_name[:MAX_NAME]
+    )
+    await stream.send(request.SerializeToString())
+    data = await stream.receive()
+    if data is None:
+        raise ConnectionLost("The device that issued the ticket closed the connection.")
+    answer = pb.Redeemed()
+    try:
+        answer.ParseFromString(data)
+    except (DecodeError, ValueError) as error:
+        raise Refused("The device that issued the ticket sent an answer that cannot be read.") from error
+    if answer.WhichOneof("answer") != "credentials":
+        raise _refused(answer.refused)
+    credentials = wire.from_credentials(answer.credentials)
+    await verify_all(invite.volume, credentials)
+    if device not in rules.resolve(invite.volume, credentials).roles:
+        raise Refused("The device that issued the ticket did not make this device a member.")
+    await stream.send(pb.Redeem(protocol=PROTOCOL, volume=invite.volume, confirm=True).SerializeToString())
+    return RedeemResult(invite.volume, credentials, answer.volume_name[:MAX_NAME] or invite.volume_name)
+
+
+class LastingRefusal(TicketRefused):
+    """Asking again will not help."""
+
+
+def _refused(code: str) -> TicketRefused:
+    sentence = REFUSALS.get(code, "The device that issued the ticket refused it.")
+    return LastingRefusal(sentence) if code in LASTING_REFUSALS else TicketRefused(sentence)

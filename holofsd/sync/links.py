@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeping a session of a volume alive over a connection, whichever side opens it, and one only per device.
+
+Both sides may open; usually the one that dialled does, at once. If both did, the stream opened by the device with the
+lower key stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from holofs_peer.v1 import peer_pb2 as pb
+from holofsd.core.errors import ConnectionLost, ProtocolViolation
+from holofsd.core.ids import DeviceId
+from holofsd.net.api import CloseCode, Connection, Stream
+from holofsd.sync import frames
+from holofsd.sync.session import Session, open_stream
+from holofsd.sync.volume import VolumeSync
+
+log = structlog.get_logger(__name__)
+
+COURTESY = 0.3
+"""Seconds for which the side that was dialled leaves the opening to the other one."""
+STABLE = 10.0
+
+
+async def keep_session(sync: VolumeSync, connection: Connection) -> None:
+    """Opens a session and opens it again when it ended, as long as the connection and both memberships last."""
+    pause = sync.config.session_retry
+    if not connection.dialled:
+        await asyncio.sleep(COURTESY)
+    while not connection.closed and not sync.closed and _shared(sync, connection.peer):
+        current = sync.sessions.get(connection.peer)
+        if current is not None and current.stream.connection is connection:
+            await current.ended.wait()
+            pause = sync.config.session_retry
+            await asyncio.sleep(COURTESY)
+            continue
+        started = asyncio.get_running_loop().time()
+        try:
+            await _open(sync, connection)
+        except ConnectionLost as error:
+            log.debug("session ended", peer=connection.peer.hex()[:8], why=error.message)
+        except ProtocolViolation as error:
+            sync.violation(connection.peer, error.message)
+        if asyncio.get_running_loop().time() - started > STABLE:
+            pause = sync.config.session_retry
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, sync.config.retry_most)
+
+
+def _shared(sync: VolumeSync, peer: DeviceId) -> bool:
+    return sync.role is not None and sync.members.is_member(peer)
+
+
+async def _open(sync: VolumeSync, connection: Connection) -> None:
+    stream = await connection.open_stream()
+    try:
+        sent_ms = sync.now_ms()
+        answer = await open_stream(stream, _hello(sync, pb.PURPOSE_SESSION), sync.config.hello_timeout)
+        session = Session(sync, stream, sync.new_outgoing(), connection.peer, opened_here=True)
+        session.clock.measured(answer.clock_ms, sent_ms, sync.now_ms())
+        await converse(sync, session)
+    except ProtocolViolation:
+        stream.abort(CloseCode.PROTOCOL)
+        raise
+    finally:
+        stream.abort(CloseCode.NORMAL)
+
+
+def _hello(sync: VolumeSync, purpose: int) -> bytes:
+    return frames.hello(sync.id, purpose, sync.members.proof(), sync.describe().name, sync.now_ms())
+
+
+async def accept_session(sync: VolumeSync, stream: Stream, hello: pb.Hello) -> None:
+    """A member said hello. Raises ConnectionLost, ProtocolViolation."""
+    if len(sync.sessions) >= sync.config.sessions_most and stream.connection.peer not in sync.sessions:
+        stream.abort(CloseCode.BUSY)
+        return
+    await stream.send(frames.welcome(sync.describe().name, sync.now_ms()))
+    session = Session(sync, stream, sync.new_outgoing(), stream.connection.peer, opened_here=False)
+    now = sync.now_ms()
+    session.clock.measured(hello.clock_ms, now, now)
+    await converse(sync, session)
+
+
+async def converse(sync: VolumeSync, session: Session) -> None:
+    """Runs a session as the one of its volume and device."""
+    if not await _become_the_one(sync, session):
+        session.close(CloseCode.DUPLICATE)
+        return
+    connection = session.stream.connection
+
+    async def open_content() -> Stream:
+        stream = await connection.open_stream()
+        try:
+            await open_stream(stream, _hello(sync, pb.PURPOSE_CONTENT), sync.config.hello_timeout)
+        except BaseException:
+            stream.abort(CloseCode.NORMAL)
+            raise
+        return stream
+
+    sync.fetcher.add_peer(session.peer, open_content)
+    log.info("session begins", volume=sync.id.hex()[:8], peer=session.peer.hex()[:8], opened_here=session.opened_here)
+    try:
+        await session.run()
+    finally:
+        session.ended.set()
+        if sync.sessions.get(session.peer) is session:
+            del sync.sessions[session.peer]
+        sync.fetcher.remove_peer(session.peer, open_content)
+        sync.ingest.give_up(session)
+        sync.marks.notify()
+        log.info("session ends", volume=sync.id.hex()[:8], peer=session.peer.hex()[:8])
+
+
+async def _become_the_one(sync: VolumeSync, session: Session) -> bool:
+    """Both sides must decide alike where both opened a stream on the same connection."""
+    current = sync.sessions.get(session.peer)
+    if current is not None and not current.ended.is_set():
+        same = current.stream.connection is session.stream.connection
+        if same and current.opened_here != session.opened_here and _opened_by_lower(sync, current):
+            return False
+        current.close(CloseCode.DUPLICATE)
+        await current.ended.wait()
+    if sync.closed or not _shared(sync, session.peer) or session.peer in sync.sessions:
+        return False
+    sync.sessions[session.peer] = session
+    return True
+
+
+def _opened_by_lower(sync: VolumeSync, session: Session) -> bool:
+    return session.opened_here == (sync.members.device < session.peer)

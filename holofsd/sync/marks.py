@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Marks: signed statements of devices that they hold everything up to some heads. They travel beside the document.
+
+From them follows what `status` shows and `wait` waits for: which devices say that they hold all that was written here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from holofsd.codec import wire
+from holofsd.codec.signing import SigningKey, sign_mark, verify_mark
+from holofsd.core.document import Head, Mark
+from holofsd.core.errors import ProtocolViolation
+from holofsd.core.ids import AuthorId, DeviceId
+from holofsd.store.volume import VolumeStore
+from holofsd.sync.config import SyncConfig
+from holofsd.sync.members import Members
+from holofsd.sync.publication import summary
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Safety:
+    """What a device says it holds of what was written here."""
+
+    complete: bool
+    as_of_ms: int
+    """Its clock when it said so; 0: it never said anything."""
+    records_behind: int
+
+
+class Marks:
+    """`tell(marks, source)` passes marks on to the sessions, but not to the one they came from."""
+
+    def __init__(
+        self,
+        store: VolumeStore,
+        members: Members,
+        node_key: SigningKey,
+        now_ms: Callable[[], int],
+        config: SyncConfig,
+        is_complete: Callable[[], bool],
+        tell: Callable[[list[Mark], object], None],
+    ) -> None:
+        self._store = store
+        self._members = members
+        self._node_key = node_key
+        self._now_ms = now_ms
+        self._config = config
+        self._is_complete = is_complete
+        self._tell = tell
+        self._dirty = asyncio.Event()
+        self._dirty.set()
+        self._marks: dict[DeviceId, Mark] = {}
+        for _device, _at_ms, message in store.marks():
+            mark = wire.decode_mark(message)
+            self._marks[mark.device] = mark
+        self._listeners: list[asyncio.Event] = []
+
+    def known(self) -> list[Mark]:
+        return [mark for device, mark in self._marks.items() if self._members.is_member(device)]
+
+    def listen(self, event: asyncio.Event) -> None:
+        """Sets this event whenever something changed that `safety` depends on."""
+        self._listeners.append(event)
+
+    def unlisten(self, event: asyncio.Event) -> None:
+        self._listeners.remove(event)
+
+    def notify(self) -> None:
+        """Records or content moved: perhaps there is a new mark to sign, and answers changed."""
+        self._dirty.set()
+        self._wake_listeners()
+
+    def _wake_listeners(self) -> None:
+        for event in self._listeners:
+            event.set()
+
+    # ---- our own
+    async def run(self) -> None:
+        """Signs a mark whenever this device became complete up to new heads, at most every two seconds."""
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            if await self._sign():
+                await asyncio.sleep(self._config.mark_interval)
+
+    async def _sign(self) -> bool:
+        device = self._members.device
+        heads = self._store.documents.heads()
+        authors = sorted((summary(head) for head in heads.values()), key=lambda item: item.author)
+        last = self._marks.get(device)
+        if not self._is_complete() or not self._members.is_member(device):
+            return False
+        if last is not None and list(last.authors) == authors:
+            return False
+        # What is promised to others must be there after a power loss too.
+        await self._store.db.sync()
+        at_ms = max(self._now_ms(), last.at_ms + 1 if last else 0)
+        mark = sign_mark(self._node_key, self._store.volume, at_ms, authors)
+        self._keep(mark)
+        self._tell([mark], None)
+        return True
+
+    # ---- those of others
+    def receive(self, marks: Iterable[Mark], source: object) -> None:
+        """Keeps the newest of each member and passes them on. Raises ProtocolViolation for a false signature."""
+        news: list[Mark] = []
+        for mark in marks:
+            known = self._marks.get(mark.device)
+            if (known is not None and known.at_ms >= mark.at_ms) or mark.device == self._members.device:
+                continue
+            if not self._members.is_member(mark.device):
+                continue
+            if not verify_mark(self._store.volume, mark):
+                raise ProtocolViolation("A device passed on a mark with a false signature.")
+            news.append(mark)
+        if news:
+            for mark in news:
+                self._keep(mark)
+            self._tell(news, source)
+            self._wake_listeners()
+
+    def _keep(self, mark: Mark) -> None:
+        self._marks[mark.device] = mark
+        with self._store.db.transaction():
+            self._store.put_mark(mark.device, mark.at_ms, wire.encode_mark(mark))
+
+    # ---- what follows from them
+    def safety(self, device: DeviceId, own: Iterable[Head]) -> Safety:
+        """Does that device say that it holds everything up to these heads, which are our own?"""
+        mark = self._marks.get(device)
+        if mark is None:
+            return Safety(False, 0, sum(self._behind(head.author, 0) for head in own))
+        held = {item.author: item.seq for item in mark.authors}
+        behind = sum(
+            self._behind(head.author, held.get(head.author, 0)) for head in own if held.get(head.author, 0) < head.seq
+        )
+        return Safety(behind == 0, mark.at_ms, behind)
+
+    def _behind(self, author: AuthorId, seq: int) -> int:
+        return self._store.documents.count_after(author, seq)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a session still has to say, in a form that never grows with how slow the other side is.
+
+Everything is kept as the newest thing to say (per author, per device), not as a queue of frames; records are read from
+the document when their turn comes. Only a few publications are kept ready, for those who can take them at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from holofsd.core.document import Head, Mark
+from holofsd.core.ids import AuthorId, DeviceId
+from holofsd.store.documents import Documents
+from holofsd.sync import frames
+from holofsd.sync.config import PAGE_BYTES, SyncConfig
+from holofsd.sync.members import Members
+from holofsd.sync.publication import Publication
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A publication as a frame, made once for all sessions."""
+
+    publication: Publication
+    frame: bytes
+
+
+@dataclass(slots=True)
+class Serving:
+    """An author's records that the other side asked for: where the next page starts."""
+
+    last: int
+    whole: bool
+
+
+class Outgoing:
+    """One session's side of the conversation. `next_frame` gives what to send next, most urgent first."""
+
+    def __init__(
+        self, documents: Documents, members: Members, marks: Callable[[], list[Mark]], config: SyncConfig
+    ) -> None:
+        self._documents = documents
+        self._members = members
+        self._known_marks = marks
+        self._config = config
+        self._credentials = True
+        self._have_all = True
+        self._haves: dict[AuthorId, Head] = {}
+        self._wants: dict[AuthorId, tuple[int, bool]] = {}
+        self._confirms: dict[AuthorId, int] = {}
+        self._marks: dict[DeviceId, Mark] = {}
+        self._serving: dict[AuthorId, Serving] = {}
+        self._pushes: deque[Push] = deque()
+        self._small: deque[bytes] = deque(maxlen=16)
+        """Pings and pongs: the newest few."""
+        self.sent: dict[AuthorId, int] = {}
+        """Per author, up to where the other side holds everything once it has read what was sent."""
+
+    # ---- something to say
+    def tell_credentials(self) -> None:
+        self._credentials = True
+
+    def announce(self, head: Head) -> None:
+        if self.sent.get(head.author, 0) < head.seq and not self._have_all:
+            self._haves[head.author] = head
+
+    def ask(self, author: AuthorId, after: int, whole: bool) -> None:
+        self._wants[author] = (after, whole)
+
+    def confirm(self, head: Head) -> None:
+        self._confirms[head.author] = head.seq
+
+    def tell_marks(self, marks: list[Mark]) -> None:
+        if not self._have_all:
+            self._marks.update((mark.device, mark) for mark in marks)
+
+    def small(self, frame: bytes) -> None:
+        self._small.append(frame)
+
+    def serve(self, author: AuthorId, after: int, whole: bool) -> None:
+        self._serving[author] = Serving(0 if whole else after, whole)
+
+    def peer_holds(self, head: Head) -> None:
+        self.sent[head.author] = max(head.seq, self.sent.get(head.author, 0))
+        waiting = self._haves.get(head.author)
+        if waiting is not None and waiting.seq <= head.seq:
+            del self._haves[head.author]
+
+    def push(self, push: Push) -> None:
+        """Sends it at once to somebody who holds what came before; others hear of the head and ask."""
+        head = push.publication.head
+        if head.author in self._serving or self._have_all:
+            return  # the run, or the list of heads, will include it
+        if self.sent.get(head.author, 0) == push.publication.after and len(self._pushes) < self._config.pushes_most:
+            self._pushes.append(push)
+            self.sent[head.author] = head.seq
+        else:
+            self.announce(head)
+
+    # ---- saying it
+    def next_frame(self) -> bytes | None:
+        if self._credentials:
+            self._credentials = False
+            return frames.credentials(self._members.credentials)
+        if self._have_all:
+            self._have_all = False
+            self.tell_marks(self._known_marks())
+            return frames.have(self._documents.heads().values(), first=True)
+        if self._small:
+            return self._small.popleft()
+        if self._wants:
+            author, (after, whole) = self._wants.popitem()
+            return frames.want(author, after, whole)
+        if self._confirms:
+            return frames.confirm(*self._confirms.popitem())
+        if self._pushes:
+            return self._pushes.popleft().frame
+        if self._haves:
+            heads, self._haves = list(self._haves.values()), {}
+            return frames.have(heads, first=False)
+        if self._marks:
+            marks, self._marks = list(self._marks.values()), {}
+            return frames.marks(marks)
+        return self._next_page()
+
+    def _next_page(self) -> bytes | None:
+        """A page of the author that was asked for first. Heads move while a run lasts: it ends at the one that is ours
+        when its last page is read, so a run needs no snapshot of its own."""
+        while self._serving:
+            author = next(iter(self._serving))
+            serving = self._serving[author]
+            head = self._documents.head(author)
+            if head is None or (head.seq <= serving.last and not serving.whole):
+                del self._serving[author]  # we hold no more than they do: nothing to answer with
+                continue
+            envelopes = self._documents.page(author, serving.last, head.seq, PAGE_BYTES)
+            last = sum(len(envelope.payload) + 200 for envelope in envelopes) < PAGE_BYTES
+            after, serving.last = serving.last, envelopes[-1].seq if envelopes else serving.last
+            if last:
+                del self._serving[author]
+                self.sent[author] = head.seq
+            return frames.records(author, after, serving.whole, envelopes, head if last else None)
+        return None

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From local changes to signed records: each changed node's current record gets the next number, soon after it changed.
+
+The transaction that gives numbers is on disk before its first byte leaves: a number that others have seen is never
+given twice, even after a power loss.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from holofsd.codec.records import encode_device
+from holofsd.codec.signing import SigningKey
+from holofsd.core.document import DeviceInfo
+from holofsd.core.errors import HoloError
+from holofsd.core.ids import NodeId
+from holofsd.core.node import is_publishable
+from holofsd.sync.config import KEY_DEVICE, MAX_PAYLOAD, SyncConfig
+from holofsd.sync.create import active_key
+from holofsd.sync.members import Members
+from holofsd.sync.publication import Publication, publish
+from holofsd.tree.local import LocalVolume
+
+log = structlog.get_logger(__name__)
+
+RETRY = 1.0
+"""Seconds until something that could not be published is looked at again, if nothing wakes the publisher before."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one publication says, and which outbox rows are settled by it."""
+
+    records: list[tuple[bytes, bytes]] = field(default_factory=list)
+    settled: list[NodeId] = field(default_factory=list)
+    size: int = 0
+    skipped: int = 0
+
+
+class Publisher:
+    """`send(publication)` hands over what may leave; it is called on the loop, in order."""
+
+    def __init__(
+        self,
+        volume: LocalVolume,
+        members: Members,
+        describe: Callable[[], DeviceInfo],
+        now_ms: Callable[[], int],
+        config: SyncConfig,
+        send: Callable[[Publication], None],
+    ) -> None:
+        self._volume = volume
+        self._store = volume.store
+        self._members = members
+        self._describe = describe
+        self._now_ms = now_ms
+        self._config = config
+        self._send = send
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self._first_change = 0.0
+        self._last_change = 0.0
+        self._told = False
+        self.too_large: set[NodeId] = set()
+        """Nodes whose record is above the limit; they stay on this device."""
+
+    # ---- what wakes it
+    def changed(self) -> None:
+        """Something was put into the outbox, or what is said of this device changed."""
+        now = asyncio.get_running_loop().time()
+        if not self._wake.is_set():
+            self._first_change = now
+        self._last_change = now
+        self._wake.set()
+
+    def others_have_told(self) -> None:
+        """A session has told what others have of us: from now on numbers are safe to give."""
+        if not self._told:
+            self._told = True
+            self.changed()
+
+    @property
+    def may_publish(self) -> bool:
+        return self._members.can_write and (self._told or not self._members.others())
+
+    # ---- work
+    async def run(self) -> None:
+        while True:
+            await self._wait()
+            try:
+                while self.may_publish and await self._publish_once():
+                    pass
+            except HoloError as error:
+                log.warning("publishing has to wait", why=error.message)
+                await asyncio.sleep(RETRY)
+                self.changed()
+
+    async def _wait(self) -> None:
+        """Until a change has settled, or a hold has run out."""
+        try:
+            async with asyncio.timeout(self._until_next_hold()):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        while True:
+            now = asyncio.get_running_loop().time()
+            due = min(self._last_change + self._config.settle, self._first_change + self._config.settle_most)
+            if now >= due:
+                break
+            await asyncio.sleep(due - now)
+        self._wake.clear()
+
+    def _until_next_hold(self) -> float | None:
+        held = self._store.outbox.next_hold_ms()
+        if held is None:
+            return None
+        ahead = (held - self._now_ms()) / 1000
+        return ahead if ahead > 0 else RETRY
+
+    async def _publish_once(self) -> bool:
+        """One publication; True if there may be more to say at once."""
+        key = active_key(self._store)
+        if key is None:
+            return False
+        self._members.certify(key)
+        with self._store.db.transaction():
+            batch, full = self._collect(key)
+            for node in batch.settled:
+                self._store.outbox.remove(node)
+            publication = publish(self._store, key, batch.records) if batch.records else None
+        if publication is None:
+            return full and bool(batch.settled)
+        await self._store.db.sync()
+        self._send(publication)
+        return full
+
+    def _collect(self, key: SigningKey) -> tuple[Batch, bool]:
+        batch = Batch()
+        self._add_device(batch, key)
+        # Skipped rows stay at the front of the queue: look past them.
+        limit = self._config.publish_records + len(self.too_large) + self._unhashed()
+        due = self._store.outbox.due(self._now_ms(), limit)
+        for node in due:
+            if len(batch.records) >= self._config.publish_records or batch.size >= self._config.publish_bytes:
+                return batch, True
+            self._add_node(batch, node)
+        return batch, len(due) == limit
+
+    def _unhashed(self) -> int:
+        return self._store.db.number("SELECT count(*) FROM staging WHERE sealed!=x''")
+
+    def _add_device(self, batch: Batch, key: SigningKey) -> None:
+        payload = encode_device(self._describe())
+        said = self._store.documents.envelope(self._volume.author, KEY_DEVICE)
+        if said is None or said.payload != payload:
+            batch.records.append((KEY_DEVICE, payload))
+
+    def _add_node(self, batch: Batch, node: NodeId) -> None:
+        row = self._store.nodes.get(node)
+        state = self._volume.tree.state(node)
+        if row is None or state is None:
+            batch.settled.append(node)
+        elif not is_publishable(state):
+            batch.skipped += 1
+        elif len(row.state) > MAX_PAYLOAD:
+            log.warning("a node cannot be published: its record is too large", size=len(row.state))
+            self.too_large.add(node)
+        else:
+            self.too_large.discard(node)
+            # A row's state is the encoded record, but for content that is still pending.
+            batch.records.append((node, row.state))
+            batch.size += len(row.state)
+            batch.settled.append(node)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Receiving blobs from one device over one content stream: asked for in batches, verified, put in their place."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from holofs_peer.v1 import peer_pb2 as pb
+from holofsd.codec.content import hash_bytes
+from holofsd.core.errors import ConnectionLost, NoSpace, ProtocolViolation, Refused
+from holofsd.core.ids import BlobHash
+from holofsd.net.api import Stream
+from holofsd.store.content import Content, IncomingBlob
+from holofsd.sync import frames
+from holofsd.sync.config import BLOB_FRAME
+from holofsd.sync.jobs import Job
+
+T = TypeVar("T")
+
+SILENCE = 20.0
+"""Seconds without a frame after which a content stream is given up."""
+
+
+@dataclass(slots=True)
+class Trip:
+    """What came of asking one device for some blobs."""
+
+    arrived: list[Job] = field(default_factory=list)
+    missing: list[Job] = field(default_factory=list)
+    wrong: list[Job] = field(default_factory=list)
+    """The bytes were not those of the hash."""
+
+
+class Receiver:
+    """`reserve` is how many bytes of the disk stay free."""
+
+    def __init__(self, content: Content, stream: Stream, reserve: int) -> None:
+        self._content = content
+        self._stream = stream
+        self._reserve = reserve
+        self._next = 1
+
+    async def fetch(self, jobs: Sequence[Job], trip: Trip) -> None:
+        """Fills `trip`, also when it raises: ConnectionLost, ProtocolViolation, NoSpace."""
+        await asyncio.to_thread(self._check_space, sum(job.size for job in jobs))
+        if len(jobs) == 1 and jobs[0].size > BLOB_FRAME:
+            await self._fetch_large(jobs[0], trip)
+        else:
+            await self._fetch_small(jobs, trip)
+
+    def _check_space(self, needed: int) -> None:
+        disk = os.statvfs(self._content.path(BlobHash(b"\0" * 32)).parent.parent)
+        if disk.f_bavail * disk.f_frsize < needed + self._reserve:
+            raise NoSpace("The disk is nearly full: content from other devices waits until there is room.")
+
+    # ---- small: the answers of a whole batch in memory, then on disk at once
+    async def _fetch_small(self, jobs: Sequence[Job], trip: Trip) -> None:
+        numbers = [self._number() for _ in jobs]
+        for number, job in zip(numbers, jobs, strict=True):
+            await self._stream.send(frames.get(number, job.blob, 0))
+        received: list[tuple[Job, bytes]] = []
+        try:
+            for number, job in zip(numbers, jobs, strict=True):
+                data = await self._collect(number, job)
+                if data is None:
+                    trip.missing.append(job)
+                else:
+                    received.append((job, data))
+        finally:
+            await self._store_small(received, trip)
+
+    async def _collect(self, number: int, job: Job) -> bytes | None:
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            answer = await self._answer(number)
+            if answer.missing:
+                return None
+            pieces.append(answer.data)
+            size += len(answer.data)
+            if size > job.size:
+                raise ProtocolViolation("A device sent more content than there is.")
+            if answer.end:
+                return b"".join(pieces)
+
+    async def _store_small(self, received: list[tuple[Job, bytes]], trip: Trip) -> None:
+        if received:
+            good = await _in_thread(lambda: [self._store_one(job, data) for job, data in received])
+            for (job, _data), stored in zip(received, good, strict=True):
+                (trip.arrived if stored else trip.wrong).append(job)
+
+    def _store_one(self, job: Job, data: bytes) -> bool:
+        if len(data) != job.size or hash_bytes(data) != job.blob:
+            return False
+        incoming = self._content.receive(job.blob)
+        if incoming.offset:
+            incoming.abandon(keep=False)
+            incoming = self._content.receive(job.blob)
+        incoming.write(data)
+        self._content.place(incoming.finish(), job.blob, move=True)
+        return True
+
+    # ---- large: straight to a file, going on where an earlier attempt stopped
+    async def _fetch_large(self, job: Job, trip: Trip) -> None:
+        incoming = await _in_thread(lambda: self._content.receive(job.blob))
+        try:
+            resumed = incoming.offset
+            whole = resumed <= job.size and await self._stream_into(incoming, job)
+        except BaseException:
+            incoming.abandon()
+            raise
+        if not whole:
+            incoming.abandon(keep=resumed <= job.size)
+            trip.missing.append(job)
+            return
+        try:
+            path = await _in_thread(incoming.finish)
+        except Refused:
+            # A part that came from somebody else may be to blame: only who sent all of it is distrusted.
+            (trip.missing if resumed else trip.wrong).append(job)
+            return
+        await _in_thread(lambda: self._content.place(path, job.blob, move=True))
+        trip.arrived.append(job)
+
+    async def _stream_into(self, incoming: IncomingBlob, job: Job) -> bool:
+        """False if the other side does not have it, or means another size."""
+        number = self._number()
+        await self._stream.send(frames.get(number, job.blob, incoming.offset))
+        while True:
+            answer = await self._answer(number)
+            if answer.missing:
+                return False
+            if incoming.offset + len(answer.data) > job.size:
+                raise ProtocolViolation("A device sent more content than there is.")
+            data = answer.data
+            await _in_thread(lambda data=data: incoming.write(data))  # type: ignore[misc]
+            if answer.end:
+                return incoming.offset == job.size
+
+    # ---- frames
+    def _number(self) -> int:
+        self._next += 1
+        return self._next - 1
+
+    async def _answer(self, number: int) -> pb.Blob:
+        try:
+            async with asyncio.timeout(SILENCE):
+                data = await self._stream.receive()
+        except TimeoutError:
+            raise ConnectionLost("The other device stopped in the middle of some content.") from None
+        if data is None:
+            raise ConnectionLost("The other device closed the content stream.")
+        frame = frames.parse(data)
+        if frame.WhichOneof("frame") != "blob" or frame.blob.id != number:
+            raise ProtocolViolation("A device answered another question than it was asked.")
+        if len(frame.blob.data) > BLOB_FRAME:
+            raise ProtocolViolation("A device sent a piece of content above the limit.")
+        return frame.blob
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """A full disk becomes NoSpace, whichever call met it."""
+    try:
+        return await asyncio.to_thread(work)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpace("The disk is full: content from other devices waits until there is room.") from error
+        raise

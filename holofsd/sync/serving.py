@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Serving content: members ask for blobs of one volume by hash, and get what this device holds whole."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import structlog
+
+from holofs_peer.v1 import peer_pb2 as pb
+from holofsd.core.errors import ProtocolViolation
+from holofsd.core.ids import BlobHash, DeviceId
+from holofsd.net.api import CloseCode, Stream
+from holofsd.store.content import Content
+from holofsd.sync import frames
+from holofsd.sync.config import BLOB_FRAME, MAX_HASHES
+from holofsd.sync.members import Members
+
+log = structlog.get_logger(__name__)
+
+READ_INLINE = 64 * 1024
+"""Files up to this size are read on the loop: a thread costs more than the read."""
+MAX_REQUEST = 64 * 1024
+
+
+class ContentServer:
+    def __init__(self, content: Content, members: Members) -> None:
+        self._content = content
+        self._members = members
+
+    async def serve(self, stream: Stream, peer: DeviceId) -> None:
+        """Answers requests in their order until the other side finishes. One blob at a time: back-pressure is the
+        stream's, and memory is one frame."""
+        while (data := await stream.receive(MAX_REQUEST)) is not None:
+            if not self._members.is_member(peer):
+                stream.abort(CloseCode.REFUSED)
+                return
+            frame = frames.parse(data)
+            kind = frame.WhichOneof("frame")
+            if kind == "get":
+                await self._get(stream, frame.get)
+            elif kind == "hold":
+                await self._hold(stream, frame.hold)
+            elif kind is not None:
+                raise ProtocolViolation(f"A device sent a {kind} frame on a content stream.")
+        await stream.finish()
+
+    async def _get(self, stream: Stream, request: pb.Get) -> None:
+        if len(request.hash) != 32:
+            raise ProtocolViolation("A device asked for content by a hash that is none.")
+        blob = BlobHash(request.hash)
+        size = self._content.size(blob)
+        if size is None or request.offset > size:
+            await stream.send(frames.blob_missing(request.id))
+            return
+        try:
+            await self._send(stream, request, self._content.path(blob), size)
+        except OSError as error:
+            log.error("content cannot be read", blob=blob.hex()[:8], why=str(error))
+            await stream.send(frames.blob_missing(request.id))
+
+    async def _send(self, stream: Stream, request: pb.Get, path: Path, size: int) -> None:
+        if size <= READ_INLINE:
+            data = path.read_bytes()[request.offset :]
+            await stream.send(frames.blob(request.id, data, True, size))
+            return
+        file = await asyncio.to_thread(open, path, "rb", 0)
+        try:
+            await self._send_pieces(stream, request, file, size)
+        finally:
+            file.close()
+
+    async def _send_pieces(self, stream: Stream, request: pb.Get, file: BinaryIO, size: int) -> None:
+        offset = request.offset
+        while True:
+            data = await asyncio.to_thread(os.pread, file.fileno(), BLOB_FRAME, offset)
+            offset += len(data)
+            end = offset >= size or not data
+            await stream.send(frames.blob(request.id, data, end, size))
+            if end:
+                return
+
+    async def _hold(self, stream: Stream, request: pb.Hold) -> None:
+        if len(request.hashes) > MAX_HASHES:
+            raise ProtocolViolation("A device asked for too many hashes at once.")
+        answers = [self._content.has(BlobHash(blob)) for blob in request.hashes]
+        await stream.send(frames.held(request.id, answers))

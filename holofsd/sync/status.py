@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person may want to know about a volume's sync, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holofsd.core.document import Role
+from holofsd.core.ids import DeviceId
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReport:
+    """A member as this device sees it."""
+
+    device: DeviceId
+    name: str
+    role: Role
+    connected: bool
+    complete: bool
+    """It says that it holds everything written here up to now, records and content."""
+    complete_as_of_ms: int
+    """Its clock when it last said what it holds; 0: never."""
+    records_behind: int
+    clock_ahead_ms: int
+    """How far its clock is ahead of ours; 0 unless more than two seconds."""
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class SyncStatus:
+    role: Role | None
+    unpublished: int
+    """Changed nodes that no other device has been told of."""
+    records_behind: int
+    """Records that connected devices hold and this one does not."""
+    merge_backlog: int
+    content_missing: int
+    content_missing_bytes: int
+    quarantine_reasons: dict[str, int]
+    devices: tuple[DeviceReport, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def quarantined(self) -> int:
+        return sum(self.quarantine_reasons.values())
+
+    @property
+    def copies(self) -> int:
+        """How many other devices say that they hold everything written here up to now."""
+        return 0 if self.unpublished else sum(device.complete for device in self.devices)

@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One volume's sync: owns its publisher, merger, fetcher, marks and sessions, and answers for their state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import structlog
+
+from holofsd.codec.signing import SigningKey, generate, verify_head
+from holofsd.core.document import Credentials, DeviceInfo, Head, Mark, Membership, Role
+from holofsd.core.ids import AuthorId, BlobHash, DeviceId, VolumeId
+from holofsd.net.api import CloseCode
+from holofsd.sync import frames
+from holofsd.sync.config import NODE_KEY_LENGTH, SyncConfig
+from holofsd.sync.content import Fetcher
+from holofsd.sync.create import active_key
+from holofsd.sync.ingest import Ingest
+from holofsd.sync.marks import Marks
+from holofsd.sync.members import Members
+from holofsd.sync.merging import Merger, requeue_quarantined
+from holofsd.sync.outgoing import Outgoing, Push
+from holofsd.sync.publication import Publication
+from holofsd.sync.publisher import Publisher
+from holofsd.sync.serving import ContentServer
+from holofsd.sync.session import Session
+from holofsd.sync.status import DeviceReport, SyncStatus
+from holofsd.sync.tasks import Tasks
+from holofsd.tree.local import LocalVolume
+
+log = structlog.get_logger(__name__)
+
+LOOK_AGAIN = 10.0
+CLOCK_TOLERANCE_MS = 2000
+
+
+class VolumeSync:
+    """`describe` says what the device record says now. Call `run` once, `close` when done; the store stays open."""
+
+    def __init__(
+        self,
+        volume: LocalVolume,
+        node_key: SigningKey,
+        describe: Callable[[], DeviceInfo],
+        now_ms: Callable[[], int],
+        config: SyncConfig | None = None,
+    ) -> None:
+        self.volume = volume
+        self.store = volume.store
+        self.node_key = node_key
+        self.config = config or SyncConfig()
+        self.now_ms = now_ms
+        self.describe = describe
+        self.members = Members(self.store, node_key)
+        self.on_device: Callable[[DeviceInfo], None] = lambda info: None
+        """Told of addresses that members' device records name."""
+        self.merger = Merger(volume, self.members, now_ms, self.config, lambda info: self.on_device(info))
+        self.ingest = Ingest(volume, self.members, self.merger, self.config)
+        self.publisher = Publisher(volume, self.members, describe, now_ms, self.config, self._send)
+        self.fetcher = Fetcher(volume, now_ms, self.config, self._content_arrived)
+        self.server = ContentServer(self.store.content, self.members)
+        self.marks = Marks(self.store, self.members, node_key, now_ms, self.config, self._is_complete, self._tell_marks)
+        self.sessions: dict[DeviceId, Session] = {}
+        self.violations: dict[DeviceId, int] = {}
+        self._role = self.members.role
+        self._role_callbacks: list[Callable[[], None]] = []
+        self._tasks = Tasks("sync")
+        self._closed = False
+        self._unsubscribe = self._connect()
+
+    def _connect(self) -> list[Callable[[], None]]:
+        self.members.subscribe(self._members_changed)
+        self.merger.on_progress = self._merged
+        self.ingest.on_advanced = self._advanced
+        self.ingest.on_settled = self._consider_all
+        return [self.volume.on_outbox(self._outbox_changed), self.volume.on_wanted(self.fetcher.wanted)]
+
+    # ---- life
+    async def run(self) -> None:
+        """Works until `close`. Nothing here waits for the network before the volume can be used."""
+        requeue_quarantined(self.volume)
+        for work, name in (
+            (self.merger.run(), "merger"),
+            (self.publisher.run(), "publisher"),
+            (self.marks.run(), "marks"),
+            (self.fetcher.run(), "fetcher"),
+            (self._look_again(), "look again"),
+        ):
+            self._tasks.spawn(work, name)
+
+    async def close(self) -> None:
+        """Ends all sessions and tasks. Idempotent."""
+        self._closed = True
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self._unsubscribe = []
+        for session in list(self.sessions.values()):
+            session.close(CloseCode.GOING_AWAY)
+            await session.ended.wait()
+        await self._tasks.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    async def _look_again(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_AGAIN)
+            self._consider_all()
+
+    # ---- for fs and rpc
+    @property
+    def id(self) -> VolumeId:
+        return self.store.volume
+
+    @property
+    def membership(self) -> Membership:
+        return self.members.membership
+
+    @property
+    def role(self) -> Role | None:
+        return self.members.role
+
+    @property
+    def can_write(self) -> bool:
+        return self.members.can_write
+
+    def on_role_change(self, callback: Callable[[], None]) -> None:
+        """Called when this device's own role changed."""
+        self._role_callbacks.append(callback)
+
+    async def fetch(self, blob: BlobHash, size: int, timeout: float) -> None:
+        """Returns when the content is here. Raises ContentUnavailable, ContentTimeout or NoSpace."""
+        await self.fetcher.fetch(blob, size, timeout)
+
+    def set_member(self, device: DeviceId, role: Role) -> None:
+        """Raises RoleTooLow, NotAMember, DeviceUnknown."""
+        self.members.change_role(device, role)
+
+    def remove_member(self, device: DeviceId) -> None:
+        self.members.remove(device)
+
+    def is_connected(self, device: DeviceId) -> bool:
+        return device in self.sessions
+
+    # ---- state
+    def status(self) -> SyncStatus:
+        missing, missing_bytes = self.store.content.missing()
+        shown = {head.author: head for session in self.sessions.values() for head in session.shown.values()}
+        return SyncStatus(
+            role=self.role,
+            unpublished=self.store.outbox.count(),
+            records_behind=self.ingest.behind(shown.values()),
+            merge_backlog=self.merger.backlog(),
+            content_missing=missing,
+            content_missing_bytes=missing_bytes,
+            quarantine_reasons=self.store.documents.quarantined(),
+            devices=tuple(self._report(device) for device in self.members.others()),
+            warnings=tuple(self._warnings()),
+        )
+
+    def _report(self, device: DeviceId) -> DeviceReport:
+        safety = self.marks.safety(device, self._own_heads())
+        session = self.sessions.get(device)
+        ahead = (session.clock.ahead_ms or 0) if session else 0
+        return DeviceReport(
+            device=device,
+            name=self.members.name_of(device),
+            role=self.membership.roles[device],
+            connected=session is not None,
+            complete=safety.complete,
+            complete_as_of_ms=safety.as_of_ms,
+            records_behind=safety.records_behind,
+            clock_ahead_ms=ahead if abs(ahead) > CLOCK_TOLERANCE_MS else 0,
+            generation=self.membership.generations.get(device, 0),
+        )
+
+    def _own_heads(self) -> list[Head]:
+        heads = self.store.documents.heads()
+        return [heads[author] for author in self.store.own_authors() if author in heads]
+
+    def _warnings(self) -> list[str]:
+        warnings = []
+        if self.role is None:
+            warnings.append("This device is not a member of the volume any more: nothing is sent or received.")
+        if self.fetcher.counts.no_space:
+            warnings.append("The disk is nearly full: content from other devices waits until there is room.")
+        for device, session in self.sessions.items():
+            ahead = session.clock.ahead_ms or 0
+            if abs(ahead) > CLOCK_TOLERANCE_MS:
+                direction = "ahead of" if ahead > 0 else "behind"
+                name = self.members.name_of(device) or device.hex()[:8]
+                warnings.append(f"The clock of {name} is {abs(ahead) / 1000:.0f} s {direction} this device's.")
+        for device, count in {**self.violations, **self.fetcher.counts.wrong}.items():
+            name = self.members.name_of(device) or device.hex()[:8]
+            warnings.append(f"{name} broke the protocol or sent wrong content {count} times; it was refused.")
+        for author in self.ingest.counts.forks:
+            name = self.members.name_of(self.membership.authors.get(author, DeviceId(b"")))
+            warnings.append(f"Two copies of the state directory of {name or 'a device'} are in use.")
+        if self.publisher.too_large:
+            warnings.append(f"{len(self.publisher.too_large)} files have too many attributes to be sent.")
+        return warnings
+
+    def copies(self) -> int:
+        """How many other devices say that they hold everything written here up to now."""
+        if self.store.outbox.count():
+            return 0
+        own = self._own_heads()
+        return sum(self.marks.safety(device, own).complete for device in self.members.others())
+
+    async def copy_counts(self) -> AsyncIterator[int]:
+        """`copies()` now and after each change of what it depends on; ends never."""
+        changed = asyncio.Event()
+        self.marks.listen(changed)
+        try:
+            while True:
+                changed.clear()
+                yield self.copies()
+                await changed.wait()
+        finally:
+            self.marks.unlisten(changed)
+
+    async def wait_copies(self, count: int) -> None:
+        """Returns when that many other devices say that they hold everything written here up to now."""
+        async for copies in self.copy_counts():
+            if copies >= count:
+                return
+
+    def _is_complete(self) -> bool:
+        return self.merger.backlog() == 0 and self.store.content.missing() == (0, 0)
+
+    # ---- what happens here
+    def _outbox_changed(self) -> None:
+        self.publisher.changed()
+        self.marks.notify()
+
+    def _send(self, publication: Publication) -> None:
+        head = publication.head
+        push = Push(
+            publication,
+            frames.records(head.author, publication.after, False, publication.envelopes, head),
+        )
+        for session in self.sessions.values():
+            session.outgoing.push(push)
+            session.wake()
+        self.marks.notify()
+
+    def _content_arrived(self) -> None:
+        self.marks.notify()
+
+    def _tell_marks(self, marks: list[Mark], source: object) -> None:
+        for session in self.sessions.values():
+            if session is not source:
+                session.outgoing.tell_marks(marks)
+                session.wake()
+
+    def _merged(self) -> None:
+        """Everything received is in the tree, or a slice more of it."""
+        if self.can_write and self.merger.backlog() == 0 and self.store.nodes.revived(1):
+            with self.store.db.transaction():
+                self.volume.reassert_revived()
+        self.marks.notify()
+
+    def _advanced(self, head: Head, source: object) -> None:
+        """Others are told at once of what came from somebody else; they ask if they still lack it."""
+        for session in self.sessions.values():
+            if session is not source:
+                session.outgoing.announce(head)
+                session.wake()
+        self.marks.notify()
+
+    def _consider_all(self) -> None:
+        for session in self.sessions.values():
+            session.consider()
+
+    # ---- what sessions tell (session.Host)
+    async def learn_credentials(self, offered: Credentials) -> None:
+        await self.members.learn(offered)
+
+    def marks_received(self, marks: list[Mark], session: Session) -> None:
+        self.marks.receive(marks, session)
+        if any(mark.device == session.peer for mark in marks):
+            self.fetcher.retry(session.peer)
+
+    def first_have_done(self, session: Session) -> None:
+        self.publisher.others_have_told()
+
+    def heads_shown(self, session: Session, heads: list[Head]) -> None:
+        for head in heads:
+            if head.author == self.volume.author:
+                self._own_head_shown(head)
+            else:
+                self.ingest.compare(head)
+
+    def _own_head_shown(self, shown: Head) -> None:
+        """Somebody holds what our key signed and we do not: this directory was restored or copied (design 4.7)."""
+        held = self.store.documents.head(shown.author)
+        if held is not None and (shown.seq, shown.set_hash) == (held.seq, held.set_hash):
+            return
+        if held is not None and shown.seq < held.seq:
+            return
+        if verify_head(self.id, shown):  # a bare claim never counts
+            self.rotate_author()
+
+    def rotate_author(self) -> None:
+        """A new author for this device; everything the old one said here is said again under the new one."""
+        old = self.volume.author
+        key = generate()
+        log.warning("our author's newer records were shown to us: a new author takes over", old=old.hex()[:8])
+        with self.store.db.transaction():
+            self.volume.rotate_author(key.seed)
+            self._say_again(old)
+        self.members.certify(key)
+        self.publisher.changed()
+
+    def _say_again(self, old: AuthorId) -> None:
+        rows = self.store.db.all("SELECT key FROM envelopes WHERE author=?", (old,))
+        for (key,) in rows:
+            if len(key) == NODE_KEY_LENGTH:
+                self.store.outbox.add(key, self.now_ms())
+
+    def violation(self, device: DeviceId, why: str) -> None:
+        log.warning("a device broke the protocol", peer=device.hex()[:8], why=why)
+        if device in self.violations or len(self.violations) < 1024:
+            self.violations[device] = self.violations.get(device, 0) + 1
+
+    def new_outgoing(self) -> Outgoing:
+        return Outgoing(self.store.documents, self.members, self.marks.known, self.config)
+
+    # ---- members
+    def _members_changed(self) -> None:
+        for device, session in self.sessions.items():
+            if self.members.is_member(device):
+                session.outgoing.tell_credentials()
+                session.wake()
+            else:
+                session.expel()
+        if (key := active_key(self.store)) is not None:
+            self.members.certify(key)
+        requeue_quarantined(self.volume)
+        self.merger.kick()
+        self.publisher.changed()
+        self._consider_all()
+        self.marks.notify()
+        if self.members.role != self._role:
+            self._role = self.members.role
+            for callback in self._role_callbacks:
+                callback()
