@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""This device as its owner sees it: `rpc.device_api.DeviceService` on top of volumes, mounts and joins."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+
+from holofsd.codec.ticket import Invite, decode_ticket
+from holofsd.core.document import Credentials, Role
+from holofsd.core.errors import BadArgument, DeviceUnknown, HoloError, VolumeExists
+from holofsd.core.ids import DeviceId
+from holofsd.daemon import status as report
+from holofsd.daemon import vitals
+from holofsd.daemon.config import PROGRAM, Config
+from holofsd.daemon.joining import Joiner
+from holofsd.daemon.mounts import MountSupervisor
+from holofsd.daemon.names import check_volume_name, free_name
+from holofsd.daemon.volumes import OpenVolume, Volumes
+from holofsd.fs.filesystem import VolumeFilesystem
+from holofsd.net.api import Endpoint
+from holofsd.rpc import device_api as api
+from holofsd.store.device import DeviceStore, VolumeRow
+from holofsd.sync.hub import SyncHub
+from holofsd.sync.invites import redeem
+
+
+class Device:
+    """Wired by `composition`; `stop` makes the daemon end."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: DeviceStore,
+        endpoint: Endpoint,
+        hub: SyncHub,
+        volumes: Volumes,
+        mounts: MountSupervisor,
+        stop: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._device = endpoint.device
+        self._endpoint = endpoint
+        self._store = store
+        self._hub = hub
+        self._volumes = volumes
+        self._mounts = mounts
+        self._stop = stop
+        self._began = time.monotonic()
+        self.joiner = Joiner(store, self._redeem, self._enter)
+
+    # ---- this device
+    def identity(self) -> api.Identity:
+        return api.Identity(self._device.hex(), PROGRAM, os.getpid())
+
+    async def status(self, volume: str) -> api.DeviceStatus:
+        rows = [self._volumes.row(volume)] if volume else self._volumes.rows()
+        wanted = {row.name for row in rows}
+        volumes = tuple(self._volume_status(row) for row in rows)
+        clocks = {r.name: r.clock_ahead_ms for v in self._volumes.all() for r in v.sync.status().devices}
+        sentences = [*vitals.warnings(self._config.state, clocks)]
+        for opened in self._volumes.all():
+            name = self._volumes.name_of(opened.id)
+            if name in wanted:
+                sentences += [f"{name}: {sentence}" for sentence in opened.sync.status().warnings]
+        return api.DeviceStatus(
+            device_id=self._device.hex(),
+            device_name=self._config.device_name,
+            program=PROGRAM,
+            pid=os.getpid(),
+            uptime_seconds=int(time.monotonic() - self._began),
+            volumes=volumes,
+            mounts=tuple(info for info in self._mounts.infos() if info.volume in wanted),
+            warnings=tuple(sentences),
+            resident_bytes=vitals.resident_bytes(),
+        )
+
+    async def peers(self) -> tuple[api.Peer, ...]:
+        return report.peers(self._hub, self._volumes)
+
+    async def shutdown(self, unmount: bool) -> None:
+        if unmount:
+            await self._mounts.unmount_all()
+        # The answer has to leave before the server stops.
+        asyncio.get_running_loop().call_later(0.05, self._stop)
+
+    # ---- volumes
+    async def create_volume(self, name: str) -> api.Volume:
+        return self._summary(await self._volumes.create(name))
+
+    async def list_volumes(self) -> tuple[api.Volume, ...]:
+        return tuple(self._summary(row) for row in self._volumes.rows())
+
+    async def leave(self, volume: str, delete: bool) -> str:
+        row = self._volumes.row(volume)
+        self.joiner.drop(row.id)
+        await self._mounts.unmount_volume(row.id)
+        return await self._volumes.leave(row.id, delete)
+
+    async def conflicts(self, volume: str) -> tuple[api.Conflict, ...]:
+        opened = [self._volumes.find(volume)] if volume else self._volumes.all()
+        return tuple(conflict for one in opened for conflict in report.conflicts(one, self._volumes.name_of(one.id)))
+
+    async def wait(self, volume: str, copies: int, timeout_seconds: int) -> AsyncIterator[api.WaitProgress]:
+        sync = self._volumes.find(volume).sync
+        limit = asyncio.get_running_loop().time() + timeout_seconds if timeout_seconds else None
+        async with aclosing(sync.copy_counts()) as counts:  # type: ignore[type-var]
+            while True:
+                left = None if limit is None else limit - asyncio.get_running_loop().time()
+                try:
+                    have = await asyncio.wait_for(anext(counts), left)  # type: ignore[arg-type]
+                except TimeoutError:
+                    yield api.WaitProgress(sync.copies(), False, "")
+                    return
+                done = have >= copies
+                yield api.WaitProgress(have, done, f"{have} of {copies} other devices hold everything.")
+                if done:
+                    return
+
+    # ---- members
+    async def share(self, volume: str, role: Role, uses: int, expires_seconds: int) -> api.ShareReply:
+        opened = self._volumes.find(volume)
+        name = self._volumes.name_of(opened.id)
+        addresses, relay = self._endpoint.addresses(), self._endpoint.relay_url()
+        issued = self._hub.inviter.make(opened.id, role, name, addresses, relay, uses, expires_seconds)
+        return api.ShareReply(issued.ticket, issued.expires_at_ms, issued.uses, issued.role)
+
+    async def members(self, volume: str) -> tuple[api.Member, ...]:
+        return report.members(self._volumes.find(volume), self._device)
+
+    async def set_member(self, volume: str, device: str, role: Role | None) -> api.Member:
+        opened = self._volumes.find(volume)
+        target = _find_member(opened, device)
+        if role is None:
+            opened.sync.remove_member(target)
+        else:
+            opened.sync.set_member(target, role)
+        return next(member for member in report.members(opened, self._device) if member.device_id == target.hex())
+
+    # ---- joining
+    async def join(self, ticket: str, name: str, no_wait: bool) -> AsyncIterator[api.JoinProgress]:
+        invite = decode_ticket(ticket)
+        chosen = self._name_for(invite, name)
+        fresh = self._volumes.row_of(invite.volume) is None
+        if fresh:
+            self._volumes.reserve(invite.volume, chosen)
+        join = self.joiner.begin(invite, ticket, chosen)
+        try:
+            async with aclosing(self.joiner.follow(join, no_wait)) as steps:  # type: ignore[type-var]
+                async for step in steps:
+                    yield step if step.volume else api.JoinProgress(step.stage, step.message, self._joining(invite))
+        except HoloError:
+            # Refused while the person watches: as if it had never been asked.
+            self.joiner.drop(invite.volume)
+            with self._store.db.transaction():
+                self._store.delete_join(invite.volume)
+            if fresh:
+                self._volumes.forget(invite.volume)
+            raise
+
+    def _name_for(self, invite: Invite, wanted: str) -> str:
+        row = self._volumes.row_of(invite.volume)
+        if row is None:
+            if wanted:
+                self._volumes.require_free(check_volume_name(wanted))
+                return wanted
+            return free_name(invite.volume_name, self._volumes.names())
+        opened = self._volumes.get(invite.volume)
+        role = opened.sync.role if opened is not None else None
+        if role is not None and role >= invite.role:
+            raise VolumeExists(f"This device already holds this volume; it is called {row.name!r} here.")
+        if wanted and wanted != row.name:
+            raise BadArgument(f"This device already knows this volume as {row.name!r}.")
+        return row.name
+
+    def _joining(self, invite: Invite) -> api.Volume | None:
+        row = self._volumes.row_of(invite.volume)
+        return self._summary(row) if row is not None else None
+
+    async def _redeem(self, invite: Invite) -> Credentials:
+        return (await redeem(self._endpoint, invite, self._config.device_name)).credentials
+
+    async def _enter(self, invite: Invite, name: str, credentials: Credentials) -> api.Volume:
+        row = await self._volumes.enter(invite.volume, credentials)
+        self._hub.learn(invite.issuer, (*invite.addresses, *((invite.relay_url,) if invite.relay_url else ())))
+        return self._summary(row)
+
+    # ---- mounts
+    async def mount(self, volume: str, path: str, options: api.MountOptions) -> api.MountInfo:
+        return await self._mounts.mount(self._volumes.find(volume).id, path, options)
+
+    async def unmount(self, path: str) -> None:
+        await self._mounts.unmount(path)
+
+    async def restore_mounts(self) -> tuple[api.MountInfo, ...]:
+        return await self._mounts.restore()
+
+    async def filesystem(self, volume: str) -> VolumeFilesystem:
+        return self._volumes.find(volume).filesystem
+
+    # ---- views
+    def _summary(self, row: VolumeRow) -> api.Volume:
+        opened = self._volumes.get(row.id)
+        if opened is not None:
+            return api.Volume(row.id.hex(), row.name, opened.sync.role, "ready")
+        damage = self._volumes.damage.get(row.id)
+        if damage is not None:
+            return api.Volume(row.id.hex(), row.name, None, "damaged", damage)
+        return api.Volume(row.id.hex(), row.name, None, "joining", self.joiner.explanation(row.id))
+
+    def _volume_status(self, row: VolumeRow) -> api.VolumeStatus:
+        opened = self._volumes.get(row.id)
+        summary = self._summary(row)
+        return report.volume_status(summary, opened) if opened is not None else api.VolumeStatus(summary)
+
+
+def _find_member(opened: OpenVolume, told: str) -> DeviceId:
+    """By node key, the beginning of one (eight digits at least), or name. Raises DeviceUnknown, BadArgument."""
+    membership = opened.sync.membership
+    known = set(membership.roles) | set(membership.removed)
+    found = [device for device in known if device.hex() == told.lower()]
+    if not found and len(told) >= 8:
+        found = [device for device in known if device.hex().startswith(told.lower())]
+    if not found:
+        found = [device for device in known if membership.names.get(device) == told]
+    if len(found) > 1:
+        raise BadArgument(f"Several members are called {told!r}; tell the device's id, `holofsctl members` shows it.")
+    if not found:
+        raise DeviceUnknown(f"The volume has no member {told!r}; `holofsctl members` shows those it has.")
+    return found[0]

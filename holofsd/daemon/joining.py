@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tickets on their way to being redeemed: tried until the issuer answers, over restarts, whoever watches.
+
+A join begins with a row in the device's database and ends with the volume ready or the ticket refused. Crash windows:
+redeemed but not stored here, the ticket is redeemed again and the issuer answers the same grant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from holofsd.codec.ticket import Invite, decode_ticket
+from holofsd.core.document import Credentials
+from holofsd.core.errors import ConnectionLost, HoloError, TicketInvalid, Unreachable
+from holofsd.core.ids import VolumeId
+from holofsd.rpc.device_api import JoinProgress, Volume
+from holofsd.store.device import DeviceStore, JoinRow
+
+_log = structlog.get_logger(__name__)
+
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 60.0
+
+Redeem = Callable[[Invite], Awaitable[Credentials]]
+Enter = Callable[[Invite, str, Credentials], Awaitable[Volume]]
+
+
+@dataclass(eq=False, slots=True)
+class Join:
+    """One ticket being redeemed, and what there is to tell about it."""
+
+    invite: Invite
+    name: str
+    step: JoinProgress
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    failure: HoloError | None = None
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.failure is not None or self.step.stage == "ready"
+
+    def tell(self, stage: str, message: str, volume: Volume | None = None) -> None:
+        self.step = JoinProgress(stage, message, volume)
+        self.wake()
+
+    def wake(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class Joiner:
+    """`redeem` asks the issuer; `enter` opens the volume with what was granted, and removes the row of the join."""
+
+    def __init__(self, store: DeviceStore, redeem: Redeem, enter: Enter) -> None:
+        self._store = store
+        self._redeem = redeem
+        self._enter = enter
+        self._joins: dict[VolumeId, Join] = {}
+
+    def start(self) -> None:
+        """Goes on with what was begun before the daemon stopped."""
+        for row in self._store.joins():
+            try:
+                if not row.refused:
+                    self._begin(decode_ticket(row.ticket), row.name)
+            except TicketInvalid as error:  # made by a newer program, which has been taken away since
+                self._refused(row.volume, error.message)
+
+    async def close(self) -> None:
+        tasks = [join.task for join in self._joins.values() if join.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def begin(self, invite: Invite, ticket: str, name: str) -> Join:
+        """Remembers the ticket and begins to redeem it; one join a volume, the newest ticket counts."""
+        self.drop(invite.volume)
+        with self._store.db.transaction():
+            self._store.put_join(JoinRow(invite.volume, ticket, name, ""))
+        return self._begin(invite, name)
+
+    def drop(self, volume: VolumeId) -> None:
+        join = self._joins.pop(volume, None)
+        if join is not None and join.task is not None:
+            join.task.cancel()
+
+    def explanation(self, volume: VolumeId) -> str:
+        """Why the volume is not there yet."""
+        join = self._joins.get(volume)
+        if join is not None:
+            return join.failure.message if join.failure is not None else join.step.message
+        return next((row.refused for row in self._store.joins() if row.volume == volume), "")
+
+    async def follow(self, join: Join, no_wait: bool) -> AsyncIterator[JoinProgress]:
+        """Every step from now on; with `no_wait`, until the issuer could not be reached at once. Raises its failure."""
+        told: JoinProgress | None = None
+        while True:
+            changed = join.changed
+            if join.failure is not None:
+                raise join.failure
+            if join.step is not told:
+                told = join.step
+                yield told
+            if join.over or (no_wait and told.stage == "waiting"):
+                return
+            if join.step is told:
+                await changed.wait()
+
+    def _begin(self, invite: Invite, name: str) -> Join:
+        join = Join(invite, name, JoinProgress("connecting", "Looking for the device that made the invite."))
+        self._joins[invite.volume] = join
+        join.task = asyncio.create_task(self._run(join))
+        return join
+
+    async def _run(self, join: Join) -> None:
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                credentials = await self._redeem(join.invite)
+                join.tell("redeemed", "The invite was accepted.")
+                volume = await self._enter(join.invite, join.name, credentials)
+                self._joins.pop(join.invite.volume, None)
+                join.tell("ready", f"{volume.name} is here; its files arrive in the background.", volume)
+                return
+            except (Unreachable, ConnectionLost) as error:
+                _log.info("the issuer of an invite cannot be reached", why=error.message)
+                join.tell("waiting", "The device that made the invite cannot be reached yet; HoloFS keeps trying.")
+            except HoloError as error:
+                self._refused(join.invite.volume, error.message)
+                join.failure = error
+                join.wake()
+                return
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    def _refused(self, volume: VolumeId, why: str) -> None:
+        with self._store.db.transaction():
+            for row in self._store.joins():
+                if row.volume == volume:
+                    self._store.put_join(JoinRow(row.volume, row.ticket, row.name, why))

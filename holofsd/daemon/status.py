@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What there is to tell of volumes, members and peers, as values of the local API. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from holofsd.core.ids import DeviceId
+from holofsd.daemon.volumes import OpenVolume, Volumes
+from holofsd.rpc import device_api as api
+from holofsd.sync.hub import SyncHub
+
+
+def volume_status(summary: api.Volume, opened: OpenVolume) -> api.VolumeStatus:
+    sync = opened.sync.status()
+    census = opened.filesystem.census()
+    return api.VolumeStatus(
+        volume=summary,
+        files=census.files,
+        bytes=census.bytes,
+        unpublished=sync.unpublished,
+        records_behind=sync.records_behind + sync.merge_backlog,
+        content_missing=sync.content_missing,
+        content_missing_bytes=sync.content_missing_bytes,
+        conflicts=census.conflicts,
+        quarantined=sync.quarantined,
+        pending=census.pending,
+        devices=tuple(
+            api.DeviceSafety(
+                device_id=device.device.hex(),
+                name=device.name,
+                connected=device.connected,
+                # What is not sent yet is on no other device, whatever that one says of what it was sent.
+                complete=device.complete and not sync.unpublished and not census.unsealed,
+                complete_as_of_ms=device.complete_as_of_ms,
+                records_behind=device.records_behind,
+            )
+            for device in sync.devices
+        ),
+        quarantine_reasons=tuple(f"{reason}: {count}" for reason, count in sorted(sync.quarantine_reasons.items())),
+        unsealed=census.unsealed,
+    )
+
+
+def members(opened: OpenVolume, me: DeviceId) -> tuple[api.Member, ...]:
+    membership = opened.sync.membership
+    found = [
+        api.Member(
+            device_id=device.hex(),
+            name=membership.names.get(device, ""),
+            role=role,
+            is_self=device == me,
+            connected=opened.sync.is_connected(device),
+            generation=membership.generations.get(device, 0),
+        )
+        for device, role in membership.roles.items()
+    ]
+    found += [
+        api.Member(device.hex(), membership.names.get(device, ""), None, device == me, True, False, removed.generation)
+        for device, removed in membership.removed.items()
+        if device not in membership.roles
+    ]
+    return tuple(sorted(found, key=lambda member: (member.removed, not member.is_self, member.name, member.device_id)))
+
+
+def conflicts(opened: OpenVolume, name: str) -> Iterator[api.Conflict]:
+    for conflict in opened.filesystem.conflicts():
+        yield api.Conflict(
+            conflict.path, conflict.shown_path, conflict.device, conflict.written_ms, conflict.size, name
+        )
+
+
+def peers(hub: SyncHub, volumes: Volumes) -> tuple[api.Peer, ...]:
+    shared: dict[DeviceId, list[str]] = {}
+    names: dict[DeviceId, str] = {}
+    for opened in volumes.all():
+        for device in opened.sync.members.others():
+            shared.setdefault(device, []).append(volumes.name_of(opened.id))
+            names.setdefault(device, opened.sync.members.name_of(device))
+    reached = {status.device: status for status in hub.peer_status()}
+    found = []
+    for device, volume_names in shared.items():
+        status = reached.get(device)
+        found.append(
+            api.Peer(
+                device_id=device.hex(),
+                name=names[device],
+                connected=status is not None and status.online,
+                volumes=tuple(sorted(volume_names)),
+                address=status.address if status is not None else "",
+                last_seen_ms=int((status.last_seen or 0) * 1000) if status is not None else 0,
+                explanation=_explanation(status.last_error, status.failures) if status and not status.online else "",
+            )
+        )
+    return tuple(sorted(found, key=lambda peer: (peer.name, peer.device_id)))
+
+
+def _explanation(error: str, failures: int) -> str:
+    if not failures:
+        return "being dialled"
+    return f"{error or 'cannot be reached'} (tried {failures} times; goes on trying)"

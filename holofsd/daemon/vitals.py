@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How this process and its machine are doing: memory, disk, clock."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import time
+from pathlib import Path
+from typing import Final
+
+_LITTLE_SPACE: Final = 256 << 20
+_WRONG_CLOCK_MS: Final = 120_000
+# No device is older than this program; a clock before that was never set.
+_BEFORE_US_S: Final = 1_750_000_000
+
+
+def resident_bytes() -> int:
+    """Memory in use by this process now (where the system does not say, the most it ever used)."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def warnings(state: Path, clock_differences_ms: dict[str, int]) -> list[str]:
+    """Sentences about the machine that a person should know of."""
+    found = []
+    try:
+        free = shutil.disk_usage(state).free
+    except OSError:
+        free = _LITTLE_SPACE
+    if free < _LITTLE_SPACE:
+        found.append(f"The disk of {state} has only {free >> 20} MiB left: writing will soon be refused.")
+    if time.time() < _BEFORE_US_S:
+        found.append("This device's clock was never set; the order of changes will surprise you.")
+    for name, ahead in sorted(clock_differences_ms.items()):
+        if abs(ahead) >= _WRONG_CLOCK_MS:
+            what = "ahead of" if ahead > 0 else "behind"
+            found.append(f"The clock of {name} is {abs(ahead) // 1000} s {what} this device's; one of them is wrong.")
+    return found
