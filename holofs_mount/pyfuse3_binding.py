@@ -334,11 +334,6 @@ class KernelCaches:
                 tell()
 
 
-def available() -> str | None:
-    """None, or why this binding cannot be used."""
-    return None
-
-
 async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callable[[], None]) -> None:
     """Mounts and answers until the filesystem is unmounted."""
     logging.getLogger("pyfuse3").setLevel(logging.WARNING)

@@ -93,12 +93,15 @@ class Daemon(FilesystemServicer):
     async def Calls(self, requests: AsyncIterator[pb.CallRequest], context: Any) -> None:
         attachment = self._attachment(context)
         tasks = set()
+        writing = asyncio.Lock()  # gRPC refuses a second write while the first is under way
         async for request in requests:
-            task = asyncio.ensure_future(self._answer(attachment, request, context))
+            task = asyncio.ensure_future(self._answer(attachment, request, context, writing))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-    async def _answer(self, attachment: Attachment, request: pb.CallRequest, context: Any) -> None:
+    async def _answer(
+        self, attachment: Attachment, request: pb.CallRequest, context: Any, writing: asyncio.Lock
+    ) -> None:
         name = request.WhichOneof("call")
         assert name is not None
         self.calls[name] += 1
@@ -116,7 +119,8 @@ class Daemon(FilesystemServicer):
             self.drop_reply = None
             self.crashed.set()
             return
-        await context.write(reply)
+        async with writing:
+            await context.write(reply)
 
     def tell(self, source: Attachment | None, *changes: Any) -> None:
         """Everybody but the source hears what changed."""
