@@ -35,7 +35,7 @@ class Step:
             return
         shown = sorted(device.tree())
         old = shown[self.which % len(shown)] if shown else self.path
-        data = b"%s %d" % (device.author, len(device.log)) if unique else b"content %d" % (self.value % 4)
+        data = b"%s %d" % (device.author, len(device.log)) if unique else b"content %d" % (self.value % 2)
         match self.operation:
             case "mkdir":
                 device.mkdir(self.path)

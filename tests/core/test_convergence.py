@@ -20,7 +20,7 @@ from tests.support.model import everything, joined, meet, tree_of
 SEEDS = st.integers(0, 2**32)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(PROGRAMS)
 def test_devices_that_have_met_show_the_same_tree(program: Sequence[Step]) -> None:
     devices = run(program)
@@ -31,7 +31,7 @@ def test_devices_that_have_met_show_the_same_tree(program: Sequence[Step]) -> No
     assert trees[0] == trees[1] == trees[2]
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(PROGRAMS, SEEDS)
 def test_any_order_duplication_and_grouping_of_records_gives_the_same(program: Sequence[Step], seed: int) -> None:
     records = [record for _, record in everything(run(program))]
@@ -48,7 +48,7 @@ def test_any_order_duplication_and_grouping_of_records_gives_the_same(program: S
     assert tree_of(backwards.values()) == tree_of(expected.values())
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(PROGRAMS, SEEDS)
 def test_records_that_wait_for_heads_add_up_to_the_same(program: Sequence[Step], seed: int) -> None:
     """Foreign claims count up to the heads that are here, and records are merged again when a head advances."""
@@ -74,7 +74,7 @@ def test_records_that_wait_for_heads_add_up_to_the_same(program: Sequence[Step],
     assert states == joined(record for _, record in everything(devices))
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(PROGRAMS)
 def test_every_state_survives_its_encoding(program: Sequence[Step]) -> None:
     for device in run(program):

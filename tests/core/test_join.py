@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holofsd.core.ids import AuthorId, BlobHash, Dot, Hlc, LinkId, NodeId
@@ -71,16 +71,19 @@ def states(draw: st.DrawFn) -> NodeState:
     )
 
 
+@settings(max_examples=50)
 @given(states(), states())
 def test_join_is_commutative(a: NodeState, b: NodeState) -> None:
     assert join(a, b) == join(b, a)
 
 
+@settings(max_examples=50)
 @given(states(), states(), states())
 def test_join_is_associative(a: NodeState, b: NodeState, c: NodeState) -> None:
     assert join(join(a, b), c) == join(a, join(b, c))
 
 
+@settings(max_examples=50)
 @given(states(), states())
 def test_join_is_idempotent_and_absorbs(a: NodeState, b: NodeState) -> None:
     assert join(a, a) == a
@@ -88,6 +91,7 @@ def test_join_is_idempotent_and_absorbs(a: NodeState, b: NodeState) -> None:
     assert join(both, a) == both == join(b, both)
 
 
+@settings(max_examples=50)
 @given(states())
 def test_join_with_what_is_known_gives_the_very_same_object(a: NodeState) -> None:
     twin = NodeState(*(getattr(a, name) for name in a.__dataclass_fields__))

@@ -16,7 +16,7 @@ def contents(tree: Mapping[bytes, Shown]) -> set[bytes]:
     return {shown.content for shown in tree.values() if shown.kind is Kind.FILE and shown.content is not None}
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(PROGRAMS)
 def test_what_nobody_ended_is_shown_in_the_end(program: Sequence[Step]) -> None:
     devices = start()
@@ -37,7 +37,7 @@ def test_what_nobody_ended_is_shown_in_the_end(program: Sequence[Step]) -> None:
         assert written - ended <= contents(device.tree())
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(PROGRAMS)
 def test_an_operation_changes_no_other_file(program: Sequence[Step]) -> None:
     """Acting on a name leaves every path that it did not name as it was, conflict copies included."""
