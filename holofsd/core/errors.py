@@ -158,7 +158,7 @@ class Refused(HoloError):
 class NotUnderstood(Refused):
     """Well formed, but of a newer format: kept, counted, and tried again after an upgrade."""
 
-    errno, code = _errno.EPROTONOSUPPORT, "not-understood"
+    code = "not-understood"
 
 
 # ---- daemon, mounts, start-up ----
