@@ -85,6 +85,10 @@ class TooBig(HoloError):
     errno, code = _errno.E2BIG, "too-big"
 
 
+class FileTooBig(HoloError):
+    errno, code = _errno.EFBIG, "file-too-big"
+
+
 class ContentUnavailable(HoloError):
     """The bytes are on no device that can be reached in time."""
 

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from holofsd.core.ids import Ino
 from holofsd.fs.types import (
-    AttachRequest,
     Attachment,
+    AttachRequest,
     Attr,
     ChangeBatch,
     ContentMap,

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mounts come, go and come back; what they left open is sealed when they cannot be writing any more.
+
+A staging file is written by the mount itself. As long as the process of any mount that knew this volume lives and has
+not come back, a file without a known writer is not sealed but copied: whoever writes to it does no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterable
+
+import structlog
+
+from holofsd.core.errors import HoloError
+from holofsd.core.ids import Ino
+from holofsd.fs.attrs import Attributes
+from holofsd.fs.endings import Endings
+from holofsd.fs.opening import Opening
+from holofsd.fs.processes import fingerprint, is_alive
+from holofsd.fs.scope import Scope
+from holofsd.fs.staged import StagedFile, StagedFiles
+from holofsd.fs.types import Attachment, AttachRequest, OpenHandle
+from holofsd.fs.watch import Watchers
+from holofsd.fs.writing import Writing
+
+log = structlog.get_logger(__name__)
+
+_META = "mounts"
+_NS = 1_000_000_000
+
+
+class Attaching:
+    def __init__(
+        self,
+        scope: Scope,
+        attributes: Attributes,
+        staged: StagedFiles,
+        endings: Endings,
+        writing: Writing,
+        opening: Opening,
+        watchers: Watchers,
+        name: str,
+    ) -> None:
+        self._scope = scope
+        self._attributes = attributes
+        self._staged = staged
+        self._endings = endings
+        self._writing = writing
+        self._opening = opening
+        self._watchers = watchers
+        self._name = name
+        self._attached: dict[str, Attachment] = {}
+        self._absent: dict[str, float] = {}
+        """Mounts that were attached, with the monotonic time of their going."""
+        self._processes: dict[str, str] = json.loads(scope.store.meta(_META) or b"{}")
+        started = time.monotonic()
+        for mount_id in self._processes:
+            self._absent[mount_id] = started
+        self._waiting_since = started
+
+    # ---- is anybody there?
+    def is_open(self, ino: Ino) -> bool:
+        """Whether somebody may have the inode open. Just after a start that is anything, until the mounts are back."""
+        return self._scope.files.is_open(ino) or self._staged.of(ino) is not None or self._may_come_back()
+
+    def _may_come_back(self) -> bool:
+        if not self._absent or time.monotonic() > self._waiting_since + self._scope.settings.reattach:
+            return False
+        return any(is_alive(self._processes.get(mount_id, "")) for mount_id in self._absent)
+
+    # ---- coming
+    def attach(self, request: AttachRequest) -> Attachment:
+        mount_id = request.mount_id
+        before = self._attached.pop(mount_id, None)
+        if before is not None:
+            self._watchers.remove(before)
+        self._absent.pop(mount_id, None)
+        attachment = Attachment(
+            id=secrets.token_hex(16),
+            volume=self._scope.store.volume,
+            volume_name=self._name,
+            request=request,
+            read_only=request.read_only or not self._scope.remote.can_write,
+        )
+        attachment.lost_handles = tuple(self._take_back(attachment, request.handles))
+        self._attached[mount_id] = attachment
+        self._watchers.add(attachment)
+        self._remember(mount_id, fingerprint(request.pid))
+        return attachment
+
+    def _take_back(self, attachment: Attachment, handles: Iterable[OpenHandle]) -> list[int]:
+        """The handles that the mount still has open; returns those that cannot be had any more."""
+        files, mount_id = self._scope.files, attachment.request.mount_id
+        lost: list[int] = []
+        kept: set[int] = set()
+        for known in handles:
+            opened = files.find(mount_id, known.handle)
+            if opened is not None and opened.ino != known.ino:
+                self._opening.release(None, opened)
+                opened = None
+            if not self._is_there(known):
+                lost.append(known.handle)
+                continue
+            if opened is None:
+                opened = files.add(mount_id, known.handle, known.ino, write=known.write)
+            opened.staged = known.staged
+            kept.add(known.handle)
+        for opened in files.of_mount(mount_id):
+            if opened.key[1] not in kept:
+                self._opening.release(attachment, opened)
+        return lost
+
+    def _is_there(self, known: OpenHandle) -> bool:
+        if known.handle == 0 or self._scope.nodes.inode(known.ino) is None:
+            return False
+        return not known.staged or self._staged.of(known.ino) is not None
+
+    def _remember(self, mount_id: str, process: str | None) -> None:
+        """Which process belongs to a mount, for the time after a restart."""
+        if self._processes.get(mount_id) == process:
+            return
+        if process is None:
+            self._processes.pop(mount_id, None)
+        else:
+            self._processes[mount_id] = process
+        with self._scope.db.transaction():
+            self._scope.store.set_meta(_META, json.dumps(self._processes).encode())
+
+    # ---- going
+    def detach(self, attachment: Attachment) -> None:
+        """The connection is gone. What the mount has open waits for its return."""
+        self._watchers.remove(attachment)
+        mount_id = attachment.request.mount_id
+        if self._attached.get(mount_id) is attachment:
+            del self._attached[mount_id]
+            self._absent[mount_id] = time.monotonic()
+
+    async def tend(self) -> None:
+        """Called every second or so: lets go of mounts that are gone, versions what is open for long."""
+        now = time.monotonic()
+        living = False
+        for mount_id, since in list(self._absent.items()):
+            alive = is_alive(self._processes.get(mount_id, ""))
+            if not alive or now > since + self._scope.settings.reattach:
+                self._let_go(mount_id, only_readers=alive)
+            living |= alive
+            if not alive:
+                del self._absent[mount_id]
+                self._remember(mount_id, None)
+        for staged in self._staged.all():
+            await self._tend_staged(staged, living)
+        if now > self._waiting_since + self._scope.settings.reattach:
+            self._forget_detached()
+
+    def _let_go(self, mount_id: str, only_readers: bool) -> None:
+        """Who may still write keeps the handle: its staging file must not be sealed under its hands."""
+        for opened in self._scope.files.of_mount(mount_id):
+            if not (only_readers and opened.staged):
+                self._opening.release(None, opened)
+
+    async def _tend_staged(self, staged: StagedFile, living: bool) -> None:
+        if self._staged.of(staged.ino) is not staged:
+            return
+        if not self._scope.files.is_open(staged.ino) and not living:
+            self._writing.seal_if_unwritten(staged.ino)
+            self._drop_if_orphan(staged)
+        elif self._is_due(staged):
+            try:
+                await self._writing.snapshot(staged)
+            except (HoloError, OSError) as error:
+                log.warning("an open file could not be given a version yet", ino=staged.ino, problem=str(error))
+
+    def _drop_if_orphan(self, staged: StagedFile) -> None:
+        view = self._scope.tree.view(staged.ino)
+        if view is not None and self._staged.of(staged.ino) is staged and self._attributes.is_orphan(view):
+            with self._scope.db.transaction():
+                self._endings.forget_detached(staged.ino)
+
+    def _is_due(self, staged: StagedFile) -> bool:
+        """5 s of quiet, at most once a minute, if there is something new."""
+        settings = self._scope.settings
+        if time.monotonic() < staged.snapshot_at + settings.snapshot_every or staged.is_clean():
+            return False
+        view = self._scope.tree.view(staged.ino)
+        if view is None or self._attributes.is_orphan(view):
+            return False
+        return staged.stat().st_ctime_ns < self._scope.now_ns() - int(settings.quiet * _NS)
+
+    def _forget_detached(self) -> None:
+        """Inodes that were detached before a restart, for handles that did not come back."""
+        for ino in self._scope.nodes.detached():
+            if not self._scope.files.is_open(ino) and self._staged.of(ino) is None:
+                with self._scope.db.transaction():
+                    self._endings.forget_detached(ino)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From inode numbers to what they mean, and to attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holofsd.core.errors import NoSuchName, NotADirectory, StaleHandle
+from holofsd.core.ids import Ino, NodeId
+from holofsd.core.state import Kind, Version
+from holofsd.fs.scope import Scope
+from holofsd.fs.staged import StagedFiles
+from holofsd.fs.types import Attr
+from holofsd.tree.views import NodeView
+
+
+@dataclass(slots=True)
+class OrphanAttrs:
+    """What no node keeps for a file that was unlinked or replaced here while it is open."""
+
+    mode: int
+    ctime_ns: int
+
+
+class Attributes:
+    def __init__(self, scope: Scope, staged: StagedFiles) -> None:
+        self._scope = scope
+        self._staged = staged
+        self.orphans: dict[Ino, OrphanAttrs] = {}
+
+    # ---- resolving
+    def resolve(self, ino: Ino) -> NodeView:
+        """Raises StaleHandle for a number that means nothing (any more)."""
+        view = self._scope.tree.view(ino)
+        if view is None:
+            raise StaleHandle("This file is not there any more.")
+        return view
+
+    def directory(self, ino: Ino) -> NodeId:
+        """The node of a directory. Raises NotADirectory."""
+        view = self.resolve(ino)
+        if view.kind is not Kind.DIRECTORY:
+            raise NotADirectory("This is not a directory.")
+        if view.detached:
+            raise NoSuchName("This directory was removed.")
+        return view.node
+
+    def is_orphan(self, view: NodeView) -> bool:
+        """Unlinked or replaced here while open: what is written to it is nobody's."""
+        return view.detached and not self._scope.nodes.exists(view.node)
+
+    def version(self, ino: Ino) -> Version:
+        """The content that the inode shows, staging files apart."""
+        version = self._scope.tree.version(ino)
+        if version is None:
+            raise StaleHandle("This file has no content any more.")
+        return version
+
+    # ---- attributes
+    def get(self, ino: Ino) -> Attr:
+        return self.of(self.resolve(ino))
+
+    def of(self, view: NodeView) -> Attr:
+        """While the file is being written, size and time are those of its staging file, for everybody."""
+        size, mtime_ns, ctime_ns, mode, remote = view.size, view.mtime_ns, view.ctime_ns, view.mode, view.remote
+        if view.detached and (orphan := self.orphans.get(view.ino)) is not None:
+            mode, ctime_ns = orphan.mode, orphan.ctime_ns
+        staged = self._staged.of(view.ino)
+        if staged is not None:
+            found = staged.stat()
+            size, mtime_ns, remote = found.st_size, found.st_mtime_ns, False
+            ctime_ns = max(ctime_ns, mtime_ns)
+        return Attr(
+            view.ino,
+            view.kind,
+            mode,
+            size,
+            view.nlink,
+            mtime_ns,
+            ctime_ns,
+            view.version,
+            bool(view.xattrs),
+            remote,
+        )

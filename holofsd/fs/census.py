@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What status shows of a volume's tree."""
+
+from __future__ import annotations
+
+from holofsd.fs.scope import Scope
+from holofsd.fs.staged import StagedFiles
+from holofsd.fs.types import Census, ConflictInfo
+
+_MOST = 10_000
+
+
+def take_census(scope: Scope, staged: StagedFiles) -> Census:
+    found = scope.tree.census()
+    conflicts = scope.tree.conflicts() if found.conflicts else []
+    missing_blobs, missing_bytes = scope.store.content.missing()
+    return Census(
+        files=found.files,
+        bytes=found.bytes,
+        conflicts=found.conflicts,
+        pending=found.pending,
+        unsealed=len(staged),
+        missing_blobs=missing_blobs,
+        missing_bytes=missing_bytes,
+        conflict_list=tuple(
+            ConflictInfo(c.path or b"", c.shown_path or b"", c.device, c.written_ms, c.size) for c in conflicts[:_MOST]
+        ),
+    )

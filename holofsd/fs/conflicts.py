@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""You act on what you see (design 4.4): what happens before an operation touches a name or file that is not alone.
+
+Each method writes what it changes at once, inside the caller's transaction, so that the operation itself then meets a
+plain node. In the usual case, one node with one version at the name, nothing is written.
+"""
+
+from __future__ import annotations
+
+from holofsd.core.edit import materialise, moved, split_id
+from holofsd.core.errors import NoSuchName
+from holofsd.core.ids import Ino, NodeId
+from holofsd.core.project import parse_token
+from holofsd.core.state import Kind, Place
+from holofsd.fs.drafts import Draft, shown_of, unseen_of
+from holofsd.fs.endings import Endings
+from holofsd.fs.scope import Origin, Scope
+from holofsd.store.nodes import EntryRow
+from holofsd.tree.views import Entry, NodeView
+
+
+class Conflicts:
+    def __init__(self, scope: Scope, endings: Endings) -> None:
+        self._scope = scope
+        self._nodes = scope.nodes
+        self._endings = endings
+
+    # ---- names
+    def settle_name(self, entry: Entry, origin: Origin | None) -> Entry:
+        """Before this name is unlinked, renamed or replaced: its siblings become files of their own, its twins end."""
+        placed = self._nodes.slot(entry.parent, entry.slot)
+        if len(placed) == 1 and not entry.is_copy:
+            glance = self._nodes.glance(entry.node)
+            if glance is not None and glance[2] <= 1:
+                return entry
+        entries = self._nodes.entries_of_slot(entry.parent, entry.slot)
+        if len(entries) > 1:
+            self._materialise_slot(entries, origin)
+        self._end_twins(entry.parent, entry.slot, origin)
+        found = self._scope.tree.lookup(entry.parent, entry.name)
+        if found is None:
+            raise NoSuchName("This name is not there any more.")
+        return found
+
+    def hidden_at(self, entry: Entry) -> list[NodeId]:
+        """Nodes that want this name and are not shown, as inside `.git`: they go when the name goes."""
+        placed = self._nodes.slot(entry.parent, entry.slot)
+        if len(placed) < 2:
+            return []
+        shown = {row.node for row in self._nodes.entries_of_slot(entry.parent, entry.slot)}
+        return [row.node for row in placed if row.node not in shown]
+
+    def _materialise_slot(self, entries: list[EntryRow], origin: Origin | None) -> None:
+        draft = Draft(self._scope)
+        for node in {entry.node for entry in entries if entry.dot}:
+            self._materialise_node(draft, node)
+        for entry in entries:
+            if not entry.dot and entry.name != entry.slot:
+                self._name_for_good(draft, entry)
+        draft.write(origin)
+
+    def _materialise_node(self, draft: Draft, node: NodeId) -> None:
+        state, row = draft.state(node), self._nodes.get(node)
+        if row is None:
+            return
+        dot, stamp = self._scope.volume.next_dot(), self._scope.volume.stamp()
+        kept, copies = materialise(state, dot, stamp, shown_of(row, state), unseen_of(row, state))
+        draft.put(kept)
+        made = {copy.id for copy in copies}
+        for copy in copies:
+            draft.join(copy)
+        for token in {entry.dot for entry in self._nodes.entries_of_node(node) if entry.dot}:
+            self._take_over(draft, self._nodes.find_ino(node, token), split_id(node, parse_token(token)), made)
+
+    def _take_over(self, draft: Draft, ino: Ino | None, copy: NodeId, made: set[NodeId]) -> None:
+        if ino is not None and copy in made:
+            draft.takeover[ino] = copy
+            self._endings.staged.rebind(ino, copy)
+
+    def _name_for_good(self, draft: Draft, entry: EntryRow) -> None:
+        """A node that shows under a conflict name, because another has its own, is renamed to it."""
+        link = self._endings.link_at(entry.node, entry.parent, entry.slot)
+        stamp = self._scope.volume.stamp()
+        draft.put(moved(draft.state(entry.node), link, Place(entry.parent, entry.name), stamp))
+
+    # ---- twins
+    def _end_twins(self, parent: NodeId, slot: bytes, origin: Origin | None) -> None:
+        """Files of the same content that the name stands for too: the operation does to them what it does to it."""
+        if len(self._nodes.slot(parent, slot)) < 2:
+            return
+        entry = self._scope.tree.lookup(parent, slot)
+        if entry is None:
+            return
+        draft = Draft(self._scope)
+        for node in self._scope.tree.twins(entry):
+            self._endings.end_name(draft, node, parent, slot)
+        draft.write(origin)
+
+    # ---- files by inode
+    def settle_ref(self, view: NodeView, origin: Origin | None) -> bool:
+        """Before the content or attributes of a file change: a conflict copy becomes a file of its own, twins end.
+
+        True if the inode number means something else now, and has to be resolved again.
+        """
+        if view.detached or view.kind is Kind.DIRECTORY:
+            return False
+        if view.dot:
+            draft = Draft(self._scope)
+            self._materialise_node(draft, view.node)
+            draft.write(origin)
+            return True
+        changed = False
+        for placement in self._nodes.placements(view.node):
+            if len(self._nodes.slot(placement.parent, placement.name)) > 1:
+                self._settle_shared(view.node, placement.parent, placement.name, origin)
+                changed = True
+        return changed
+
+    def _settle_shared(self, node: NodeId, parent: NodeId, slot: bytes, origin: Origin | None) -> None:
+        mine = [e for e in self._nodes.entries_of_slot(parent, slot) if e.node == node and not e.dot]
+        if mine and mine[0].name != slot:
+            draft = Draft(self._scope)
+            self._name_for_good(draft, mine[0])
+            draft.write(origin)
+        elif mine:
+            self._end_twins(parent, slot, origin)

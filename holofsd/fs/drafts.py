@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The states that one operation changes: read through, edited, and written together."""
+
+from __future__ import annotations
+
+from holofsd.core.errors import NoSuchName
+from holofsd.core.ids import Dot, Ino, NodeId
+from holofsd.core.join import join
+from holofsd.core.node import live_versions
+from holofsd.core.project import parse_token
+from holofsd.core.state import NodeState, Version
+from holofsd.fs.scope import Origin, Scope
+from holofsd.store.nodes import NodeRow
+from holofsd.tree.states import decode_version
+
+
+class Draft:
+    """Lives inside one transaction."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._states: dict[NodeId, NodeState] = {}
+        self.takeover: dict[Ino, NodeId] = {}
+        """Inodes that mean these nodes from now on."""
+
+    def find(self, node: NodeId) -> NodeState | None:
+        return self._states.get(node) or self._scope.tree.state(node)
+
+    def state(self, node: NodeId) -> NodeState:
+        found = self.find(node)
+        if found is None:
+            raise NoSuchName("This file does not exist any more.")
+        return found
+
+    def put(self, state: NodeState) -> None:
+        self._states[state.id] = state
+
+    def join(self, state: NodeState) -> None:
+        """A node that another device may have made in the same way."""
+        known = self.find(state.id)
+        self.put(join(known, state) if known else state)
+
+    def write(self, origin: Origin | None, hold_ms: int = 0) -> None:
+        if self._states:
+            self._scope.volume.write(
+                self._states.values(), hold_ms=hold_ms, origin=origin, takeover=self.takeover or None
+            )
+
+
+def shown_of(row: NodeRow, state: NodeState) -> Version | None:
+    """The version that the name of a node shows: perhaps one that is superseded, while the newer one is on its way."""
+    if row.held is not None:
+        return decode_version(row.held)
+    return state.versions.get(parse_token(row.shown)) if row.shown else None
+
+
+def unseen_of(row: NodeRow, state: NodeState) -> list[Dot]:
+    """Live versions that nobody could see here yet."""
+    return [version.dot for version in live_versions(state)[:1]] if row.held is not None else []

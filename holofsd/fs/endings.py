@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How names and nodes end, and what becomes of open files then: they keep reading and writing what they had."""
+
+from __future__ import annotations
+
+import secrets
+
+from holofsd.core.edit import link_id, unlinked
+from holofsd.core.errors import NoSuchName
+from holofsd.core.ids import Ino, LinkId, NodeId
+from holofsd.core.state import Kind, NodeState
+from holofsd.fs.attrs import Attributes, OrphanAttrs
+from holofsd.fs.drafts import Draft, shown_of, unseen_of
+from holofsd.fs.scope import Scope
+from holofsd.fs.staged import StagedFiles
+from holofsd.store.nodes import NodeRow
+from holofsd.tree.states import encode_version
+
+
+class Endings:
+    def __init__(self, scope: Scope, attributes: Attributes, staged: StagedFiles) -> None:
+        self._scope = scope
+        self._nodes = scope.nodes
+        self._attributes = attributes
+        self.staged = staged
+
+    def link_at(self, node: NodeId, parent: NodeId, name: bytes) -> LinkId:
+        """The register by which a node has this name."""
+        for placement in self._nodes.placements(node):
+            if placement.parent == parent and placement.name == name:
+                return placement.link or link_id(node)
+        raise NoSuchName("This name is not there any more.")
+
+    def end_name(self, draft: Draft, node: NodeId, parent: NodeId, name: bytes) -> None:
+        """Unlinks one name; with the last one the node is removed, and open files of it become orphans."""
+        state, row = draft.state(node), self._nodes.get(node)
+        link = self.link_at(node, parent, name)
+        if row is not None and row.nlink <= 1:
+            self.release_inode(row, state)
+        unseen = unseen_of(row, state) if row else []
+        draft.put(unlinked(state, link, self._scope.volume.stamp(), unseen))
+
+    def release_inode(self, row: NodeRow, state: NodeState) -> None:
+        """The inode number of a node means the node no more: for open files it goes on with what they have."""
+        ino = self._nodes.find_ino(row.node)
+        if ino is None:
+            return
+        version = shown_of(row, state)
+        if version is not None and self._scope.files.is_open(ino):
+            self._make_orphan(ino, row, encode_version(row.node, Kind(row.kind), version))
+            return
+        left = self.staged.of(ino)
+        if left is not None:
+            self.staged.remove(left)
+        self._nodes.drop_inode(ino)
+
+    def _make_orphan(self, ino: Ino, row: NodeRow, version: bytes) -> None:
+        # A node id that no node has: nothing that happens to the volume can meet this file again.
+        orphan = NodeId(secrets.token_bytes(16))
+        self._nodes.rebind(ino, orphan)
+        self._nodes.detach(ino, version)
+        self.staged.rebind(ino, orphan)
+        attrs = OrphanAttrs(row.mode, self._scope.now_ns())
+        self._scope.db.after_commit(lambda: self._attributes.orphans.__setitem__(ino, attrs))
+
+    def forget_detached(self, ino: Ino) -> None:
+        """The last handle of a detached inode is closed."""
+        left = self.staged.of(ino)
+        if left is not None:
+            self.staged.remove(left)
+        self._scope.tree.forget_detached(ino)
+        self._attributes.orphans.pop(ino, None)

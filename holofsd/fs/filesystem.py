@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One volume as a filesystem: implements `fs.api.Filesystem` over `tree.LocalVolume`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+
+from holofsd.core.errors import BadArgument, NameExists
+from holofsd.core.ids import Ino
+from holofsd.core.state import Kind, Target
+from holofsd.fs.attaching import Attaching
+from holofsd.fs.attrs import Attributes
+from holofsd.fs.census import take_census
+from holofsd.fs.changing import Changing
+from holofsd.fs.conflicts import Conflicts
+from holofsd.fs.contents import Contents
+from holofsd.fs.endings import Endings
+from holofsd.fs.hashing import Hasher
+from holofsd.fs.naming import Naming
+from holofsd.fs.opening import Opening
+from holofsd.fs.ports import ContentSource
+from holofsd.fs.renaming import Renaming
+from holofsd.fs.scope import Scope
+from holofsd.fs.settings import FsSettings
+from holofsd.fs.staged import StagedFiles
+from holofsd.fs.types import (
+    Attachment,
+    AttachRequest,
+    Attr,
+    Census,
+    ChangeBatch,
+    ContentMap,
+    Created,
+    Listing,
+    Opened,
+    RenameFlags,
+    SetAttr,
+    Staged,
+    StatFs,
+)
+from holofsd.fs.vacated import Vacated
+from holofsd.fs.versions import Versions
+from holofsd.fs.watch import Watchers
+from holofsd.fs.writing import Writing
+from holofsd.tree.local import LocalVolume
+
+_MAX_LISTING = 5000
+_RETRY_TICKS = 30
+
+
+class VolumeFilesystem:
+    """Make it, then keep `run()` running until `close()`. Everything happens on one loop."""
+
+    def __init__(
+        self,
+        volume: LocalVolume,
+        remote: ContentSource,
+        name: str,
+        *,
+        settings: FsSettings | None = None,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        scope = Scope(volume, remote, settings or FsSettings(), now_ns)
+        self._scope = scope
+        staged = StagedFiles(scope)
+        self._staged = staged
+        attributes = Attributes(scope, staged)
+        self._attributes = attributes
+        endings = Endings(scope, attributes, staged)
+        conflicts = Conflicts(scope, endings)
+        versions = Versions(scope, attributes, conflicts)
+        vacated = Vacated(scope, staged)
+        self._contents = Contents(scope, attributes, staged)
+        self.hasher = Hasher(scope)
+        self._watchers = Watchers(scope)
+        writing = Writing(scope, attributes, self._contents, staged, versions, self.hasher)
+        self._naming = Naming(scope, attributes, conflicts, endings, vacated)
+        self._renaming = Renaming(scope, attributes, conflicts, endings, vacated, versions, staged)
+        self._opening = Opening(
+            scope, attributes, self._contents, staged, versions, endings, writing, self.hasher, self._watchers
+        )
+        self._changing = Changing(
+            scope, attributes, conflicts, staged, versions, writing, self._opening, self._watchers
+        )
+        self._attaching = Attaching(scope, attributes, staged, endings, writing, self._opening, self._watchers, name)
+        staged.load()
+        scope.store.staging.sweep()
+        volume.is_open = self._attaching.is_open
+        self._unsubscribe = volume.subscribe(self._watchers.tree_changed)
+
+    # ---- life
+    async def run(self) -> None:
+        """Hashes what is written, and tends what mounts left open. Runs until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.hasher.run(), name="hasher")
+            group.create_task(self._tend(), name="tending open files")
+
+    async def _tend(self) -> None:
+        ticks = 0
+        while True:
+            await self._attaching.tend()
+            ticks += 1
+            if ticks % _RETRY_TICKS == 0:
+                self.hasher.try_again()
+            await asyncio.sleep(self._scope.settings.tick)
+
+    async def tend_once(self) -> None:
+        """One round of what `run` does every second."""
+        await self._attaching.tend()
+
+    async def close(self) -> None:
+        """Tells the mounts; what they have open stays theirs until they come back. Idempotent."""
+        self._watchers.close()
+        self._unsubscribe()
+        self._unsubscribe = lambda: None
+
+    def role_changed(self) -> None:
+        """Call it when `can_write` changed."""
+        if not self._scope.remote.can_write:
+            self._watchers.became_read_only()
+
+    def census(self) -> Census:
+        return take_census(self._scope, self._staged)
+
+    # ---- attachments
+    def attach(self, request: AttachRequest) -> Attachment:
+        return self._attaching.attach(request)
+
+    def detach(self, attachment: Attachment) -> None:
+        self._attaching.detach(attachment)
+
+    def watch(self, attachment: Attachment) -> AsyncIterator[ChangeBatch]:
+        return self._watchers.watch(attachment)
+
+    # ---- looking
+    async def lookup(self, att: Attachment, parent: Ino, name: bytes) -> Attr:
+        return self._attributes.of(self._naming.must_find(parent, name).view)
+
+    async def get_attr(self, att: Attachment, ino: Ino) -> Attr:
+        return self._attributes.get(ino)
+
+    async def read_dir(self, att: Attachment, ino: Ino, after: bytes, limit: int) -> Listing:
+        node = self._attributes.directory(ino)
+        wanted = min(limit, _MAX_LISTING) if limit > 0 else _MAX_LISTING
+        found = self._scope.tree.children(node, after, wanted + 1)
+        entries = tuple((entry.name, self._attributes.of(entry.view)) for entry in found[:wanted])
+        return Listing(entries, complete=len(found) <= wanted)
+
+    async def read_link(self, att: Attachment, ino: Ino) -> bytes:
+        if self._attributes.resolve(ino).kind is not Kind.SYMLINK:
+            raise BadArgument("This is not a symlink.")
+        body = self._attributes.version(ino).body
+        return body.path if isinstance(body, Target) else b""
+
+    async def stat_fs(self, att: Attachment) -> StatFs:
+        found = os.statvfs(self._scope.store.directory)
+        block = found.f_frsize
+        reserve = self._scope.settings.reserve_bytes // block
+        free = max(found.f_bavail - reserve, 0)
+        return StatFs(block, found.f_blocks, max(found.f_bfree - reserve, 0), free, found.f_files, found.f_favail)
+
+    # ---- names
+    async def create(
+        self,
+        att: Attachment,
+        parent: Ino,
+        name: bytes,
+        mode: int,
+        *,
+        exclusive: bool,
+        truncate: bool,
+        handle: int,
+        base: bytes,
+    ) -> Created:
+        directory, entry = self._naming.find(parent, name)
+        if entry is not None:
+            if exclusive:
+                raise NameExists("This name exists already.")
+            if not handle:
+                return Created(self._attributes.of(entry.view), self._contents.map_of(entry.view), False)
+            opened = self._opening.open(att, entry.ino, handle, write=True, truncate=truncate, base=base)
+            return Created(opened.attr, opened.map, False)
+        ino = self._naming.create_file(att, directory, name, mode, self._opening.hold_ms() if handle else 0)
+        if handle:
+            self._opening.opened_new(att, ino, handle)
+        attr = self._attributes.get(ino)
+        return Created(attr, ContentMap(attr.version, 0), True)
+
+    async def make_dir(self, att: Attachment, parent: Ino, name: bytes, mode: int) -> Attr:
+        return self._attributes.get(self._naming.make_dir(att, parent, name, mode))
+
+    async def symlink(self, att: Attachment, parent: Ino, name: bytes, target: bytes) -> Attr:
+        return self._attributes.get(self._naming.symlink(att, parent, name, target))
+
+    async def link(self, att: Attachment, ino: Ino, parent: Ino, name: bytes) -> Attr:
+        self._naming.link(att, ino, parent, name)
+        return self._attributes.get(ino)
+
+    async def unlink(self, att: Attachment, parent: Ino, name: bytes) -> None:
+        self._naming.unlink(att, parent, name)
+
+    async def remove_dir(self, att: Attachment, parent: Ino, name: bytes) -> None:
+        self._naming.remove_dir(att, parent, name)
+
+    async def rename(
+        self,
+        att: Attachment,
+        parent: Ino,
+        name: bytes,
+        new_parent: Ino,
+        new_name: bytes,
+        flags: RenameFlags,
+        base: bytes,
+    ) -> None:
+        self._renaming.rename(att, parent, name, new_parent, new_name, flags, base)
+
+    # ---- open files
+    async def open(self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes) -> Opened:
+        return self._opening.open(att, ino, handle, write=write, truncate=truncate, base=base)
+
+    async def stage(self, att: Attachment, handle: int, *, empty: bool, base: bytes) -> Staged:
+        return await self._opening.stage(att, handle, empty=empty, base=base)
+
+    async def commit(
+        self,
+        att: Attachment,
+        handle: int,
+        *,
+        data: bytes | None,
+        mtime_ns: int | None,
+        seal: bool,
+        release: bool,
+        base: bytes,
+    ) -> Attr:
+        return self._opening.commit(att, handle, data=data, mtime_ns=mtime_ns, seal=seal, release=release, base=base)
+
+    async def fsync(self, att: Attachment, handle: int, ino: Ino, data: bytes | None) -> None:
+        await self._opening.fsync(att, handle, ino, data)
+
+    async def release(self, att: Attachment, handle: int) -> None:
+        self._opening.release(att, self._opening.handle(att, handle))
+
+    async def fetch(self, att: Attachment, ino: Ino, version: bytes, offset: int, length: int) -> ContentMap:
+        return await self._contents.fetch(self._attributes.resolve(ino), version)
+
+    async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes:
+        return await self._opening.read(att, handle, offset, length)
+
+    async def write(self, att: Attachment, handle: int, offset: int, data: bytes) -> Attr:
+        return await self._opening.write(att, handle, offset, data)
+
+    # ---- attributes
+    async def set_attr(self, att: Attachment, ino: Ino, change: SetAttr) -> Attr:
+        return await self._changing.set_attr(att, ino, change)
+
+    async def get_xattr(self, att: Attachment, ino: Ino, name: bytes) -> bytes:
+        return self._changing.get_xattr(ino, name)
+
+    async def set_xattr(
+        self, att: Attachment, ino: Ino, name: bytes, value: bytes, *, create: bool, replace: bool
+    ) -> None:
+        self._changing.set_xattr(att, ino, name, value, create=create, replace=replace)
+
+    async def list_xattr(self, att: Attachment, ino: Ino) -> tuple[bytes, ...]:
+        return self._changing.list_xattr(ino)
+
+    async def remove_xattr(self, att: Attachment, ino: Ino, name: bytes) -> None:
+        self._changing.remove_xattr(att, ino, name)

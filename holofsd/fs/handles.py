@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who has what open. Handles are numbered by the mount and live as long as it does, over reconnects of either side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from holofsd.core.errors import BadArgument, BadHandle
+from holofsd.core.ids import Ino
+
+HandleKey = tuple[str, int]
+"""Mount id and the mount's number."""
+
+
+@dataclass(eq=False, slots=True)
+class OpenFile:
+    key: HandleKey
+    ino: Ino
+    write: bool
+    staged: bool = False
+    """It was told the path of the staging file and may write there."""
+    held: bool = False
+    """It made or emptied the file, and nothing came back yet: publication is on hold until then."""
+
+
+class OpenFiles:
+    def __init__(self) -> None:
+        self._files: dict[HandleKey, OpenFile] = {}
+        self._by_ino: dict[Ino, set[OpenFile]] = {}
+
+    def add(self, mount_id: str, handle: int, ino: Ino, *, write: bool) -> OpenFile:
+        """Raises BadArgument for a number that is in use."""
+        key = (mount_id, handle)
+        if handle == 0 or key in self._files:
+            raise BadArgument(f"The handle {handle} is in use already, or is none.")
+        opened = OpenFile(key, ino, write)
+        self._files[key] = opened
+        self._by_ino.setdefault(ino, set()).add(opened)
+        return opened
+
+    def get(self, mount_id: str, handle: int) -> OpenFile:
+        opened = self._files.get((mount_id, handle))
+        if opened is None:
+            raise BadHandle("This file is not open any more.")
+        return opened
+
+    def find(self, mount_id: str, handle: int) -> OpenFile | None:
+        return self._files.get((mount_id, handle))
+
+    def remove(self, opened: OpenFile) -> None:
+        del self._files[opened.key]
+        rest = self._by_ino[opened.ino]
+        rest.discard(opened)
+        if not rest:
+            del self._by_ino[opened.ino]
+
+    def is_open(self, ino: Ino) -> bool:
+        return ino in self._by_ino
+
+    def of_ino(self, ino: Ino) -> Iterable[OpenFile]:
+        return self._by_ino.get(ino, ())
+
+    def writers(self, ino: Ino) -> list[OpenFile]:
+        """Those that may write the staging file of this inode themselves."""
+        return [opened for opened in self._by_ino.get(ino, ()) if opened.staged]
+
+    def of_mount(self, mount_id: str) -> list[OpenFile]:
+        return [opened for opened in self._files.values() if opened.key[0] == mount_id]
+
+    def __len__(self) -> int:
+        return len(self._files)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names come and go: create, mkdir, symlink, link, unlink, rmdir. Rename has a module of its own."""
+
+from __future__ import annotations
+
+import secrets
+
+from holofsd.core.edit import check_name, link_id, new_node, with_link
+from holofsd.core.errors import (
+    DirectoryNotEmpty,
+    IsADirectory,
+    NameExists,
+    NameTooLong,
+    NoSuchName,
+    NotADirectory,
+    NotPermitted,
+)
+from holofsd.core.ids import Ino, NodeId
+from holofsd.core.state import Body, Inline, Kind, Marker, Place, Target
+from holofsd.fs.attrs import Attributes
+from holofsd.fs.conflicts import Conflicts
+from holofsd.fs.drafts import Draft
+from holofsd.fs.endings import Endings
+from holofsd.fs.scope import Origin, Scope
+from holofsd.fs.settings import MAX_TARGET
+from holofsd.fs.types import Attachment
+from holofsd.fs.vacated import Vacated
+from holofsd.tree.views import Entry
+
+
+class Naming:
+    def __init__(
+        self, scope: Scope, attributes: Attributes, conflicts: Conflicts, endings: Endings, vacated: Vacated
+    ) -> None:
+        self._scope = scope
+        self._nodes = scope.nodes
+        self._attributes = attributes
+        self._conflicts = conflicts
+        self._endings = endings
+        self._vacated = vacated
+
+    # ---- looking
+    def find(self, parent: Ino, name: bytes) -> tuple[NodeId, Entry | None]:
+        """The directory's node, and what the name leads to."""
+        check_name(name)
+        directory = self._attributes.directory(parent)
+        return directory, self._scope.tree.lookup(directory, name)
+
+    def must_find(self, parent: Ino, name: bytes) -> Entry:
+        entry = self.find(parent, name)[1]
+        if entry is None:
+            raise NoSuchName("There is no such file or directory.")
+        return entry
+
+    # ---- coming
+    def create_file(self, att: Attachment, parent: NodeId, name: bytes, mode: int, hold_ms: int) -> Ino:
+        """An empty file at a name that is free."""
+        place = Place(parent, name)
+        with self._scope.change(att):
+            draft = Draft(self._scope)
+            known = self._vacated.take(parent, name)
+            if known is None:
+                node = NodeId(secrets.token_bytes(16))
+                self._put_new(draft, node, Kind.FILE, place, mode, Inline(b""), 0)
+            else:
+                node = known
+                state = self._vacated.free(draft, node)
+                version = self._scope.volume.new_version(Inline(b""), 0, self._scope.now_ns())
+                draft.put(self._vacated.refilled(state, place, version, mode))
+            return self._write_name(draft, att, node, place, hold_ms)
+
+    def make_dir(self, att: Attachment, parent: Ino, name: bytes, mode: int) -> Ino:
+        directory = self._free_name(parent, name)
+        with self._scope.change(att):
+            draft = Draft(self._scope)
+            node = self._scope.tree.new_directory_id(directory, name)
+            self._put_new(draft, node, Kind.DIRECTORY, Place(directory, name), mode, Marker(), 0)
+            return self._write_name(draft, att, node, Place(directory, name))
+
+    def symlink(self, att: Attachment, parent: Ino, name: bytes, target: bytes) -> Ino:
+        if not target:
+            raise NoSuchName("The target of a symlink cannot be empty.")
+        if len(target) > MAX_TARGET:
+            raise NameTooLong(f"The target of a symlink can have {MAX_TARGET} bytes at most.")
+        directory = self._free_name(parent, name)
+        with self._scope.change(att):
+            draft = Draft(self._scope)
+            node = NodeId(secrets.token_bytes(16))
+            self._put_new(draft, node, Kind.SYMLINK, Place(directory, name), 0o777, Target(target), len(target))
+            return self._write_name(draft, att, node, Place(directory, name))
+
+    def link(self, att: Attachment, ino: Ino, parent: Ino, name: bytes) -> None:
+        directory = self._free_name(parent, name)
+        view = self._attributes.resolve(ino)
+        if view.kind is Kind.DIRECTORY:
+            raise NotPermitted("A directory has one name only.")
+        if view.detached:
+            raise NoSuchName("This file was removed.")
+        with self._scope.change(att):
+            origin = Origin(att, {(directory, name)}, {ino})
+            if self._conflicts.settle_ref(view, origin):
+                view = self._attributes.resolve(ino)
+            draft = Draft(self._scope)
+            link = link_id(view.node, secrets.token_bytes(16))
+            stamp = self._scope.volume.stamp()
+            draft.put(with_link(draft.state(view.node), link, Place(directory, name), stamp))
+            draft.write(origin)
+
+    def _free_name(self, parent: Ino, name: bytes) -> NodeId:
+        directory, entry = self.find(parent, name)
+        if entry is not None:
+            raise NameExists("This name exists already.")
+        return directory
+
+    def _put_new(self, draft: Draft, node: NodeId, kind: Kind, place: Place, mode: int, body: Body, size: int) -> None:
+        now_ns = self._scope.now_ns()
+        version = self._scope.volume.new_version(body, size, now_ns)
+        draft.put(new_node(node, kind, now_ns, place, link_id(node), version, mode, version.stamp))
+
+    def _write_name(self, draft: Draft, att: Attachment, node: NodeId, place: Place, hold_ms: int = 0) -> Ino:
+        ino = self._nodes.ino_of(node)
+        draft.write(Origin(att, {(place.parent, place.name)}, {ino}), hold_ms)
+        return ino
+
+    # ---- going
+    def unlink(self, att: Attachment, parent: Ino, name: bytes) -> None:
+        entry = self.must_find(parent, name)
+        if entry.view.kind is Kind.DIRECTORY:
+            raise IsADirectory("This is a directory.")
+        with self._scope.change(att, needs_space=False):
+            origin = Origin(att, {(entry.parent, name)})
+            entry = self._conflicts.settle_name(entry, origin)
+            draft = Draft(self._scope)
+            for node in (entry.node, *self._conflicts.hidden_at(entry)):
+                self._endings.end_name(draft, node, entry.parent, entry.slot)
+            draft.write(origin)
+            if entry.view.kind is Kind.FILE:
+                self._vacated.leave(entry.parent, name, entry.node)
+
+    def remove_dir(self, att: Attachment, parent: Ino, name: bytes) -> None:
+        entry = self.must_find(parent, name)
+        if entry.view.kind is not Kind.DIRECTORY:
+            raise NotADirectory("This is not a directory.")
+        if self._scope.tree.has_children(entry.node):
+            raise DirectoryNotEmpty("This directory is not empty.")
+        with self._scope.change(att, needs_space=False):
+            origin = Origin(att, {(entry.parent, name)})
+            entry = self._conflicts.settle_name(entry, origin)
+            draft = Draft(self._scope)
+            self._endings.end_name(draft, entry.node, entry.parent, entry.slot)
+            draft.write(origin)

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Open files: open, stage, commit, fsync, release, and plain reads and writes."""
+
+from __future__ import annotations
+
+import os
+
+from holofsd.core.errors import (
+    BadArgument,
+    BadHandle,
+    ContentUnavailable,
+    IsADirectory,
+    TooBig,
+)
+from holofsd.core.ids import Ino
+from holofsd.core.state import Kind
+from holofsd.fs.attrs import Attributes
+from holofsd.fs.contents import Contents
+from holofsd.fs.endings import Endings
+from holofsd.fs.handles import OpenFile
+from holofsd.fs.hashing import Hasher
+from holofsd.fs.scope import Origin, Scope, full_disk_is_said
+from holofsd.fs.settings import INLINE_COMMIT, MAX_READ
+from holofsd.fs.staged import StagedFile, StagedFiles
+from holofsd.fs.types import (
+    Attachment,
+    Attr,
+    ContentMap,
+    HoleExtent,
+    InlineExtent,
+    LocalExtent,
+    Opened,
+    Staged,
+)
+from holofsd.fs.versions import Versions
+from holofsd.fs.watch import Watchers
+from holofsd.fs.writing import Writing
+
+
+class Opening:
+    def __init__(
+        self,
+        scope: Scope,
+        attributes: Attributes,
+        contents: Contents,
+        staged: StagedFiles,
+        versions: Versions,
+        endings: Endings,
+        writing: Writing,
+        hasher: Hasher,
+        watchers: Watchers,
+    ) -> None:
+        self._scope = scope
+        self._attributes = attributes
+        self._contents = contents
+        self._staged = staged
+        self._versions = versions
+        self._endings = endings
+        self._writing = writing
+        self._hasher = hasher
+        self._watchers = watchers
+
+    def handle(self, att: Attachment, handle: int) -> OpenFile:
+        return self._scope.files.get(att.request.mount_id, handle)
+
+    def _writable(self, att: Attachment, handle: int) -> OpenFile:
+        opened = self.handle(att, handle)
+        if not opened.write:
+            raise BadHandle("This file was opened for reading only.")
+        self._scope.require_writable(att)
+        return opened
+
+    # ---- open and release
+    def open(self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes) -> Opened:
+        view = self._attributes.resolve(ino)
+        if view.kind is Kind.DIRECTORY:
+            raise IsADirectory("This is a directory.")
+        if view.kind is Kind.SYMLINK:
+            raise BadArgument("A symlink cannot be opened.")
+        if write or truncate:
+            self._scope.require_writable(att)
+        opened = self._scope.files.add(att.request.mount_id, handle, ino, write=write)
+        try:
+            if truncate:
+                self._empty(att, opened, base)
+        except BaseException:
+            self._scope.files.remove(opened)
+            raise
+        view = self._attributes.resolve(ino)
+        return Opened(self._attributes.of(view), self._contents.map_of(view))
+
+    def opened_new(self, att: Attachment, ino: Ino, handle: int) -> None:
+        """The file was made by this open; until something comes back its emptiness is not published."""
+        self._scope.files.add(att.request.mount_id, handle, ino, write=True).held = True
+
+    def hold_ms(self) -> int:
+        return self._scope.now_ms() + int(self._scope.settings.hold * 1000)
+
+    def _empty(self, att: Attachment, opened: OpenFile, base: bytes) -> None:
+        """O_TRUNC: empty at once for everybody here, and published when something comes back."""
+        ino = opened.ino
+        staged = self._staged.of(ino)
+        attr = self._attributes.get(ino)
+        if staged is not None:
+            staged.truncate(0)
+            self._watchers.content_changed(ino, attr.version, att)
+        elif self._attributes.is_orphan(self._attributes.resolve(ino)):
+            self._writing.stage_data(self._attributes.resolve(ino), b"", b"", att.request.mount_id)
+        elif attr.size:
+            with self._scope.change(att):
+                hold = self.hold_ms() if opened.write else 0
+                self._versions.write_data(
+                    ino, b"", self._scope.now_ns(), base=base, hold_ms=hold, origin=Origin(att, inodes={ino})
+                )
+            opened.held = opened.write
+
+    def release(self, att: Attachment | None, opened: OpenFile) -> None:
+        """Whatever happens, the handle is gone afterwards, and nothing that was written is lost."""
+        self._scope.files.remove(opened)
+        ino = opened.ino
+        view = self._scope.tree.view(ino)
+        if view is None:
+            return
+        self._writing.seal_if_unwritten(ino, Origin(att) if att is not None else None)
+        if opened.held and not view.detached:
+            with self._scope.db.transaction():
+                self._scope.volume.release(view.node)
+        view = self._scope.tree.view(ino)
+        if view is not None and view.detached and not self._scope.files.is_open(ino) and self._is_settled(ino):
+            with self._scope.db.transaction():
+                self._endings.forget_detached(ino)
+            self._hasher.try_again()
+
+    def _is_settled(self, ino: Ino) -> bool:
+        """No staging file waits to become a version; that of an orphan goes with it."""
+        return self._staged.of(ino) is None or self._attributes.is_orphan(self._attributes.resolve(ino))
+
+    # ---- writing
+    async def stage(self, att: Attachment, handle: int, *, empty: bool, base: bytes) -> Staged:
+        opened = self._writable(att, handle)
+        self._scope.require_space()
+        new = self._staged.of(opened.ino) is None
+        staged = await self._writing.stage(opened.ino, att.request.mount_id, empty=empty, base=base)
+        if self._scope.files.find(*opened.key) is not opened:
+            self._writing.seal_if_unwritten(opened.ino)
+            raise BadHandle("This file was closed in the meantime.")
+        opened.staged = True
+        if new or empty:
+            self._watchers.content_changed(opened.ino, staged.base, att)
+        return Staged(str(staged.path), staged.stat().st_size)
+
+    def commit(
+        self,
+        att: Attachment,
+        handle: int,
+        *,
+        data: bytes | None,
+        mtime_ns: int | None,
+        seal: bool,
+        release: bool,
+        base: bytes,
+    ) -> Attr:
+        if data is None and mtime_ns is None:
+            opened = self.handle(att, handle)
+        else:
+            opened = self._writable(att, handle)
+        ino = opened.ino
+        if data is not None:
+            self._commit_data(att, opened, data, mtime_ns, base)
+        else:
+            self._commit_staged(att, opened, mtime_ns)
+        if seal and not release:
+            opened.staged = False
+            self._writing.seal_if_unwritten(ino, Origin(att, inodes={ino}))
+        attr = self._attributes.get(ino)
+        if release:
+            self.release(att, opened)
+            # Closed for good: of a file that was replaced meanwhile there are no later attributes.
+            if self._scope.tree.view(ino) is not None:
+                attr = self._attributes.get(ino)
+        return attr
+
+    def _commit_data(self, att: Attachment, opened: OpenFile, data: bytes, mtime_ns: int | None, base: bytes) -> None:
+        if len(data) > INLINE_COMMIT:
+            raise TooBig(f"A commit carries {INLINE_COMMIT} bytes at most.")
+        ino = opened.ino
+        view = self._attributes.resolve(ino)
+        staged = self._staged.of(ino)
+        if staged is None and not self._attributes.is_orphan(view):
+            with self._scope.change(att):
+                self._versions.write_data(
+                    ino,
+                    data,
+                    self._scope.now_ns() if mtime_ns is None else mtime_ns,
+                    base=base,
+                    origin=Origin(att, inodes={ino}),
+                )
+                self._publish(opened)
+            if len(data) > 4096:
+                self._hasher.expect_row()
+            return
+        self._scope.require_space()
+        staged = staged or self._writing.stage_data(view, b"", base or view.version, att.request.mount_id)
+        with full_disk_is_said():
+            staged.replace(data)
+        if mtime_ns is not None:
+            staged.set_mtime(mtime_ns)
+        self._watchers.content_changed(ino, staged.base, att)
+        if not [writer for writer in self._scope.files.writers(ino) if writer is not opened]:
+            opened.staged = False
+            self._writing.seal_if_unwritten(ino, Origin(att, inodes={ino}))
+
+    def _commit_staged(self, att: Attachment, opened: OpenFile, mtime_ns: int | None) -> None:
+        staged = self._staged.of(opened.ino)
+        if staged is not None:
+            if mtime_ns is not None:
+                staged.set_mtime(mtime_ns)
+            self._watchers.content_changed(opened.ino, staged.base, att)
+
+    def _publish(self, opened: OpenFile) -> None:
+        """Something came back: the file need not be held any longer."""
+        if opened.held:
+            opened.held = False
+            self._scope.volume.release(self._attributes.resolve(opened.ino).node)
+
+    async def fsync(self, att: Attachment, handle: int, ino: Ino, data: bytes | None) -> None:
+        if handle:
+            opened = self.handle(att, handle)
+            ino = opened.ino
+            if data is not None:
+                self._keep_data(att, self._writable(att, handle), data)
+        view = self._attributes.resolve(ino)
+        if view.kind is Kind.FILE:
+            await self._writing.sync(ino)
+        else:
+            await self._scope.db.sync()
+
+    def _keep_data(self, att: Attachment, opened: OpenFile, data: bytes) -> None:
+        """What the mount still has in memory goes to a staging file: durable, and no version yet."""
+        if len(data) > INLINE_COMMIT:
+            raise TooBig(f"An fsync carries {INLINE_COMMIT} bytes at most.")
+        self._scope.require_space()
+        view = self._attributes.resolve(opened.ino)
+        staged = self._staged.of(opened.ino)
+        if staged is None:
+            self._writing.stage_data(view, data, view.version, att.request.mount_id)
+        else:
+            with full_disk_is_said():
+                staged.replace(data)
+
+    # ---- plain reads and writes
+    async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes:
+        opened = self.handle(att, handle)
+        if offset < 0 or not 0 <= length <= MAX_READ:
+            raise BadArgument(f"A read has an offset and at most {MAX_READ} bytes.")
+        for _ in range(3):
+            view = self._attributes.resolve(opened.ino)
+            staged = self._staged.of(opened.ino)
+            if staged is not None:
+                return _read_file(str(staged.path), offset, length)
+            version = self._attributes.version(opened.ino)
+            await self._contents.bring(view.node, version)
+            try:
+                return _read_map(self._contents.map_of_version(version), offset, length)
+            except FileNotFoundError:
+                continue
+        raise ContentUnavailable("This file changes too often to be read: try again.")
+
+    async def write(self, att: Attachment, handle: int, offset: int, data: bytes) -> Attr:
+        opened = self._writable(att, handle)
+        if offset < 0:
+            raise BadArgument("A write needs an offset.")
+        self._scope.require_space()
+        staged = await self._writing.stage(opened.ino, att.request.mount_id, empty=False, base=b"")
+        self._write_at(staged, offset, data)
+        self._watchers.content_changed(opened.ino, staged.base, att)
+        return self._attributes.get(opened.ino)
+
+    def _write_at(self, staged: StagedFile, offset: int, data: bytes) -> None:
+        staged.clean = None
+        with full_disk_is_said(), open(staged.path, "r+b", buffering=0) as file:
+            os.pwrite(file.fileno(), data, offset)
+
+
+def _read_file(path: str, offset: int, length: int) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return os.pread(file.fileno(), length, offset)
+
+
+def _read_map(content: ContentMap, offset: int, length: int) -> bytes:
+    parts: list[bytes] = []
+    end = min(offset + length, content.size)
+    for extent in content.extents:
+        size = len(extent.data) if isinstance(extent, InlineExtent) else extent.length
+        start, stop = max(offset, extent.offset) - extent.offset, min(end, extent.offset + size) - extent.offset
+        if start >= stop:
+            continue
+        if isinstance(extent, InlineExtent):
+            parts.append(extent.data[start:stop])
+        elif isinstance(extent, LocalExtent):
+            parts.append(_read_file(extent.path, extent.source_offset + start, stop - start))
+        elif isinstance(extent, HoleExtent):
+            parts.append(bytes(stop - start))
+        else:
+            raise FileNotFoundError
+    return b"".join(parts)

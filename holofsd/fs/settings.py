@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Limits and times of the filesystem layer. Sizes are in bytes, durations in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+INLINE_RECORD: Final = 4096
+"""Content up to this size travels in the record of its node."""
+INLINE_COMMIT: Final = 65536
+"""Content up to this size may come as `data` of a Commit."""
+MAX_TARGET: Final = 4095
+MAX_XATTR_NAME: Final = 255
+MAX_XATTR_VALUE: Final = 65536
+MAX_XATTR_TOTAL: Final = 128 << 10
+"""Of all attributes of a node, absent ones included by name: well below what a record may carry."""
+MAX_READ: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FsSettings:
+    reserve_bytes: int = 32 << 20
+    """Writes are refused while the disk has less than this free, so that the index can still grow."""
+    hold: float = 5.0
+    """A file that was created or emptied and not written yet is not published before this."""
+    refill: float = 15.0
+    """How long a name that was vacated still means its node (design: "Replacing a file is a write")."""
+    refill_names: int = 10_000
+    quiet: float = 5.0
+    """An open file that was not written to for this long is worth a version of its own..."""
+    snapshot_every: float = 60.0
+    """... at most this often."""
+    reattach: float = 15.0
+    """How long the files of a mount that is gone stay open for its return."""
+    fetch_timeout: float = 30.0
+    hashers: int = 2
+    watch_changes: int = 10_000
+    """Changes that wait for a slow watcher before it is told to forget everything."""
+    tick: float = 1.0

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Making versions: what a file contains now, in place of exactly what it was based on."""
+
+from __future__ import annotations
+
+from holofsd.core.edit import with_version
+from holofsd.core.ids import Dot, Ino
+from holofsd.core.project import parse_token, token
+from holofsd.core.state import Body, Inline, Kind, NodeState, Pending, Version
+from holofsd.fs.attrs import Attributes
+from holofsd.fs.conflicts import Conflicts
+from holofsd.fs.drafts import Draft, shown_of
+from holofsd.fs.scope import Origin, Scope
+from holofsd.fs.settings import INLINE_RECORD
+from holofsd.fs.staged import StagedFile
+from holofsd.store.nodes import NodeRow
+from holofsd.store.staging import StagingRow
+from holofsd.tree.states import encode_version
+
+
+class Versions:
+    def __init__(self, scope: Scope, attributes: Attributes, conflicts: Conflicts) -> None:
+        self._scope = scope
+        self._nodes = scope.nodes
+        self._attributes = attributes
+        self._conflicts = conflicts
+
+    def superseded(self, row: NodeRow, state: NodeState, base: bytes) -> set[Dot]:
+        """What a write based on `base` replaces: exactly that version, and what this device itself put after it.
+
+        Never a version from elsewhere that the writer did not see: that stays, beside the new one.
+        """
+        shown = shown_of(row, state)
+        if not base or (shown is not None and base == token(shown.dot)):
+            return {shown.dot} if shown is not None else set()
+        dot = self._scope.volume.current_dot(parse_token(base))
+        if dot not in state.versions and shown is not None and shown.dot.author in self._scope.store.own_authors():
+            return {dot, shown.dot}
+        return {dot}
+
+    def write(
+        self,
+        ino: Ino,
+        body: Body,
+        size: int,
+        mtime_ns: int,
+        *,
+        base: bytes = b"",
+        hold_ms: int = 0,
+        origin: Origin | None = None,
+    ) -> Version:
+        """A new version of the node that an inode means. Not for orphans. Inside a transaction."""
+        view = self._attributes.resolve(ino)
+        if self._conflicts.settle_ref(view, origin):
+            view = self._attributes.resolve(ino)
+        row = self._nodes.get(view.node)
+        assert row is not None, "an orphan has no versions"
+        draft = Draft(self._scope)
+        state = draft.state(view.node)
+        if view.detached and not base:
+            base = view.version
+        version = self._scope.volume.new_version(body, size, mtime_ns)
+        draft.put(with_version(state, version, self.superseded(row, state, base)))
+        if view.detached:
+            self._nodes.detach(ino, encode_version(view.node, Kind.FILE, version))
+        draft.write(origin, hold_ms)
+        return version
+
+    def write_data(
+        self,
+        ino: Ino,
+        data: bytes,
+        mtime_ns: int,
+        *,
+        base: bytes = b"",
+        hold_ms: int = 0,
+        origin: Origin | None = None,
+    ) -> Version:
+        """The whole content is at hand: small, in the record; else in a staging file, sealed at once."""
+        if len(data) <= INLINE_RECORD:
+            return self.write(ino, Inline(data), len(data), mtime_ns, base=base, hold_ms=hold_ms, origin=origin)
+        rows = self._scope.store.staging
+        staging_id = rows.new_id()
+        rows.make_file(staging_id).write_bytes(data)
+        body = Pending(staging_id)
+        version = self.write(ino, body, len(data), mtime_ns, base=base, hold_ms=hold_ms, origin=origin)
+        node = self._attributes.resolve(ino).node
+        rows.add(StagingRow(staging_id, ino, node, base, "", token(version.dot), self._scope.now_ms()))
+        return version
+
+    def write_staged(self, staged: StagedFile, origin: Origin | None = None) -> Version:
+        """Of what a staging file contains now. The caller marks the row as sealed, or removes it."""
+        found = staged.stat()
+        size, mtime_ns = found.st_size, found.st_mtime_ns
+        if size <= INLINE_RECORD:
+            body: Body = Inline(staged.path.read_bytes())
+        else:
+            body = Pending(staged.id)
+        return self.write(staged.ino, body, size, mtime_ns, base=staged.base, origin=origin)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What changed, for each attachment: others' changes in full, its own only where the answers did not show them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from holofsd.core.ids import Ino
+from holofsd.fs.scope import Origin, Scope
+from holofsd.fs.types import Attachment, ChangeBatch, EntryChange, InodeChange
+from holofsd.tree.changes import TreeChange
+
+
+class _Watcher:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._entries: list[EntryChange] = []
+        self._inodes: list[InodeChange] = []
+        self._reset = False
+        self._read_only = False
+        self._going_down = False
+        self.ended = False
+        self._wake = asyncio.Event()
+
+    def put(self, entries: list[EntryChange], inodes: list[InodeChange]) -> None:
+        if not entries and not inodes:
+            return
+        if self._reset or len(self._entries) + len(self._inodes) + len(entries) + len(inodes) > self._limit:
+            self._reset = True
+            self._entries, self._inodes = [], []
+        else:
+            self._entries += entries
+            self._inodes += inodes
+        self._wake.set()
+
+    def say_read_only(self) -> None:
+        self._read_only = True
+        self._wake.set()
+
+    def end(self, going_down: bool) -> None:
+        self._going_down |= going_down
+        self.ended = True
+        self._wake.set()
+
+    async def next(self) -> ChangeBatch | None:
+        """Everything since the last call, at once; None at the end."""
+        await self._wake.wait()
+        batch = ChangeBatch(tuple(self._entries), tuple(self._inodes), self._reset, self._read_only, self._going_down)
+        self._entries, self._inodes = [], []
+        self._reset = self._read_only = self._going_down = False
+        if not self.ended:
+            self._wake.clear()
+        return None if batch == ChangeBatch() else batch
+
+
+class Watchers:
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._watchers: dict[Attachment, _Watcher] = {}
+
+    def add(self, attachment: Attachment) -> None:
+        """From now on changes are kept for it, bounded, until it asks."""
+        self._watchers[attachment] = _Watcher(self._scope.settings.watch_changes)
+
+    def remove(self, attachment: Attachment) -> None:
+        watcher = self._watchers.pop(attachment, None)
+        if watcher is not None:
+            watcher.end(going_down=False)
+
+    async def watch(self, attachment: Attachment) -> AsyncIterator[ChangeBatch]:
+        watcher = self._watchers.get(attachment)
+        while watcher is not None:
+            batch = await watcher.next()
+            if batch is not None:
+                yield batch
+            elif watcher.ended:
+                return
+
+    def tree_changed(self, change: TreeChange, origin: object) -> None:
+        """A subscriber of LocalVolume."""
+        if not self._watchers:
+            return
+        made_by = origin if isinstance(origin, Origin) else None
+        entries = [
+            (e.parent, EntryChange(e.parent_ino, e.name, e.ino or Ino(0), e.gone))
+            for e in change.entries
+            if e.parent_ino is not None
+        ]
+        inodes = [InodeChange(u.ino, u.content, u.elsewhere, u.now, u.previous) for u in change.inodes]
+        for attachment, watcher in self._watchers.items():
+            if made_by is not None and made_by.attachment is attachment:
+                watcher.put(
+                    [e for parent, e in entries if (parent, e.name) not in made_by.names],
+                    [i for i in inodes if i.ino not in made_by.inodes],
+                )
+            else:
+                watcher.put([e for _, e in entries], inodes)
+
+    def content_changed(self, ino: Ino, version: bytes, but: Attachment | None) -> None:
+        """A staging file was begun or written: whoever shows the file asks again."""
+        change = InodeChange(ino, content=True, elsewhere=False, version=version, previous=version)
+        for attachment, watcher in self._watchers.items():
+            if attachment is not but:
+                watcher.put([], [change])
+
+    def became_read_only(self) -> None:
+        for attachment, watcher in self._watchers.items():
+            attachment.read_only = True
+            watcher.say_read_only()
+
+    def close(self) -> None:
+        for watcher in self._watchers.values():
+            watcher.end(going_down=True)
+        self._watchers.clear()
