@@ -138,8 +138,7 @@ class FramedConnection:
         if self.closed:
             return
         self._end.set_result(reason)
-        self._accepting.cancel()
-        # Reads and writes under way end by themselves, with what arrived before the end.
+        # What streams have under way ends by itself, with the error of the connection.
         self._tasks.cancel()
         self._on_end(self)
 

@@ -416,6 +416,15 @@ async def test_a_dial_that_finishes_after_one_changed_ones_mind_leaves_nothing_o
 
 
 @virtual
+async def test_a_connection_dialled_for_somebody_who_is_unwanted_by_now_is_closed():
+    async with devices(FakeNetwork(), LOW, HIGH) as (a, b):
+        connection = await a.endpoint.connect(HIGH, b.endpoint.addresses(), SESSION_ALPN)
+        await a.manager._arrived(connection)
+        assert (await connection.wait_closed()).code == CloseCode.UNWANTED
+        assert a.manager.status() == []
+
+
+@virtual
 async def test_closing_says_goodbye_and_ends_the_handlers():
     network = FakeNetwork()
     async with devices(network, LOW, HIGH) as (a, b):
