@@ -111,7 +111,7 @@ class Device:
             while True:
                 left = None if limit is None else limit - asyncio.get_running_loop().time()
                 try:
-                    have = await asyncio.wait_for(anext(counts), left)  # type: ignore[arg-type]
+                    have = await asyncio.wait_for(anext(counts), left)
                 except TimeoutError:
                     yield api.WaitProgress(sync.copies(), False, "")
                     return

@@ -64,7 +64,7 @@ def members(opened: OpenVolume, me: DeviceId) -> tuple[api.Member, ...]:
 
 
 def conflicts(opened: OpenVolume, name: str) -> Iterator[api.Conflict]:
-    for conflict in opened.filesystem.conflicts():
+    for conflict in opened.filesystem.census().conflict_list:
         yield api.Conflict(
             conflict.path, conflict.shown_path, conflict.device, conflict.written_ms, conflict.size, name
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.create import create_volume, prepare_joined
 from holofsd.sync.hub import SyncHub
+from holofsd.sync.tasks import Tasks
 from holofsd.sync.volume import VolumeSync
 from holofsd.tree.local import LocalVolume
 
@@ -194,9 +194,12 @@ class Volumes:
             stack.push_async_callback(sync.close)
             if copied:
                 sync.rotate_author()
-            filesystem = VolumeFilesystem(local, sync, self._settings.fs, time.time_ns)
+            filesystem = VolumeFilesystem(local, sync, self.name_of(store.volume), settings=self._settings.fs)
             stack.push_async_callback(filesystem.close)
-            await filesystem.start()
+            sync.on_role_change(filesystem.role_changed)
+            tasks = Tasks("filesystem")
+            stack.push_async_callback(tasks.close)
+            tasks.spawn(filesystem.run(), self.name_of(store.volume))
             self._hub.add(sync)
             stack.push_async_callback(self._hub.remove, store.volume)
             opened = OpenVolume(store.volume, store, local, sync, filesystem, stack.pop_all())
