@@ -8,10 +8,10 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from holofs_peer.v1 import peer_pb2 as pb
-from holofsd.codec.content import hash_bytes
 from holofsd.core.errors import ConnectionLost, NoSpace, ProtocolViolation, Refused
 from holofsd.core.ids import BlobHash
 from holofsd.net.api import Stream
@@ -22,6 +22,8 @@ from holofsd.sync.jobs import Job
 
 T = TypeVar("T")
 
+WRITE_BYTES = 1024 * 1024
+"""A large blob is written in pieces of about this size: fewer trips to a thread."""
 SILENCE = 20.0
 """Seconds without a frame after which a content stream is given up."""
 
@@ -47,7 +49,7 @@ class Receiver:
 
     async def fetch(self, jobs: Sequence[Job], trip: Trip) -> None:
         """Fills `trip`, also when it raises: ConnectionLost, ProtocolViolation, NoSpace."""
-        await asyncio.to_thread(self._check_space, sum(job.size for job in jobs))
+        self._check_space(sum(job.size for job in jobs))
         if len(jobs) == 1 and jobs[0].size > BLOB_FRAME:
             await self._fetch_large(jobs[0], trip)
         else:
@@ -89,21 +91,36 @@ class Receiver:
                 return b"".join(pieces)
 
     async def _store_small(self, received: list[tuple[Job, bytes]], trip: Trip) -> None:
-        if received:
-            good = await _in_thread(lambda: [self._store_one(job, data) for job, data in received])
-            for (job, _data), stored in zip(received, good, strict=True):
-                (trip.arrived if stored else trip.wrong).append(job)
+        """Written here, made durable in a thread: there each call would wait for its turn to run Python again."""
+        written: list[tuple[Job, Path]] = []
+        try:
+            for job, data in received:
+                path = self._write(job, data)
+                if path is None:
+                    trip.wrong.append(job)
+                else:
+                    written.append((job, path))
+        except OSError as error:
+            raise _told(error) from error
+        await _in_thread(lambda: _make_durable([path for _job, path in written]))
+        for job, path in written:
+            self._content.place(path, job.blob, move=True)
+            trip.arrived.append(job)
 
-    def _store_one(self, job: Job, data: bytes) -> bool:
-        if len(data) != job.size or hash_bytes(data) != job.blob:
-            return False
+    def _write(self, job: Job, data: bytes) -> Path | None:
+        """None if these are not the bytes of that hash."""
         incoming = self._content.receive(job.blob)
         if incoming.offset:
             incoming.abandon(keep=False)
             incoming = self._content.receive(job.blob)
-        incoming.write(data)
-        self._content.place(incoming.finish(), job.blob, move=True)
-        return True
+        try:
+            incoming.write(data)
+            return incoming.finish(durable=False)
+        except Refused:
+            return None
+        except OSError:
+            incoming.abandon(keep=False)
+            raise
 
     # ---- large: straight to a file, going on where an earlier attempt stopped
     async def _fetch_large(self, job: Job, trip: Trip) -> None:
@@ -131,14 +148,17 @@ class Receiver:
         """False if the other side does not have it, or means another size."""
         number = self._number()
         await self._stream.send(frames.get(number, job.blob, incoming.offset))
+        received = bytearray()
         while True:
             answer = await self._answer(number)
             if answer.missing:
                 return False
-            if incoming.offset + len(answer.data) > job.size:
+            received += answer.data
+            if incoming.offset + len(received) > job.size:
                 raise ProtocolViolation("A device sent more content than there is.")
-            data = answer.data
-            await _in_thread(lambda data=data: incoming.write(data))  # type: ignore[misc]
+            if len(received) >= WRITE_BYTES or answer.end:
+                data, received = bytes(received), bytearray()
+                await _in_thread(lambda data=data: incoming.write(data))  # type: ignore[misc]
             if answer.end:
                 return incoming.offset == job.size
 
@@ -163,11 +183,24 @@ class Receiver:
         return frame.blob
 
 
+def _make_durable(paths: Sequence[Path]) -> None:
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 async def _in_thread(work: Callable[[], T]) -> T:
     """A full disk becomes NoSpace, whichever call met it."""
     try:
         return await asyncio.to_thread(work)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpace("The disk is full: content from other devices waits until there is room.") from error
-        raise
+        raise _told(error) from error
+
+
+def _told(error: OSError) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace("The disk is full: content from other devices waits until there is room.")
+    return error

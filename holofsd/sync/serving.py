@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 READ_INLINE = 64 * 1024
 """Files up to this size are read on the loop: a thread costs more than the read."""
+READ_BYTES = 4 * BLOB_FRAME
 MAX_REQUEST = 64 * 1024
 
 
@@ -76,10 +77,12 @@ class ContentServer:
     async def _send_pieces(self, stream: Stream, request: pb.Get, file: BinaryIO, size: int) -> None:
         offset = request.offset
         while True:
-            data = await asyncio.to_thread(os.pread, file.fileno(), BLOB_FRAME, offset)
-            offset += len(data)
-            end = offset >= size or not data
-            await stream.send(frames.blob(request.id, data, end, size))
+            read = await asyncio.to_thread(os.pread, file.fileno(), READ_BYTES, offset)
+            for start in range(0, max(len(read), 1), BLOB_FRAME):
+                data = read[start : start + BLOB_FRAME]
+                offset += len(data)
+                end = offset >= size or not data
+                await stream.send(frames.blob(request.id, data, end, size))
             if end:
                 return
 
