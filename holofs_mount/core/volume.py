@@ -149,7 +149,11 @@ class Volume:
             clock.touch(change.parent)
         ino = 0 if change.gone else change.ino
         x.attrs.drop(change.parent)
-        x.listings.set(change.parent, change.name, ino)
+        if ino or change.gone:
+            x.listings.set(change.parent, change.name, ino)
+        else:
+            # Something nobody has asked for yet has no number; the listing has to be asked for again.
+            x.listings.drop(change.parent)
         x.saw(change.parent, change.name, ino)
         x.kernel.entry_changed(change.parent, change.name)
         x.kernel.inode_changed(change.parent, False)
