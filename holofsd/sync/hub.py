@@ -15,6 +15,7 @@ import structlog
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec import wire
 from holofsd.codec.signing import SigningKey
+from holofsd.codec.ticket import Invite
 from holofsd.core.document import DeviceInfo
 from holofsd.core.errors import ConnectionLost, HoloError, ProtocolViolation, Refused
 from holofsd.core.ids import DeviceId, VolumeId
@@ -24,7 +25,7 @@ from holofsd.net.peers import PeerManager
 from holofsd.store.device import DeviceStore
 from holofsd.sync import frames
 from holofsd.sync.config import MAX_HELLO, MAX_NAME, PROGRAM, PROTOCOL, SyncConfig
-from holofsd.sync.invites import Inviter
+from holofsd.sync.invites import Inviter, RedeemResult, redeem
 from holofsd.sync.links import accept_session, keep_session
 from holofsd.sync.members import Members
 from holofsd.sync.tasks import Tasks
@@ -126,6 +127,12 @@ class SyncHub:
             for address in addresses:
                 self._devices.put_address(device, address, now)
         self.peers.learn(device, *_split(addresses))
+
+    async def redeem(self, invite: Invite) -> RedeemResult:
+        """Redeems a ticket at its issuer, and remembers where that is. See `invites.redeem` for what it raises."""
+        result = await redeem(self._endpoint, invite, self._device_name)
+        self.learn(invite.issuer, (*invite.addresses, *((invite.relay_url,) if invite.relay_url else ())))
+        return result
 
     def peer_status(self) -> list[PeerStatus]:
         return self.peers.status()

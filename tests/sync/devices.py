@@ -27,7 +27,6 @@ from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.create import create_volume, prepare_joined
 from holofsd.sync.hub import SyncHub
-from holofsd.sync.invites import redeem
 from holofsd.sync.volume import VolumeSync
 from holofsd.tree.local import INLINE_LIMIT, LocalVolume
 
@@ -118,7 +117,7 @@ class Device:
         ).ticket
 
     async def join(self, ticket: str) -> None:
-        result = await redeem(self.endpoint, decode_ticket(ticket), self.name)
+        result = await self.hub.redeem(decode_ticket(ticket))
         self.hold(prepare_joined(self.directory(result.volume), result.volume, result.credentials, self.key))
 
     # ---- files, without the fs layer
