@@ -106,6 +106,12 @@ class PeerManager:
             self._on_addresses(device, tuple(peer.addresses), peer.relay_url)
             peer.hurry()
 
+    def appeared(self, device: DeviceId, addresses: Iterable[str]) -> None:
+        """Somebody has just seen this device at these addresses: it is dialled at once, even if they are known."""
+        self.learn(device, addresses)
+        if (peer := self._peers.get(device)) is not None and not peer.online:
+            peer.hurry()
+
     def network_changed(self) -> None:
         """Dials everybody who is missing at once, and checks who is still there. Called when the endpoint notices."""
         for peer in self._peers.values():
@@ -117,6 +123,9 @@ class PeerManager:
     def connection(self, device: DeviceId) -> Connection | None:
         peer = self._peers.get(device)
         return None if peer is None or not peer.online else peer.connection
+
+    def wanted(self) -> list[DeviceId]:
+        return [peer.device for peer in self._peers.values() if peer.wanted]
 
     def status(self) -> list[PeerStatus]:
         return [peer.status() for peer in self._peers.values()]

@@ -331,6 +331,19 @@ async def test_an_address_known_already_is_no_reason_to_try_again():
 
 
 @virtual
+async def test_a_device_that_was_just_seen_is_dialled_at_once_at_an_address_known_already():
+    network = FakeNetwork()
+    async with devices(network, LOW, HIGH) as (a, b):
+        network.partition(LOW, HIGH)
+        a.want(b)
+        await asyncio.sleep(600)
+        network.heal(LOW, HIGH)
+        assert a.manager.wanted() == [HIGH]
+        a.manager.appeared(HIGH, b.endpoint.addresses())
+        await until(lambda: a.online(b), limit=0.1)
+
+
+@virtual
 async def test_everybody_missing_is_dialled_at_once_when_the_network_changes():
     network = FakeNetwork()
     async with devices(network, LOW, HIGH) as (a, b):
