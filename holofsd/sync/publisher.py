@@ -65,6 +65,8 @@ class Publisher:
         self._first_change = 0.0
         self._last_change = 0.0
         self._told = False
+        self.on_requeued: Callable[[], None] = lambda: None
+        """Our head advanced, and what others claimed beyond it is to be merged again."""
         self.too_large: set[NodeId] = set()
         """Nodes whose record is above the limit; they stay on this device."""
 
@@ -132,6 +134,8 @@ class Publisher:
             for node in batch.settled:
                 self._store.outbox.remove(node)
             publication = publish(self._store, key, batch.records) if batch.records else None
+            if publication is not None and self._store.documents.requeue_waiting(self._volume.author):
+                self._store.db.after_commit(self.on_requeued)
         if publication is None:
             return full and bool(batch.settled)
         await self._store.db.sync()

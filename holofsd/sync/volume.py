@@ -74,6 +74,7 @@ class VolumeSync:
         self.merger.on_progress = self._merged
         self.ingest.on_advanced = self._advanced
         self.ingest.on_settled = self._consider_all
+        self.publisher.on_requeued = self.merger.kick
         return [self.volume.on_outbox(self._outbox_changed), self.volume.on_wanted(self.fetcher.wanted)]
 
     # ---- life

@@ -223,20 +223,41 @@ async def test_a_bad_record_among_good_ones_is_counted_and_the_others_count(tmp_
         assert "wrong key" not in ann.files()
 
 
-async def test_claims_about_other_authors_future_wait_for_them(tmp_path: Path) -> None:
+async def test_a_removal_that_claims_to_have_seen_the_future_means_the_same_everywhere(tmp_path: Path) -> None:
     async with scene(tmp_path) as (ann, bob, raw, joined):
         author = Author(joined.volume)
         await raw.session(ann.id, joined, author)
-        node = ann.write("target", b"keep me")
+        node = ann.write("target", b"first")
+        ann.write("other", b"untouched")
+        await settled(ann, bob)
         state = ann.volume.tree.state(node)
         assert state is not None
         far = {ann.volume.author: 10**9}
         wipe = replace(state, context=far, versions={}, removed=Removal(far, {}))
         await raw.push(author, author.say(wipe), after=0)
         await raw.hear("confirm")
-        ann.write("target", b"kept")
-        await until(lambda: bob.files().get("target") == b"kept")
-        assert ann.files()["target"] == b"kept"
+        await settled(ann, bob)
+        assert ann.files()["other"] == b"untouched"
+        ann.write("target", b"second")
+        await settled(ann, bob)
+
+
+async def test_what_a_record_says_of_another_author_waits_for_that_author(tmp_path: Path) -> None:
+    async with scene(tmp_path) as (ann, _bob, raw, joined):
+        first, second = Author(joined.volume), Author(joined.volume)
+        await raw.session(ann.id, joined, first, second)
+        made = first.file("file", b"first")
+        second.dots = 1
+        stamp = Hlc(1_700_000_000_001, 0, second.id)
+        version = Version(Dot(second.id, 1), stamp, Inline(b"second"), 6, Register(0, stamp), "raw")
+        later = edit.with_version(made, version, made.versions)
+        await raw.push(second, second.say(later), after=0)
+        await raw.hear("confirm")
+        assert ann.store.db.number("SELECT count(*) FROM waiting") == 1
+        await raw.push(first, first.say(made), after=0)
+        await until(lambda: ann.store.db.number("SELECT count(*) FROM waiting") == 0)
+        await until(lambda: ann.files().get("file") == b"second")
+        assert len(ann.files()) == 1
 
 
 @pytest.mark.parametrize(
