@@ -53,6 +53,7 @@ def test_a_ticket_that_is_none_is_refused_and_changes_nothing(world: World) -> N
 
 def test_a_ticket_works_as_often_as_it_says(world: World) -> None:
     a, b, c, d = world.running("a", "b", "c", "d")
+    a.allowed.append("an invite was refused")
     a.create()
     ticket = a.share("docs", "--uses", "2")
     b.join(ticket)
@@ -64,6 +65,7 @@ def test_a_ticket_works_as_often_as_it_says(world: World) -> None:
 
 def test_an_expired_ticket_is_refused(world: World) -> None:
     a, b = world.running("a", "b")
+    a.allowed.append("an invite was refused")
     a.create()
     ticket = a.share("docs", "--expires", "1s")
     born = os.times().elapsed
