@@ -40,11 +40,15 @@ class Draft:
         known = self.find(state.id)
         self.put(join(known, state) if known else state)
 
-    def write(self, origin: Origin | None, hold_ms: int = 0) -> None:
-        if self._states:
-            self._scope.volume.write(
-                self._states.values(), hold_ms=hold_ms, origin=origin, takeover=self.takeover or None
-            )
+    def write(self, origin: Origin | None, hold_ms: int = 0, held: NodeId | None = None) -> None:
+        """`hold_ms` is for `held` alone where that is given: what else changed with it is whole already."""
+        if not self._states:
+            return
+        self._scope.volume.write(self._states.values(), hold_ms=hold_ms, origin=origin, takeover=self.takeover or None)
+        if hold_ms and held is not None:
+            for node in self._states:
+                if node != held:
+                    self._scope.volume.release(node)
 
 
 def shown_of(row: NodeRow, state: NodeState) -> Version | None:

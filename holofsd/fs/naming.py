@@ -119,7 +119,7 @@ class Naming:
 
     def _write_name(self, draft: Draft, att: Attachment, node: NodeId, place: Place, hold_ms: int = 0) -> Ino:
         ino = self._nodes.ino_of(node)
-        draft.write(Origin(att, {(place.parent, place.name)}, {ino}), hold_ms)
+        draft.write(Origin(att, {(place.parent, place.name)}, {ino}), hold_ms, held=node)
         return ino
 
     # ---- going
