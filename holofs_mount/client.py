@@ -69,7 +69,6 @@ class DaemonClient:
         self._patience = patience
         self._session: Session | None = None
         self._back = asyncio.Event()
-        self._lost_at = 0.0
         self._keeper: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
 
@@ -124,20 +123,21 @@ class DaemonClient:
         task.add_done_callback(self._background.discard)
 
     async def _connection(self) -> Session:
-        session = self._session
-        if session is not None and not session.lost.is_set():
-            return session
-        deadline = max(self._lost_at + self._patience, time.monotonic() + _GRACE)
+        asked = time.monotonic()
         while True:
+            session = self._session
+            if session is None:
+                raise OSError(errno.ENOTCONN, "not attached yet")
+            if not session.lost.is_set():
+                return session
+            # Until the keeper has noticed the loss, `_back` is still set: let it run.
+            await asyncio.sleep(0)
+            deadline = max(session.lost_at + self._patience, asked + _GRACE)
             try:
                 async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                     await self._back.wait()
             except TimeoutError:
                 raise OSError(errno.ETIMEDOUT, "the daemon does not answer") from None
-            session = self._session
-            if session is not None and not session.lost.is_set():
-                return session
-            await asyncio.sleep(0)  # lost again, and the keeper has not noticed yet
 
     def _adopt(self, session: Session) -> None:
         self._observer.attached(session.attached)
@@ -151,7 +151,6 @@ class DaemonClient:
             assert session is not None
             await session.lost.wait()
             self._back.clear()
-            self._lost_at = time.monotonic()
             log.warning("the daemon went away; waiting for it")
             self._observer.lost()
             await session.close()

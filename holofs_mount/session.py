@@ -8,6 +8,7 @@ the daemon may have seen the call.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,7 @@ class Session:
     def __init__(self, channel: Any, attached: pb.AttachReply, on_change: Callable[[pb.Change], None]) -> None:
         self.attached = attached
         self.lost = asyncio.Event()
+        self.lost_at = 0.0
         self._channel = channel
         self._on_change = on_change
         self._pending: dict[int, asyncio.Future[pb.CallReply]] = {}
@@ -98,7 +100,9 @@ class Session:
             self._break()
 
     def _break(self) -> None:
-        self.lost.set()
+        if not self.lost.is_set():
+            self.lost_at = time.monotonic()
+            self.lost.set()
         for future in self._pending.values():
             if not future.done():
                 future.set_exception(SessionLost(sent=True))

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness import FakeDaemon, Mount
+
+from mount.harness import FakeDaemon, Mount
 
 MakeMount = Callable[..., Mount]
 

@@ -316,6 +316,10 @@ class Daemon(FilesystemServicer):
     def do_set_xattr(self, a: Attachment, r: pb.SetXattrRequest) -> pb.Done:
         self.check_writable(a)
         node = self.tree.node(r.ino)
+        if r.create and r.name in node.xattrs:
+            raise fail(errno.EEXIST)
+        if r.replace and r.name not in node.xattrs:
+            raise fail(errno.ENODATA)
         node.xattrs[r.name] = r.value
         self.tell(a, inode_change(node, node.version, False))
         return pb.Done()
@@ -478,6 +482,16 @@ class Control:
             inode_change(node, previous, content=True, elsewhere=True),
         )
 
+    async def silent_write(self, path: str, data: str) -> None:
+        """A change that nobody is told of, as when a stream was cut."""
+        tree = self.daemon.tree
+        node = tree.root.children.get(path.encode())
+        tree.new_version(node or tree.new_node(1, path.encode(), pb.KIND_FILE, 0o644), base64.b64decode(data))
+
+    async def make_files(self, count: int) -> None:
+        for number in range(count):
+            self.daemon.tree.new_node(1, b"file number %05d" % number, pb.KIND_FILE, 0o644)
+
     async def remote_unlink(self, path: str) -> None:
         parent, _, name = path.rpartition("/")
         directory = self._node(parent)
@@ -498,7 +512,7 @@ async def main(state: Path) -> None:
     control = Control(daemon, state)
     await control.start()
     restarter = asyncio.create_task(control.restart_when_crashed())
-    reader = asyncio.StreamReader()
+    reader = asyncio.StreamReader(limit=64 * 1024 * 1024)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     print(json.dumps("ready"), flush=True)
     while line := await reader.readline():

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The daemon dies and comes back while the mount is in use: nothing breaks and nothing is done twice."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mount.harness import FakeDaemon, Mount
+from support.wait import until
+
+
+def test_a_mount_goes_on_when_the_daemon_is_back(daemon: FakeDaemon, mnt: Path) -> None:
+    (mnt / "dir").mkdir()
+    (mnt / "dir" / "file").write_bytes(b"before")
+    daemon.restart()
+    assert (mnt / "dir" / "file").read_bytes() == b"before"
+    (mnt / "dir" / "file").write_bytes(b"after")
+    (mnt / "dir" / "second").write_bytes(b"second")
+    assert sorted(os.listdir(mnt / "dir")) == ["file", "second"]
+    assert daemon.content("dir/file") == b"after"
+
+
+def test_what_changed_while_the_daemon_was_away_is_seen(daemon: FakeDaemon, mnt: Path) -> None:
+    (mnt / "file").write_bytes(b"old")
+    assert os.listdir(mnt) == ["file"]
+    daemon.ask("stop")
+    daemon.ask("silent_write", path="file", data="bmV3IGNvbnRlbnQ=")
+    daemon.ask("silent_write", path="second", data="")
+    daemon.ask("start")
+    until(lambda: (mnt / "file").read_bytes() == b"new content", "the new content is read")
+    assert sorted(os.listdir(mnt)) == ["file", "second"]
+
+
+def test_open_files_are_read_and_written_without_a_daemon(daemon: FakeDaemon, mount: Mount) -> None:
+    mnt = mount.path
+    (mnt / "content").write_bytes(b"c" * 200_000)
+    until(lambda: not daemon.ask("staged", path="content"), "the last close seals")
+    with (
+        open(mnt / "small", "w+b", buffering=0) as small,
+        open(mnt / "large", "w+b", buffering=0) as large,
+        open(mnt / "content", "rb", buffering=0) as content,
+    ):
+        small.write(b"small")
+        large.write(b"l" * 200_000)
+        content.read(10)
+        daemon.ask("stop")
+        small.write(b" and more")
+        large.write(b"m" * 100_000)
+        assert os.pread(small.fileno(), 100, 0) == b"small and more"
+        assert os.pread(large.fileno(), 10, 199_995) == b"lllllmmmmm"
+        if mount.binding == "pyfuse3":  # the high-level interface asks by path, and paths need the daemon
+            assert os.fstat(large.fileno()).st_size == 300_000
+        assert os.pread(content.fileno(), 10, 150_000) == b"c" * 10
+        daemon.ask("start")
+    assert daemon.content("small") == b"small and more"
+    until(lambda: not daemon.ask("staged", path="large"), "the last close seals")
+    assert daemon.content("large") == b"l" * 200_000 + b"m" * 100_000
+    until(lambda: daemon.ask("handles") == 0, "no handle is left open")
+
+
+def test_open_files_without_a_name_survive(daemon: FakeDaemon, mnt: Path) -> None:
+    with open(mnt / "file", "w+b", buffering=0) as file:
+        file.write(b"kept")
+        os.unlink(mnt / "file")
+        daemon.restart()
+        file.write(b" on")
+        assert os.pread(file.fileno(), 100, 0) == b"kept on"
+
+
+def test_calls_wait_for_the_daemon(daemon: FakeDaemon, mnt: Path) -> None:
+    daemon.ask("stop")
+    answers: list[Any] = []
+    waiting = threading.Thread(target=lambda: answers.append((mnt / "file").write_bytes(b"waited")))
+    waiting.start()
+    waiting.join(1.0)
+    assert waiting.is_alive(), "without a daemon nothing can be made"
+    daemon.ask("start")
+    waiting.join(20)
+    assert answers == [6]
+    assert daemon.content("file") == b"waited"
+
+
+def exclusively(path: Path) -> None:
+    with open(path, "xb") as file:
+        file.write(b"mine")
+
+
+def furnish(mnt: Path) -> None:
+    (mnt / "file").write_bytes(b"content")
+    (mnt / "other").write_bytes(b"other")
+    (mnt / "empty").mkdir()
+    os.setxattr(mnt / "file", "user.old", b"1")
+
+
+DONE_ONCE: dict[str, tuple[str, Callable[[Path], Any], list[str]]] = {
+    "create": ("create", lambda p: exclusively(p / "new"), ["empty", "file", "new", "other"]),
+    "mknod": ("create", lambda p: os.mknod(p / "new", 0o100600), ["empty", "file", "new", "other"]),
+    "mkdir": ("make_dir", lambda p: os.mkdir(p / "new"), ["empty", "file", "new", "other"]),
+    "symlink": ("symlink", lambda p: os.symlink("target", p / "new"), ["empty", "file", "new", "other"]),
+    "link": ("link", lambda p: os.link(p / "file", p / "new"), ["empty", "file", "new", "other"]),
+    "unlink": ("unlink", lambda p: os.unlink(p / "file"), ["empty", "other"]),
+    "rmdir": ("remove_dir", lambda p: os.rmdir(p / "empty"), ["file", "other"]),
+    "rename": ("rename", lambda p: os.rename(p / "file", p / "new"), ["empty", "new", "other"]),
+    "rename over": ("rename", lambda p: os.rename(p / "file", p / "other"), ["empty", "other"]),
+    "chmod": ("set_attr", lambda p: os.chmod(p / "file", 0o600), ["empty", "file", "other"]),
+    "commit": ("commit", lambda p: (p / "file").write_bytes(b"new"), ["empty", "file", "other"]),
+    "open": ("open", lambda p: (p / "file").read_bytes(), ["empty", "file", "other"]),
+    "stage": ("stage", lambda p: (p / "file").write_bytes(b"x" * 100_000), ["empty", "file", "other"]),
+    "setxattr": (
+        "set_xattr",
+        lambda p: os.setxattr(p / "file", "user.new", b"1", os.XATTR_CREATE),
+        ["empty", "file", "other"],
+    ),
+    "removexattr": ("remove_xattr", lambda p: os.removexattr(p / "file", "user.old"), ["empty", "file", "other"]),
+}
+
+
+def test_what_was_done_when_the_daemon_died_is_not_done_twice(daemon: FakeDaemon, mnt: Path) -> None:
+    """The daemon carries each call out, dies before it answers, and comes back: the program sees success."""
+    for number, (name, (call, operation, left)) in enumerate(DONE_ONCE.items()):
+        place = mnt / str(number)
+        place.mkdir()
+        furnish(place)
+        # Known to the caches, as it would be to a person who works there.
+        assert sorted(os.listdir(place)) == ["empty", "file", "other"]
+        daemon.ask("drop_reply", call=call)
+        operation(place)
+        assert sorted(os.listdir(place)) == left, name
+        assert daemon.ask("drop_reply", call="") is None
+    assert (mnt / "0" / "new").read_bytes() == b"mine"
+
+
+def test_an_exclusive_create_does_not_take_what_is_older_for_its_own(daemon: FakeDaemon, mnt: Path) -> None:
+    (mnt / "file").write_bytes(b"somebody's")
+    daemon.ask("stop")
+    failures: list[BaseException] = []
+
+    def create() -> None:
+        try:
+            exclusively(mnt / "file")
+        except FileExistsError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=create)
+    thread.start()
+    daemon.ask("start")
+    thread.join(20)
+    assert len(failures) == 1
+    assert (mnt / "file").read_bytes() == b"somebody's"
+
+
+@pytest.mark.parametrize("binding", ["pyfuse3"])
+def test_stopping_the_mount_hands_over_what_is_open(daemon: FakeDaemon, mount: Mount) -> None:
+    fd = os.open(mount.path / "file", os.O_CREAT | os.O_WRONLY)
+    os.write(fd, b"not closed yet")
+    assert mount.stop() == 0
+    assert daemon.content("file") == b"not closed yet"
+    with pytest.raises(OSError):
+        os.close(fd)

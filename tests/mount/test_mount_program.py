@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program `holofs-mount`: ready, silent, stopped by a signal, and one sentence for each thing that can be wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from holofs_mount import options
+from mount.conftest import MakeMount
+from mount.harness import FakeDaemon, Mount, command
+from support.wait import until
+
+
+def refused(*arguments: str) -> tuple[int, str]:
+    """Runs the program until it gives up: its exit code, and the sentence."""
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=40)
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("holofs-mount: ")
+    return done.returncode, done.stderr.strip()
+
+
+def mounted(path: Path) -> bool:
+    return options.is_mounted(path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_unmounts_and_ends_well(mount: Mount, number: signal.Signals) -> None:
+    (mount.path / "file").write_bytes(b"x")
+    mount.process.send_signal(number)
+    assert mount.process.wait(15) == 0
+    assert not mounted(mount.path)
+    assert mount.said() == ""
+
+
+def test_it_ends_well_when_somebody_else_unmounts(mount: Mount) -> None:
+    subprocess.run(["fusermount3", "-u", str(mount.path)], check=True)
+    assert mount.process.wait(15) == 0
+    assert mount.said() == ""
+
+
+def test_a_mount_in_use_is_taken_away_when_told_to_stop(mount: Mount) -> None:
+    held = os.open(mount.path, os.O_RDONLY)
+    assert mount.stop() == 0
+    assert not mounted(mount.path)
+    os.close(held)
+
+
+def test_a_path_that_cannot_be_mounted_on_is_named(daemon: FakeDaemon, tmp_path: Path, binding: str) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"x")
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "inside").write_bytes(b"x")
+    for path, word in ((tmp_path / "missing", "does not exist"), (file, "not a directory"), (full, "not empty")):
+        code, sentence = refused(*command(daemon.state, path, binding))
+        assert code == options.EXIT_PATH
+        assert word in sentence
+        assert str(path) in sentence
+    assert daemon.ask("calls") == {}
+
+
+def test_mounting_twice_on_one_path_is_refused(daemon: FakeDaemon, mount: Mount) -> None:
+    (mount.path / "file").write_bytes(b"x")
+    code, sentence = refused(*command(daemon.state, mount.path, mount.binding))
+    assert code == options.EXIT_PATH
+    assert "already mounted" in sentence
+    assert (mount.path / "file").read_bytes() == b"x"
+
+
+def test_a_mount_whose_program_was_killed_is_explained(daemon: FakeDaemon, mount: Mount) -> None:
+    mount.process.kill()
+    mount.process.wait()
+    code, sentence = refused(*command(daemon.state, mount.path, mount.binding))
+    assert code == options.EXIT_PATH
+    assert "fusermount3 -u -z" in sentence
+    subprocess.run(["fusermount3", "-u", "-z", str(mount.path)], check=True)
+
+
+def test_a_daemon_that_is_absent_is_said(tmp_path: Path, binding: str) -> None:
+    path = tmp_path / "mnt"
+    path.mkdir()
+    code, sentence = refused(*command(tmp_path / "no state", path, binding))
+    assert code == options.EXIT_DAEMON
+    assert "holofsctl up" in sentence
+    assert not mounted(path)
+
+
+def test_an_unknown_volume_is_said_in_the_words_of_the_daemon(daemon: FakeDaemon, tmp_path: Path, binding: str) -> None:
+    path = tmp_path / "mnt"
+    path.mkdir()
+    arguments = command(daemon.state, path, binding)
+    arguments[arguments.index("vol")] = "nothing"
+    code, sentence = refused(*arguments)
+    assert code == options.EXIT_VOLUME
+    assert "there is no volume nothing here" in sentence
+
+
+def test_wrong_usage_is_explained(binding: str, tmp_path: Path) -> None:
+    arguments = command(tmp_path, tmp_path, binding)
+    done = subprocess.run([*arguments, "--nonsense"], capture_output=True, text=True, timeout=20)
+    assert done.returncode == options.EXIT_USAGE
+    assert "usage: holofs-mount" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def sentence_of(check: Callable[[], object]) -> str:
+    with pytest.raises(options.MountError) as failed:
+        check()
+    assert failed.value.code == options.EXIT_FUSE
+    return str(failed.value)
+
+
+def test_a_machine_without_fuse_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "modprobe fuse" in sentence_of(lambda: options.check_fuse(str(tmp_path / "fuse")))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "fuse3" in sentence_of(lambda: options.unmounter("pyfuse3"))
+
+
+def test_a_killed_mount_leaves_the_daemon_and_other_mounts_alone(daemon: FakeDaemon, make_mount: MakeMount) -> None:
+    one, two = make_mount("one"), make_mount("two")
+    (one.path / "file").write_bytes(b"x")
+    one.process.kill()
+    one.process.wait()
+    until(lambda: (two.path / "file").read_bytes() == b"x", "the other mount goes on")
