@@ -178,14 +178,19 @@ class Nodes:
         return EntryRow(*row) if row else None
 
     def entries_of_slot(self, parent: NodeId, slot: bytes) -> list[EntryRow]:
+        """The name itself, and conflict copies made from it."""
         rows = self.db.all(
-            "SELECT parent, name, node, dot, slot FROM entries WHERE parent=? AND slot=?", (parent, slot)
+            "SELECT parent, name, node, dot, slot FROM entries WHERE parent=?1 AND name=?2 AND slot=?2 UNION ALL"
+            " SELECT parent, name, node, dot, slot FROM entries INDEXED BY entries_copies"
+            " WHERE parent=?1 AND slot=?2 AND name!=slot",
+            (parent, slot),
         )
         return [EntryRow(*row) for row in rows]
 
     def entries_of_node(self, node: NodeId) -> list[EntryRow]:
-        rows = self.db.all("SELECT parent, name, node, dot, slot FROM entries WHERE node=?", (node,))
-        return [EntryRow(*row) for row in rows]
+        """Every name of a node and of its conflict copies."""
+        slots = self.db.all("SELECT DISTINCT parent, name FROM placements WHERE node=?", (node,))
+        return [entry for slot in slots for entry in self.entries_of_slot(slot[0], slot[1]) if entry.node == node]
 
     def put_entry(self, row: EntryRow) -> None:
         self.db.run(
@@ -305,6 +310,10 @@ class Nodes:
         found = self.find_ino(node, dot)
         if found is not None:
             return found
+        return self.new_ino(node, dot)
+
+    def new_ino(self, node: NodeId, dot: bytes = b"") -> Ino:
+        """For a node or conflict copy that is known to have none."""
         cursor = self.db.run("INSERT INTO inodes (node, dot, detached) VALUES (?,?,NULL)", (node, dot))
         return Ino(int(cursor.lastrowid or 0))
 

@@ -118,8 +118,6 @@ CREATE TABLE entries (            -- the names a person sees
     slot   BLOB NOT NULL,         -- the name whose projection made this entry (differs from name for conflict copies)
     PRIMARY KEY (parent, name)
 ) WITHOUT ROWID;
-CREATE INDEX entries_by_node ON entries (node);
-CREATE INDEX entries_by_slot ON entries (parent, slot);
 CREATE INDEX entries_copies ON entries (parent, slot) WHERE name != slot;
 
 CREATE TABLE hidden_copies (      -- conflict copies inside .git: listed as conflicts, not shown as names

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
-from holofsd.core.clock import HybridClock
+from holofsd.core.clock import MAX_WALL_MS, HybridClock
 from holofsd.core.errors import DamagedIndex
 from holofsd.core.ids import AuthorId, Dot, Hlc
 from holofsd.core.state import NodeState
 from holofsd.store.volume import VolumeStore
 
 _CLOCK = "hlc"
+_AHEAD_MS: Final = 1000
+"""The saved clock runs so far ahead, so that it is written once a second and not with every operation."""
 
 
 class VolumeClock:
@@ -26,6 +29,7 @@ class VolumeClock:
         self._now_ms = now_ms
         self._counter = active[2]
         self._clock = HybridClock(self.author, _decode(store.meta(_CLOCK), self.author))
+        self._saved_ms = 0
         self._unsaved = False
         store.db.on_rollback.append(self._start_over)
 
@@ -61,10 +65,13 @@ class VolumeClock:
         self._unsaved = False
         self._store.set_counter(self.author, self._counter)
         last = self._clock.last
-        if last is not None:
-            self._store.set_meta(_CLOCK, last.wall_ms.to_bytes(8, "big") + last.counter.to_bytes(4, "big"))
+        if last is not None and last.wall_ms >= self._saved_ms:
+            self._saved_ms = min(last.wall_ms + _AHEAD_MS, MAX_WALL_MS)
+            counter = 0 if self._saved_ms > last.wall_ms else last.counter
+            self._store.set_meta(_CLOCK, self._saved_ms.to_bytes(8, "big") + counter.to_bytes(4, "big"))
 
     def _start_over(self) -> None:
+        self._saved_ms = 0
         self._unsaved = False
 
 

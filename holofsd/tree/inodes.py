@@ -27,7 +27,8 @@ class Inodes:
     detach_open: bool
     """Whether open inodes keep their version when another one is shown (changes from elsewhere)."""
     elsewhere: bool
-    names: dict[Slot, EntryRow | None] = field(default_factory=dict)
+    names: dict[Slot, tuple[EntryRow | None, EntryRow | None]] = field(default_factory=dict)
+    """Names to tell of: the entry before and after."""
     _took_from: dict[NodeId, tuple[bytes, Version | None]] = field(default_factory=dict)
     """What inodes that were taken over showed before: token and version."""
 
@@ -122,22 +123,27 @@ class Inodes:
         """Every name of the node leads to another inode now."""
         for entry in self.batch.store.nodes.entries_of_node(node):
             if not entry.dot:
-                self.names.setdefault((entry.parent, entry.name), entry)
+                self.names.setdefault((entry.parent, entry.name), (entry, entry))
 
     # ---- what to tell
     def entry_changes(self) -> list[EntryChange]:
         nodes = self.batch.store.nodes
         parents: dict[NodeId, Ino | None] = {}
         changes: list[EntryChange] = []
-        for (parent, name), before in self.names.items():
+        for (parent, name), (before, now) in self.names.items():
             if parent not in parents:
                 parents[parent] = nodes.find_ino(parent)
-            entry = nodes.entry(parent, name)
-            if entry is None and before is None:
-                continue
-            ino = nodes.find_ino(entry.node, entry.dot) if entry else None
-            changes.append(EntryChange(parent, parents[parent], name, ino, entry is None))
+            if now is not None:
+                ino = None if self._is_unseen(now) else nodes.find_ino(now.node, now.dot)
+                changes.append(EntryChange(parent, parents[parent], name, ino, gone=False))
+            elif before is not None:
+                changes.append(EntryChange(parent, parents[parent], name, None, gone=True))
         return changes
+
+    def _is_unseen(self, entry: EntryRow) -> bool:
+        """New in this update: it cannot have an inode yet."""
+        work = self.batch.works.get(entry.node)
+        return work is not None and work.old is None and entry.node not in self._took_from
 
 
 def _attributes(row: NodeRow) -> tuple[int, ...]:

@@ -86,8 +86,8 @@ class TreeReading:
         missing = [(row[1], row[2]) for row in rows if row[0] is None]
         if missing:
             with self.store.db.transaction():
-                for node, dot in missing:
-                    self._nodes.ino_of(node, dot)
+                for node, dot in dict.fromkeys(missing):
+                    self._nodes.new_ino(node, dot)
             rows = self._nodes.view_children(parent, after, limit)
         return [self._entry(row) for row in rows]
 
@@ -164,7 +164,7 @@ class TreeReading:
     def _view(self, row: Row) -> NodeView:
         ino, node, dot, kind, mode, size, nlink, mtime_ns, ctime_ns, shown, xattrs, remote = row[:12]
         if ino is None:
-            ino = self._nodes.ino_of(node, dot)
+            ino = self._nodes.new_ino(node, dot)
         if dot:
             version = self.version_of(node, dot)
             if version is not None:

@@ -31,6 +31,8 @@ class Projection:
     batch: Batch
     names: dict[Slot, EntryRow | None] = field(default_factory=dict)
     """(parent, name) -> the entry before this update."""
+    now: dict[Slot, EntryRow | None] = field(default_factory=dict)
+    """(parent, name) -> the entry after it, for the same keys."""
     lost_copies: dict[tuple[NodeId, bytes], None] = field(default_factory=dict)
     _git: dict[NodeId, bool] = field(default_factory=dict)
 
@@ -114,6 +116,7 @@ class Projection:
         for name, entry in before.items():
             if name not in names:
                 self._record(parent, name, entry)
+                self.now[(parent, name)] = None
                 self.batch.store.nodes.delete_entry(parent, name)
                 if name != slot:
                     self._name_is_free(parent, name)
@@ -122,6 +125,7 @@ class Projection:
                 if entry.name in before:
                     self._record(parent, entry.name, before[entry.name])
                 self.names.setdefault((parent, entry.name), None)
+                self.now[(parent, entry.name)] = entry
                 self.batch.store.nodes.put_entry(entry)
 
     def _may_have(self, entry: EntryRow) -> bool:

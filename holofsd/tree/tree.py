@@ -114,7 +114,7 @@ class Tree(TreeReading):
         projection = Projection(batch)
         projection.run()
         self._touch_directories(batch, projection)
-        inodes.names = dict(projection.names)
+        inodes.names = {slot: (before, projection.now[slot]) for slot, before in projection.names.items()}
         inodes.settle(projection.lost_copies)
         batch.change.entries = inodes.entry_changes()
         self._census.note(batch)
@@ -123,8 +123,8 @@ class Tree(TreeReading):
     def _touch_directories(self, batch: Batch, projection: Projection) -> None:
         more: dict[NodeId, int] = {}
         recount: set[NodeId] = set()
-        for (parent, name), before in projection.names.items():
-            entry = self._nodes.entry(parent, name)
+        for slot, before in projection.names.items():
+            parent, entry = slot[0], projection.now[slot]
             gained = entry is not None and batch.kind(entry.node) == Kind.DIRECTORY
             lost = before is not None and batch.kind(before.node) == Kind.DIRECTORY
             more[parent] = more.get(parent, 0) + gained - lost
