@@ -100,6 +100,7 @@ class SyncHub:
         self._volumes[sync.id] = sync
         sync.on_device = self._device_described
         sync.members.subscribe(self._rewire.set)
+        sync.on_session_end = self._rewire.set
         self._tasks.spawn(sync.run(), "volume")
         self._rewire.set()
         self._keep_sessions()
@@ -176,9 +177,14 @@ class SyncHub:
                 wanted |= {*neighbours(sync.id, self.device, others, online, self.config.sessions_wanted)}
         for device in wanted - self._wanted:
             self.peers.want(device, *_split(self._devices.addresses(device)))
-        for device in self._wanted - wanted:
+        # A session that says goodbye to a removed member ends by itself, and then we come here again.
+        leaving = {device for device in self._wanted - wanted if self._in_session(device)}
+        for device in self._wanted - wanted - leaving:
             self.peers.unwant(device)
-        self._wanted = wanted
+        self._wanted = wanted | leaving
+
+    def _in_session(self, device: DeviceId) -> bool:
+        return any(sync.is_connected(device) for sync in self._volumes.values())
 
     def _is_online(self, device: DeviceId) -> bool:
         return device in self._links

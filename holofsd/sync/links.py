@@ -113,6 +113,7 @@ async def converse(sync: VolumeSync, session: Session) -> None:
         sync.fetcher.remove_peer(session.peer, open_content)
         sync.ingest.give_up(session)
         sync.marks.notify()
+        sync.on_session_end()
         log.info("session ends", volume=sync.id.hex()[:8], peer=session.peer.hex()[:8])
 
 

@@ -101,6 +101,10 @@ class Outgoing:
             self.announce(head)
 
     # ---- saying it
+    def farewell(self) -> bytes:
+        """The last frame to somebody who is no member any more: the credentials say why."""
+        return frames.credentials(self._members.credentials)
+
     def next_frame(self) -> bytes | None:
         if self._credentials:
             self._credentials = False

@@ -69,7 +69,7 @@ class Session:
         self._wake = asyncio.Event()
         self._pings: dict[int, int] = {}
         self._next_ping = 1
-        self._leaving: int | None = None
+        self._leaving = False
         self._ignored = 0
         self._ignored_since = 0.0
 
@@ -83,8 +83,7 @@ class Session:
 
     def expel(self) -> None:
         """Tells the other side why (the credentials say it) and ends."""
-        self._leaving = CloseCode.REFUSED
-        self.outgoing.tell_credentials()
+        self._leaving = True
         self.wake()
 
     def consider(self) -> None:
@@ -120,11 +119,12 @@ class Session:
         self._ping()
         while True:
             self._wake.clear()
-            while (frame := self.outgoing.next_frame()) is not None:
+            while not self._leaving and (frame := self.outgoing.next_frame()) is not None:
                 await self.stream.send(frame)
-                if self._leaving is not None:
-                    await self.stream.finish()
-                    return
+            if self._leaving:
+                await self.stream.send(self.outgoing.farewell())
+                await self.stream.finish()
+                return
             try:
                 async with asyncio.timeout(self._host.config.ping_interval):
                     await self._wake.wait()

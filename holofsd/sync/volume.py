@@ -55,6 +55,7 @@ class VolumeSync:
         self.members = Members(self.store, node_key)
         self.on_device: Callable[[DeviceInfo], None] = lambda info: None
         """Told of addresses that members' device records name."""
+        self.on_session_end: Callable[[], None] = lambda: None
         self.merger = Merger(volume, self.members, now_ms, self.config, lambda info: self.on_device(info))
         self.ingest = Ingest(volume, self.members, self.merger, self.config)
         self.publisher = Publisher(volume, self.members, describe, now_ms, self.config, self._send)

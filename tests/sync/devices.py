@@ -221,13 +221,12 @@ class Device:
 def agree(*devices: Device) -> bool:
     """All of them hold the same records and content, and have nothing to say."""
     first = devices[0]
-    return all(
-        device.is_settled()
-        and device.heads() == first.heads()
-        and device.files() == first.files()
-        and None not in device.files().values()
-        for device in devices
-    )
+    if not all(device.is_settled() and device.heads() == first.heads() for device in devices):
+        return False
+    if any(device.store.content.missing() != (0, 0) for device in devices):
+        return False
+    files = first.files()
+    return None not in files.values() and all(device.files() == files for device in devices[1:])
 
 
 async def settled(*devices: Device, limit: float = 20.0) -> None:
