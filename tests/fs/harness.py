@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from holofsd.codec.signing import SigningKey
-from holofsd.core.errors import ContentUnavailable, HoloError, NoSuchName
-from holofsd.core.ids import ROOT_INO, AuthorId, BlobHash, Ino, NodeId, VolumeId
+from holofsd.core.document import Envelope
+from holofsd.core.errors import ContentUnavailable, HoloError, NoSuchName, NotADirectory
+from holofsd.core.ids import ROOT_ID, ROOT_INO, AuthorId, BlobHash, Ino, NodeId, VolumeId
 from holofsd.core.node import is_publishable
 from holofsd.core.state import Kind, NodeState
 from holofsd.fs.filesystem import VolumeFilesystem
@@ -72,9 +73,7 @@ class Device:
             with self.store.db.transaction():
                 self.store.add_author(AuthorId(SigningKey(seed).public), seed)
         self.volume = LocalVolume(self.store, self.name, lambda: self.clock.now_ns() // 1_000_000)
-        self.fs = VolumeFilesystem(
-            self.volume, self.elsewhere, "vol", settings=self.settings, now_ns=self.clock.now_ns
-        )
+        self.fs = VolumeFilesystem(self.volume, self.elsewhere, "vol", settings=self.settings, now_ns=self.clock.now_ns)
 
     def kill(self) -> None:
         """As kill -9 of the daemon: nothing is tidied up."""
@@ -113,8 +112,37 @@ class Device:
         found = [self.volume.tree.state(NodeId(row[0])) for row in rows]
         return [state for state in found if state is not None and is_publishable(state)]
 
+    def publish(self) -> list[NodeId]:
+        """As if everything that may be had been published; returns what was."""
+        store, author = self.store, self.volume.author
+        due = [node for node in store.outbox.due(self.volume.now_ms(), 10_000) if self._is_whole(node)]
+        with store.db.transaction():
+            for node in due:
+                store.documents.put(Envelope(author, 1, node, b"", b""))
+                store.outbox.remove(node)
+        return due
+
+    def _is_whole(self, node: NodeId) -> bool:
+        state = self.volume.tree.state(node)
+        return state is not None and is_publishable(state)
+
+    async def settle(self) -> None:
+        """Everything that was written and closed is hashed and published."""
+        await self.fs.hasher.drain()
+        self.publish()
+
+    def node_at(self, path: str) -> NodeId:
+        """Of plain files, to see which is which."""
+        node = ROOT_ID
+        for part in path.split("/"):
+            entry = self.volume.tree.lookup(node, os.fsencode(part))
+            assert entry is not None, path
+            node = entry.node
+        return node
+
     def give_to(self, other: Device, content: bool = True) -> None:
         """All records, and all content."""
+        self.publish()
         if content:
             for (hash,) in self.store.db.all("SELECT hash FROM content"):
                 if not other.store.content.has(hash):
@@ -144,7 +172,11 @@ class Program:
 
     async def _parent(self, path: str) -> tuple[Ino, bytes]:
         directory, _, name = path.rpartition("/")
-        return await self.walk(directory), os.fsencode(name)
+        ino = await self.walk(directory)
+        if (await self.fs.get_attr(self.att, ino)).kind is not Kind.DIRECTORY:
+            # The kernel looks at this before it goes on to a second path.
+            raise NotADirectory("This is not a directory.")
+        return ino, os.fsencode(name)
 
     async def stat(self, path: str) -> Attr:
         return await self.fs.get_attr(self.att, await self.walk(path))
@@ -180,9 +212,7 @@ class Program:
         """Returns the handle, open for writing."""
         parent, name = await self._parent(path)
         handle = self.device.new_handle()
-        await self.fs.create(
-            self.att, parent, name, mode, exclusive=exclusive, truncate=True, handle=handle, base=b""
-        )
+        await self.fs.create(self.att, parent, name, mode, exclusive=exclusive, truncate=True, handle=handle, base=b"")
         return handle
 
     async def open(self, path: str, *, write: bool = False, truncate: bool = False, base: bytes = b"") -> int:
@@ -197,9 +227,7 @@ class Program:
     async def commit(
         self, handle: int, data: bytes | None = None, *, release: bool = False, seal: bool = False, base: bytes = b""
     ) -> Attr:
-        return await self.fs.commit(
-            self.att, handle, data=data, mtime_ns=None, seal=seal, release=release, base=base
-        )
+        return await self.fs.commit(self.att, handle, data=data, mtime_ns=None, seal=seal, release=release, base=base)
 
     async def put(self, handle: int, data: bytes) -> None:
         """The whole content through a handle, as a mount does it: small in a commit, large in the staging file."""
@@ -248,9 +276,7 @@ class Program:
     async def link(self, source: str, path: str) -> Attr:
         return await self.fs.link(self.att, await self.walk(source), *await self._parent(path))
 
-    async def rename(
-        self, source: str, path: str, flags: RenameFlags = RenameFlags.NONE, base: bytes = b""
-    ) -> None:
+    async def rename(self, source: str, path: str, flags: RenameFlags = RenameFlags.NONE, base: bytes = b"") -> None:
         await self.fs.rename(self.att, *await self._parent(source), *await self._parent(path), flags, base)
 
     async def chmod(self, path: str, mode: int) -> Attr:

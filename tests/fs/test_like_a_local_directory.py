@@ -103,6 +103,10 @@ class Volume:
     async def close_kept(self, index: int) -> None:
         await self.program.release(self.kept.pop(index))
 
+    async def nlink_kept(self, index: int) -> int:
+        opened = self.program.fs._opening.handle(self.program.att, self.kept[index])
+        return (await self.program.fs.get_attr(self.program.att, opened.ino)).nlink
+
     async def read_kept(self, index: int) -> bytes:
         return await self.program.read_handle(self.kept[index])
 
@@ -146,6 +150,7 @@ async def test_operations_do_what_they_do_on_a_local_directory(ops: list[Op], se
                 assert await _errno_of_volume(volume, op) == expected, op
                 for index in range(len(local.kept)):
                     assert await volume.read_kept(index) == local.read_kept(index), (op, index)
+                    assert await volume.nlink_kept(index) == local.nlink_kept(index), (op, index)
                 if (seed + number) % 3 == 0:
                     await device.fs.hasher.drain()
             assert await seen_by(volume.program) == local.seen()
