@@ -14,7 +14,6 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import ModuleType
@@ -50,10 +49,12 @@ def main() -> None:
     """The console script."""
     options = parse(sys.argv[1:])
     _configure_logging()
+    reporter = Reporter(options.ready_fd)
     try:
         with suppress(KeyboardInterrupt):
-            asyncio.run(run(options))
+            asyncio.run(run(options, reporter))
     except MountError as error:
+        reporter.say(f"error {error}")
         print(f"holofs-mount: {error}", file=sys.stderr)
         sys.exit(error.code)
     except Exception:
@@ -62,7 +63,7 @@ def main() -> None:
         sys.exit(EXIT_FAILED)
 
 
-async def run(options: Options) -> None:
+async def run(options: Options, reporter: Reporter) -> None:
     """One mount, from the checks to its end. MountError with a sentence where it cannot begin."""
     check_fuse()
     mountpoint = check_mountpoint(options.path)
@@ -82,7 +83,10 @@ async def run(options: Options) -> None:
         stopper = Stopper(binding, program, mountpoint)
         stack.push_async_callback(stopper.close)
         stopper.listen()
-        ready = _reporter(options.ready_fd)
+
+        def ready() -> None:
+            reporter.say(f"ready {name}")
+
         try:
             await binding.serve(volume, os.fspath(mountpoint), options.read_only, ready)
         except (RuntimeError, OSError) as error:
@@ -148,16 +152,18 @@ class Stopper:
         return await process.wait() == 0
 
 
-def _reporter(fd: int | None) -> Callable[[], None]:
-    """Tells whoever started us, once, that the mount answers."""
+class Reporter:
+    """Tells whoever started us, once: `ready BINDING` when the mount answers, or `error SENTENCE`."""
 
-    def ready() -> None:
-        if fd is not None:
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
+
+    def say(self, line: str) -> None:
+        if self._fd is not None:
             with suppress(OSError):
-                os.write(fd, b"ready\n")
-                os.close(fd)
-
-    return ready
+                os.write(self._fd, os.fsencode(line) + b"\n")
+                os.close(self._fd)
+            self._fd = None
 
 
 def _configure_logging() -> None:

@@ -57,7 +57,12 @@ def parse(arguments: list[str]) -> Options:
     parser.add_argument("--read-only", action="store_true", help="answer every attempt to write with EROFS")
     parser.add_argument("--binding", choices=("auto", "pyfuse3", "fusepy"), default="auto")
     parser.add_argument("--mount-id", help="stable name of this mount, given by a supervisor")
-    parser.add_argument("--ready-fd", type=int, metavar="N", help='write the line "ready" there once the mount answers')
+    parser.add_argument(
+        "--ready-fd",
+        type=int,
+        metavar="N",
+        help='write the line "ready BINDING" there once the mount answers, or "error SENTENCE"',
+    )
     told = parser.parse_args(arguments)
     return Options(
         volume=told.volume,

@@ -29,7 +29,7 @@ READ_AHEAD: Final = 8 * 1024 * 1024
 BUFFER_BUDGET: Final = 64 * 1024 * 1024
 """All buffered files together; above it even small ones are staged."""
 QUIET_SECONDS: Final = 5.0
-SEAL_SECONDS: Final = 60.0
+SAVE_SECONDS: Final = 60.0
 _ASK_AGAIN: Final = 5
 
 
@@ -211,9 +211,9 @@ class Files:
         if handle.lost:
             self._daemon_handle(handle)
         body = file.body
-        if not isinstance(body, StagedBody) or file.stale or file.lock.locked() or not body.writable:
-            return await self._write_locked(handle, offset, data)
-        return self._write_now(handle, body, offset, data)
+        if isinstance(body, StagedBody) and handle.staged and not file.stale and not file.lock.locked():
+            return self._write_now(handle, body, offset, data)
+        return await self._write_locked(handle, offset, data)
 
     async def _write_locked(self, handle: Handle, offset: int, data: bytes) -> int:
         file = handle.file
@@ -241,19 +241,21 @@ class Files:
         self._x.pages[file.ino] = OWN
 
     async def _writable(self, handle: Handle, size: int) -> BufferedBody | StagedBody:
-        """The file's body made writable for content of `size` bytes; the lock is held."""
+        """The file's body made writable for content of `size` bytes through this handle; the lock is held."""
         file = handle.file
         body = file.body
-        if isinstance(body, StagedBody) and body.writable:
+        if isinstance(body, StagedBody) and handle.staged:
             return body
         if isinstance(body, BufferedBody):
             if size <= self._x.inline_limit and self._buffered() <= BUFFER_BUDGET:
                 return body
             return await self._spill(handle, body)
         reply = await self._stage(handle, empty=False)
-        staged = StagedBody(reply.path, write=True)
-        file.exchange(staged)
-        return staged
+        if not (isinstance(body, StagedBody) and body.path == reply.path and body.writable):
+            body = StagedBody(reply.path, write=True)
+            file.exchange(body)
+        handle.staged = True
+        return body
 
     async def _spill(self, handle: Handle, body: BufferedBody) -> StagedBody:
         """The file outgrew memory."""
@@ -266,6 +268,7 @@ class Files:
             staged.close()
             raise
         handle.file.exchange(staged)
+        handle.staged = True
         return staged
 
     async def _stage(self, handle: Handle, empty: bool) -> pb.StageReply:
@@ -306,24 +309,18 @@ class Files:
         if handle.write and handle.file.dirty:
             await self.commit(handle)
 
-    async def commit(self, handle: Handle, seal: bool = False) -> None:
+    async def commit(self, handle: Handle) -> None:
         file = handle.file
         async with file.lock:
-            if not file.dirty and not (seal and isinstance(file.body, StagedBody)):
+            if not file.dirty:
                 return
             told = self._daemon_handle(handle)
             generation, since = file.generation, self._x.clock.now
-            request = pb.CommitRequest(handle=told.number, mtime_ns=file.mtime_ns, seal=seal, base=told.base)
-            buffered = isinstance(file.body, BufferedBody)
+            request = pb.CommitRequest(handle=told.number, mtime_ns=file.mtime_ns, base=told.base)
             if isinstance(file.body, BufferedBody):
                 request.data = bytes(file.body.data)
             attr: pb.Attr = await self._x.call("commit", request)
             self._told(file, told, attr, generation, since)
-            if seal and not buffered:
-                file.sealed_at = time.monotonic()
-                # A sealed staging file is never written again: the next write asks for a new one.
-                file.exchange(MappedBody(pb.ContentMap(version=attr.version, size=attr.size)))
-                file.stale = True
 
     def _told(self, file: OpenFile, handle: Handle, attr: pb.Attr, generation: int, since: int) -> None:
         file.committed = generation
@@ -335,6 +332,7 @@ class Files:
             self._x.bases.has_written(file.ino, handle.pid)
             self._x.bases.changed(file.ino, file.version, attr.version, elsewhere=False)
             file.version = attr.version
+            file.stale = False
         if file.unlinked:
             file.attr = attr
         else:
@@ -384,18 +382,21 @@ class Files:
             self._x.table.remove(handle)
 
     # ---- files that stay open ----
-    async def seal_quiet(self) -> None:
-        """Makes versions of files that were written, are still open, and have been quiet for a while."""
+    async def save_quiet(self) -> None:
+        """Hands over what is in memory of files that stay open and have been quiet for a while.
+
+        Of what is staged the daemon makes versions itself.
+        """
         now = time.monotonic()
         for file in list(self._x.table.files.values()):
-            quiet = file.written_at and now - file.written_at >= QUIET_SECONDS
             writer = file.writer()
-            if not quiet or writer is None or file.unlinked or now - file.sealed_at < SEAL_SECONDS:
+            if not isinstance(file.body, BufferedBody) or not file.dirty or file.unlinked or writer is None:
                 continue
-            file.written_at = 0.0
-            file.sealed_at = now
+            if now - file.written_at < QUIET_SECONDS or now - file.saved_at < SAVE_SECONDS:
+                continue
+            file.saved_at = now
             try:
-                await self.commit(writer, seal=True)
+                await self.commit(writer)
             except OSError as error:
                 log.warning("an open file could not be saved yet", ino=file.ino, reason=str(error))
 

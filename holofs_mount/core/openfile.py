@@ -32,7 +32,7 @@ class OpenFile:
     stale: bool = False
     unlinked: bool = False
     written_at: float = 0.0
-    sealed_at: float = float("-inf")
+    saved_at: float = float("-inf")
     reading_ahead: bool = False
 
     @property
@@ -55,14 +55,17 @@ class OpenFile:
         return next((h for h in self.handles.values() if h.write and not h.lost), None)
 
     def exchange(self, body: Body) -> None:
+        """Another body; whoever wrote to a staging file has to ask the daemon again before the next write."""
         if body is not self.body:
             self.body.close()
             self.body = body
+            for handle in self.handles.values():
+                handle.staged = False
 
 
 @dataclass(eq=False, slots=True)
 class Handle:
-    """One open file description."""
+    """One open file description. `staged`: the daemon knows that this handle writes to the staging file."""
 
     number: int
     file: OpenFile
@@ -70,9 +73,9 @@ class Handle:
     append: bool
     pid: int
     base: bytes = b""
+    staged: bool = False
     lost: bool = False
     closing: bool = False
-    tasks: int = 0
 
 
 class HandleTable:
@@ -110,7 +113,7 @@ class HandleTable:
                 handle=h.number,
                 ino=h.file.ino,
                 write=h.write,
-                staged=isinstance(h.file.body, StagedBody),
+                staged=h.staged,
                 version=h.file.version,
             )
             for h in self.handles.values()

@@ -22,7 +22,7 @@ from holofs_mount.core.names import Names
 
 log = structlog.get_logger(__name__)
 
-_SEAL_PERIOD: Final = 1.0
+_SAVE_PERIOD: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,12 @@ class Volume:
         self.names = Names(self.context)
         self.files = Files(self.context, self.names)
         self.attributes = Attributes(self.context, self.names, self.files)
-        self._sealer: asyncio.Task[None] | None = None
+        self._saver: asyncio.Task[None] | None = None
 
     async def start(self) -> pb.AttachReply:
         """Attaches; DaemonUnavailable with a sentence where that fails."""
         reply = await self.context.client.start()
-        self._sealer = asyncio.create_task(self._seal(), name="holofs-seal")
+        self._saver = asyncio.create_task(self._save(), name="holofs-save")
         return reply
 
     def use_kernel(self, kernel: Kernel) -> None:
@@ -60,16 +60,16 @@ class Volume:
 
     async def close(self) -> None:
         """Hands over what is still open, then detaches."""
-        if self._sealer is not None:
-            self._sealer.cancel()
-            await asyncio.gather(self._sealer, return_exceptions=True)
+        if self._saver is not None:
+            self._saver.cancel()
+            await asyncio.gather(self._saver, return_exceptions=True)
         await self.files.finish()
         await self.context.client.close()
 
-    async def _seal(self) -> None:
+    async def _save(self) -> None:
         while True:
-            await asyncio.sleep(_SEAL_PERIOD)
-            await self.files.seal_quiet()
+            await asyncio.sleep(_SAVE_PERIOD)
+            await self.files.save_quiet()
 
     # ---- Observer of the client ----
     def hello(self) -> pb.AttachRequest:

@@ -275,9 +275,6 @@ class Daemon(FilesystemServicer):
             self.tree.new_version(node, r.data, mtime)
         else:
             node.mtime_ns, node.ctime_ns = mtime, time.time_ns()
-            others = {k for k in node.staged_by if k[0] != a.mount_id}
-            if r.seal and node.staging and not others:
-                self.tree.seal(node)
         self.tell(a, inode_change(node, previous, content=True))
         return self.tree.attr(node)
 
@@ -291,8 +288,7 @@ class Daemon(FilesystemServicer):
         del self.tree.handles[handle.key]
         node = handle.node
         node.staged_by.discard(handle.key)
-        writers = any(h.node is node and h.write for h in self.tree.handles.values())
-        if handle.write and node.staging and not writers:
+        if node.staging and not node.staged_by:
             previous = node.version
             self.tree.seal(node)
             self.tell(a, inode_change(node, previous, content=True))

@@ -94,7 +94,7 @@ class Mount:
     def _wait_ready(self, fd: int) -> None:
         ready, _, _ = select.select([fd], [], [], START_SECONDS)
         said = os.read(fd, 100) if ready else b"nothing"
-        assert said == b"ready\n", f"the mount said {said!r}; its log: {self.log.read_text()}"
+        assert said == f"ready {self.binding}\n".encode(), f"the mount said {said!r}; its log: {self.log.read_text()}"
 
     def stop(self, seconds: float = 15.0) -> int:
         """SIGTERM, and the exit code."""

@@ -257,17 +257,34 @@ def test_sharing_a_mapping_is_refused_where_it_would_not_be_safe(mnt: Path) -> N
 
 # ---- quiet files ----
 def test_a_file_that_stays_open_becomes_a_version_when_it_is_quiet(daemon: FakeDaemon, mnt: Path) -> None:
-    (mnt / "log").write_bytes(b"")
-    before = daemon.ask("version", path="log")
-    with open(mnt / "log", "r+b", buffering=0) as file:
-        file.write(b"x" * 100_000)
-        assert daemon.ask("staged", path="log")
-        until(lambda: daemon.ask("version", path="log") != before, "a version is made after five quiet seconds")
-        assert daemon.content("log") == b"x" * 100_000
-        file.write(b"more")
-        assert os.pread(file.fileno(), 8, 99_996) == b"xxxxmore"
-        assert daemon.ask("staged", path="log"), "a sealed staging file is not written again"
-    assert (mnt / "log").stat().st_size == 100_004
+    with open(mnt / "log", "w+b", buffering=0) as file:
+        file.write(b"in memory")
+        assert daemon.content("log") == b""
+        until(lambda: daemon.content("log") == b"in memory", "it is handed over after five quiet seconds")
+        file.write(b", more")
+        assert os.pread(file.fileno(), 100, 0) == b"in memory, more"
+    assert daemon.content("log") == b"in memory, more"
+
+
+def test_a_staging_file_is_written_by_handles_that_the_daemon_knows_to_write(daemon: FakeDaemon, mnt: Path) -> None:
+    """The daemon seals when the last handle that staged is gone; one it does not know of would write on."""
+    path = mnt / "file"
+    path.write_bytes(b"." * 100_000)
+    until(lambda: not daemon.ask("staged", path="file"), "the last close seals")
+    with open(path, "r+b", buffering=0) as second:
+        with open(path, "r+b", buffering=0) as first:
+            first.write(b"FIRST")
+        until(lambda: not daemon.ask("staged", path="file"), "the only writer is gone")
+        assert second.read(6) == b"FIRST."
+        second.write(b"SECOND")
+        assert os.pread(second.fileno(), 13, 0) == b"FIRST.SECOND."
+        with open(path, "r+b", buffering=0) as third:
+            third.write(b"THIRD")
+            second.write(b"again")
+        assert daemon.ask("staged", path="file")
+    wanted = b"THIRD.SECONDagain" + b"." * 99_983
+    until(lambda: daemon.content("file") == wanted, "all of it is kept")
+    assert path.read_bytes() == wanted
 
 
 # ---- reading ----
