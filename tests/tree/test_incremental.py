@@ -21,13 +21,13 @@ from tests.tree.programs import TROUBLES, Trouble, cause
 SEEDS = st.integers(0, 2**32)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(PROGRAMS, SEEDS)
 def test_records_in_any_order_and_grouping_give_the_tree_of_all_states(program: Sequence[Step], seed: int) -> None:
     replay([record for _, record in everything(run(program))], seed)
 
 
-@settings(max_examples=60)
+@settings(max_examples=35)
 @given(TROUBLES, SEEDS)
 def test_trouble_in_any_order_gives_the_tree_of_all_states(program: Sequence[Trouble], seed: int) -> None:
     replay([record for _, record in everything(cause(program))], seed)
@@ -71,7 +71,7 @@ def is_file(tree: Tree, ino: Ino) -> bool:
     return view is not None and view.kind is Kind.FILE
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(PROGRAMS)
 def test_a_device_that_writes_shows_what_the_reference_shows(program: Sequence[Step]) -> None:
     """Local changes, state by state, as the filesystem makes them."""
