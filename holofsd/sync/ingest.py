@@ -18,7 +18,7 @@ from holofsd.core import sethash
 from holofsd.core.document import Envelope, Head
 from holofsd.core.errors import HoloError, ProtocolViolation
 from holofsd.core.ids import AuthorId
-from holofsd.sync.config import SyncConfig
+from holofsd.sync.config import NODE_KEY_LENGTH, SyncConfig
 from holofsd.sync.members import Members
 from holofsd.sync.merging import Merger
 from holofsd.sync.publication import element_of
@@ -80,6 +80,7 @@ class Ingest:
         self._blamed: dict[tuple[AuthorId, object], float] = {}
         self.counts = IngestCounts()
         self.on_advanced: Callable[[Head, object], None] = lambda head, source: None
+        self.on_said_again: Callable[[], None] = lambda: None
         self.on_settled: Callable[[], None] = lambda: None
 
     # ---- asking
@@ -88,8 +89,12 @@ class Ingest:
         author = shown.author
         held = self._documents.head(author)
         seq = held.seq if held else 0
-        if shown.seq <= seq or author == self._volume.author or not self._members.counts(author, seq + 1):
+        if not _beyond(shown, held) or author == self._volume.author:
             return None
+        if not self._members.counts(author, min(seq + 1, shown.seq)):
+            return None
+        if shown.seq == seq:
+            self._disagreed.add(author)  # two histories: all of the one that wins is needed
         now = asyncio.get_running_loop().time()
         run = self._runs.get(author)
         if run is not None and (run.source is source or now - run.alive_at < self._config.run_timeout):
@@ -245,9 +250,27 @@ class Ingest:
             self._documents.set_head(head)
             self._merger.merge(page.envelopes)
         else:
+            if whole:
+                self._keep_what_goes(head.author)
             self._documents.promote(head, whole)
         self._documents.requeue_waiting(head.author)
         self._store.db.after_commit(self._merger.kick)
+
+    def _keep_what_goes(self, author: AuthorId) -> None:
+        """Before another history of an author takes the place of the one held here: what the former alone said is
+        said again by us, for those who never heard it. It stays merged here in any case."""
+        if not self._members.can_write:
+            return
+        rows = self._store.db.all(
+            "SELECT e.key FROM envelopes AS e LEFT JOIN incoming AS i ON i.author=e.author AND i.key=e.key"
+            " WHERE e.author=? AND length(e.key)=? AND (i.seq IS NULL OR i.seq!=e.seq OR i.payload!=e.payload)",
+            (author, NODE_KEY_LENGTH),
+        )
+        for (key,) in rows:
+            self._store.outbox.add(key, self._volume.now_ms())
+        if rows:
+            log.warning("another history of an author takes over", author=author.hex()[:8], said_again=len(rows))
+            self._store.db.after_commit(self.on_said_again)
 
     def _previous(self, run: Run, envelope: Envelope) -> Envelope | None:
         """The record that this one takes the place of, in what the set hash counts."""
@@ -288,3 +311,9 @@ class Ingest:
         if shown.author not in self.counts.forks and verify_head(self._store.volume, shown):
             self.counts.forks.add(shown.author)
             log.warning("an author has two histories", author=shown.author.hex()[:8], seq=shown.seq)
+
+
+def _beyond(shown: Head, held: Head | None) -> bool:
+    """Whether the other one is to be had. Of two histories with the same number the one with the greater hash wins,
+    so that everybody ends with the same."""
+    return held is None or (shown.seq, shown.set_hash) > (held.seq, held.set_hash)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from holofsd.core.document import Head, Mark
 from holofsd.core.ids import AuthorId, DeviceId
@@ -18,6 +19,8 @@ from holofsd.sync import frames
 from holofsd.sync.config import PAGE_BYTES, SyncConfig
 from holofsd.sync.members import Members
 from holofsd.sync.publication import Publication
+
+NOTHING: Final = (0, b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +59,15 @@ class Outgoing:
         self._pushes: deque[Push] = deque()
         self._small: deque[bytes] = deque(maxlen=16)
         """Pings and pongs: the newest few."""
-        self.sent: dict[AuthorId, int] = {}
-        """Per author, up to where the other side holds everything once it has read what was sent."""
+        self.sent: dict[AuthorId, tuple[int, bytes]] = {}
+        """Per author the (seq, set hash) that the other side holds once it has read what was sent."""
 
     # ---- something to say
     def tell_credentials(self) -> None:
         self._credentials = True
 
     def announce(self, head: Head) -> None:
-        if self.sent.get(head.author, 0) < head.seq and not self._have_all:
+        if self.sent.get(head.author, NOTHING) < (head.seq, head.set_hash) and not self._have_all:
             self._haves[head.author] = head
 
     def ask(self, author: AuthorId, after: int, whole: bool) -> None:
@@ -84,9 +87,9 @@ class Outgoing:
         self._serving[author] = Serving(0 if whole else after, whole)
 
     def peer_holds(self, head: Head) -> None:
-        self.sent[head.author] = max(head.seq, self.sent.get(head.author, 0))
+        self.sent[head.author] = max((head.seq, head.set_hash), self.sent.get(head.author, NOTHING))
         waiting = self._haves.get(head.author)
-        if waiting is not None and waiting.seq <= head.seq:
+        if waiting is not None and (waiting.seq, waiting.set_hash) <= (head.seq, head.set_hash):
             del self._haves[head.author]
 
     def push(self, push: Push) -> None:
@@ -94,9 +97,10 @@ class Outgoing:
         head = push.publication.head
         if head.author in self._serving or self._have_all:
             return  # the run, or the list of heads, will include it
-        if self.sent.get(head.author, 0) == push.publication.after and len(self._pushes) < self._config.pushes_most:
+        holds, _set_hash = self.sent.get(head.author, NOTHING)
+        if holds == push.publication.after and len(self._pushes) < self._config.pushes_most:
             self._pushes.append(push)
-            self.sent[head.author] = head.seq
+            self.sent[head.author] = (head.seq, head.set_hash)
         else:
             self.announce(head)
 
@@ -145,6 +149,6 @@ class Outgoing:
             after, serving.last = serving.last, envelopes[-1].seq if envelopes else serving.last
             if last:
                 del self._serving[author]
-                self.sent[author] = head.seq
+                self.sent[author] = (head.seq, head.set_hash)
             return frames.records(author, after, serving.whole, envelopes, head if last else None)
         return None

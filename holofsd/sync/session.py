@@ -196,7 +196,7 @@ class Session:
 
     def _note(self, head: Head) -> None:
         known = self.shown.get(head.author)
-        if known is None or known.seq < head.seq:
+        if known is None or (known.seq, known.set_hash) < (head.seq, head.set_hash):
             if known is None and len(self.shown) >= 2 * MAX_HEADS:
                 raise ProtocolViolation("A device named more authors than any volume has.")
             self.shown[head.author] = head

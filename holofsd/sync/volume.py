@@ -10,10 +10,10 @@ import structlog
 
 from holofsd.codec.signing import SigningKey, generate, verify_head
 from holofsd.core.document import Credentials, DeviceInfo, Head, Mark, Membership, Role
-from holofsd.core.ids import AuthorId, BlobHash, DeviceId, VolumeId
+from holofsd.core.ids import BlobHash, DeviceId, VolumeId
 from holofsd.net.api import CloseCode
 from holofsd.sync import frames
-from holofsd.sync.config import NODE_KEY_LENGTH, SyncConfig
+from holofsd.sync.config import SyncConfig
 from holofsd.sync.content import Fetcher
 from holofsd.sync.create import active_key
 from holofsd.sync.ingest import Ingest
@@ -75,6 +75,7 @@ class VolumeSync:
         self.merger.on_progress = self._merged
         self.ingest.on_advanced = self._advanced
         self.ingest.on_settled = self._consider_all
+        self.ingest.on_said_again = self.publisher.changed
         self.publisher.on_requeued = self.merger.kick
         return [self.volume.on_outbox(self._outbox_changed), self.volume.on_wanted(self.fetcher.wanted)]
 
@@ -306,21 +307,15 @@ class VolumeSync:
             self.rotate_author()
 
     def rotate_author(self) -> None:
-        """A new author for this device; everything the old one said here is said again under the new one."""
+        """A new author for this device, from now on. What the old one published stays; of two histories of it the one
+        that everybody takes over is the one that wins in `ingest`, and what the other alone said is said again."""
         old = self.volume.author
         key = generate()
         log.warning("our author's newer records were shown to us: a new author takes over", old=old.hex()[:8])
         with self.store.db.transaction():
             self.volume.rotate_author(key.seed)
-            self._say_again(old)
         self.members.certify(key)
         self.publisher.changed()
-
-    def _say_again(self, old: AuthorId) -> None:
-        rows = self.store.db.all("SELECT key FROM envelopes WHERE author=?", (old,))
-        for (key,) in rows:
-            if len(key) == NODE_KEY_LENGTH:
-                self.store.outbox.add(key, self.now_ms())
 
     def violation(self, device: DeviceId, why: str) -> None:
         log.warning("a device broke the protocol", peer=device.hex()[:8], why=why)

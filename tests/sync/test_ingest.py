@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pages: interrupted, taken up again, from somebody else, and never half shown."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from holofsd.sync.outgoing import Outgoing
+from tests.sync.devices import Device, devices, settled, share, until
+
+
+def pages_of(device: Device) -> list[int]:
+    """Where each page that this device serves from now on starts."""
+    starts: list[int] = []
+    serve = Outgoing.serve
+
+    def watch(self, author, after, whole):  # type: ignore[no-untyped-def]
+        starts.append(after)
+        serve(self, author, after, whole)
+
+    for session in device.sync.sessions.values():
+        session.outgoing.serve = watch.__get__(session.outgoing)  # type: ignore[method-assign]
+    return starts
+
+
+async def test_an_interrupted_run_goes_on_where_it_stopped_and_shows_nothing_before_its_head(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        ann.create()
+        for number in range(600):
+            ann.write(f"file{number}", os.urandom(4000))
+        await until(lambda: ann.store.outbox.count() == 0)
+        ann.network.weather.delay = (0.001, 0.003)
+        await bob.join(ann.ticket())
+        await until(lambda: bob.store.documents.incoming_mark(ann.volume.author) > 60)
+        ann.network.drop_connections(ann.id)
+        received = bob.store.documents.incoming_mark(ann.volume.author)
+        assert bob.files() == {}
+        await bob.restart()
+        assert bob.store.documents.incoming_mark(ann.volume.author) == received
+        asked: list[int] = []
+        serve = Outgoing.serve
+
+        def watch(self: Outgoing, author: object, after: int, whole: bool) -> None:
+            asked.append(after)
+            serve(self, author, after, whole)  # type: ignore[arg-type]
+
+        Outgoing.serve = watch  # type: ignore[method-assign,assignment]
+        try:
+            await until(lambda: asked)
+        finally:
+            Outgoing.serve = serve  # type: ignore[method-assign]
+        ann.network.weather.delay = (0.0, 0.0)
+        await settled(ann, bob)
+        assert asked[0] >= received
+        assert len(bob.files()) == 600
+
+
+async def test_a_run_that_stops_is_taken_over_by_another_device(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
+        await share(ann, bob)
+        for number in range(600):
+            ann.write(f"file{number}", os.urandom(4000))
+        await settled(ann, bob)
+        ann.network.weather.delay = (0.001, 0.003)
+        await cid.join(ann.ticket())
+        await until(lambda: cid.store.documents.incoming_mark(ann.volume.author) > 60)
+        ann.network.kill(ann.id, notice=True)
+        ann.network.weather.delay = (0.0, 0.0)
+        await settled(bob, cid)
+        assert len(cid.files()) == 600
+
+
+async def test_a_damaged_copy_of_a_document_is_sent_again_as_a_whole(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await share(ann, bob)
+        ann.write("one", b"1")
+        ann.write("two", b"2")
+        await settled(ann, bob)
+        author = ann.volume.author
+        with bob.store.db.transaction():
+            bob.store.db.run("UPDATE heads SET set_hash=zeroblob(32) WHERE author=?", (author,))
+        ann.write("three", b"3")
+        await until(lambda: bob.sync.ingest.counts.disagreements == 1)
+        await settled(ann, bob)
+        assert set(bob.files()) == {"one", "two", "three"}
+
+
+async def test_many_records_are_merged_in_slices_and_survive_a_stop_between_them(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        ann.create()
+        for number in range(900):
+            ann.write(f"file{number}", b"x")
+        await until(lambda: ann.store.outbox.count() == 0)
+        await bob.join(ann.ticket())
+        await until(lambda: 0 < bob.sync.merger.backlog() < 900)
+        await bob.restart()
+        await settled(ann, bob)
+        assert len(bob.files()) == 900

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which devices say that they hold everything: what `status` shows and `wait` waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from holofsd.codec.signing import sign_mark
+from holofsd.core.errors import ProtocolViolation
+from holofsd.sync.status import DeviceReport
+from tests.sync.devices import QUICK, Device, devices, settled, share, until
+
+
+def report(device: Device, about: Device) -> DeviceReport:
+    return next(report for report in device.sync.status().devices if report.device == about.id)
+
+
+async def test_another_device_is_complete_once_it_holds_records_and_content(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await share(ann, bob)
+        ann.write("large", os.urandom(300_000))
+        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        assert bob.store.content.missing() == (0, 0)
+        assert report(ann, bob).complete
+        assert report(ann, bob).records_behind == 0
+        assert ann.sync.status().copies == ann.sync.copies() == 1
+
+
+async def test_what_is_not_published_is_nowhere_safe(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await share(ann, bob)
+        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        await bob.down()
+        await until(lambda: not ann.sync.sessions)
+        ann.write("new", b"1")
+        assert ann.sync.copies() == 0
+        await until(lambda: ann.sync.status().unpublished == 0)
+        assert ann.sync.copies() == 0
+        assert report(ann, bob).records_behind >= 1
+        await bob.up()
+        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+
+
+async def test_marks_are_passed_on_by_others(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
+        await share(ann, bob, cid)
+        ann.network.partition(ann.id, cid.id)
+        ann.write("file", b"1")
+        await asyncio.wait_for(ann.sync.wait_copies(2), 10)
+        assert report(ann, cid).complete
+        assert not report(ann, cid).connected
+
+
+async def test_without_its_content_a_device_does_not_say_that_it_is_complete(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", config=replace(QUICK, reserve_bytes=1 << 60)) as (ann, bob):
+        await share(ann, bob)
+        await settled(ann, bob)
+        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        ann.write("file", os.urandom(10_000))
+        await until(lambda: bob.sync.fetcher.counts.no_space)
+        ann.write("more", b"1")
+        await until(lambda: "more" in bob.files())
+        assert ann.sync.copies() == 0
+
+
+async def test_agreeing_makes_nothing_new_to_agree_about(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await share(ann, bob)
+        ann.write("file", b"1")
+        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        await asyncio.wait_for(bob.sync.wait_copies(1), 10)
+        heads = ann.heads()
+        marks = [mark.at_ms for mark in ann.sync.marks.known()]
+        for _ in range(20):
+            ann.sync.marks.notify()
+            bob.sync.marks.notify()
+            await asyncio.sleep(0.01)
+        assert ann.heads() == bob.heads() == heads
+        assert [mark.at_ms for mark in ann.sync.marks.known()] == marks
+
+
+async def test_a_mark_with_a_false_signature_is_refused_and_one_of_a_stranger_is_not_kept(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
+        await share(ann, bob)
+        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        mark = next(mark for mark in ann.sync.marks.known() if mark.device == bob.id)
+        with pytest.raises(ProtocolViolation):
+            ann.sync.marks.receive([replace(mark, at_ms=mark.at_ms + 1)], None)
+        ann.sync.marks.receive([sign_mark(cid.key, ann.sync.id, 1, ())], None)
+        assert {known.device for known in ann.sync.marks.known()} == {ann.id, bob.id}
+
+
+async def test_a_clock_that_is_wrong_is_shown(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        bob.clock_off_ms = 3_600_000
+        await share(ann, bob)
+        await until(lambda: report(ann, bob).clock_ahead_ms > 3_500_000)
+        assert report(bob, ann).clock_ahead_ms < -3_500_000
+        assert any("clock" in warning for warning in ann.sync.status().warnings)
+        bob.write("from the future", b"1")
+        await settled(ann, bob)
+        ann.write("from the future", b"2")
+        await settled(ann, bob)
+        assert bob.files() == {"from the future": b"2"}
