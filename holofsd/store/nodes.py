@@ -122,6 +122,14 @@ class Nodes:
             (now_ns, now_ns, more_subdirectories, node),
         )
 
+    def date_directory(self, node: NodeId, mtime_ns: int) -> None:
+        self.db.run("UPDATE nodes SET mtime_ns=? WHERE node=? AND kind=2", (mtime_ns, node))
+
+    def newest_name(self, directory: NodeId) -> bytes | None:
+        """The greatest stamp of a placement in this directory."""
+        row = self.db.one("SELECT max(stamp) FROM placements WHERE parent=?", (directory,))
+        return row[0] if row else None
+
     def count_subdirectories_again(self, node: NodeId) -> None:
         self.db.run("UPDATE nodes SET nlink=? WHERE node=? AND kind=2", (self.subdirectories(node), node))
 

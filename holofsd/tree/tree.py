@@ -18,7 +18,7 @@ from holofsd.tree.census import Census
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.cycles import settle_cycles
 from holofsd.tree.inodes import Inodes
-from holofsd.tree.placing import settle_placements
+from holofsd.tree.placing import encode_stamp, settle_placements
 from holofsd.tree.reading import TreeReading
 from holofsd.tree.slots import Projection
 from holofsd.tree.views import TreeCensus
@@ -113,14 +113,14 @@ class Tree(TreeReading):
         batch.save()
         projection = Projection(batch)
         projection.run()
-        self._touch_directories(batch, projection)
+        self._touch_directories(batch, projection, elsewhere)
         inodes.names = {slot: (before, projection.now[slot]) for slot, before in projection.names.items()}
         inodes.settle(projection.lost_copies)
         batch.change.entries = inodes.entry_changes()
         self._census.note(batch)
         return batch.change
 
-    def _touch_directories(self, batch: Batch, projection: Projection) -> None:
+    def _touch_directories(self, batch: Batch, projection: Projection, elsewhere: bool) -> None:
         more: dict[NodeId, int] = {}
         recount: set[NodeId] = set()
         for slot, before in projection.names.items():
@@ -135,3 +135,21 @@ class Tree(TreeReading):
             self._nodes.touch_directory(parent, batch.now_ns, count)
         for parent in recount:
             self._nodes.count_subdirectories_again(parent)
+        if elsewhere:
+            dated = {node for node, work in batch.works.items() if work.row.kind == Kind.DIRECTORY}
+            for directory in dated.union(more):
+                self._date_as_elsewhere(batch, directory)
+
+    def _date_as_elsewhere(self, batch: Batch, directory: NodeId) -> None:
+        """The time that the writing device shows: what somebody set, unless a name was made after that.
+
+        Without this the arrival of the files of a copied directory would date it anew on every other device.
+        """
+        state = batch.state(directory)
+        if state is None or state.times is None:
+            return
+        newest = self._nodes.newest_name(directory)
+        if newest is None or newest <= encode_stamp(state.times.stamp):
+            self._nodes.date_directory(directory, state.times.value)
+        else:
+            self._nodes.date_directory(directory, int.from_bytes(newest[:8], "big") * 1_000_000)
