@@ -153,6 +153,10 @@ def test_copies_appear_and_hide_when_a_directory_above_is_renamed(tree: Tree) ->
     learn(tree, ada, ben)
     assert len(tree.conflicts()) == 1
     assert not [entry for entry in walk(tree).values() if entry.is_copy]
+    ada.rename(b".git", b"plain")
+    learn(tree, ada, ben)
+    assert copy_of(tree, b"HEAD").startswith(b"plain/git/refs/HEAD (conflict ada ")
+    assert [conflict.path for conflict in tree.conflicts()] == [copy_of(tree, b"HEAD")]
 
 
 def test_two_long_names_of_one_node_have_their_own_copies(tree: Tree) -> None:
