@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An author belongs to one uninterrupted state directory: a copy or a restored backup gets a new one, nothing is lost."""
+"""An author belongs to one uninterrupted directory: copies and restored backups get a new one and lose nothing."""
 
 from __future__ import annotations
 
