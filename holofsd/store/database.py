@@ -43,7 +43,9 @@ class Database:
         run("PRAGMA synchronous=NORMAL")
         run("PRAGMA temp_store=MEMORY")
         run("PRAGMA cache_size=-16000")
-        run("PRAGMA wal_autocheckpoint=4000")
+        # A checkpoint waits for the disk, on the loop: at most once in 64 MiB of log (some 1,300 file creations).
+        run("PRAGMA wal_autocheckpoint=16000")
+        run("PRAGMA journal_size_limit=16777216")
         found = run("PRAGMA user_version").fetchone()[0]
         if found == 0:
             self._connection.executescript(f"BEGIN;{schema};PRAGMA user_version={version};COMMIT;")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from holofsd.codec.records import encode_state
 from holofsd.core.ids import BlobHash, NodeId
 from holofsd.core.project import token
-from holofsd.core.state import Kind, NodeState, Version
+from holofsd.core.state import Kind, NodeState, Pending, Version
 from holofsd.store.nodes import NodeRow, PlacementRow
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import TreeChange
@@ -59,7 +59,7 @@ class Batch:
             old_state = earlier.old_state
         if old is not None and old_state is None:
             old_state = self.states.decoded(node, old.state)
-        facts = facts_of(state, self.is_here, lambda: _shown_before(old, old_state))
+        facts = facts_of(state, self.is_here, lambda: _as_now_in(state, _shown_before(old, old_state)))
         work = Work(state, old, self._row(state, old, old_state, facts), facts.shown, old_state)
         self.works[node] = work
         self.states.put(state)
@@ -156,6 +156,16 @@ class Batch:
                     work.row = replace(work.row, ctime_ns=self.now_ns)
                 self.store.nodes.put(work.row)
             self.change.nodes.append(work.node)
+
+
+def _as_now_in(state: NodeState, version: Version | None) -> Version | None:
+    """A version shown before, with what became known of it since: its hash, or another dot from a new author."""
+    if version is None:
+        return None
+    same = state.versions.get(version.dot)
+    if same is None and isinstance(version.body, Pending):
+        same = next((v for v in state.versions.values() if v.stamp == version.stamp), None)
+    return same or version
 
 
 def _shown_before(old: NodeRow | None, old_state: NodeState | None) -> Version | None:

@@ -228,6 +228,23 @@ def test_hashing_a_version_that_was_replaced_meanwhile_changes_nothing(volume: L
     assert body_of(volume, state.id) == Inline(b"newer")
 
 
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_held_version_is_read_by_its_hash_once_that_is_known(volume: LocalVolume, rotated: bool) -> None:
+    state = create(volume, b"a", Pending("s1"))
+    stage(volume, state, "s1")
+    (dot,) = state.versions
+    there = Device("there", 10**9)
+    with volume.store.db.transaction():
+        volume.merge([edit.with_version(state, there.version(Blob(BlobHash(b"remote" * 5 + b"--"))), [])])
+    assert body_of(volume, state.id) == Pending("s1")
+    with volume.store.db.transaction():
+        if rotated:
+            volume.rotate_author(NEW_SEED)
+        volume.store.content.add(BLOB, 5, 0)
+        volume.body_known(state.id, dot, Blob(BLOB))
+    assert body_of(volume, state.id) == Blob(BLOB)
+
+
 def test_content_made_here_serves_others_that_wait_for_it(volume: LocalVolume) -> None:
     there = Device("there")
     there.write(b"b", b"")
