@@ -81,6 +81,20 @@ class FilesystemService:
             lost_handles=attachment.lost_handles,
         )
 
+    # ---- for the fast lane
+    def enter(self, attachment: str) -> Caller | None:
+        attached = self._attached.get(attachment)
+        if attached is None:
+            return None
+        self._enter(attached)
+        return attached.caller
+
+    def leave(self, caller: Caller) -> None:
+        attached = self._attached.get(caller.attachment.id)
+        if attached is not None:
+            self._leave(attached)
+
+    # ---- streams of gRPC
     async def calls(self, requests: Any, context: Any) -> None:
         attached = self._find(context)
         self._enter(attached)

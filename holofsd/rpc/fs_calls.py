@@ -40,8 +40,21 @@ class Call:
     """Of CallReply."""
     reply: type[Any]
     run: Handler
-    suspends: bool
-    """May wait for the disk or the network: gets a task of its own in a stream of calls."""
+    suspends: Callable[[Any], bool]
+    """Whether this request may wait for the disk or the network: gets a task of its own in a stream of calls."""
+
+
+def _never(_request: Any) -> bool:
+    return False
+
+
+def _always(_request: Any) -> bool:
+    return True
+
+
+def _with_size(request: pb.SetAttrRequest) -> bool:
+    """A change of size may have to copy or fetch the content first."""
+    return request.HasField("size")
 
 
 async def _lookup(c: Caller, r: pb.LookupRequest, out: pb.Attr) -> None:
@@ -183,31 +196,30 @@ async def _stat_fs(c: Caller, r: pb.StatFsRequest, out: pb.StatFsReply) -> None:
 
 
 CALLS: Final = (
-    Call("Lookup", "lookup", pb.LookupRequest, "attr", pb.Attr, _lookup, False),
-    Call("GetAttr", "get_attr", pb.GetAttrRequest, "attr", pb.Attr, _get_attr, False),
-    # A change of size may have to copy or fetch the content first.
-    Call("SetAttr", "set_attr", pb.SetAttrRequest, "attr", pb.Attr, _set_attr, True),
-    Call("ReadDir", "read_dir", pb.ReadDirRequest, "read_dir", pb.ReadDirReply, _read_dir, False),
-    Call("ReadLink", "read_link", pb.ReadLinkRequest, "read_link", pb.ReadLinkReply, _read_link, False),
-    Call("Create", "create", pb.CreateRequest, "create", pb.CreateReply, _create, False),
-    Call("MakeDir", "make_dir", pb.MakeDirRequest, "attr", pb.Attr, _make_dir, False),
-    Call("Symlink", "symlink", pb.SymlinkRequest, "attr", pb.Attr, _symlink, False),
-    Call("Link", "link", pb.LinkRequest, "attr", pb.Attr, _link, False),
-    Call("Unlink", "unlink", pb.UnlinkRequest, "done", pb.Done, _unlink, False),
-    Call("RemoveDir", "remove_dir", pb.UnlinkRequest, "done", pb.Done, _remove_dir, False),
-    Call("Rename", "rename", pb.RenameRequest, "done", pb.Done, _rename, False),
-    Call("Open", "open", pb.OpenRequest, "open", pb.OpenReply, _open, False),
-    Call("Stage", "stage", pb.StageRequest, "stage", pb.StageReply, _stage, True),
-    Call("Commit", "commit", pb.CommitRequest, "attr", pb.Attr, _commit, False),
-    Call("Fsync", "fsync", pb.FsyncRequest, "done", pb.Done, _fsync, True),
-    Call("Release", "release", pb.ReleaseRequest, "done", pb.Done, _release, False),
-    Call("Fetch", "fetch", pb.FetchRequest, "map", pb.ContentMap, _fetch, True),
-    Call("Read", "read", pb.ReadRequest, "read", pb.ReadReply, _read, True),
-    Call("Write", "write", pb.WriteRequest, "attr", pb.Attr, _write, True),
-    Call("GetXattr", "get_xattr", pb.XattrRequest, "xattr", pb.XattrReply, _get_xattr, False),
-    Call("SetXattr", "set_xattr", pb.SetXattrRequest, "done", pb.Done, _set_xattr, False),
-    Call("ListXattr", "list_xattr", pb.XattrRequest, "xattr_names", pb.XattrNames, _list_xattr, False),
-    Call("RemoveXattr", "remove_xattr", pb.XattrRequest, "done", pb.Done, _remove_xattr, False),
-    Call("StatFs", "stat_fs", pb.StatFsRequest, "stat_fs", pb.StatFsReply, _stat_fs, False),
+    Call("Lookup", "lookup", pb.LookupRequest, "attr", pb.Attr, _lookup, _never),
+    Call("GetAttr", "get_attr", pb.GetAttrRequest, "attr", pb.Attr, _get_attr, _never),
+    Call("SetAttr", "set_attr", pb.SetAttrRequest, "attr", pb.Attr, _set_attr, _with_size),
+    Call("ReadDir", "read_dir", pb.ReadDirRequest, "read_dir", pb.ReadDirReply, _read_dir, _never),
+    Call("ReadLink", "read_link", pb.ReadLinkRequest, "read_link", pb.ReadLinkReply, _read_link, _never),
+    Call("Create", "create", pb.CreateRequest, "create", pb.CreateReply, _create, _never),
+    Call("MakeDir", "make_dir", pb.MakeDirRequest, "attr", pb.Attr, _make_dir, _never),
+    Call("Symlink", "symlink", pb.SymlinkRequest, "attr", pb.Attr, _symlink, _never),
+    Call("Link", "link", pb.LinkRequest, "attr", pb.Attr, _link, _never),
+    Call("Unlink", "unlink", pb.UnlinkRequest, "done", pb.Done, _unlink, _never),
+    Call("RemoveDir", "remove_dir", pb.UnlinkRequest, "done", pb.Done, _remove_dir, _never),
+    Call("Rename", "rename", pb.RenameRequest, "done", pb.Done, _rename, _never),
+    Call("Open", "open", pb.OpenRequest, "open", pb.OpenReply, _open, _never),
+    Call("Stage", "stage", pb.StageRequest, "stage", pb.StageReply, _stage, _always),
+    Call("Commit", "commit", pb.CommitRequest, "attr", pb.Attr, _commit, _never),
+    Call("Fsync", "fsync", pb.FsyncRequest, "done", pb.Done, _fsync, _always),
+    Call("Release", "release", pb.ReleaseRequest, "done", pb.Done, _release, _never),
+    Call("Fetch", "fetch", pb.FetchRequest, "map", pb.ContentMap, _fetch, _always),
+    Call("Read", "read", pb.ReadRequest, "read", pb.ReadReply, _read, _always),
+    Call("Write", "write", pb.WriteRequest, "attr", pb.Attr, _write, _always),
+    Call("GetXattr", "get_xattr", pb.XattrRequest, "xattr", pb.XattrReply, _get_xattr, _never),
+    Call("SetXattr", "set_xattr", pb.SetXattrRequest, "done", pb.Done, _set_xattr, _never),
+    Call("ListXattr", "list_xattr", pb.XattrRequest, "xattr_names", pb.XattrNames, _list_xattr, _never),
+    Call("RemoveXattr", "remove_xattr", pb.XattrRequest, "done", pb.Done, _remove_xattr, _never),
+    Call("StatFs", "stat_fs", pb.StatFsRequest, "stat_fs", pb.StatFsReply, _stat_fs, _never),
 )
 BY_FIELD: Final[Mapping[str, Call]] = MappingProxyType({call.field: call for call in CALLS})

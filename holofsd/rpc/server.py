@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The gRPC server on the Unix socket of the state directory: for this user only, with health and reflection."""
+"""The gRPC server on the Unix socket of the state directory, for this user only, with health and reflection; and
+the fast lane beside it."""
 
 from __future__ import annotations
 
@@ -16,12 +17,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
+from holofs_api.paths import calls_socket_beside
 from holofs_api.v1 import control_pb2, filesystem_pb2
 from holofs_api.v1.control_pb2_grpc import add_ControlServicer_to_server
 from holofsd.core.errors import StateDirUnusable
 from holofsd.rpc.control_service import ControlService
 from holofsd.rpc.device_api import DeviceService
 from holofsd.rpc.errors import ErrorInterceptor
+from holofsd.rpc.fast_lane import FastLane
 from holofsd.rpc.filesystem_service import FilesystemService
 
 MAX_MESSAGE: Final = 64 << 20
@@ -69,17 +72,23 @@ async def serving(device: DeviceService, socket: Path) -> AsyncIterator[None]:
     server = grpc.aio.server(options=_OPTIONS, interceptors=(ErrorInterceptor(),))
     health = health_aio.HealthServicer()
     filesystem = _add_services(server, device, health)
+    lane = FastLane(filesystem, calls_socket_beside(socket))
+    async with lane.open():  # first: whoever can attach finds it
+        await _listen(server, socket)
+        await _report(health, health_pb2.HealthCheckResponse.SERVING)
+        try:
+            yield
+        finally:
+            await asyncio.shield(_stop(server, health, filesystem, lane, socket))
+
+
+async def _listen(server: Any, socket: Path) -> None:
     before = os.umask(0o177)  # the socket is 0600 from its first moment
     try:
         server.add_insecure_port(f"unix:{socket}")
         await server.start()
     finally:
         os.umask(before)
-    await _report(health, health_pb2.HealthCheckResponse.SERVING)
-    try:
-        yield
-    finally:
-        await asyncio.shield(_stop(server, health, filesystem, socket))
 
 
 async def _report(health: Any, status: int) -> None:
@@ -88,8 +97,8 @@ async def _report(health: Any, status: int) -> None:
         await health.set(name, status)
 
 
-async def _stop(server: Any, health: Any, filesystem: FilesystemService, socket: Path) -> None:
+async def _stop(server: Any, health: Any, filesystem: FilesystemService, lane: FastLane, socket: Path) -> None:
     await _report(health, health_pb2.HealthCheckResponse.NOT_SERVING)
     await filesystem.going_down()
-    await server.stop(GRACE_S)
+    await asyncio.gather(server.stop(GRACE_S), lane.stop(GRACE_S))
     socket.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from typing import Final
 
 STATE_DIR_VARIABLE: Final = "HOLOFS_STATE_DIR"
 SOCKET_NAME: Final = "holofsd.sock"
+CALLS_SOCKET_NAME: Final = "calls.sock"  # not longer than the other: fits wherever that fits
 MAX_SOCKET_PATH: Final = 107
 """Bytes; `sun_path` of Linux has 108 with the closing NUL."""
 
@@ -38,6 +39,16 @@ def socket_path(state: Path) -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     base = Path(runtime) if os.path.isabs(runtime) and len(os.fsencode(runtime)) < 48 else Path("/tmp")
     return base / f"holofs-{os.getuid()}-{digest}" / SOCKET_NAME
+
+
+def calls_socket_beside(socket: Path) -> Path:
+    """The socket of the fast lane (see `framing`) that belongs to a daemon's socket."""
+    return socket.with_name(CALLS_SOCKET_NAME)
+
+
+def calls_socket_path(state: Path) -> Path:
+    """The socket of the fast lane of this state directory's daemon."""
+    return calls_socket_beside(socket_path(state))
 
 
 def socket_target(state: Path) -> str:

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fast lane: the calls of `Filesystem.Calls` over a plain Unix socket beside gRPC's (ADR 0005).
+
+Frames are parsed where they arrive and calls answered in the same callback, so a call that does not suspend costs no
+task, no queue and no turn of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from holofs_api.framing import GREETING_S, MAX_FRAME, MAX_GREETING, FrameParser, FrameTooLong, frame
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofsd.rpc.dispatch import Dispatcher
+from holofsd.rpc.fs_calls import Caller
+
+_log = structlog.get_logger(__name__)
+
+_BACKLOG: Final = 64
+
+
+class Attachments(Protocol):
+    """Who may call, and who is there: the Filesystem service."""
+
+    def enter(self, attachment: str) -> Caller | None:
+        """One more connection of this client; None: no such attachment."""
+
+    def leave(self, caller: Caller) -> None: ...
+
+
+class Lane(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(self, attachments: Attachments, lanes: set[Lane]) -> None:
+        self._attachments = attachments
+        self._lanes = lanes
+        self._parser = FrameParser(MAX_GREETING)
+        self._caller: Caller | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._congested = False
+        self._paused = False
+        self._open = True
+        self._ending: asyncio.Task[None] | None = None
+
+    # ---- asyncio.Protocol
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._lanes.add(self)
+        self._greeting = asyncio.get_running_loop().call_later(GREETING_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed(data)
+        self._work()
+
+    def pause_writing(self) -> None:
+        self._congested = True
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        self._congested = False
+        self._go_on()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._greeting.cancel()
+        self._open = False
+        if self._dispatcher is not None:
+            self._dispatcher.cut_short()
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end())
+
+    # ---- calls
+    def _work(self) -> None:
+        replies: list[bytes] = []
+        try:
+            while self._open and (body := self._parser.pop()) is not None:
+                if self._dispatcher is None:
+                    self._greet(body)
+                    continue
+                reply = self._dispatcher.begin(pb.CallRequest.FromString(body))
+                if reply is not None:
+                    replies.append(frame(reply.SerializeToString()))
+                if self._dispatcher.full:
+                    break
+        except (FrameTooLong, DecodeError):
+            _log.warning("a client of the fast lane made no sense and was cut off")
+            self._hang_up()
+        if replies and self._open:
+            self._transport.write(replies[0] if len(replies) == 1 else b"".join(replies))
+        self._regulate()
+
+    def _greet(self, body: bytes) -> None:
+        self._greeting.cancel()
+        self._caller = self._attachments.enter(body.decode("ascii", "replace"))
+        if self._caller is None:
+            self._hang_up()
+            return
+        self._dispatcher = Dispatcher(self._caller, self._reply_later, self._go_on)
+        self._parser.limit = MAX_FRAME
+        self._transport.write(frame(b""))
+
+    def _hang_up(self) -> None:
+        self._open = False
+        self._transport.abort()
+
+    def _reply_later(self, reply: pb.CallReply) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(frame(reply.SerializeToString()))
+
+    def _regulate(self) -> None:
+        """Reads no further while the client does not read its replies, or has too much in flight."""
+        stop = self._congested or (self._dispatcher is not None and self._dispatcher.full)
+        if stop != self._paused and self._open and not self._transport.is_closing():
+            self._paused = stop
+            (self._transport.pause_reading if stop else self._transport.resume_reading)()
+
+    def _go_on(self) -> None:
+        if self._open and self._paused and not self._congested:
+            self._work()  # what had arrived before the pause
+
+    # ---- the end
+    async def finish(self) -> None:
+        """Takes no more calls, lets those in flight end, and hangs up."""
+        self._open = False
+        if not self._transport.is_closing() and not self._paused:
+            self._transport.pause_reading()
+        if self._dispatcher is not None:
+            await self._dispatcher.drain()
+        self._transport.close()
+
+    def cut(self) -> None:
+        self._hang_up()
+
+    async def ended(self) -> None:
+        """After `finish` or `cut`."""
+        if self._ending is not None:
+            await self._ending
+
+    async def _end(self) -> None:
+        try:
+            if self._dispatcher is not None:
+                await self._dispatcher.drain()
+        finally:
+            self._lanes.discard(self)
+            if self._caller is not None:
+                self._attachments.leave(self._caller)
+
+
+class FastLane:
+    """The socket and its connections."""
+
+    def __init__(self, attachments: Attachments, socket: Path) -> None:
+        self._attachments = attachments
+        self._socket = socket
+        self._lanes: set[Lane] = set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Accepts until left. Whoever leaves calls `stop` before it, where clients should be let finish."""
+        self._socket.unlink(missing_ok=True)
+        before = os.umask(0o177)  # the socket is 0600 from its first moment
+        try:
+            server = await asyncio.get_running_loop().create_unix_server(
+                lambda: Lane(self._attachments, self._lanes), str(self._socket), backlog=_BACKLOG
+            )
+        finally:
+            os.umask(before)
+        try:
+            yield
+        finally:
+            server.close()
+            self._socket.unlink(missing_ok=True)
+            for lane in self._lanes:
+                lane.cut()
+            while self._lanes:
+                await asyncio.gather(*(lane.ended() for lane in self._lanes))
+                await asyncio.sleep(0)  # connection_lost comes by the loop
+
+    async def stop(self, grace: float) -> None:
+        """Calls in flight may go on for so long."""
+        finishing = [asyncio.ensure_future(lane.finish()) for lane in self._lanes]
+        if finishing:
+            await asyncio.wait(finishing, timeout=grace)
