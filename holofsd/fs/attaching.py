@@ -60,16 +60,13 @@ class Attaching:
         for mount_id in self._processes:
             self._absent[mount_id] = started
         self._waiting_since = started
+        self._waiting = bool(self._processes)
+        """Just started, and mounts of the last time may still come back."""
 
     # ---- is anybody there?
     def is_open(self, ino: Ino) -> bool:
         """Whether somebody may have the inode open. Just after a start that is anything, until the mounts are back."""
-        return self._scope.files.is_open(ino) or self._staged.of(ino) is not None or self._may_come_back()
-
-    def _may_come_back(self) -> bool:
-        if not self._absent or time.monotonic() > self._waiting_since + self._scope.settings.reattach:
-            return False
-        return any(is_alive(self._processes.get(mount_id, "")) for mount_id in self._absent)
+        return self._scope.files.is_open(ino) or self._staged.of(ino) is not None or self._waiting
 
     # ---- coming
     def attach(self, request: AttachRequest) -> Attachment:
@@ -142,6 +139,7 @@ class Attaching:
         """Called every second or so: lets go of mounts that are gone, versions what is open for long."""
         now = time.monotonic()
         living = False
+        waited = now > self._waiting_since + self._scope.settings.reattach
         for mount_id, since in list(self._absent.items()):
             alive = is_alive(self._processes.get(mount_id, ""))
             if not alive or now > since + self._scope.settings.reattach:
@@ -152,7 +150,8 @@ class Attaching:
                 self._remember(mount_id, None)
         for staged in self._staged.all():
             await self._tend_staged(staged, living)
-        if now > self._waiting_since + self._scope.settings.reattach:
+        if self._waiting and (waited or not living):
+            self._waiting = False
             self._forget_detached()
 
     def _let_go(self, mount_id: str, only_readers: bool) -> None:
@@ -164,7 +163,7 @@ class Attaching:
     async def _tend_staged(self, staged: StagedFile, living: bool) -> None:
         if self._staged.of(staged.ino) is not staged:
             return
-        if not self._scope.files.is_open(staged.ino) and not living:
+        if not living and not self._scope.files.is_open_for_writing(staged.ino):
             self._writing.seal_if_unwritten(staged.ino)
             self._drop_if_orphan(staged)
         elif self._is_due(staged):
@@ -175,7 +174,9 @@ class Attaching:
 
     def _drop_if_orphan(self, staged: StagedFile) -> None:
         view = self._scope.tree.view(staged.ino)
-        if view is not None and self._staged.of(staged.ino) is staged and self._attributes.is_orphan(view):
+        if self._scope.files.is_open(staged.ino) or self._staged.of(staged.ino) is not staged:
+            return
+        if view is not None and self._attributes.is_orphan(view):
             with self._scope.db.transaction():
                 self._endings.forget_detached(staged.ino)
 

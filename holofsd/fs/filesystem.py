@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 
-from holofsd.core.errors import BadArgument, NameExists
+import structlog
+
+from holofsd.core.errors import BadArgument, HoloError, NameExists
 from holofsd.core.ids import Ino
 from holofsd.core.state import Kind, Target
 from holofsd.fs.attaching import Attaching
@@ -46,6 +49,8 @@ from holofsd.fs.versions import Versions
 from holofsd.fs.watch import Watchers
 from holofsd.fs.writing import Writing
 from holofsd.tree.local import LocalVolume
+
+log = structlog.get_logger(__name__)
 
 _MAX_LISTING = 5000
 _RETRY_TICKS = 30
@@ -101,7 +106,10 @@ class VolumeFilesystem:
     async def _tend(self) -> None:
         ticks = 0
         while True:
-            await self._attaching.tend()
+            try:
+                await self._attaching.tend()
+            except (HoloError, OSError, sqlite3.Error) as error:
+                log.error("open files could not be tended", exc_info=error)
             ticks += 1
             if ticks % _RETRY_TICKS == 0:
                 self.hasher.try_again()

@@ -65,6 +65,12 @@ class OpenFiles:
         """Those that may write the staging file of this inode themselves."""
         return [opened for opened in self._by_ino.get(ino, ()) if opened.staged]
 
+    def is_open_for_writing(self, ino: Ino) -> bool:
+        return any(opened.write for opened in self._by_ino.get(ino, ()))
+
+    def inos(self) -> list[Ino]:
+        return list(self._by_ino)
+
     def of_mount(self, mount_id: str) -> list[OpenFile]:
         return [opened for opened in self._files.values() if opened.key[0] == mount_id]
 

@@ -63,13 +63,14 @@ class Hasher:
         self._scope = scope
         self._rows = scope.store.staging
         self._wake = asyncio.Event()
-        self._durable: set[str] = set()
+        # What was sealed before this start may have been fsynced: nobody knows any more.
+        self._durable: set[str] = {row.id for row in self._rows.to_hash(-1)}
         self._skipped: set[str] = set()
         """Rows that wait for an open file, or failed."""
         self._lost: set[str] = set()
         """Rows whose file is gone."""
-        self._recovered = True
-        """What was sealed before this start may have been fsynced: nobody knows any more."""
+        self._detached_before = set(scope.nodes.detached())
+        """Open files of a mount that may still come back."""
         self.fault: Callable[[str], None] = lambda point: None
         """Tests stop here, at the points named above."""
 
@@ -94,7 +95,6 @@ class Hasher:
     async def run(self) -> None:
         while True:
             await self.drain()
-            self._recovered = False
             await self._wake.wait()
 
     async def drain(self) -> None:
@@ -113,17 +113,17 @@ class Hasher:
         needed = [row for row in rows if self._is_needed(row)]
         while needed:
             batch = self._take(needed)
-            durable = {row.id for row in batch if self._recovered or row.id in self._durable}
+            durable = {row.id for row in batch if row.id in self._durable}
             hashed: list[_Hashed] = []
             try:
                 with full_disk_is_said():
                     hashed = await asyncio.to_thread(self._hash_batch, batch, durable)
-                self.fault("placed")
-                self._known(hashed, remove=not durable)
-                if durable:
-                    await self._scope.db.sync()
-                    self.fault("synced")
-                    self._remove([item.row for item in hashed])
+                    self.fault("placed")
+                    self._known(hashed, remove=not durable)
+                    if durable:
+                        await self._scope.db.sync()
+                        self.fault("synced")
+                        self._remove([item.row for item in hashed])
             except (HoloError, OSError) as error:
                 self._skipped.update(row.id for row in batch)
                 log.warning("content could not be hashed yet", files=len(batch), problem=str(error))
@@ -166,10 +166,15 @@ class Hasher:
         return any(v.body == body for state in states if state is not None for v in state.versions.values())
 
     def _detached(self) -> list[tuple[Ino, bytes, bytes]]:
-        return [
-            (Ino(row[0]), row[1], row[2])
-            for row in self._scope.db.all("SELECT ino, node, detached FROM inodes WHERE detached IS NOT NULL")
-        ]
+        """(ino, node, version) of open files that do not follow their node."""
+        found: list[tuple[Ino, bytes, bytes]] = []
+        for ino in self._detached_before.union(self._scope.files.inos()):
+            inode = self._scope.nodes.inode(ino)
+            if inode is not None and inode.detached is not None:
+                found.append((ino, inode.node, inode.detached))
+            elif inode is None:
+                self._detached_before.discard(ino)
+        return found
 
     def _pinned(self) -> set[str]:
         bodies = (decode_version(version).body for _, _, version in self._detached())

@@ -20,7 +20,7 @@ from holofsd.fs.endings import Endings
 from holofsd.fs.handles import OpenFile
 from holofsd.fs.hashing import Hasher
 from holofsd.fs.scope import Origin, Scope, full_disk_is_said
-from holofsd.fs.settings import INLINE_COMMIT, MAX_READ
+from holofsd.fs.settings import INLINE_COMMIT, INLINE_RECORD, MAX_READ
 from holofsd.fs.staged import StagedFile, StagedFiles
 from holofsd.fs.types import (
     Attachment,
@@ -121,7 +121,7 @@ class Opening:
         view = self._scope.tree.view(ino)
         if view is None:
             return
-        self._writing.seal_if_unwritten(ino, Origin(att) if att is not None else None)
+        self._writing.seal_if_unwritten(ino, Origin(att, written={ino}) if att is not None else None)
         if opened.held and not view.detached:
             with self._scope.db.transaction():
                 self._scope.volume.release(view.node)
@@ -142,6 +142,7 @@ class Opening:
         new = self._staged.of(opened.ino) is None
         staged = await self._writing.stage(opened.ino, att.request.mount_id, empty=empty, base=base)
         if self._scope.files.find(*opened.key) is not opened:
+            # Released while the copy was made, which therefore nobody has seen.
             self._writing.seal_if_unwritten(opened.ino)
             raise BadHandle("This file was closed in the meantime.")
         opened.staged = True
@@ -196,7 +197,7 @@ class Opening:
                     origin=Origin(att, inodes={ino}),
                 )
                 self._publish(opened)
-            if len(data) > 4096:
+            if len(data) > INLINE_RECORD:
                 self._hasher.expect_row()
             return
         self._scope.require_space()

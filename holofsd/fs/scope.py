@@ -26,6 +26,8 @@ class Origin:
     attachment: Attachment | None
     names: set[tuple[NodeId, bytes]] = field(default_factory=set)
     inodes: set[Ino] = field(default_factory=set)
+    written: set[Ino] = field(default_factory=set)
+    """Whose bytes it wrote itself: it is told of new attributes only."""
 
 
 class Scope:

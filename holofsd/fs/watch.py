@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from holofsd.core.ids import Ino
 from holofsd.fs.scope import Origin, Scope
 from holofsd.fs.types import Attachment, ChangeBatch, EntryChange, InodeChange
+from holofsd.tree.changes import EntryChange as TreeEntry
 from holofsd.tree.changes import TreeChange
 
 
@@ -81,21 +83,32 @@ class Watchers:
         """A subscriber of LocalVolume."""
         if not self._watchers:
             return
-        made_by = origin if isinstance(origin, Origin) else None
-        entries = [
-            (e.parent, EntryChange(e.parent_ino, e.name, e.ino or Ino(0), e.gone))
-            for e in change.entries
-            if e.parent_ino is not None
-        ]
+        made_by = origin if isinstance(origin, Origin) else Origin(None)
+        others = [w for attachment, w in self._watchers.items() if attachment is not made_by.attachment]
+        own = self._watchers.get(made_by.attachment) if made_by.attachment is not None else None
+        names = [e for e in change.entries if e.parent_ino is not None]
         inodes = [InodeChange(u.ino, u.content, u.elsewhere, u.now, u.previous) for u in change.inodes]
-        for attachment, watcher in self._watchers.items():
-            if made_by is not None and made_by.attachment is attachment:
-                watcher.put(
-                    [e for parent, e in entries if (parent, e.name) not in made_by.names],
-                    [i for i in inodes if i.ino not in made_by.inodes],
-                )
-            else:
-                watcher.put([e for _, e in entries], inodes)
+        if others:
+            entries = [self._entry(e) for e in names]
+            for watcher in others:
+                watcher.put(entries, inodes)
+        if own is not None:
+            own.put(
+                [self._entry(e) for e in names if (e.parent, e.name) not in made_by.names],
+                [
+                    replace(i, content=False) if i.ino in made_by.written else i
+                    for i in inodes
+                    if i.ino not in made_by.inodes
+                ],
+            )
+
+    def _entry(self, change: TreeEntry) -> EntryChange:
+        """A node that is new to the tree may have an inode all the same: who made it was told."""
+        ino = change.ino
+        if ino is None and not change.gone:
+            row = self._scope.nodes.entry(change.parent, change.name)
+            ino = self._scope.nodes.find_ino(row.node, row.dot) if row is not None else None
+        return EntryChange(change.parent_ino or Ino(0), change.name, ino or Ino(0), change.gone)
 
     def content_changed(self, ino: Ino, version: bytes, but: Attachment | None) -> None:
         """A staging file was begun or written: whoever shows the file asks again."""

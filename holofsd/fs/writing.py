@@ -8,6 +8,7 @@ the mount that comes back; the version and the row's token are one transaction; 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import time
 from pathlib import Path
@@ -29,7 +30,10 @@ from holofsd.tree.views import NodeView
 log = structlog.get_logger(__name__)
 
 _COPY_PIECE = 64 << 20
+_READ_PIECE = 1 << 20
 _ATTEMPTS = 4
+_CANNOT_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a kernel or filesystem without copy_file_range says."""
 
 
 def copy_pieces(pieces: list[tuple[Path, int]], target: Path) -> None:
@@ -38,8 +42,14 @@ def copy_pieces(pieces: list[tuple[Path, int]], target: Path) -> None:
         for path, length in pieces:
             with open(path, "rb", buffering=0) as source:
                 left = length
-                while left and (done := os.copy_file_range(source.fileno(), out.fileno(), min(left, _COPY_PIECE))):
-                    left -= done
+                try:
+                    while left and (done := os.copy_file_range(source.fileno(), out.fileno(), min(left, _COPY_PIECE))):
+                        left -= done
+                except OSError as error:
+                    if error.errno not in _CANNOT_COPY:
+                        raise
+                    while left and (data := source.read(min(left, _READ_PIECE))):
+                        left -= out.write(data)
 
 
 class Writing:
@@ -202,25 +212,27 @@ class Writing:
     # ---- durability
     async def sync(self, ino: Ino) -> None:
         """Returns when what the inode contains survives power loss."""
-        staged = self._staged.of(ino)
-        if staged is not None:
-            await asyncio.to_thread(sync_file, staged.path)
-            staged.synced = True
-        else:
-            await self._sync_version(self._attributes.version(ino))
+        for _ in range(_ATTEMPTS):
+            try:
+                await self._sync_content(ino)
+                break
+            except FileNotFoundError:
+                # Sealed or hashed in the meantime: look again where it is.
+                continue
         await self._scope.db.sync()
 
-    async def _sync_version(self, version: Version) -> None:
+    async def _sync_content(self, ino: Ino) -> None:
+        staged = self._staged.of(ino)
+        if staged is not None:
+            staged.synced = True
+            await asyncio.to_thread(sync_file, staged.path)
+            return
+        version = self._attributes.version(ino)
         if isinstance(version.body, Pending):
             self._hasher.keep_durable(version.body.staging)
-        elif isinstance(version.body, Inline):
-            return
-        for path, _ in self._contents.pieces(version) if self._scope.tree.is_here(version) else ():
-            try:
+        if not isinstance(version.body, Inline) and self._scope.tree.is_here(version):
+            for path, _ in self._contents.pieces(version):
                 await asyncio.to_thread(sync_file, path)
-            except FileNotFoundError:
-                # Hashed in the meantime, which for a file that is to be durable includes the disk.
-                continue
 
 
 def sync_file(path: Path) -> None:

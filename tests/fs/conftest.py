@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fs.harness import Device, Program
 from holofsd.fs.settings import FsSettings
+from tests.fs.harness import Device, Program
 
 
 @pytest.fixture

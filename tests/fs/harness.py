@@ -17,8 +17,17 @@ from holofsd.core.node import is_publishable
 from holofsd.core.state import Kind, NodeState
 from holofsd.fs.filesystem import VolumeFilesystem
 from holofsd.fs.settings import INLINE_COMMIT, FsSettings
-from holofsd.fs.types import Attachment, AttachRequest, Attr, ContentMap, InlineExtent, LocalExtent, OpenHandle
-from holofsd.fs.types import RenameFlags, SetAttr
+from holofsd.fs.types import (
+    Attachment,
+    AttachRequest,
+    Attr,
+    ContentMap,
+    InlineExtent,
+    LocalExtent,
+    OpenHandle,
+    RenameFlags,
+    SetAttr,
+)
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.local import LocalVolume
 

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is refused, and how: names, readers, a full disk, links, extended attributes."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from holofsd.core.errors import BadArgument, NameTooLong, NoSpace, ReadOnly
+from holofsd.core.ids import ROOT_INO
+from holofsd.fs.types import RenameFlags, SetAttr
+from tests.fs.harness import Device, Program, errno_of
+
+
+@pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"a\0b"])
+async def test_names_that_no_file_can_have_are_refused(program: Program, name: bytes) -> None:
+    fs, att = program.fs, program.att
+    with pytest.raises(BadArgument):
+        await fs.make_dir(att, ROOT_INO, name, 0o755)
+    with pytest.raises(BadArgument):
+        await fs.lookup(att, ROOT_INO, name)
+
+
+async def test_a_name_has_255_bytes_of_any_kind(program: Program) -> None:
+    with pytest.raises(NameTooLong):
+        await program.mkdir("x" * 256)
+    await program.mkdir("x" * 255)
+    await program.fs.symlink(program.att, ROOT_INO, b"\xff\xfe not UTF-8", b"\xff")
+    assert await program.names() == ["x" * 255, "\udcff\udcfe not UTF-8"]
+
+
+async def _every_change(program: Program) -> list[int]:
+    """Tries each operation that changes something on the file `f` and the directory `d`; the errno of each."""
+    fs, att = program.fs, program.att
+    f, d = await program.walk("f"), await program.walk("d")
+    return [
+        await errno_of(program.create("new")),
+        await errno_of(program.mkdir("new")),
+        await errno_of(program.symlink("x", "new")),
+        await errno_of(program.link("f", "new")),
+        await errno_of(program.unlink("f")),
+        await errno_of(program.rmdir("d")),
+        await errno_of(program.rename("f", "new")),
+        await errno_of(program.rename("f", "d", RenameFlags.EXCHANGE)),
+        await errno_of(program.open("f", write=True)),
+        await errno_of(program.open("f", truncate=True)),
+        await errno_of(fs.set_attr(att, f, SetAttr(mode=0o600))),
+        await errno_of(fs.set_attr(att, f, SetAttr(size=0))),
+        await errno_of(fs.set_attr(att, d, SetAttr(mtime_now=True))),
+        await errno_of(fs.set_xattr(att, f, b"user.x", b"", create=False, replace=False)),
+        await errno_of(fs.remove_xattr(att, f, b"user.x")),
+    ]
+
+
+async def test_a_read_only_mount_refuses_every_change_at_once(device: Device, program: Program) -> None:
+    await program.write("f", b"x")
+    await program.mkdir("d")
+    reader = device.attach("reader", read_only=True)
+    assert reader.att.read_only
+    assert set(await _every_change(reader)) == {errno.EROFS}
+    assert await reader.tree() == {"d": None, "f": b"x"}
+
+
+async def test_a_device_that_became_a_reader_refuses_every_change_at_once(device: Device, program: Program) -> None:
+    await program.write("f", b"x")
+    await program.mkdir("d")
+    handle = await program.open("f", write=True)
+    device.elsewhere.can_write = False
+    assert set(await _every_change(program)) == {errno.EROFS}
+    with pytest.raises(ReadOnly):
+        await program.commit(handle, b"y")
+    await program.release(handle)
+    assert await program.tree() == {"d": None, "f": b"x"}
+    assert device.attach("again").att.read_only
+
+
+async def test_an_almost_full_disk_refuses_to_grow_and_allows_to_remove(
+    device: Device, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await program.write("f", b"x")
+    await program.write("big", b"x" * 100_000)
+    await device.settle()
+    handle, big = await program.open("f", write=True), await program.open("big", write=True)
+    object.__setattr__(device.settings, "reserve_bytes", 1 << 60)
+    for refused in (
+        program.create("new"),
+        program.mkdir("new"),
+        program.commit(handle, b"y" * 60_000),
+        program.fs.stage(program.att, big, empty=False, base=b""),
+        program.fs.write(program.att, handle, 0, b"y"),
+        program.fs.fsync(program.att, handle, ROOT_INO, b"y"),
+    ):
+        with pytest.raises(NoSpace):
+            await refused
+    assert (await program.fs.stat_fs(program.att)).blocks_available == 0
+    await program.release(handle)
+    await program.release(big)
+    assert await program.read("f") == b"x"
+    await program.rename("big", "f")
+    await program.unlink("f")
+    assert await program.names() == []
+
+
+async def test_a_disk_that_fills_up_while_a_file_is_copied_damages_nothing(
+    device: Device, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await program.write("f", b"x" * 100_000)
+    await device.settle()
+    handle = await program.open("f", write=True)
+
+    def full(pieces: object, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("holofsd.fs.writing.copy_pieces", full)
+    with pytest.raises(NoSpace):
+        await program.fs.stage(program.att, handle, empty=False, base=b"")
+    await program.release(handle)
+    assert await program.read("f") == b"x" * 100_000
+    assert not list((device.directory / "staging").iterdir())
+
+
+async def test_a_file_has_so_many_names_and_no_more(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holofsd.core.edit.MAX_LINKS", 10)
+    await program.write("f", b"x")
+    for number in range(9):
+        await program.link("f", f"l{number}")
+    assert (await program.stat("f")).nlink == 10
+    assert await errno_of(program.link("f", "one more")) == errno.EMLINK
+    await program.unlink("l7")
+    assert (await program.stat("f")).nlink == 9
+
+
+async def test_extended_attributes_are_kept_in_the_user_namespace(program: Program) -> None:
+    fs, att = program.fs, program.att
+    await program.write("f", b"x")
+    ino = await program.walk("f")
+    await fs.set_xattr(att, ino, b"user.b", b"1", create=True, replace=False)
+    await fs.set_xattr(att, ino, b"user.a", b"", create=False, replace=False)
+    assert await fs.list_xattr(att, ino) == (b"user.a", b"user.b")
+    assert await fs.get_xattr(att, ino, b"user.b") == b"1"
+    assert (await program.stat("f")).has_xattrs
+    assert await errno_of(fs.set_xattr(att, ino, b"user.b", b"2", create=True, replace=False)) == errno.EEXIST
+    assert await errno_of(fs.set_xattr(att, ino, b"user.c", b"2", create=False, replace=True)) == errno.ENODATA
+    assert await errno_of(fs.get_xattr(att, ino, b"user.c")) == errno.ENODATA
+    assert await errno_of(fs.set_xattr(att, ino, b"security.x", b"", create=False, replace=False)) == errno.EOPNOTSUPP
+    assert await errno_of(fs.set_xattr(att, ino, b"user.x", b"x" * 65537, create=False, replace=False)) == errno.E2BIG
+    await fs.remove_xattr(att, ino, b"user.b")
+    assert await errno_of(fs.remove_xattr(att, ino, b"user.b")) == errno.ENODATA
+    assert await fs.list_xattr(att, ino) == (b"user.a",)
+    for letter in (b"x", b"y"):
+        await errno_of(fs.set_xattr(att, ino, b"user." + letter, b"x" * 65536, create=False, replace=False))
+    assert await fs.list_xattr(att, ino) == (b"user.a", b"user.x"), "together they are too large for a record"
+
+
+async def test_the_root_has_attributes_that_stay(device: Device, program: Program) -> None:
+    """rsync and cp -a set those of the directory they copy to."""
+    await program.fs.set_attr(program.att, ROOT_INO, SetAttr(mode=0o700, mtime_ns=1_000_000_000))
+    device.restart()
+    attr = await device.attach().fs.get_attr(device.attach().att, ROOT_INO)
+    assert (attr.mode, attr.mtime_ns) == (0o700, 1_000_000_000)
+
+
+async def test_directories_that_change_have_a_new_time_and_those_set_stay(
+    make_device: Callable[..., Device],
+) -> None:
+    here, there = make_device("here"), make_device("there")
+    program, other = here.attach(), there.attach()
+    await program.mkdir("d")
+    await program.utime("d", 1_000_000_000)
+    await program.write("d/f", b"x")
+    assert (await program.stat("d")).mtime_ns > 1_000_000_000
+    await program.utime("d", 2_000_000_000)
+    here.give_to(there)
+    assert (await program.stat("d")).mtime_ns == 2_000_000_000
+    assert (await other.stat("d")).mtime_ns == 2_000_000_000
+
+
+async def test_long_directories_are_listed_in_pages(program: Program) -> None:
+    for number in range(25):
+        await program.write(f"f{number:02}", b"")
+    seen: list[bytes] = []
+    while True:
+        page = await program.fs.read_dir(program.att, ROOT_INO, seen[-1] if seen else b"", 10)
+        seen += [name for name, _ in page.entries]
+        if page.complete:
+            break
+        assert len(page.entries) == 10
+    assert seen == [b"f%02d" % number for number in range(25)]
+
+
+async def test_a_file_larger_than_any_disk_is_refused(program: Program) -> None:
+    await program.write("f", b"x")
+    assert await errno_of(program.truncate("f", 1 << 62)) == errno.EFBIG
+    assert await errno_of(program.truncate("f", -1)) == errno.EINVAL
