@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Final
 
 from holofsd.codec.signing import SigningKey
+from holofsd.core.ids import DeviceId
 from holofsd.daemon import state_folder
 from holofsd.daemon.config import Config
 from holofsd.daemon.device import Device
@@ -18,15 +21,19 @@ from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.vitals import now_ms
 from holofsd.daemon.volumes import Settings, Volumes
 from holofsd.fs.settings import FsSettings
-from holofsd.net.api import Endpoint, NetConfig
+from holofsd.net.api import Discovery, Endpoint, NetConfig
 from holofsd.net.iroh_endpoint import bind_iroh
+from holofsd.net.lan import LanDiscovery
 from holofsd.rpc.server import serving
 from holofsd.store.device import DeviceStore
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.hub import SyncHub
+from holofsd.sync.tasks import Tasks
 
 Bind = Callable[[bytes, NetConfig], Awaitable[Endpoint]]
 
+_SOCKETS: Final = "sockets"
+"""Meta value: where the endpoint listened last."""
 DEFAULT: Settings = Settings(SyncConfig(), FsSettings())
 
 
@@ -47,8 +54,9 @@ async def running(
         copied = state_folder.was_copied(state)
 
         # The network. Binding takes milliseconds and works without any network; nothing below waits for it.
-        endpoint = await bind(node_key.seed, config.net)
+        endpoint = await bind(node_key.seed, replace(config.net, last_sockets=_last_sockets(store)))
         stack.push_async_callback(endpoint.close)
+        _remember_sockets(store, endpoint)
         hub = SyncHub(endpoint, node_key, config.device_name, store, now_ms, settings.sync)
         stack.push_async_callback(hub.close)
 
@@ -65,12 +73,25 @@ async def running(
         # The socket, then what needs somebody to answer on it (mounts), then the others.
         await stack.enter_async_context(serving(device, config.socket))
         mounts.start()
-        networking = asyncio.create_task(hub.run(), name="hub")
-        stack.push_async_callback(_ended, networking)
+        tasks = Tasks("daemon")
+        stack.push_async_callback(tasks.close)
+        tasks.spawn(hub.run(), "hub")
+        if config.net.discovery is Discovery.DEFAULT:
+            tasks.spawn(LanDiscovery(endpoint, lambda: _others(hub), hub.learn).run(), "local network")
         device.joiner.start()
         yield device
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+def _others(hub: SyncHub) -> set[DeviceId]:
+    """Every device that we share a volume with."""
+    return {device for volume in hub.volumes() for device in volume.members.others()}
+
+
+def _last_sockets(store: DeviceStore) -> tuple[str, ...]:
+    return tuple((store.meta(_SOCKETS) or b"").decode().split())
+
+
+def _remember_sockets(store: DeviceStore, endpoint: Endpoint) -> None:
+    """For the next start: two devices that both restart find each other where they were."""
+    with store.db.transaction():
+        store.set_meta(_SOCKETS, " ".join(endpoint.sockets()).encode())

@@ -2,7 +2,7 @@
 """The contract between the daemon and its local clients (mounts, command line).
 
 `v1/` holds the protobuf sources of package `holofs.v1` and the generated code beside them. The modules here are the
-little hand-written code that both sides share: where the socket is, how an error travels, whether two versions can talk.
+little code written by hand that both sides share: where the socket is, how an error travels, who can talk to whom.
 Imports nothing of ours; imported by holofsd, holofs_mount and holofsctl.
 """
 
