@@ -124,7 +124,10 @@ class Fetcher:
         if not self._peers:
             return
         now = asyncio.get_running_loop().time()
-        limit = LOOK_AHEAD + self._jobs.blocked(list(self._peers), now)
+        blocked = self._jobs.blocked(list(self._peers), now)
+        if len(self._jobs) - blocked >= LOOK_AHEAD:
+            return
+        limit = 2 * LOOK_AHEAD + blocked
         wanted = self._content.wanted(limit)
         if len(wanted) < limit:
             self._jobs.prune({blob for blob, _size in wanted})

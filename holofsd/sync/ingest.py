@@ -83,9 +83,26 @@ class Ingest:
         self.on_said_again: Callable[[], None] = lambda: None
         self.on_settled: Callable[[], None] = lambda: None
 
+    async def check_heads(self, heads: Iterable[Head]) -> None:
+        """A claim that we are behind is only worth a signed head. Raises ProtocolViolation for a false one."""
+        news = [head for head in heads if self.knows(head.author) and _beyond(head, self._documents.head(head.author))]
+        if len(news) <= VERIFY_INLINE:
+            good = self._heads_signed(news)
+        else:
+            good = await asyncio.to_thread(self._heads_signed, news)
+        if not good:
+            self.counts.false_signatures += 1
+            raise ProtocolViolation("A device showed a head with a false signature.")
+
+    def _heads_signed(self, heads: Sequence[Head]) -> bool:
+        return all(verify_head(self._store.volume, head) for head in heads)
+
     # ---- asking
     def claim(self, shown: Head, source: object) -> tuple[int, bool] | None:
-        """(after, whole) to ask that source for, if it shows more than we hold and nobody else sends that author."""
+        """(after, whole) to ask that source for, if it shows more than we hold and nobody else sends that author.
+
+        `shown` went through `check_heads`.
+        """
         author = shown.author
         held = self._documents.head(author)
         seq = held.seq if held else 0

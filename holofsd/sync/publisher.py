@@ -145,17 +145,22 @@ class Publisher:
     def _collect(self, key: SigningKey) -> tuple[Batch, bool]:
         batch = Batch()
         self._add_device(batch, key)
-        # Skipped rows stay at the front of the queue: look past them.
-        limit = self._config.publish_records + len(self.too_large) + self._unhashed()
-        due = self._store.outbox.due(self._now_ms(), limit)
+        limit = self._config.publish_records + len(self.too_large)
+        due = self._due(limit)
         for node in due:
             if len(batch.records) >= self._config.publish_records or batch.size >= self._config.publish_bytes:
                 return batch, True
             self._add_node(batch, node)
-        return batch, len(due) == limit
+        return batch, len(due) == limit and bool(batch.settled)
 
-    def _unhashed(self) -> int:
-        return self._store.db.number("SELECT count(*) FROM staging WHERE sealed!=x''")
+    def _due(self, limit: int) -> list[NodeId]:
+        """In order of change, but those whose content is not hashed yet last, so that they hold up nobody."""
+        rows = self._store.db.all(
+            "SELECT node FROM outbox WHERE hold_ms<=?"
+            " ORDER BY node IN (SELECT node FROM pending_bodies), changed_ms LIMIT ?",
+            (self._now_ms(), limit),
+        )
+        return [row[0] for row in rows]
 
     def _add_device(self, batch: Batch, key: SigningKey) -> None:
         payload = encode_device(self._describe())

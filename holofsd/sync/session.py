@@ -62,7 +62,7 @@ class Session:
         self.outgoing = outgoing
         self.clock = PeerClock()
         self.shown: dict[AuthorId, Head] = {}
-        """What the other side says that it holds; unverified until its records come."""
+        """What the other side says that it holds. Heads beyond ours, of authors that we know, are verified."""
         self.ready = asyncio.Event()
         """The other side has told what it holds."""
         self.ended = asyncio.Event()
@@ -149,7 +149,7 @@ class Session:
         if kind == "records":
             await self._records(frame.records)
         elif kind == "have":
-            self._have(frame.have)
+            await self._have(frame.have)
         elif kind == "want":
             self._want(frame.want)
         elif kind == "confirm":
@@ -173,6 +173,7 @@ class Session:
         envelopes, head = frames.read_records(message)
         author = AuthorId(message.author)
         if head is not None:
+            await self._host.ingest.check_heads([head])
             self._note(head)
         page = Page(author, message.after, message.whole, envelopes, head)
         if not self._host.ingest.knows(author):
@@ -184,8 +185,9 @@ class Session:
         if head is not None:
             self.consider()
 
-    def _have(self, message: pb.Have) -> None:
+    async def _have(self, message: pb.Have) -> None:
         heads = frames.read_heads(message)
+        await self._host.ingest.check_heads(heads)
         for head in heads:
             self._note(head)
         self._host.heads_shown(self, heads)

@@ -13,21 +13,19 @@ from holofsd.core.ids import DeviceId, VolumeId
 def neighbours(
     volume: VolumeId, own: DeviceId, others: Iterable[DeviceId], online: Callable[[DeviceId], bool], enough: int
 ) -> list[DeviceId]:
-    """The nearest members on a ring that all devices compute alike, alternating sides, until `enough` are online.
+    """The nearest members on a ring that all devices compute alike: on either side until half of `enough` are online.
 
     Members that are away are wanted too, but do not count, so that the ring stays closed around them.
     """
     ring = sorted({*others, own}, key=lambda device: blake3(volume + device).digest())
     place = ring.index(own)
-    chosen: list[DeviceId] = []
-    reached = 0
-    for step in range(1, len(ring)):
-        distance = (step + 1) // 2
-        device = ring[(place + (distance if step % 2 else -distance)) % len(ring)]
-        if device in chosen or device == own:
-            continue
-        chosen.append(device)
-        reached += online(device)
-        if reached >= enough:
-            break
-    return chosen
+    after, before = ring[place + 1 :] + ring[:place], ring[:place][::-1] + ring[place + 1 :][::-1]
+    chosen: dict[DeviceId, None] = {}
+    for side in (after, before):
+        reached = 0
+        for device in side:
+            chosen[device] = None
+            reached += online(device)
+            if reached >= max(1, enough // 2):
+                break
+    return list(chosen)
