@@ -40,6 +40,8 @@ def fill(folder: Path) -> Path:
         below.mkdir(exist_ok=True)
         below.joinpath(f"file-{number}").write_bytes(os.urandom(number * 997))
     folder.joinpath("link").symlink_to("part 1/file-1")
+    # rsync does not mend times within one second.
+    os.utime(folder / "link", ns=(1, 981_173_106_123_456_789), follow_symlinks=False)
     return folder
 
 
@@ -122,6 +124,7 @@ def save_like_libreoffice(path: Path, text: str) -> None:
     with temporary.open("x") as file:
         file.write(text)
         os.fsync(file.fileno())
+    os.chmod(temporary, os.stat(path).st_mode & 0o7777)
     os.rename(temporary, path)
     lock.unlink()
 

@@ -171,6 +171,7 @@ class Device:
         self._end(signal.SIGKILL)
 
     def _end(self, how: int) -> None:
+        self.allowed.append("the daemon went away; waiting for it")
         pid = self.foreground.pid if self.foreground else self.daemon_pid()
         if self.foreground:
             os.kill(pid, how)
