@@ -77,7 +77,12 @@ async def running(
         stack.push_async_callback(tasks.close)
         tasks.spawn(hub.run(), "hub")
         if config.net.discovery is Discovery.DEFAULT:
-            tasks.spawn(LanDiscovery(endpoint, lambda: _others(hub), hub.learn).run(), "local network")
+            tasks.spawn(
+                LanDiscovery(
+                    endpoint, lambda: _others(hub), lambda device, found: hub.learn(device, tuple(found))
+                ).run(),
+                "local network",
+            )
         device.joiner.start()
         yield device
 
