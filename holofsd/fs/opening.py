@@ -35,6 +35,7 @@ from holofsd.fs.types import (
 from holofsd.fs.versions import Versions
 from holofsd.fs.watch import Watchers
 from holofsd.fs.writing import Writing
+from holofsd.tree.views import NodeView
 
 
 class Opening:
@@ -116,8 +117,10 @@ class Opening:
 
     def release(self, att: Attachment | None, opened: OpenFile) -> None:
         """Whatever happens, the handle is gone afterwards, and nothing that was written is lost."""
-        self._scope.files.remove(opened)
-        ino = opened.ino
+        files, ino = self._scope.files, opened.ino
+        files.remove(opened)
+        if not opened.held and self._staged.of(ino) is None and files.is_open(ino):
+            return
         view = self._scope.tree.view(ino)
         if view is None:
             return
@@ -125,8 +128,7 @@ class Opening:
         if opened.held and not view.detached:
             with self._scope.db.transaction():
                 self._scope.volume.release(view.node)
-        view = self._scope.tree.view(ino)
-        if view is not None and view.detached and not self._scope.files.is_open(ino) and self._is_settled(ino):
+        if view.detached and not files.is_open(ino) and self._is_settled(ino):
             with self._scope.db.transaction():
                 self._endings.forget_detached(ino)
             self._hasher.try_again()
@@ -166,26 +168,30 @@ class Opening:
         else:
             opened = self._writable(att, handle)
         ino = opened.ino
+        view = self._attributes.resolve(ino)
         if data is not None:
-            self._commit_data(att, opened, data, mtime_ns, base)
+            self._commit_data(att, opened, view, data, mtime_ns, base)
         else:
             self._commit_staged(att, opened, mtime_ns)
         if seal and not release:
             opened.staged = False
             self._writing.seal_if_unwritten(ino, Origin(att, inodes={ino}))
-        attr = self._attributes.get(ino)
-        if release:
-            self.release(att, opened)
+        if not release:
+            return self._attributes.get(ino)
+        if view.detached:
             # Closed for good: of a file that was replaced meanwhile there are no later attributes.
-            if self._scope.tree.view(ino) is not None:
-                attr = self._attributes.get(ino)
-        return attr
+            attr = self._attributes.get(ino)
+            self.release(att, opened)
+            return attr
+        self.release(att, opened)
+        return self._attributes.get(ino)
 
-    def _commit_data(self, att: Attachment, opened: OpenFile, data: bytes, mtime_ns: int | None, base: bytes) -> None:
+    def _commit_data(
+        self, att: Attachment, opened: OpenFile, view: NodeView, data: bytes, mtime_ns: int | None, base: bytes
+    ) -> None:
         if len(data) > INLINE_COMMIT:
             raise TooBig(f"A commit carries {INLINE_COMMIT} bytes at most.")
         ino = opened.ino
-        view = self._attributes.resolve(ino)
         staged = self._staged.of(ino)
         if staged is None and not self._attributes.is_orphan(view):
             with self._scope.change(att):
@@ -195,6 +201,7 @@ class Opening:
                     self._scope.now_ns() if mtime_ns is None else mtime_ns,
                     base=base,
                     origin=Origin(att, inodes={ino}),
+                    view=view,
                 )
                 self._publish(opened)
             if len(data) > INLINE_RECORD:

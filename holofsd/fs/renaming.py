@@ -153,7 +153,7 @@ class Renaming:
         state, row = draft.state(target.node), self._nodes.get(target.node)
         assert row is not None
         self._endings.release_inode(row, state)
-        version = self._put_content(draft, source, state, [*self._versions.superseded(row, state, base)])
+        version = self._put_content(draft, source, state, [*self._versions.superseded(row.shown, state, base)])
         self._take_over(draft, source, target.node, version, origin)
 
     def _refill(self, source: Entry, known: NodeId, place: Place, origin: Origin) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from holofsd.fs.ports import ContentSource
 from holofsd.fs.settings import FsSettings
 from holofsd.fs.types import Attachment
 from holofsd.tree.local import LocalVolume
+
+_FREE_FOR = 0.05
+"""Seconds for which a look at the free space is good: small changes come faster than that."""
 
 
 @dataclass(eq=False, slots=True)
@@ -43,6 +47,7 @@ class Scope:
         self.settings = settings
         self.now_ns = now_ns
         self.files = OpenFiles()
+        self._free, self._free_at = 0, -_FREE_FOR
 
     def now_ms(self) -> int:
         return self.now_ns() // 1_000_000
@@ -62,9 +67,13 @@ class Scope:
         if att.read_only or not self.remote.can_write:
             raise ReadOnly("This volume can only be read here.")
 
-    def require_space(self) -> None:
-        found = os.statvfs(self.store.directory)
-        if found.f_bavail * found.f_frsize < self.settings.reserve_bytes:
+    def require_space(self, more: int = 0) -> None:
+        """Room for `more` bytes and the reserve."""
+        now = time.monotonic()
+        if more or now - self._free_at > _FREE_FOR:
+            found = os.statvfs(self.store.directory)
+            self._free, self._free_at = found.f_bavail * found.f_frsize, now
+        if self._free < self.settings.reserve_bytes + more:
             raise NoSpace("The disk that holds HoloFS's state is almost full: make room there, then try again.")
 
 

@@ -9,13 +9,13 @@ from holofsd.core.project import parse_token, token
 from holofsd.core.state import Body, Inline, Kind, NodeState, Pending, Version
 from holofsd.fs.attrs import Attributes
 from holofsd.fs.conflicts import Conflicts
-from holofsd.fs.drafts import Draft, shown_of
+from holofsd.fs.drafts import Draft
 from holofsd.fs.scope import Origin, Scope
 from holofsd.fs.settings import INLINE_RECORD
 from holofsd.fs.staged import StagedFile
-from holofsd.store.nodes import NodeRow
 from holofsd.store.staging import StagingRow
 from holofsd.tree.states import encode_version
+from holofsd.tree.views import NodeView
 
 
 class Versions:
@@ -25,17 +25,19 @@ class Versions:
         self._attributes = attributes
         self._conflicts = conflicts
 
-    def superseded(self, row: NodeRow, state: NodeState, base: bytes) -> set[Dot]:
+    def superseded(self, shown: bytes, state: NodeState, base: bytes) -> set[Dot]:
         """What a write based on `base` replaces: exactly that version, and what this device itself put after it.
 
-        Never a version from elsewhere that the writer did not see: that stays, beside the new one.
+        Never a version from elsewhere that the writer did not see: that stays, beside the new one. `shown` is the token
+        of what the node shows, '' for nothing.
         """
-        shown = shown_of(row, state)
-        if not base or (shown is not None and base == token(shown.dot)):
-            return {shown.dot} if shown is not None else set()
+        if not base or base == shown:
+            return {parse_token(shown)} if shown else set()
         dot = self._scope.volume.current_dot(parse_token(base))
-        if dot not in state.versions and shown is not None and shown.dot.author in self._scope.store.own_authors():
-            return {dot, shown.dot}
+        if dot not in state.versions and shown:
+            now = parse_token(shown)
+            if now.author in self._scope.store.own_authors():
+                return {dot, now}
         return {dot}
 
     def write(
@@ -48,19 +50,24 @@ class Versions:
         base: bytes = b"",
         hold_ms: int = 0,
         origin: Origin | None = None,
+        view: NodeView | None = None,
     ) -> Version:
-        """A new version of the node that an inode means. Not for orphans. Inside a transaction."""
-        view = self._attributes.resolve(ino)
+        """A new version of the node that an inode means. Not for orphans. Inside a transaction.
+
+        `view`: what the inode means, where the caller just asked.
+        """
+        view = view or self._attributes.resolve(ino)
         if self._conflicts.settle_ref(view, origin):
             view = self._attributes.resolve(ino)
-        row = self._nodes.get(view.node)
-        assert row is not None, "an orphan has no versions"
         draft = Draft(self._scope)
         state = draft.state(view.node)
-        if view.detached and not base:
-            base = view.version
+        shown = view.version
+        if view.detached:
+            base = base or view.version
+            row = self._nodes.get(view.node)
+            shown = row.shown if row is not None else b""
         version = self._scope.volume.new_version(body, size, mtime_ns)
-        draft.put(with_version(state, version, self.superseded(row, state, base)))
+        draft.put(with_version(state, version, self.superseded(shown, state, base)))
         if view.detached:
             self._nodes.detach(ino, encode_version(view.node, Kind.FILE, version))
         draft.write(origin, hold_ms)
@@ -75,15 +82,18 @@ class Versions:
         base: bytes = b"",
         hold_ms: int = 0,
         origin: Origin | None = None,
+        view: NodeView | None = None,
     ) -> Version:
         """The whole content is at hand: small, in the record; else in a staging file, sealed at once."""
         if len(data) <= INLINE_RECORD:
-            return self.write(ino, Inline(data), len(data), mtime_ns, base=base, hold_ms=hold_ms, origin=origin)
+            body = Inline(data)
+            return self.write(ino, body, len(data), mtime_ns, base=base, hold_ms=hold_ms, origin=origin, view=view)
         rows = self._scope.store.staging
         staging_id = rows.new_id()
         rows.make_file(staging_id).write_bytes(data)
-        body = Pending(staging_id)
-        version = self.write(ino, body, len(data), mtime_ns, base=base, hold_ms=hold_ms, origin=origin)
+        version = self.write(
+            ino, Pending(staging_id), len(data), mtime_ns, base=base, hold_ms=hold_ms, origin=origin, view=view
+        )
         node = self._attributes.resolve(ino).node
         rows.add(StagingRow(staging_id, ino, node, base, "", token(version.dot), self._scope.now_ms()))
         return version

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from holofsd.core.errors import ContentUnavailable, HoloError, NoSpace
+from holofsd.core.errors import ContentUnavailable, HoloError
 from holofsd.core.ids import Ino
 from holofsd.core.project import token
 from holofsd.core.state import Inline, Pending, Version
@@ -116,7 +116,7 @@ class Writing:
         for _ in range(_ATTEMPTS):
             version = self._attributes.version(ino)
             await self._contents.bring(self._attributes.resolve(ino).node, version)
-            self._require_room(version.size)
+            self._scope.require_space(version.size)
             staging_id, path = self._staged.make_file()
             try:
                 complete = await self._copied(version, path)
@@ -141,11 +141,6 @@ class Writing:
         except FileNotFoundError:
             return False
         return path.stat().st_size == version.size
-
-    def _require_room(self, size: int) -> None:
-        found = os.statvfs(self._scope.store.directory)
-        if found.f_bavail * found.f_frsize < self._scope.settings.reserve_bytes + size:
-            raise NoSpace("The disk that holds HoloFS's state is too full to copy this file: make room there first.")
 
     # ---- sealing
     def seal(self, staged: StagedFile, origin: Origin | None = None) -> None:
@@ -179,7 +174,7 @@ class Writing:
         """A version of a file that stays open: of a copy, for the mount may go on writing at any time."""
         staged.snapshot_at = time.monotonic()
         before = staged.stat()
-        self._require_room(before.st_size)
+        self._scope.require_space(before.st_size)
         staging_id, path = self._staged.make_file()
         kept = False
         try:
