@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +17,10 @@ import grpc
 from google.protobuf.message import Message
 
 from holofs_api.errors import ATTACHMENT_KEY
+from holofs_api.paths import calls_socket_beside
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_api.v1.filesystem_pb2_grpc import FilesystemStub
+from holofs_mount.lanes import GrpcLane, Lane, open_fast_lane
 
 _MESSAGE_LIMIT: Final = 32 * 1024 * 1024
 _ATTACH_TIMEOUT: Final = 10.0
@@ -52,17 +53,17 @@ class Session:
         self._on_change = on_change
         self._pending: dict[int, asyncio.Future[pb.CallReply]] = {}
         self._next_id = 0
-        self._outgoing: deque[pb.CallRequest] = deque()
-        self._wake = asyncio.Event()
-        metadata = ((ATTACHMENT_KEY, attached.attachment),)
-        stub: Any = FilesystemStub(channel)
-        self._watch = stub.Watch(pb.WatchRequest(), metadata=metadata)
-        self._calls = stub.Calls(metadata=metadata)
-        self._tasks = [
-            asyncio.create_task(self._guarded(self._read_changes()), name="holofs-watch"),
-            asyncio.create_task(self._guarded(self._read_replies()), name="holofs-replies"),
-            asyncio.create_task(self._guarded(self._write_requests()), name="holofs-requests"),
-        ]
+        self._loop = asyncio.get_running_loop()
+        self._metadata = ((ATTACHMENT_KEY, attached.attachment),)
+        self._stub: Any = FilesystemStub(channel)
+
+    async def open(self, socket: Path) -> None:
+        """Before anything else. What is lost while it opens is seen as `lost`, like any later loss."""
+        lane = await open_fast_lane(calls_socket_beside(socket), self.attached.attachment, self._replied)
+        self._lane: Lane = lane or GrpcLane(self._stub.Calls(metadata=self._metadata), self._replied)
+        self._lane.lost.add_done_callback(lambda _: self._break())
+        self._watch = self._stub.Watch(pb.WatchRequest(), metadata=self._metadata)
+        self._reader = asyncio.create_task(self._read_changes(), name="holofs-watch")
 
     async def call(self, name: str, request: Message) -> Any:
         """The reply to one call; OSError with the daemon's errno, or SessionLost."""
@@ -70,11 +71,10 @@ class Session:
             raise SessionLost(sent=False)
         self._next_id += 1
         number = self._next_id
-        future: asyncio.Future[pb.CallReply] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[pb.CallReply] = self._loop.create_future()
         self._pending[number] = future
-        self._outgoing.append(pb.CallRequest(id=number, **{name: request}))  # type: ignore[arg-type]
-        self._wake.set()
         try:
+            self._lane.send(pb.CallRequest(id=number, **{name: request}))  # type: ignore[arg-type]
             reply = await future
         finally:
             self._pending.pop(number, None)
@@ -83,21 +83,16 @@ class Session:
     async def close(self) -> None:
         """Ends both streams and the connection. Idempotent."""
         self._break()
-        self._calls.cancel()
+        await self._lane.close()
         self._watch.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
         await self._channel.close()
 
-    async def _guarded(self, stream: Any) -> None:
-        """Whatever ends one stream ends the session."""
-        try:
-            await stream
-        except (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
-            pass
-        finally:
-            self._break()
+    def _replied(self, reply: pb.CallReply) -> None:
+        future = self._pending.get(reply.id)
+        if future is not None and not future.done():
+            future.set_result(reply)
 
     def _break(self) -> None:
         if not self.lost.is_set():
@@ -108,29 +103,14 @@ class Session:
                 future.set_exception(SessionLost(sent=True))
         self._pending.clear()
 
-    async def _write_requests(self) -> None:
-        while True:
-            while self._outgoing:
-                await self._calls.write(self._outgoing.popleft())
-            self._wake.clear()
-            if not self._outgoing:
-                await self._wake.wait()
-
-    async def _read_replies(self) -> None:
-        while True:
-            reply = await self._calls.read()
-            if reply is grpc.aio.EOF:
-                return
-            future = self._pending.get(reply.id)
-            if future is not None and not future.done():
-                future.set_result(reply)
-
     async def _read_changes(self) -> None:
-        while True:
-            change = await self._watch.read()
-            if change is grpc.aio.EOF:
-                return
-            self._on_change(change)
+        try:
+            while (change := await self._watch.read()) is not grpc.aio.EOF:
+                self._on_change(change)
+        except (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
+            pass
+        finally:
+            self._break()
 
 
 async def attach(socket: Path, hello: pb.AttachRequest, on_change: Callable[[pb.Change], None]) -> Session:
@@ -139,10 +119,12 @@ async def attach(socket: Path, hello: pb.AttachRequest, on_change: Callable[[pb.
     try:
         stub: Any = FilesystemStub(channel)
         reply = await stub.Attach(hello, timeout=_ATTACH_TIMEOUT)
+        session = Session(channel, reply, on_change)
+        await session.open(socket)
     except BaseException:
         await channel.close()
         raise
-    return Session(channel, reply, on_change)
+    return session
 
 
 def _result(reply: pb.CallReply) -> Any:

@@ -14,8 +14,10 @@ MakeMount = Callable[..., Mount]
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
-    running = FakeDaemon(tmp_path / "state")
+def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FakeDaemon]:
+    """With the fast lane for one binding, and without for the other, so that both ways to the daemon are tested."""
+    slow = "binding" in request.fixturenames and request.getfixturevalue("binding") == "fusepy"
+    running = FakeDaemon(tmp_path / "state", *(["--no-fast-lane"] if slow else []))
     yield running
     running.close()
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A daemon for tests of the mount: `holofs.v1.Filesystem` over a plain tree, in a process of its own.
 
-Run as `fake_daemon.py STATE_DIR`; commands are JSON lines on standard input, each answered by one line. See `Control`.
+Run as `fake_daemon.py STATE_DIR [--no-fast-lane]`; commands are JSON lines on standard input, each answered by
+one line. See `Control`.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from fake_lane import FakeLanes
 from fake_tree import Node, OpenHandle, Tree, fail
 
 from holofs_api import API_VERSION
 from holofs_api.errors import ATTACHMENT_KEY, error_metadata, status_of
-from holofs_api.paths import socket_path
+from holofs_api.paths import calls_socket_beside, socket_path
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_api.v1.filesystem_pb2_grpc import FilesystemServicer, add_FilesystemServicer_to_server
 
@@ -102,6 +104,13 @@ class Daemon(FilesystemServicer):
     async def _answer(
         self, attachment: Attachment, request: pb.CallRequest, context: Any, writing: asyncio.Lock
     ) -> None:
+        reply = await self.answer(attachment, request)
+        if reply is not None:
+            async with writing:
+                await context.write(reply)
+
+    async def answer(self, attachment: Attachment, request: pb.CallRequest) -> pb.CallReply | None:
+        """None: the daemon dies before it can answer."""
         name = request.WhichOneof("call")
         assert name is not None
         self.calls[name] += 1
@@ -118,9 +127,8 @@ class Daemon(FilesystemServicer):
         if self.drop_reply == name:
             self.drop_reply = None
             self.crashed.set()
-            return
-        async with writing:
-            await context.write(reply)
+            return None
+        return reply
 
     def tell(self, source: Attachment | None, *changes: Any) -> None:
         """Everybody but the source hears what changed."""
@@ -273,6 +281,8 @@ class Daemon(FilesystemServicer):
                 os.unlink(node.staging)
                 node.staging = ""
             self.tree.new_version(node, r.data, mtime)
+            if r.release:
+                self.do_release(a, pb.ReleaseRequest(handle=r.handle))
         else:
             node.mtime_ns, node.ctime_ns = mtime, time.time_ns()
         self.tell(a, inode_change(node, previous, content=True))
@@ -373,9 +383,11 @@ async def refuse(context: Any, number: int, code: str, message: str) -> None:
 class Control:
     """What a test can make the daemon do, as methods by the name of the command."""
 
-    def __init__(self, daemon: Daemon, state: Path) -> None:
+    def __init__(self, daemon: Daemon, state: Path, fast: bool) -> None:
         self.daemon = daemon
         self.socket = socket_path(state)
+        self.fast = fast
+        self.lanes = FakeLanes(daemon.attachments, daemon.answer)
         self.server: Any = None
 
     async def start(self) -> None:
@@ -383,11 +395,14 @@ class Control:
         add_FilesystemServicer_to_server(self.daemon, self.server)
         self.socket.parent.mkdir(parents=True, exist_ok=True)
         self.socket.unlink(missing_ok=True)
+        if self.fast:
+            await self.lanes.start(calls_socket_beside(self.socket))
         self.server.add_insecure_port(f"unix:{self.socket}")
         await self.server.start()
 
     async def stop(self) -> None:
         """As if killed: no goodbye, handles and attachments forgotten, staging files kept."""
+        self.lanes.stop()
         await self.server.stop(0)
         self.daemon.attachments.clear()
         self.daemon.tree.handles.clear()
@@ -503,9 +518,9 @@ class Control:
         return node
 
 
-async def main(state: Path) -> None:
+async def main(state: Path, fast: bool) -> None:
     daemon = Daemon(state)
-    control = Control(daemon, state)
+    control = Control(daemon, state, fast)
     await control.start()
     restarter = asyncio.create_task(control.restart_when_crashed())
     reader = asyncio.StreamReader(limit=64 * 1024 * 1024)
@@ -519,8 +534,9 @@ async def main(state: Path) -> None:
             answer = {"error": repr(error)}
         print(json.dumps(answer), flush=True)
     restarter.cancel()
+    control.lanes.stop()
     await control.server.stop(0)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), "--no-fast-lane" not in sys.argv))

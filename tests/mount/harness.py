@@ -20,11 +20,11 @@ START_SECONDS = 20.0
 class FakeDaemon:
     """The process of `fake_daemon.py` and its commands: `daemon.ask("version", path="a")`."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, *flags: str) -> None:
         self.state = state
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "fake_daemon.py"), str(state)],
+            [sys.executable, str(HERE / "fake_daemon.py"), str(state), *flags],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
