@@ -13,6 +13,7 @@ import errno
 import functools
 import logging
 import queue
+import select
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 _IDLE_TASKS: Final = 8
 _PER_READDIR: Final = 400
+_TURN: Final = 8
 _MAX_TASKS: Final = 512
 """Operations in flight; those that wait for content or the daemon hold a task each."""
 
@@ -334,9 +336,57 @@ class KernelCaches:
                 tell()
 
 
+class RequestWaiter:
+    """Waits for the kernel's next request with one registration on the loop for the life of the mount.
+
+    pyfuse3's own registers and removes the descriptor for each request, which costs as much as answering a small one.
+    """
+
+    def __init__(self) -> None:
+        self._fd = -1
+        self._waiting: asyncio.Future[None] | None = None
+        self._poll = select.poll()
+        self._at_once = 0
+
+    async def wait_readable(self, fd: int) -> None:
+        """In place of `pyfuse3.asyncio.wait_readable`; called by one task at a time (pyfuse3 holds a lock)."""
+        if self._fd < 0:
+            self._fd = fd
+            self._poll.register(fd, select.POLLIN)
+            asyncio.get_running_loop().add_reader(fd, self._readable)
+        if self._poll.poll(0):
+            # A kernel that always has more to ask must not keep the loop from everything else.
+            self._at_once += 1
+            if self._at_once % _TURN == 0:
+                await asyncio.sleep(0)
+            return
+        self._waiting = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
+
+    def _readable(self) -> None:
+        # Looks again: what the loop saw may be read already, and a read of nothing would block everything.
+        if self._waiting is not None and not self._waiting.done() and self._poll.poll(0):
+            self._waiting.set_result(None)
+
+    def stop(self, fd: int) -> None:
+        """In place of `pyfuse3.asyncio.notify_closing`."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(pyfuse3.asyncio.ClosedResourceError())
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            asyncio.get_running_loop().remove_reader(self._fd)
+
+
 async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callable[[], None]) -> None:
     """Mounts and answers until the filesystem is unmounted."""
     logging.getLogger("pyfuse3").setLevel(logging.WARNING)
+    waiter = RequestWaiter()
+    pyfuse3.asyncio.wait_readable = waiter.wait_readable
+    pyfuse3.asyncio.notify_closing = waiter.stop
     pyfuse3.asyncio.enable()
     known = KnownNames()
     kernel = KernelCaches(known)
@@ -349,6 +399,7 @@ async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callabl
     try:
         await pyfuse3.main(_IDLE_TASKS, _MAX_TASKS)
     finally:
+        waiter.close()
         kernel.stop()
         pyfuse3.close(unmount=True)
 

@@ -22,6 +22,7 @@ from holofs_mount.core.content import Body, BufferedBody, MappedBody, NotHere, S
 from holofs_mount.core.context import OWN, Caller, Context, check_name, process_of
 from holofs_mount.core.names import Names
 from holofs_mount.core.openfile import Handle, OpenFile
+from holofs_mount.core.registration import register, watch_for_lingering
 
 log = structlog.get_logger(__name__)
 
@@ -116,8 +117,15 @@ class Files:
 
     def _body(self, content: pb.ContentMap, write: bool, fresh: bool) -> Body:
         if content.staging:
-            return StagedBody(content.staging, write)
+            return self._staged(content, write)
         return BufferedBody() if fresh else MappedBody(content)
+
+    def _staged(self, content: pb.ContentMap, write: bool) -> Body:
+        try:
+            return StagedBody(content.staging, write)
+        except FileNotFoundError:
+            # Sealed since the daemon answered: a map that leads nowhere makes the first use ask again.
+            return MappedBody(pb.ContentMap(version=content.version, size=max(content.size, 1)))
 
     def _adopt(self, file: OpenFile, content: pb.ContentMap, write: bool) -> None:
         """The daemon told anew what the file is made of."""
@@ -126,10 +134,10 @@ class Files:
         file.stale = False
         if isinstance(file.body, StagedBody) and file.body.path == content.staging:
             if write and not file.body.writable:
-                file.exchange(StagedBody(content.staging, write=True))
+                file.exchange(self._staged(content, write=True))
             return
         if content.staging:
-            file.exchange(StagedBody(content.staging, write or file.writer() is not None))
+            file.exchange(self._staged(content, write or file.writer() is not None))
         elif not (isinstance(file.body, BufferedBody) and same):
             file.exchange(MappedBody(content))
 
@@ -209,7 +217,7 @@ class Files:
         if not handle.write:
             raise OSError(errno.EBADF, "not open for writing")
         if handle.lost:
-            self._daemon_handle(handle)
+            await self._daemon_handle(handle)
         body = file.body
         if isinstance(body, StagedBody) and handle.staged and not file.stale and not file.lock.locked():
             return self._write_now(handle, body, offset, data)
@@ -272,19 +280,18 @@ class Files:
         return staged
 
     async def _stage(self, handle: Handle, empty: bool) -> pb.StageReply:
-        handle = self._daemon_handle(handle)
+        handle = await self._daemon_handle(handle)
         request = pb.StageRequest(handle=handle.number, empty=empty, base=handle.base)
         reply: pb.StageReply = await self._x.call("stage", request)
         return reply
 
-    def _daemon_handle(self, handle: Handle) -> Handle:
+    async def _daemon_handle(self, handle: Handle) -> Handle:
         """A handle of the same file through which the daemon lets us write."""
-        if handle.write and not handle.lost:
-            return handle
-        other = handle.file.writer()
-        if other is None:
+        writer = handle if handle.write and not handle.lost else handle.file.writer()
+        if writer is None:
             raise OSError(errno.ESTALE, "the daemon does not know this open file any more")
-        return other
+        await register(self._x, writer)
+        return writer
 
     def _buffered(self) -> int:
         # Counted only when a buffer grows; there are few open files with content in memory.
@@ -307,19 +314,24 @@ class Files:
         """A descriptor was closed: what was written must survive the end of every process of ours."""
         handle = self.handle(number)
         if handle.write and handle.file.dirty:
-            await self.commit(handle)
+            await self.commit(handle, last=not handle.lingers)
+            if not handle.registered:
+                watch_for_lingering(self._x, handle)
 
-    async def commit(self, handle: Handle) -> None:
+    async def commit(self, handle: Handle, last: bool = False) -> None:
+        """`last`: as far as can be known the handle will not be used again, so the daemon may let go of it."""
         file = handle.file
         async with file.lock:
             if not file.dirty:
                 return
-            told = self._daemon_handle(handle)
+            told = await self._daemon_handle(handle)
             generation, since = file.generation, self._x.clock.now
             request = pb.CommitRequest(handle=told.number, mtime_ns=file.mtime_ns, base=told.base)
             if isinstance(file.body, BufferedBody):
                 request.data = bytes(file.body.data)
+                request.release = last and len(file.handles) == 1 and not file.unlinked
             attr: pb.Attr = await self._x.call("commit", request)
+            told.registered = not request.release
             self._told(file, told, attr, generation, since)
 
     def _told(self, file: OpenFile, handle: Handle, attr: pb.Attr, generation: int, since: int) -> None:
@@ -343,12 +355,14 @@ class Files:
         file = handle.file
         request = pb.FsyncRequest(handle=number)
         if isinstance(file.body, BufferedBody) and file.dirty:
-            request.handle = self._daemon_handle(handle).number
+            request.handle = (await self._daemon_handle(handle)).number
             request.data = bytes(file.body.data)
         elif isinstance(file.body, StagedBody) and file.body.writable:
             body = file.body
             async with file.lock:  # nobody may close the descriptor meanwhile
                 await asyncio.to_thread(body.sync)
+        if not handle.registered:
+            request = pb.FsyncRequest(ino=file.ino)
         await self._x.call("fsync", request)
 
     async def fsync_inode(self, ino: int) -> None:
@@ -361,15 +375,19 @@ class Files:
         file = handle.file
         try:
             if handle.write and file.dirty:
-                await self.commit(handle)
+                await self.commit(handle, last=True)
         except OSError as error:
             log.error("what was written at the end could not be handed over", ino=file.ino, reason=str(error))
         finally:
             wrote_staging = handle.write and isinstance(file.body, StagedBody)
-            self._x.table.detach(handle)
+            async with file.lock:  # whoever tells the daemon of the handle again has done so, or sees that it closes
+                self._x.table.detach(handle)
             if wrote_staging and not file.handles:
                 self._x.attrs.drop(file.ino)  # the version is made now, by the daemon
-            self._x.client.in_background(self._release(handle))
+            if handle.registered:
+                self._x.client.in_background(self._release(handle))
+            else:
+                self._x.table.remove(handle)
 
     async def _release(self, handle: Handle) -> None:
         # The handle stays in the table until the daemon let it go: a daemon that dies in between hears of it again.

@@ -12,6 +12,7 @@ from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core import recovery
 from holofs_mount.core.caches import Listing
 from holofs_mount.core.context import Caller, Context, check_name, now_ns, process_of
+from holofs_mount.core.registration import register_all
 
 _PAGE: Final = 2_000
 _LOAD_AFTER: Final = 3
@@ -196,6 +197,8 @@ class Names:
         self._check_new(name)
         since = self._x.clock.now
         known = self.known(parent, name)
+        if known is not None:
+            await register_all(self._x, self._x.table.files.get(known))
         request = pb.UnlinkRequest(parent=parent, name=name)
         await self._x.call("unlink", request, recovery.gone(errno.ENOENT))
         self._went(parent, name, since)
@@ -232,6 +235,8 @@ class Names:
             exchange=bool(flags & RENAME_EXCHANGE),
         )
         pid = 0
+        if target is not None:
+            await register_all(self._x, self._x.table.files.get(target))
         if target is not None and self._x.bases.any_stale(target):
             pid = process_of(caller.pid)
             request.base = self._x.bases.base(target, pid)

@@ -65,7 +65,11 @@ class OpenFile:
 
 @dataclass(eq=False, slots=True)
 class Handle:
-    """One open file description. `staged`: the daemon knows that this handle writes to the staging file."""
+    """One open file description.
+
+    `registered`: the daemon knows it; `staged`: and knows that it writes to the staging file; `lingers`: it went on
+    after a flush that looked like the last.
+    """
 
     number: int
     file: OpenFile
@@ -73,7 +77,9 @@ class Handle:
     append: bool
     pid: int
     base: bytes = b""
+    registered: bool = True
     staged: bool = False
+    lingers: bool = False
     lost: bool = False
     closing: bool = False
 
@@ -117,4 +123,5 @@ class HandleTable:
                 version=h.file.version,
             )
             for h in self.handles.values()
+            if h.registered
         ]
