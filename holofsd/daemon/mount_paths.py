@@ -60,13 +60,13 @@ def check_mount_path(path: str, state: Path) -> None:
         raise MountFailed(f"{FUSE_DEVICE} is missing: install FUSE, or load its module with `modprobe fuse`.")
 
 
-async def unmount(path: str) -> None:
+async def unmount(path: str) -> bool:
     """Unmounts; where files are in use, detaches: the name is free at once and the files go on until closed.
 
-    Raises MountFailed where neither works.
+    Returns whether it is all over, which it is not after detaching. Raises MountFailed where neither works.
     """
     if mounted_at(path) is None:
-        return
+        return True
     helper = shutil.which("fusermount3") or shutil.which("fusermount")
     commands = (
         [[helper, "-u", path], [helper, "-u", "-z", path]] if helper else [["umount", path], ["umount", "-l", path]]
@@ -75,7 +75,7 @@ async def unmount(path: str) -> None:
     for command in commands:
         code, remark = await _run(command)
         if code == 0 or mounted_at(path) is None:
-            return
+            return command is commands[0]
     told = remark.decode("utf-8", "replace").strip().splitlines()
     raise MountFailed(f"{path} cannot be unmounted: {told[-1] if told else 'the system did not say why'}.")
 

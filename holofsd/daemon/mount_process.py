@@ -91,13 +91,19 @@ class Started:
             self._process.kill()
 
 
+def log_of(state: Path, mount_id: str) -> Path:
+    """Where a mount process writes what it has to say; kept until the mount is taken away."""
+    return state / "log" / f"mount-{mount_id}.log"
+
+
 async def launch(order: MountOrder) -> MountProcess:
     """Starts a mount process and waits until the mount answers. Raises MountFailed with its last words."""
-    remarks = order.state / "log" / f"mount-{order.mount_id}.log"
+    remarks = log_of(order.state, order.mount_id)
     remarks.parent.mkdir(mode=0o700, exist_ok=True)
     reading, writing = os.pipe()
     try:
-        with open(remarks, "wb") as output:
+        # Appended to: what the process before it said tells why there is another one.
+        with open(remarks, "ab") as output:
             process = Started(_spawn(order, writing, output.fileno()))
     except OSError as error:
         os.close(reading)

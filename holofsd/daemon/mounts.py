@@ -25,7 +25,7 @@ import structlog
 from holofsd.core.errors import HoloError, MountUnknown
 from holofsd.core.ids import VolumeId
 from holofsd.daemon.mount_paths import check_mount_path, mounted_at, unmount
-from holofsd.daemon.mount_process import Adopted, MountOrder, MountProcess, launch
+from holofsd.daemon.mount_process import Adopted, MountOrder, MountProcess, launch, log_of
 from holofsd.daemon.processes import is_running
 from holofsd.rpc.device_api import MountInfo, MountOptions
 from holofsd.store.device import DeviceStore, MountRow
@@ -189,7 +189,8 @@ class MountSupervisor:
         if kind is None or not kind.startswith("fuse"):
             return
         try:
-            await asyncio.wait_for(asyncio.to_thread(os.stat, path), _PROBE_S)
+            # Not stat: the kernel may answer that for a dead mount from what it remembers.
+            await asyncio.wait_for(asyncio.to_thread(os.statvfs, path), _PROBE_S)
         except TimeoutError:
             return  # alive, and slow
         except OSError as error:
@@ -206,9 +207,10 @@ class MountSupervisor:
             mount.keeper.cancel()
             await asyncio.gather(mount.keeper, return_exceptions=True)
             mount.keeper = None
+        over = True
         if mount.process is not None or (mounted_at(mount.path) or "").startswith("fuse.holofs"):
-            await unmount(mount.path)
-        if mount.process is not None:
+            over = await unmount(mount.path)
+        if mount.process is not None and (over or patience):
             await _await_end(mount.process, patience)
         mount.process = None
         self._down(mount, "")
@@ -232,6 +234,8 @@ class MountSupervisor:
 
     def _drop(self, mount: _Mount) -> None:
         self._mounts.pop(mount.path, None)
+        with suppress(OSError):
+            log_of(self._state, mount.row.mount_id).unlink()
         with self._store.db.transaction():
             self._store.delete_mount(mount.row.path)
         self._write_file()

@@ -63,10 +63,11 @@ class System:
         self.mounted.add(order.path)
         return process
 
-    async def unmount(self, path: str) -> None:
+    async def unmount(self, path: str) -> bool:
         self.mounted.discard(path)
         if path in self.processes:
             self.processes[path].end(0)
+        return True
 
     def supervisor(self) -> MountSupervisor:
         return MountSupervisor(self.store, self.state, lambda volume: "docs", self.launch)
