@@ -131,9 +131,12 @@ class Fetcher:
         wanted = self._content.wanted(limit)
         if len(wanted) < limit:
             self._jobs.prune({blob for blob, _size in wanted})
+        known = len(self._jobs)
         for blob, size in wanted:
             self._jobs.add(blob, size, urgent=False)
-        self._announce()
+        # Only news wakes the workers: each of them asks for more when it finds nothing, and that would never end.
+        if len(self._jobs) > known:
+            self._announce()
 
     def _announce(self) -> None:
         news, self._news = self._news, asyncio.Event()

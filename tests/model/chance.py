@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that is left to chance or to the real world comes from one seed: time, threads, random bytes, processes.
+
+Threads run on the loop, at once or a little later, so that a run is the same each time and other work comes in between
+where it could. A crash stops what its device still has in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+from collections.abc import Callable, Coroutine, Iterator
+from contextvars import ContextVar
+from types import SimpleNamespace
+from typing import Any, TypeVar
+from unittest.mock import patch
+
+import structlog
+
+from holofsd.fs import attaching, staged, writing
+from tests.net.virtual import VirtualLoop
+
+T = TypeVar("T")
+
+START_NS = 1_900_000_000_000_000_000
+"""Later than the real time, which files on disk carry."""
+
+
+class Life:
+    """One run of one device, from start to stop or crash."""
+
+    alive = True
+
+
+LIFE: ContextVar[Life | None] = ContextVar("LIFE", default=None)
+"""To whose life the current task belongs."""
+
+
+class SeededLoop(VirtualLoop):
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.chance = random.Random(f"threads {seed}")
+        self.problems: list[str] = []
+        self.set_exception_handler(lambda _loop, context: self.problems.append(_told(context)))
+
+    def run_in_executor(self, _executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        """Blocking work, at one moment; its result comes later."""
+        life = LIFE.get()
+        done = self.create_future()
+
+        def work() -> None:
+            if life is not None and not life.alive:
+                return
+            try:
+                result = func(*args)
+            except BaseException as error:
+                self.call_later(after, _fail, done, error)
+            else:
+                self.call_later(after, _finish, done, result)
+
+        before, after = self.chance.choice([(0.0, 0.0), (0.0, 0.003), (0.002, 0.0), (0.0, 0.05)])
+        self.call_later(before, work)
+        return done
+
+
+def _finish(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _told(context: dict[str, Any]) -> str:
+    return f"{context.get('message')}: {context.get('exception')!r}"
+
+
+class Processes:
+    """Mounts are processes: which of them run."""
+
+    def __init__(self) -> None:
+        self.running: set[str] = set()
+        self._last = 0
+
+    def start(self) -> int:
+        self._last += 1
+        self.running.add(str(self._last))
+        return self._last
+
+    def kill(self, pid: int) -> None:
+        self.running.discard(str(pid))
+
+
+@contextlib.contextmanager
+def seeded(seed: int, loop: SeededLoop, processes: Processes) -> Iterator[None]:
+    source = random.Random(f"bytes {seed}")
+    clock = SimpleNamespace(monotonic=loop.time)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(patch.object(secrets, "token_bytes", lambda n=32: source.randbytes(n)))
+        stack.enter_context(patch.object(secrets, "token_hex", lambda n=32: source.randbytes(n).hex()))
+        for module in (attaching, staged, writing):
+            stack.enter_context(patch.object(module, "time", clock))
+        stack.enter_context(patch.object(attaching, "fingerprint", str))
+        stack.enter_context(patch.object(attaching, "is_alive", processes.running.__contains__))
+        stack.enter_context(errors_noticed(loop.problems))
+        yield
+
+
+@contextlib.contextmanager
+def errors_noticed(problems: list[str]) -> Iterator[None]:
+    """An error in the log is a failure; the rest of the log is quiet."""
+
+    def notice(_logger: Any, method: str, event: Any) -> Any:
+        if method in ("error", "critical", "exception"):
+            problems.append(f"logged: {dict(event)}")
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(processors=[notice], cache_logger_on_first_use=False)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def run_seeded(seed: int, main: Callable[[SeededLoop, Processes], Coroutine[Any, Any, T]]) -> T:
+    processes = Processes()
+    with asyncio.Runner(loop_factory=lambda: SeededLoop(seed)) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, SeededLoop)
+        with seeded(seed, loop, processes):
+            return runner.run(main(loop, processes))

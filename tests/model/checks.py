@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has to hold when all is quiet: one tree everywhere, read as programs read it, and an index that is what a
+projection from scratch gives."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from holofsd.codec.content import hash_bytes
+from holofsd.core.ids import ROOT_INO, Ino, NodeId
+from holofsd.core.project import base_of_conflict_name
+from holofsd.core.state import Kind, NodeState
+from holofsd.store.volume import VolumeStore
+from holofsd.tree.tree import Tree
+from tests.model.device import ModelDevice
+from tests.model.ledger import EMPTY
+from tests.tree.harness import Clock, check_index, derived, volume_store
+
+Shown = tuple[object, ...]
+TreeShown = dict[bytes, Shown]
+
+
+async def tree_of(device: ModelDevice) -> TreeShown:
+    """path -> kind, mode, mtime, links, xattrs, content or target."""
+    found: TreeShown = {}
+    await _list(device, ROOT_INO, b"", found)
+    return found
+
+
+async def _list(device: ModelDevice, ino: Ino, path: bytes, found: TreeShown) -> None:
+    fs, att = device.fs, device.att
+    listing = await fs.read_dir(att, ino, b"", 0)
+    assert listing.complete
+    for name, attr in listing.entries:
+        full = path + b"/" + name if path else name
+        assert attr == await fs.lookup(att, ino, name), "a listing says what lookup says"
+        names = await fs.list_xattr(att, attr.ino)
+        xattrs = tuple([(x, await fs.get_xattr(att, attr.ino, x)) for x in names])
+        if attr.kind is Kind.DIRECTORY:
+            found[full] = (attr.kind, attr.mode, attr.nlink, xattrs)
+            await _list(device, attr.ino, full, found)
+            continue
+        content = await fs.read_link(att, attr.ino) if attr.kind is Kind.SYMLINK else await _read(device, attr.ino)
+        assert len(content) == attr.size, f"{full!r} has {len(content)} bytes, its attributes say {attr.size}"
+        found[full] = (attr.kind, attr.mode, attr.nlink, xattrs, attr.mtime_ns, content)
+
+
+async def _read(device: ModelDevice, ino: Ino) -> bytes:
+    handle = -1
+    await device.fs.open(device.att, ino, handle, write=False, truncate=False, base=b"")
+    try:
+        return await device.fs.read(device.att, handle, 0, 1 << 20)
+    finally:
+        await device.fs.release(device.att, handle)
+
+
+def same_trees(names: list[str], trees: list[TreeShown]) -> list[str]:
+    problems = []
+    for name, tree in zip(names[1:], trees[1:], strict=True):
+        for path in sorted(tree.keys() | trees[0].keys()):
+            one, other = trees[0].get(path), tree.get(path)
+            if one != other:
+                problems.append(f"{path!r}: {names[0]} shows {_short(one)}, {name} shows {_short(other)}")
+    return problems
+
+
+def _short(shown: Shown | None) -> str:
+    if shown is None:
+        return "nothing"
+    return str(tuple(part[:30] if isinstance(part, bytes) else part for part in shown))
+
+
+def contents_of(tree: TreeShown) -> set[bytes]:
+    files = (shown for shown in tree.values() if shown[0] is Kind.FILE)
+    return {hash_bytes(shown[-1]) for shown in files if isinstance(shown[-1], bytes)} - {EMPTY}
+
+
+def count_conflicts(tree: TreeShown) -> int:
+    return sum(base_of_conflict_name(path.rpartition(b"/")[2]) is not None for path in tree)
+
+
+def index_of(device: ModelDevice) -> list[str]:
+    check_index(device.store)
+    rows = device.store.db.all("SELECT node FROM nodes WHERE node!=?", (bytes(16),))
+    states = [device.local.tree.state(NodeId(row[0])) for row in rows]
+    fresh = _from_scratch(device.store, [state for state in states if state is not None])
+    here = derived(device.store)
+    return [
+        f"{device.name}: the index has in {table} {_difference(here[table], fresh[table])}"
+        for table in here
+        if here[table] != fresh[table]
+    ]
+
+
+def _difference(here: list[tuple[object, ...]], fresh: list[tuple[object, ...]]) -> str:
+    return f"{[row for row in here if row not in fresh]}, from scratch {[row for row in fresh if row not in here]}"
+
+
+def _from_scratch(store: VolumeStore, states: list[NodeState]) -> dict[str, list[tuple[object, ...]]]:
+    with tempfile.TemporaryDirectory(dir=store.directory.parent) as folder, volume_store(Path(folder)) as other:
+        tree = Tree(other, Clock())
+        with other.db.transaction():
+            for row in store.db.all("SELECT hash, size, added_ms FROM content"):
+                other.content.add(*row)
+            tree.apply(states)
+        return derived(other)
