@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -186,12 +187,23 @@ class Hasher:
         with self._scope.db.transaction():
             for item in hashed:
                 store.content.add(item.hash, item.size, self._scope.now_ms())
-                row, dot = item.row, parse_token(item.row.sealed)
-                self._scope.volume.body_known(row.node, dot, Blob(item.hash), row.id)
+                with self._unseen_by_programs(item.row):
+                    dot = parse_token(item.row.sealed)
+                    self._scope.volume.body_known(item.row.node, dot, Blob(item.hash), item.row.id)
                 self._tell_detached(item)
                 if remove:
                     self._rows.remove(item.row.id)
         self.fault("known")
+
+    @contextmanager
+    def _unseen_by_programs(self, row: StagingRow) -> Iterator[None]:
+        """Nothing changes for a program, so neither does ctime: tar would say that the file changed as it was read."""
+        nodes = self._scope.nodes
+        rows = [nodes.get(node) for node in {row.node, *nodes.pending_in(row.id)}]
+        yield
+        for found in rows:
+            if found is not None:
+                self._scope.db.run("UPDATE nodes SET ctime_ns=? WHERE node=?", (found.ctime_ns, found.node))
 
     def _tell_detached(self, item: _Hashed) -> None:
         """Open files that keep this version read it from the content store from now on."""

@@ -44,6 +44,15 @@ async def test_small_content_is_in_the_record_and_large_content_in_the_content_s
     assert await program.tree() == {"small": b"x" * 4096, "middle": b"x" * 4097, "large": BIG}
 
 
+async def test_hashing_changes_no_attribute(device: Device, program: Program) -> None:
+    """tar compares ctime before and after it read a file."""
+    await program.write("f", BIG)
+    before = await program.stat("f")
+    device.clock.advance(1)
+    await device.fs.hasher.drain()
+    assert await program.stat("f") == before
+
+
 async def test_a_small_file_written_by_way_of_staging_ends_in_the_record(device: Device, program: Program) -> None:
     handle = await program.create("f")
     await program.fs.write(program.att, handle, 0, b"hello")
