@@ -102,7 +102,14 @@ async def eventually(true: Callable[[], bool]) -> None:
 
 def sleeper(mount_id: str) -> subprocess.Popen[bytes]:
     """A process that waits for the end of its input, with the mount's id on its command line."""
-    return subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()", mount_id], stdin=subprocess.PIPE)
+    script = "import sys; print('here', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", script, mount_id]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    # Before its first word a process may have no command line yet.
+    assert process.stdout is not None
+    with process.stdout:
+        process.stdout.readline()
+    return process
 
 
 def folder(tmp_path: Path, name: str = "mnt") -> str:
