@@ -41,6 +41,10 @@ class Projection:
         if any(w.moved and w.row.kind == Kind.DIRECTORY and self._has_below(w.node) for w in batch.works.values()):
             # A subtree may have moved into a `.git`, or out of it.
             batch.dirty.update(dict.fromkeys(batch.store.nodes.conflict_slots()))
+        # Which directory is `.git` decides what is shown below it.
+        for slot in [slot for slot in batch.dirty if slot[1] == _GIT]:
+            del batch.dirty[slot]
+            self._project(*slot)
         while batch.dirty:
             slot = next(iter(batch.dirty))
             del batch.dirty[slot]
@@ -62,6 +66,9 @@ class Projection:
         if old or hidden:
             nodes.set_hidden_copies(parent, slot, [(e.node, token(e.dot) if e.dot else b"") for e in hidden])
         self._write(parent, slot, old, new)
+        if slot == _GIT and _nodes_at(old, slot) != _nodes_at(new, slot):
+            self._git.clear()
+            self.batch.dirty.update(dict.fromkeys(nodes.conflict_slots()))
         if not rows:
             self._name_is_free(parent, slot)
 
@@ -101,13 +108,17 @@ class Projection:
             placed = self.batch.store.nodes.placed_under(node)
             if placed is None:
                 break
-            if placed[1] == _GIT:
+            if placed[1] == _GIT and self._has_its_name(node, *placed):
                 inside = True
                 break
             node = placed[0]
         for passed in path:
             self._git[passed] = inside
         return inside
+
+    def _has_its_name(self, node: NodeId, parent: NodeId, name: bytes) -> bool:
+        entry = self.batch.store.nodes.entry(parent, name)
+        return entry is not None and entry.node == node
 
     # ---- differences
     def _write(self, parent: NodeId, slot: bytes, old: list[EntryRow], new: list[EntryRow]) -> None:
@@ -160,3 +171,7 @@ class Projection:
         for slot in slots:
             if slot != name:
                 self.batch.dirty[(parent, slot)] = None
+
+
+def _nodes_at(entries: list[EntryRow], name: bytes) -> list[NodeId]:
+    return [entry.node for entry in entries if entry.name == name]

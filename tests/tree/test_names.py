@@ -159,6 +159,22 @@ def test_copies_appear_and_hide_when_a_directory_above_is_renamed(tree: Tree) ->
     assert [conflict.path for conflict in tree.conflicts()] == [copy_of(tree, b"HEAD")]
 
 
+def test_a_directory_that_lost_the_name_git_to_another_shows_its_copies(tree: Tree) -> None:
+    ada, ben = two_devices(b"p/HEAD", b"q/x")
+    ada.write(b"p/HEAD", b"ada's")
+    ben.write(b"p/HEAD", b"ben's")
+    ada.rename(b"p", b".git")
+    learn(tree, ada, ben)
+    assert not [entry for entry in walk(tree).values() if entry.is_copy]
+    ben.rename(b"q", b".git")
+    learn(tree, ada, ben)
+    assert len([entry for entry in walk(tree).values() if entry.is_copy]) == 2
+    meet(ada, ben)
+    ben.rename(b".git", b"q")
+    learn(tree, ada, ben)
+    assert not [entry for entry in walk(tree).values() if entry.is_copy]
+
+
 def test_two_long_names_of_one_node_have_their_own_copies(tree: Tree) -> None:
     one, two = b"n" * 250 + b"1", b"n" * 250 + b"2"
     ada, ben = two_devices(one)
