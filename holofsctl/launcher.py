@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
@@ -40,12 +41,12 @@ def ensure_running(state: Path) -> bool:
 
 def _answers(state: Path) -> bool:
     try:
-        Client(state).__exit__(None, None, None)
+        with Client(state):
+            return True
     except CommandError as error:
         if error.exit_code == Exit.NOT_RUNNING:
             return False
         raise
-    return True
 
 
 def _make_private(state: Path) -> None:
@@ -87,26 +88,26 @@ def _last_words(remarks: IO[bytes], ended: int) -> str:
 
 def stop(state: Path) -> bool:
     """Unmounts everything and ends the daemon; returns whether one was running. Returns once its process is gone."""
-    try:
-        client = Client(state)
-    except CommandError as error:
-        if error.exit_code != Exit.NOT_RUNNING:
-            raise
-        _unmount_leftovers(state)
-        return False
-    with client:
-        pid = client.daemon.pid
-        with _watching(pid) as gone:
-            client.call("Shutdown", pb.ShutdownRequest(unmount=True), STOP_TIMEOUT_S)
-            client.__exit__(None, None, None)
-            if not gone(STOP_TIMEOUT_S):
-                raise CommandError(f"holofsd (process {pid}) is still ending; it said that it would.", Exit.TIMED_OUT)
+    running = _answers(state)
+    if running:
+        _shut_down(state)
     _unmount_leftovers(state)
-    return True
+    return running
+
+
+def _shut_down(state: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        with Client(state) as client:
+            pid = client.daemon.pid
+            gone = stack.enter_context(_watching(pid))
+            client.call("Shutdown", pb.ShutdownRequest(unmount=True), STOP_TIMEOUT_S)
+        # The connection is closed by now: the daemon does not wait for it.
+        if not gone(STOP_TIMEOUT_S):
+            raise CommandError(f"holofsd (process {pid}) is still ending; it said that it would.", Exit.TIMED_OUT)
 
 
 @contextlib.contextmanager
-def _watching(pid: int):  # type: ignore[no-untyped-def]
+def _watching(pid: int) -> Iterator[Callable[[float], bool]]:
     """A function that waits (seconds) for the end of the process and says whether it ended."""
     try:
         handle = os.pidfd_open(pid)

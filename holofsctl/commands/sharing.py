@@ -36,9 +36,9 @@ def _qr(ticket: str) -> str:
     import qrcode  # only here: no other command needs it, and it costs 40 ms
 
     drawing = io.StringIO()
-    # Upper case: a QR code stores base32 text a third smaller then; tickets do not tell case apart.
+    # Upper case: a QR code stores such text a third smaller, and tickets do not tell case apart.
     code = qrcode.QRCode(border=2)
-    code.add_data(ticket)
+    code.add_data(ticket.upper())
     code.print_ascii(out=drawing, invert=True)
     return drawing.getvalue()
 
