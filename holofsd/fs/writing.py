@@ -118,18 +118,23 @@ class Writing:
             await self._contents.bring(self._attributes.resolve(ino).node, version)
             self._scope.require_space(version.size)
             staging_id, path = self._staged.make_file()
+            adopted = False
             try:
                 complete = await self._copied(version, path)
-                # The inode may have got another content, or even another node, while the copy was made.
+                # While the copy was made the inode may have got another staging file, content, or even node.
+                other = self._staged.of(ino)
+                if other is not None:
+                    return other
                 if complete and self._attributes.version(ino).dot == version.dot:
                     with self._scope.db.transaction():
-                        base = base or token(version.dot)
                         node = self._attributes.resolve(ino).node
+                        base = base or token(version.dot)
                         staged = self._staged.adopt(staging_id, path, ino, node, base, mount_id)
+                    adopted = True
                     staged.matches_base(version.mtime.value, self._scope.now_ns())
                     return staged
             finally:
-                if self._staged.of(ino) is None:
+                if not adopted:
                     path.unlink(missing_ok=True)
         raise ContentUnavailable("This file changes too often to be opened for writing: try again.")
 

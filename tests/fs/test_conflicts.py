@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from holofsd.core.project import token
+from holofsd.fs.types import RenameFlags
 from tests.fs.harness import Device, Program
 
 
@@ -132,8 +133,6 @@ async def test_different_ways_to_settle_lose_nothing_that_was_kept(pair: Pair) -
 
 
 async def test_a_copy_exchanged_with_the_name_swaps_contents(pair: Pair) -> None:
-    from holofsd.fs.types import RenameFlags
-
     copy = await pair.conflict("f", b"aaa", b"bbb")
     await pair.pa.rename(copy, "f", RenameFlags.EXCHANGE)
     assert await pair.tree() == {"f": b"aaa", copy: b"bbb"}
@@ -320,3 +319,27 @@ async def test_inside_git_a_name_with_a_hidden_copy_is_gone_when_it_is_deleted(p
     await pair.pa.unlink(".git/a")
     assert await pair.pa.tree() == {".git": None}
     assert await pair.tree() == {".git": None}
+
+
+async def test_inside_git_a_hidden_copy_goes_with_the_name(pair: Pair) -> None:
+    for program, content in ((pair.pa, b"aaa"), (pair.pb, b"bbb")):
+        await program.mkdir(".git")
+        await program.write(".git/a", content)
+    await pair.meet()
+    await pair.pa.rename(".git/a", ".git/b")
+    assert await pair.pa.names(".git") == ["b"]
+    tree = await pair.tree()
+    assert list(tree) == [".git", ".git/b"]
+    assert pair.a.fs.census().conflicts == 1
+
+
+async def test_a_directory_and_a_file_of_one_name_can_both_be_removed(pair: Pair) -> None:
+    await pair.pa.mkdir("x")
+    await pair.pb.write("x", b"file")
+    tree = await pair.tree()
+    (copy,) = set(tree) - {"x"}
+    assert tree == {"x": None, copy: b"file"}
+    await pair.pa.rmdir("x")
+    assert await pair.tree() == {copy: b"file"}
+    await pair.pb.rename(copy, "x")
+    assert await pair.tree() == {"x": b"file"}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Callable
 from pathlib import Path
@@ -118,8 +119,6 @@ async def test_two_mounts_write_one_staging_file_and_see_each_other(device: Devi
 
 
 async def test_two_handles_that_stage_at_once_get_one_copy(device: Device, program: Program) -> None:
-    import asyncio
-
     await program.write("f", BIG)
     await device.fs.hasher.drain()
     handles = [await program.open("f", write=True) for _ in range(5)]
@@ -128,6 +127,50 @@ async def test_two_handles_that_stage_at_once_get_one_copy(device: Device, progr
     )
     assert len(set(stagings)) == 1
     assert Path(stagings[0].path).read_bytes() == BIG
+
+
+async def test_what_is_written_while_the_content_is_copied_is_not_lost(device: Device, program: Program) -> None:
+    await program.write("f", BIG)
+    await device.fs.hasher.drain()
+    handles = [await program.open("f", write=True) for _ in range(2)]
+    copying = asyncio.ensure_future(program.fs.stage(program.att, handles[0], empty=False, base=b""))
+    await asyncio.sleep(0)
+    await program.fs.fsync(program.att, handles[1], await program.walk("f"), b"kept")
+    assert Path((await copying).path).read_bytes() == b"kept"
+    assert len(list((device.directory / "staging").iterdir())) == 1
+    for handle in handles:
+        await program.release(handle)
+    assert await program.read("f") == b"kept"
+
+
+async def test_a_file_that_is_unlinked_while_it_is_copied_goes_on_as_an_orphan(
+    device: Device, program: Program
+) -> None:
+    await program.write("f", BIG)
+    await device.fs.hasher.drain()
+    handle = await program.open("f", write=True)
+    copying = asyncio.ensure_future(program.fs.stage(program.att, handle, empty=False, base=b""))
+    await asyncio.sleep(0)
+    await program.unlink("f")
+    assert Path((await copying).path).read_bytes() == BIG
+    await program.release(handle)
+    assert await program.tree() == {}
+    assert not list((device.directory / "staging").iterdir())
+
+
+async def test_a_handle_released_while_its_content_is_copied_leaves_nothing(device: Device, program: Program) -> None:
+    await program.write("f", BIG)
+    await program.utime("f", 1_000_000_000)
+    await device.fs.hasher.drain()
+    handle = await program.open("f", write=True)
+    copying = asyncio.ensure_future(program.fs.stage(program.att, handle, empty=False, base=b""))
+    await asyncio.sleep(0)
+    await program.release(handle)
+    with pytest.raises(BadHandle):
+        await copying
+    assert device.fs.census().unsealed == 0
+    assert not list((device.directory / "staging").iterdir())
+    assert await program.read("f") == BIG
 
 
 async def test_opening_for_writing_without_writing_makes_no_version(device: Device, program: Program) -> None:
