@@ -17,6 +17,7 @@ import select
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import pyfuse3
@@ -28,6 +29,7 @@ from holofs_mount.core.attributes import Wanted
 from holofs_mount.core.context import Caller, Context, st_mode
 from holofs_mount.core.files import Opened
 from holofs_mount.core.volume import Volume
+from holofs_mount.options import is_mounted
 
 log = structlog.get_logger(__name__)
 
@@ -401,7 +403,7 @@ async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callabl
     finally:
         waiter.close()
         kernel.stop()
-        pyfuse3.close(unmount=True)
+        pyfuse3.close(unmount=is_mounted(Path(mountpoint)))
 
 
 def stop() -> None:

@@ -47,10 +47,19 @@ class Names:
     async def _ask_lookup(self, parent: int, name: bytes) -> pb.Attr:
         self._maybe_load(parent)
         since = self._x.clock.now
-        attr: pb.Attr = await self._x.call("lookup", pb.LookupRequest(parent=parent, name=name))
-        if self._x.clock.unchanged((parent, name), since):
-            self._x.saw(parent, name, attr.ino)
+        try:
+            attr: pb.Attr = await self._x.call("lookup", pb.LookupRequest(parent=parent, name=name))
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                self._found(parent, name, 0, since)
+            raise
+        self._found(parent, name, attr.ino, since)
         return self._x.remember(attr, since)
+
+    def _found(self, parent: int, name: bytes, ino: int, since: int) -> None:
+        if self._x.clock.unchanged((parent, name), since):
+            self._x.saw(parent, name, ino)
+            self._x.listings.set(parent, name, ino)
 
     def _maybe_load(self, parent: int) -> None:
         asked = self._asked.get(parent, 0) + 1

@@ -1,35 +1,98 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One fake daemon and one real mount for each test, under both bindings unless a test says otherwise."""
+"""A fake daemon and a real mount, under both bindings unless a test says otherwise.
+
+Starting two Python processes costs more than most tests, so a module's tests share them; each begins on an empty
+volume.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mount.harness import FakeDaemon, Mount
+from support.wait import until
 
 MakeMount = Callable[..., Mount]
 
 
-@pytest.fixture
-def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FakeDaemon]:
-    """With the fast lane for one binding, and without for the other, so that both ways to the daemon are tested."""
-    slow = "binding" in request.fixturenames and request.getfixturevalue("binding") == "fusepy"
-    running = FakeDaemon(tmp_path / "state", *(["--no-fast-lane"] if slow else []))
-    yield running
-    running.close()
+class Shared:
+    """What the tests of a module share for one binding; started when first wanted."""
+
+    def __init__(self, directory: Path, binding: str) -> None:
+        self._directory = directory
+        self._binding = binding
+        self._daemon: FakeDaemon | None = None
+        self._mount: Mount | None = None
+
+    def daemon(self) -> FakeDaemon:
+        """With the fast lane for one binding, and without for the other, so that both ways to the daemon are tested."""
+        if self._daemon is None:
+            slow = ["--no-fast-lane"] if self._binding == "fusepy" else []
+            self._daemon = FakeDaemon(self._directory / "state", *slow)
+        return self._daemon
+
+    def empty_daemon(self) -> FakeDaemon:
+        """Nothing is in the volume, and the mount knows it."""
+        daemon = self.daemon()
+        removed = daemon.ask("wipe")
+        if self._mount is not None:
+            path = self._mount.path
+            until(lambda: not os.listdir(path), "the mount sees that everything is gone")
+            until(lambda: not any(os.path.lexists(path / name) for name in removed), "the kernel sees it too")
+        daemon.ask("reset_calls")
+        return daemon
+
+    def mount(self) -> Mount:
+        if self._mount is None:
+            self._mount = Mount(self.daemon().state, self._directory / "mnt", self._binding)
+        return self._mount
+
+    def close(self) -> None:
+        """The mount's log has to be empty."""
+        said = ""
+        if self._mount is not None:
+            self._mount.close()
+            said = self._mount.unexpected()
+        if self._daemon is not None:
+            self._daemon.close()
+        assert said == ""
 
 
-@pytest.fixture(params=["pyfuse3", "fusepy"])
+@pytest.fixture(scope="module", params=["pyfuse3", "fusepy"])
 def binding(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="module")
+def shared(binding: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    running = Shared(tmp_path_factory.mktemp(binding), binding)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def daemon(shared: Shared) -> FakeDaemon:
+    return shared.empty_daemon()
+
+
+@pytest.fixture
+def mount(daemon: FakeDaemon, shared: Shared) -> Mount:
+    """Shared: not for tests that end it."""
+    return shared.mount()
+
+
+@pytest.fixture
+def mnt(mount: Mount) -> Path:
+    return mount.path
+
+
 @pytest.fixture
 def make_mount(daemon: FakeDaemon, tmp_path: Path, binding: str) -> Iterator[MakeMount]:
-    """Mounts, all taken down at the end; a mount whose log has an error in it fails the test."""
+    """Mounts of a test's own, all taken down at the end."""
     mounts: list[Mount] = []
 
     def make(name: str = "mnt", *flags: str) -> Mount:
@@ -40,20 +103,15 @@ def make_mount(daemon: FakeDaemon, tmp_path: Path, binding: str) -> Iterator[Mak
     yield make
     for mount in reversed(mounts):
         mount.close()
-    logs = "".join(mount.said() for mount in mounts)
-    assert "Traceback" not in logs, logs
+    said = "".join(mount.unexpected() for mount in mounts)
+    assert said == ""
 
 
 @pytest.fixture
-def mount(make_mount: MakeMount) -> Mount:
+def own_mount(make_mount: MakeMount) -> Mount:
     return make_mount()
 
 
-@pytest.fixture
-def mnt(mount: Mount) -> Path:
-    return mount.path
-
-
 def only(binding: str) -> pytest.MarkDecorator:
-    """For what one binding alone can do."""
-    return pytest.mark.parametrize("binding", [binding], indirect=False)
+    """For what one binding alone can do, or does in its own way."""
+    return pytest.mark.parametrize("binding", [binding], indirect=True, scope="module")

@@ -414,6 +414,21 @@ class Control:
             await self.stop()
             await self.start()
 
+    async def wipe(self) -> list[str]:
+        """An empty volume and a daemon in good health; the names that were in its root."""
+        daemon = self.daemon
+        daemon.drop_reply = None
+        daemon.fetch_delay, daemon.fetch_error = 0.0, 0
+        if daemon.read_only:
+            daemon.read_only = False
+            await self.stop()
+            await self.start()
+        names = list(daemon.tree.root.children)
+        for name in names:
+            daemon.tree.root.children.pop(name).names -= 1
+            daemon.tell(None, entry_change(1, name, None))
+        return [os.fsdecode(name) for name in names]
+
     async def reset_calls(self) -> None:
         self.daemon.calls.clear()
         self.daemon.log.clear()
@@ -501,7 +516,8 @@ class Control:
 
     async def make_files(self, count: int) -> None:
         for number in range(count):
-            self.daemon.tree.new_node(1, b"file number %05d" % number, pb.KIND_FILE, 0o644)
+            name = b"file number %05d" % number
+            self.daemon.tell(None, entry_change(1, name, self.daemon.tree.new_node(1, name, pb.KIND_FILE, 0o644)))
 
     async def remote_unlink(self, path: str) -> None:
         parent, _, name = path.rpartition("/")

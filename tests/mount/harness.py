@@ -116,6 +116,11 @@ class Mount:
     def said(self) -> str:
         return self.log.read_text()
 
+    def unexpected(self) -> str:
+        """What the log holds that no test asked for: a daemon that is stopped is remarked on."""
+        remarks = ("the daemon went away", "an open file could not")
+        return "".join(line for line in self.said().splitlines(True) if not any(remark in line for remark in remarks))
+
 
 def command(state: Path, path: Path, binding: str) -> list[str]:
     program = [sys.executable, "-m", "holofs_mount.main"]

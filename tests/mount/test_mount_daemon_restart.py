@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mount.conftest import only
 from mount.harness import FakeDaemon, Mount
 from support.wait import until
 
@@ -155,11 +156,11 @@ def test_an_exclusive_create_does_not_take_what_is_older_for_its_own(daemon: Fak
     assert (mnt / "file").read_bytes() == b"somebody's"
 
 
-@pytest.mark.parametrize("binding", ["pyfuse3"])
-def test_stopping_the_mount_hands_over_what_is_open(daemon: FakeDaemon, mount: Mount) -> None:
-    fd = os.open(mount.path / "file", os.O_CREAT | os.O_WRONLY)
+@only("pyfuse3")
+def test_stopping_the_mount_hands_over_what_is_open(daemon: FakeDaemon, own_mount: Mount) -> None:
+    fd = os.open(own_mount.path / "file", os.O_CREAT | os.O_WRONLY)
     os.write(fd, b"not closed yet")
-    assert mount.stop() == 0
+    assert own_mount.stop() == 0
     assert daemon.content("file") == b"not closed yet"
     with pytest.raises(OSError):
         os.close(fd)

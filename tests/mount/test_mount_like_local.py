@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from mount.harness import FakeDaemon
+from support.wait import until
 
 RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -289,7 +290,8 @@ def test_the_state_of_the_filesystem_is_told(mnt: Path) -> None:
 
 def test_a_large_directory_is_listed_whole(daemon: FakeDaemon, mnt: Path) -> None:
     daemon.ask("make_files", count=4_500)
-    assert set(os.listdir(mnt)) == {f"file number {number:05}" for number in range(4_500)}
+    names = {f"file number {number:05}" for number in range(4_500)}
+    until(lambda: set(os.listdir(mnt)) == names, "all of it is listed")
 
 
 def test_directories_count_their_links(mnt: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mount.conftest import MakeMount
+from mount.conftest import MakeMount, only
 from mount.harness import FakeDaemon
 from support.wait import until
 
@@ -238,7 +238,7 @@ with mmap.mmap(fd, 0) as mapped:
 
 
 @pytest.mark.parametrize("how", ["flush", "leave it to the kernel", "close first"])
-@pytest.mark.parametrize("binding", ["pyfuse3"])
+@only("pyfuse3")
 @pytest.mark.parametrize("size", [10_000, 300_000])
 def test_what_is_written_through_a_mapping_is_kept(daemon: FakeDaemon, mnt: Path, how: str, size: int) -> None:
     (mnt / "file").write_bytes(b"." * size)
@@ -248,7 +248,7 @@ def test_what_is_written_through_a_mapping_is_kept(daemon: FakeDaemon, mnt: Path
     until(lambda: daemon.content("file") == wanted, "the daemon has what was written through the mapping")
 
 
-@pytest.mark.parametrize("binding", ["fusepy"])
+@only("fusepy")
 def test_sharing_a_mapping_is_refused_where_it_would_not_be_safe(mnt: Path) -> None:
     (mnt / "file").write_bytes(b"x" * 100)
     with open(mnt / "file", "r+b") as file, pytest.raises(OSError) as refused:
@@ -286,7 +286,7 @@ def test_a_duplicated_descriptor_survives_its_file_being_replaced(daemon: FakeDa
     assert daemon.content("file") == b"new"
 
 
-@pytest.mark.parametrize("binding", ["pyfuse3"])
+@only("pyfuse3")
 def test_a_duplicated_descriptor_is_not_disturbed_from_elsewhere(daemon: FakeDaemon, mnt: Path) -> None:
     fd = os.open(mnt / "file", os.O_RDWR | os.O_CREAT)
     os.write(fd, b"one")
@@ -336,12 +336,14 @@ def test_a_staging_file_is_written_by_handles_that_the_daemon_knows_to_write(dae
 def test_content_elsewhere_is_fetched_when_it_is_read(daemon: FakeDaemon, mnt: Path) -> None:
     data = os.urandom(500_000)
     daemon.remote_write("far", data, here=False)
+    until((mnt / "far").exists, "the name is here")
     assert (mnt / "far").read_bytes() == data
     assert daemon.ask("calls")["fetch"] >= 1
 
 
 def test_content_that_cannot_be_fetched_ends_in_a_clear_error(daemon: FakeDaemon, mnt: Path) -> None:
     daemon.remote_write("far", b"x" * 10_000, here=False)
+    until((mnt / "far").exists, "the name is here")
     daemon.ask("slow_fetch", delay=0.0, error=errno.EHOSTUNREACH)
     with pytest.raises(OSError) as failed:
         (mnt / "far").read_bytes()
@@ -352,6 +354,7 @@ def test_content_that_cannot_be_fetched_ends_in_a_clear_error(daemon: FakeDaemon
 
 def test_other_files_can_be_used_while_content_is_fetched(daemon: FakeDaemon, mnt: Path) -> None:
     daemon.remote_write("far", b"x" * 10_000, here=False)
+    until((mnt / "far").exists, "the name is here")
     daemon.ask("slow_fetch", delay=3.0)
     reader = threading.Thread(target=(mnt / "far").read_bytes)
     reader.start()
@@ -363,6 +366,7 @@ def test_other_files_can_be_used_while_content_is_fetched(daemon: FakeDaemon, mn
 
 def test_a_path_that_is_gone_makes_the_mount_ask_again(daemon: FakeDaemon, mnt: Path) -> None:
     daemon.remote_write("file", b"z" * 50_000)
+    until((mnt / "file").exists, "the name is here")
     with open(mnt / "file", "rb", buffering=0) as file:
         daemon.ask("forget_content")
         assert file.read() == b"z" * 50_000

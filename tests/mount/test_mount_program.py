@@ -32,24 +32,24 @@ def mounted(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_unmounts_and_ends_well(mount: Mount, number: signal.Signals) -> None:
-    (mount.path / "file").write_bytes(b"x")
-    mount.process.send_signal(number)
-    assert mount.process.wait(15) == 0
-    assert not mounted(mount.path)
-    assert mount.said() == ""
+def test_a_signal_unmounts_and_ends_well(own_mount: Mount, number: signal.Signals) -> None:
+    (own_mount.path / "file").write_bytes(b"x")
+    own_mount.process.send_signal(number)
+    assert own_mount.process.wait(15) == 0
+    assert not mounted(own_mount.path)
+    assert own_mount.said() == ""
 
 
-def test_it_ends_well_when_somebody_else_unmounts(mount: Mount) -> None:
-    subprocess.run(["fusermount3", "-u", str(mount.path)], check=True)
-    assert mount.process.wait(15) == 0
-    assert mount.said() == ""
+def test_it_ends_well_when_somebody_else_unmounts(own_mount: Mount) -> None:
+    subprocess.run(["fusermount3", "-u", str(own_mount.path)], check=True)
+    assert own_mount.process.wait(15) == 0
+    assert own_mount.said() == ""
 
 
-def test_a_mount_in_use_is_taken_away_when_told_to_stop(mount: Mount) -> None:
-    held = os.open(mount.path, os.O_RDONLY)
-    assert mount.stop() == 0
-    assert not mounted(mount.path)
+def test_a_mount_in_use_is_taken_away_when_told_to_stop(own_mount: Mount) -> None:
+    held = os.open(own_mount.path, os.O_RDONLY)
+    assert own_mount.stop() == 0
+    assert not mounted(own_mount.path)
     os.close(held)
 
 
@@ -67,21 +67,21 @@ def test_a_path_that_cannot_be_mounted_on_is_named(daemon: FakeDaemon, tmp_path:
     assert daemon.ask("calls") == {}
 
 
-def test_mounting_twice_on_one_path_is_refused(daemon: FakeDaemon, mount: Mount) -> None:
-    (mount.path / "file").write_bytes(b"x")
-    code, sentence = refused(*command(daemon.state, mount.path, mount.binding))
+def test_mounting_twice_on_one_path_is_refused(daemon: FakeDaemon, own_mount: Mount) -> None:
+    (own_mount.path / "file").write_bytes(b"x")
+    code, sentence = refused(*command(daemon.state, own_mount.path, own_mount.binding))
     assert code == options.EXIT_PATH
     assert "already mounted" in sentence
-    assert (mount.path / "file").read_bytes() == b"x"
+    assert (own_mount.path / "file").read_bytes() == b"x"
 
 
-def test_a_mount_whose_program_was_killed_is_explained(daemon: FakeDaemon, mount: Mount) -> None:
-    mount.process.kill()
-    mount.process.wait()
-    code, sentence = refused(*command(daemon.state, mount.path, mount.binding))
+def test_a_mount_whose_program_was_killed_is_explained(daemon: FakeDaemon, own_mount: Mount) -> None:
+    own_mount.process.kill()
+    own_mount.process.wait()
+    code, sentence = refused(*command(daemon.state, own_mount.path, own_mount.binding))
     assert code == options.EXIT_PATH
     assert "fusermount3 -u -z" in sentence
-    subprocess.run(["fusermount3", "-u", "-z", str(mount.path)], check=True)
+    subprocess.run(["fusermount3", "-u", "-z", str(own_mount.path)], check=True)
 
 
 def test_a_daemon_that_is_absent_is_said(tmp_path: Path, binding: str) -> None:
