@@ -215,7 +215,7 @@ class Fetcher:
         with self._volume.store.db.transaction():
             for job in jobs:
                 self._content.add(job.blob, job.size, self._now_ms())
-                self._volume.content_arrived(job.blob)
+            self._volume.content_arrived(*(job.blob for job in jobs))
         for job in jobs:
             self._jobs.remove(job)
             if not job.done.done():

@@ -112,9 +112,9 @@ class LocalVolume:
             self._clock.observe_state(state)
         return self._told(self.tree.merge(states))
 
-    def content_arrived(self, blob: BlobHash) -> TreeChange:
+    def content_arrived(self, *blobs: BlobHash) -> TreeChange:
         """Call it after `content.add`, in the same transaction."""
-        return self._told(self.tree.content_arrived(blob))
+        return self._told(self.tree.content_arrived(*blobs))
 
     def content_lost(self, blob: BlobHash, nodes: Iterable[NodeId]) -> TreeChange:
         """Call it after `content.lost`: these nodes want it again."""

@@ -68,9 +68,9 @@ class Tree(TreeReading):
                 batch.put(joined)
         return self._settle(batch, {}, detach_open=True, elsewhere=True)
 
-    def content_arrived(self, blob: BlobHash) -> TreeChange:
+    def content_arrived(self, *blobs: BlobHash) -> TreeChange:
         """Call it after `content.add`, in the same transaction: nodes that waited for it show it."""
-        return self.refresh(self.store.content.wanted_by(blob))
+        return self.refresh(dict.fromkeys(node for blob in blobs for node in self.store.content.wanted_by(blob)))
 
     def refresh(self, nodes: Iterable[NodeId]) -> TreeChange:
         """Looks at these nodes again, after content came or was lost."""
