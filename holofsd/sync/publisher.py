@@ -8,6 +8,7 @@ given twice, even after a power loss.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -27,6 +28,10 @@ from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
 
+DESCRIBE_EVERY = 5.0
+"""Seconds after which a publication looks anew at what is said of this device, though nobody said that it changed."""
+SHARE = 4
+"""After a publication the next one waits this many times as long as it took: most of the loop is for the mounts."""
 RETRY = 1.0
 """Seconds until something that could not be published is looked at again, if nothing wakes the publisher before."""
 
@@ -64,6 +69,8 @@ class Publisher:
         self._wake.set()
         self._first_change = 0.0
         self._last_change = 0.0
+        self._rests_until = 0.0
+        self._described_at = float("-inf")
         self._told = False
         self.on_requeued: Callable[[], None] = lambda: None
         """Our head advanced, and what others claimed beyond it is to be merged again."""
@@ -72,7 +79,12 @@ class Publisher:
 
     # ---- what wakes it
     def changed(self) -> None:
-        """Something was put into the outbox, or what is said of this device changed."""
+        """There may be something to publish, and what is said of this device may have changed."""
+        self._described_at = float("-inf")
+        self.outbox_changed()
+
+    def outbox_changed(self) -> None:
+        """Something was put into the outbox."""
         now = asyncio.get_running_loop().time()
         if not self._wake.is_set():
             self._first_change = now
@@ -110,7 +122,8 @@ class Publisher:
             return
         while True:
             now = asyncio.get_running_loop().time()
-            due = min(self._last_change + self._config.settle, self._first_change + self._config.settle_most)
+            settled = max(self._last_change + self._config.settle, self._rests_until)
+            due = min(settled, self._first_change + self._config.settle_most)
             if now >= due:
                 break
             await asyncio.sleep(due - now)
@@ -128,6 +141,8 @@ class Publisher:
         key = active_key(self._store)
         if key is None:
             return False
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         self._members.certify(key)
         with self._store.db.transaction():
             batch, full = self._collect(key)
@@ -136,6 +151,7 @@ class Publisher:
             publication = publish(self._store, key, batch.records) if batch.records else None
             if publication is not None and self._store.documents.requeue_waiting(self._volume.author):
                 self._store.db.after_commit(self.on_requeued)
+        self._rests_until = loop.time() + SHARE * (loop.time() - began)
         if publication is None:
             return full and bool(batch.settled)
         await self._store.db.sync()
@@ -163,6 +179,11 @@ class Publisher:
         return [row[0] for row in rows]
 
     def _add_device(self, batch: Batch, key: SigningKey) -> None:
+        # Asking the network for its addresses costs as much as publishing a few records.
+        now = time.monotonic()
+        if now < self._described_at + DESCRIBE_EVERY:
+            return
+        self._described_at = now
         payload = encode_device(self._describe())
         said = self._store.documents.envelope(self._volume.author, KEY_DEVICE)
         if said is None or said.payload != payload:

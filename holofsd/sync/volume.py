@@ -235,7 +235,7 @@ class VolumeSync:
 
     # ---- what happens here
     def _outbox_changed(self) -> None:
-        self.publisher.changed()
+        self.publisher.outbox_changed()
         self.marks.notify()
 
     def _send(self, publication: Publication) -> None:
