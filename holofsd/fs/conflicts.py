@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from holofsd.core.edit import materialise, moved, split_id
 from holofsd.core.errors import NoSuchName
-from holofsd.core.ids import Ino, NodeId
-from holofsd.core.project import parse_token
+from holofsd.core.ids import Dot, Ino, NodeId
+from holofsd.core.project import parse_token, token
 from holofsd.core.state import Kind, Place
 from holofsd.fs.drafts import Draft, shown_of, unseen_of
 from holofsd.fs.endings import Endings
@@ -64,13 +64,21 @@ class Conflicts:
         if row is None:
             return
         dot, stamp = self._scope.volume.next_dot(), self._scope.volume.stamp()
-        kept, copies = materialise(state, dot, stamp, shown_of(row, state), unseen_of(row, state))
+        shown = shown_of(row, state)
+        kept, copies = materialise(state, dot, stamp, shown, unseen_of(row, state))
+        if copies and shown is not None:
+            self._rewritten(shown.dot, dot)
         draft.put(kept)
         made = {copy.id for copy in copies}
         for copy in copies:
             draft.join(copy)
-        for token in {entry.dot for entry in self._nodes.entries_of_node(node) if entry.dot}:
-            self._take_over(draft, self._nodes.find_ino(node, token), split_id(node, parse_token(token)), made)
+        for copied in {entry.dot for entry in self._nodes.entries_of_node(node) if entry.dot}:
+            self._take_over(draft, self._nodes.find_ino(node, copied), split_id(node, parse_token(copied)), made)
+
+    def _rewritten(self, shown: Dot, anew: Dot) -> None:
+        """Whoever writes to what was shown writes to the same content under its new dot, also after a restart."""
+        self._scope.succession.follows(anew, [shown])
+        self._scope.store.staging.based_on({token(shown): token(anew)})
 
     def _take_over(self, draft: Draft, ino: Ino | None, copy: NodeId, made: set[NodeId]) -> None:
         if ino is not None and copy in made:

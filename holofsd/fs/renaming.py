@@ -153,7 +153,7 @@ class Renaming:
         state, row = draft.state(target.node), self._nodes.get(target.node)
         assert row is not None
         self._endings.release_inode(row, state)
-        version = self._put_content(draft, source, state, [*self._versions.superseded(row.shown, state, base)])
+        version = self._put_content(draft, source, state, [*self._versions.superseded(row.shown, base)])
         self._take_over(draft, source, target.node, version, origin)
 
     def _refill(self, source: Entry, known: NodeId, place: Place, origin: Origin) -> None:
@@ -176,6 +176,7 @@ class Renaming:
         if shown is None:
             raise NoSuchName("This file has no content any more.")
         version = self._scope.volume.new_version(shown.body, shown.size, shown.mtime.value)
+        self._scope.succession.follows(version.dot, supersedes)
         draft.put(replace_content(state, source_state, version, supersedes, version.stamp))
         return token(version.dot)
 

@@ -16,6 +16,7 @@ from holofsd.core.ids import Ino, NodeId
 from holofsd.fs.handles import OpenFiles
 from holofsd.fs.ports import ContentSource
 from holofsd.fs.settings import FsSettings
+from holofsd.fs.succession import Succession
 from holofsd.fs.types import Attachment
 from holofsd.tree.local import LocalVolume
 
@@ -47,6 +48,7 @@ class Scope:
         self.settings = settings
         self.now_ns = now_ns
         self.files = OpenFiles()
+        self.succession = Succession(volume.current_dot)
         self._free, self._free_at = 0, -_FREE_FOR
 
     def now_ms(self) -> int:

@@ -90,6 +90,7 @@ class Vacated:
 
     def refilled(self, state: NodeState, place: Place, version: Version, mode: int) -> NodeState:
         """The node with new content and nothing of the old attributes: the name was created anew."""
+        self._scope.succession.follows(version.dot, state.versions)
         state = with_version(state, version, list(state.versions))
         state = moved(state, self.link_to(state, place), place, version.stamp)
         for name, register in state.xattrs.items():

@@ -6,7 +6,7 @@ from __future__ import annotations
 from holofsd.core.edit import with_version
 from holofsd.core.ids import Dot, Ino
 from holofsd.core.project import parse_token, token
-from holofsd.core.state import Body, Inline, Kind, NodeState, Pending, Version
+from holofsd.core.state import Body, Inline, Kind, Pending, Version
 from holofsd.fs.attrs import Attributes
 from holofsd.fs.conflicts import Conflicts
 from holofsd.fs.drafts import Draft
@@ -25,20 +25,15 @@ class Versions:
         self._attributes = attributes
         self._conflicts = conflicts
 
-    def superseded(self, shown: bytes, state: NodeState, base: bytes) -> set[Dot]:
+    def superseded(self, shown: bytes, base: bytes) -> set[Dot]:
         """What a write based on `base` replaces: exactly that version, and what this device itself put after it.
 
-        Never a version from elsewhere that the writer did not see: that stays, beside the new one. `shown` is the token
-        of what the node shows, '' for nothing.
+        Never a version from elsewhere that the writer did not see, nor what was made of it here: that stays, beside the
+        new one. `shown` is the token of what the node shows, '' for nothing.
         """
         if not base or base == shown:
             return {parse_token(shown)} if shown else set()
-        dot = self._scope.volume.current_dot(parse_token(base))
-        if dot not in state.versions and shown:
-            now = parse_token(shown)
-            if now.author in self._scope.store.own_authors():
-                return {dot, now}
-        return {dot}
+        return self._scope.succession.line(parse_token(base))
 
     def write(
         self,
@@ -67,7 +62,9 @@ class Versions:
             row = self._nodes.get(view.node)
             shown = row.shown if row is not None else b""
         version = self._scope.volume.new_version(body, size, mtime_ns)
-        draft.put(with_version(state, version, self.superseded(shown, state, base)))
+        replaced = self.superseded(shown, base)
+        self._scope.succession.follows(version.dot, replaced)
+        draft.put(with_version(state, version, replaced))
         if view.detached:
             self._nodes.detach(ino, encode_version(view.node, Kind.FILE, version))
         draft.write(origin, hold_ms)

@@ -86,6 +86,10 @@ class Staging:
                 (tokens.get(base, base), tokens.get(sealed, sealed), staging_id),
             )
 
+    def based_on(self, tokens: Mapping[bytes, bytes]) -> None:
+        """Versions that are being written on top of were written anew with the same content, old -> new token."""
+        self.db.run_many("UPDATE staging SET base=? WHERE base=?", [(new, old) for old, new in tokens.items()])
+
     def rebind(self, staging_id: str, ino: Ino, node: NodeId) -> None:
         self.db.run("UPDATE staging SET ino=?, node=? WHERE id=?", (ino, node, staging_id))
 

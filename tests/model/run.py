@@ -249,9 +249,8 @@ class World:
             await asyncio.sleep(0.25 if self.loop.time() < ends - QUIET_S + 20 else 5.0)
 
     def _disagreement(self) -> str:
-        for number, device in enumerate(self.devices):
-            staged = {held.ino for held in self.actors[number].held}
-            if (why := device.unsettled()) and not (self.program.sequential and staged):
+        for device in self.devices:
+            if why := device.unsettled():
                 return f"{device.name} has {why}"
         heads = [device.heads() for device in self.devices]
         return "" if all(other == heads[0] for other in heads) else f"heads differ: {heads}"
