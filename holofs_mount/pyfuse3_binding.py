@@ -8,13 +8,9 @@ because the kernel may make whoever tells it wait for an operation that only the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import functools
 import logging
-import queue
-import select
-import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,13 +25,14 @@ from holofs_mount.core.attributes import Wanted
 from holofs_mount.core.context import Caller, Context, st_mode
 from holofs_mount.core.files import Opened
 from holofs_mount.core.volume import Volume
+from holofs_mount.kernel_caches import KernelCaches, KnownNames
 from holofs_mount.options import is_mounted
+from holofs_mount.request_waiter import RequestWaiter
 
 log = structlog.get_logger(__name__)
 
 _IDLE_TASKS: Final = 8
 _PER_READDIR: Final = 400
-_TURN: Final = 8
 _MAX_TASKS: Final = 512
 """Operations in flight; those that wait for content or the daemon hold a task each."""
 
@@ -279,119 +276,15 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         await self._v.attributes.removexattr(ino, name)
 
 
-class KnownNames:
-    """The inodes the kernel holds, each with the names it was told, to take them all back if need be."""
-
-    def __init__(self) -> None:
-        self._counts: dict[int, int] = {}
-        self._names: dict[int, set[tuple[int, bytes]]] = {}
-
-    def add(self, ino: int, parent: int, name: bytes) -> None:
-        self._counts[ino] = self._counts.get(ino, 0) + 1
-        self._names.setdefault(ino, set()).add((parent, name))
-
-    def forget(self, ino: int, count: int) -> None:
-        left = self._counts.get(ino, 0) - count
-        if left > 0:
-            self._counts[ino] = left
-            return
-        self._counts.pop(ino, None)
-        self._names.pop(ino, None)
-
-    def everything(self) -> tuple[list[int], list[tuple[int, bytes]]]:
-        return list(self._counts), [name for names in self._names.values() for name in names]
-
-
-class KernelCaches:
-    """Tells the kernel, from a thread of its own and in order, what it must forget."""
-
-    def __init__(self, known: KnownNames) -> None:
-        self._known = known
-        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="holofs-kernel", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """After the session ended; the kernel answers every notification then."""
-        self._queue.put(None)
-        self._thread.join(timeout=5.0)
-
-    def inode_changed(self, ino: int, content: bool) -> None:
-        self._queue.put(lambda: pyfuse3.invalidate_inode(ino, attr_only=not content))
-
-    def entry_changed(self, parent: int, name: bytes) -> None:
-        self._queue.put(lambda: pyfuse3.invalidate_entry(parent, name))
-
-    def everything_changed(self) -> None:
-        inodes, names = self._known.everything()
-        for parent, name in names:
-            self.entry_changed(parent, name)
-        for ino in [pyfuse3.ROOT_INODE, *inodes]:
-            self.inode_changed(ino, content=True)
-
-    def _run(self) -> None:
-        while (tell := self._queue.get()) is not None:
-            # ENOENT: the kernel does not know it. Anything else means that the mount is ending.
-            with contextlib.suppress(OSError):
-                tell()
-
-
-class RequestWaiter:
-    """Waits for the kernel's next request with one registration on the loop for the life of the mount.
-
-    pyfuse3's own registers and removes the descriptor for each request, which costs as much as answering a small one.
-    """
-
-    def __init__(self) -> None:
-        self._fd = -1
-        self._waiting: asyncio.Future[None] | None = None
-        self._poll = select.poll()
-        self._at_once = 0
-
-    async def wait_readable(self, fd: int) -> None:
-        """In place of `pyfuse3.asyncio.wait_readable`; called by one task at a time (pyfuse3 holds a lock)."""
-        if self._fd < 0:
-            self._fd = fd
-            self._poll.register(fd, select.POLLIN)
-            asyncio.get_running_loop().add_reader(fd, self._readable)
-        if self._poll.poll(0):
-            # A kernel that always has more to ask must not keep the loop from everything else.
-            self._at_once += 1
-            if self._at_once % _TURN == 0:
-                await asyncio.sleep(0)
-            return
-        self._waiting = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiting
-        finally:
-            self._waiting = None
-
-    def _readable(self) -> None:
-        # Looks again: what the loop saw may be read already, and a read of nothing would block everything.
-        if self._waiting is not None and not self._waiting.done() and self._poll.poll(0):
-            self._waiting.set_result(None)
-
-    def stop(self, fd: int) -> None:
-        """In place of `pyfuse3.asyncio.notify_closing`."""
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(pyfuse3.asyncio.ClosedResourceError())
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            asyncio.get_running_loop().remove_reader(self._fd)
-
-
 async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callable[[], None]) -> None:
     """Mounts and answers until the filesystem is unmounted."""
     logging.getLogger("pyfuse3").setLevel(logging.WARNING)
-    waiter = RequestWaiter()
+    waiter = RequestWaiter(pyfuse3.asyncio.ClosedResourceError)
     pyfuse3.asyncio.wait_readable = waiter.wait_readable
     pyfuse3.asyncio.notify_closing = waiter.stop
     pyfuse3.asyncio.enable()
     known = KnownNames()
-    kernel = KernelCaches(known)
+    kernel = KernelCaches(known, pyfuse3, pyfuse3.ROOT_INODE)
     options = {"fsname=holofs", "subtype=holofs", "default_permissions"}
     if read_only:
         options.add("ro")

@@ -138,6 +138,9 @@ class Context:
         """How long the kernel may keep attributes of which we began to ask at `since` on the clock of news."""
         if not self.client.connected or not self.news.unchanged(ino, since):
             return 0.0
+        file = self.table.files.get(ino)
+        if file is not None and file.dirty:
+            return 0.0  # the commit changes its times
         return PATCH_SECONDS if self.attrs.guessed(ino) else KERNEL_SECONDS
 
     def kernel_seconds_of_name(self, parent: int, name: bytes, since: int) -> float:

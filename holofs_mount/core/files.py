@@ -18,20 +18,19 @@ import structlog
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core import recovery
-from holofs_mount.core.content import Body, BufferedBody, MappedBody, NotHere, StagedBody
+from holofs_mount.core.content import Body, BufferedBody, MappedBody, StagedBody
 from holofs_mount.core.context import OWN, Caller, Context, check_name, process_of
 from holofs_mount.core.names import Names
 from holofs_mount.core.openfile import Handle, OpenFile
+from holofs_mount.core.reading import Reading
 from holofs_mount.core.registration import register, watch_for_lingering
 
 log = structlog.get_logger(__name__)
 
-READ_AHEAD: Final = 8 * 1024 * 1024
 BUFFER_BUDGET: Final = 64 * 1024 * 1024
 """All buffered files together; above it even small ones are staged."""
 QUIET_SECONDS: Final = 5.0
 SAVE_SECONDS: Final = 60.0
-_ASK_AGAIN: Final = 5
 
 
 class Opened(NamedTuple):
@@ -47,6 +46,7 @@ class Files:
     def __init__(self, context: Context, names: Names) -> None:
         self._x = context
         self._names = names
+        self._reading = Reading(context)
 
     # ---- opening ----
     async def open(self, ino: int, flags: int, caller: Caller) -> Opened:
@@ -118,36 +118,15 @@ class Files:
             file.version = content.version
             file.stale = False
         elif not (isinstance(file.body, BufferedBody) and file.dirty):
-            self._adopt(file, content, write)
+            self._reading.adopt(file, content, write)
         handle = Handle(number, file, write, bool(flags & os.O_APPEND), pid)
         self._x.table.add(handle)
         return handle
 
     def _body(self, content: pb.ContentMap, write: bool, fresh: bool) -> Body:
         if content.staging:
-            return self._staged(content, write)
+            return self._reading.staged_body(content, write)
         return BufferedBody() if fresh else MappedBody(content)
-
-    def _staged(self, content: pb.ContentMap, write: bool) -> Body:
-        try:
-            return StagedBody(content.staging, write)
-        except FileNotFoundError:
-            # Sealed since the daemon answered: a map that leads nowhere makes the first use ask again.
-            return MappedBody(pb.ContentMap(version=content.version, size=max(content.size, 1)))
-
-    def _adopt(self, file: OpenFile, content: pb.ContentMap, write: bool) -> None:
-        """The daemon told anew what the file is made of."""
-        same = content.version == file.version
-        file.version = content.version
-        file.stale = False
-        if isinstance(file.body, StagedBody) and file.body.path == content.staging:
-            if write and not file.body.writable:
-                file.exchange(self._staged(content, write=True))
-            return
-        if content.staging:
-            file.exchange(self._staged(content, write or file.writer() is not None))
-        elif not (isinstance(file.body, BufferedBody) and same):
-            file.exchange(MappedBody(content))
 
     def _keep_pages(self, file: OpenFile, version: bytes, fresh: bool) -> bool:
         cached = self._x.pages.get(file.ino)
@@ -163,62 +142,10 @@ class Files:
             raise OSError(errno.EBADF, "no such handle")
         return handle
 
-    # ---- reading ----
+    # ---- reading and writing ----
     async def read(self, number: int, offset: int, size: int) -> bytes:
-        handle = self.handle(number)
-        file = handle.file
-        if file.stale:
-            await self._refresh(file)
-        for _ in range(_ASK_AGAIN):
-            try:
-                return file.body.read(offset, size)
-            except NotHere as missing:
-                await self._fetch(file, missing)
-        raise OSError(errno.EIO, "the content moves faster than it can be read")
+        return await self._reading.read(self.handle(number).file, offset, size)
 
-    async def _fetch(self, file: OpenFile, missing: NotHere) -> None:
-        body = file.body
-        async with file.lock:
-            if file.body is not body:
-                return  # somebody who waited before us brought it
-            length = max(missing.length, min(READ_AHEAD, body.size() - missing.offset))
-            await self._ask_map(file, missing.offset, length)
-        if missing.remote:
-            self._read_ahead(file, missing.offset + length)
-
-    async def _ask_map(self, file: OpenFile, offset: int, length: int) -> None:
-        version = b"" if file.stale else file.version  # empty: whatever the inode shows now
-        request = pb.FetchRequest(ino=file.ino, version=version, offset=offset, length=length)
-        content: pb.ContentMap = await self._x.call("fetch", request)
-        if isinstance(file.body, BufferedBody) and file.dirty:
-            return
-        self._adopt(file, content, write=file.writer() is not None)
-
-    def _read_ahead(self, file: OpenFile, offset: int) -> None:
-        body = file.body
-        if file.reading_ahead or not isinstance(body, MappedBody):
-            return
-        start = body.first_remote(offset, offset + READ_AHEAD)
-        if start is not None:
-            file.reading_ahead = True
-            self._x.client.in_background(self._fetch_ahead(file, start))
-
-    async def _fetch_ahead(self, file: OpenFile, offset: int) -> None:
-        try:
-            if file.handles:
-                await self._fetch(file, NotHere(offset, READ_AHEAD, remote=False))
-        except OSError as error:
-            log.debug("read-ahead failed", reason=str(error))
-        finally:
-            file.reading_ahead = False
-
-    async def _refresh(self, file: OpenFile) -> None:
-        """Another mount of this device changed the file that is open here."""
-        async with file.lock:
-            if file.stale and not (isinstance(file.body, BufferedBody) and file.dirty):
-                await self._ask_map(file, 0, 0)
-
-    # ---- writing ----
     async def write(self, number: int, offset: int, data: bytes) -> int:
         handle = self.handle(number)
         file = handle.file
@@ -234,7 +161,7 @@ class Files:
     async def _write_locked(self, handle: Handle, offset: int, data: bytes) -> int:
         file = handle.file
         if file.stale:
-            await self._refresh(file)
+            await self._reading.refresh(file)
         async with file.lock:
             at = file.body.size() if handle.append and isinstance(file.body, BufferedBody) else offset
             body = await self._writable(handle, at + len(data))
@@ -308,7 +235,7 @@ class Files:
     async def truncate(self, file: OpenFile, handle: Handle, size: int) -> None:
         """Through an open handle that may write."""
         if file.stale:
-            await self._refresh(file)
+            await self._reading.refresh(file)
         async with file.lock:
             if size == 0 and isinstance(file.body, MappedBody):
                 file.exchange(BufferedBody())
@@ -380,22 +307,38 @@ class Files:
         """The last descriptor is gone, and with it the last mapping."""
         handle = self.handle(number)
         handle.closing = True
-        file = handle.file
+        if not (handle.write and handle.file.dirty) or await self._handed_over(handle):
+            await self._let_go(handle)
+        else:
+            self._x.client.in_background(self._release_later(handle))
+
+    async def _handed_over(self, handle: Handle) -> bool:
+        """False: the daemon is away, and what was written is still here."""
         try:
-            if handle.write and file.dirty:
-                await self.commit(handle, last=True)
+            await self.commit(handle, last=True)
         except OSError as error:
-            log.error("what was written at the end could not be handed over", ino=file.ino, reason=str(error))
-        finally:
-            wrote_staging = handle.write and isinstance(file.body, StagedBody)
-            async with file.lock:  # whoever tells the daemon of the handle again has done so, or sees that it closes
-                self._x.table.detach(handle)
-            if wrote_staging and not file.handles:
-                self._x.attrs.drop(file.ino)  # the version is made now, by the daemon
-            if handle.registered:
-                self._x.client.in_background(self._release(handle))
-            else:
-                self._x.table.remove(handle)
+            if error.errno == errno.ETIMEDOUT:
+                return False
+            log.error("what was written at the end could not be handed over", ino=handle.file.ino, reason=str(error))
+        return True
+
+    async def _release_later(self, handle: Handle) -> None:
+        # Each attempt waits a moment for the daemon; for as long as the mount lives nothing is given up.
+        while not await self._handed_over(handle):
+            pass
+        await self._let_go(handle)
+
+    async def _let_go(self, handle: Handle) -> None:
+        file = handle.file
+        wrote_staging = handle.write and isinstance(file.body, StagedBody)
+        async with file.lock:  # whoever tells the daemon of the handle again has done so, or sees that it closes
+            self._x.table.detach(handle)
+        if wrote_staging and not file.handles:
+            self._x.attrs.drop(file.ino)  # the version is made now, by the daemon
+        if handle.registered:
+            self._x.client.in_background(self._release(handle))
+        else:
+            self._x.table.remove(handle)
 
     async def _release(self, handle: Handle) -> None:
         # The handle stays in the table until the daemon let it go: a daemon that dies in between hears of it again.

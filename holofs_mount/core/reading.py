@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading open files, and keeping what is known of their content up to date.
+
+A content map is a lease: what it leads to may be elsewhere by the time it is read. Then the daemon is asked again.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+import structlog
+
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.core.content import Body, BufferedBody, MappedBody, NotHere, StagedBody
+from holofs_mount.core.context import Context
+from holofs_mount.core.openfile import OpenFile
+
+log = structlog.get_logger(__name__)
+
+READ_AHEAD: Final = 8 * 1024 * 1024
+_ASK_AGAIN: Final = 5
+
+
+class Reading:
+    """Bytes of open files, from where they are."""
+
+    def __init__(self, context: Context) -> None:
+        self._x = context
+
+    async def read(self, file: OpenFile, offset: int, size: int) -> bytes:
+        """At most `size` bytes, fewer only at the end of the file."""
+        if file.stale:
+            await self.refresh(file)
+        for _ in range(_ASK_AGAIN):
+            try:
+                return file.body.read(offset, size)
+            except NotHere as missing:
+                await self._fetch(file, missing)
+        raise OSError(errno.EIO, "the content moves faster than it can be read")
+
+    async def _fetch(self, file: OpenFile, missing: NotHere) -> None:
+        body = file.body
+        async with file.lock:
+            if file.body is not body:
+                return  # somebody who waited before us brought it
+            length = max(missing.length, min(READ_AHEAD, body.size() - missing.offset))
+            await self._ask_map(file, missing.offset, length)
+        if missing.remote:
+            self._read_ahead(file, missing.offset + length)
+
+    async def _ask_map(self, file: OpenFile, offset: int, length: int) -> None:
+        version = b"" if file.stale else file.version  # empty: whatever the inode shows now
+        request = pb.FetchRequest(ino=file.ino, version=version, offset=offset, length=length)
+        content: pb.ContentMap = await self._x.call("fetch", request)
+        if isinstance(file.body, BufferedBody) and file.dirty:
+            return
+        self.adopt(file, content, write=file.writer() is not None)
+
+    def _read_ahead(self, file: OpenFile, offset: int) -> None:
+        body = file.body
+        if file.reading_ahead or not isinstance(body, MappedBody):
+            return
+        start = body.first_remote(offset, offset + READ_AHEAD)
+        if start is not None:
+            file.reading_ahead = True
+            self._x.client.in_background(self._fetch_ahead(file, start))
+
+    async def _fetch_ahead(self, file: OpenFile, offset: int) -> None:
+        try:
+            if file.handles:
+                await self._fetch(file, NotHere(offset, READ_AHEAD, remote=False))
+        except OSError as error:
+            log.debug("read-ahead failed", reason=str(error))
+        finally:
+            file.reading_ahead = False
+
+    async def refresh(self, file: OpenFile) -> None:
+        """Another mount of this device changed the file that is open here."""
+        async with file.lock:
+            if file.stale and not (isinstance(file.body, BufferedBody) and file.dirty):
+                await self._ask_map(file, 0, 0)
+
+    def staged_body(self, content: pb.ContentMap, write: bool) -> Body:
+        try:
+            return StagedBody(content.staging, write)
+        except FileNotFoundError:
+            # Sealed since the daemon answered: a map that leads nowhere makes the first use ask again.
+            return MappedBody(pb.ContentMap(version=content.version, size=max(content.size, 1)))
+
+    def adopt(self, file: OpenFile, content: pb.ContentMap, write: bool) -> None:
+        """The daemon told anew what the file is made of."""
+        same = content.version == file.version
+        file.version = content.version
+        file.stale = False
+        if isinstance(file.body, StagedBody) and file.body.path == content.staging:
+            if write and not file.body.writable:
+                file.exchange(self.staged_body(content, write=True))
+            return
+        if content.staging:
+            file.exchange(self.staged_body(content, write or file.writer() is not None))
+        elif not (isinstance(file.body, BufferedBody) and same):
+            file.exchange(MappedBody(content))
