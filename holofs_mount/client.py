@@ -100,7 +100,9 @@ class DaemonClient:
         """The reply. OSError: the daemon's errno, or ETIMEDOUT when it stayed away for too long."""
         sent = False
         for _ in range(_MAX_ATTEMPTS):
-            session = await self._connection()
+            session = self._session
+            if session is None or session.lost.is_set():
+                session = await self._connection()
             if sent and recover is not None:
                 done = await recover(None)
                 if done is not None:
