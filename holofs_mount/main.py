@@ -14,6 +14,7 @@ import logging
 import os
 import secrets
 import signal
+import subprocess
 import sys
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -155,10 +156,10 @@ class Stopper:
         self._binding.stop()
 
     async def _fusermount(self, *flags: str) -> bool:
-        process = await asyncio.create_subprocess_exec(
-            self._program, *flags, "--", os.fspath(self._mountpoint), stderr=asyncio.subprocess.DEVNULL
-        )
-        return await process.wait() == 0
+        # In a thread: the loop may end, with the mount, before the program does.
+        command = [self._program, *flags, "--", os.fspath(self._mountpoint)]
+        done = await asyncio.to_thread(subprocess.run, command, stderr=subprocess.DEVNULL, check=False)
+        return done.returncode == 0
 
 
 class Reporter:
