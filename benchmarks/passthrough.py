@@ -190,7 +190,7 @@ def main() -> None:
     pyfuse3.asyncio.enable()
     pyfuse3.init(operations, str(arguments.mountpoint), {*pyfuse3.default_options, "fsname=passthrough"})
     try:
-        asyncio.run(pyfuse3.main(min_tasks=1, max_tasks=32))
+        asyncio.run(pyfuse3.main(min_tasks=8, max_tasks=512))
     finally:
         pyfuse3.close()
 
