@@ -55,7 +55,7 @@ class SeededLoop(VirtualLoop):
                 return
             try:
                 result = func(*args)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 (it is the waiting task's)
                 self.call_later(after, _fail, done, error)
             else:
                 self.call_later(after, _finish, done, result)

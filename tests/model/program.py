@@ -56,7 +56,7 @@ def random_program(seed: int, length: int = 0) -> Program:
     # A file that stays open is not published at once, nor is what is written to it seen by others.
     names = [name for name in OPERATIONS if not (sequential and ("hold" in name or "held" in name or "stale" in name))]
     if chance.random() < 0.6:
-        names = chance.sample(names, chance.choice((4, 7, 12))) + ["write"]
+        names = [*chance.sample(names, chance.choice((4, 7, 12))), "write"]
     weights = [OPERATIONS[name][1] for name in names]
     steps = []
     for _ in range(length):

@@ -37,7 +37,7 @@ class Result:
 
 
 def memory_folder() -> Path:
-    fast = Path("/dev/shm")  # noqa: S108
+    fast = Path("/dev/shm")
     parent = fast if fast.is_dir() and os.access(fast, os.W_OK) else None
     return Path(tempfile.mkdtemp(prefix="hfs-model-", dir=parent))
 

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The promise, by machine: whatever programs do on several devices and whatever happens to them, all end with one tree,
+and nothing that was acknowledged is missing. The long form is `scripts/soak model SEED DURATION`."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from tests.model import checks
+from tests.model.campaign import repeatable, shrink
+from tests.model.chance import Processes, SeededLoop, run_seeded
+from tests.model.ledger import Ledger
+from tests.model.program import Program, Step, random_program
+from tests.model.run import Result, World
+
+SEEDS = (13, 33, 45)
+"""Each of them found a defect once (docs/found.md)."""
+QUIET_MOST = 40
+"""Turns of the loop a second, for two devices that are connected and have nothing to do."""
+
+
+def test_seeds_that_found_defects_find_none() -> None:
+    done = repeatable(*map(str, SEEDS), "0s")
+    assert done.returncode == 0, done.stdout
+
+
+def test_new_seeds_find_nothing() -> None:
+    done = repeatable(str(random.randrange(1 << 30)), "12s")
+    assert done.returncode == 0, done.stdout
+    assert " 0 writes" not in done.stdout
+
+
+def test_the_same_seed_is_the_same_run() -> None:
+    one, other = (repeatable("5", "0s").stdout for _ in range(2))
+    assert one == other
+
+
+def test_a_device_that_has_nothing_to_do_sleeps(tmp_path: Path) -> None:
+    program = Program(1, 2, sequential=False, quick=False, steps=(Step(0, "write", (0, 7, 0), -1, 5.0),))
+
+    async def main(loop: SeededLoop, processes: Processes) -> int:
+        turns = 0
+        run_once = loop._run_once  # type: ignore[attr-defined]
+
+        def counted() -> None:
+            nonlocal turns
+            turns += 1
+            run_once()
+
+        async def rest(world: World) -> None:
+            await World._check(world)
+            loop._run_once = counted  # type: ignore[attr-defined]
+            await world._step(1, Step(0, "chmod", (0, 0, 0), -1, 60.0))
+
+        world = World(program, tmp_path, loop, processes, Result())
+        world._check = lambda: rest(world)  # type: ignore[method-assign]
+        await world.go()
+        assert not world.result.problems
+        return turns
+
+    assert run_seeded(1, main) < 60 * QUIET_MOST
+
+
+def test_the_ledger_notices_what_is_lost_and_what_nobody_wrote() -> None:
+    ledger = Ledger()
+    kept, replaced, lost = (ledger.fresh(20) for _ in range(3))
+    for data in (kept, replaced, lost):
+        ledger.acknowledge(data, "here")
+    ledger.supersede(ledger.made(replaced), "there")
+    shown = {ledger.made(kept), b"?" * 32}
+    assert [line.startswith(ledger.label(ledger.made(lost))) for line in ledger.lost(shown)] == [True]
+    assert len(ledger.unknown(shown)) == 1
+
+
+def test_trees_that_differ_are_told_apart() -> None:
+    assert checks.same_trees(["a", "b"], [{b"f": (1, b"x")}, {b"f": (1, b"y"), b"g": (2,)}]) != []
+    assert checks.same_trees(["a", "b"], [{b"f": (1, b"x")}, {b"f": (1, b"x")}]) == []
+
+
+def test_a_program_shrinks_to_the_steps_that_matter() -> None:
+    program = random_program(7, length=40)
+    needed = {program.steps[11], program.steps[29]}
+    small = shrink(program, lambda smaller: needed <= set(smaller.steps))
+    assert set(small.steps) == needed
