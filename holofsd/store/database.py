@@ -104,6 +104,11 @@ class Database:
     def in_transaction(self) -> bool:
         return self._depth > 0
 
+    @property
+    def changes(self) -> int:
+        """Rows changed through this connection so far. A rollback takes rows back without counting."""
+        return self._connection.total_changes
+
     def before_commit(self, callback: Callable[[], None]) -> None:
         """Run as the last part of the current transaction; forgotten if it fails. Only inside a transaction."""
         self._before.append(callback)

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from holofsd.core.ids import ROOT_ID, Ino, LinkId, NodeId
 from holofsd.store.database import Database, Row
+
+_MAX_VIEWS: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -74,6 +77,10 @@ class Nodes:
 
     def __init__(self, db: Database) -> None:
         self.db = db
+        # A call asks several times for the same inode; nothing is remembered over a change of any row.
+        self._views: dict[Ino, Row | None] = {}
+        self._viewed_at = -1
+        db.on_rollback.append(self._views.clear)
 
     # ---- nodes
     def get(self, node: NodeId) -> NodeRow | None:
@@ -267,12 +274,19 @@ class Nodes:
         )
 
     def view_inode(self, ino: Ino) -> Row | None:
-        return self.db.one(
+        changes = self.db.changes
+        if changes != self._viewed_at or len(self._views) > _MAX_VIEWS:
+            self._views.clear()
+            self._viewed_at = changes
+        elif ino in self._views:
+            return self._views[ino]
+        row = self._views[ino] = self.db.one(
             f"SELECT i.ino, i.node, i.dot, {_VIEW_NODE}, i.detached"
             " FROM inodes AS i LEFT JOIN nodes AS n ON n.node=i.node"
             " WHERE i.ino=?",
             (ino,),
         )
+        return row
 
     def has_entries(self, parent: NodeId) -> bool:
         return self.db.one("SELECT 1 FROM entries WHERE parent=? LIMIT 1", (parent,)) is not None
