@@ -270,6 +270,31 @@ async def test_while_a_file_is_written_versions_from_elsewhere_do_not_touch_what
     assert not pair.a.store.nodes.detached()
 
 
+async def test_a_stale_writer_spares_what_was_made_here_of_the_newer_version(pair: Pair) -> None:
+    await pair.pa.write("f", b"base")
+    await pair.meet()
+    stale = await pair.pa.open("f", write=True)
+    await pair.pb.write("f", b"theirs")
+    await pair.meet()
+    await pair.pa.append("f", b" and ours")
+    await pair.pa.commit(stale, b"stale", release=True)
+    tree = await pair.tree()
+    assert sorted(v or b"" for v in tree.values()) == [b"stale", b"theirs and ours"]
+
+
+async def test_a_stale_writer_that_saves_twice_makes_one_copy(pair: Pair) -> None:
+    await pair.pa.write("f", b"base")
+    await pair.meet()
+    stale = (await pair.pa.stat("f")).version
+    await pair.pb.write("f", b"theirs")
+    await pair.meet()
+    for data in (b"once", b"twice"):
+        handle = await pair.pa.open("f", write=True)
+        await pair.pa.commit(handle, data, base=stale, release=True)
+    tree = await pair.tree()
+    assert sorted(v or b"" for v in tree.values()) == [b"theirs", b"twice"]
+
+
 async def test_a_reader_keeps_the_version_it_opened(pair: Pair) -> None:
     await pair.pa.write("f", b"base" * 3000)
     await pair.meet()

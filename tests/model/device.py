@@ -53,6 +53,7 @@ class ModelDevice:
         self.pid = 0
         self.mount_id = ""
         self.mounts = 0
+        self._copied = False
         self._chance = random.Random(f"peers {name}")
 
     # ---- time
@@ -63,8 +64,12 @@ class ModelDevice:
         return START_NS + int(self.loop.time() * 1e9) + self.clock_off_ms * 1_000_000
 
     # ---- life
-    def up(self, handles: tuple[OpenHandle, ...] = ()) -> tuple[int, ...]:
-        """`handles`: the mount lived on and has these open; returns those that it cannot have back."""
+    def up(self, handles: tuple[OpenHandle, ...] = (), *, copied: bool = False) -> tuple[int, ...]:
+        """`handles`: the mount lived on and has these open; returns those that it cannot have back.
+
+        `copied`: it is noticed that the state directory is a copy.
+        """
+        self._copied = copied
         self.life = Life()
         self.context = copy_context()
         self.context.run(LIFE.set, self.life)
@@ -89,6 +94,9 @@ class ModelDevice:
         self.store = store
         self.local = LocalVolume(store, self.name, self.now_ms)
         self.sync = VolumeSync(self.local, self.key, self.hub.describe, self.now_ms, self.config)
+        if self._copied:
+            self.sync.rotate_author()
+            self._copied = False
         settings = FsSettings(reserve_bytes=0)
         self.fs = VolumeFilesystem(self.local, self.sync, NAME, settings=settings, now_ns=self.now_ns)
         self.sync.on_role_change(self.fs.role_changed)
@@ -146,6 +154,23 @@ class ModelDevice:
         await self._end()
         shutil.rmtree(self.folder)
         self.folder = folder
+
+    def back_up(self) -> None:
+        """A copy of the disk as it is now."""
+        shutil.rmtree(self._backup, ignore_errors=True)
+        shutil.copytree(self.folder, self._backup)
+
+    @property
+    def _backup(self) -> Path:
+        return self._root / "backup"
+
+    def restore(self) -> bool:
+        """While it is down. False if there is no copy."""
+        if not self._backup.exists():
+            return False
+        shutil.rmtree(self.folder)
+        shutil.copytree(self._backup, self.folder)
+        return True
 
     def _directory(self, volume: VolumeId) -> Path:
         return self.folder / "volumes" / volume.hex()

@@ -19,6 +19,8 @@ EVENTS = {
     "skew": 2,
     "mount_dies": 1,
     "quiet": 1,
+    "backup": 2,
+    "restore": 2,
 }
 PAUSES = (0.0, 0.0, 0.0, 0.001, 0.012, 0.05, 0.3, 1.5, 7.0, 20.0)
 

@@ -68,6 +68,8 @@ class World:
             ModelDevice(loop, processes, self.network, folder / name, name, config) for name in NAMES[: program.devices]
         ]
         self.actors = [Actor(device, self.ledger) for device in self.devices]
+        self.since_backup: dict[int, set[bytes]] = {}
+        """What was acknowledged when a device's backup was made."""
         self.busy: dict[int, list[asyncio.Task[None]]] = {i: [] for i in range(program.devices)}
 
     async def go(self) -> None:
@@ -207,13 +209,41 @@ class World:
         else:
             self._start(step.device, mount_lives=step.numbers[0] % 2 == 0)
 
-    def _start(self, number: int, *, mount_lives: bool) -> None:
+    async def _backup(self, step: Step) -> None:
+        device = self.devices[step.device]
+        if device.is_up:
+            device.back_up()
+            self.since_backup[step.device] = set(self.ledger.acknowledged)
+
+    async def _restore(self, step: Step) -> None:
+        """The disk is what it was; what was written since may be gone, unless others have it."""
+        number, device = step.device, self.devices[step.device]
+        if number not in self.since_backup:
+            return
+        if device.is_up:
+            await self._idle(number)
+            await device.down()
+        self.network.drop_connections(device.id)
+        others = [other for other in self.devices if other is not device]
+        if all(other.is_up and other.store.content.missing() == (0, 0) for other in others):
+            self._restored(number)
+        self._start(number, mount_lives=False, copied=step.numbers[0] % 2 == 0)
+
+    def _restored(self, number: int) -> None:
+        """Only if no content is on the way: what only this disk had would be missing for ever, and rightly so."""
+        device = self.devices[number]
+        device.restore()
+        for digest, where in self.ledger.acknowledged.items():
+            if digest not in self.since_backup[number] and where.startswith(device.name + " "):
+                self.ledger.supersede(digest, f"{device.name} was restored from a backup")
+
+    def _start(self, number: int, *, mount_lives: bool, copied: bool = False) -> None:
         device, actor = self.devices[number], self.actors[number]
         handles = actor.known_handles() if mount_lives else ()
         if not handles:
             device.processes.kill(device.pid)
             actor.forget_mount()
-        lost = device.up(handles)
+        lost = device.up(handles, copied=copied)
         actor.held = [held for held in actor.held if held.handle not in lost]
 
     async def _skew(self, step: Step) -> None:

@@ -7,22 +7,22 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from tests.model import checks
+import pytest
+
+from tests.model import checks, regressions
 from tests.model.campaign import repeatable, shrink
 from tests.model.chance import Processes, SeededLoop, run_seeded
 from tests.model.ledger import Ledger
 from tests.model.program import Program, Step, random_program
-from tests.model.run import Result, World
+from tests.model.run import Result, World, run
 
-SEEDS = (13, 33, 45)
-"""Each of them found a defect once (docs/found.md)."""
 QUIET_MOST = 40
 """Turns of the loop a second, for two devices that are connected and have nothing to do."""
 
 
-def test_seeds_that_found_defects_find_none() -> None:
-    done = repeatable(*map(str, SEEDS), "0s")
-    assert done.returncode == 0, done.stdout
+@pytest.mark.parametrize("name", regressions.ALL)
+def test_programs_that_found_defects_find_none(name: str) -> None:
+    assert run(regressions.ALL[name]).problems == []
 
 
 def test_new_seeds_find_nothing() -> None:

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Programs that found a defect, made small. What each was is in docs/found.md."""
+
+from __future__ import annotations
+
+from tests.model.program import Program, Step
+
+STALE_HANDLE = Program(
+    13,
+    3,
+    sequential=False,
+    quick=True,
+    steps=(
+        Step(1, "write", (14268, 44859, 36571), -1, 0.0),
+        Step(1, "hold", (52122, 16729, 37095), -1, 0.3),
+        Step(2, "save_over", (4468, 55134, 64354), -1, 0.0),
+        Step(0, "write_same", (50810, 19469, 29571), -1, 0.0),
+        Step(1, "write", (18196, 44193, 54359), -1, 1.5),
+        Step(1, "held_write", (18892, 32907, 41584), -1, 0.3),
+        Step(1, "append", (58970, 11874, 4375), -1, 1.5),
+    ),
+)
+
+ALL = {"stale handle": STALE_HANDLE}
