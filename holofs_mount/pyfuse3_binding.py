@@ -186,7 +186,8 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
             listing = await self._v.names.listing(ino)
             directory.entries = [(b".", ino), (b"..", ino), *listing.names.items()]
         since = self._x.news.now
-        found = [await self._attr_of(child) for _, child in directory.entries[start : start + _PER_READDIR]]
+        wanted = [child for _, child in directory.entries[start : start + _PER_READDIR]]
+        found = await self._v.names.attributes(ino, wanted)
         # From here on nothing is awaited: what the kernel gets is as the caches are now.
         for position, attr in enumerate(found, start):
             if attr is None:
@@ -198,15 +199,6 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
                 return
             if name not in (b".", b".."):
                 self._known.add(attr.ino, ino, name)
-
-    async def _attr_of(self, ino: int) -> pb.Attr | None:
-        """None: gone since the listing was taken."""
-        try:
-            return await self._v.names.getattr(ino)
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                raise
-            return None
 
     @answering
     async def releasedir(self, fh: int) -> None:

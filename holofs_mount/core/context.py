@@ -22,6 +22,8 @@ KERNEL_SECONDS: Final = 3600.0
 """How long the kernel may keep what we told it; it is told when something changes."""
 NAME_MAX: Final = 255
 MAX_SEEN: Final = 100_000
+NEWS_SECONDS: Final = 15.0
+"""How late news of a change can be, at most, on a busy machine."""
 
 
 class Caller(NamedTuple):
@@ -73,6 +75,7 @@ class Context:
         self.inline_limit = 65_536
         # Where names led when the kernel was told of them, for those in no cached listing.
         self.seen: dict[tuple[int, bytes], int] = {}
+        self._own_names: dict[tuple[int, bytes], float] = {}
         # What the kernel's pages of an inode hold: a version, or OWN where this mount wrote them.
         self.pages: dict[int, bytes] = {}
 
@@ -97,6 +100,16 @@ class Context:
         """This mount changed these."""
         for key in keys:
             self.clock.touch(key)
+            if isinstance(key, tuple):
+                self._own_names.pop(key, None)
+                self._own_names[key] = time.monotonic()
+                if len(self._own_names) > MAX_SEEN:
+                    del self._own_names[next(iter(self._own_names))]
+
+    def order_unknown(self, parent: int, name: bytes) -> bool:
+        """News of this name may be older than what this mount did to it: replies overtake the stream of changes."""
+        when = self._own_names.get((parent, name))
+        return when is not None and time.monotonic() - when < NEWS_SECONDS
 
     def remember(self, attr: pb.Attr, since: int) -> pb.Attr:
         """Keeps attributes that were asked for at `since`, unless a change overtook the answer."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import stat
+from collections.abc import Sequence
 from typing import Final
 
 from holofs_api.v1 import filesystem_pb2 as pb
@@ -17,6 +18,7 @@ from holofs_mount.core.registration import register_all
 _PAGE: Final = 2_000
 _LOAD_AFTER: Final = 3
 """Lookups in one directory before its whole listing is fetched in the background."""
+_ASK_SINGLY: Final = 16
 _MAX_ASKED: Final = 10_000
 RENAME_NOREPLACE: Final = 1
 RENAME_EXCHANGE: Final = 2
@@ -95,6 +97,21 @@ class Names:
         if file is not None:
             file.attr = attr
         return self._x.remember(attr, since)
+
+    async def attributes(self, parent: int, inos: Sequence[int]) -> list[pb.Attr | None]:
+        """Of several names of one directory; None: gone since it was listed."""
+        if sum(self._x.attrs.get(ino) is None for ino in inos) > _ASK_SINGLY:
+            self._x.listings.drop(parent)
+            await self.listing(parent)  # a page of names brings their attributes
+        return [await self._attributes_if_there(ino) for ino in inos]
+
+    async def _attributes_if_there(self, ino: int) -> pb.Attr | None:
+        try:
+            return await self.getattr(ino)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ESTALE):
+                raise
+            return None
 
     async def readlink(self, ino: int) -> bytes:
         reply: pb.ReadLinkReply = await self._x.call("read_link", pb.ReadLinkRequest(ino=ino))

@@ -149,11 +149,13 @@ class Volume:
             clock.touch(change.parent)
         ino = 0 if change.gone else change.ino
         x.attrs.drop(change.parent)
-        if ino or change.gone:
+        if (ino or change.gone) and not x.order_unknown(*key):
             x.listings.set(change.parent, change.name, ino)
+            x.saw(change.parent, change.name, ino)
         else:
-            # Something nobody has asked for yet has no number; the listing has to be asked for again.
+            # Something nobody has asked for yet has no number; or we changed the name ourselves just now, and who was
+            # last is not known here. The listing has to be asked for again.
             x.listings.drop(change.parent)
-        x.saw(change.parent, change.name, ino)
+            x.saw(change.parent, change.name, 0)
         x.kernel.entry_changed(change.parent, change.name)
         x.kernel.inode_changed(change.parent, False)

@@ -52,6 +52,8 @@ class Daemon(FilesystemServicer):
         self.fetch_delay = 0.0
         self.fetch_error = 0
         self.crashed = asyncio.Event()
+        self.news = asyncio.Event()
+        self.news.set()
         self._count = 0
 
     # ---- streams ----
@@ -90,6 +92,7 @@ class Daemon(FilesystemServicer):
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Change]:
         attachment = self._attachment(context)
         while (change := await attachment.queue.get()) is not None:
+            await self.news.wait()
             yield change
 
     async def Calls(self, requests: AsyncIterator[pb.CallRequest], context: Any) -> None:
@@ -418,6 +421,7 @@ class Control:
         """An empty volume and a daemon in good health; the names that were in its root."""
         daemon = self.daemon
         daemon.drop_reply = None
+        daemon.news.set()
         daemon.fetch_delay, daemon.fetch_error = 0.0, 0
         if daemon.read_only:
             daemon.read_only = False
@@ -476,6 +480,13 @@ class Control:
         for attachment in self.daemon.attachments.values():
             attachment.queue.put_nowait(pb.Change(read_only=True))
 
+    async def hold_news(self, held: bool) -> None:
+        """As on a busy machine, where replies are there long before the stream of changes says the same."""
+        if held:
+            self.daemon.news.clear()
+        else:
+            self.daemon.news.set()
+
     async def reset(self) -> None:
         for attachment in self.daemon.attachments.values():
             attachment.queue.put_nowait(pb.Change(reset=True))
@@ -518,6 +529,10 @@ class Control:
         for number in range(count):
             name = b"file number %05d" % number
             self.daemon.tell(None, entry_change(1, name, self.daemon.tree.new_node(1, name, pb.KIND_FILE, 0o644)))
+
+    async def remote_link(self, old: str, new: str) -> None:
+        node = self.daemon.tree.link(self._node(old).ino, 1, new.encode())
+        self.daemon.tell(None, entry_change(1, new.encode(), node), inode_change(node, node.version, False))
 
     async def remote_unlink(self, path: str) -> None:
         parent, _, name = path.rpartition("/")

@@ -123,6 +123,33 @@ def test_two_mounts_write_one_open_file_together(daemon: FakeDaemon, make_mount:
     until(lambda: (two / "file").read_bytes() == wanted, "two reads both")
 
 
+def test_late_news_does_not_undo_what_was_done_here_since(daemon: FakeDaemon, mnt: Path) -> None:
+    (mnt / "file").write_bytes(b"old")
+    (mnt / "new").write_bytes(b"new")
+    assert names(mnt) == {"file", "new"}
+    daemon.ask("hold_news", held=True)
+    daemon.ask("remote_unlink", path="file")
+    os.rename(mnt / "new", mnt / "file")
+    daemon.ask("hold_news", held=False)
+    daemon.remote_write("marker", b"")
+    until(lambda: names(mnt) == {"file", "marker"}, "all news is here, and the file still is")
+    assert (mnt / "file").read_bytes() == b"new"
+
+
+def test_late_news_does_not_bring_back_what_was_removed_here_since(daemon: FakeDaemon, mnt: Path) -> None:
+    (mnt / "file").write_bytes(b"first")
+    assert names(mnt) == {"file"}
+    daemon.ask("hold_news", held=True)
+    os.link(mnt / "file", mnt / "kept")
+    daemon.ask("remote_unlink", path="file")
+    daemon.ask("remote_link", old="kept", new="file")
+    os.unlink(mnt / "file")
+    daemon.ask("hold_news", held=False)
+    daemon.remote_write("marker", b"")
+    until(lambda: names(mnt) == {"kept", "marker"}, "all news is here, and the name is still gone")
+    assert not (mnt / "file").exists()
+
+
 def test_too_many_changes_empty_every_cache(daemon: FakeDaemon, mnt: Path) -> None:
     (mnt / "file").write_bytes(b"x")
     assert names(mnt) == {"file"}
@@ -139,7 +166,13 @@ def test_too_many_changes_empty_every_cache(daemon: FakeDaemon, mnt: Path) -> No
 def test_names_and_attributes_that_are_listed_cost_nothing_more(daemon: FakeDaemon, mnt: Path) -> None:
     daemon.ask("make_files", count=500)
     until(lambda: len(os.listdir(mnt)) == 500, "the directory is listed")
-    daemon.ask("reset_calls")
+
+    def quiet() -> bool:
+        daemon.ask("reset_calls")
+        os.stat(mnt)
+        return daemon.ask("calls") == {}
+
+    until(quiet, "all news of the new files is here")
     for name in os.listdir(mnt):
         os.stat(mnt / name)
     for number in range(100):
