@@ -51,7 +51,13 @@ class Vacated:
         # Forgotten, because nobody else ever heard of it; or in conflict, or with other names.
         if row is None or row.kind != Kind.FILE or row.versions > 1 or row.nlink > 1 or row.held is not None:
             return None
-        return node
+        return node if self._has_no_other_name(node, Place(parent, name)) else None
+
+    def _has_no_other_name(self, node: NodeId, place: Place) -> bool:
+        """False where it goes on under another link, as a file of two names does of which one was unlinked."""
+        placed = self._nodes.placements(node)
+        state = self._scope.tree.state(node)
+        return not placed or (state is not None and placed[0].link in (None, self.link_to(state, place)))
 
     # ---- coming back
     def free(self, draft: Draft, node: NodeId) -> NodeState:

@@ -165,3 +165,12 @@ async def test_a_file_that_is_still_written_to_can_be_renamed_over_another(devic
     assert device.node_at("f") == node
     await device.settle()
     assert await program.tree() == {"f": b"first, second" + bytes(5000)}
+
+
+async def test_a_name_that_was_one_of_two_is_a_new_file_when_it_comes_back(device: Device, program: Program) -> None:
+    node = await _published(device, program, "f", b"both")
+    await program.link("f", "other")
+    await program.unlink("f")
+    await program.write("f", b"new")
+    assert await program.tree() == {"f": b"new", "other": b"both"}
+    assert device.node_at("other") == node

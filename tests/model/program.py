@@ -61,8 +61,12 @@ def random_program(seed: int, length: int = 0) -> Program:
         names = [*chance.sample(names, chance.choice((4, 7, 12))), "write"]
     weights = [OPERATIONS[name][1] for name in names]
     steps = []
-    for _ in range(length):
-        if chance.random() < trouble:
+    # Half of the runs take turns: everybody alone for a while, then all together.
+    apart = 0 if sequential or chance.random() < 0.5 else chance.choice((4, 8, 15))
+    for at in range(length):
+        if apart and at % apart == 0:
+            name = "meet" if at % (2 * apart) else "islands"
+        elif chance.random() < trouble:
             name = chance.choices(list(EVENTS), list(EVENTS.values()))[0]
         else:
             name = chance.choices(names, weights)[0]

@@ -164,6 +164,16 @@ class World:
         elif (pair := self._pair(step)) is not None:
             self.network.partition(pair[0].id, pair[1].id, notice=step.numbers[2] % 2 == 0)
 
+    async def _islands(self, step: Step) -> None:
+        for device in self.devices:
+            for other in self.devices:
+                if device is not other:
+                    self.network.partition(device.id, other.id, notice=step.numbers[0] % 2 == 0)
+
+    async def _meet(self, _step: Step) -> None:
+        self.network.heal_all()
+        await asyncio.sleep(3.0)
+
     async def _heal(self, step: Step) -> None:
         if step.numbers[1] % 2:
             self.network.heal_all()
