@@ -93,7 +93,9 @@ class Volume:
             handle = x.table.handles.get(number)
             if handle is not None:
                 handle.lost = True
-                log.error("an open file was lost with the daemon", ino=handle.file.ino)
+                # One that is closed already was let go by the daemon, which died before it could say so.
+                if not handle.closing:
+                    log.error("an open file was lost with the daemon", ino=handle.file.ino)
         self.forget_everything()
         self._ask_again()
 
