@@ -23,7 +23,7 @@ from tests.model.ledger import EMPTY, Ledger
 
 SIZES = (12, 12, 12, 300, 4096, 4200, 20_000, 70_000, 200_000)
 NAMES = (b"a", b"b", b"c.txt", b"d.txt", b"e")
-FOLDERS = (b"x", b"y", b"z")
+FOLDERS = (b"x", b"y", b"z", b".git")
 Numbers = tuple[int, ...]
 
 
@@ -117,6 +117,8 @@ class Actor:
 
     def loses_name(self, entry: Entry) -> None:
         """A name is about to go; with the last one what it shows goes, and open files of it are nobody's."""
+        for digest in self.device.hidden(entry.parent, entry.slot):
+            self.ledger.supersede(digest, self.where)
         if entry.view.kind is Kind.FILE and entry.view.nlink <= 1:
             self.acts_on(entry.ino)
             self.unlinked.add(entry.ino)

@@ -10,10 +10,12 @@ from contextvars import Context, copy_context
 from functools import partial
 from pathlib import Path
 
+from holofsd.codec.content import hash_bytes
 from holofsd.codec.signing import SigningKey
 from holofsd.codec.ticket import decode_ticket
 from holofsd.core.document import Role
-from holofsd.core.ids import DeviceId, VolumeId
+from holofsd.core.ids import DeviceId, NodeId, VolumeId
+from holofsd.core.state import Blob, Inline
 from holofsd.fs.filesystem import VolumeFilesystem
 from holofsd.fs.settings import FsSettings
 from holofsd.fs.types import AttachRequest, OpenHandle
@@ -192,6 +194,17 @@ class ModelDevice:
     # ---- what is known
     def heads(self) -> dict[bytes, tuple[int, bytes]]:
         return {author: (head.seq, head.set_hash) for author, head in self.store.documents.heads().items()}
+
+    def hidden(self, parent: NodeId | None = None, slot: bytes = b"") -> set[bytes]:
+        """Hashes of the conflict copies that are listed and not shown, inside `.git`: everywhere, or of one name."""
+        found: set[bytes] = set()
+        for row in self.store.nodes.hidden_copies():
+            if parent is None or (row.parent, row.slot) == (parent, slot):
+                state = self.local.tree.state(row.node)
+                bodies = [version.body for version in state.versions.values()] if state is not None else []
+                found.update(hash_bytes(body.data) for body in bodies if isinstance(body, Inline))
+                found.update(body.hash for body in bodies if isinstance(body, Blob))
+        return found
 
     def unsettled(self) -> str:
         """Why this device is not done yet; empty if it is."""

@@ -299,7 +299,7 @@ class World:
         trees = [await checks.tree_of(device) for device in self.devices]
         self.result.problems += checks.same_trees([device.name for device in self.devices], trees)
         shown = checks.contents_of(trees[0])
-        self.result.problems += self.ledger.lost(shown)
+        self.result.problems += self.ledger.lost(shown | self.devices[0].hidden())
         self.result.problems += self.ledger.unknown(shown)
         self.result.conflicts = checks.count_conflicts(trees[0])
         if self.program.sequential and self.result.conflicts:

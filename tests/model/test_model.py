@@ -6,9 +6,13 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from holofsd.core.ids import Dot
+from holofsd.core.project import parse_token
+from holofsd.fs.versions import Versions
 from tests.model import checks, regressions
 from tests.model.campaign import repeatable, shrink
 from tests.model.chance import Processes, SeededLoop, run_seeded
@@ -23,6 +27,14 @@ QUIET_MOST = 40
 @pytest.mark.parametrize("name", regressions.ALL)
 def test_programs_that_found_defects_find_none(name: str) -> None:
     assert run(regressions.ALL[name]).problems == []
+
+
+def test_a_filesystem_that_replaces_what_its_writer_never_saw_is_found_out() -> None:
+    def careless(_self: Versions, shown: bytes, _base: bytes) -> set[Dot]:
+        return {parse_token(shown)} if shown else set()
+
+    with patch.object(Versions, "superseded", careless):
+        assert any("is nowhere" in problem for problem in run(regressions.STALE_HANDLE).problems)
 
 
 def test_new_seeds_find_nothing() -> None:
