@@ -84,6 +84,7 @@ async def run(options: Options, reporter: Reporter) -> None:
         socket=socket_path(state_dir(options.state_dir)),
         mount_id=options.mount_id or secrets.token_hex(8),
         read_only=options.read_only,
+        patience=options.patience,
     )
     async with AsyncExitStack() as stack:
         volume = Volume(request)

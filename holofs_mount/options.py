@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from holofs_mount.client import PATIENCE
+
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_PATH: Final = 3
@@ -41,6 +43,7 @@ class Options:
     binding: str
     mount_id: str | None
     ready_fd: int | None
+    patience: float
 
 
 def parse(arguments: list[str]) -> Options:
@@ -63,6 +66,13 @@ def parse(arguments: list[str]) -> Options:
         metavar="N",
         help='write the line "ready BINDING" there once the mount answers, or "error SENTENCE"',
     )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=PATIENCE,
+        metavar="SECONDS",
+        help=f"how long operations wait for a daemon that is away (default {PATIENCE:.0f})",
+    )
     told = parser.parse_args(arguments)
     return Options(
         volume=told.volume,
@@ -72,6 +82,7 @@ def parse(arguments: list[str]) -> Options:
         binding=told.binding,
         mount_id=told.mount_id,
         ready_fd=told.ready_fd,
+        patience=told.patience,
     )
 
 

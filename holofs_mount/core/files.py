@@ -324,8 +324,12 @@ class Files:
 
     async def _release_later(self, handle: Handle) -> None:
         # Each attempt waits a moment for the daemon; for as long as the mount lives nothing is given up.
-        while not await self._handed_over(handle):
-            pass
+        try:
+            while not await self._handed_over(handle):
+                pass
+        except asyncio.CancelledError:
+            log.error("the mount ended before the daemon came back: a file lost its last writes", ino=handle.file.ino)
+            raise
         await self._let_go(handle)
 
     async def _let_go(self, handle: Handle) -> None:

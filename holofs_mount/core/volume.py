@@ -34,6 +34,7 @@ class MountRequest:
     socket: Path
     mount_id: str
     read_only: bool
+    patience: float
 
 
 class Volume:
@@ -43,7 +44,7 @@ class Volume:
         self.request = request
         self.context = Context()
         self.context.read_only = request.read_only
-        self.context.client = DaemonClient(request.socket, self)
+        self.context.client = DaemonClient(request.socket, self, request.patience)
         self.names = Names(self.context)
         self.files = Files(self.context, self.names)
         self.attributes = Attributes(self.context, self.names, self.files)

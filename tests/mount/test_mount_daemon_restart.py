@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mount.conftest import only
+from mount.conftest import MakeMount, only
 from mount.harness import FakeDaemon, Mount
 from support.wait import until
 
@@ -85,6 +85,22 @@ def test_calls_wait_for_the_daemon(daemon: FakeDaemon, mnt: Path) -> None:
     waiting.join(20)
     assert answers == [6]
     assert daemon.content("file") == b"waited"
+
+
+@only("pyfuse3")
+def test_what_could_not_be_handed_over_in_time_is_kept_for_the_daemon(
+    daemon: FakeDaemon, make_mount: MakeMount
+) -> None:
+    mnt = make_mount("impatient", "--patience", "1").path
+    fd = os.open(mnt / "file", os.O_RDWR | os.O_CREAT)
+    os.write(fd, b"precious")
+    daemon.ask("stop")
+    with pytest.raises(TimeoutError):  # the program knows
+        os.close(fd)
+    with pytest.raises(TimeoutError):
+        os.stat(mnt / "other")
+    daemon.ask("start")
+    until(lambda: daemon.content("file") == b"precious", "nothing is lost all the same")
 
 
 def exclusively(path: Path) -> None:
