@@ -19,12 +19,12 @@ from support.wait import until
 def _standard_library(target: Path) -> Path:
     """A copy with several thousand files, and with the symlinks and modes that the library itself lacks."""
     source = Path(sysconfig.get_paths()["stdlib"])
-    shutil.copytree(
-        source,
-        target,
-        symlinks=True,
-        ignore=shutil.ignore_patterns("site-packages", "dist-packages", "*.a", "config-*"),
-    )
+    other = ("site-packages", "dist-packages", "*.a", "config-*")
+    shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(*other, "__pycache__"))
+    if len(names(target)) < 2000:
+        # Some systems pack the library's own tests separately: with its caches it is large enough all the same.
+        shutil.rmtree(target)
+        shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(*other))
     odd = target / "odd"
     odd.mkdir()
     odd.joinpath("script").write_text("#!/bin/sh\n")
@@ -42,7 +42,7 @@ def _standard_library(target: Path) -> Path:
 @pytest.mark.timeout(420)
 def test_the_standard_library_copied_into_one_mount_is_the_same_on_the_other(world: World) -> None:
     original = _standard_library(world.root / "original")
-    assert len(names(original)) > 1500
+    assert len(names(original)) > 1800
     a, b = world.sharing("a", "b")
     here, there = a.mount(), b.mount()
 
