@@ -77,7 +77,7 @@ class Conflicts:
 
     def _rewritten(self, shown: Dot, anew: Dot) -> None:
         """Whoever writes to what was shown writes to the same content under its new dot, also after a restart."""
-        self._scope.succession.follows(anew, [shown])
+        self._scope.succession.rewritten(shown, anew)
         self._scope.store.staging.based_on({token(shown): token(anew)})
 
     def _take_over(self, draft: Draft, ino: Ino | None, copy: NodeId, made: set[NodeId]) -> None:

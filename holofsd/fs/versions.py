@@ -25,15 +25,17 @@ class Versions:
         self._attributes = attributes
         self._conflicts = conflicts
 
-    def superseded(self, shown: bytes, base: bytes) -> set[Dot]:
+    def superseded(self, shown: bytes, base: bytes, detached: bool = False) -> set[Dot]:
         """What a write based on `base` replaces: exactly that version, and what this device itself put after it.
 
         Never a version from elsewhere that the writer did not see, nor what was made of it here: that stays, beside the
-        new one. `shown` is the token of what the node shows, '' for nothing.
+        new one. `shown` is the token of what the node shows, '' for nothing. `detached`: the writer has a file of its own
+        since a version came from elsewhere; what others here do with the name is not seen through it.
         """
         if not base or base == shown:
             return {parse_token(shown)} if shown else set()
-        return self._scope.succession.line(parse_token(base))
+        line = self._scope.succession.same if detached else self._scope.succession.line
+        return line(parse_token(base))
 
     def write(
         self,
@@ -62,7 +64,7 @@ class Versions:
             row = self._nodes.get(view.node)
             shown = row.shown if row is not None else b""
         version = self._scope.volume.new_version(body, size, mtime_ns)
-        replaced = self.superseded(shown, base)
+        replaced = self.superseded(shown, base, view.detached)
         self._scope.succession.follows(version.dot, replaced)
         draft.put(with_version(state, version, replaced))
         if view.detached:

@@ -21,4 +21,21 @@ STALE_HANDLE = Program(
     ),
 )
 
-ALL = {"stale handle": STALE_HANDLE}
+DETACHED_HANDLE = Program(
+    4138,
+    3,
+    sequential=False,
+    quick=False,
+    steps=(
+        Step(2, "save_over", (11190, 30858, 35723), -1, 0.0),
+        Step(0, "hold_new", (56373, 11295, 46835), -1, 0.0),
+        Step(2, "hold", (2624, 16777, 25316), -1, 0.3),
+        Step(1, "rewrite", (24790, 65170, 53968), -1, 20.0),
+        Step(2, "held_commit", (37696, 36528, 2743), -1, 0.0),
+        Step(2, "write", (40857, 9484, 32328), -1, 0.0),
+        Step(2, "append", (47200, 43948, 24485), -1, 0.0),
+        Step(2, "held_commit", (24772, 59649, 34868), -1, 0.0),
+    ),
+)
+
+ALL = {"stale handle": STALE_HANDLE, "detached handle": DETACHED_HANDLE}

@@ -30,7 +30,7 @@ def test_programs_that_found_defects_find_none(name: str) -> None:
 
 
 def test_a_filesystem_that_replaces_what_its_writer_never_saw_is_found_out() -> None:
-    def careless(_self: Versions, shown: bytes, _base: bytes) -> set[Dot]:
+    def careless(_self: Versions, shown: bytes, _base: bytes, _detached: bool = False) -> set[Dot]:
         return {parse_token(shown)} if shown else set()
 
     with patch.object(Versions, "superseded", careless):
