@@ -29,7 +29,7 @@ class Versions:
         """What a write based on `base` replaces: exactly that version, and what this device itself put after it.
 
         Never a version from elsewhere that the writer did not see, nor what was made of it here: that stays, beside the
-        new one. `shown` is the token of what the node shows, '' for nothing. `detached`: the writer has a file of its own
+        new one. `shown`: the token of what the node shows, '' for nothing. `detached`: the writer has a file of its own
         since a version came from elsewhere; what others here do with the name is not seen through it.
         """
         if not base or base == shown:
