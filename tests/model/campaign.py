@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -115,6 +116,8 @@ def main() -> int:
     parser.add_argument("duration", type=duration, help="like 90s, 10m or 2h")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed that fails")
     arguments = parser.parse_args()
+    # Stopped from outside it still takes its folder away.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     seeds = count(arguments.seed[0]) if len(arguments.seed) == 1 else iter(arguments.seed)
     ends = time.monotonic() + (arguments.duration if len(arguments.seed) == 1 else 1e9)
     tally = campaign(seeds, ends, arguments.keep_going)
