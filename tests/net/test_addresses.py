@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Addresses as devices tell them to each other: what is accepted, and what is worth saying."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
