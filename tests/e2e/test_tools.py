@@ -53,7 +53,7 @@ def fill(folder: Path) -> Path:
         below.joinpath(f"file-{number}").write_bytes(os.urandom(number * 997))
     folder.joinpath("link").symlink_to("part 1/file-1")
     # rsync does not mend times within one second, so everything is old.
-    for path in sorted(folder.rglob("*"), reverse=True):
+    for path in [*sorted(folder.rglob("*"), reverse=True), folder]:
         os.utime(path, ns=(1, 981_173_106_123_456_789), follow_symlinks=False)
     return folder
 
