@@ -14,6 +14,9 @@ from holofsd.sync.hub import SyncHub
 def volume_status(summary: api.Volume, opened: OpenVolume) -> api.VolumeStatus:
     sync = opened.sync.status()
     census = opened.filesystem.census()
+    quarantine = dict(sync.quarantine_reasons)
+    if census.bad_names:
+        quarantine["a name that no file can have"] = census.bad_names
     return api.VolumeStatus(
         volume=summary,
         files=census.files,
@@ -23,7 +26,7 @@ def volume_status(summary: api.Volume, opened: OpenVolume) -> api.VolumeStatus:
         content_missing=sync.content_missing,
         content_missing_bytes=sync.content_missing_bytes,
         conflicts=census.conflicts,
-        quarantined=sync.quarantined,
+        quarantined=sum(quarantine.values()),
         pending=census.pending,
         devices=tuple(
             api.DeviceSafety(
@@ -37,7 +40,7 @@ def volume_status(summary: api.Volume, opened: OpenVolume) -> api.VolumeStatus:
             )
             for device in sync.devices
         ),
-        quarantine_reasons=tuple(f"{reason}: {count}" for reason, count in sorted(sync.quarantine_reasons.items())),
+        quarantine_reasons=tuple(f"{reason}: {count}" for reason, count in sorted(quarantine.items())),
         unsealed=census.unsealed,
     )
 

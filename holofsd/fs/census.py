@@ -19,6 +19,7 @@ def take_census(scope: Scope, staged: StagedFiles) -> Census:
         bytes=found.bytes,
         conflicts=found.conflicts,
         pending=found.pending,
+        bad_names=found.bad_names,
         unsealed=len(staged),
         missing_blobs=missing_blobs,
         missing_bytes=missing_bytes,

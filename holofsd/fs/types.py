@@ -198,6 +198,8 @@ class Census:
     bytes: int = 0
     conflicts: int = 0
     pending: int = 0
+    bad_names: int = 0
+    """Names from elsewhere that cannot be shown."""
     unsealed: int = 0
     missing_blobs: int = 0
     missing_bytes: int = 0
