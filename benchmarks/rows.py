@@ -94,9 +94,11 @@ def write(stage: Stage) -> Iterator[Round]:
     size = 64 if stage.quick else 512
     for number in range(2 if stage.quick else 5):
         ours = size / _write_file(stage.own_mount() / f"big-{number}", size)
+        _rest(stage)
         theirs = size / _write_file(stage.passthrough() / f"big-{number}", size)
         for root in (stage.own_mount(), stage.passthrough()):
             root.joinpath(f"big-{number}").unlink()
+        _rest(stage)
         yield Round(ours, theirs)
 
 
@@ -135,8 +137,15 @@ def creates(stage: Stage) -> Iterator[Round]:
     count = 200 if stage.quick else 2000
     for number in range(2 if stage.quick else 5):
         roots = (stage.own_mount(), stage.passthrough())
-        ours, theirs = (count / _create(root / f"small-{number}", count) for root in roots)
+        ours = count / _create(roots[0] / f"small-{number}", count)
+        _rest(stage)
+        theirs = count / _create(roots[1] / f"small-{number}", count)
         yield Round(ours, theirs)
+
+
+def _rest(stage: Stage) -> None:
+    """What our daemon still does in the background would slow the baseline, or our next round."""
+    until(lambda: stage.first().is_settled("bench"), "the daemon to have nothing to do", seconds=300)
 
 
 def _create(folder: Path, count: int) -> float:
