@@ -24,9 +24,6 @@ class Outbox:
     def release(self, node: NodeId) -> None:
         self.db.run("UPDATE outbox SET hold_ms=0 WHERE node=?", (node,))
 
-    def release_all(self) -> None:
-        self.db.run("UPDATE outbox SET hold_ms=0")
-
     def has(self, node: NodeId) -> bool:
         return self.db.one("SELECT 1 FROM outbox WHERE node=?", (node,)) is not None
 
