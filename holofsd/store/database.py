@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,20 @@ from holofsd.core.errors import DamagedIndex, NoSpace
 Row = tuple[Any, ...]
 
 
-class Database:
-    """A connection. `schema` is run once on an empty file; `version` must agree afterwards.
+def scripts(folder: str) -> list[str]:
+    """The SQL of each format, oldest first: `folder` is one of this package, with files like `0002-history.sql`."""
+    found = [path for path in resources.files(__package__).joinpath(folder).iterdir() if path.name.endswith(".sql")]
+    return [path.read_text() for path in sorted(found, key=lambda path: path.name)]
 
-    Raises DamagedIndex if the file is not a database of this version.
+
+class Database:
+    """A connection. `formats` are scripts: the first makes the database, each later one brings it from the format
+    before to its own. A file that lacks the last ones gets them when it is opened.
+
+    Raises DamagedIndex if the file is not a database, or of a format that this program does not know yet.
     """
 
-    def __init__(self, path: Path, schema: str, version: int) -> None:
+    def __init__(self, path: Path, formats: Sequence[str]) -> None:
         self.path = path
         self._depth = 0
         self._before: list[Callable[[], None]] = []
@@ -31,11 +39,11 @@ class Database:
         """Called after every transaction that failed: whoever caches rows forgets them."""
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, cached_statements=512)
-            self._prepare(schema, version)
+            self._prepare(formats)
         except sqlite3.DatabaseError as error:
             raise DamagedIndex(f"The database {path.name} cannot be opened: {error}.") from error
 
-    def _prepare(self, schema: str, version: int) -> None:
+    def _prepare(self, formats: Sequence[str]) -> None:
         run = self._connection.execute
         os.chmod(self.path, 0o600)
         run("PRAGMA journal_mode=WAL")
@@ -47,13 +55,13 @@ class Database:
         run("PRAGMA wal_autocheckpoint=16000")
         run("PRAGMA journal_size_limit=16777216")
         found = run("PRAGMA user_version").fetchone()[0]
-        if found == 0:
-            self._connection.executescript(f"BEGIN;{schema};PRAGMA user_version={version};COMMIT;")
-        elif found != version:
+        if found > len(formats):
             raise DamagedIndex(
-                f"The database {self.path.name} has format {found}, this program needs {version}:"
+                f"The database {self.path.name} has format {found}, this program knows up to {len(formats)}:"
                 " use the program that wrote it."
             )
+        for number, script in enumerate(formats[found:], start=found + 1):
+            self._connection.executescript(f"BEGIN;{script};PRAGMA user_version={number};COMMIT;")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from holofsd.core.ids import DeviceId, VolumeId
-from holofsd.store.database import Database
-
-DEVICE_FORMAT = 1
+from holofsd.store.database import Database, scripts
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +53,7 @@ class DeviceStore:
     """All writes belong inside `db.transaction()`."""
 
     def __init__(self, directory: Path) -> None:
-        schema = resources.files(__package__).joinpath("device.sql").read_text()
-        self.db = Database(directory / "device.db", schema, DEVICE_FORMAT)
+        self.db = Database(directory / "device.db", scripts("device_formats"))
 
     def close(self) -> None:
         self.db.close()

@@ -15,7 +15,7 @@ _MAX_VIEWS: Final = 1_000
 
 @dataclass(slots=True)
 class NodeRow:
-    """A row of `nodes`; see schema.sql for each column."""
+    """A row of `nodes`; see volume_formats for each column."""
 
     node: NodeId
     kind: int

@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import shutil
-from importlib import resources
 from pathlib import Path
 
 from holofsd.core.ids import ROOT_ID, AuthorId, VolumeId
 from holofsd.store.content import Content
-from holofsd.store.database import Database
+from holofsd.store.database import Database, scripts
 from holofsd.store.documents import Documents
 from holofsd.store.nodes import Nodes
 from holofsd.store.outbox import Outbox
 from holofsd.store.staging import Staging
-
-INDEX_FORMAT = 1
 
 
 class VolumeStore:
@@ -28,8 +25,7 @@ class VolumeStore:
         self.volume = volume
         self.directory = directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        schema = resources.files(__package__).joinpath("schema.sql").read_text()
-        self.db = Database(directory / "index.db", schema, INDEX_FORMAT)
+        self.db = Database(directory / "index.db", scripts("volume_formats"))
         self.documents = Documents(self.db)
         self.nodes = Nodes(self.db)
         self.outbox = Outbox(self.db)

@@ -17,7 +17,7 @@ SCHEMA = "CREATE TABLE t (x INTEGER);"
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "test.db", SCHEMA, 1)
+    database = Database(tmp_path / "test.db", [SCHEMA])
     yield database
     database.close()
 
@@ -80,7 +80,7 @@ def test_what_is_committed_survives_losing_the_process(db: Database, tmp_path: P
     copy = tmp_path / "copy.db"
     for suffix in ("", "-wal"):
         copy.with_name(copy.name + suffix).write_bytes(db.path.with_name(db.path.name + suffix).read_bytes())
-    again = Database(copy, SCHEMA, 1)
+    again = Database(copy, [SCHEMA])
     assert again.all("SELECT x FROM t") == [(1,)]
     again.close()
 
@@ -105,14 +105,34 @@ def test_a_backup_is_a_whole_database(db: Database, tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "bad.db").write_bytes(b"not a database, but long enough to be taken for one" * 100)
     with pytest.raises(DamagedIndex):
-        Database(tmp_path / "bad.db", SCHEMA, 1)
+        Database(tmp_path / "bad.db", [SCHEMA])
 
 
-def test_another_format_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
-    Database(tmp_path / "old.db", SCHEMA, 1).close()
-    with pytest.raises(DamagedIndex, match="format 1"):
-        Database(tmp_path / "old.db", SCHEMA, 2)
-    Database(tmp_path / "old.db", SCHEMA, 1).close()
+def test_a_newer_format_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    newer = [SCHEMA, "CREATE TABLE u (y INTEGER)"]
+    Database(tmp_path / "new.db", newer).close()
+    with pytest.raises(DamagedIndex, match="format 2"):
+        Database(tmp_path / "new.db", [SCHEMA])
+    Database(tmp_path / "new.db", newer).close()
+
+
+def test_an_older_format_is_brought_up_to_date_with_what_it_holds(tmp_path: Path) -> None:
+    old = Database(tmp_path / "old.db", [SCHEMA])
+    with old.transaction():
+        old.run("INSERT INTO t VALUES (7)")
+    old.close()
+    new = Database(tmp_path / "old.db", [SCHEMA, "ALTER TABLE t ADD COLUMN y INTEGER NOT NULL DEFAULT 5"])
+    assert new.all("SELECT x, y FROM t") == [(7, 5)]
+    new.close()
+
+
+def test_a_format_that_fails_half_way_leaves_the_one_before(tmp_path: Path) -> None:
+    Database(tmp_path / "old.db", [SCHEMA]).close()
+    with pytest.raises(DamagedIndex):
+        Database(tmp_path / "old.db", [SCHEMA, "CREATE TABLE u (y INTEGER); SELECT nothing FROM nowhere"])
+    again = Database(tmp_path / "old.db", [SCHEMA])
+    assert again.all("SELECT name FROM sqlite_master WHERE name = 'u'") == []
+    again.close()
 
 
 def test_only_the_owner_can_read_it(db: Database) -> None:
