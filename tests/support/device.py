@@ -55,6 +55,8 @@ class Device:
         self.state = self.home / "state"
         self.allowed: list[str] = []
         """Expressions for log lines that this test expects."""
+        self.prefix: list[str] = []
+        """Put before every command of this device: `nsenter ...` makes it live on a network of its own."""
         self.foreground: subprocess.Popen[bytes] | None = None
         self._mountpoints = 0
         self.environment = {
@@ -72,15 +74,15 @@ class Device:
         self, *arguments: str | Path, stdin: str = "", check: bool = True, timeout: float = COMMAND_TIMEOUT_S
     ) -> Result:
         """Runs `holofsctl`; with `check`, a non-zero exit code fails the test. A traceback always does."""
-        command = ["holofsctl", *(str(argument) for argument in arguments)]
+        command = [*self.prefix, "holofsctl", *(str(argument) for argument in arguments)]
         done = subprocess.run(
             command, env=self.environment, input=stdin.encode(), capture_output=True, timeout=timeout, check=False
         )
         result = Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
         if "Traceback (most recent call last)" in result.out + result.err:
-            raise CommandFailed(f"{' '.join(command[:2])} printed a traceback:\n{result.err}")
+            raise CommandFailed(f"holofsctl {arguments[0]} printed a traceback:\n{result.err}")
         if check and result.code:
-            raise CommandFailed(f"{' '.join(command[:2])} ended with {result.code}: {result.err}\n{self.log_tail()}")
+            raise CommandFailed(f"holofsctl {arguments[0]} ended with {result.code}: {result.err}\n{self.log_tail()}")
         return result
 
     def json(self, *arguments: str | Path) -> Any:
@@ -154,7 +156,7 @@ class Device:
         log = self.world.root / f"{self.name}.foreground.log"
         with log.open("ab") as output:
             self.foreground = subprocess.Popen(
-                [*prefix, str(BIN / "holofsd")],
+                [*self.prefix, *prefix, str(BIN / "holofsd")],
                 env={**self.environment, **environment},
                 stdout=output,
                 stderr=output,
