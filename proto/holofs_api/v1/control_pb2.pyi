@@ -814,19 +814,68 @@ class ConflictsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VOLUME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     volume: _builtins.str
+    """empty: all"""
+    path: _builtins.bytes
+    """inside the volume: only what is there or below; empty: everything"""
     def __init__(
         self,
         *,
         volume: _builtins.str = ...,
+        path: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConflictsRequest: _TypeAlias = ConflictsRequest  # noqa: Y015
+
+@_typing.final
+class Alternative(_message.Message):
+    """One content of several that stand for one name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    WRITTEN_MS_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    HERE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """hex; stays while that content is what there is to choose"""
+    path: _builtins.bytes
+    """inside the volume; empty where it is hidden, as inside .git"""
+    device: _builtins.str
+    """wrote it"""
+    written_ms: _builtins.int
+    size: _builtins.int
+    kind: _builtins.str
+    """"file" | "directory" | "symlink" """
+    here: _builtins.bool
+    """its content is on this device"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        path: _builtins.bytes = ...,
+        device: _builtins.str = ...,
+        written_ms: _builtins.int = ...,
+        size: _builtins.int = ...,
+        kind: _builtins.str = ...,
+        here: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "here", b"here", "id", b"id", "kind", b"kind", "path", b"path", "size", b"size", "written_ms", b"written_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Alternative: _TypeAlias = Alternative  # noqa: Y015
 
 @_typing.final
 class Conflict(_message.Message):
@@ -838,14 +887,27 @@ class Conflict(_message.Message):
     WRITTEN_MS_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     VOLUME_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    HERE_FIELD_NUMBER: _builtins.int
+    SHOWN_FIELD_NUMBER: _builtins.int
     path: _builtins.bytes
-    """inside the volume"""
+    """of the copy, inside the volume; empty where it is hidden"""
     shown_path: _builtins.bytes
+    """of the name that it stands beside"""
     device: _builtins.str
     """wrote the copy"""
     written_ms: _builtins.int
     size: _builtins.int
     volume: _builtins.str
+    id: _builtins.str
+    """as of Alternative, these three too"""
+    kind: _builtins.str
+    here: _builtins.bool
+    @_builtins.property
+    def shown(self) -> Global___Alternative:
+        """what the name shows"""
+
     def __init__(
         self,
         *,
@@ -855,10 +917,14 @@ class Conflict(_message.Message):
         written_ms: _builtins.int = ...,
         size: _builtins.int = ...,
         volume: _builtins.str = ...,
+        id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        here: _builtins.bool = ...,
+        shown: Global___Alternative | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shown", b"shown"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "path", b"path", "shown_path", b"shown_path", "size", b"size", "volume", b"volume", "written_ms", b"written_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "here", b"here", "id", b"id", "kind", b"kind", "path", b"path", "shown", b"shown", "shown_path", b"shown_path", "size", b"size", "volume", b"volume", "written_ms", b"written_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -883,6 +949,132 @@ class ConflictsReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConflictsReply: _TypeAlias = ConflictsReply  # noqa: Y015
+
+@_typing.final
+class ResolveRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    KEEP_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    """empty, with `all`: all"""
+    path: _builtins.bytes
+    """of the name or of a copy; with `all`: everything there or below"""
+    all: _builtins.bool
+    keep: _builtins.str
+    """"shown" | "copy" | "both" | "newest" | "device" | "id" """
+    device: _builtins.str
+    """where `keep` is "device": its name"""
+    id: _builtins.str
+    """where `keep` is "id": of the alternative"""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        path: _builtins.bytes = ...,
+        all: _builtins.bool = ...,
+        keep: _builtins.str = ...,
+        device: _builtins.str = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "device", b"device", "id", b"id", "keep", b"keep", "path", b"path", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveRequest: _TypeAlias = ResolveRequest  # noqa: Y015
+
+@_typing.final
+class SettledConflict(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    path: _builtins.bytes
+    """of the name"""
+    problem: _builtins.str
+    """with `all`: why this one was not settled"""
+    @_builtins.property
+    def kept(self) -> Global___Alternative:
+        """unset where both were kept, and where there is a problem"""
+
+    @_builtins.property
+    def replaced(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alternative]: ...
+    @_builtins.property
+    def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """where both were kept: what the copies are called from now on"""
+
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        path: _builtins.bytes = ...,
+        kept: Global___Alternative | None = ...,
+        replaced: _abc.Iterable[Global___Alternative] | None = ...,
+        files: _abc.Iterable[_builtins.bytes] | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "kept", b"kept", "path", b"path", "problem", b"problem", "replaced", b"replaced", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettledConflict: _TypeAlias = SettledConflict  # noqa: Y015
+
+@_typing.final
+class ReadAlternativeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    path: _builtins.bytes
+    id: _builtins.str
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        path: _builtins.bytes = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "path", b"path", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadAlternativeRequest: _TypeAlias = ReadAlternativeRequest  # noqa: Y015
+
+@_typing.final
+class ReadAlternativeReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadAlternativeReply: _TypeAlias = ReadAlternativeReply  # noqa: Y015
 
 @_typing.final
 class WaitRequest(_message.Message):

@@ -104,6 +104,16 @@ class ControlStub:
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.ConflictsRequest.SerializeToString,
                 response_deserializer=holofs__api_dot_v1_dot_control__pb2.ConflictsReply.FromString,
                 _registered_method=True)
+        self.Resolve = channel.unary_stream(
+                '/holofs.v1.Control/Resolve',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.ResolveRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.SettledConflict.FromString,
+                _registered_method=True)
+        self.ReadAlternative = channel.unary_stream(
+                '/holofs.v1.Control/ReadAlternative',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.ReadAlternativeRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.ReadAlternativeReply.FromString,
+                _registered_method=True)
         self.Wait = channel.unary_stream(
                 '/holofs.v1.Control/Wait',
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.WaitRequest.SerializeToString,
@@ -203,6 +213,18 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Resolve(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadAlternative(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Wait(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -287,6 +309,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Conflicts,
                     request_deserializer=holofs__api_dot_v1_dot_control__pb2.ConflictsRequest.FromString,
                     response_serializer=holofs__api_dot_v1_dot_control__pb2.ConflictsReply.SerializeToString,
+            ),
+            'Resolve': grpc.unary_stream_rpc_method_handler(
+                    servicer.Resolve,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.ResolveRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.SettledConflict.SerializeToString,
+            ),
+            'ReadAlternative': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadAlternative,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.ReadAlternativeRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.ReadAlternativeReply.SerializeToString,
             ),
             'Wait': grpc.unary_stream_rpc_method_handler(
                     servicer.Wait,
@@ -677,6 +709,60 @@ class Control:
             '/holofs.v1.Control/Conflicts',
             holofs__api_dot_v1_dot_control__pb2.ConflictsRequest.SerializeToString,
             holofs__api_dot_v1_dot_control__pb2.ConflictsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resolve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/holofs.v1.Control/Resolve',
+            holofs__api_dot_v1_dot_control__pb2.ResolveRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.SettledConflict.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadAlternative(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/holofs.v1.Control/ReadAlternative',
+            holofs__api_dot_v1_dot_control__pb2.ReadAlternativeRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.ReadAlternativeReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,8 @@ class ControlStub:
     RestoreMounts: _grpc.UnaryUnaryMultiCallable[_control_pb2.RestoreMountsRequest, _control_pb2.RestoreMountsReply]
     Peers: _grpc.UnaryUnaryMultiCallable[_control_pb2.PeersRequest, _control_pb2.PeersReply]
     Conflicts: _grpc.UnaryUnaryMultiCallable[_control_pb2.ConflictsRequest, _control_pb2.ConflictsReply]
+    Resolve: _grpc.UnaryStreamMultiCallable[_control_pb2.ResolveRequest, _control_pb2.SettledConflict]
+    ReadAlternative: _grpc.UnaryStreamMultiCallable[_control_pb2.ReadAlternativeRequest, _control_pb2.ReadAlternativeReply]
     Wait: _grpc.UnaryStreamMultiCallable[_control_pb2.WaitRequest, _control_pb2.WaitProgress]
     Shutdown: _grpc.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownReply]
 
@@ -67,6 +69,8 @@ class ControlAsyncStub(ControlStub):
     RestoreMounts: _aio.UnaryUnaryMultiCallable[_control_pb2.RestoreMountsRequest, _control_pb2.RestoreMountsReply]  # type: ignore[assignment]
     Peers: _aio.UnaryUnaryMultiCallable[_control_pb2.PeersRequest, _control_pb2.PeersReply]  # type: ignore[assignment]
     Conflicts: _aio.UnaryUnaryMultiCallable[_control_pb2.ConflictsRequest, _control_pb2.ConflictsReply]  # type: ignore[assignment]
+    Resolve: _aio.UnaryStreamMultiCallable[_control_pb2.ResolveRequest, _control_pb2.SettledConflict]  # type: ignore[assignment]
+    ReadAlternative: _aio.UnaryStreamMultiCallable[_control_pb2.ReadAlternativeRequest, _control_pb2.ReadAlternativeReply]  # type: ignore[assignment]
     Wait: _aio.UnaryStreamMultiCallable[_control_pb2.WaitRequest, _control_pb2.WaitProgress]  # type: ignore[assignment]
     Shutdown: _aio.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownReply]  # type: ignore[assignment]
 
@@ -168,6 +172,20 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.ConflictsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.ConflictsReply, _abc.Awaitable[_control_pb2.ConflictsReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Resolve(
+        self,
+        request: _control_pb2.ResolveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.SettledConflict], _abc.AsyncIterator[_control_pb2.SettledConflict]]: ...
+
+    @_abc_1.abstractmethod
+    def ReadAlternative(
+        self,
+        request: _control_pb2.ReadAlternativeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.ReadAlternativeReply], _abc.AsyncIterator[_control_pb2.ReadAlternativeReply]]: ...
 
     @_abc_1.abstractmethod
     def Wait(
