@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person means by a path: a file in a mounted folder, `VOLUME:path/in/it`, or a volume's name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from holofs_api.v1 import control_pb2 as pb
+from holofsctl.client import Client
+from holofsctl.errors import CommandError
+from holofsctl.exit_codes import Exit
+from holofsctl.output import safe
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    volume: str
+    """Its name on this device; empty: all volumes."""
+    path: bytes = b""
+    """Inside the volume, without a slash at either end; empty: its root."""
+
+
+def locate(client: Client, told: str) -> Place:
+    """Raises CommandError for a path that is in no volume of this device. A name without `/` is first a volume's."""
+    if not told:
+        return Place("")
+    status = client.call("Status", pb.StatusRequest())
+    return place_of(told, [v.volume.name for v in status.volumes], status.mounts)
+
+
+def place_of(told: str, volumes: Sequence[str], mounts: Iterable[pb.MountInfo]) -> Place:
+    if told in volumes:
+        return Place(told)
+    # Without looking at the disk first: a dead mount somewhere on the way would let us wait.
+    for path in (os.path.abspath(told), _followed(told)):
+        found = _below(path, mounts)
+        if found is not None:
+            return found
+    volume, colon, inside = told.partition(":")
+    if colon and volume in volumes:
+        return Place(volume, _inside(inside))
+    sentence = f"{safe(os.fsencode(told))} is neither in a mounted volume nor one: say PATH, VOLUME or VOLUME:PATH."
+    raise CommandError(sentence, Exit.USAGE, "bad-argument")
+
+
+def _below(path: str, mounts: Iterable[pb.MountInfo]) -> Place | None:
+    around = [m for m in mounts if path == m.path or path.startswith(m.path.rstrip("/") + "/")]
+    if not around:
+        return None
+    nearest = max(around, key=lambda m: len(m.path))
+    return Place(nearest.volume, _inside(path[len(nearest.path) :]))
+
+
+def _followed(told: str) -> str:
+    """The last part is not followed: it may itself be a symlink that is meant."""
+    parent, name = os.path.split(os.path.abspath(told))
+    return os.path.join(os.path.realpath(parent), name)
+
+
+def _inside(path: str) -> bytes:
+    return os.fsencode(os.path.normpath("/" + path).strip("/"))
