@@ -192,3 +192,14 @@ class VersionMismatch(HoloError):
 
 class BadConfiguration(HoloError):
     errno, code = _errno.EINVAL, "bad-configuration"
+
+
+# ---- conflicts ----
+class NoConflict(HoloError):
+    errno, code = _errno.ENOENT, "no-conflict"
+
+
+class FileBusy(HoloError):
+    """A program has it open for writing: what it writes would be nobody's afterwards."""
+
+    errno, code = _errno.EBUSY, "file-busy"
