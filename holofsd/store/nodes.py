@@ -252,6 +252,13 @@ class Nodes:
         rows = self.db.all("SELECT parent, x'', node, dot, slot FROM hidden_copies ORDER BY parent, slot")
         return [EntryRow(*row) for row in rows]
 
+    def hidden_copies_of(self, parent: NodeId, slot: bytes) -> list[EntryRow]:
+        """With an empty name."""
+        rows = self.db.all(
+            "SELECT parent, x'', node, dot, slot FROM hidden_copies WHERE parent=? AND slot=?", (parent, slot)
+        )
+        return [EntryRow(*row) for row in rows]
+
     def count_copies(self) -> int:
         return self.db.number(
             "SELECT (SELECT count(*) FROM entries WHERE name!=slot) + (SELECT count(*) FROM hidden_copies)"
