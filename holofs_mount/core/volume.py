@@ -105,8 +105,8 @@ class Volume:
 
     def changed(self, change: pb.Change) -> None:
         """One message of the Watch stream."""
-        if change.read_only:
-            self.context.read_only = True
+        if change.access != pb.ACCESS_UNCHANGED:
+            self.context.read_only = change.access == pb.ACCESS_READ_ONLY or self.request.read_only
         if change.reset:
             self.forget_everything()
             self._ask_again()

@@ -127,8 +127,7 @@ class VolumeFilesystem:
 
     def role_changed(self) -> None:
         """Call it when `can_write` changed."""
-        if not self._scope.remote.can_write:
-            self._watchers.became_read_only()
+        self._watchers.access_changed(self._scope.remote.can_write)
 
     def census(self) -> Census:
         return take_census(self._scope, self._staged)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import IntFlag
+from enum import IntEnum, IntFlag
 
 from holofsd.core.ids import BlobHash, Ino, VolumeId
 from holofsd.core.state import Kind
@@ -170,6 +170,14 @@ class InodeChange:
     previous: bytes
 
 
+class Access(IntEnum):
+    """What a mount may do from now on; it changes with the role of this device."""
+
+    UNCHANGED = 0
+    READ_ONLY = 1
+    WRITABLE = 2
+
+
 @dataclass(frozen=True, slots=True)
 class ChangeBatch:
     """What a Watch stream carries. `reset`: too much changed, forget every cache."""
@@ -177,7 +185,7 @@ class ChangeBatch:
     entries: tuple[EntryChange, ...] = ()
     inodes: tuple[InodeChange, ...] = ()
     reset: bool = False
-    read_only: bool = False
+    access: Access = Access.UNCHANGED
     going_down: bool = False
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from holofsd.core.ids import Ino
 from holofsd.fs.scope import Origin, Scope
-from holofsd.fs.types import Attachment, ChangeBatch, EntryChange, InodeChange
+from holofsd.fs.types import Access, Attachment, ChangeBatch, EntryChange, InodeChange
 from holofsd.tree.changes import EntryChange as TreeEntry
 from holofsd.tree.changes import TreeChange
 
@@ -20,7 +20,7 @@ class _Watcher:
         self._entries: list[EntryChange] = []
         self._inodes: list[InodeChange] = []
         self._reset = False
-        self._read_only = False
+        self._access = Access.UNCHANGED
         self._going_down = False
         self.ended = False
         self._wake = asyncio.Event()
@@ -36,8 +36,8 @@ class _Watcher:
             self._inodes += inodes
         self._wake.set()
 
-    def say_read_only(self) -> None:
-        self._read_only = True
+    def say_access(self, access: Access) -> None:
+        self._access = access
         self._wake.set()
 
     def end(self, going_down: bool) -> None:
@@ -48,9 +48,10 @@ class _Watcher:
     async def next(self) -> ChangeBatch | None:
         """Everything since the last call, at once; None at the end."""
         await self._wake.wait()
-        batch = ChangeBatch(tuple(self._entries), tuple(self._inodes), self._reset, self._read_only, self._going_down)
+        batch = ChangeBatch(tuple(self._entries), tuple(self._inodes), self._reset, self._access, self._going_down)
         self._entries, self._inodes = [], []
-        self._reset = self._read_only = self._going_down = False
+        self._reset = self._going_down = False
+        self._access = Access.UNCHANGED
         if not self.ended:
             self._wake.clear()
         return None if batch == ChangeBatch() else batch
@@ -117,10 +118,11 @@ class Watchers:
             if attachment is not but:
                 watcher.put([], [change])
 
-    def became_read_only(self) -> None:
+    def access_changed(self, can_write: bool) -> None:
+        """This device's role changed; a mount that was asked for read-only stays so."""
         for attachment, watcher in self._watchers.items():
-            attachment.read_only = True
-            watcher.say_read_only()
+            attachment.read_only = attachment.request.read_only or not can_write
+            watcher.say_access(Access.READ_ONLY if attachment.read_only else Access.WRITABLE)
 
     def close(self) -> None:
         for watcher in self._watchers.values():

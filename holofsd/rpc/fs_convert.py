@@ -60,7 +60,8 @@ def fill_listing(out: pb.ReadDirReply, listing: fs.Listing) -> None:
 
 
 def change_message(batch: fs.ChangeBatch) -> pb.Change:
-    out = pb.Change(reset=batch.reset, read_only=batch.read_only, going_down=batch.going_down)
+    access = pb.Access.ValueType(batch.access)
+    out = pb.Change(reset=batch.reset, access=access, going_down=batch.going_down)
     for entry in batch.entries:
         out.entries.add(parent=entry.parent, name=entry.name, ino=entry.ino, gone=entry.gone)
     for inode in batch.inodes:

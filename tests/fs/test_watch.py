@@ -7,9 +7,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
+import pytest
+
+from holofsd.core.errors import ReadOnly
 from holofsd.core.ids import ROOT_INO
 from holofsd.fs.settings import FsSettings
-from holofsd.fs.types import ChangeBatch
+from holofsd.fs.types import Access, ChangeBatch
 from tests.fs.harness import Device, Program
 
 BIG = b"0123456789" * 10_000
@@ -171,4 +174,20 @@ async def test_becoming_a_reader_is_said(device: Device, program: Program) -> No
     ear = Ear(program)
     device.elsewhere.can_write = False
     device.fs.role_changed()
-    assert (await ear.hear()).read_only
+    assert (await ear.hear()).access is Access.READ_ONLY
+
+
+async def test_becoming_a_writer_is_said_and_does_not_touch_mounts_asked_for_read_only(
+    device: Device, program: Program
+) -> None:
+    asked = device.attach("asked", read_only=True)
+    device.elsewhere.can_write = False
+    device.fs.role_changed()
+    device.elsewhere.can_write = True
+    device.fs.role_changed()
+    ear, other = Ear(program), Ear(asked)
+    assert (await ear.hear()).access is Access.WRITABLE
+    assert (await other.hear()).access is Access.READ_ONLY
+    await program.write("f", b"x")
+    with pytest.raises(ReadOnly):
+        await asked.write("g", b"x")

@@ -476,9 +476,16 @@ class Control:
         self.daemon.drop_reply = call
 
     async def become_reader(self) -> None:
-        self.daemon.read_only = True
+        await self._role(reader=True)
+
+    async def become_writer(self) -> None:
+        await self._role(reader=False)
+
+    async def _role(self, reader: bool) -> None:
+        self.daemon.read_only = reader
         for attachment in self.daemon.attachments.values():
-            attachment.queue.put_nowait(pb.Change(read_only=True))
+            access = pb.ACCESS_READ_ONLY if reader or attachment.read_only else pb.ACCESS_WRITABLE
+            attachment.queue.put_nowait(pb.Change(access=access))
 
     async def hold_news(self, held: bool) -> None:
         """As on a busy machine, where replies are there long before the stream of changes says the same."""

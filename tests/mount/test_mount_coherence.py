@@ -296,3 +296,27 @@ def test_a_device_that_became_a_reader_answers_erofs_at_once(daemon: FakeDaemon,
     daemon.ask("reset_calls")
     until(lambda: set(refusals(mnt).values()) == {"EROFS"}, "every attempt to write is refused")
     assert (mnt / "file").read_bytes() == b"content"
+
+
+def test_a_device_that_became_a_writer_writes_through_the_mount_that_is_there(
+    daemon: FakeDaemon, make_mount: MakeMount
+) -> None:
+    furnish(make_mount("furnishing").path)
+    daemon.ask("become_reader")
+    mnt = make_mount("there").path
+    asked = make_mount("asked", "--read-only").path
+    assert set(refusals(mnt).values()) == {"EROFS"}
+    daemon.ask("become_writer")
+    until(lambda: _could_write(mnt / "written"), "the mount to be writable")
+    assert (mnt / "written").read_bytes() == b"text"
+    assert set(refusals(asked).values()) == {"EROFS"}
+
+
+def _could_write(path: Path) -> bool:
+    try:
+        path.write_bytes(b"text")
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return False
+    return True

@@ -124,6 +124,26 @@ class ControlStub:
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.ShutdownRequest.SerializeToString,
                 response_deserializer=holofs__api_dot_v1_dot_control__pb2.ShutdownReply.FromString,
                 _registered_method=True)
+        self.Invites = channel.unary_unary(
+                '/holofs.v1.Control/Invites',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.InvitesRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.InvitesReply.FromString,
+                _registered_method=True)
+        self.RevokeInvite = channel.unary_unary(
+                '/holofs.v1.Control/RevokeInvite',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.RevokeInviteRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.RevokeInviteReply.FromString,
+                _registered_method=True)
+        self.Recovery = channel.unary_unary(
+                '/holofs.v1.Control/Recovery',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.RecoveryRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.RecoveryReply.FromString,
+                _registered_method=True)
+        self.Recover = channel.unary_unary(
+                '/holofs.v1.Control/Recover',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.RecoverRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.Volume.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -237,6 +257,31 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Invites(self, request, context):
+        """members: taking a share back
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeInvite(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Recovery(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Recover(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -329,6 +374,26 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Shutdown,
                     request_deserializer=holofs__api_dot_v1_dot_control__pb2.ShutdownRequest.FromString,
                     response_serializer=holofs__api_dot_v1_dot_control__pb2.ShutdownReply.SerializeToString,
+            ),
+            'Invites': grpc.unary_unary_rpc_method_handler(
+                    servicer.Invites,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.InvitesRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.InvitesReply.SerializeToString,
+            ),
+            'RevokeInvite': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeInvite,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.RevokeInviteRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.RevokeInviteReply.SerializeToString,
+            ),
+            'Recovery': grpc.unary_unary_rpc_method_handler(
+                    servicer.Recovery,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.RecoveryRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.RecoveryReply.SerializeToString,
+            ),
+            'Recover': grpc.unary_unary_rpc_method_handler(
+                    servicer.Recover,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.RecoverRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.Volume.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -817,6 +882,114 @@ class Control:
             '/holofs.v1.Control/Shutdown',
             holofs__api_dot_v1_dot_control__pb2.ShutdownRequest.SerializeToString,
             holofs__api_dot_v1_dot_control__pb2.ShutdownReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Invites(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/Invites',
+            holofs__api_dot_v1_dot_control__pb2.InvitesRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.InvitesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeInvite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/RevokeInvite',
+            holofs__api_dot_v1_dot_control__pb2.RevokeInviteRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.RevokeInviteReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Recovery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/Recovery',
+            holofs__api_dot_v1_dot_control__pb2.RecoveryRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.RecoveryReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Recover(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/Recover',
+            holofs__api_dot_v1_dot_control__pb2.RecoverRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.Volume.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,11 @@ class ControlStub:
     ReadAlternative: _grpc.UnaryStreamMultiCallable[_control_pb2.ReadAlternativeRequest, _control_pb2.ReadAlternativeReply]
     Wait: _grpc.UnaryStreamMultiCallable[_control_pb2.WaitRequest, _control_pb2.WaitProgress]
     Shutdown: _grpc.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownReply]
+    Invites: _grpc.UnaryUnaryMultiCallable[_control_pb2.InvitesRequest, _control_pb2.InvitesReply]
+    """members: taking a share back"""
+    RevokeInvite: _grpc.UnaryUnaryMultiCallable[_control_pb2.RevokeInviteRequest, _control_pb2.RevokeInviteReply]
+    Recovery: _grpc.UnaryUnaryMultiCallable[_control_pb2.RecoveryRequest, _control_pb2.RecoveryReply]
+    Recover: _grpc.UnaryUnaryMultiCallable[_control_pb2.RecoverRequest, _control_pb2.Volume]
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -73,6 +78,11 @@ class ControlAsyncStub(ControlStub):
     ReadAlternative: _aio.UnaryStreamMultiCallable[_control_pb2.ReadAlternativeRequest, _control_pb2.ReadAlternativeReply]  # type: ignore[assignment]
     Wait: _aio.UnaryStreamMultiCallable[_control_pb2.WaitRequest, _control_pb2.WaitProgress]  # type: ignore[assignment]
     Shutdown: _aio.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownReply]  # type: ignore[assignment]
+    Invites: _aio.UnaryUnaryMultiCallable[_control_pb2.InvitesRequest, _control_pb2.InvitesReply]  # type: ignore[assignment]
+    """members: taking a share back"""
+    RevokeInvite: _aio.UnaryUnaryMultiCallable[_control_pb2.RevokeInviteRequest, _control_pb2.RevokeInviteReply]  # type: ignore[assignment]
+    Recovery: _aio.UnaryUnaryMultiCallable[_control_pb2.RecoveryRequest, _control_pb2.RecoveryReply]  # type: ignore[assignment]
+    Recover: _aio.UnaryUnaryMultiCallable[_control_pb2.RecoverRequest, _control_pb2.Volume]  # type: ignore[assignment]
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -200,5 +210,34 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.ShutdownRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.ShutdownReply, _abc.Awaitable[_control_pb2.ShutdownReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Invites(
+        self,
+        request: _control_pb2.InvitesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.InvitesReply, _abc.Awaitable[_control_pb2.InvitesReply]]:
+        """members: taking a share back"""
+
+    @_abc_1.abstractmethod
+    def RevokeInvite(
+        self,
+        request: _control_pb2.RevokeInviteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.RevokeInviteReply, _abc.Awaitable[_control_pb2.RevokeInviteReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Recovery(
+        self,
+        request: _control_pb2.RecoveryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.RecoveryReply, _abc.Awaitable[_control_pb2.RecoveryReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Recover(
+        self,
+        request: _control_pb2.RecoverRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.Volume, _abc.Awaitable[_control_pb2.Volume]]: ...
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -44,6 +44,27 @@ KIND_DIRECTORY: Kind.ValueType  # 2
 KIND_SYMLINK: Kind.ValueType  # 3
 Global___Kind: _TypeAlias = Kind  # noqa: Y015
 
+class _Access:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AccessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Access.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACCESS_UNCHANGED: _Access.ValueType  # 0
+    ACCESS_READ_ONLY: _Access.ValueType  # 1
+    """this device became a reader, or was removed"""
+    ACCESS_WRITABLE: _Access.ValueType  # 2
+    """it may write again"""
+
+class Access(_Access, metaclass=_AccessEnumTypeWrapper): ...
+
+ACCESS_UNCHANGED: Access.ValueType  # 0
+ACCESS_READ_ONLY: Access.ValueType  # 1
+"""this device became a reader, or was removed"""
+ACCESS_WRITABLE: Access.ValueType  # 2
+"""it may write again"""
+Global___Access: _TypeAlias = Access  # noqa: Y015
+
 @_typing.final
 class Attr(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -1412,14 +1433,14 @@ class Change(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     INODES_FIELD_NUMBER: _builtins.int
     RESET_FIELD_NUMBER: _builtins.int
-    READ_ONLY_FIELD_NUMBER: _builtins.int
     GOING_DOWN_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
     reset: _builtins.bool
     """too much changed: forget every cache"""
-    read_only: _builtins.bool
-    """this device became a reader"""
     going_down: _builtins.bool
     """the daemon stops; reconnect later"""
+    access: Global___Access.ValueType
+    """what this mount may do from now on"""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___EntryChange]: ...
     @_builtins.property
@@ -1430,12 +1451,12 @@ class Change(_message.Message):
         entries: _abc.Iterable[Global___EntryChange] | None = ...,
         inodes: _abc.Iterable[Global___InodeChange] | None = ...,
         reset: _builtins.bool = ...,
-        read_only: _builtins.bool = ...,
         going_down: _builtins.bool = ...,
+        access: Global___Access.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "going_down", b"going_down", "inodes", b"inodes", "read_only", b"read_only", "reset", b"reset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "entries", b"entries", "going_down", b"going_down", "inodes", b"inodes", "reset", b"reset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
