@@ -20,6 +20,7 @@ from holofsd.core.document import Credentials
 from holofsd.core.errors import ConnectionLost, HoloError, TicketInvalid, Unreachable
 from holofsd.core.ids import VolumeId
 from holofsd.rpc.device_api import JoinProgress, Volume
+from holofsd.store import faults
 from holofsd.store.device import DeviceStore, JoinRow
 
 _log = structlog.get_logger(__name__)
@@ -84,6 +85,7 @@ class Joiner:
         self.drop(invite.volume)
         with self._store.db.transaction():
             self._store.put_join(JoinRow(invite.volume, ticket, name, ""))
+        faults.reach("joining.noted")
         return self._begin(invite, name)
 
     def drop(self, volume: VolumeId) -> None:

@@ -26,6 +26,7 @@ from holofsd.daemon import logging as log_setup
 from holofsd.daemon import state_folder
 from holofsd.daemon.composition import running
 from holofsd.daemon.config import PROGRAM, Config, read_config
+from holofsd.store import faults
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     try:
         config = read_config(told.state_dir, told.detached)
+        faults.arm_from(os.environ)
         state_folder.prepare(config.state)
         with state_folder.locked(config.state):
             log_setup.configure(config.log_file, config.log_level, console=not config.detached)
@@ -64,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="holofsd",
         description="The HoloFS daemon of one device, in the foreground. `holofsctl up` starts it in the background.",
-        epilog="environment: HOLOFS_STATE_DIR, HOLOFS_BIND, HOLOFS_DISCOVERY, HOLOFS_RELAYS, HOLOFS_LOG",
+        epilog="environment: HOLOFS_STATE_DIR, HOLOFS_BIND, HOLOFS_DISCOVERY, HOLOFS_RELAYS, HOLOFS_LOG, HOLOFS_FAULTS",
     )
     parser.add_argument("--state-dir", metavar="DIR", help="the device's state directory")
     parser.add_argument("--detached", action="store_true", help=argparse.SUPPRESS)

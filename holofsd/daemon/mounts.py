@@ -28,6 +28,7 @@ from holofsd.daemon.mount_paths import check_mount_path, mounted_at, unmount
 from holofsd.daemon.mount_process import Adopted, MountOrder, MountProcess, launch, log_of
 from holofsd.daemon.processes import is_running
 from holofsd.rpc.device_api import MountInfo, MountOptions
+from holofsd.store import faults
 from holofsd.store.device import DeviceStore, MountRow
 
 _log = structlog.get_logger(__name__)
@@ -117,10 +118,15 @@ class MountSupervisor:
         )
         mount = _Mount(row, settled=asyncio.Event())
         self._mounts[path] = mount
+        # Before it runs: a daemon that dies now finds the mount again.
+        self._store_row(mount, 0)
+        faults.reach("mounting.noted")
         try:
-            self._up(mount, await self._launch(self._order(mount)))
+            process = await self._launch(self._order(mount))
+            faults.reach("mounting.started")
+            self._up(mount, process)
         except BaseException:
-            del self._mounts[path]
+            self._drop(mount)
             raise
         mount.keeper = asyncio.create_task(self._keep(mount))
         return self._info(mount)

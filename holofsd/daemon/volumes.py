@@ -21,6 +21,7 @@ from holofsd.daemon.names import check_volume_name
 from holofsd.daemon.vitals import now_ms
 from holofsd.fs.filesystem import VolumeFilesystem
 from holofsd.fs.settings import FsSettings
+from holofsd.store import faults
 from holofsd.store.device import DeviceStore, VolumeRow
 from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import SyncConfig
@@ -138,6 +139,7 @@ class Volumes:
         check_volume_name(name)
         self.require_free(name)
         created = create_volume(self._directory, name, self._node_key, self._device_name, now_ms())
+        faults.reach("creating.made")
         row = VolumeRow(created.store.volume, name, READY, created.secret, now_ms())
         self._put(row)
         await self._start(created.store, copied=False)
@@ -157,6 +159,7 @@ class Volumes:
             await present.sync.learn_credentials(credentials)
         else:
             store = prepare_joined(self._directory(volume), volume, credentials, self._node_key)
+            faults.reach("joining.stored")
             await self._start(store, copied=False)
         with self._store.db.transaction():
             row = replace(row, state=READY)
@@ -170,6 +173,7 @@ class Volumes:
         if opened is not None:
             await self._stop(opened)
         kept = "" if delete else self._keep_aside(volume)
+        faults.reach("leaving.aside")
         self.forget(volume)
         if delete:
             await asyncio.to_thread(_remove_tree, self._directory(volume))

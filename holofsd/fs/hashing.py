@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """In the background: sealed staging files get their hash and move into the content store.
 
-At each point where a crash can fall: `placed` the content file without a row is adopted by the next try; `known` the
-transaction with the hash is whole or not there; `synced` a row whose version is known is only removed at the next
-start; after that a staging file without a row is swept at the next start.
+At each point where a crash can fall: `hashing.placed` the content file without a row is adopted by the next try;
+`hashing.known` the transaction with the hash is whole or not there; `hashing.synced` a row whose version is known is
+only removed at the next start; after that a staging file without a row is swept at the next start.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from holofsd.core.project import parse_token
 from holofsd.core.state import Blob, Kind, Pending, Version
 from holofsd.fs.scope import Scope, full_disk_is_said
 from holofsd.fs.staged import StagedFile
+from holofsd.store import faults
 from holofsd.store.content import Content, hash_file
 from holofsd.store.staging import StagingRow
 from holofsd.tree.states import decode_version, encode_version
@@ -72,8 +73,6 @@ class Hasher:
         """Rows whose file is gone."""
         self._detached_before = set(scope.nodes.detached())
         """Open files of a mount that may still come back."""
-        self.fault: Callable[[str], None] = lambda point: None
-        """Tests stop here, at the points named above."""
 
     def expect(self, staged: StagedFile) -> None:
         """A sealed row was committed."""
@@ -119,11 +118,11 @@ class Hasher:
             try:
                 with full_disk_is_said():
                     hashed = await asyncio.to_thread(self._hash_batch, batch, durable)
-                    self.fault("placed")
+                    faults.reach("hashing.placed", self._scope.store)
                     self._known(hashed, remove=not durable)
                     if durable:
                         await self._scope.db.sync()
-                        self.fault("synced")
+                        faults.reach("hashing.synced", self._scope.store)
                         self._remove([item.row for item in hashed])
             except (HoloError, OSError) as error:
                 self._skipped.update(row.id for row in batch)
@@ -193,7 +192,7 @@ class Hasher:
                 self._tell_detached(item)
                 if remove:
                     self._rows.remove(item.row.id)
-        self.fault("known")
+        faults.reach("hashing.known", self._scope.store)
 
     @contextmanager
     def _unseen_by_programs(self, row: StagingRow) -> Iterator[None]:

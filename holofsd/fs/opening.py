@@ -35,6 +35,7 @@ from holofsd.fs.types import (
 from holofsd.fs.versions import Versions
 from holofsd.fs.watch import Watchers
 from holofsd.fs.writing import Writing
+from holofsd.store import faults
 from holofsd.tree.views import NodeView
 
 
@@ -204,6 +205,7 @@ class Opening:
                     view=view,
                 )
                 self._publish(opened)
+            faults.reach("writing.committed", self._scope.store)
             if len(data) > INLINE_RECORD:
                 self._hasher.expect_row()
             return

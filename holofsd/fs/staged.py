@@ -13,6 +13,7 @@ from pathlib import Path
 
 from holofsd.core.ids import Ino, NodeId
 from holofsd.fs.scope import Scope
+from holofsd.store import faults
 from holofsd.store.staging import StagingRow
 
 _CLOCK_TICK_NS = 1_000_000_000
@@ -97,14 +98,20 @@ class StagedFiles:
     def make_file(self) -> tuple[str, Path]:
         """Without a row it is garbage, swept at the next start."""
         staging_id = self._rows.new_id()
-        return staging_id, self._rows.make_file(staging_id)
+        path = self._rows.make_file(staging_id)
+        faults.reach("writing.made", self._scope.store)
+        return staging_id, path
 
     def adopt(self, staging_id: str, path: Path, ino: Ino, node: NodeId, base: bytes, mount_id: str) -> StagedFile:
         """From now on this file is what the inode contains."""
         staged = StagedFile(staging_id, ino, node, path, base, mount_id, snapshot_at=time.monotonic())
         self._rows.add(StagingRow(staging_id, ino, node, base, mount_id, b"", self._scope.now_ms()))
-        self._scope.db.after_commit(lambda: self._files.__setitem__(ino, staged))
+        self._scope.db.after_commit(lambda: self._listed(staged))
         return staged
+
+    def _listed(self, staged: StagedFile) -> None:
+        self._files[staged.ino] = staged
+        faults.reach("writing.listed", self._scope.store)
 
     def rebind(self, ino: Ino, node: NodeId) -> None:
         """The inode number means another node now."""
@@ -122,6 +129,7 @@ class StagedFiles:
         """It is never written again, and waits to be hashed."""
         self._rows.seal(staged.id, version)
         self._scope.db.after_commit(lambda: self._forget(staged))
+        self._scope.db.after_commit(lambda: faults.reach("writing.sealed", self._scope.store))
 
     def add_sealed(self, staged: StagedFile, version: bytes) -> None:
         """A copy of an open file, complete from the start."""

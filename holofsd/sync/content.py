@@ -19,6 +19,7 @@ from holofsd.core.errors import (
 )
 from holofsd.core.ids import BlobHash, DeviceId
 from holofsd.net.api import CloseCode, Stream
+from holofsd.store import faults
 from holofsd.sync.config import BLOB_FRAME, SyncConfig
 from holofsd.sync.jobs import FOREVER, Job, Jobs
 from holofsd.sync.receiving import Receiver, Trip
@@ -212,10 +213,12 @@ class Fetcher:
             self.counts.wrong[device] = self.counts.wrong.get(device, 0) + 1
 
     def _arrived(self, jobs: list[Job]) -> None:
+        faults.reach("fetching.placed", self._volume.store)
         with self._volume.store.db.transaction():
             for job in jobs:
                 self._content.add(job.blob, job.size, self._now_ms())
             self._volume.content_arrived(*(job.blob for job in jobs))
+        faults.reach("fetching.known", self._volume.store)
         for job in jobs:
             self._jobs.remove(job)
             if not job.done.done():

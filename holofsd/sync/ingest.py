@@ -18,6 +18,7 @@ from holofsd.core import sethash
 from holofsd.core.document import Envelope, Head
 from holofsd.core.errors import HoloError, ProtocolViolation
 from holofsd.core.ids import AuthorId
+from holofsd.store import faults
 from holofsd.sync.config import NODE_KEY_LENGTH, SyncConfig
 from holofsd.sync.members import Members
 from holofsd.sync.merging import Merger
@@ -223,6 +224,7 @@ class Ingest:
                 return None
         run.alive_at = now
         head = self._take_in_safely(page, run)
+        faults.reach("receiving.stored" if page.head is None else "receiving.advanced", self._store)
         if page.head is not None:
             self._runs.pop(page.author, None)
             self._finish(page.head, head is not None, run, source)

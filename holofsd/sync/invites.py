@@ -22,6 +22,7 @@ from holofsd.core.document import Credentials, Role
 from holofsd.core.errors import ConnectionLost, HoloError, NotAMember, Refused, RoleTooLow, TicketRefused
 from holofsd.core.ids import DeviceId, VolumeId
 from holofsd.net.api import JOIN_ALPN, CloseCode, Connection, Endpoint, Stream
+from holofsd.store import faults
 from holofsd.store.device import DeviceStore, InviteRow
 from holofsd.sync.config import MAX_HELLO, MAX_NAME, PROTOCOL
 from holofsd.sync.members import Members, verify_all
@@ -190,6 +191,7 @@ class Inviter:
         current = members.membership.roles.get(device)
         if current is None or current < role:
             members.grant(device, role, name)
+        faults.reach("joining.granted")
         with self._devices.db.transaction():
             self._devices.use_invite(row.secret, device)
         log.info("an invite was redeemed", peer=device.hex()[:8], role=role.name)

@@ -14,6 +14,7 @@ from holofsd.core.document import DeviceInfo, Envelope
 from holofsd.core.errors import NotUnderstood, Refused
 from holofsd.core.ids import AuthorId
 from holofsd.core.state import NodeState
+from holofsd.store import faults
 from holofsd.sync.config import KEY_DEVICE, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
 from holofsd.sync.members import Members
 from holofsd.tree.local import LocalVolume
@@ -72,6 +73,7 @@ class Merger:
         except Exception:  # a record from outside must not stop the others
             log.exception("merging failed; one record at a time now", records=len(envelopes))
             self._one_by_one(envelopes)
+        faults.reach("receiving.merged", self._volume.store)
         return True
 
     def _one_by_one(self, envelopes: Sequence[Envelope]) -> None:

@@ -20,6 +20,7 @@ from holofsd.core.document import DeviceInfo
 from holofsd.core.errors import HoloError
 from holofsd.core.ids import NodeId
 from holofsd.core.node import is_publishable
+from holofsd.store import faults
 from holofsd.sync.config import KEY_DEVICE, MAX_PAYLOAD, SyncConfig
 from holofsd.sync.create import active_key
 from holofsd.sync.members import Members
@@ -144,6 +145,7 @@ class Publisher:
         loop = asyncio.get_running_loop()
         began = loop.time()
         self._members.certify(key)
+        faults.reach("publishing.begun", self._store)
         with self._store.db.transaction():
             batch, full = self._collect(key)
             for node in batch.settled:
@@ -154,8 +156,11 @@ class Publisher:
         self._rests_until = loop.time() + SHARE * (loop.time() - began)
         if publication is None:
             return full and bool(batch.settled)
+        faults.reach("publishing.numbered", self._store)
         await self._store.db.sync()
+        faults.reach("publishing.synced", self._store)
         self._send(publication)
+        faults.reach("publishing.sent", self._store)
         return full
 
     def _collect(self, key: SigningKey) -> tuple[Batch, bool]:

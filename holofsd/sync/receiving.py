@@ -15,6 +15,7 @@ from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.core.errors import ConnectionLost, NoSpace, ProtocolViolation, Refused
 from holofsd.core.ids import BlobHash
 from holofsd.net.api import Stream
+from holofsd.store import faults
 from holofsd.store.content import Content, IncomingBlob
 from holofsd.sync import frames
 from holofsd.sync.config import BLOB_FRAME
@@ -159,6 +160,7 @@ class Receiver:
             if len(received) >= WRITE_BYTES or answer.end:
                 data, received = bytes(received), bytearray()
                 await _in_thread(lambda data=data: incoming.write(data))  # type: ignore[misc]
+                faults.reach("fetching.part")
             if answer.end:
                 return incoming.offset == job.size
 

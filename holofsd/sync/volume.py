@@ -12,6 +12,7 @@ from holofsd.codec.signing import SigningKey, generate, verify_head
 from holofsd.core.document import Credentials, DeviceInfo, Head, Mark, Membership, Role
 from holofsd.core.ids import BlobHash, DeviceId, VolumeId
 from holofsd.net.api import CloseCode
+from holofsd.store import faults
 from holofsd.sync import frames
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.content import Fetcher
@@ -314,7 +315,9 @@ class VolumeSync:
         log.warning("our author's newer records were shown to us: a new author takes over", old=old.hex()[:8])
         with self.store.db.transaction():
             self.volume.rotate_author(key.seed)
+        faults.reach("rotating.restamped", self.store)
         self.members.certify(key)
+        faults.reach("rotating.certified", self.store)
         self.publisher.changed()
 
     def violation(self, device: DeviceId, why: str) -> None:

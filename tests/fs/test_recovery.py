@@ -13,6 +13,7 @@ import pytest
 
 from holofsd.fs.settings import FsSettings
 from holofsd.fs.types import OpenHandle
+from holofsd.store import faults
 from tests.fs.harness import Device, Program
 
 BIG = b"0123456789" * 10_000
@@ -49,18 +50,16 @@ async def test_what_was_closed_is_there_after_a_kill(device: Device, program: Pr
     assert _no_files_left(device)
 
 
-@pytest.mark.parametrize("point", ["placed", "known", "synced"])
+@pytest.mark.parametrize("point", ["hashing.placed", "hashing.known", "hashing.synced"])
 async def test_a_kill_while_content_is_hashed_loses_nothing(device: Device, program: Program, point: str) -> None:
     await program.write("f", BIG)
     await program.write("g", BIG)
     device.restart()  # what was found at a start is hashed with fsync at each step
 
-    def kill(where: str) -> None:
-        if where == point:
-            raise Killed
+    def kill(where: object) -> None:
+        raise Killed
 
-    device.fs.hasher.fault = kill
-    with pytest.raises(Killed):
+    with faults.armed(point, kill), pytest.raises(Killed):
         await device.fs.hasher.drain()
     device.restart()
     program = device.attach()

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fault points: named places between two steps of something that touches more than one store.
+
+docs/crash-windows.md has each name in the row of the step that was just done; a test checks that both agree. Off, a
+point costs one call that looks at an empty dictionary. Armed, by a test or by `HOLOFS_FAULTS`, it kills the process
+there, stops it until somebody sends SIGCONT, or calls what a test gave.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from holofsd.core.errors import BadConfiguration
+
+VARIABLE: Final = "HOLOFS_FAULTS"
+"""`point=kill` or `point=stop`, with `@3` the third time it is reached; several with commas between."""
+
+POINTS: Final = frozenset({
+    *("writing.made", "writing.listed", "writing.sealed", "writing.committed"),
+    *("hashing.placed", "hashing.known", "hashing.synced"),
+    *("publishing.begun", "publishing.numbered", "publishing.synced", "publishing.sent"),
+    *("receiving.stored", "receiving.advanced", "receiving.merged"),
+    *("fetching.part", "fetching.placed", "fetching.known"),
+    *("mounting.started", "mounting.noted"),
+    *("creating.made", "joining.noted", "joining.granted", "joining.stored", "leaving.aside"),
+    *("rotating.restamped", "rotating.certified"),
+})  # fmt: skip
+
+Action = Callable[[object], None]
+"""Told where: whatever the place passes on, the store of a volume for example."""
+
+_armed: dict[str, Action] = {}
+
+
+def reach(point: str, where: object = None) -> None:
+    """The place named `point` is reached."""
+    if _armed:
+        action = _armed.get(point)
+        if action is not None:
+            action(where)
+
+
+@contextmanager
+def armed(point: str, action: Action) -> Iterator[None]:
+    """For tests in this process: `action` runs whenever the point is reached. It may raise."""
+    _require_known(point)
+    _armed[point] = action
+    try:
+        yield
+    finally:
+        del _armed[point]
+
+
+class Gate:
+    """An action that holds whoever reaches the point, in a thread, until it is opened."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self._open = threading.Event()
+
+    def __call__(self, where: object) -> None:
+        self.reached.set()
+        self._open.wait()
+
+    def open(self) -> None:
+        self._open.set()
+
+
+def arm_from(environment: Mapping[str, str]) -> None:
+    """What `HOLOFS_FAULTS` says. Raises BadConfiguration."""
+    for order in filter(None, environment.get(VARIABLE, "").split(",")):
+        point, _, what = order.partition("=")
+        how, _, times = what.partition("@")
+        number = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}.get(how)
+        if number is None or not (times or "1").isdecimal():
+            raise BadConfiguration(f"{VARIABLE} has {order!r}; it has to be like hashing.placed=kill@3.")
+        _require_known(point)
+        _armed[point] = _Signal(number, int(times or 1))
+
+
+@dataclass(slots=True)
+class _Signal:
+    """Sends this process a signal, once: at the n-th time."""
+
+    number: signal.Signals
+    times: int
+
+    def __call__(self, where: object) -> None:
+        self.times -= 1
+        if self.times == 0:
+            os.kill(os.getpid(), self.number)
+
+
+def _require_known(point: str) -> None:
+    if point not in POINTS:
+        raise BadConfiguration(f"There is no fault point {point!r}; docs/crash-windows.md lists them.")
