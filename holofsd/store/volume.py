@@ -10,6 +10,7 @@ from holofsd.core.ids import ROOT_ID, AuthorId, VolumeId
 from holofsd.store.content import Content
 from holofsd.store.database import Database, scripts
 from holofsd.store.documents import Documents
+from holofsd.store.history import History
 from holofsd.store.nodes import Nodes
 from holofsd.store.outbox import Outbox
 from holofsd.store.staging import Staging
@@ -31,6 +32,7 @@ class VolumeStore:
         self.outbox = Outbox(self.db)
         self.staging = Staging(self.db, directory / "staging")
         self.content = Content(self.db, directory / "content", directory / "incoming")
+        self.history = History(self.db)
         with self.db.transaction():
             # The root is inode 1: the first row ever.
             self.nodes.ino_of(ROOT_ID)

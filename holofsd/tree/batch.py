@@ -13,6 +13,7 @@ from holofsd.store.nodes import NodeRow, PlacementRow
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.facts import Facts, facts_of
+from holofsd.tree.recording import Recorder
 from holofsd.tree.states import States, decode_version, encode_version
 
 Slot = tuple[NodeId, bytes]
@@ -43,6 +44,7 @@ class Batch:
     store: VolumeStore
     states: States
     now_ns: int
+    recorder: Recorder
     works: dict[NodeId, Work] = field(default_factory=dict)
     dirty: dict[Slot, None] = field(default_factory=dict)
     """Slots to project again, in order of discovery."""
@@ -59,6 +61,9 @@ class Batch:
             old_state = earlier.old_state
         if old is not None and old_state is None:
             old_state = self.states.decoded(node, old.state)
+        before = earlier.state if earlier is not None else old_state
+        if before is not None:
+            self.recorder.replaced(before, state)
         facts = facts_of(state, self.is_here, lambda: _as_now_in(state, _shown_before(old, old_state)))
         work = Work(state, old, self._row(state, old, old_state, facts), facts.shown, old_state)
         self.works[node] = work

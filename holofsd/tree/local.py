@@ -19,6 +19,7 @@ from holofsd.core.state import Blob, Body, Inline, Marker, NodeState, Pending, R
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.clock import VolumeClock
+from holofsd.tree.recording import STOOD_MS
 from holofsd.tree.rotation import restamped
 from holofsd.tree.tree import Tree
 
@@ -160,8 +161,10 @@ class LocalVolume:
         return self.write(states) if states else TreeChange()
 
     def _forget_unpublished(self, state: NodeState) -> bool:
-        """Only what nobody else can know: neither published, nor made of what was (a split)."""
+        """Only what nobody else can know, and is new: neither published, nor made of what was (a split)."""
         node, documents = state.id, self.store.documents
+        if any(v.stamp.wall_ms + STOOD_MS < self.now_ms() for v in state.versions.values()):
+            return False  # it was there long enough to be somebody's file: it goes to the trash
         if documents.is_known(node) or self.store.nodes.placed_under(node) is not None:
             return False
         head = documents.head(self.author)

@@ -50,10 +50,13 @@ def _place(batch: Batch, work: Work, overrides: Overrides) -> None:
     if rows != before:
         if before:
             nodes.clear_placements(work.node)
+            batch.recorder.left(before, rows)
         for row in rows:
             nodes.add_placement(row)
         work.placed = rows
         work.moved = True
+    elif not rows and work.old is None and not is_alive(work.state):
+        batch.recorder.arrived_removed(work.state)
     if bad or work.old is not None:
         nodes.set_bad_names(work.node, bad)
     mine = work.row

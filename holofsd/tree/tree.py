@@ -20,6 +20,7 @@ from holofsd.tree.cycles import settle_cycles
 from holofsd.tree.inodes import Inodes
 from holofsd.tree.placing import encode_stamp, settle_placements
 from holofsd.tree.reading import TreeReading
+from holofsd.tree.recording import Recorder
 from holofsd.tree.slots import Projection
 from holofsd.tree.views import TreeCensus
 
@@ -36,6 +37,7 @@ class Tree(TreeReading):
         self._now_ms = now_ms
         self._is_open = is_open
         self._census = Census(store)
+        self._recorder = Recorder(store, now_ms)
         with store.db.transaction():
             store.nodes.put_root(now_ms() * 1_000_000)
 
@@ -84,6 +86,7 @@ class Tree(TreeReading):
         self._nodes.set_bad_names(node, ())
         self._nodes.delete(node)
         self._states.forget(node)
+        self._recorder.forget(node)
 
     def forget_detached(self, ino: Ino) -> None:
         """Nobody has this detached inode open any more."""
@@ -100,7 +103,7 @@ class Tree(TreeReading):
 
     # ---- how
     def _batch(self) -> Batch:
-        return Batch(self.store, self._states, self._now_ms() * 1_000_000)
+        return Batch(self.store, self._states, self._now_ms() * 1_000_000, self._recorder)
 
     def _settle(self, batch: Batch, takeover: Mapping[Ino, NodeId], detach_open: bool, elsewhere: bool) -> TreeChange:
         if not batch.works:

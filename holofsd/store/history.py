@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was, as rows: replaced versions, ended places, purged trash, and content that nothing was found to need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from holofsd.core.ids import BlobHash, NodeId
+from holofsd.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """A replaced version; see volume_formats for each column."""
+
+    node: NodeId
+    dot: bytes
+    began_ms: int
+    ended_ms: int
+    size: int
+    blob: BlobHash | None
+    version: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PastPlaceRow:
+    node: NodeId
+    parent: NodeId
+    name: bytes
+    from_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCounts:
+    """`bytes`: the sizes of replaced versions, each content once."""
+
+    versions: int
+    bytes: int
+
+
+_HISTORY = "node, dot, began_ms, ended_ms, size, blob, version"
+_PLACES = "node, parent, name, from_ms, until_ms"
+
+
+class History:
+    """All writes belong inside `db.transaction()`."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    # ---- recording
+    def add(self, versions: Sequence[HistoryRow], places: Sequence[PastPlaceRow]) -> None:
+        if versions:
+            self.db.run_many(
+                f"INSERT OR IGNORE INTO history ({_HISTORY}) VALUES (?,?,?,?,?,?,?)",
+                [(r.node, r.dot, r.began_ms, r.ended_ms, r.size, r.blob, r.version) for r in versions],
+            )
+        if places:
+            self.db.run_many(
+                f"INSERT INTO past_places ({_PLACES}) VALUES (?,?,?,?,?)",
+                [(r.node, r.parent, r.name, r.from_ms, r.until_ms) for r in places],
+            )
+
+    def published_dots(self, author: bytes) -> int | None:
+        """Up to which counter an author of ours has published; None if it is not ours."""
+        row = self.db.one(
+            "SELECT coalesce(h.dots, 0) FROM authors AS a LEFT JOIN heads AS h ON h.author=a.author WHERE a.author=?",
+            (author,),
+        )
+        return row[0] if row else None
+
+    # ---- versions
+    def of_node(self, node: NodeId) -> list[HistoryRow]:
+        """Newest first."""
+        rows = self.db.all(f"SELECT {_HISTORY} FROM history WHERE node=? ORDER BY began_ms DESC, id DESC", (node,))
+        return [HistoryRow(*row) for row in rows]
+
+    def counts(self) -> HistoryCounts:
+        versions = self.db.number("SELECT count(*) FROM history")
+        small = self.db.number("SELECT sum(size) FROM history WHERE blob IS NULL")
+        large = self.db.number("SELECT sum(size) FROM (SELECT DISTINCT blob, size FROM history WHERE blob NOT NULL)")
+        return HistoryCounts(versions, small + large)
+
+    # ---- places
+    def places_of(self, node: NodeId) -> list[PastPlaceRow]:
+        """Newest first."""
+        rows = self.db.all(f"SELECT {_PLACES} FROM past_places WHERE node=? ORDER BY until_ms DESC, id DESC", (node,))
+        return [PastPlaceRow(*row) for row in rows]
+
+    def places_named(self, parent: NodeId, name: bytes) -> list[PastPlaceRow]:
+        """Newest first."""
+        rows = self.db.all(
+            f"SELECT {_PLACES} FROM past_places WHERE parent=? AND name=? ORDER BY until_ms DESC, id DESC",
+            (parent, name),
+        )
+        return [PastPlaceRow(*row) for row in rows]
+
+    def placed_in(self, parent: NodeId, at_ms: int) -> list[tuple[NodeId, bytes, int]]:
+        """(node, name, since) of what was in a directory at that time, whether it is there still or not."""
+        past = self.db.all(
+            "SELECT node, name, from_ms FROM past_places WHERE parent=? AND from_ms<=? AND until_ms>?",
+            (parent, at_ms, at_ms),
+        )
+        now = self.db.all("SELECT node, name, stamp FROM placements WHERE parent=?", (parent,))
+        present = ((row[0], row[1], int.from_bytes(row[2][:8], "big")) for row in now)
+        return [(row[0], row[1], row[2]) for row in past] + [row for row in present if row[2] <= at_ms]
+
+    def last_in(self, parent: NodeId) -> list[PastPlaceRow]:
+        """Every past place in a directory, oldest first."""
+        rows = self.db.all(f"SELECT {_PLACES} FROM past_places WHERE parent=? ORDER BY until_ms, id", (parent,))
+        return [PastPlaceRow(*row) for row in rows]
+
+    # ---- trash
+    def gone_nodes(self, after: NodeId, limit: int) -> list[tuple[NodeId, bytes]]:
+        """(node, state) of nodes without a name, in order of id; those that were purged are left out."""
+        rows = self.db.all(
+            "SELECT node, state FROM nodes WHERE visible=0 AND node>? AND length(state)>0"
+            " AND node NOT IN (SELECT node FROM trash_purged) ORDER BY node LIMIT ?",
+            (after, limit),
+        )
+        return [(row[0], row[1]) for row in rows]
+
+    def purge_node(self, node: NodeId, now_ms: int) -> None:
+        """Its removed versions are not kept here any more, nor what they had replaced."""
+        self.db.run("INSERT OR IGNORE INTO trash_purged VALUES (?,?)", (node, now_ms))
+        self.db.run("DELETE FROM history WHERE node=?", (node,))
+        self.db.run("DELETE FROM past_places WHERE node=?", (node,))
+
+    def is_purged(self, node: NodeId) -> bool:
+        return self.db.one("SELECT 1 FROM trash_purged WHERE node=?", (node,)) is not None
+
+    def lives_again(self, nodes: Iterable[NodeId]) -> None:
+        self.db.run_many("DELETE FROM trash_purged WHERE node=?", [(node,) for node in nodes])
+
+    # ---- policy: each of these removes `limit` rows at most and says how many
+    def purge_before(self, end_ms: int, limit: int) -> int:
+        """Versions replaced, and places left, before that time."""
+        gone = 0
+        for table, column in (("history", "ended_ms"), ("past_places", "until_ms")):
+            gone += self.db.run(
+                f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {column}<? LIMIT ?)", (end_ms, limit)
+            ).rowcount
+        return gone
+
+    def thin(self, start_ms: int, end_ms: int, limit: int) -> int:
+        """Of the versions of a node replaced in [start, end) the last one stays."""
+        return self.db.run(
+            "DELETE FROM history WHERE id IN (SELECT h.id FROM history AS h WHERE h.ended_ms>=?1 AND h.ended_ms<?2"
+            " AND EXISTS (SELECT 1 FROM history AS later WHERE later.node=h.node AND later.ended_ms<?2"
+            " AND (later.ended_ms, later.id)>(h.ended_ms, h.id)) LIMIT ?3)",
+            (start_ms, end_ms, limit),
+        ).rowcount
+
+    def oldest_ms(self) -> int | None:
+        row = self.db.one("SELECT min(ended_ms) FROM history")
+        return row[0] if row else None

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes down what goes: versions that leave the state of their node, and places that nodes leave.
+
+Called where the tree replaces what is stored, and written with the same transaction, at its end: what is made and ends
+in one transaction costs nothing, and a creation writes nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from holofsd.core.edit import split_id
+from holofsd.core.ids import BlobHash, NodeId
+from holofsd.core.project import token
+from holofsd.core.state import Blob, Kind, NodeState, Pending, Version
+from holofsd.store.history import HistoryRow, PastPlaceRow
+from holofsd.store.nodes import PlacementRow
+from holofsd.store.volume import VolumeStore
+from holofsd.tree.states import encode_version
+
+STOOD_MS: Final = 60_000
+"""A version that nobody else has heard of leaves a trace only if it stood so long: saving is several writes."""
+
+
+class Recorder:
+    def __init__(self, store: VolumeStore, now_ms: Callable[[], int]) -> None:
+        self._store = store
+        self._now_ms = now_ms
+        self._versions: list[HistoryRow] = []
+        self._places: list[PastPlaceRow] = []
+        self._maybe_split: dict[tuple[NodeId, bytes], NodeId] = {}
+        """Versions that may go on as nodes of their own: then they are not replaced."""
+        self._due = False
+        store.db.on_rollback.append(self._clear)
+
+    # ---- what goes
+    def replaced(self, before: NodeState, now: NodeState) -> None:
+        """The stored state of a node becomes another one."""
+        if before.versions is now.versions or before.kind is Kind.DIRECTORY:
+            return
+        gone = [version for dot, version in before.versions.items() if dot not in now.versions]
+        if gone:
+            self._versions_gone(before, now, gone)
+
+    def _versions_gone(self, before: NodeState, now: NodeState, gone: Sequence[Version]) -> None:
+        now_ms = self._now_ms()
+        # Written anew with the same content: nothing was replaced.
+        kept = [version.body for version in now.versions.values()]
+        for version in gone:
+            if version.body in kept or isinstance(version.body, Pending):
+                continue
+            if version.stamp.wall_ms + STOOD_MS > now_ms and self._is_only_ours(version):
+                continue
+            blob: BlobHash | None = version.body.hash if isinstance(version.body, Blob) else None
+            encoded = encode_version(before.id, before.kind, version)
+            began, dot = version.stamp.wall_ms, token(version.dot)
+            self._versions.append(HistoryRow(before.id, dot, began, now_ms, version.size, blob, encoded))
+            if len(before.versions) > 1:
+                self._maybe_split[(before.id, dot)] = split_id(before.id, version.dot)
+            self._write_at_the_end()
+
+    def _is_only_ours(self, version: Version) -> bool:
+        """Made here and not published: nobody else can have seen it (design 5.1)."""
+        published = self._store.history.published_dots(version.dot.author)
+        return published is not None and version.dot.counter > published
+
+    def left(self, before: Sequence[PlacementRow], now: Sequence[PlacementRow]) -> None:
+        """A node has other places than before."""
+        now_ms = self._now_ms()
+        there = {(row.parent, row.name) for row in now}
+        for row in before:
+            if (row.parent, row.name) not in there:
+                since = int.from_bytes(row.stamp[:8], "big")
+                self._places.append(PastPlaceRow(row.node, row.parent, row.name, min(since, now_ms), now_ms))
+                self._write_at_the_end()
+
+    def arrived_removed(self, state: NodeState) -> None:
+        """A node that was removed before this device heard of it."""
+        now_ms = self._now_ms()
+        placed = [link for link in state.links.values() if link.place is not None]
+        if placed and state.versions:
+            last = max(placed, key=lambda link: link.stamp)
+            assert last.place is not None
+            since = min(last.stamp.wall_ms, now_ms)
+            self._places.append(PastPlaceRow(state.id, last.place.parent, last.place.name, since, now_ms))
+            self._write_at_the_end()
+
+    def forget(self, node: NodeId) -> None:
+        """Nobody ever heard of it."""
+        self._versions = [row for row in self._versions if row.node != node]
+        self._places = [row for row in self._places if row.node != node]
+
+    # ---- writing
+    def _write_at_the_end(self) -> None:
+        if not self._due:
+            self._due = True
+            self._store.db.before_commit(self._write)
+
+    def _write(self) -> None:
+        split = {row for row, node in self._maybe_split.items() if self._store.nodes.exists(node)}
+        versions = [row for row in self._versions if (row.node, row.dot) not in split]
+        places = self._places
+        self._clear()
+        self._store.history.add(versions, places)
+
+    def _clear(self) -> None:
+        self._versions, self._places, self._due = [], [], False
+        self._maybe_split.clear()
