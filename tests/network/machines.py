@@ -30,7 +30,7 @@ class Machine:
         return self.folder.joinpath(name).read_bytes() == (data or name.encode())
 
     def knows_that_it_is_alone(self) -> bool:
-        return not any(peer["online"] for peer in self.device.json("peers"))
+        return not any(peer.get("connected") for peer in self.device.json("peers"))
 
 
 class Machines:
