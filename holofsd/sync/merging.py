@@ -15,6 +15,8 @@ from holofsd.core.errors import NotUnderstood, Refused
 from holofsd.core.ids import AuthorId
 from holofsd.core.state import NodeState
 from holofsd.store import faults
+from holofsd.store.removals import HeldRow
+from holofsd.sync.brake import Brake, Said
 from holofsd.sync.config import KEY_DEVICE, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
 from holofsd.sync.members import Members
 from holofsd.tree.local import LocalVolume
@@ -39,6 +41,7 @@ class Merger:
         self._now_ms = now_ms
         self._config = config
         self._on_device = on_device
+        self.brake = Brake(volume, members, now_ms, self._held_state)
         self._wake = asyncio.Event()
         self._wake.set()
         self.on_progress: Callable[[], None] = lambda: None
@@ -92,7 +95,7 @@ class Merger:
     def merge(self, envelopes: Sequence[Envelope]) -> None:
         """Joins these records, which are in the document and below its heads, into the tree."""
         limits = self._documents.dot_limits()
-        states: list[NodeState] = []
+        said: list[Said] = []
         for envelope in envelopes:
             state = self._understood(envelope)
             if state is None:
@@ -100,9 +103,19 @@ class Merger:
             clipped, waits_for = clip_state(state, envelope.author, limits)
             for author in waits_for:
                 self._documents.wait_for(author, envelope.author, envelope.key)
-            states.append(clipped)
-        if states:
-            self._volume.merge(states)
+            said.append(Said(envelope, clipped))
+        if said:
+            self.brake.merge(said)
+
+    def _held_state(self, row: HeldRow) -> NodeState | None:
+        """Of a record that the brake holds. It was understood when it came; its author's role may have changed."""
+        state = self._understood(Envelope(row.author, row.seq, row.node, row.payload, b""))
+        if state is None:
+            return None
+        clipped, waits_for = clip_state(state, row.author, self._documents.dot_limits())
+        for author in waits_for:
+            self._documents.wait_for(author, row.author, row.node)
+        return clipped
 
     def _understood(self, envelope: Envelope) -> NodeState | None:
         if not self._members.counts(envelope.author, envelope.seq):

@@ -42,6 +42,8 @@ class TreeChange:
     inodes: list[InodeUpdate] = field(default_factory=list)
     nodes: list[NodeId] = field(default_factory=list)
     """Every node whose row was written."""
+    new: list[NodeId] = field(default_factory=list)
+    """Those of them that were not known before."""
     wants_content: bool = False
     """Content became wanted that was not before."""
 
@@ -52,4 +54,5 @@ class TreeChange:
         self.entries += later.entries
         self.inodes += later.inodes
         self.nodes += later.nodes
+        self.new += later.new
         self.wants_content |= later.wants_content

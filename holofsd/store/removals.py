@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Removals from elsewhere: those that the brake holds, and those that were merged lately."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from holofsd.core.ids import AuthorId, NodeId
+from holofsd.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """A record in the document that is not merged; see volume_formats for each column."""
+
+    node: NodeId
+    author: AuthorId
+    seq: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCounts:
+    """Nodes whose removal is held and that are shown; `since_ms` is when the first of them came, 0 if none is."""
+
+    files: int
+    directories: int
+    since_ms: int
+
+
+class Removals:
+    """All writes belong inside `db.transaction()`."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    # ---- held
+    def hold(self, row: HeldRow, now_ms: int) -> None:
+        self.db.run(
+            "INSERT INTO held_removals VALUES (?,?,?,?,?) ON CONFLICT (node, author)"
+            " DO UPDATE SET seq=excluded.seq, payload=excluded.payload",
+            (row.node, row.author, row.seq, row.payload, now_ms),
+        )
+
+    def held_nodes(self) -> set[NodeId]:
+        return {row[0] for row in self.db.all("SELECT DISTINCT node FROM held_removals")}
+
+    def held_about(self, node: NodeId) -> list[HeldRow]:
+        rows = self.db.all("SELECT node, author, seq, payload FROM held_removals WHERE node=?", (node,))
+        return [HeldRow(*row) for row in rows]
+
+    def first_held(self, limit: int) -> list[NodeId]:
+        """Some nodes, oldest first."""
+        rows = self.db.all("SELECT node FROM held_removals GROUP BY node ORDER BY min(since_ms) LIMIT ?", (limit,))
+        return [row[0] for row in rows]
+
+    def release(self, node: NodeId) -> None:
+        self.db.run("DELETE FROM held_removals WHERE node=?", (node,))
+
+    def release_record(self, node: NodeId, author: AuthorId) -> None:
+        self.db.run("DELETE FROM held_removals WHERE node=? AND author=?", (node, author))
+
+    def any_held(self) -> bool:
+        return self.db.one("SELECT 1 FROM held_removals LIMIT 1") is not None
+
+    def counts(self) -> HeldCounts:
+        row = self.db.one(
+            "SELECT coalesce(sum(n.kind!=2), 0), coalesce(sum(n.kind=2), 0), coalesce(min(h.since_ms), 0) FROM"
+            " (SELECT node, min(since_ms) AS since_ms FROM held_removals GROUP BY node) AS h"
+            " JOIN nodes AS n ON n.node=h.node WHERE n.visible>0"
+        )
+        return HeldCounts(*row) if row else HeldCounts(0, 0, 0)
+
+    def authors(self) -> list[AuthorId]:
+        """Who said what is held."""
+        return [row[0] for row in self.db.all("SELECT DISTINCT author FROM held_removals")]
+
+    # ---- merged lately
+    def note(self, removals: Iterable[tuple[NodeId, AuthorId, bool]], now_ms: int) -> None:
+        """(node, who said so, is it a file)."""
+        self.db.run_many(
+            "INSERT OR REPLACE INTO recent_removals VALUES (?,?,?,?)",
+            [(node, author, int(file), now_ms) for node, author, file in removals],
+        )
+
+    def forget_recent(self, before_ms: int, after_ms: int) -> None:
+        """Those that are older, or of a time that has not come (the clock was set back)."""
+        self.db.run("DELETE FROM recent_removals WHERE at_ms<? OR at_ms>?", (before_ms, after_ms))
+
+    def recent_files(self) -> int:
+        return self.db.number("SELECT count(*) FROM recent_removals WHERE file=1")
+
+    def recent_by(self, authors: Sequence[AuthorId], limit: int) -> list[NodeId]:
+        marks = ",".join("?" * len(authors))
+        rows = self.db.all(f"SELECT node FROM recent_removals WHERE author IN ({marks}) LIMIT ?", (*authors, limit))
+        return [row[0] for row in rows]
+
+    def drop_recent(self, nodes: Iterable[NodeId]) -> None:
+        self.db.run_many("DELETE FROM recent_removals WHERE node=?", [(node,) for node in nodes])
+
+    def drop_all_recent(self) -> None:
+        self.db.run("DELETE FROM recent_removals")
+
+    # ---- what counts
+    def shown_files(self) -> int:
+        """Everything but directories that has a name. Reads every row: asked only where many removals came."""
+        return self.db.number("SELECT count(*) FROM nodes WHERE kind!=2 AND visible>0")

@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many removals from elsewhere wait for a person's word, and nothing is lost meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from holofsd.core import edit
+from holofsd.core.brake import BrakeLimit
+from holofsd.core.document import Role
+from holofsd.core.errors import BadArgument, RoleTooLow
+from holofsd.core.node import live_links
+from holofsd.core.state import Place
+from holofsd.sync.brake import Brake
+from tests.sync.devices import QUICK, Device, devices, settled, share, until
+
+MANY = 80
+QUEUE_SLICE = 40
+
+
+def brake(device: Device) -> Brake:
+    return device.sync.brake
+
+
+def names(device: Device) -> set[str]:
+    return set(device.files())
+
+
+def held(device: Device) -> int:
+    report = brake(device).report()
+    return report.files + report.directories
+
+
+def fill(device: Device, folder: str, count: int = MANY) -> list[str]:
+    device.mkdir(folder)
+    paths = [f"{folder}/file{number}" for number in range(count)]
+    for path in paths:
+        device.write(path, f"content of {path}".encode())
+    return paths
+
+
+def remove_all(device: Device, paths: Iterable[str]) -> None:
+    for path in paths:
+        device.remove(path)
+
+
+async def knows(device: Device, other: Device) -> None:
+    """Every record of the other is here, whatever its effect."""
+    await until(
+        lambda: other.is_settled() and device.is_settled() and device.heads() == other.heads(), "the same records"
+    )
+
+
+async def full(ann: Device, bob: Device, count: int = MANY) -> list[str]:
+    await share(ann, bob)
+    paths = fill(ann, "folder", count)
+    ann.write("other", b"stays")
+    await settled(ann, bob)
+    await until(lambda: not brake(bob).catching_up, "all is heard")
+    return paths
+
+
+async def test_many_removals_are_held_and_the_rest_goes_on(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        remove_all(ann, [*paths, "folder"])
+        ann.write("other", b"changed")
+        ann.write("new", b"new")
+        await knows(bob, ann)
+        assert bob.files()["other"] == b"changed"
+        assert names(bob) == {*paths, "folder/", "other", "new"}
+        report = brake(bob).report()
+        assert (report.files, report.directories, report.devices) == (MANY, 1, ("ann",))
+        assert len(brake(bob).paths()) == MANY + 1
+        await until(lambda: ann.sync.copies() == 1, "bob says that it holds all records")
+
+
+async def test_accepted_removals_happen(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob, 250)
+        remove_all(ann, [*paths, "folder"])
+        await knows(bob, ann)
+        assert await brake(bob).accept() == 251
+        await settled(ann, bob)
+        assert names(bob) == {"other"}
+        assert not brake(bob).holds
+
+
+async def test_refused_removals_are_undone_everywhere(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob, 250)
+        before = bob.files()
+        remove_all(ann, [*paths, "folder"])
+        await knows(bob, ann)
+        assert await brake(bob).refuse() == 251
+        assert bob.files() == before
+        await settled(ann, bob)
+        assert ann.files() == before
+        assert not brake(ann).holds
+
+
+async def test_what_went_before_the_limit_was_reached_comes_back_with_the_rest(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        before = bob.files()
+        for first, last in ((0, 20), (20, 40), (40, MANY)):
+            remove_all(ann, paths[first:last])
+            await knows(bob, ann)
+        assert len(names(bob)) == len(before) - 40
+        assert held(bob) == 40
+        await brake(bob).refuse()
+        await settled(ann, bob)
+        assert bob.files() == before
+
+
+@pytest.mark.parametrize(("count", "removed"), [(MANY, 50), (400, 70)])
+async def test_a_few_removals_or_a_small_share_of_the_volume_are_followed(
+    tmp_path: Path, count: int, removed: int
+) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob, count)
+        remove_all(ann, paths[:removed])
+        await settled(ann, bob)
+        assert len(names(bob)) == count + 2 - removed
+        assert not brake(bob).holds
+
+
+async def test_a_limit_of_ones_own_holds_and_off_lets_everything_happen(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        brake(bob).set_limit(BrakeLimit(files=2, percent=0))
+        remove_all(ann, paths[:3])
+        await knows(bob, ann)
+        assert held(bob) == 3
+        await brake(bob).accept()
+        brake(bob).set_limit(BrakeLimit(off=True))
+        remove_all(ann, [*paths[3:], "folder"])
+        await settled(ann, bob)
+        assert names(bob) == {"other"}
+        with pytest.raises(BadArgument):
+            brake(bob).set_limit(BrakeLimit(percent=101))
+
+
+async def test_a_restart_keeps_the_hold_and_the_limit(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        brake(bob).set_limit(BrakeLimit(files=10, percent=1))
+        remove_all(ann, paths)
+        await knows(bob, ann)
+        await bob.restart()
+        assert brake(bob).limit == BrakeLimit(files=10, percent=1)
+        assert held(bob) == MANY
+        ann.remove("other")
+        await knows(bob, ann)
+        assert held(bob) == MANY + 1
+        assert names(bob) >= {*paths, "other"}
+
+
+async def test_a_verdict_is_carried_out_after_a_restart(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        before = bob.files()
+        remove_all(ann, paths)
+        await knows(bob, ann)
+        authors = b"".join(bob.store.removals.authors())
+        with bob.store.db.transaction():  # as if killed between the word and the deed
+            bob.store.set_meta("brake-verdict", b"refuse" + authors)
+        await bob.restart()
+        await settled(ann, bob)
+        assert ann.files() == before
+
+
+async def test_an_edit_of_a_held_file_beats_its_removal(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        remove_all(ann, [*paths, "folder"])
+        await knows(bob, ann)
+        bob.write(paths[0], b"still needed")
+        await knows(ann, bob)
+        assert ann.files()[paths[0]] == b"still needed"
+        await brake(bob).accept()
+        await settled(ann, bob)
+        assert bob.files() == {"folder/": b"", paths[0]: b"still needed", "other": b"stays"}
+
+
+async def test_an_edit_elsewhere_lets_go_of_a_held_file(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
+        await share(ann, bob, cid)
+        paths = fill(ann, "folder")
+        await settled(ann, bob, cid)
+        await until(lambda: not brake(bob).catching_up and not brake(cid).catching_up, "all is heard")
+        ann.network.partition(ann.id, cid.id)
+        ann.network.partition(bob.id, cid.id)
+        cid.write(paths[0], b"edited far away")
+        remove_all(ann, paths)
+        await knows(bob, ann)
+        assert held(bob) == MANY
+        ann.network.heal(ann.id, cid.id)
+        ann.network.heal(bob.id, cid.id)
+        await until(lambda: bob.files()[paths[0]] == b"edited far away")
+        await until(lambda: held(bob) == MANY - 1, "the edited file is not held any more")
+        assert held(cid) == MANY - 1
+
+
+async def test_removals_made_here_are_never_held(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        remove_all(ann, [*paths, "folder"])
+        assert names(ann) == {"other"}
+        await knows(bob, ann)
+        assert not brake(ann).holds
+
+
+async def test_a_held_file_removed_here_too_is_gone(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        remove_all(ann, paths)
+        await knows(bob, ann)
+        remove_all(bob, paths)
+        assert held(bob) == 0
+        await brake(bob).accept()
+        await settled(ann, bob)
+        assert names(bob) == {"folder/", "other"}
+
+
+async def test_renames_and_replacements_are_no_removals(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        await ann.down()  # nothing is published between a removal and what takes its place
+        await ann.up()
+        with ann.store.db.transaction():
+            target = ann.volume.tree.lookup(*ann._place("folder"))
+            assert target is not None
+            for number, path in enumerate(paths):
+                if number % 2:
+                    entry = ann.volume.tree.lookup(*ann._place(path))
+                    state = ann.volume.tree.state(entry.node) if entry else None
+                    assert state is not None
+                    link = next(iter(live_links(state)))
+                    place = Place(target.node, b"moved%d" % number)
+                    ann.volume.write([edit.moved(state, link, place, ann.volume.stamp())])
+                else:
+                    ann.remove(path)
+                    ann.write(path, b"another file")
+        await settled(ann, bob)
+        assert names(bob) == names(ann)
+        assert not brake(bob).holds
+
+
+async def test_a_name_taken_by_a_new_file_lets_go_of_the_old_one(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        remove_all(ann, paths)
+        await knows(bob, ann)
+        ann.write(paths[0], b"a new file of the same name")
+        await knows(bob, ann)
+        assert bob.files()[paths[0]] == b"a new file of the same name"
+        assert names(bob) == {*paths, "folder/", "other"}
+        assert held(bob) == MANY - 1
+
+
+async def test_a_newcomer_holds_nothing_of_what_went_before_it_came(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", "cid", config=replace(QUICK, merge_slice=40)) as (ann, bob, cid):
+        await share(ann, bob)
+        brake(ann).set_limit(BrakeLimit(off=True))
+        paths = fill(ann, "folder", 300)
+        await settled(ann, bob)
+        remove_all(bob, paths)
+        await settled(ann, bob)
+        await share(ann, cid)
+        await settled(ann, bob, cid)
+        assert names(cid) == {"folder/"}
+        assert not brake(cid).holds
+
+
+async def test_who_was_away_holds_only_what_it_had(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", "cid", config=replace(QUICK, merge_slice=QUEUE_SLICE)) as (
+        ann,
+        bob,
+        cid,
+    ):
+        await share(ann, bob, cid)
+        brake(ann).set_limit(BrakeLimit(off=True))
+        old = fill(ann, "old")
+        await settled(ann, bob, cid)
+        await until(lambda: not brake(cid).catching_up, "all is heard")
+        await cid.down()
+        young = fill(ann, "young", 300)
+        await settled(ann, bob)
+        remove_all(bob, [*young, *old])
+        await settled(ann, bob)
+        await cid.up()
+        await until(lambda: cid.heads() == ann.heads() and cid.is_settled(), "all records")
+        assert names(cid) <= {"old/", "young/", *old}
+        assert held(cid) == len(old) - QUEUE_SLICE  # the first slice was below the limit
+        await brake(cid).refuse()
+        await settled(ann, bob, cid)
+        assert names(ann) == {"old/", "young/", *old}
+
+
+async def test_two_devices_decide_differently_and_nothing_is_lost(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
+        await share(ann, bob, cid)
+        paths = fill(ann, "folder")
+        await settled(ann, bob, cid)
+        await until(lambda: not brake(bob).catching_up and not brake(cid).catching_up, "all is heard")
+        before = bob.files()
+        remove_all(ann, [*paths, "folder"])
+        await knows(bob, ann)
+        await knows(cid, ann)
+        await brake(bob).accept()
+        await brake(cid).refuse()
+        await settled(ann, bob, cid)
+        assert ann.files() == before
+
+
+async def test_hard_links_and_conflict_copies_survive_a_refusal(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        with ann.store.db.transaction():
+            entry = ann.volume.tree.lookup(*ann._place(paths[0]))
+            assert entry is not None
+            state = ann.volume.tree.state(entry.node)
+            assert state is not None
+            place = Place(entry.parent, b"second name")
+            ann.volume.write([edit.with_link(state, edit.link_id(state.id, b"2"), place, ann.volume.stamp())])
+        await settled(ann, bob)
+        ann.network.partition(ann.id, bob.id)
+        ann.write(paths[1], b"ann's")
+        bob.write(paths[1], b"bob's")
+        ann.network.heal(ann.id, bob.id)
+        await settled(ann, bob)
+        before = bob.files()
+        assert len(before) == MANY + 4
+        remove_all(ann, paths)
+        await knows(bob, ann)
+        assert bob.files() == before
+        await brake(bob).refuse()
+        await settled(ann, bob)
+        assert sorted(filter(None, ann.files().values())) == sorted(filter(None, before.values()))
+        assert "folder/second name" in ann.files()
+
+
+async def test_a_reader_can_hold_and_accept_but_not_refuse(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await share(ann, bob, role=Role.READER)
+        paths = fill(ann, "folder")
+        await settled(ann, bob)
+        await until(lambda: not brake(bob).catching_up, "all is heard")
+        remove_all(ann, paths)
+        await until(lambda: held(bob) == MANY)
+        with pytest.raises(RoleTooLow):
+            await brake(bob).refuse()
+        await brake(bob).accept()
+        await settled(ann, bob)
+        assert names(bob) == {"folder/"}
+
+
+def test_a_limit_that_cannot_be_read_is_the_default(tmp_path: Path) -> None:
+    from holofsd.core.brake import decode_limit
+
+    for told in (None, b"", b"x y", b"1", b"5 500"):
+        assert decode_limit(told) == BrakeLimit()
+    limits: list[BrakeLimit] = [BrakeLimit(), BrakeLimit(7, 3), BrakeLimit(off=True)]
+    check: Callable[[BrakeLimit], bool] = lambda limit: decode_limit(limit.encode()) == limit  # noqa: E731
+    assert all(check(limit) for limit in limits)
