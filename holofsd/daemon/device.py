@@ -13,8 +13,8 @@ from holofsd.codec.ticket import Invite, decode_ticket
 from holofsd.core.document import Credentials, Role
 from holofsd.core.errors import BadArgument, DeviceUnknown, HoloError, VolumeExists
 from holofsd.core.ids import DeviceId
+from holofsd.daemon import conflicts, vitals
 from holofsd.daemon import status as report
-from holofsd.daemon import vitals
 from holofsd.daemon.config import PROGRAM, Config
 from holofsd.daemon.joining import Joiner
 from holofsd.daemon.mounts import MountSupervisor
@@ -100,9 +100,21 @@ class Device:
         await self._mounts.unmount_volume(row.id)
         return await self._volumes.leave(row.id, delete)
 
-    async def conflicts(self, volume: str) -> tuple[api.Conflict, ...]:
+    async def conflicts(self, volume: str, path: bytes) -> tuple[api.Conflict, ...]:
         opened = [self._volumes.find(volume)] if volume else self._volumes.all()
-        return tuple(conflict for one in opened for conflict in report.conflicts(one, self._volumes.name_of(one.id)))
+        return tuple(found for one in opened for found in conflicts.listed(one, self._volumes.name_of(one.id), path))
+
+    async def resolve(self, asked: api.Resolution) -> AsyncIterator[api.SettledConflict]:
+        opened = [self._volumes.find(asked.volume)] if asked.volume else self._volumes.all()
+        for one in opened:
+            async with aclosing(conflicts.settled(one, self._volumes.name_of(one.id), asked)) as steps:  # type: ignore[type-var]
+                async for step in steps:
+                    yield step
+
+    async def read_alternative(self, volume: str, path: bytes, id: str) -> AsyncIterator[bytes]:
+        async with aclosing(self._volumes.find(volume).filesystem.alternatives.read(path, id)) as pieces:  # type: ignore[type-var]
+            async for data in pieces:
+                yield data
 
     async def wait(self, volume: str, copies: int, timeout_seconds: int) -> AsyncIterator[api.WaitProgress]:
         sync = self._volumes.find(volume).sync

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from holofsd.core.ids import DeviceId
 from holofsd.daemon.volumes import OpenVolume, Volumes
 from holofsd.rpc import device_api as api
@@ -64,13 +62,6 @@ def members(opened: OpenVolume, me: DeviceId) -> tuple[api.Member, ...]:
         if device not in membership.roles
     ]
     return tuple(sorted(found, key=lambda member: (member.removed, not member.is_self, member.name, member.device_id)))
-
-
-def conflicts(opened: OpenVolume, name: str) -> Iterator[api.Conflict]:
-    for conflict in opened.filesystem.census().conflict_list:
-        yield api.Conflict(
-            conflict.path, conflict.shown_path, conflict.device, conflict.written_ms, conflict.size, name
-        )
 
 
 def peers(hub: SyncHub, volumes: Volumes) -> tuple[api.Peer, ...]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 
 from holofsd.fs.scope import Scope
 from holofsd.fs.staged import StagedFiles
-from holofsd.fs.types import Census, ConflictInfo
-
-_MOST = 10_000
+from holofsd.fs.types import Census
 
 
 def take_census(scope: Scope, staged: StagedFiles) -> Census:
     found = scope.tree.census()
-    conflicts = scope.tree.conflicts() if found.conflicts else []
     missing_blobs, missing_bytes = scope.store.content.missing()
     return Census(
         files=found.files,
@@ -23,7 +20,4 @@ def take_census(scope: Scope, staged: StagedFiles) -> Census:
         unsealed=len(staged),
         missing_blobs=missing_blobs,
         missing_bytes=missing_bytes,
-        conflict_list=tuple(
-            ConflictInfo(c.path or b"", c.shown_path or b"", c.device, c.written_ms, c.size) for c in conflicts[:_MOST]
-        ),
     )

@@ -7,11 +7,14 @@ plain node. In the usual case, one node with one version at the name, nothing is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from holofsd.core.edit import materialise, moved, split_id
 from holofsd.core.errors import NoSuchName
 from holofsd.core.ids import Dot, Ino, NodeId
-from holofsd.core.project import parse_token, token
-from holofsd.core.state import Kind, Place
+from holofsd.core.project import conflict_name, parse_token, token
+from holofsd.core.state import Kind, Place, Version
 from holofsd.fs.drafts import Draft, shown_of, unseen_of
 from holofsd.fs.endings import Endings
 from holofsd.fs.scope import Origin, Scope
@@ -50,24 +53,59 @@ class Conflicts:
         shown = {row.node for row in self._nodes.entries_of_slot(entry.parent, entry.slot)}
         return [row.node for row in placed if row.node not in shown]
 
-    def _materialise_slot(self, entries: list[EntryRow], origin: Origin | None) -> None:
+    def part(self, rows: Sequence[EntryRow], kept: Version | None, origin: Origin) -> list[bytes]:
+        """All that stands for one name becomes a file of its own, also what is hidden. The name goes on with `kept`, a
+        version of its node; None: with what it shows. Returns what each of `rows` is called then, in order.
+
+        `rows`: all of them, the name itself first.
+        """
+        named: list[EntryRow] = []
+        for row in rows:
+            named.append(row if row.name else replace(row, name=self._free_name(row, {r.name for r in named})))
+        bodies = [v.body for row in rows if (v := self._scope.tree.version_of(row.node, row.dot)) is not None]
+        self._materialise_slot(named, origin, kept)
+        shown, draft = rows[0], Draft(self._scope)
+        for node in {row.node for row in self._nodes.slot(shown.parent, shown.slot)} - {shown.node}:
+            twin = self._scope.tree.version_of(node)
+            if twin is not None and twin.body in bodies:
+                self._endings.end_name(draft, node, shown.parent, shown.slot)
+        draft.write(origin)
+        return [row.name for row in named]
+
+    def _free_name(self, row: EntryRow, used: set[bytes]) -> bytes:
+        """What a hidden copy is called once it is a file."""
+        version = self._scope.tree.version_of(row.node, row.dot)
+        if version is None:
+            raise NoSuchName("This copy is not there any more.")
+        names = [
+            conflict_name(row.slot, version.device_name, version.stamp.wall_ms, version.dot, digits)
+            for digits in (8, 16, 32, 64)
+        ]
+        taken = self._scope.tree.lookup
+        return next((n for n in names if n not in used and taken(row.parent, n) is None), names[-1])
+
+    def _materialise_slot(
+        self, entries: Sequence[EntryRow], origin: Origin | None, kept: Version | None = None
+    ) -> None:
         draft = Draft(self._scope)
         for node in {entry.node for entry in entries if entry.dot}:
-            self._materialise_node(draft, node)
+            self._materialise_node(draft, node, kept)
         for entry in entries:
             if not entry.dot and entry.name != entry.slot:
                 self._name_for_good(draft, entry)
-        draft.write(origin)
+        draft.write(origin, detach_open=kept is not None)
 
-    def _materialise_node(self, draft: Draft, node: NodeId) -> None:
+    def _materialise_node(self, draft: Draft, node: NodeId, wanted: Version | None = None) -> None:
         state, row = draft.state(node), self._nodes.get(node)
         if row is None:
             return
         dot, stamp = self._scope.volume.next_dot(), self._scope.volume.stamp()
         shown = shown_of(row, state)
+        if wanted is not None and wanted.dot in state.versions:
+            shown = wanted
         kept, copies = materialise(state, dot, stamp, shown, unseen_of(row, state))
         if copies and shown is not None:
-            self._rewritten(shown.dot, dot)
+            self.rewritten(shown.dot, dot)
         draft.put(kept)
         made = {copy.id for copy in copies}
         for copy in copies:
@@ -75,7 +113,7 @@ class Conflicts:
         for copied in {entry.dot for entry in self._nodes.entries_of_node(node) if entry.dot}:
             self._take_over(draft, self._nodes.find_ino(node, copied), split_id(node, parse_token(copied)), made)
 
-    def _rewritten(self, shown: Dot, anew: Dot) -> None:
+    def rewritten(self, shown: Dot, anew: Dot) -> None:
         """Whoever writes to what was shown writes to the same content under its new dot, also after a restart."""
         self._scope.succession.rewritten(shown, anew)
         self._scope.store.staging.based_on({token(shown): token(anew)})
@@ -117,6 +155,8 @@ class Conflicts:
             self._materialise_node(draft, view.node)
             draft.write(origin)
             return True
+        if self._scope.tree.is_plain(view.node):
+            return False
         changed = False
         for placement in self._nodes.placements(view.node):
             if len(self._nodes.slot(placement.parent, placement.name)) > 1:

@@ -40,11 +40,20 @@ class Draft:
         known = self.find(state.id)
         self.put(join(known, state) if known else state)
 
-    def write(self, origin: Origin | None, hold_ms: int = 0, held: NodeId | None = None) -> None:
-        """`hold_ms` is for `held` alone where that is given: what else changed with it is whole already."""
+    def write(
+        self, origin: Origin | None, hold_ms: int = 0, held: NodeId | None = None, *, detach_open: bool = False
+    ) -> None:
+        """`hold_ms` is for `held` alone where that is given: what else changed with it is whole already. `detach_open`:
+        see Tree.apply."""
         if not self._states:
             return
-        self._scope.volume.write(self._states.values(), hold_ms=hold_ms, origin=origin, takeover=self.takeover or None)
+        self._scope.volume.write(
+            self._states.values(),
+            hold_ms=hold_ms,
+            origin=origin,
+            takeover=self.takeover or None,
+            detach_open=detach_open,
+        )
         if hold_ms and held is not None:
             for node in self._states:
                 if node != held:

@@ -14,6 +14,7 @@ import structlog
 from holofsd.core.errors import BadArgument, HoloError, NameExists
 from holofsd.core.ids import Ino
 from holofsd.core.state import Kind, Target
+from holofsd.fs.alternatives import Alternatives
 from holofsd.fs.attaching import Attaching
 from holofsd.fs.attrs import Attributes
 from holofsd.fs.census import take_census
@@ -28,6 +29,7 @@ from holofsd.fs.ports import ContentSource
 from holofsd.fs.renaming import Renaming
 from holofsd.fs.scope import Scope
 from holofsd.fs.settings import FsSettings
+from holofsd.fs.settling import Settling
 from holofsd.fs.staged import StagedFiles
 from holofsd.fs.types import (
     Attachment,
@@ -90,6 +92,8 @@ class VolumeFilesystem:
         self._changing = Changing(
             scope, attributes, conflicts, staged, versions, writing, self._opening, self._watchers
         )
+        self.alternatives = Alternatives(scope, self._contents)
+        self.settling = Settling(scope, self.alternatives, conflicts, endings, self._renaming, staged)
         self._attaching = Attaching(scope, attributes, staged, endings, writing, self._opening, self._watchers, name)
         staged.load()
         scope.store.staging.sweep()

@@ -133,6 +133,10 @@ class Renaming:
         if source.view.kind is Kind.FILE:
             self._vacated.leave(source.parent, source.name, source.node)
 
+    def take_name(self, source: Entry, target: Entry, origin: Origin) -> None:
+        """`mv source target` inside a transaction, both being alone at their names."""
+        self._move(source, target, Place(target.parent, target.name), b"", origin)
+
     def _put_moved(self, draft: Draft, entry: Entry, place: Place) -> None:
         for node in (entry.node, *self._conflicts.hidden_at(entry)):
             link = self._endings.link_at(node, entry.parent, entry.slot)

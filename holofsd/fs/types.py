@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
 from holofsd.core.ids import BlobHash, Ino, VolumeId
@@ -190,15 +190,6 @@ class ChangeBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class ConflictInfo:
-    path: bytes
-    shown_path: bytes
-    device: str
-    written_ms: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
 class Census:
     """For status: what the tree holds."""
 
@@ -211,4 +202,3 @@ class Census:
     unsealed: int = 0
     missing_blobs: int = 0
     missing_bytes: int = 0
-    conflict_list: tuple[ConflictInfo, ...] = field(default=())

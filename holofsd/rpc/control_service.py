@@ -14,7 +14,7 @@ from holofs_api.v1.control_pb2_grpc import ControlServicer
 from holofsd.core.document import Role
 from holofsd.core.errors import BadArgument, VersionMismatch
 from holofsd.rpc.convert import to_message
-from holofsd.rpc.device_api import DeviceService, MountOptions
+from holofsd.rpc.device_api import DeviceService, MountOptions, Resolution
 
 Context = Any
 
@@ -95,8 +95,24 @@ class ControlService(ControlServicer):
         return pb.PeersReply(peers=[to_message(peer, pb.Peer) for peer in await self._device.peers()])
 
     async def Conflicts(self, request: pb.ConflictsRequest, context: Context) -> pb.ConflictsReply:
-        conflicts = await self._device.conflicts(request.volume)
+        conflicts = await self._device.conflicts(request.volume, request.path)
         return pb.ConflictsReply(conflicts=[to_message(conflict, pb.Conflict) for conflict in conflicts])
+
+    async def Resolve(self, request: pb.ResolveRequest, context: Context) -> AsyncIterator[pb.SettledConflict]:
+        if not request.all:
+            _needed(request.volume, "The volume")
+        asked = Resolution(request.volume, request.path, request.all, request.keep, request.device, request.id)
+        async with aclosing(self._device.resolve(asked)) as steps:  # type: ignore[type-var]
+            async for step in steps:
+                yield to_message(step, pb.SettledConflict)
+
+    async def ReadAlternative(
+        self, request: pb.ReadAlternativeRequest, context: Context
+    ) -> AsyncIterator[pb.ReadAlternativeReply]:
+        volume = _needed(request.volume, "The volume")
+        async with aclosing(self._device.read_alternative(volume, request.path, request.id)) as pieces:  # type: ignore[type-var]
+            async for data in pieces:
+                yield pb.ReadAlternativeReply(data=data)
 
     async def Wait(self, request: pb.WaitRequest, context: Context) -> AsyncIterator[pb.WaitProgress]:
         volume, copies = _needed(request.volume, "The volume"), max(1, request.copies)

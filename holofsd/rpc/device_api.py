@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from holofsd.core.document import Role
+from holofsd.fs.alternatives import Alternative
 from holofsd.fs.api import Filesystem
 
 
@@ -134,13 +135,39 @@ class DeviceStatus:
 @dataclass(frozen=True, slots=True)
 class Conflict:
     path: bytes
-    """Of the file, inside the volume."""
+    """Of the copy, inside the volume; empty where it is hidden."""
     shown_path: bytes
-    """Of the copy."""
+    """Of the name that it stands beside."""
     device: str
     written_ms: int
     size: int
     volume: str
+    id: str
+    kind: str
+    here: bool
+    shown: Alternative
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """`keep`: shown, copy, both, newest, device, id."""
+
+    volume: str
+    path: bytes
+    all: bool
+    keep: str
+    device: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SettledConflict:
+    volume: str
+    path: bytes
+    kept: Alternative | None
+    replaced: tuple[Alternative, ...]
+    files: tuple[bytes, ...]
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +219,11 @@ class DeviceService(Protocol):
 
     async def peers(self) -> tuple[Peer, ...]: ...
 
-    async def conflicts(self, volume: str) -> tuple[Conflict, ...]: ...
+    async def conflicts(self, volume: str, path: bytes) -> tuple[Conflict, ...]: ...
+
+    def resolve(self, asked: Resolution) -> AsyncIterator[SettledConflict]: ...
+
+    def read_alternative(self, volume: str, path: bytes, id: str) -> AsyncIterator[bytes]: ...
 
     def wait(self, volume: str, copies: int, timeout_seconds: int) -> AsyncIterator[WaitProgress]: ...
 

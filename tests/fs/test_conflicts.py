@@ -61,7 +61,8 @@ async def test_both_contents_of_a_file_changed_twice_are_there(pair: Pair, size:
     copy = await pair.conflict("f.txt", b"a" * size, b"b" * size)
     assert copy.startswith("f (conflict alpha ")
     assert copy.endswith(".txt")
-    assert pair.a.fs.census().conflict_list[0].path == copy.encode()
+    (contested,) = pair.a.fs.alternatives.below()
+    assert [choice.path for choice in contested.choices] == [b"f.txt", copy.encode()]
 
 
 async def test_deleting_the_copy_settles_the_conflict(pair: Pair) -> None:

@@ -12,6 +12,7 @@ from holofsd.core.errors import ContentTimeout, NoSuchName, RoleTooLow, VolumeUn
 from holofsd.core.ids import BlobHash, Ino, VolumeId
 from holofsd.core.state import Kind
 from holofsd.fs import types as fs
+from holofsd.fs.alternatives import Alternative
 from holofsd.rpc import device_api as api
 
 VOLUME = VolumeId(b"v" * 32)
@@ -98,6 +99,13 @@ class FakeDevice:
         self.fs = FakeFilesystem()
         self.volumes = [api.Volume("76" * 32, "docs", Role.ADMIN, "ready")]
         self.shut_down = False
+        shown = Alternative("01" * 16, b"a\xff.txt", "lap", 3, 4, "file", True)
+        self.conflict_list: tuple[api.Conflict, ...] = (
+            api.Conflict(b"a\xff (conflict).txt", b"a\xff.txt", "desk", 1, 2, "docs", "02" * 16, "file", False, shown),
+        )
+        self.alternatives = {"01" * 16: [b"one\n", b"two\n"], "02" * 16: [b"one\nthree\n"]}
+        self.resolutions: list[api.Resolution] = []
+        self.problem = ""
 
     def identity(self) -> api.Identity:
         return api.Identity("aa" * 32, "holofsd 9", 4711)
@@ -151,8 +159,21 @@ class FakeDevice:
     async def peers(self) -> tuple[api.Peer, ...]:
         return (api.Peer("bb" * 32, "desk", True, ("docs",), "10.0.0.2:4433"),)
 
-    async def conflicts(self, volume: str) -> tuple[api.Conflict, ...]:
-        return (api.Conflict(b"a\xff.txt", b"a\xff (conflict).txt", "desk", 1, 2, "docs"),)
+    async def conflicts(self, volume: str, path: bytes) -> tuple[api.Conflict, ...]:
+        return self.conflict_list
+
+    async def resolve(self, asked: api.Resolution) -> AsyncIterator[api.SettledConflict]:
+        self.resolutions.append(asked)
+        for found in self.conflict_list:
+            copy = Alternative(found.id, found.path, found.device, found.written_ms, found.size, found.kind, found.here)
+            if asked.keep == "both":
+                yield api.SettledConflict("docs", found.shown_path, None, (), (found.path,), "")
+            else:
+                yield api.SettledConflict("docs", found.shown_path, found.shown, (copy,), (), self.problem)
+
+    async def read_alternative(self, volume: str, path: bytes, id: str) -> AsyncIterator[bytes]:
+        for piece in self.alternatives[id]:
+            yield piece
 
     async def wait(self, volume: str, copies: int, timeout_seconds: int) -> AsyncIterator[api.WaitProgress]:
         yield api.WaitProgress(0, False, "nobody yet")
