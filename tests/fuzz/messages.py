@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Messages that nobody would send: any protobuf message with any values, made from its descriptor, and bytes near it.
 
-Values come from pools where that makes them mean something (a key that exists, an inode number of the tree), and from the
-edges of their types else, so that what is generated gets past the first check often enough to reach the second.
+Values come from pools where that makes them mean something (a key that exists, an inode number of the tree), and from
+the edges of their types else, so that what is generated gets past the first check often enough to reach the second.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _plain(field: FieldDescriptor) -> st.SearchStrategy[Any]:
 
 @st.composite
 def altered(draw: Callable[..., Any], examples: Sequence[Message], pools: Pools | None = None) -> Any:
-    """One of these messages after somebody put other values into a few of its fields, left some out, or said some twice."""
+    """One of these messages after somebody put other values into a few of its fields, left some out, said some twice."""
     found = type(chosen := draw(st.sampled_from(examples)))()
     found.CopyFrom(chosen)
     for _ in range(draw(st.integers(0, 3))):

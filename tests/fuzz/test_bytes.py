@@ -116,10 +116,10 @@ def test_a_frame_is_refused_or_read(data: bytes) -> None:
 def test_a_ticket_is_refused_or_is_an_invite(data: bytes, sealed: bool) -> None:
     checksum = blake3(b"holofs-ticket-1" + data).digest(4) if sealed else b"ABCD"
     text = PREFIX + base64.b32encode(data + checksum).decode().rstrip("=").lower()
-    try:
+    invite = None
+    with contextlib.suppress(TicketInvalid):
         invite = decode_ticket(text)
-    except TicketInvalid as error:
-        assert "\n" not in error.message
+    if invite is None:
         return
     assert len(invite.secret) == 16
     assert len(invite.volume) == len(invite.issuer) == 32

@@ -6,9 +6,9 @@
         run([*here.prefix, "ip", "address"])
         here.cut(); here.heal()
 
-Nothing here has a name outside: a namespace lives for as long as its holder, a process that ends when the pipe from this
-process closes, so nothing stays behind however the run ends. Needs the rights of root, perhaps only in a user namespace
-(`unshare --map-root-user --net --mount`).
+Nothing here has a name outside: a namespace lives for as long as its holder, a process that ends when the pipe from
+this process closes, so nothing stays behind however the run ends. Needs the rights of root, perhaps only those of
+a user namespace (`unshare --map-root-user --net --mount`).
 """
 
 from __future__ import annotations
