@@ -8,6 +8,7 @@ and in place. A file without a row is harmless and is adopted or overwritten.
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 from blake3 import blake3
@@ -72,6 +73,9 @@ class Content:
         self._incoming = incoming
         root.mkdir(mode=0o700, exist_ok=True)
         incoming.mkdir(mode=0o700, exist_ok=True)
+        self._arriving: set[BlobHash] = set()
+        """Files that were put in place and whose rows come next: garbage collection leaves them alone."""
+        self._guard = threading.Lock()
 
     def path(self, blob: BlobHash) -> Path:
         name = blob.hex()
@@ -91,14 +95,37 @@ class Content:
         """Puts a verified file in its place: by rename, or by a hard link that leaves the source. Quick."""
         target = self.path(blob)
         target.parent.mkdir(mode=0o700, exist_ok=True)
-        if move:
-            os.replace(source, target)
-        else:
-            try:
-                os.link(source, target)
-            except FileExistsError:
-                return
+        with self._guard:
+            self._arriving.add(blob)
+            if move:
+                os.replace(source, target)
+            else:
+                try:
+                    os.link(source, target)
+                except FileExistsError:
+                    return
         os.chmod(target, 0o400)
+
+    def keep(self, data: bytes) -> BlobHash:
+        """Places a small blob that is at hand, for `add` in the same step. Not durable before it is synced."""
+        digest = blake3(data).digest()
+        blob = BlobHash(digest)
+        fresh = self._incoming / f"{digest.hex()}.new"
+        descriptor = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fchmod(descriptor, 0o400)
+        finally:
+            os.close(descriptor)
+        target = self.path(blob)
+        try:
+            os.rename(fresh, target)
+        except FileNotFoundError:
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            os.rename(fresh, target)
+        return blob
 
     def add(self, blob: BlobHash, size: int, now_ms: int) -> None:
         """The file is in its place: from this transaction on it is here.
@@ -107,11 +134,36 @@ class Content:
         that waited for it and takes it off the list of wanted content.
         """
         self.db.run("INSERT OR REPLACE INTO content VALUES (?,?,?)", (blob, size, now_ms))
+        self.db.after_commit(lambda: self._arriving.discard(blob))
 
     def lost(self, blob: BlobHash) -> None:
         """The file is gone or damaged: it is not here any more."""
         self.db.run("DELETE FROM content WHERE hash=?", (blob,))
         self.path(blob).unlink(missing_ok=True)
+
+    # ---- garbage collection: rows go before files
+    def forget(self, blob: BlobHash) -> bool:
+        """Nothing needs it any more: the row goes. False if the same content is just arriving again."""
+        if blob in self._arriving:
+            return False
+        return self.db.run("DELETE FROM content WHERE hash=?", (blob,)).rowcount > 0
+
+    def unlink_forgotten(self, blob: BlobHash) -> bool:
+        """Deletes the file, unless it came back meanwhile."""
+        with self._guard:
+            if blob in self._arriving or self.has(blob):
+                return False
+            try:
+                self.path(blob).unlink()
+            except FileNotFoundError:
+                return False
+            return True
+
+    def folders(self) -> list[Path]:
+        return [path for path in self._root.iterdir() if path.is_dir()]
+
+    def parts(self) -> list[Path]:
+        return [path for path in self._incoming.iterdir() if path.suffix == ".part"]
 
     # ---- wanted
     def want(self, blob: BlobHash, node: NodeId, size: int, now_ms: int) -> None:

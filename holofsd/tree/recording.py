@@ -41,15 +41,13 @@ class Recorder:
             return
         gone = [version for dot, version in before.versions.items() if dot not in now.versions]
         if gone:
-            self._versions_gone(before, now, gone)
+            self._versions_gone(before, gone)
 
-    def _versions_gone(self, before: NodeState, now: NodeState, gone: Sequence[Version]) -> None:
+    def _versions_gone(self, before: NodeState, gone: Sequence[Version]) -> None:
         now_ms = self._now_ms()
-        # Written anew with the same content: nothing was replaced.
-        kept = [version.body for version in now.versions.values()]
         for version in gone:
-            if version.body in kept or isinstance(version.body, Pending):
-                continue
+            if isinstance(version.body, Pending):
+                continue  # never published, as it has no hash yet
             if version.stamp.wall_ms + STOOD_MS > now_ms and self._is_only_ours(version):
                 continue
             blob: BlobHash | None = version.body.hash if isinstance(version.body, Blob) else None

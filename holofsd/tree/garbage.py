@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Garbage collection of content: what nothing needs any more goes, after a grace period.
+
+Needed is content that any of these name: a version in the state of a node, live or removed (unless the trash was
+emptied of that node), a version that is shown though superseded, one that an open file keeps, one in the history, and
+any record that is not merged into a state yet. A pass reads all of them in slices and lets others run in between. What
+they write meanwhile cannot be missed: nodes that change are read again in the very transaction that decides.
+
+Crash windows, by name of the fault point: `marked` garbage is known as such, nothing is gone; `forgotten` rows are
+gone and their files are not, which the next pass sweeps; `unlinked` all is done.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from holofsd.codec.records import decode_local_state
+from holofsd.core.ids import BlobHash, NodeId
+from holofsd.core.node import is_alive
+from holofsd.core.state import Version
+from holofsd.tree.changes import TreeChange
+from holofsd.tree.facts import blobs_of
+from holofsd.tree.local import LocalVolume
+from holofsd.tree.states import decode_version
+
+_SLICE: Final = 200
+GRACE_MS: Final = 24 * 3600 * 1000
+_ORPHAN_S: Final = 3600.0
+"""A file without a row may be one that is just arriving; after an hour it is not."""
+_PART_S: Final = 7 * 24 * 3600.0
+"""A part that nobody went on with for so long, and that nothing wants."""
+
+
+@dataclass(slots=True)
+class Collected:
+    """What a pass did. `waiting`: not needed, but still in the grace period."""
+
+    files: int = 0
+    bytes: int = 0
+    waiting: int = 0
+    waiting_bytes: int = 0
+
+
+class GarbageCollector:
+    """One pass at a time. `steps` does it; whoever drives it lets others run between two steps."""
+
+    def __init__(self, volume: LocalVolume) -> None:
+        self._volume = volume
+        self._store = volume.store
+        self._db = volume.store.db
+        self.fault: Callable[[str], None] = lambda point: None
+        """Tests stop here, at the points named above."""
+        self.busy = False
+        self._suspects: dict[BlobHash, int] = {}
+        """Content that nothing was found to need so far, with its size."""
+        self._changed: set[NodeId] = set()
+        self._doomed: list[BlobHash] = []
+
+    def steps(self, collected: Collected, grace_ms: int = GRACE_MS) -> Iterator[bool]:
+        """A pass, a slice at each step. A step that yields True asks for `db.sync` before the next one."""
+        self.busy = True
+        unsubscribe = self._volume.subscribe(self._note)
+        try:
+            self._changed.clear()
+            self._suspects = dict(self._db.all("SELECT hash, size FROM content"))
+            for _ in self._mark():
+                yield False
+            self._write_down()
+            self.fault("marked")
+            yield False
+            for _ in self._forget(collected, self._volume.now_ms() - grace_ms):
+                yield False
+            self.fault("forgotten")
+            if self._doomed:
+                yield True
+            self._unlink()
+            self.fault("unlinked")
+            for _ in self._sweep(collected):
+                yield False
+        finally:
+            unsubscribe()
+            self._suspects, self._doomed = {}, []
+            self.busy = False
+
+    def _note(self, change: TreeChange, _origin: object) -> None:
+        self._changed.update(change.nodes)
+
+    # ---- what is needed
+    def _mark(self) -> Iterator[None]:
+        after = b""
+        sql = "SELECT node, state, held FROM nodes WHERE node>? ORDER BY node LIMIT ?"
+        while rows := self._db.all(sql, (after, _SLICE)):
+            after = rows[-1][0]
+            for node, state, held in rows:
+                self._node_needs(node, state, held)
+            yield
+        last = 0
+        past = "SELECT id, version FROM history WHERE id>? AND (blob IS NULL OR blob=x'') ORDER BY id LIMIT ?"
+        for (blob,) in self._db.all("SELECT DISTINCT blob FROM history WHERE blob NOT NULL"):
+            self._suspects.pop(blob, None)
+        yield
+        while rows := self._db.all(past, (last, _SLICE)):
+            last = rows[-1][0]
+            for _id, version in rows:
+                self._version_needs(decode_version(version))
+            yield
+
+    def _node_needs(self, node: NodeId, state: bytes, held: bytes | None) -> None:
+        if held is not None:
+            self._version_needs(decode_version(held))
+        if not state:
+            return
+        decoded = decode_local_state(state)
+        if not is_alive(decoded) and self._store.history.is_purged(node):
+            return
+        for version in decoded.versions.values():
+            self._version_needs(version)
+
+    def _version_needs(self, version: Version) -> None:
+        for blob, _size in blobs_of(version.body, version.size):
+            self._suspects.pop(blob, None)
+
+    def _needed_meanwhile(self) -> None:
+        """Inside the transaction that decides: what changed since it was read, and what is small enough to read now."""
+        for node in self._changed:
+            row = self._store.nodes.get(node)
+            if row is not None:
+                self._node_needs(node, row.state, row.held)
+        self._changed.clear()
+        for (version,) in self._db.all("SELECT detached FROM inodes WHERE detached NOT NULL"):
+            self._version_needs(decode_version(version))
+        for (blob,) in self._db.all("SELECT hash FROM wanted"):
+            self._suspects.pop(blob, None)
+
+    def _not_merged(self) -> list[bytes]:
+        """Payloads of records whose content is in no state yet. They are searched for hashes, not understood."""
+        joined = "SELECT e.payload FROM {} AS q JOIN envelopes AS e ON e.author=q.author AND e.key=q.key"
+        found = [
+            row[0] for table in ("merge_queue", "waiting", "quarantine") for row in self._db.all(joined.format(table))
+        ]
+        return found + [row[0] for row in self._db.all("SELECT payload FROM incoming")]
+
+    def _write_down(self) -> None:
+        """Since when each suspect is one: what was needed in between starts again."""
+        with self._db.transaction():
+            self._needed_meanwhile()
+            payloads = self._not_merged() if self._suspects else []
+            for blob in [blob for blob in self._suspects if any(payload.find(blob) >= 0 for payload in payloads)]:
+                del self._suspects[blob]
+            known = {row[0] for row in self._db.all("SELECT hash FROM garbage")}
+            gone = [(blob,) for blob in known if blob not in self._suspects]
+            self._db.run_many("DELETE FROM garbage WHERE hash=?", gone)
+            now_ms = self._volume.now_ms()
+            fresh = [(blob, now_ms) for blob in self._suspects if blob not in known]
+            self._db.run_many("INSERT INTO garbage VALUES (?,?)", fresh)
+            self._store.history.lives_again(self._revived())
+
+    def _revived(self) -> list[NodeId]:
+        """Nodes that the trash was emptied of, and that live again."""
+        rows = self._db.all("SELECT p.node, n.state FROM trash_purged AS p JOIN nodes AS n ON n.node=p.node")
+        return [row[0] for row in rows if row[1] and is_alive(decode_local_state(row[1]))]
+
+    # ---- what goes
+    def _forget(self, collected: Collected, before_ms: int) -> Iterator[None]:
+        """Rows go first. What a record brought since the last look, or a hasher is about to name, stays."""
+        due = self._db.all("SELECT hash FROM garbage WHERE since_ms<=?", (before_ms,))
+        for start in range(0, len(due), _SLICE):
+            with self._db.transaction():
+                self._needed_meanwhile()
+                for (blob,) in due[start : start + _SLICE]:
+                    size = self._suspects.pop(blob, None)
+                    if size is not None and self._store.content.forget(blob):
+                        self._doomed.append(blob)
+                        collected.files += 1
+                        collected.bytes += size
+                        self._db.run("DELETE FROM garbage WHERE hash=?", (blob,))
+            yield
+        collected.waiting = len(self._suspects)
+        collected.waiting_bytes = sum(self._suspects.values())
+
+    def _unlink(self) -> None:
+        for blob in self._doomed:
+            self._store.content.unlink_forgotten(blob)
+
+    # ---- files without rows
+    def _sweep(self, collected: Collected) -> Iterator[None]:
+        """What a crash left behind: content files that no row names, and parts that nothing wants."""
+        content, now = self._store.content, time.time()
+        for folder in content.folders():
+            for path in _files(folder):
+                blob = _hash_of(path)
+                if blob is None or content.has(blob) or not _is_older(path, now - _ORPHAN_S):
+                    continue
+                size = path.stat().st_size
+                if content.unlink_forgotten(blob):
+                    collected.files += 1
+                    collected.bytes += size
+            yield
+        wanted = {row[0] for row in self._db.all("SELECT DISTINCT hash FROM wanted")}
+        for path in content.parts():
+            blob = _hash_of(path.with_suffix(""))
+            if blob not in wanted and _is_older(path, now - _PART_S):
+                path.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> list[Path]:
+    with os.scandir(folder) as found:
+        return [Path(entry.path) for entry in found]
+
+
+def _hash_of(path: Path) -> BlobHash | None:
+    try:
+        found = bytes.fromhex(path.name)
+    except ValueError:
+        return None
+    return BlobHash(found) if len(found) == 32 else None
+
+
+def _is_older(path: Path, than: float) -> bool:
+    try:
+        return path.stat().st_ctime < than
+    except FileNotFoundError:
+        return False

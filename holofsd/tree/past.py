@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Questions about what was: versions of a file, a directory at some time, and what was removed. Reads only.
+
+A time is a wall time in ms. Where a version begins is its stamp, so devices agree; where a removal or a replacement
+falls is when this device saw it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from blake3 import blake3
+
+from holofsd.codec.records import decode_local_state
+from holofsd.core.ids import ROOT_ID, Dot, NodeId
+from holofsd.core.node import is_alive, live_versions
+from holofsd.core.project import token
+from holofsd.core.state import Kind, NodeState, Version
+from holofsd.store.history import PastPlaceRow
+from holofsd.tree.states import decode_version
+from holofsd.tree.tree import Tree
+
+_DEFAULT_MODE: Final = {Kind.FILE: 0o644, Kind.DIRECTORY: 0o755, Kind.SYMLINK: 0o777}
+_SLICE: Final = 200
+_TOO_DEEP: Final = 4096
+
+
+def short_id(dot: Dot) -> str:
+    """What a person calls a version: eight hex digits, as in conflict names."""
+    return blake3(token(dot)).hexdigest()[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class PastVersion:
+    """A version of a file. `ended_ms` 0: the file has it now (shown, or beside it as a conflict)."""
+
+    version: Version
+    ended_ms: int
+    here: bool
+    shown: bool = False
+
+    @property
+    def id(self) -> str:
+        return short_id(self.version.dot)
+
+
+@dataclass(frozen=True, slots=True)
+class PastEntry:
+    """A name at some time. `version` is None for directories; mode is the one known last."""
+
+    name: bytes
+    node: NodeId
+    kind: Kind
+    mode: int
+    version: Version | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trashed:
+    """A removed node, at the place that it had last."""
+
+    node: NodeId
+    kind: Kind
+    parent: NodeId
+    name: bytes
+    removed_ms: int
+    version: Version | None
+
+
+class Past:
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self._store = tree.store
+        self._history = tree.store.history
+
+    # ---- versions
+    def versions(self, node: NodeId) -> list[PastVersion]:
+        """Newest first: those that it has, and those that were replaced."""
+        state = self.tree.state(node)
+        row = self._store.nodes.get(node)
+        shown = row.shown if row is not None and row.visible else b""
+        found: dict[Dot, PastVersion] = {}
+        if state is not None:
+            # Of a version of which a removal is all that is left, the place's end is the end.
+            ended = 0 if is_alive(state) else self._removed_ms(node)
+            live = {version.dot for version in live_versions(state)}
+            for dot, version in state.versions.items():
+                end = ended if dot in live or ended else self._removed_ms(node)
+                found[dot] = PastVersion(version, end, self.tree.is_here(version), token(dot) == shown)
+        for past in self._history.of_node(node):
+            version = decode_version(past.version)
+            here = self.tree.is_here(version)
+            found.setdefault(version.dot, PastVersion(version, past.ended_ms, here, past.dot == shown))
+        newest_first = sorted(found.values(), key=lambda item: (item.version.stamp, item.version.dot), reverse=True)
+        return _without_repeats(newest_first)
+
+    def _removed_ms(self, node: NodeId) -> int:
+        places = self._history.places_of(node)
+        if places:
+            return places[0].until_ms
+        row = self._store.nodes.get(node)
+        return row.ctime_ns // 1_000_000 if row is not None else 0
+
+    def version_at(self, node: NodeId, at_ms: int) -> Version | None:
+        """What the file was then: the last version written until then that is still known, else the first one known."""
+        known = [past.version for past in self.versions(node)]
+        before = [version for version in known if version.stamp.wall_ms <= at_ms]
+        return before[0] if before else known[-1] if known else None
+
+    # ---- a directory at some time
+    def children(self, parent: NodeId, at_ms: int) -> list[PastEntry]:
+        """In order of name. Of several nodes at one name, the one that came last."""
+        names: dict[bytes, tuple[int, NodeId]] = {}
+        for node, name, since in self._history.placed_in(parent, at_ms):
+            if name not in names or names[name] < (since, node):
+                names[name] = (since, node)
+        found = (self._entry(name, node, at_ms) for name, (_since, node) in sorted(names.items()))
+        return [entry for entry in found if entry is not None]
+
+    def child(self, parent: NodeId, name: bytes, at_ms: int) -> PastEntry | None:
+        return next((entry for entry in self.children(parent, at_ms) if entry.name == name), None)
+
+    def entry_of(self, node: NodeId, name: bytes, at_ms: int) -> PastEntry | None:
+        return self._entry(name, node, at_ms)
+
+    def find(self, path: bytes, at_ms: int) -> PastEntry | None:
+        """What was at a path then; None if nothing was, and for the root."""
+        entry: PastEntry | None = None
+        parent = ROOT_ID
+        for name in path.split(b"/"):
+            entry = self.child(parent, name, at_ms)
+            if entry is None:
+                return None
+            parent = entry.node
+        return entry
+
+    def _entry(self, name: bytes, node: NodeId, at_ms: int) -> PastEntry | None:
+        state = self.tree.state(node)
+        if state is None or (not is_alive(state) and self._history.is_purged(node)):
+            return None
+        mode = state.mode.value if state.mode is not None else _DEFAULT_MODE[state.kind]
+        if state.kind is Kind.DIRECTORY:
+            return PastEntry(name, node, state.kind, mode, None)
+        version = self.version_at(node, at_ms)
+        return PastEntry(name, node, state.kind, mode, version) if version is not None else None
+
+    # ---- what was removed
+    def trashed(self, node: NodeId) -> Trashed | None:
+        """A node that was removed and is still kept; None otherwise."""
+        if self._history.is_purged(node):
+            return None
+        state = self.tree.state(node)
+        return self._trashed(state) if state is not None else None
+
+    def _trashed(self, state: NodeState) -> Trashed | None:
+        if is_alive(state) or not state.versions:
+            return None
+        places = self._history.places_of(state.id)
+        if places:
+            place: PastPlaceRow | None = places[0]
+        else:
+            place = self._place_by_state(state)
+        if place is None:
+            return None
+        version = None
+        if state.kind is not Kind.DIRECTORY:
+            version = max(state.versions.values(), key=lambda v: (v.stamp, v.dot))
+        return Trashed(state.id, state.kind, place.parent, place.name, place.until_ms, version)
+
+    def _place_by_state(self, state: NodeState) -> PastPlaceRow | None:
+        """Of a node whose past places were not written down: what its links remember."""
+        links = [link for link in state.links.values() if link.place is not None]
+        row = self._store.nodes.get(state.id)
+        if not links or row is None:
+            return None
+        last = max(links, key=lambda link: link.stamp)
+        assert last.place is not None
+        removed_ms = row.ctime_ns // 1_000_000
+        return PastPlaceRow(state.id, last.place.parent, last.place.name, last.stamp.wall_ms, removed_ms)
+
+    def trash(self) -> Iterator[list[Trashed]]:
+        """Everything that was removed and is kept, in slices: let others run between them."""
+        after = NodeId(b"")
+        while rows := self._history.gone_nodes(after, _SLICE):
+            after = rows[-1][0]
+            states = (decode_local_state(payload) for _node, payload in rows)
+            yield [item for state in states if (item := self._trashed(state)) is not None]
+
+    def removed_at(self, parent: NodeId, name: bytes) -> Trashed | None:
+        """What was removed from this name last."""
+        for row in self._history.places_named(parent, name):
+            item = self.trashed(row.node)
+            if item is not None and (item.parent, item.name) == (parent, name):
+                return item
+        return None
+
+    def removed_in(self, parent: NodeId) -> list[Trashed]:
+        """What was removed from a directory, oldest first."""
+        nodes = dict.fromkeys(row.node for row in self._history.last_in(parent))
+        items = (self.trashed(node) for node in nodes)
+        found = [item for item in items if item is not None and item.parent == parent]
+        return sorted(found, key=lambda item: item.removed_ms)
+
+    def resting_path(self, parent: NodeId, name: bytes) -> bytes:
+        """The path that a place has or had, through directories that may be removed themselves."""
+        names = [name]
+        for _ in range(_TOO_DEEP):
+            if parent == ROOT_ID:
+                break
+            path = self.tree.path_of(parent)
+            if path is not None:
+                return b"/".join([path, *reversed(names)])
+            places = self._history.places_of(parent)
+            if not places:
+                return b"/".join([b"lost+found", *reversed(names)])
+            parent, above = places[0].parent, places[0].name
+            names.append(above)
+        return b"/".join(reversed(names))
+
+
+def _without_repeats(versions: list[PastVersion]) -> list[PastVersion]:
+    """What was written anew with the same content is one version to a person, the newest of them."""
+    kept: list[PastVersion] = []
+    for item in versions:
+        if not (kept and item.ended_ms and kept[-1].version.body == item.version.body):
+            kept.append(item)
+    return kept
