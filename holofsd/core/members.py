@@ -9,6 +9,9 @@ Signatures were verified before (`codec.signing`); here it is decided which of t
 - Of several counting grants of one device the highest generation holds; of two with the same generation the lower role,
   for no right may come from a race. An admin's role is lowered by a removal that keeps its grants and a grant of the
   next generation: a mere grant of a lower role leaves the admin grant counting, and with it what the device issues.
+- Generations come in lettings of 256, one for each time a device was let in. A change of role takes the next generation
+  of its letting, a removal the last one: so it beats a change of role made at the same time elsewhere, and only letting
+  the device in again, knowing of the removal, begins another one.
 - Admins may remove each other at the same time. Removals are therefore taken in order of seniority: the volume key's,
   then those of admins nearest to it in the chain of grants (then by key); each counts if its issuer is still an admin
   by those before. So nobody escapes by removing whoever removes them, unless they are senior; and against a stolen
@@ -27,6 +30,18 @@ from holofsd.core.ids import AuthorId, DeviceId, VolumeId
 from holofsd.core.message import length_prefixed, number
 
 WRITERS = frozenset((Role.WRITER, Role.ADMIN))
+LETTING = 256
+"""Generations for each time that a device is let in."""
+
+
+def removal_generation(generation: int) -> int:
+    """Of a removal for good: the last of the letting that `generation` belongs to."""
+    return generation | (LETTING - 1)
+
+
+def letting(generation: int) -> int:
+    """How often the device was let in, counted from one."""
+    return 1 + generation // LETTING
 
 
 # ---- what is signed ----
@@ -186,8 +201,28 @@ def author_may_write(membership: Membership, author: AuthorId, seq: int) -> bool
         return False
     if membership.roles.get(device) in WRITERS:
         return True
-    removal = membership.removed.get(device)
-    return removal is not None and any(a.author == author and seq <= a.seq for a in removal.accepted)
+    last = last_accepted(membership, author)
+    return last is not None and seq <= last.seq
+
+
+def last_accepted(membership: Membership, author: AuthorId) -> AuthorSeq | None:
+    """The last head that counts of an author whose device may not write any more; None: none does."""
+    removal = membership.removed.get(membership.authors.get(author, DeviceId(b"")))
+    return None if removal is None else next((a for a in removal.accepted if a.author == author), None)
+
+
+def head_counts(membership: Membership, author: AuthorId, seq: int, set_hash: bytes) -> bool:
+    """Whether everything up to that head may be taken over.
+
+    Of an author whose device may not write any more: the head that its removal names, and those on the way to it. Not
+    one beyond, although some of its records count: the others have taken the place of records that do.
+    """
+    if not author_may_write(membership, author, seq):
+        return False
+    if membership.roles.get(membership.authors[author]) in WRITERS:
+        return True
+    last = last_accepted(membership, author)
+    return last is not None and (seq < last.seq or set_hash == last.set_hash)
 
 
 # ---- sets of credentials ----

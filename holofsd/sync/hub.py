@@ -28,6 +28,7 @@ from holofsd.sync.config import MAX_HELLO, MAX_NAME, PROGRAM, PROTOCOL, SyncConf
 from holofsd.sync.invites import Inviter, RedeemResult, redeem
 from holofsd.sync.links import accept_session, keep_session
 from holofsd.sync.members import Members
+from holofsd.sync.session import FAREWELL
 from holofsd.sync.tasks import Tasks
 from holofsd.sync.volume import VolumeSync
 from holofsd.sync.wiring import neighbours
@@ -47,6 +48,8 @@ class Link:
 
     connection: Connection
     tasks: Tasks
+    shared: bool = False
+    """Something was shared with that device while it was connected."""
     keeping: dict[VolumeId, asyncio.Task[None]] = field(default_factory=dict)
     content_streams: dict[VolumeId, int] = field(default_factory=dict)
 
@@ -182,6 +185,9 @@ class SyncHub:
         for device in self._wanted - wanted - leaving:
             self.peers.unwant(device)
         self._wanted = wanted | leaving
+        for device, link in self._links.items():
+            if link.shared and not self._in_session(device) and not self.volumes_shared_with(device):
+                link.connection.close(CloseCode.REFUSED)  # it was removed, or we were
 
     def _in_session(self, device: DeviceId) -> bool:
         return any(sync.is_connected(device) for sync in self._volumes.values())
@@ -242,6 +248,7 @@ class SyncHub:
         """Every connection has a task for each volume that both sides share."""
         for device, link in self._links.items():
             for sync in self.volumes_shared_with(device):
+                link.shared = True
                 running = link.keeping.get(sync.id)
                 if running is None or running.done():
                     link.keeping[sync.id] = link.tasks.spawn(keep_session(sync, link.connection), "session")
@@ -303,8 +310,19 @@ class SyncHub:
             raise Refused("not a hello for anything that is here")
         offered = wire.from_credentials(hello.credentials)
         if not await sync.members.would_be_member(stream.connection.peer, offered):
+            await self._explain(stream, sync)
             raise Refused("not a member")
         return hello, sync
+
+    @staticmethod
+    async def _explain(stream: Stream, sync: VolumeSync) -> None:
+        """Whoever was removed while it was away is told so; it knows the volume anyway. A stranger hears nothing."""
+        peer = stream.connection.peer
+        if sync.members.was_removed(peer):
+            await stream.send(frames.credentials(sync.members.case_of(peer)))
+            await stream.finish()
+            async with asyncio.timeout(FAREWELL):
+                await stream.receive(MAX_HELLO)  # its end proves that the other side has read
 
     async def _converse(self, link: Link, stream: Stream, hello: pb.Hello, sync: VolumeSync) -> None:
         if hello.purpose == pb.PURPOSE_SESSION:

@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 VERIFY_INLINE = 4
 """So many records are verified on the loop; more of them in a thread, which costs about as much to reach."""
 BLAMED_FOR = 60.0
+UNLIMITED = 2**64
+"""No author has published so much: it counts only of those that may go on."""
 
 
 @dataclass(slots=True)
@@ -107,9 +109,9 @@ class Ingest:
         author = shown.author
         held = self._documents.head(author)
         seq = held.seq if held else 0
-        if not _beyond(shown, held) or author == self._volume.author:
+        if author == self._volume.author or not self._members.head_counts(shown):
             return None
-        if not self._members.counts(author, min(seq + 1, shown.seq)):
+        if not _beyond(shown, held) and not self._members.is_last(shown, held):
             return None
         if shown.seq == seq:
             self._disagreed.add(author)  # two histories: all of the one that wins is needed
@@ -140,6 +142,11 @@ class Ingest:
     def _resume(self, author: AuthorId, run: Run) -> None:
         """Goes on where a run stopped that a former process began."""
         waiting = self._documents.incoming(author)
+        if waiting and not self._members.counts(author, max(envelope.seq for envelope in waiting)):
+            # Its device was removed since: this was on the way to a head that will never be taken over.
+            with self._store.db.transaction():
+                self._documents.clear_incoming(author)
+            return
         for envelope in waiting:
             run.total = self._replaced(run, envelope, self._documents.envelope(author, envelope.key))
             run.last = max(run.last, envelope.seq)
@@ -159,9 +166,16 @@ class Ingest:
         missing = 0
         for head in shown:
             seq = heads[head.author].seq if head.author in heads else 0
-            if head.seq > seq and self._members.counts(head.author, seq + 1):
+            if head.seq > seq and self._members.head_counts(head):
                 missing += head.seq - seq
         return missing
+
+    def members_changed(self) -> None:
+        """Whoever may not write any more is asked for anew, up to the head that counts."""
+        for author in {*self._runs, *self._paused}:
+            if not self._members.counts(author, UNLIMITED):
+                self._runs.pop(author, None)
+                self._paused.pop(author, None)
 
     def give_up(self, source: object) -> None:
         """That session ended: what it was sending may be asked of others. What has arrived stays."""
@@ -191,6 +205,8 @@ class Ingest:
         held = self._documents.head(page.author)
         seq = held.seq if held else 0
         if page.author == self._volume.author or not self._members.counts(page.author, seq + 1):
+            return False
+        if page.head is not None and not self._members.head_counts(page.head):
             return False
         run = self._runs.get(page.author)
         if run is not None:

@@ -16,7 +16,7 @@ from holofsd.core.errors import ConnectionLost, ProtocolViolation
 from holofsd.core.ids import DeviceId
 from holofsd.net.api import CloseCode, Connection, Stream
 from holofsd.sync import frames
-from holofsd.sync.session import Session, open_stream
+from holofsd.sync.session import Dismissed, Session, open_stream
 from holofsd.sync.volume import VolumeSync
 
 log = structlog.get_logger(__name__)
@@ -65,6 +65,9 @@ async def _open(sync: VolumeSync, connection: Connection) -> None:
         await converse(sync, session)
     except ProtocolViolation:
         stream.abort(CloseCode.PROTOCOL)
+        raise
+    except Dismissed as farewell:
+        await sync.dismissed(farewell.credentials)
         raise
     finally:
         stream.abort(CloseCode.NORMAL)

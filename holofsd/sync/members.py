@@ -24,7 +24,7 @@ from holofsd.codec.signing import (
     verify_removed,
 )
 from holofsd.core import members as rules
-from holofsd.core.document import AuthorSeq, Credentials, Removed, Role
+from holofsd.core.document import AuthorSeq, Credentials, Head, Removed, Role
 from holofsd.core.errors import DeviceUnknown, NotAMember, Refused, RoleTooLow
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
 from holofsd.store.volume import VolumeStore
@@ -47,6 +47,8 @@ class Members:
         self.credentials = load_credentials(store)
         self.membership = rules.resolve(store.volume, self.credentials)
         self._subscribers: list[Callable[[], None]] = []
+        self.volume_key: SigningKey | None = None
+        """Where this device keeps the recovery code: it signs removals then, so that no admin can undo them."""
 
     @property
     def volume(self) -> VolumeId:
@@ -68,6 +70,9 @@ class Members:
     def is_member(self, device: DeviceId) -> bool:
         return device in self.membership.roles
 
+    def was_removed(self, device: DeviceId) -> bool:
+        return device in self.membership.removed and not self.is_member(device)
+
     def name_of(self, device: DeviceId) -> str:
         return self.membership.names.get(device, "")
 
@@ -75,9 +80,25 @@ class Members:
         """Does that author's record with this number count?"""
         return rules.author_may_write(self.membership, author, seq)
 
+    def head_counts(self, head: Head) -> bool:
+        """May everything up to that head be taken over?"""
+        return rules.head_counts(self.membership, head.author, head.seq, head.set_hash)
+
+    def is_last(self, head: Head, held: Head | None) -> bool:
+        """Of a removed device's author with two histories: this is the one that counts, whatever the hashes."""
+        last = rules.last_accepted(self.membership, head.author)
+        if last is None or held is None or self.counts(head.author, last.seq + 1):
+            return False
+        named = (last.seq, last.set_hash)
+        return held.seq == last.seq and (head.seq, head.set_hash) == named != (held.seq, held.set_hash)
+
     def proof(self) -> Credentials:
         """What shows another device that we are a member, even if it has not heard of it."""
-        return rules.chain_for(self.volume, self.credentials, self.device)
+        return self.case_of(self.device)
+
+    def case_of(self, device: DeviceId) -> Credentials:
+        """What shows that a device is a member, or that it is one no more."""
+        return rules.chain_for(self.volume, self.credentials, device)
 
     def subscribe(self, callback: Callable[[], None]) -> None:
         """Called after every change of what is known; be quick."""
@@ -145,8 +166,8 @@ class Members:
         lowered = current is not None and current > role
         if lowered and self._is_last_admin(device):
             raise RoleTooLow(LAST_ADMIN)
-        removals = (self._removal(device),) if lowered else ()
         generation = self.membership.generations.get(device, 0) + 1
+        removals = (self._removal(device, generation - 1),) if lowered else ()
         issued = sign_grant(self._node_key, self.volume, device, role, generation, name)
         self._keep(Credentials(grants=(issued,), removals=removals))
 
@@ -163,9 +184,18 @@ class Members:
             raise DeviceUnknown("No member of this volume has that name or key.")
         if self._is_last_admin(device):
             raise RoleTooLow(LAST_ADMIN)
-        self._keep(Credentials(removals=(self._removal(device),)))
+        generation = rules.removal_generation(self.membership.generations.get(device, 1))
+        self._keep(Credentials(removals=(self._removal(device, generation),)))
 
-    def _removal(self, device: DeviceId) -> Removed:
+    def recover(self, volume_key: SigningKey, name: str) -> None:
+        """Makes this device an admin by the volume's own key, whoever else is one."""
+        if self.role == Role.ADMIN:
+            return
+        generation = self.membership.generations.get(self.device, 0) + 1
+        issued = sign_grant(volume_key, self.volume, self.device, Role.ADMIN, generation, name)
+        self._keep(Credentials(grants=(issued,)))
+
+    def _removal(self, device: DeviceId, generation: int) -> Removed:
         heads = self._store.documents.heads()
         accepted: list[AuthorSeq] = [
             summary(heads[author])
@@ -173,8 +203,7 @@ class Members:
             if owner == device and author in heads
         ]
         kept = [rules.grant_digest(grant) for grant in self.credentials.grants if grant.issuer == device]
-        generation = self.membership.generations.get(device, 1)
-        return sign_removed(self._node_key, self.volume, device, generation, accepted, kept)
+        return sign_removed(self.volume_key or self._node_key, self.volume, device, generation, accepted, kept)
 
     def _require_admin(self) -> None:
         if self.role is None:

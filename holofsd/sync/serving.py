@@ -11,7 +11,7 @@ from typing import BinaryIO
 import structlog
 
 from holofs_peer.v1 import peer_pb2 as pb
-from holofsd.core.errors import ProtocolViolation
+from holofsd.core.errors import ConnectionLost, ProtocolViolation
 from holofsd.core.ids import BlobHash, DeviceId
 from holofsd.net.api import CloseCode, Stream
 from holofsd.store.content import Content
@@ -42,14 +42,14 @@ class ContentServer:
             frame = frames.parse(data)
             kind = frame.WhichOneof("frame")
             if kind == "get":
-                await self._get(stream, frame.get)
+                await self._get(stream, frame.get, peer)
             elif kind == "hold":
                 await self._hold(stream, frame.hold)
             elif kind is not None:
                 raise ProtocolViolation(f"A device sent a {kind} frame on a content stream.")
         await stream.finish()
 
-    async def _get(self, stream: Stream, request: pb.Get) -> None:
+    async def _get(self, stream: Stream, request: pb.Get, peer: DeviceId) -> None:
         if len(request.hash) != 32:
             raise ProtocolViolation("A device asked for content by a hash that is none.")
         blob = BlobHash(request.hash)
@@ -58,25 +58,28 @@ class ContentServer:
             await stream.send(frames.blob_missing(request.id))
             return
         try:
-            await self._send(stream, request, self._content.path(blob), size)
+            await self._send(stream, request, self._content.path(blob), size, peer)
         except OSError as error:
             log.error("content cannot be read", blob=blob.hex()[:8], why=str(error))
             await stream.send(frames.blob_missing(request.id))
 
-    async def _send(self, stream: Stream, request: pb.Get, path: Path, size: int) -> None:
+    async def _send(self, stream: Stream, request: pb.Get, path: Path, size: int, peer: DeviceId) -> None:
         if size <= READ_INLINE:
             data = path.read_bytes()[request.offset :]
             await stream.send(frames.blob(request.id, data, True, size))
             return
         file = await asyncio.to_thread(open, path, "rb", 0)
         try:
-            await self._send_pieces(stream, request, file, size)
+            await self._send_pieces(stream, request, file, size, peer)
         finally:
             file.close()
 
-    async def _send_pieces(self, stream: Stream, request: pb.Get, file: BinaryIO, size: int) -> None:
+    async def _send_pieces(self, stream: Stream, request: pb.Get, file: BinaryIO, size: int, peer: DeviceId) -> None:
         offset = request.offset
         while True:
+            if not self._members.is_member(peer):
+                stream.abort(CloseCode.REFUSED)
+                raise ConnectionLost("Removed from the volume in the middle of a file.")
             read = await asyncio.to_thread(os.pread, file.fileno(), READ_BYTES, offset)
             for start in range(0, max(len(read), 1), BLOB_FRAME):
                 data = read[start : start + BLOB_FRAME]

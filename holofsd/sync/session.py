@@ -70,6 +70,7 @@ class Session:
         self._pings: dict[int, int] = {}
         self._next_ping = 1
         self._leaving = False
+        self._deadline: asyncio.TimerHandle | None = None
         self._ignored = 0
         self._ignored_since = 0.0
 
@@ -82,8 +83,10 @@ class Session:
         self.stream.abort(code)
 
     def expel(self) -> None:
-        """Tells the other side why (the credentials say it) and ends."""
-        self._leaving = True
+        """Tells the other side why (the credentials say it) and ends, soon even if it does not listen."""
+        if not self._leaving:
+            self._leaving = True
+            self._deadline = asyncio.get_running_loop().call_later(FAREWELL, self.close, CloseCode.REFUSED)
         self.wake()
 
     def consider(self) -> None:
@@ -105,6 +108,8 @@ class Session:
                 await asyncio.wait((reader,), timeout=FAREWELL)
         finally:
             self.ended.set()
+            if self._deadline is not None:
+                self._deadline.cancel()
             for task in (sender, reader):
                 task.cancel()
             results = await asyncio.gather(sender, reader, return_exceptions=True)
@@ -231,8 +236,16 @@ class Session:
             raise ProtocolViolation("A device keeps sending what nobody asked for.")
 
 
+class Dismissed(ConnectionLost):
+    """The other side says that this device is no member any more; these credentials are to show it."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        super().__init__("This device is not a member of the volume any more.")
+        self.credentials = credentials
+
+
 async def open_stream(stream: Stream, hello: bytes, timeout: float) -> pb.Welcome:
-    """Says hello and waits for the answer. Raises ConnectionLost if refused or silent."""
+    """Says hello and waits for the answer. Raises ConnectionLost if refused or silent, Dismissed if we were removed."""
     await stream.send(hello)
     try:
         async with asyncio.timeout(timeout):
@@ -243,6 +256,8 @@ async def open_stream(stream: Stream, hello: bytes, timeout: float) -> pb.Welcom
     if answer is None:
         raise ConnectionLost("The other device closed the stream.")
     frame = frames.parse(answer)
+    if frame.WhichOneof("frame") == "credentials":
+        raise Dismissed(frames.read_credentials(frame.credentials))
     if frame.WhichOneof("frame") != "welcome":
         raise ProtocolViolation("A device answered a hello with something else than a welcome.")
     return frame.welcome

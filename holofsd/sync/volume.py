@@ -10,10 +10,12 @@ import structlog
 
 from holofsd.codec.signing import SigningKey, generate, verify_head
 from holofsd.core.document import Credentials, DeviceInfo, Head, Mark, Membership, Role
+from holofsd.core.errors import ProtocolViolation, Refused
 from holofsd.core.ids import BlobHash, DeviceId, VolumeId
 from holofsd.net.api import CloseCode
 from holofsd.store import faults
 from holofsd.sync import frames
+from holofsd.sync.adopting import Adopter
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.content import Fetcher
 from holofsd.sync.create import active_key
@@ -58,6 +60,7 @@ class VolumeSync:
         """Told of addresses that members' device records name."""
         self.on_session_end: Callable[[], None] = lambda: None
         self.merger = Merger(volume, self.members, now_ms, self.config, lambda info: self.on_device(info))
+        self.brake = self.merger.brake
         self.ingest = Ingest(volume, self.members, self.merger, self.config)
         self.publisher = Publisher(volume, self.members, describe, now_ms, self.config, self._send)
         self.fetcher = Fetcher(volume, now_ms, self.config, self._content_arrived)
@@ -67,6 +70,7 @@ class VolumeSync:
         self.violations: dict[DeviceId, int] = {}
         self._role = self.members.role
         self._role_callbacks: list[Callable[[], None]] = []
+        self.adopter = Adopter(volume, self.members)
         self._tasks = Tasks("sync")
         self._closed = False
         self._unsubscribe = self._connect()
@@ -74,6 +78,7 @@ class VolumeSync:
     def _connect(self) -> list[Callable[[], None]]:
         self.members.subscribe(self._members_changed)
         self.merger.on_progress = self._merged
+        self.brake.on_released = self.merger.kick
         self.ingest.on_advanced = self._advanced
         self.ingest.on_settled = self._consider_all
         self.ingest.on_said_again = self.publisher.changed
@@ -86,9 +91,11 @@ class VolumeSync:
         requeue_quarantined(self.volume)
         for work, name in (
             (self.merger.run(), "merger"),
+            (self.brake.run(), "brake"),
             (self.publisher.run(), "publisher"),
             (self.marks.run(), "marks"),
             (self.fetcher.run(), "fetcher"),
+            (self.adopter.run(), "adopter"),
             (self._look_again(), "look again"),
         ):
             self._tasks.spawn(work, name)
@@ -261,10 +268,19 @@ class VolumeSync:
 
     def _merged(self) -> None:
         """Everything received is in the tree, or a slice more of it."""
-        if self.can_write and self.merger.backlog() == 0 and self.store.nodes.revived(1):
+        if self.brake.catching_up and self.merger.backlog() == 0 and self._heard_all():
+            self.brake.caught_up()
+        # A removed directory that is shown for the sake of files whose removal is held is not given a life of its own.
+        if self.can_write and not self.brake.holds and self.merger.backlog() == 0 and self.store.nodes.revived(1):
             with self.store.db.transaction():
                 self.volume.reassert_revived()
         self.marks.notify()
+
+    def _heard_all(self) -> bool:
+        """Somebody has told what there is (if anybody can), and nobody has shown a record that is not here."""
+        telling = [session for session in self.sessions.values() if session.ready.is_set()]
+        shown = [head for session in telling for head in session.shown.values()]
+        return bool(telling or not self.members.others()) and not self.ingest.behind(shown)
 
     def _advanced(self, head: Head, source: object) -> None:
         """Others are told at once of what came from somebody else; they ask if they still lack it."""
@@ -279,6 +295,13 @@ class VolumeSync:
             session.consider()
 
     # ---- what sessions tell (session.Host)
+    async def dismissed(self, shown: Credentials) -> None:
+        """Somebody says that we are no member any more. Raises ProtocolViolation for false signatures."""
+        try:
+            await self.members.learn(shown)
+        except Refused as error:
+            raise ProtocolViolation(f"A device closed on us with false credentials: {error.message}") from error
+
     async def learn_credentials(self, offered: Credentials) -> None:
         await self.members.learn(offered)
 
@@ -289,6 +312,7 @@ class VolumeSync:
 
     def first_have_done(self, session: Session) -> None:
         self.publisher.others_have_told()
+        self.merger.kick()
 
     def heads_shown(self, session: Session, heads: list[Head]) -> None:
         for head in heads:
@@ -336,6 +360,8 @@ class VolumeSync:
                 session.wake()
             else:
                 session.expel()
+        self.ingest.members_changed()
+        self.adopter.look()
         if (key := active_key(self.store)) is not None:
             self.members.certify(key)
         requeue_quarantined(self.volume)

@@ -20,7 +20,7 @@ from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.clock import VolumeClock
 from holofsd.tree.recording import STOOD_MS
-from holofsd.tree.rotation import restamped
+from holofsd.tree.rotation import redotted, restamped
 from holofsd.tree.tree import Tree
 
 INLINE_LIMIT: Final = 4096
@@ -206,6 +206,20 @@ class LocalVolume:
                     states.append(changed)
         self._renamed(given)
         self.write(states)
+
+    def adopt(self, author: AuthorId, nodes: Iterable[NodeId]) -> TreeChange:
+        """Says as ours what that author said of these nodes, because others will not hear it from there."""
+        given: dict[Dot, Dot] = {}
+
+        def new_dot(dot: Dot) -> Dot:
+            if dot not in given:
+                given[dot] = self.next_dot()
+            return given[dot]
+
+        known = (self.tree.state(node) for node in nodes)
+        states = [redotted(state, author, new_dot) for state in known if state is not None]
+        self._renamed(given)
+        return self.write(states)
 
     def _renamed(self, given: Mapping[Dot, Dot]) -> None:
         """Whoever names a version by its token names it by the new one."""

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A new author takes over what the old one did not publish: its dots are given again (design 4.7). Pure."""
+"""Versions under new dots. Pure.
+
+A new author takes over what the old one did not publish (design 4.7), and we take over what others will not take from
+the author that wrote it, because its device was removed (design 4.8).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from holofsd.core.context import covers
 from holofsd.core.ids import AuthorId, Dot
 from holofsd.core.state import Context, NodeState, Removal, Version
 
@@ -32,6 +37,21 @@ def restamped(state: NodeState, published: Mapping[AuthorId, int], new_dot: Call
     if not renamed and context == state.context and removed == state.removed.context:
         return state
     return replace(state, context=context, versions=versions, removed=Removal(removed, state.removed.links))
+
+
+def redotted(state: NodeState, author: AuthorId, new_dot: Callable[[Dot], Dot]) -> NodeState:
+    """The state with the live versions of `author` written anew: the same content and stamps under dots of ours.
+
+    What the author had seen stays covered, so that its own records do not bring the old dots back.
+    """
+    versions: dict[Dot, Version] = {}
+    context = state.context
+    for dot, version in state.versions.items():
+        if dot.author == author and not covers(state.removed.context, dot):
+            version = replace(version, dot=new_dot(dot))
+            context = _raised(_raised(context, dot), version.dot)
+        versions[version.dot] = version
+    return state if context is state.context else replace(state, context=context, versions=versions)
 
 
 def _lowered(context: Context, published: Mapping[AuthorId, int]) -> dict[AuthorId, int]:

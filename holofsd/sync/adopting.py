@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a removed device had told us beyond the head that its removal names: it stays, and is said again as ours.
+
+Nothing merged is un-merged. But nobody else will take those records from now on, so without this the devices that heard
+the removal early and those that heard it late would show different trees for ever (design 4.8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import structlog
+
+from holofsd.core.document import Head
+from holofsd.core.ids import AuthorId
+from holofsd.core.members import WRITERS, last_accepted
+from holofsd.sync.config import NODE_KEY_LENGTH
+from holofsd.sync.members import Members
+from holofsd.tree.local import LocalVolume
+
+log = structlog.get_logger(__name__)
+
+SLICE = 200
+
+
+class Adopter:
+    """A reader says nothing: what it alone had merged is shown there alone. It does so once it may write."""
+
+    def __init__(self, volume: LocalVolume, members: Members) -> None:
+        self._volume = volume
+        self._store = volume.store
+        self._members = members
+        self._wake = asyncio.Event()
+        self._wake.set()
+
+    def look(self) -> None:
+        """Who belongs to the volume has changed."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._members.can_write:
+                for head, after in list(self._beyond()):
+                    await self._adopt(head, after)
+
+    def _beyond(self) -> Iterator[tuple[Head, int]]:
+        """Heads that we hold and that do not count, with the number up to which others have those records."""
+        membership, own = self._members.membership, set(self._store.own_authors())
+        for author, device in membership.authors.items():
+            if author in own or membership.roles.get(device) in WRITERS:
+                continue
+            head = self._store.documents.head(author)
+            if head is None or self._members.head_counts(head) or self._is_done(head):
+                continue
+            last = last_accepted(membership, author)
+            yield head, last.seq if last is not None and last.seq < head.seq else 0
+
+    async def _adopt(self, head: Head, after: int) -> None:
+        log.info("what a removed device said last is said again by us", author=head.author.hex()[:8], after=after)
+        key = b""
+        while True:
+            rows = self._store.db.all(
+                "SELECT key FROM envelopes WHERE author=? AND seq>? AND length(key)=? AND key>? ORDER BY key LIMIT ?",
+                (head.author, after, NODE_KEY_LENGTH, key, SLICE),
+            )
+            if not rows:
+                break
+            key = rows[-1][0]
+            with self._store.db.transaction():
+                self._volume.adopt(head.author, [row[0] for row in rows])
+            await asyncio.sleep(0)
+        with self._store.db.transaction():
+            self._store.set_meta(_mark(head.author), head.seq.to_bytes(8, "big"))
+
+    def _is_done(self, head: Head) -> bool:
+        return self._store.meta(_mark(head.author)) == head.seq.to_bytes(8, "big")
+
+
+def _mark(author: AuthorId) -> str:
+    return f"adopted-{author.hex()}"
