@@ -23,6 +23,7 @@ from holofsd.fs.conflicts import Conflicts
 from holofsd.fs.contents import Contents
 from holofsd.fs.endings import Endings
 from holofsd.fs.hashing import Hasher
+from holofsd.fs.history import History
 from holofsd.fs.naming import Naming
 from holofsd.fs.opening import Opening
 from holofsd.fs.ports import ContentSource
@@ -94,6 +95,7 @@ class VolumeFilesystem:
         )
         self.alternatives = Alternatives(scope, self._contents)
         self.settling = Settling(scope, self.alternatives, conflicts, endings, self._renaming, staged)
+        self.history = History(scope, self._contents, versions)
         self._attaching = Attaching(scope, attributes, staged, endings, writing, self._opening, self._watchers, name)
         staged.load()
         scope.store.staging.sweep()
@@ -106,6 +108,7 @@ class VolumeFilesystem:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.hasher.run(), name="hasher")
             group.create_task(self._tend(), name="tending open files")
+            group.create_task(self.history.keeping.run(), name="keeping history")
 
     async def _tend(self) -> None:
         ticks = 0

@@ -74,11 +74,13 @@ class Restoring:
             raise IsADirectory("This is a folder: only files have versions; `holofsctl trash list` shows what went.")
         return self._past.versions(node)
 
-    async def restore(self, path: bytes, *, version: str = "", at_ms: int = 0, to: bytes = b"") -> list[Restored]:
+    async def restore(
+        self, path: bytes, *, version: str = "", at_ms: int = 0, to: bytes = b"", from_trash: bool = False
+    ) -> list[Restored]:
         """Without `version` and `at_ms`: what was removed from that path last, or the version before the present one.
 
-        `to`: as new files there. Raises NoSuchName, NameExists, BadArgument, ReadOnly, and ContentUnavailable where a
-        single file is on no device that can be reached.
+        `from_trash`: what was removed, though something has its name now. `to`: as new files there. Raises NoSuchName,
+        NameExists, BadArgument, ReadOnly, and ContentUnavailable where a single file is on no device within reach.
         """
         if not self._scope.remote.can_write:
             raise ReadOnly("This device may only read this volume: it cannot restore anything in it.")
@@ -86,7 +88,7 @@ class Restoring:
             raise BadArgument("Say which file or folder to restore.")
         for name in (to or path).split(b"/"):
             check_name(name)
-        items = self._items(path, to or path, version, at_ms)
+        items = self._items(path, to or path, version, at_ms, from_trash)
         alone = len(items) == 1
         done: list[Restored] = []
         for number, item in enumerate(items):
@@ -101,7 +103,7 @@ class Restoring:
         return done
 
     # ---- what to bring back
-    def _items(self, path: bytes, target: bytes, version: str, at_ms: int) -> list[_Item]:
+    def _items(self, path: bytes, target: bytes, version: str, at_ms: int, from_trash: bool) -> list[_Item]:
         if version:
             return [_Item(target, self._chosen(path, version))]
         if at_ms:
@@ -109,13 +111,14 @@ class Restoring:
             if entry is None:
                 raise NoSuchName("Nothing that is still kept was at this path then.")
             return self._as_then(target, entry, at_ms)
-        present = self.find(path)
+        present = None if from_trash else self.find(path)
         if present is None:
             removed = self.removed(path)
             if removed is None:
                 raise NoSuchName("There is no such file, and none that was removed from there is kept.")
             return self._as_removed(target, removed)
-        if self._tree.version_of(present) is None:
+        state = self._tree.state(present)
+        if state is None or state.kind is Kind.DIRECTORY:
             raise BadArgument("This is a folder: say --at TIME to bring it back as it was, or name what is missing.")
         return [_Item(target, self._before(path, present))]
 
@@ -133,8 +136,8 @@ class Restoring:
         """What was removed last from a path, which may lead through removed directories."""
         parent, found = ROOT_ID, None
         for name in path.split(b"/"):
+            found = self._past.removed_at(parent, name)
             entry = self._tree.lookup(parent, name)
-            found = None if entry is not None else self._past.removed_at(parent, name)
             if entry is None and found is None:
                 return None
             parent = entry.node if entry is not None else found.node if found is not None else parent
