@@ -18,9 +18,10 @@ MAY_IMPORT = {
     "net": BELOW_NET_AND_STORE,
     "tree": {"store", "codec", "core"},
     "sync": {"tree", "net", "store", "codec", "core"},
+    "check": {"sync", "tree", "store", "codec", "core"},
     "fs": {"sync", "tree", "net", "store", "codec", "core"},
     "rpc": {"fs", "sync", "tree", "net", "store", "codec", "core"},
-    "daemon": {"rpc", "fs", "sync", "tree", "net", "store", "codec", "core"},
+    "daemon": {"check", "rpc", "fs", "sync", "tree", "net", "store", "codec", "core"},
 }
 # core is pure: decisions only.
 IMPURE = {
