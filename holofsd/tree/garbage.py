@@ -30,9 +30,9 @@ from holofsd.tree.states import decode_version
 
 _SLICE: Final = 200
 GRACE_MS: Final = 24 * 3600 * 1000
-_ORPHAN_S: Final = 3600.0
+ORPHAN_S: Final = 3600.0
 """A file without a row may be one that is just arriving; after an hour it is not."""
-_PART_S: Final = 7 * 24 * 3600.0
+PART_S: Final = 7 * 24 * 3600.0
 """A part that nobody went on with for so long, and that nothing wants."""
 
 
@@ -49,10 +49,12 @@ class Collected:
 class GarbageCollector:
     """One pass at a time. `steps` does it; whoever drives it lets others run between two steps."""
 
-    def __init__(self, volume: LocalVolume) -> None:
+    def __init__(self, volume: LocalVolume, orphan_s: float = ORPHAN_S, part_s: float = PART_S) -> None:
         self._volume = volume
         self._store = volume.store
         self._db = volume.store.db
+        self._orphan_s = orphan_s
+        self._part_s = part_s
         self.fault: Callable[[str], None] = lambda point: None
         """Tests stop here, at the points named above."""
         self.busy = False
@@ -194,7 +196,7 @@ class GarbageCollector:
         for folder in content.folders():
             for path in _files(folder):
                 blob = _hash_of(path)
-                if blob is None or content.has(blob) or not _is_older(path, now - _ORPHAN_S):
+                if blob is None or content.has(blob) or not _is_older(path, now - self._orphan_s):
                     continue
                 size = path.stat().st_size
                 if content.unlink_forgotten(blob):
@@ -204,7 +206,7 @@ class GarbageCollector:
         wanted = {row[0] for row in self._db.all("SELECT DISTINCT hash FROM wanted")}
         for path in content.parts():
             blob = _hash_of(path.with_suffix(""))
-            if blob not in wanted and _is_older(path, now - _PART_S):
+            if blob not in wanted and _is_older(path, now - self._part_s):
                 path.unlink(missing_ok=True)
 
 
