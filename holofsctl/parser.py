@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from holofsctl import __version__
-from holofsctl.commands import device, mounts, sharing, volumes
+from holofsctl.commands import conflicts, device, mounts, sharing, volumes
+from holofsctl.commands import diff as comparison
 from holofsctl.exit_codes import EPILOG
 
 _HELP: Final = """\
@@ -27,7 +28,9 @@ volumes
   list                     the volumes of this device
   mount NAME PATH          show a volume as a folder ([--read-only])
   unmount PATH             take the folder away
-  conflicts [NAME]         files that were changed in two places at once
+  conflicts [NAME|PATH]    files that were changed in two places at once
+  diff PATH [COPY]         what differs between their contents
+  resolve PATH             settle it ([--keep shown|copy|both|newest|DEVICE]), or all of NAME or PATH with --all
   wait NAME                until other devices hold everything ([--copies N] [--timeout T])
   leave NAME               stop holding a volume ([--delete])
 
@@ -95,6 +98,7 @@ def build() -> argparse.ArgumentParser:
 
     _device(command)
     _volumes(command)
+    _conflicts(command)
     _sharing(command)
     return top
 
@@ -123,12 +127,22 @@ def _volumes(command: Callable[..., argparse.ArgumentParser]) -> None:
     mount.add_argument("--read-only", action="store_true")
     mount.add_argument("--binding", choices=("pyfuse3", "fusepy"), default="", help="the FUSE binding to use")
     command("unmount", mounts.unmount, "Takes a mounted folder away.").add_argument("path", metavar="PATH")
-    conflicts = command("conflicts", volumes.conflicts, "Files that were changed in two places at once.")
-    conflicts.add_argument("name", nargs="?", default="", metavar="NAME")
     wait = command("wait", volumes.wait, "Waits until other devices hold everything that was written here.")
     wait.add_argument("name", metavar="NAME")
     wait.add_argument("--copies", type=number(1), default=1, metavar="N", help="on how many other devices (1)")
     wait.add_argument("--timeout", type=seconds, default=0, metavar="T", help="give up after, for example 30s")
+
+
+def _conflicts(command: Callable[..., argparse.ArgumentParser]) -> None:
+    listed = command("conflicts", conflicts.conflicts, "Files that were changed in two places at once.")
+    listed.add_argument("place", nargs="?", default="", metavar="NAME|PATH")
+    diff = command("diff", comparison.diff, "What differs between the contents of a conflict, as a unified diff.")
+    diff.add_argument("place", metavar="PATH", help="the file, or one of its copies; NAME:PATH without a mount")
+    diff.add_argument("copy", nargs="?", default="", metavar="COPY", help="which copy, or whose: else all of them")
+    resolve = command("resolve", conflicts.resolve, "Settles a conflict, everywhere. Without --keep it asks.")
+    resolve.add_argument("place", nargs="?", default="", metavar="PATH", help="with --all also a folder, or NAME")
+    resolve.add_argument("--all", action="store_true", help="every conflict there, or of all volumes")
+    resolve.add_argument("--keep", metavar="shown|copy|both|newest|DEVICE", help="which content stays")
 
 
 def _sharing(command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""create, list, leave, conflicts, wait."""
+"""create, list, leave, wait."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.output import count, moment, plain, safe, size, table
+from holofsctl.output import count, plain, safe, table
 from holofsctl.session import Session
 
 
@@ -35,20 +35,6 @@ def leave(session: Session, arguments: argparse.Namespace) -> None:
     reply = session.call("Leave", request)
     session.output.data(plain(reply), [safe(reply.kept_at)] if reply.kept_at else [])
     session.output.remark(f"Left {safe(arguments.name)}.")
-
-
-def conflicts(session: Session, arguments: argparse.Namespace) -> None:
-    found = session.call("Conflicts", pb.ConflictsRequest(volume=arguments.name)).conflicts
-    lines: list[str] = []
-    for conflict in found:
-        lines.append(f"{safe(conflict.volume)}: {safe(conflict.path)}")
-        by = (
-            f"written by {conflict.device or 'an unknown device'}, {moment(conflict.written_ms)}, {size(conflict.size)}"
-        )
-        lines.append(f"    {safe(conflict.shown_path)}  ({safe(by)})")
-    session.output.data([plain(conflict) for conflict in found], lines)
-    if not found:
-        session.output.remark("No conflicts.")
 
 
 def wait(session: Session, arguments: argparse.Namespace) -> Exit:

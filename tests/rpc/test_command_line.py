@@ -151,7 +151,7 @@ async def test_paths_that_are_no_text_are_printed_safely_and_exactly_in_json(run
     _, out, _ = await run("conflicts")
     assert "a\\xff (conflict).txt" in out
     _, out, _ = await run("conflicts", "--json")
-    assert os.fsencode(json.loads(out)[0]["path"]) == b"a\xff.txt"
+    assert os.fsencode(json.loads(out)[0]["path"]) == b"a\xff (conflict).txt"
 
 
 async def test_options_may_stand_before_or_after_the_command(run: Run, state: Path, device: FakeDevice) -> None:

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""diff."""
+
+from __future__ import annotations
+
+import argparse
+
+from holofs_api.v1 import control_pb2 as pb
+from holofsctl.client import Client
+from holofsctl.comparing import compare
+from holofsctl.conflict_view import Conflict, grouped, writer
+from holofsctl.errors import CommandError
+from holofsctl.exit_codes import Exit
+from holofsctl.output import safe
+from holofsctl.places import Place, locate
+from holofsctl.session import Session
+
+
+def diff(session: Session, arguments: argparse.Namespace) -> None:
+    with session.connect() as client:
+        place = locate(client, arguments.place)
+        conflict = _conflict_at(client, place)
+        copies = _told(client, conflict, arguments.copy) if arguments.copy else _meant(conflict, place.path)
+        found = [compare(client, conflict, copy, session.output.remark) for copy in copies]
+    session.output.data([one.plain() for one in found], [line for one in found for line in one.lines()])
+
+
+def _conflict_at(client: Client, place: Place) -> Conflict:
+    request = pb.ConflictsRequest(volume=place.volume, path=place.path)
+    for conflict in grouped(client.call("Conflicts", request).conflicts):
+        if conflict.is_at(place.path):
+            return conflict
+    sentence = "There is nothing to compare: nothing else stands for this name."
+    raise CommandError(sentence, code="no-conflict")
+
+
+def _meant(conflict: Conflict, path: bytes) -> list[pb.Alternative]:
+    """The copy of that name, else all of them."""
+    copies = list(conflict.choices[1:])
+    return [copy for copy in copies if copy.path == path] or copies
+
+
+def _told(client: Client, conflict: Conflict, told: str) -> list[pb.Alternative]:
+    """By its device, or by its path."""
+    copies = conflict.choices[1:]
+    found = [copy for copy in copies if copy.device == told]
+    if not found:
+        path = locate(client, told).path
+        found = [copy for copy in copies if path and copy.path == path]
+    if not found:
+        writers = ", ".join(sorted({safe(writer(copy)) for copy in copies}))
+        sentence = f"{safe(told)} is neither a copy of this file nor who wrote one; there are those of {writers}."
+        raise CommandError(sentence, Exit.USAGE, "bad-argument")
+    return found
