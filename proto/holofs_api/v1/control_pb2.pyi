@@ -726,6 +726,7 @@ class VolumeStatus(_message.Message):
     DEVICES_FIELD_NUMBER: _builtins.int
     QUARANTINE_REASONS_FIELD_NUMBER: _builtins.int
     UNSEALED_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     files: _builtins.int
     bytes: _builtins.int
     unpublished: _builtins.int
@@ -748,6 +749,10 @@ class VolumeStatus(_message.Message):
     def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeviceSafety]: ...
     @_builtins.property
     def quarantine_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def history(self) -> Global___HistoryStatus:
+        """what is kept of what was"""
+
     def __init__(
         self,
         *,
@@ -764,10 +769,11 @@ class VolumeStatus(_message.Message):
         devices: _abc.Iterable[Global___DeviceSafety] | None = ...,
         quarantine_reasons: _abc.Iterable[_builtins.str] | None = ...,
         unsealed: _builtins.int = ...,
+        history: Global___HistoryStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["volume", b"volume"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "volume", b"volume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conflicts", b"conflicts", "content_missing", b"content_missing", "content_missing_bytes", b"content_missing_bytes", "devices", b"devices", "files", b"files", "pending", b"pending", "quarantine_reasons", b"quarantine_reasons", "quarantined", b"quarantined", "records_behind", b"records_behind", "unpublished", b"unpublished", "unsealed", b"unsealed", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conflicts", b"conflicts", "content_missing", b"content_missing", "content_missing_bytes", b"content_missing_bytes", "devices", b"devices", "files", b"files", "history", b"history", "pending", b"pending", "quarantine_reasons", b"quarantine_reasons", "quarantined", b"quarantined", "records_behind", b"records_behind", "unpublished", b"unpublished", "unsealed", b"unsealed", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1343,3 +1349,411 @@ class RecoverRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecoverRequest: _TypeAlias = RecoverRequest  # noqa: Y015
+
+@_typing.final
+class HistoryRequest(_message.Message):
+    """---- history: what was replaced and removed"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    path: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        path: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryRequest: _TypeAlias = HistoryRequest  # noqa: Y015
+
+@_typing.final
+class PastVersion(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    WRITTEN_MS_FIELD_NUMBER: _builtins.int
+    REPLACED_MS_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    MTIME_NS_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    HERE_FIELD_NUMBER: _builtins.int
+    SHOWN_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """what `restore --version` takes"""
+    written_ms: _builtins.int
+    replaced_ms: _builtins.int
+    """when this device saw it replaced or removed; 0: the file has it"""
+    size: _builtins.int
+    mtime_ns: _builtins.int
+    device: _builtins.str
+    """wrote it"""
+    here: _builtins.bool
+    """its bytes are on this device; else they are fetched when it is restored"""
+    shown: _builtins.bool
+    """what the name shows"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        written_ms: _builtins.int = ...,
+        replaced_ms: _builtins.int = ...,
+        size: _builtins.int = ...,
+        mtime_ns: _builtins.int = ...,
+        device: _builtins.str = ...,
+        here: _builtins.bool = ...,
+        shown: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "here", b"here", "id", b"id", "mtime_ns", b"mtime_ns", "replaced_ms", b"replaced_ms", "shown", b"shown", "size", b"size", "written_ms", b"written_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PastVersion: _TypeAlias = PastVersion  # noqa: Y015
+
+@_typing.final
+class HistoryReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PastVersion]: ...
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___PastVersion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryReply: _TypeAlias = HistoryReply  # noqa: Y015
+
+@_typing.final
+class RestoreRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    FROM_TRASH_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    path: _builtins.bytes
+    version: _builtins.str
+    """id of a version, or the beginning of one"""
+    at_ms: _builtins.int
+    """as it was then; 0: not said"""
+    to: _builtins.bytes
+    """restore it as a new file there; empty: where it was"""
+    from_trash: _builtins.bool
+    """what was removed, though something has its name now"""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        path: _builtins.bytes = ...,
+        version: _builtins.str = ...,
+        at_ms: _builtins.int = ...,
+        to: _builtins.bytes = ...,
+        from_trash: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "from_trash", b"from_trash", "path", b"path", "to", b"to", "version", b"version", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreRequest: _TypeAlias = RestoreRequest  # noqa: Y015
+
+@_typing.final
+class Restored(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    path: _builtins.bytes
+    what: _builtins.str
+    """"restored" | "same" (it is so already) | "missing" """
+    why: _builtins.str
+    """of "missing", one sentence"""
+    def __init__(
+        self,
+        *,
+        path: _builtins.bytes = ...,
+        what: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "what", b"what", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Restored: _TypeAlias = Restored  # noqa: Y015
+
+@_typing.final
+class ListTrashRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    SINGLE_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    path: _builtins.bytes
+    """only what was there or below; empty: everything"""
+    single: _builtins.bool
+    """every file by itself, also of removed folders"""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        path: _builtins.bytes = ...,
+        single: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "single", b"single", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTrashRequest: _TypeAlias = ListTrashRequest  # noqa: Y015
+
+@_typing.final
+class TrashItem(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    REMOVED_MS_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    HERE_FIELD_NUMBER: _builtins.int
+    path: _builtins.bytes
+    kind: _builtins.str
+    """"file" | "directory" | "symlink" """
+    removed_ms: _builtins.int
+    """when this device saw it"""
+    files: _builtins.int
+    """of a directory: with all that was removed below it"""
+    bytes: _builtins.int
+    device: _builtins.str
+    """wrote the last version; empty for directories"""
+    here: _builtins.bool
+    """all its bytes are on this device"""
+    def __init__(
+        self,
+        *,
+        path: _builtins.bytes = ...,
+        kind: _builtins.str = ...,
+        removed_ms: _builtins.int = ...,
+        files: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        device: _builtins.str = ...,
+        here: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "device", b"device", "files", b"files", "here", b"here", "kind", b"kind", "path", b"path", "removed_ms", b"removed_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrashItem: _TypeAlias = TrashItem  # noqa: Y015
+
+@_typing.final
+class ListTrashReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrashItem]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___TrashItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTrashReply: _TypeAlias = ListTrashReply  # noqa: Y015
+
+@_typing.final
+class EmptyTrashRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    OLDER_SECONDS_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    path: _builtins.bytes
+    """only what was there or below; empty: everything"""
+    older_seconds: _builtins.int
+    """only what was removed before that; 0: all"""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        path: _builtins.bytes = ...,
+        older_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["older_seconds", b"older_seconds", "path", b"path", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmptyTrashRequest: _TypeAlias = EmptyTrashRequest  # noqa: Y015
+
+@_typing.final
+class EmptyTrashReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    files: _builtins.int
+    bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        files: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmptyTrashReply: _TypeAlias = EmptyTrashReply  # noqa: Y015
+
+@_typing.final
+class KeepHistoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    ALL_SECONDS_FIELD_NUMBER: _builtins.int
+    DAILY_SECONDS_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    all_seconds: _builtins.int
+    """every replaced version for so long; unset: as it is"""
+    daily_seconds: _builtins.int
+    """then one a day for so long, and what is in the trash"""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        all_seconds: _builtins.int | None = ...,
+        daily_seconds: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_all_seconds", b"_all_seconds", "_daily_seconds", b"_daily_seconds", "all_seconds", b"all_seconds", "daily_seconds", b"daily_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_all_seconds", b"_all_seconds", "_daily_seconds", b"_daily_seconds", "all_seconds", b"all_seconds", "daily_seconds", b"daily_seconds", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__all_seconds: _TypeAlias = _typing.Literal["all_seconds"]  # noqa: Y015
+    _WhichOneofArgType__all_seconds: _TypeAlias = _typing.Literal["_all_seconds", b"_all_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__daily_seconds: _TypeAlias = _typing.Literal["daily_seconds"]  # noqa: Y015
+    _WhichOneofArgType__daily_seconds: _TypeAlias = _typing.Literal["_daily_seconds", b"_daily_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__all_seconds) -> _WhichOneofReturnType__all_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__daily_seconds) -> _WhichOneofReturnType__daily_seconds | None: ...
+
+Global___KeepHistoryRequest: _TypeAlias = KeepHistoryRequest  # noqa: Y015
+
+@_typing.final
+class HistoryStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALL_SECONDS_FIELD_NUMBER: _builtins.int
+    DAILY_SECONDS_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    all_seconds: _builtins.int
+    daily_seconds: _builtins.int
+    versions: _builtins.int
+    """replaced versions that are kept"""
+    bytes: _builtins.int
+    """their sizes, each content once"""
+    def __init__(
+        self,
+        *,
+        all_seconds: _builtins.int = ...,
+        daily_seconds: _builtins.int = ...,
+        versions: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_seconds", b"all_seconds", "bytes", b"bytes", "daily_seconds", b"daily_seconds", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryStatus: _TypeAlias = HistoryStatus  # noqa: Y015
+
+@_typing.final
+class CollectGarbageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    now: _builtins.bool
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        now: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["now", b"now", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectGarbageRequest: _TypeAlias = CollectGarbageRequest  # noqa: Y015
+
+@_typing.final
+class CollectGarbageReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    WAITING_BYTES_FIELD_NUMBER: _builtins.int
+    files: _builtins.int
+    """content that nothing needed any more, and that is gone"""
+    bytes: _builtins.int
+    waiting: _builtins.int
+    """not needed, and in its grace period"""
+    waiting_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        files: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+        waiting_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "files", b"files", "waiting", b"waiting", "waiting_bytes", b"waiting_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectGarbageReply: _TypeAlias = CollectGarbageReply  # noqa: Y015

@@ -119,6 +119,36 @@ class ControlStub:
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.WaitRequest.SerializeToString,
                 response_deserializer=holofs__api_dot_v1_dot_control__pb2.WaitProgress.FromString,
                 _registered_method=True)
+        self.History = channel.unary_unary(
+                '/holofs.v1.Control/History',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.HistoryRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.HistoryReply.FromString,
+                _registered_method=True)
+        self.Restore = channel.unary_stream(
+                '/holofs.v1.Control/Restore',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.RestoreRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.Restored.FromString,
+                _registered_method=True)
+        self.ListTrash = channel.unary_unary(
+                '/holofs.v1.Control/ListTrash',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.ListTrashRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.ListTrashReply.FromString,
+                _registered_method=True)
+        self.EmptyTrash = channel.unary_unary(
+                '/holofs.v1.Control/EmptyTrash',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.EmptyTrashRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.EmptyTrashReply.FromString,
+                _registered_method=True)
+        self.KeepHistory = channel.unary_unary(
+                '/holofs.v1.Control/KeepHistory',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.KeepHistoryRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.HistoryStatus.FromString,
+                _registered_method=True)
+        self.CollectGarbage = channel.unary_unary(
+                '/holofs.v1.Control/CollectGarbage',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.CollectGarbageRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.CollectGarbageReply.FromString,
+                _registered_method=True)
         self.Shutdown = channel.unary_unary(
                 '/holofs.v1.Control/Shutdown',
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.ShutdownRequest.SerializeToString,
@@ -251,6 +281,42 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def History(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Restore(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTrash(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EmptyTrash(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def KeepHistory(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CollectGarbage(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Shutdown(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -369,6 +435,36 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Wait,
                     request_deserializer=holofs__api_dot_v1_dot_control__pb2.WaitRequest.FromString,
                     response_serializer=holofs__api_dot_v1_dot_control__pb2.WaitProgress.SerializeToString,
+            ),
+            'History': grpc.unary_unary_rpc_method_handler(
+                    servicer.History,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.HistoryRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.HistoryReply.SerializeToString,
+            ),
+            'Restore': grpc.unary_stream_rpc_method_handler(
+                    servicer.Restore,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.RestoreRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.Restored.SerializeToString,
+            ),
+            'ListTrash': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrash,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.ListTrashRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.ListTrashReply.SerializeToString,
+            ),
+            'EmptyTrash': grpc.unary_unary_rpc_method_handler(
+                    servicer.EmptyTrash,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.EmptyTrashRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.EmptyTrashReply.SerializeToString,
+            ),
+            'KeepHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.KeepHistory,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.KeepHistoryRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.HistoryStatus.SerializeToString,
+            ),
+            'CollectGarbage': grpc.unary_unary_rpc_method_handler(
+                    servicer.CollectGarbage,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.CollectGarbageRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.CollectGarbageReply.SerializeToString,
             ),
             'Shutdown': grpc.unary_unary_rpc_method_handler(
                     servicer.Shutdown,
@@ -855,6 +951,168 @@ class Control:
             '/holofs.v1.Control/Wait',
             holofs__api_dot_v1_dot_control__pb2.WaitRequest.SerializeToString,
             holofs__api_dot_v1_dot_control__pb2.WaitProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def History(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/History',
+            holofs__api_dot_v1_dot_control__pb2.HistoryRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.HistoryReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Restore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/holofs.v1.Control/Restore',
+            holofs__api_dot_v1_dot_control__pb2.RestoreRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.Restored.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTrash(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/ListTrash',
+            holofs__api_dot_v1_dot_control__pb2.ListTrashRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.ListTrashReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmptyTrash(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/EmptyTrash',
+            holofs__api_dot_v1_dot_control__pb2.EmptyTrashRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.EmptyTrashReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KeepHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/KeepHistory',
+            holofs__api_dot_v1_dot_control__pb2.KeepHistoryRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.HistoryStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectGarbage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/CollectGarbage',
+            holofs__api_dot_v1_dot_control__pb2.CollectGarbageRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.CollectGarbageReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,12 @@ class ControlStub:
     Resolve: _grpc.UnaryStreamMultiCallable[_control_pb2.ResolveRequest, _control_pb2.SettledConflict]
     ReadAlternative: _grpc.UnaryStreamMultiCallable[_control_pb2.ReadAlternativeRequest, _control_pb2.ReadAlternativeReply]
     Wait: _grpc.UnaryStreamMultiCallable[_control_pb2.WaitRequest, _control_pb2.WaitProgress]
+    History: _grpc.UnaryUnaryMultiCallable[_control_pb2.HistoryRequest, _control_pb2.HistoryReply]
+    Restore: _grpc.UnaryStreamMultiCallable[_control_pb2.RestoreRequest, _control_pb2.Restored]
+    ListTrash: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListTrashRequest, _control_pb2.ListTrashReply]
+    EmptyTrash: _grpc.UnaryUnaryMultiCallable[_control_pb2.EmptyTrashRequest, _control_pb2.EmptyTrashReply]
+    KeepHistory: _grpc.UnaryUnaryMultiCallable[_control_pb2.KeepHistoryRequest, _control_pb2.HistoryStatus]
+    CollectGarbage: _grpc.UnaryUnaryMultiCallable[_control_pb2.CollectGarbageRequest, _control_pb2.CollectGarbageReply]
     Shutdown: _grpc.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownReply]
     Invites: _grpc.UnaryUnaryMultiCallable[_control_pb2.InvitesRequest, _control_pb2.InvitesReply]
     """members: taking a share back"""
@@ -77,6 +83,12 @@ class ControlAsyncStub(ControlStub):
     Resolve: _aio.UnaryStreamMultiCallable[_control_pb2.ResolveRequest, _control_pb2.SettledConflict]  # type: ignore[assignment]
     ReadAlternative: _aio.UnaryStreamMultiCallable[_control_pb2.ReadAlternativeRequest, _control_pb2.ReadAlternativeReply]  # type: ignore[assignment]
     Wait: _aio.UnaryStreamMultiCallable[_control_pb2.WaitRequest, _control_pb2.WaitProgress]  # type: ignore[assignment]
+    History: _aio.UnaryUnaryMultiCallable[_control_pb2.HistoryRequest, _control_pb2.HistoryReply]  # type: ignore[assignment]
+    Restore: _aio.UnaryStreamMultiCallable[_control_pb2.RestoreRequest, _control_pb2.Restored]  # type: ignore[assignment]
+    ListTrash: _aio.UnaryUnaryMultiCallable[_control_pb2.ListTrashRequest, _control_pb2.ListTrashReply]  # type: ignore[assignment]
+    EmptyTrash: _aio.UnaryUnaryMultiCallable[_control_pb2.EmptyTrashRequest, _control_pb2.EmptyTrashReply]  # type: ignore[assignment]
+    KeepHistory: _aio.UnaryUnaryMultiCallable[_control_pb2.KeepHistoryRequest, _control_pb2.HistoryStatus]  # type: ignore[assignment]
+    CollectGarbage: _aio.UnaryUnaryMultiCallable[_control_pb2.CollectGarbageRequest, _control_pb2.CollectGarbageReply]  # type: ignore[assignment]
     Shutdown: _aio.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownReply]  # type: ignore[assignment]
     Invites: _aio.UnaryUnaryMultiCallable[_control_pb2.InvitesRequest, _control_pb2.InvitesReply]  # type: ignore[assignment]
     """members: taking a share back"""
@@ -203,6 +215,48 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.WaitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.WaitProgress], _abc.AsyncIterator[_control_pb2.WaitProgress]]: ...
+
+    @_abc_1.abstractmethod
+    def History(
+        self,
+        request: _control_pb2.HistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.HistoryReply, _abc.Awaitable[_control_pb2.HistoryReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Restore(
+        self,
+        request: _control_pb2.RestoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.Restored], _abc.AsyncIterator[_control_pb2.Restored]]: ...
+
+    @_abc_1.abstractmethod
+    def ListTrash(
+        self,
+        request: _control_pb2.ListTrashRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListTrashReply, _abc.Awaitable[_control_pb2.ListTrashReply]]: ...
+
+    @_abc_1.abstractmethod
+    def EmptyTrash(
+        self,
+        request: _control_pb2.EmptyTrashRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.EmptyTrashReply, _abc.Awaitable[_control_pb2.EmptyTrashReply]]: ...
+
+    @_abc_1.abstractmethod
+    def KeepHistory(
+        self,
+        request: _control_pb2.KeepHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.HistoryStatus, _abc.Awaitable[_control_pb2.HistoryStatus]]: ...
+
+    @_abc_1.abstractmethod
+    def CollectGarbage(
+        self,
+        request: _control_pb2.CollectGarbageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.CollectGarbageReply, _abc.Awaitable[_control_pb2.CollectGarbageReply]]: ...
 
     @_abc_1.abstractmethod
     def Shutdown(
