@@ -727,6 +727,11 @@ class VolumeStatus(_message.Message):
     QUARANTINE_REASONS_FIELD_NUMBER: _builtins.int
     UNSEALED_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    HELD_FILES_FIELD_NUMBER: _builtins.int
+    HELD_DIRECTORIES_FIELD_NUMBER: _builtins.int
+    HELD_SINCE_MS_FIELD_NUMBER: _builtins.int
+    HELD_BY_FIELD_NUMBER: _builtins.int
+    DAMAGED_FIELD_NUMBER: _builtins.int
     files: _builtins.int
     bytes: _builtins.int
     unpublished: _builtins.int
@@ -743,6 +748,12 @@ class VolumeStatus(_message.Message):
     """nodes whose parent has not arrived"""
     unsealed: _builtins.int
     """files written and not yet a version"""
+    held_files: _builtins.int
+    """removed elsewhere; the brake keeps them here until a person decides"""
+    held_directories: _builtins.int
+    held_since_ms: _builtins.int
+    damaged: _builtins.int
+    """content files found missing or altered, not whole again yet"""
     @_builtins.property
     def volume(self) -> Global___Volume: ...
     @_builtins.property
@@ -752,6 +763,10 @@ class VolumeStatus(_message.Message):
     @_builtins.property
     def history(self) -> Global___HistoryStatus:
         """what is kept of what was"""
+
+    @_builtins.property
+    def held_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """names of the devices that removed them"""
 
     def __init__(
         self,
@@ -770,10 +785,15 @@ class VolumeStatus(_message.Message):
         quarantine_reasons: _abc.Iterable[_builtins.str] | None = ...,
         unsealed: _builtins.int = ...,
         history: Global___HistoryStatus | None = ...,
+        held_files: _builtins.int = ...,
+        held_directories: _builtins.int = ...,
+        held_since_ms: _builtins.int = ...,
+        held_by: _abc.Iterable[_builtins.str] | None = ...,
+        damaged: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "volume", b"volume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conflicts", b"conflicts", "content_missing", b"content_missing", "content_missing_bytes", b"content_missing_bytes", "devices", b"devices", "files", b"files", "history", b"history", "pending", b"pending", "quarantine_reasons", b"quarantine_reasons", "quarantined", b"quarantined", "records_behind", b"records_behind", "unpublished", b"unpublished", "unsealed", b"unsealed", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conflicts", b"conflicts", "content_missing", b"content_missing", "content_missing_bytes", b"content_missing_bytes", "damaged", b"damaged", "devices", b"devices", "files", b"files", "held_by", b"held_by", "held_directories", b"held_directories", "held_files", b"held_files", "held_since_ms", b"held_since_ms", "history", b"history", "pending", b"pending", "quarantine_reasons", b"quarantine_reasons", "quarantined", b"quarantined", "records_behind", b"records_behind", "unpublished", b"unpublished", "unsealed", b"unsealed", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -791,12 +811,15 @@ class DeviceSafety(_message.Message):
     COMPLETE_FIELD_NUMBER: _builtins.int
     COMPLETE_AS_OF_MS_FIELD_NUMBER: _builtins.int
     RECORDS_BEHIND_FIELD_NUMBER: _builtins.int
+    CLOCK_AHEAD_MS_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     name: _builtins.str
     connected: _builtins.bool
     complete: _builtins.bool
     complete_as_of_ms: _builtins.int
     records_behind: _builtins.int
+    clock_ahead_ms: _builtins.int
+    """of this device; 0 unless it is more than two seconds or not connected"""
     def __init__(
         self,
         *,
@@ -806,10 +829,11 @@ class DeviceSafety(_message.Message):
         complete: _builtins.bool = ...,
         complete_as_of_ms: _builtins.int = ...,
         records_behind: _builtins.int = ...,
+        clock_ahead_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "complete_as_of_ms", b"complete_as_of_ms", "connected", b"connected", "device_id", b"device_id", "name", b"name", "records_behind", b"records_behind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ahead_ms", b"clock_ahead_ms", "complete", b"complete", "complete_as_of_ms", b"complete_as_of_ms", "connected", b"connected", "device_id", b"device_id", "name", b"name", "records_behind", b"records_behind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1332,19 +1356,24 @@ class RecoverRequest(_message.Message):
 
     CODE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
-    FROM_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     name: _builtins.str
     """what to call the volume here, where it is not here yet"""
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """members to get it from: DEVICE or DEVICE@ADDRESS"""
+
     def __init__(
         self,
         *,
         code: _builtins.str = ...,
         name: _builtins.str = ...,
+        sources: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "from", b"from", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "name", b"name", "sources", b"sources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1757,3 +1786,155 @@ class CollectGarbageReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CollectGarbageReply: _TypeAlias = CollectGarbageReply  # noqa: Y015
+
+@_typing.final
+class BrakeRequest(_message.Message):
+    """---- the brake"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    ACT_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    act: _builtins.str
+    """"" only shows | "limit" | "off" | "accept" | "refuse" """
+    files: _builtins.int
+    """with "limit": more files than this, and"""
+    percent: _builtins.int
+    """more than this share of the volume"""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        act: _builtins.str = ...,
+        files: _builtins.int = ...,
+        percent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "files", b"files", "percent", b"percent", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BrakeRequest: _TypeAlias = BrakeRequest  # noqa: Y015
+
+@_typing.final
+class BrakeReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFF_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    HELD_FILES_FIELD_NUMBER: _builtins.int
+    HELD_DIRECTORIES_FIELD_NUMBER: _builtins.int
+    HELD_SINCE_MS_FIELD_NUMBER: _builtins.int
+    HELD_BY_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    DECIDED_FIELD_NUMBER: _builtins.int
+    off: _builtins.bool
+    files: _builtins.int
+    percent: _builtins.int
+    held_files: _builtins.int
+    held_directories: _builtins.int
+    held_since_ms: _builtins.int
+    decided: _builtins.int
+    """after "accept" or "refuse": how many files and directories"""
+    @_builtins.property
+    def held_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """of what is held, at most a thousand"""
+
+    def __init__(
+        self,
+        *,
+        off: _builtins.bool = ...,
+        files: _builtins.int = ...,
+        percent: _builtins.int = ...,
+        held_files: _builtins.int = ...,
+        held_directories: _builtins.int = ...,
+        held_since_ms: _builtins.int = ...,
+        held_by: _abc.Iterable[_builtins.str] | None = ...,
+        paths: _abc.Iterable[_builtins.bytes] | None = ...,
+        decided: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided", b"decided", "files", b"files", "held_by", b"held_by", "held_directories", b"held_directories", "held_files", b"held_files", "held_since_ms", b"held_since_ms", "off", b"off", "paths", b"paths", "percent", b"percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BrakeReply: _TypeAlias = BrakeReply  # noqa: Y015
+
+@_typing.final
+class ScrubRequest(_message.Message):
+    """---- scrub"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    NO_WAIT_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    no_wait: _builtins.bool
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        no_wait: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["no_wait", b"no_wait", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScrubRequest: _TypeAlias = ScrubRequest  # noqa: Y015
+
+@_typing.final
+class ScrubProgress(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    FILES_TOTAL_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    DAMAGED_FIELD_NUMBER: _builtins.int
+    REPAIRED_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    files: _builtins.int
+    """content files looked at so far, of"""
+    files_total: _builtins.int
+    bytes: _builtins.int
+    damaged: _builtins.int
+    """found missing or altered"""
+    repaired: _builtins.int
+    """whole again"""
+    done: _builtins.bool
+    """of this volume"""
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """with `done`: files that cannot be read now, at most a thousand"""
+
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        files: _builtins.int = ...,
+        files_total: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        damaged: _builtins.int = ...,
+        repaired: _builtins.int = ...,
+        done: _builtins.bool = ...,
+        paths: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "damaged", b"damaged", "done", b"done", "files", b"files", "files_total", b"files_total", "paths", b"paths", "repaired", b"repaired", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScrubProgress: _TypeAlias = ScrubProgress  # noqa: Y015

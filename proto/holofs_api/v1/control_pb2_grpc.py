@@ -174,6 +174,16 @@ class ControlStub:
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.RecoverRequest.SerializeToString,
                 response_deserializer=holofs__api_dot_v1_dot_control__pb2.Volume.FromString,
                 _registered_method=True)
+        self.Brake = channel.unary_unary(
+                '/holofs.v1.Control/Brake',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.BrakeRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.BrakeReply.FromString,
+                _registered_method=True)
+        self.Scrub = channel.unary_stream(
+                '/holofs.v1.Control/Scrub',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.ScrubRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.ScrubProgress.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -348,6 +358,19 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Brake(self, request, context):
+        """the brake on removals from elsewhere, and content that is damaged here
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Scrub(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -490,6 +513,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Recover,
                     request_deserializer=holofs__api_dot_v1_dot_control__pb2.RecoverRequest.FromString,
                     response_serializer=holofs__api_dot_v1_dot_control__pb2.Volume.SerializeToString,
+            ),
+            'Brake': grpc.unary_unary_rpc_method_handler(
+                    servicer.Brake,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.BrakeRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.BrakeReply.SerializeToString,
+            ),
+            'Scrub': grpc.unary_stream_rpc_method_handler(
+                    servicer.Scrub,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.ScrubRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.ScrubProgress.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1248,6 +1281,60 @@ class Control:
             '/holofs.v1.Control/Recover',
             holofs__api_dot_v1_dot_control__pb2.RecoverRequest.SerializeToString,
             holofs__api_dot_v1_dot_control__pb2.Volume.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Brake(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/Brake',
+            holofs__api_dot_v1_dot_control__pb2.BrakeRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.BrakeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Scrub(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/holofs.v1.Control/Scrub',
+            holofs__api_dot_v1_dot_control__pb2.ScrubRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.ScrubProgress.FromString,
             options,
             channel_credentials,
             insecure,

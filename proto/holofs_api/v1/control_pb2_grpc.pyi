@@ -62,6 +62,9 @@ class ControlStub:
     RevokeInvite: _grpc.UnaryUnaryMultiCallable[_control_pb2.RevokeInviteRequest, _control_pb2.RevokeInviteReply]
     Recovery: _grpc.UnaryUnaryMultiCallable[_control_pb2.RecoveryRequest, _control_pb2.RecoveryReply]
     Recover: _grpc.UnaryUnaryMultiCallable[_control_pb2.RecoverRequest, _control_pb2.Volume]
+    Brake: _grpc.UnaryUnaryMultiCallable[_control_pb2.BrakeRequest, _control_pb2.BrakeReply]
+    """the brake on removals from elsewhere, and content that is damaged here"""
+    Scrub: _grpc.UnaryStreamMultiCallable[_control_pb2.ScrubRequest, _control_pb2.ScrubProgress]
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -95,6 +98,9 @@ class ControlAsyncStub(ControlStub):
     RevokeInvite: _aio.UnaryUnaryMultiCallable[_control_pb2.RevokeInviteRequest, _control_pb2.RevokeInviteReply]  # type: ignore[assignment]
     Recovery: _aio.UnaryUnaryMultiCallable[_control_pb2.RecoveryRequest, _control_pb2.RecoveryReply]  # type: ignore[assignment]
     Recover: _aio.UnaryUnaryMultiCallable[_control_pb2.RecoverRequest, _control_pb2.Volume]  # type: ignore[assignment]
+    Brake: _aio.UnaryUnaryMultiCallable[_control_pb2.BrakeRequest, _control_pb2.BrakeReply]  # type: ignore[assignment]
+    """the brake on removals from elsewhere, and content that is damaged here"""
+    Scrub: _aio.UnaryStreamMultiCallable[_control_pb2.ScrubRequest, _control_pb2.ScrubProgress]  # type: ignore[assignment]
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -293,5 +299,20 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.RecoverRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.Volume, _abc.Awaitable[_control_pb2.Volume]]: ...
+
+    @_abc_1.abstractmethod
+    def Brake(
+        self,
+        request: _control_pb2.BrakeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.BrakeReply, _abc.Awaitable[_control_pb2.BrakeReply]]:
+        """the brake on removals from elsewhere, and content that is damaged here"""
+
+    @_abc_1.abstractmethod
+    def Scrub(
+        self,
+        request: _control_pb2.ScrubRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.ScrubProgress], _abc.AsyncIterator[_control_pb2.ScrubProgress]]: ...
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
