@@ -80,9 +80,6 @@ class Hasher:
             self._durable.add(staged.id)
         self._wake.set()
 
-    def expect_row(self) -> None:
-        self._wake.set()
-
     def keep_durable(self, staging_id: str) -> None:
         self._durable.add(staging_id)
 
@@ -202,7 +199,7 @@ class Hasher:
         yield
         for found in rows:
             if found is not None:
-                self._scope.db.run("UPDATE nodes SET ctime_ns=? WHERE node=?", (found.ctime_ns, found.node))
+                nodes.keep_ctime(found.node, found.ctime_ns)
 
     def _tell_detached(self, item: _Hashed) -> None:
         """Open files that keep this version read it from the content store from now on."""

@@ -118,7 +118,7 @@ class Naming:
         draft.put(new_node(node, kind, now_ns, place, link_id(node), version, mode, version.stamp))
 
     def _write_name(self, draft: Draft, att: Attachment, node: NodeId, place: Place, hold_ms: int = 0) -> Ino:
-        ino = self._nodes.ino_of(node)
+        ino = self._nodes.ino_of(node) if self._nodes.exists(node) else self._nodes.new_ino(node)
         draft.write(Origin(att, {(place.parent, place.name)}, {ino}), hold_ms, held=node)
         return ino
 

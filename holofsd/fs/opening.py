@@ -20,7 +20,7 @@ from holofsd.fs.endings import Endings
 from holofsd.fs.handles import OpenFile
 from holofsd.fs.hashing import Hasher
 from holofsd.fs.scope import Origin, Scope, full_disk_is_said
-from holofsd.fs.settings import INLINE_COMMIT, INLINE_RECORD, MAX_READ
+from holofsd.fs.settings import INLINE_COMMIT, MAX_READ
 from holofsd.fs.staged import StagedFile, StagedFiles
 from holofsd.fs.types import (
     Attachment,
@@ -206,8 +206,6 @@ class Opening:
                 )
                 self._publish(opened)
             faults.reach("writing.committed", self._scope.store)
-            if len(data) > INLINE_RECORD:
-                self._hasher.expect_row()
             return
         self._scope.require_space()
         staged = staged or self._writing.stage_data(view, b"", base or view.version, att.request.mount_id)

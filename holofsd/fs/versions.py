@@ -5,15 +5,14 @@ from __future__ import annotations
 
 from holofsd.core.edit import with_version
 from holofsd.core.ids import Dot, Ino
-from holofsd.core.project import parse_token, token
-from holofsd.core.state import Body, Inline, Kind, Pending, Version
+from holofsd.core.project import parse_token
+from holofsd.core.state import Blob, Body, Inline, Kind, Pending, Version
 from holofsd.fs.attrs import Attributes
 from holofsd.fs.conflicts import Conflicts
 from holofsd.fs.drafts import Draft
 from holofsd.fs.scope import Origin, Scope
 from holofsd.fs.settings import INLINE_RECORD
 from holofsd.fs.staged import StagedFile
-from holofsd.store.staging import StagingRow
 from holofsd.tree.states import encode_version
 from holofsd.tree.views import NodeView
 
@@ -83,19 +82,18 @@ class Versions:
         origin: Origin | None = None,
         view: NodeView | None = None,
     ) -> Version:
-        """The whole content is at hand: small, in the record; else in a staging file, sealed at once."""
-        if len(data) <= INLINE_RECORD:
-            body = Inline(data)
-            return self.write(ino, body, len(data), mtime_ns, base=base, hold_ms=hold_ms, origin=origin, view=view)
-        rows = self._scope.store.staging
-        staging_id = rows.new_id()
-        rows.make_file(staging_id).write_bytes(data)
-        version = self.write(
-            ino, Pending(staging_id), len(data), mtime_ns, base=base, hold_ms=hold_ms, origin=origin, view=view
-        )
-        node = self._attributes.resolve(ino).node
-        rows.add(StagingRow(staging_id, ino, node, base, "", token(version.dot), self._scope.now_ms()))
-        return version
+        """The whole content is at hand: in the record, or if it is too large for that, as a blob at once."""
+        body = Inline(data) if len(data) <= INLINE_RECORD else self._kept(data)
+        return self.write(ino, body, len(data), mtime_ns, base=base, hold_ms=hold_ms, origin=origin, view=view)
+
+    def _kept(self, data: bytes) -> Blob:
+        content = self._scope.store.content
+        blob = content.keep(data)
+        if not content.has(blob):
+            content.add(blob, len(data), self._scope.now_ms())
+            if content.wanted_by(blob):
+                self._scope.volume.content_arrived(blob)
+        return Blob(blob)
 
     def write_staged(self, staged: StagedFile, origin: Origin | None = None) -> Version:
         """Of what a staging file contains now. The caller marks the row as sealed, or removes it."""

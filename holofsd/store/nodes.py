@@ -11,11 +11,14 @@ from holofsd.core.ids import ROOT_ID, Ino, LinkId, NodeId
 from holofsd.store.database import Database, Row
 
 _MAX_VIEWS: Final = 1_000
+_MAX_ROWS: Final = 2_000
+_MAX_INOS: Final = 10_000
+_DIRECTORY: Final = 2
 
 
 @dataclass(slots=True)
 class NodeRow:
-    """A row of `nodes`; see volume_formats for each column."""
+    """A row of `nodes`; see volume_formats for each column. Once read or put it is shared: change a copy."""
 
     node: NodeId
     kind: int
@@ -81,9 +84,20 @@ class Nodes:
         self._views: dict[Ino, Row | None] = {}
         self._viewed_at = -1
         db.on_rollback.append(self._views.clear)
+        # Rows of nodes that are not directories, and inode numbers of nodes: every statement that changes one is here.
+        self._rows: dict[NodeId, NodeRow] = {}
+        self._inos: dict[NodeId, Ino] = {}
+        db.on_rollback.append(self._forget_all)
+
+    def _forget_all(self) -> None:
+        self._rows.clear()
+        self._inos.clear()
 
     # ---- nodes
     def get(self, node: NodeId) -> NodeRow | None:
+        known = self._rows.get(node)
+        if known is not None:
+            return known
         row = self.db.one(f"SELECT {_NODE_COLUMNS} FROM nodes WHERE node=?", (node,))
         return NodeRow(*row) if row else None
 
@@ -91,6 +105,12 @@ class Nodes:
         return self.db.one("SELECT 1 FROM nodes WHERE node=?", (node,)) is not None
 
     def put(self, row: NodeRow) -> None:
+        if row.kind != _DIRECTORY:
+            if len(self._rows) >= _MAX_ROWS:
+                self._rows.clear()
+            self._rows[row.node] = row
+        else:
+            self._rows.pop(row.node, None)
         self.db.run(
             f"INSERT OR REPLACE INTO nodes ({_NODE_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
@@ -101,6 +121,7 @@ class Nodes:
 
     def delete(self, node: NodeId) -> None:
         """Forgets a node that never was published."""
+        self._rows.pop(node, None)
         self.db.run("DELETE FROM nodes WHERE node=?", (node,))
 
     def directories(self) -> list[NodeId]:
@@ -115,6 +136,11 @@ class Nodes:
     def state(self, node: NodeId) -> bytes | None:
         row = self.db.one("SELECT state FROM nodes WHERE node=?", (node,))
         return row[0] if row else None
+
+    def keep_ctime(self, node: NodeId, ctime_ns: int) -> None:
+        """What was written last is nothing that a program could see."""
+        self._rows.pop(node, None)
+        self.db.run("UPDATE nodes SET ctime_ns=? WHERE node=?", (ctime_ns, node))
 
     def put_root(self, now_ns: int) -> None:
         """The root's attributes, once."""
@@ -331,8 +357,23 @@ class Nodes:
         return InodeRow(*row) if row else None
 
     def find_ino(self, node: NodeId, dot: bytes = b"") -> Ino | None:
+        if not dot and node in self._inos:
+            return self._inos[node]
         row = self.db.one("SELECT ino FROM inodes WHERE node=? AND dot=? AND detached IS NULL", (node, dot))
+        if row is not None and not dot:
+            self._know_ino(node, Ino(row[0]))
         return Ino(row[0]) if row else None
+
+    def _know_ino(self, node: NodeId, ino: Ino) -> None:
+        if len(self._inos) >= _MAX_INOS:
+            self._inos.clear()
+        self._inos[node] = ino
+
+    def _ino_changes(self, ino: Ino) -> None:
+        """Before a number gets another meaning, or none."""
+        inode = self.inode(ino)
+        if inode is not None:
+            self._inos.pop(inode.node, None)
 
     def ino_of(self, node: NodeId, dot: bytes = b"") -> Ino:
         """The inode number of a node (or conflict copy), given now if it has none. Root is 1."""
@@ -344,17 +385,24 @@ class Nodes:
     def new_ino(self, node: NodeId, dot: bytes = b"") -> Ino:
         """For a node or conflict copy that is known to have none."""
         cursor = self.db.run("INSERT INTO inodes (node, dot, detached) VALUES (?,?,NULL)", (node, dot))
-        return Ino(int(cursor.lastrowid or 0))
+        ino = Ino(int(cursor.lastrowid or 0))
+        if not dot:
+            self._know_ino(node, ino)
+        return ino
 
     def detach(self, ino: Ino, version: bytes) -> None:
         """From now on this number means that version, for handles that are open; the node gets another number."""
+        self._ino_changes(ino)
         self.db.run("UPDATE inodes SET detached=? WHERE ino=?", (version, ino))
 
     def rebind(self, ino: Ino, node: NodeId, dot: bytes = b"") -> None:
         """This number now means that node (rename over: the source's number takes over the target)."""
+        self._ino_changes(ino)
+        self._inos.pop(node, None)
         self.db.run("UPDATE inodes SET node=?, dot=?, detached=NULL WHERE ino=?", (node, dot, ino))
 
     def drop_inode(self, ino: Ino) -> None:
+        self._ino_changes(ino)
         self.db.run("DELETE FROM inodes WHERE ino=?", (ino,))
 
     def detached(self) -> list[Ino]:

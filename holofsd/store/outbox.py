@@ -12,9 +12,15 @@ class Outbox:
 
     def __init__(self, db: Database) -> None:
         self.db = db
+        # Nodes that are known to be queued without a hold: a file that is copied changes four times.
+        self._due: set[NodeId] = set()
+        db.on_rollback.append(self._due.clear)
 
     def add(self, node: NodeId, now_ms: int, hold_ms: int = 0) -> None:
         """Marks a change. `hold_ms` is a wall time before which it is not published; 0 keeps an existing hold."""
+        if not hold_ms and node in self._due:
+            return
+        self._due.discard(node)
         self.db.run(
             "INSERT INTO outbox VALUES (?,?,?) ON CONFLICT (node) DO UPDATE SET"
             " hold_ms=CASE WHEN excluded.hold_ms>0 THEN excluded.hold_ms ELSE hold_ms END",
@@ -22,7 +28,10 @@ class Outbox:
         )
 
     def release(self, node: NodeId) -> None:
-        self.db.run("UPDATE outbox SET hold_ms=0 WHERE node=?", (node,))
+        if node in self._due:
+            return
+        if self.db.run("UPDATE outbox SET hold_ms=0 WHERE node=?", (node,)).rowcount:
+            self._due.add(node)
 
     def has(self, node: NodeId) -> bool:
         return self.db.one("SELECT 1 FROM outbox WHERE node=?", (node,)) is not None
@@ -36,6 +45,7 @@ class Outbox:
         return row[0] if row else None
 
     def remove(self, node: NodeId) -> None:
+        self._due.discard(node)
         self.db.run("DELETE FROM outbox WHERE node=?", (node,))
 
     def all(self) -> list[NodeId]:

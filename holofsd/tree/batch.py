@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from holofsd.codec.records import encode_state
 from holofsd.core.ids import BlobHash, NodeId
@@ -13,6 +13,7 @@ from holofsd.store.nodes import NodeRow, PlacementRow
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.facts import Facts, facts_of
+from holofsd.tree.plain import Plain
 from holofsd.tree.recording import Recorder
 from holofsd.tree.states import States, decode_version, encode_version
 
@@ -45,6 +46,7 @@ class Batch:
     states: States
     now_ns: int
     recorder: Recorder
+    plain: Plain
     works: dict[NodeId, Work] = field(default_factory=dict)
     dirty: dict[Slot, None] = field(default_factory=dict)
     """Slots to project again, in order of discovery."""
@@ -110,15 +112,17 @@ class Batch:
     def _note(self, work: Work, facts: Facts) -> None:
         """Keeps `wanted` and `pending_bodies` in step."""
         content = self.store.content
-        before = set(content.wanted_for(work.node)) if work.old is not None else set()
+        before = set(content.wanted_for(work.node)) if _may_want(work.old) else set()
         for blob, size in facts.wanted.items():
             if blob not in before:
                 content.want(blob, work.node, size, self.now_ns // 1_000_000)
                 self.change.wants_content = True
         for blob in before.difference(facts.wanted):
             content.unwant(blob, work.node)
+        noted = _pending_in(work.old_state) if facts.pending else ()
         for staging in facts.pending:
-            self.store.nodes.note_pending(staging, work.node)
+            if staging not in noted:
+                self.store.nodes.note_pending(staging, work.node)
 
     # ---- what was, what is
     def is_here(self, blob: BlobHash) -> bool:
@@ -158,9 +162,20 @@ class Batch:
         for work in self.works.values():
             if work.row != work.old:
                 if work.old is not None:
-                    work.row = replace(work.row, ctime_ns=self.now_ns)
+                    work.row.ctime_ns = self.now_ns
                 self.store.nodes.put(work.row)
             self.change.nodes.append(work.node)
+            if work.old is None:
+                self.change.new.append(work.node)
+
+
+def _may_want(row: NodeRow | None) -> bool:
+    """Whether there may be rows in `wanted` for a node that had this row."""
+    return row is not None and (row.versions > 1 or bool(row.remote) or row.held is not None)
+
+
+def _pending_in(state: NodeState | None) -> set[str]:
+    return {v.body.staging for v in state.versions.values() if isinstance(v.body, Pending)} if state else set()
 
 
 def _as_now_in(state: NodeState, version: Version | None) -> Version | None:

@@ -30,6 +30,7 @@ class VolumeClock:
         self._counter = active[2]
         self._clock = HybridClock(self.author, _decode(store.meta(_CLOCK), self.author))
         self._saved_ms = 0
+        self._saved_counter = self._counter
         self._unsaved = False
         store.db.on_rollback.append(self._start_over)
 
@@ -63,7 +64,9 @@ class VolumeClock:
 
     def _save(self) -> None:
         self._unsaved = False
-        self._store.set_counter(self.author, self._counter)
+        if self._counter != self._saved_counter:
+            self._saved_counter = self._counter
+            self._store.set_counter(self.author, self._counter)
         last = self._clock.last
         if last is not None and last.wall_ms >= self._saved_ms:
             self._saved_ms = min(last.wall_ms + _AHEAD_MS, MAX_WALL_MS)
@@ -72,6 +75,7 @@ class VolumeClock:
 
     def _start_over(self) -> None:
         self._saved_ms = 0
+        self._saved_counter = -1
         self._unsaved = False
 
 

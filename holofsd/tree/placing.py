@@ -25,7 +25,8 @@ def settle_placements(batch: Batch) -> None:
     Walks upwards only, in a graph without cycles (`settle_cycles` came first), so it ends.
     """
     overrides: Overrides | None = None
-    queue: dict[NodeId, None] = dict.fromkeys(batch.works)
+    queue = {node: None for node, work in batch.works.items() if not batch.plain.stays_plain(work)}
+    batch.plain.forget(queue)
     while queue:
         node = next(iter(queue))
         del queue[node]

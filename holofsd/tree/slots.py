@@ -61,7 +61,10 @@ class Projection:
         if rows and all(row.node == rows[0].node for row in rows) and self.batch.versions(rows[0].node) <= 1:
             new = [EntryRow(parent, slot, rows[0].node, b"", slot)]
             hidden: list[SlotEntry] = []
+            if len(rows) == 1 and _CONFLICT_MARK not in slot:
+                self.batch.plain.alone_at_its_name(self.batch.works.get(rows[0].node))
         else:
+            self.batch.plain.shares_a_name(rows)
             new, hidden = self._contested(parent, slot, rows)
         if old or hidden:
             nodes.set_hidden_copies(parent, slot, [(e.node, token(e.dot) if e.dot else b"") for e in hidden])

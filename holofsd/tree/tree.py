@@ -19,6 +19,7 @@ from holofsd.tree.changes import TreeChange
 from holofsd.tree.cycles import settle_cycles
 from holofsd.tree.inodes import Inodes
 from holofsd.tree.placing import encode_stamp, settle_placements
+from holofsd.tree.plain import Plain
 from holofsd.tree.reading import TreeReading
 from holofsd.tree.recording import Recorder
 from holofsd.tree.slots import Projection
@@ -38,6 +39,7 @@ class Tree(TreeReading):
         self._is_open = is_open
         self._census = Census(store)
         self._recorder = Recorder(store, now_ms)
+        self._plain = Plain(store.db)
         with store.db.transaction():
             store.nodes.put_root(now_ms() * 1_000_000)
 
@@ -86,6 +88,7 @@ class Tree(TreeReading):
         self._nodes.set_bad_names(node, ())
         self._nodes.delete(node)
         self._states.forget(node)
+        self._plain.forget((node,))
         self._recorder.forget(node)
 
     def forget_detached(self, ino: Ino) -> None:
@@ -98,12 +101,16 @@ class Tree(TreeReading):
         for ino in self._nodes.detached():
             self._nodes.drop_inode(ino)
 
+    def is_plain(self, node: NodeId) -> bool:
+        """True only if it is a visible file with one name, which nobody shares, and one version. False: not known."""
+        return node in self._plain
+
     def census(self) -> TreeCensus:
         return self._census.take()
 
     # ---- how
     def _batch(self) -> Batch:
-        return Batch(self.store, self._states, self._now_ms() * 1_000_000, self._recorder)
+        return Batch(self.store, self._states, self._now_ms() * 1_000_000, self._recorder, self._plain)
 
     def _settle(self, batch: Batch, takeover: Mapping[Ino, NodeId], detach_open: bool, elsewhere: bool) -> TreeChange:
         if not batch.works:
