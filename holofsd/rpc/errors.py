@@ -13,6 +13,7 @@ import structlog
 
 from holofs_api.errors import error_metadata, status_of
 from holofsd.core.errors import HoloError
+from holofsd.store.database import is_damage
 
 _log = structlog.get_logger(__name__)
 
@@ -32,6 +33,9 @@ def describe(error: Exception) -> Description:
         return Description(
             errno.ENOSPC, "no-space", "The disk is full: nothing was changed; free some space and try again."
         )
+    if is_damage(error):
+        told = "The index of this volume is damaged: it is served read-only soon; `holofsctl status` says more."
+        return Description(errno.EIO, "damaged-index", told)
     _log.error("a call failed with an error that nobody expected", exc_info=error)
     return Description(errno.EIO, "internal", "holofsd met an internal error; its log says more (log/holofsd.log).")
 

@@ -7,7 +7,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,13 @@ def scripts(folder: str) -> list[str]:
     """The SQL of each format, oldest first: `folder` is one of this package, with files like `0002-history.sql`."""
     found = [path for path in resources.files(__package__).joinpath(folder).iterdir() if path.name.endswith(".sql")]
     return [path.read_text() for path in sorted(found, key=lambda path: path.name)]
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether SQLite says that the file is not what it wrote."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return False
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class Database:
@@ -37,6 +44,8 @@ class Database:
         self._after: list[Callable[[], None]] = []
         self.on_rollback: list[Callable[[], None]] = []
         """Called after every transaction that failed: whoever caches rows forgets them."""
+        self.on_damage: Callable[[str], None] = lambda complaint: None
+        """Told, each time, when SQLite finds the file damaged."""
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, cached_statements=512)
             self._prepare(formats)
@@ -83,8 +92,9 @@ class Database:
             while self._before:
                 self._before.pop()()
             self._commit()
-        except BaseException:
+        except BaseException as error:
             self._roll_back()
+            self._note_damage(error)
             raise
         finally:
             self._depth = 0
@@ -96,9 +106,14 @@ class Database:
         self._before.clear()
         self._after.clear()
         if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+            with suppress(sqlite3.DatabaseError):  # of a damaged file: the connection is closed soon
+                self._connection.execute("ROLLBACK")
         for callback in self.on_rollback:
             callback()
+
+    def _note_damage(self, error: BaseException) -> None:
+        if is_damage(error):
+            self.on_damage(str(error))
 
     def _commit(self) -> None:
         try:
@@ -135,11 +150,19 @@ class Database:
         self._connection.executemany(sql, rows)
 
     def one(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
-        row: Row | None = self._connection.execute(sql, values).fetchone()
+        try:
+            row: Row | None = self._connection.execute(sql, values).fetchone()
+        except sqlite3.DatabaseError as error:
+            self._note_damage(error)
+            raise
         return row
 
     def all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        return self._connection.execute(sql, values).fetchall()
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            self._note_damage(error)
+            raise
 
     def number(self, sql: str, values: Sequence[Any] = ()) -> int:
         """The first column of the first row, 0 if there is none."""

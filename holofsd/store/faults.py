@@ -30,6 +30,7 @@ POINTS: Final = frozenset({
     *("mounting.started", "mounting.noted"),
     *("creating.made", "joining.noted", "joining.granted", "joining.stored", "leaving.aside"),
     *("rotating.restamped", "rotating.certified"),
+    *("backup.copied", "repairing.salvaged", "repairing.aside", "repairing.placed"),
 })  # fmt: skip
 
 Action = Callable[[object], None]

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The index itself: its backup, and a new one in the place of one that is damaged.
+
+A new index is put together in `mending/`, which becomes `mended/` when it is whole, and then takes the place of the old
+one, which is kept in `damaged-<n>/`. A crash before `mended/` leaves the old index; after it, the next start goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from holofsd.check.document import NEW_AUTHOR
+from holofsd.check.salvaging import join_salvaged
+from holofsd.core.errors import DamagedIndex
+from holofsd.core.ids import BlobHash, VolumeId
+from holofsd.store import faults
+from holofsd.store.content import hash_file
+from holofsd.store.copies import complaint_about, copy_database, salvage, set_aside, sync_path
+from holofsd.store.database import scripts
+from holofsd.store.volume import VolumeStore
+
+INDEX: Final = "index.db"
+_BACKUP: Final = "backup"
+_MENDING: Final = "mending"
+_MENDED: Final = "mended"
+_INODES_SKIPPED: Final = 1_000_000
+"""Inode numbers that the lost index may have given since its backup are not given again."""
+REBUILT: Final = frozenset(
+    ("placements", "entries", "overrides", "hidden_copies", "bad_names", "wanted", "pending_bodies", "inodes")
+)
+"""Tables of which nothing is lost with their rows: they are derived."""
+
+
+# ---- backup
+def backup_path(directory: Path) -> Path:
+    return directory / _BACKUP / INDEX
+
+
+def backup_time(directory: Path) -> float:
+    """When the backup was made, seconds since the epoch; 0 if there is none."""
+    try:
+        return backup_path(directory).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def is_behind(directory: Path) -> bool:
+    """The index changed since its backup was made."""
+    made = backup_time(directory)
+    parts = (directory / INDEX, directory / f"{INDEX}-wal")
+    return any(part.exists() and part.stat().st_mtime > made for part in parts)
+
+
+def back_up(directory: Path) -> None:
+    """Blocking; the volume may be in use. Raises DamagedIndex if the index is damaged: the backup before stays."""
+    complaint = complaint_about(directory / INDEX)
+    if complaint:
+        raise DamagedIndex(complaint)
+    target = backup_path(directory)
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    fresh = target.with_name(f"{INDEX}.new")
+    copy_database(directory / INDEX, fresh)
+    sync_path(fresh)
+    faults.reach("backup.copied", directory)
+    fresh.rename(target)
+    sync_path(target.parent)
+
+
+# ---- a new index
+def finish(directory: Path) -> None:
+    """Goes on where a crash stopped `replace`. Called before an index is opened."""
+    shutil.rmtree(directory / _MENDING, ignore_errors=True)
+    if (directory / _MENDED / INDEX).exists():
+        _put_in_place(directory)
+    elif (directory / _MENDED).exists():
+        shutil.rmtree(directory / _MENDED)
+
+
+def restored(volume: VolumeId, directory: Path) -> list[str]:
+    """The index from its backup, with all that can be read of the present one; a new author is needed from then on.
+
+    Returns the staging files that neither knows, which are kept beside. Raises DamagedIndex if there is no backup.
+    """
+    backup = backup_path(directory)
+    problem = complaint_about(backup) if backup.exists() else "there is none"
+    if problem:
+        raise DamagedIndex(
+            f"The backup of the index cannot be used ({problem}): `holofsctl leave` keeps the directory aside, and the"
+            " volume can be joined again from another device."
+        )
+    work = _work_directory(directory)
+    copy_database(backup, work / INDEX)
+    with closing(VolumeStore(volume, work)) as store:
+        join_salvaged(store, directory / INDEX)
+        with store.db.transaction():
+            store.set_meta(NEW_AUTHOR, b"\x01")
+            store.db.run("UPDATE sqlite_sequence SET seq=seq+? WHERE name='inodes'", (_INODES_SKIPPED,))
+        _list_content(store)
+        strays = _unlisted_staging(store)
+    _replace(directory)
+    return _kept(directory, strays)
+
+
+def rebuilt(directory: Path) -> dict[str, str]:
+    """The index anew from its own rows, where all that cannot be derived can be read: then nothing is lost.
+
+    Returns, and does nothing, table -> complaint for tables that would lose rows.
+    """
+    work = _work_directory(directory)
+    problems = salvage(directory / INDEX, work / INDEX, scripts("volume_formats"))
+    lost = {table: problem for table, problem in problems.items() if table not in REBUILT}
+    if lost:
+        shutil.rmtree(work)
+        return lost
+    _replace(directory)
+    return {}
+
+
+def _work_directory(directory: Path) -> Path:
+    finish(directory)
+    work = directory / _MENDING
+    work.mkdir(mode=0o700)
+    for folder in ("content", "staging", "incoming"):
+        (directory / folder).mkdir(mode=0o700, exist_ok=True)
+        (work / folder).symlink_to(directory / folder)
+    return work
+
+
+def _replace(directory: Path) -> None:
+    sync_path(directory / _MENDING / INDEX)
+    faults.reach("repairing.salvaged", directory)
+    (directory / _MENDING).rename(directory / _MENDED)
+    sync_path(directory)
+    _put_in_place(directory)
+
+
+def _put_in_place(directory: Path) -> None:
+    mended = directory / _MENDED / INDEX
+    old = directory / INDEX
+    if old.exists():
+        set_aside(old, _free_name(directory, "damaged"))
+    faults.reach("repairing.aside", directory)
+    mended.rename(old)
+    sync_path(directory)
+    faults.reach("repairing.placed", directory)
+    shutil.rmtree(directory / _MENDED)
+
+
+def _free_name(directory: Path, name: str) -> Path:
+    number = 1
+    while (found := directory / f"{name}-{number}").exists():
+        number += 1
+    return found
+
+
+# ---- files that the restored index does not know
+def _list_content(store: VolumeStore) -> None:
+    """Content that came after the backup: taken if it is what its name says."""
+    known = {row[0] for row in store.db.all("SELECT hash FROM content")}
+    for path in _blobs(store.directory / "content"):
+        blob = BlobHash(bytes.fromhex(path.name))
+        if blob not in known:
+            found, size = hash_file(path)
+            if found == blob:
+                store.db.run("INSERT OR IGNORE INTO content VALUES (?,?,0)", (blob, size))
+
+
+def _blobs(root: Path) -> Iterator[Path]:
+    for path in sorted(root.glob("??/*")):
+        if len(path.name) == 64 and set(path.name) <= set("0123456789abcdef"):
+            yield path
+
+
+def _unlisted_staging(store: VolumeStore) -> list[str]:
+    known = {row[0] for row in store.db.all("SELECT id FROM staging")}
+    return sorted(name for name in os.listdir(store.directory / "staging") if name not in known)
+
+
+def _kept(directory: Path, strays: list[str]) -> list[str]:
+    """Nobody knows which file they belong to, and they may be all there is of it: they are not swept."""
+    if not strays:
+        return []
+    folder = _free_name(directory, "unknown")
+    folder.mkdir(mode=0o700)
+    for name in strays:
+        (directory / "staging" / name).rename(folder / name)
+    return [str(folder / name) for name in strays]
