@@ -38,6 +38,7 @@ _BY_CODE: Final = {
     "timed-out": Exit.TIMED_OUT,
     "bad-argument": Exit.USAGE,
     "ticket-invalid": Exit.REFUSED,
+    "recovery-invalid": Exit.REFUSED,
     "unreachable": Exit.REFUSED,
     "connection-lost": Exit.REFUSED,
 }

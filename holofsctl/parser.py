@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from holofsctl import __version__
-from holofsctl.commands import conflicts, device, mounts, sharing, volumes
+from holofsctl.commands import conflicts, device, mounts, recovering, sharing, volumes
 from holofsctl.commands import diff as comparison
 from holofsctl.exit_codes import EPILOG
 
@@ -37,9 +37,12 @@ volumes
 people and devices
   share NAME               print an invite, a ticket ([--read-only|--admin] [--uses N] [--expires 24h] [--qr])
   join TICKET|-            redeem a ticket; `-` reads it from standard input ([--name NAME] [--no-wait])
+  share --list NAME        the invites made here that can still be redeemed; share --revoke NAME INVITE
   members NAME             who has the volume
-  members NAME role DEVICE reader|writer|admin
-  members NAME remove DEVICE
+  members role NAME DEVICE reader|writer|admin
+  members remove NAME DEVICE
+  recovery NAME            print the code that makes any device an admin ([--forget])
+  recover CODE|-           become an admin by that code ([--name NAME] [--from DEVICE[@ADDRESS]])
 
 every command takes --json (data as JSON) and --help; HOLOFS_STATE_DIR or --state-dir selects the device
 """
@@ -147,7 +150,9 @@ def _conflicts(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _sharing(command: Callable[..., argparse.ArgumentParser]) -> None:
     share = command("share", sharing.share, "Prints an invite: a ticket for `holofsctl join` on another device.")
-    share.add_argument("name", metavar="NAME")
+    share.add_argument("name", nargs="?", default="", metavar="NAME")
+    share.add_argument("--list", action="store_true", help="show the invites made here that can still be redeemed")
+    share.add_argument("--revoke", nargs=2, metavar=("NAME", "INVITE"), help="make one worth nothing, or `all` of them")
     roles = share.add_mutually_exclusive_group()
     roles.add_argument("--read-only", action="store_true", help="invite a reader")
     roles.add_argument("--admin", action="store_true", help="invite somebody who may invite and remove others")
@@ -161,3 +166,19 @@ def _sharing(command: Callable[..., argparse.ArgumentParser]) -> None:
     members = command("members", sharing.members, "Who has the volume; `role` and `remove` change it.")
     members.add_argument("name", metavar="NAME")
     members.add_argument("change", nargs="*", metavar="role DEVICE reader|writer|admin | remove DEVICE")
+    recovery = command("recovery", recovering.recovery, "Prints the code that makes any device an admin of the volume.")
+    recovery.add_argument("name", metavar="NAME")
+    recovery.add_argument("--forget", action="store_true", help="and keep it on this device no longer")
+    recover = command("recover", recovering.recover, "Makes this device an admin of a volume by its recovery code.")
+    recover.add_argument("code", metavar="CODE|-", help="- reads it from standard input")
+    recover.add_argument(
+        "--name", default="", metavar="NAME", help="what to call the volume here, if it is not here yet"
+    )
+    recover.add_argument(
+        "--from",
+        dest="sources",
+        action="append",
+        default=[],
+        metavar="DEVICE[@ADDRESS]",
+        help="a device that holds the volume, if this one does not; may be given several times",
+    )

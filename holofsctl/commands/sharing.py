@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""share, join, members."""
+"""share, join, members: who has a volume, and who may come to it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,56 @@ from holofs_api.v1 import control_pb2 as pb
 from holofsctl.commands.volumes import role_name
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.output import count, duration, plain, safe, table
+from holofsctl.output import count, duration, moment, plain, safe, table
 from holofsctl.session import Session
 
 ROLES: Final = {"reader": pb.ROLE_READER, "writer": pb.ROLE_WRITER, "admin": pb.ROLE_ADMIN}
+_KEEPS: Final = (
+    "The other devices close on it as they hear of this, send it nothing more and ignore what it writes from now on.\n"
+    "What it has, it can keep: its copy, and everything it could read until now. That cannot be taken back."
+)
 _MAX_TICKET: Final = 16384
 """Characters read from standard input; a real ticket has a few hundred."""
 
 
 def share(session: Session, arguments: argparse.Namespace) -> None:
+    if arguments.revoke:
+        _revoke(session, *arguments.revoke)
+    elif not arguments.name:
+        raise CommandError("Say which volume: `share NAME`, `share --list NAME`.", Exit.USAGE, "bad-argument")
+    elif arguments.list:
+        _list_invites(session, arguments.name)
+    else:
+        _make_invite(session, arguments)
+
+
+def _list_invites(session: Session, volume: str) -> None:
+    invites = session.call("Invites", pb.InvitesRequest(volume=volume)).invites
+    session.output.data([plain(invite) for invite in invites], table([_invite_row(invite) for invite in invites]))
+    session.output.remark(f"{count(len(invites), 'invite')} made by this device can still be redeemed.")
+
+
+def _invite_row(invite: pb.Invite) -> tuple[str, ...]:
+    uses = (
+        "any number of times"
+        if not invite.uses_left
+        else "once"
+        if invite.uses_left == 1
+        else f"{invite.uses_left:,} times"
+    )
+    ends = f"until {moment(invite.expires_at_ms)}" if invite.expires_at_ms else "for ever"
+    return (invite.id, role_name(invite.role), uses, ends, f"made {moment(invite.made_at_ms)}")
+
+
+def _revoke(session: Session, volume: str, invite: str) -> None:
+    revoked = session.call("RevokeInvite", pb.RevokeInviteRequest(volume=volume, invite=invite)).revoked
+    session.output.data([plain(invite) for invite in revoked], [invite.id for invite in revoked])
+    session.output.remark(
+        f"Revoked {count(len(revoked), 'invite')}. Whoever redeemed one before is a member still: `members NAME`."
+    )
+
+
+def _make_invite(session: Session, arguments: argparse.Namespace) -> None:
     role = pb.ROLE_READER if arguments.read_only else pb.ROLE_ADMIN if arguments.admin else pb.ROLE_WRITER
     request = pb.ShareRequest(volume=arguments.name, role=role, uses=arguments.uses, expires_seconds=arguments.expires)
     reply = session.call("Share", request)
@@ -43,20 +84,23 @@ def _qr(ticket: str) -> str:
     return drawing.getvalue()
 
 
-def _read_ticket(given: str) -> str:
+def read_secret(given: str, what: str) -> str:
+    """A ticket or a recovery code as it was given; `-`: from standard input."""
     if given != "-":
         return given.strip()
     if sys.stdin.isatty():
-        sys.stderr.write("Paste the ticket and press Enter: ")
+        sys.stderr.write(f"Paste the {what} and press Enter: ")
         sys.stderr.flush()
-    ticket = sys.stdin.readline(_MAX_TICKET).strip()
-    if not ticket:
-        raise CommandError("There was no ticket on standard input.", Exit.USAGE, "bad-argument")
-    return ticket
+    secret = sys.stdin.readline(_MAX_TICKET).strip()
+    if not secret:
+        raise CommandError(f"There was no {what} on standard input.", Exit.USAGE, "bad-argument")
+    return secret
 
 
 def join(session: Session, arguments: argparse.Namespace) -> Exit:
-    request = pb.JoinRequest(ticket=_read_ticket(arguments.ticket), name=arguments.name, no_wait=arguments.no_wait)
+    request = pb.JoinRequest(
+        ticket=read_secret(arguments.ticket, "ticket"), name=arguments.name, no_wait=arguments.no_wait
+    )
     with session.connect() as client:
         try:
             last = _follow(session, client.stream("Join", request))
@@ -79,15 +123,17 @@ def _follow(session: Session, steps: Any) -> Any:
 
 
 def members(session: Session, arguments: argparse.Namespace) -> None:
-    change = arguments.change
+    name, change = arguments.name, arguments.change
+    if name in ("remove", "role") and change and change[0] not in ("remove", "role"):
+        name, change = change[0], [name, *change[1:]]  # `members remove NAME DEVICE` says the same
     if not change:
-        _list_members(session, arguments.name)
+        _list_members(session, name)
     elif change[0] == "remove" and len(change) == 2:
-        _set_member(session, pb.SetMemberRequest(volume=arguments.name, device=change[1], remove=True))
+        _set_member(session, pb.SetMemberRequest(volume=name, device=change[1], remove=True))
     elif change[0] == "role" and len(change) == 3 and change[2] in ROLES:
-        _set_member(session, pb.SetMemberRequest(volume=arguments.name, device=change[1], role=ROLES[change[2]]))
+        _set_member(session, pb.SetMemberRequest(volume=name, device=change[1], role=ROLES[change[2]]))
     else:
-        wanted = "`members NAME`, `members NAME role DEVICE reader|writer|admin` or `members NAME remove DEVICE`"
+        wanted = "`members NAME`, `members role NAME DEVICE reader|writer|admin` or `members remove NAME DEVICE`"
         raise CommandError(f"Say {wanted}.", Exit.USAGE, "bad-argument")
 
 
@@ -96,6 +142,8 @@ def _set_member(session: Session, request: pb.SetMemberRequest) -> None:
     session.output.data(plain(member), [])
     became = "is no member any more" if member.removed else f"is {role_name(member.role)} now"
     session.output.remark(f"{safe(member.name or member.device_id[:16])} {became}.")
+    if member.removed:
+        session.output.remark(_KEEPS)
 
 
 def _list_members(session: Session, volume: str) -> None:

@@ -203,3 +203,18 @@ class FileBusy(HoloError):
     """A program has it open for writing: what it writes would be nobody's afterwards."""
 
     errno, code = _errno.EBUSY, "file-busy"
+
+
+# ---- taking a share back ----
+class InviteUnknown(HoloError):
+    errno, code = _errno.ENOENT, "invite-unknown"
+
+
+class RecoveryInvalid(HoloError):
+    errno, code = _errno.EINVAL, "recovery-invalid"
+
+
+class RecoveryUnknown(HoloError):
+    """This device does not have the recovery code."""
+
+    errno, code = _errno.ENOENT, "recovery-unknown"

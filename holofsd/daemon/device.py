@@ -19,6 +19,7 @@ from holofsd.daemon.config import PROGRAM, Config
 from holofsd.daemon.joining import Joiner
 from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.names import check_volume_name, free_name
+from holofsd.daemon.recovering import Recovery
 from holofsd.daemon.volumes import OpenVolume, Volumes
 from holofsd.fs.filesystem import VolumeFilesystem
 from holofsd.net.api import Endpoint
@@ -51,6 +52,7 @@ class Device:
         self._stop = stop
         self._began = time.monotonic()
         self.joiner = Joiner(store, self._redeem, self._enter)
+        self._recovery = Recovery(endpoint, hub, volumes, self.joiner, config.device_name)
 
     # ---- this device
     def identity(self) -> api.Identity:
@@ -139,6 +141,20 @@ class Device:
         addresses, relay = self._endpoint.addresses(), self._endpoint.relay_url()
         issued = self._hub.inviter.make(opened.id, role, name, addresses, relay, uses, expires_seconds)
         return api.ShareReply(issued.ticket, issued.expires_at_ms, issued.uses, issued.role)
+
+    async def invites(self, volume: str) -> tuple[api.Invite, ...]:
+        rows = self._hub.inviter.outstanding(self._volumes.find(volume).id)
+        return tuple(report.invite(row) for row in sorted(rows, key=lambda row: row.made_ms))
+
+    async def revoke_invite(self, volume: str, invite: str) -> tuple[api.Invite, ...]:
+        rows = self._hub.inviter.revoke(self._volumes.find(volume).id, invite)
+        return tuple(report.invite(row) for row in rows)
+
+    async def recovery_code(self, volume: str, forget: bool) -> str:
+        return self._recovery.code(volume, forget)
+
+    async def recover(self, code: str, name: str, sources: tuple[str, ...]) -> api.Volume:
+        return self._summary(await self._recovery.recover(code, name, sources))
 
     async def members(self, volume: str) -> tuple[api.Member, ...]:
         return report.members(self._volumes.find(volume), self._device)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where the daemon's log goes: JSON lines in log/holofsd.log, rotated, and the console when in the foreground.
 
-Secrets are taken out of every event on its way, whoever logged it: tickets by their shape, other secrets by their name.
+Secrets are taken out of every event on its way, whoever logged it: tickets and recovery codes by their shape,
+other secrets by their name.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Final
 import structlog
 
 HIDDEN: Final = "<hidden>"
-_TICKET: Final = re.compile(r"holofs1[a-z2-7]{16,}", re.IGNORECASE)
+_TICKET: Final = re.compile(r"holofs1[a-z2-7]{16,}|holofs-?recovery-?1[a-z2-7-]{16,}", re.IGNORECASE)
 _SECRET_NAMES: Final = frozenset({"ticket", "secret", "seed", "key", "password", "token", "invite", "private"})
 _ROTATE_AT: Final = 8 << 20
 _KEPT: Final = 3

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from holofsd.core.document import Role
 from holofsd.core.ids import DeviceId
+from holofsd.core.members import letting
 from holofsd.daemon.volumes import OpenVolume, Volumes
 from holofsd.rpc import device_api as api
+from holofsd.store.device import InviteRow
 from holofsd.sync.hub import SyncHub
+from holofsd.sync.invites import invite_id
 
 
 def volume_status(summary: api.Volume, opened: OpenVolume) -> api.VolumeStatus:
@@ -52,16 +56,22 @@ def members(opened: OpenVolume, me: DeviceId) -> tuple[api.Member, ...]:
             role=role,
             is_self=device == me,
             connected=opened.sync.is_connected(device),
-            generation=membership.generations.get(device, 0),
+            generation=letting(membership.generations.get(device, 0)),
         )
         for device, role in membership.roles.items()
     ]
     found += [
-        api.Member(device.hex(), membership.names.get(device, ""), None, device == me, True, False, removed.generation)
+        api.Member(
+            device.hex(), membership.names.get(device, ""), None, device == me, True, False, letting(removed.generation)
+        )
         for device, removed in membership.removed.items()
         if device not in membership.roles
     ]
     return tuple(sorted(found, key=lambda member: (member.removed, not member.is_self, member.name, member.device_id)))
+
+
+def invite(row: InviteRow) -> api.Invite:
+    return api.Invite(invite_id(row), Role(row.role), max(row.uses_left, 0), row.made_ms, row.expires_ms)
 
 
 def peers(hub: SyncHub, volumes: Volumes) -> tuple[api.Peer, ...]:

@@ -179,6 +179,13 @@ class Volumes:
             await asyncio.to_thread(_remove_tree, self._directory(volume))
         return kept
 
+    def keep_secret(self, volume: VolumeId, secret: bytes | None) -> None:
+        """The seed of the volume's own key; None: this device has it no longer."""
+        self._put(replace(self._rows[volume], secret=secret))
+        opened = self._open.get(volume)
+        if opened is not None:
+            opened.sync.members.volume_key = SigningKey(secret) if secret else None
+
     def forget(self, volume: VolumeId) -> None:
         self._rows.pop(volume, None)
         self.damage.pop(volume, None)
@@ -196,6 +203,8 @@ class Volumes:
             local = LocalVolume(store, self._device_name, now_ms)
             sync = VolumeSync(local, self._node_key, self._describe, now_ms, self._settings.sync)
             stack.push_async_callback(sync.close)
+            row = self._rows.get(store.volume)
+            sync.members.volume_key = SigningKey(row.secret) if row is not None and row.secret else None
             if copied:
                 sync.rotate_author()
             filesystem = VolumeFilesystem(local, sync, self.name_of(store.volume), settings=self._settings.fs)

@@ -121,6 +121,25 @@ class ControlService(ControlServicer):
             async for step in steps:
                 yield to_message(step, pb.WaitProgress)
 
+    # ---- taking a share back
+    async def Invites(self, request: pb.InvitesRequest, context: Context) -> pb.InvitesReply:
+        invites = await self._device.invites(_needed(request.volume, "The volume"))
+        return pb.InvitesReply(invites=[to_message(invite, pb.Invite) for invite in invites])
+
+    async def RevokeInvite(self, request: pb.RevokeInviteRequest, context: Context) -> pb.RevokeInviteReply:
+        volume, invite = _needed(request.volume, "The volume"), _needed(request.invite, "The invite")
+        revoked = await self._device.revoke_invite(volume, invite)
+        return pb.RevokeInviteReply(revoked=[to_message(invite, pb.Invite) for invite in revoked])
+
+    async def Recovery(self, request: pb.RecoveryRequest, context: Context) -> pb.RecoveryReply:
+        return pb.RecoveryReply(
+            code=await self._device.recovery_code(_needed(request.volume, "The volume"), request.forget)
+        )
+
+    async def Recover(self, request: pb.RecoverRequest, context: Context) -> pb.Volume:
+        code, sources = _needed(request.code.strip(), "The recovery code"), tuple(request.sources)
+        return to_message(await self._device.recover(code, request.name, sources), pb.Volume)
+
     async def Shutdown(self, request: pb.ShutdownRequest, context: Context) -> pb.ShutdownReply:
         await self._device.shutdown(request.unmount)
         return pb.ShutdownReply()

@@ -49,6 +49,19 @@ class ShareReply:
 
 
 @dataclass(frozen=True, slots=True)
+class Invite:
+    """One that can still be redeemed."""
+
+    id: str
+    role: Role
+    uses_left: int
+    """0: no limit."""
+    made_at_ms: int
+    expires_at_ms: int
+    """0: never."""
+
+
+@dataclass(frozen=True, slots=True)
 class JoinProgress:
     stage: str
     """connecting | waiting | redeemed | syncing | ready."""
@@ -197,6 +210,17 @@ class DeviceService(Protocol):
     async def create_volume(self, name: str) -> Volume: ...
 
     async def share(self, volume: str, role: Role, uses: int, expires_seconds: int) -> ShareReply: ...
+
+    async def invites(self, volume: str) -> tuple[Invite, ...]:
+        """Made here, and still to be redeemed."""
+
+    async def revoke_invite(self, volume: str, invite: str) -> tuple[Invite, ...]:
+        """By the id or its beginning, or `all`."""
+
+    async def recovery_code(self, volume: str, forget: bool) -> str: ...
+
+    async def recover(self, code: str, name: str, sources: tuple[str, ...]) -> Volume:
+        """This device becomes an admin by the volume's recovery code."""
 
     def join(self, ticket: str, name: str, no_wait: bool) -> AsyncIterator[JoinProgress]:
         """Ends with stage "ready" (or the last stage reached, with `no_wait`); goes on when the iterator is dropped."""

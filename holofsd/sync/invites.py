@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
+from blake3 import blake3
 from google.protobuf.message import DecodeError
 
 from holofs_peer.v1 import peer_pb2 as pb
@@ -19,7 +20,16 @@ from holofsd.codec import wire
 from holofsd.codec.ticket import Invite, encode_ticket
 from holofsd.core import members as rules
 from holofsd.core.document import Credentials, Role
-from holofsd.core.errors import ConnectionLost, HoloError, NotAMember, Refused, RoleTooLow, TicketRefused
+from holofsd.core.errors import (
+    BadArgument,
+    ConnectionLost,
+    HoloError,
+    InviteUnknown,
+    NotAMember,
+    Refused,
+    RoleTooLow,
+    TicketRefused,
+)
 from holofsd.core.ids import DeviceId, VolumeId
 from holofsd.net.api import JOIN_ALPN, CloseCode, Connection, Endpoint, Stream
 from holofsd.store import faults
@@ -34,6 +44,8 @@ ANSWER_TIMEOUT = 10.0
 ATTEMPTS = 10
 ATTEMPTS_WINDOW = 60.0
 MAX_ADDRESSES_WATCHED = 4096
+ID_DIGITS = 12
+MIN_ID = 4
 
 REFUSALS = {
     "unknown": "The device that issued this ticket does not know it: ask for a new one.",
@@ -60,6 +72,11 @@ class RedeemResult:
     volume: VolumeId
     credentials: Credentials
     volume_name: str
+
+
+def invite_id(row: InviteRow) -> str:
+    """Names an invite for people; its secret cannot be had from it."""
+    return blake3(b"holofs-invite-id-1" + row.secret).hexdigest()[:ID_DIGITS]
 
 
 class SlowDown:
@@ -121,14 +138,25 @@ class Inviter:
         """Those that can still be redeemed. The rows hold secrets: show a digest at most."""
         return [row for row in self._devices.invites(volume) if self._refusal(row) is None]
 
-    def revoke_all(self, volume: VolumeId) -> int:
+    def revoke(self, volume: VolumeId, told: str) -> list[InviteRow]:
+        """One invite by its id or the beginning of it, or `all`; those that are worth nothing from now on.
+
+        Raises InviteUnknown, BadArgument where several ids begin like that.
+        """
         rows = self.outstanding(volume)
+        if told != "all":
+            rows = [row for row in rows if len(told) >= MIN_ID and invite_id(row).startswith(told.lower())]
+            if not rows:
+                raise InviteUnknown(
+                    "This device has no such invite that can still be redeemed; `share --list` shows them."
+                )
+            if len(rows) > 1:
+                raise BadArgument("Several invites begin like that: tell more of the id.")
         with self._devices.db.transaction():
             for row in rows:
-                self._devices.put_invite(
-                    InviteRow(row.secret, row.volume, row.role, row.uses_left, row.expires_ms, row.made_ms, 1)
-                )
-        return len(rows)
+                self._devices.put_invite(replace(row, revoked=1))
+        log.info("invites were revoked", count=len(rows))
+        return rows
 
     def _admin_of(self, volume: VolumeId) -> Members:
         members = self._members_of(volume)

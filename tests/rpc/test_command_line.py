@@ -132,6 +132,48 @@ async def test_members_changes_roles_and_removes(run: Run, device: FakeDevice) -
     assert (await run("members", "docs", "role", "desk", "king"))[0] == 2
 
 
+async def test_members_takes_the_verb_first_too_and_says_what_a_removed_device_keeps(
+    run: Run, device: FakeDevice
+) -> None:
+    code, out, err = await run("members", "remove", "docs", "desk", "--json")
+    assert (code, json.loads(out)["removed"]) == (0, True)
+    assert "it can keep" in err
+    assert json.loads((await run("members", "role", "docs", "desk", "admin", "--json"))[1])["role"] == "admin"
+    assert (await run("members", "remove", "docs"))[0] == 2
+    assert (await run("members", "remove", "--json"))[0] == 0  # a volume may be called like that
+
+
+async def test_invites_are_listed_and_revoked(run: Run, device: FakeDevice) -> None:
+    _, out, err = await run("share", "--list", "docs")
+    assert out.splitlines()[0].startswith("0123456789ab  writer  once")
+    assert "for ever" in out
+    assert "2 invites" in err
+    assert [invite["uses_left"] for invite in json.loads((await run("share", "docs", "--list", "--json"))[1])] == [1, 0]
+    code, out, err = await run("share", "--revoke", "docs", "0123456789ab")
+    assert (code, out) == (0, "0123456789ab\n")
+    assert "member still" in err
+    assert (await run("share", "--revoke", "docs", "none"))[0] == 1
+    assert (await run("share", "--revoke", "docs"))[0] == 2
+
+
+async def test_recovery_prints_exactly_the_code(run: Run, device: FakeDevice) -> None:
+    code, out, err = await run("recovery", "docs")
+    assert (code, out) == (0, "holofs-recovery-1-abc\n")
+    assert "for ever" in err
+    assert json.loads((await run("recovery", "docs", "--forget", "--json"))[1]) == {"code": "forgotten"}
+
+
+async def test_recover_reads_the_code_from_standard_input(
+    run: Run, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("the code\n"))
+    code, out, _ = await run("recover", "-", "--name", "docs", "--from", "x", "--from", "y@1.2.3.4:5")
+    assert (code, out) == (0, "the code/docs/x/y@1.2.3.4:5\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    code, _, err = await run("recover", "-")
+    assert (code, err) == (2, "holofsctl: There was no recovery code on standard input.\n")
+
+
 async def test_wait_says_when_the_time_was_up(run: Run, device: FakeDevice) -> None:
     assert (await run("wait", "docs", "--copies", "2"))[0] == 0
     code, out, err = await run("wait", "docs", "--timeout", "1s")

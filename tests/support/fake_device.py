@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from holofsd.core.document import Role
-from holofsd.core.errors import ContentTimeout, NoSuchName, RoleTooLow, VolumeUnknown
+from holofsd.core.errors import ContentTimeout, InviteUnknown, NoSuchName, RoleTooLow, VolumeUnknown
 from holofsd.core.ids import BlobHash, Ino, VolumeId
 from holofsd.core.state import Kind
 from holofsd.fs import types as fs
@@ -128,6 +128,20 @@ class FakeDevice:
         if volume == "theirs":
             raise RoleTooLow("Only an admin can share this volume.")
         return api.ShareReply("holofs1abc", expires_seconds * 1000, uses, role)
+
+    async def invites(self, volume: str) -> tuple[api.Invite, ...]:
+        return (api.Invite("0123456789ab", Role.WRITER, 1, 5, 0), api.Invite("ba9876543210", Role.READER, 0, 5, 7))
+
+    async def revoke_invite(self, volume: str, invite: str) -> tuple[api.Invite, ...]:
+        if invite == "none":
+            raise InviteUnknown("There is no such invite.")
+        return (api.Invite(invite, Role.WRITER, 1, 5, 0),)
+
+    async def recovery_code(self, volume: str, forget: bool) -> str:
+        return "forgotten" if forget else "holofs-recovery-1-abc"
+
+    async def recover(self, code: str, name: str, sources: tuple[str, ...]) -> api.Volume:
+        return api.Volume("76" * 32, "/".join([code, name, *sources]), Role.ADMIN, "ready")
 
     async def join(self, ticket: str, name: str, no_wait: bool) -> AsyncIterator[api.JoinProgress]:
         yield api.JoinProgress("connecting", "Looking for desk.")

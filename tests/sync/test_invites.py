@@ -73,7 +73,7 @@ async def test_a_revoked_ticket_is_refused(tmp_path: Path) -> None:
         ann.create()
         ticket = ann.ticket()
         assert len(ann.hub.inviter.outstanding(ann.sync.id)) == 1
-        assert ann.hub.inviter.revoke_all(ann.sync.id) == 1
+        assert len(ann.hub.inviter.revoke(ann.sync.id, "all")) == 1
         assert ann.hub.inviter.outstanding(ann.sync.id) == []
         with pytest.raises(LastingRefusal, match="revoked"):
             await bob.join(ticket)
