@@ -14,7 +14,7 @@ from holofs_api.v1.control_pb2_grpc import ControlServicer
 from holofsd.core.document import Role
 from holofsd.core.errors import BadArgument, VersionMismatch
 from holofsd.rpc.convert import to_message
-from holofsd.rpc.device_api import DeviceService, MountOptions, Resolution
+from holofsd.rpc.device_api import DeviceService, FsckOrders, MountOptions, Resolution
 
 Context = Any
 
@@ -139,6 +139,13 @@ class ControlService(ControlServicer):
     async def Recover(self, request: pb.RecoverRequest, context: Context) -> pb.Volume:
         code, sources = _needed(request.code.strip(), "The recovery code"), tuple(request.sources)
         return to_message(await self._device.recover(code, request.name, sources), pb.Volume)
+
+    async def Fsck(self, request: pb.FsckRequest, context: Context) -> pb.FsckReply:
+        orders = FsckOrders(request.repair, request.from_backup, request.content)
+        if orders.from_backup:
+            _needed(request.volume, "The volume")
+        volumes = await self._device.fsck(request.volume, orders)
+        return pb.FsckReply(volumes=[to_message(volume, pb.FsckVolume) for volume in volumes])
 
     async def Shutdown(self, request: pb.ShutdownRequest, context: Context) -> pb.ShutdownReply:
         await self._device.shutdown(request.unmount)

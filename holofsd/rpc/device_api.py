@@ -199,6 +199,39 @@ class MountOptions:
     """Bring it back at the next `up`."""
 
 
+@dataclass(frozen=True, slots=True)
+class FsckOrders:
+    repair: bool = False
+    from_backup: bool = False
+    content: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FsckCount:
+    what: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class FsckFinding:
+    code: str
+    message: str
+    outcome: str
+    """"fixable", "fixed" or "left"."""
+    count: int
+    subjects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FsckVolume:
+    volume: str
+    id: str
+    findings: tuple[FsckFinding, ...] = ()
+    checked: tuple[FsckCount, ...] = ()
+    left: int = 0
+    backup_at_ms: int = 0
+
+
 class DeviceService(Protocol):
     """This device, for its owner. Volumes are told by name on this device or by hex id."""
 
@@ -250,6 +283,9 @@ class DeviceService(Protocol):
     def read_alternative(self, volume: str, path: bytes, id: str) -> AsyncIterator[bytes]: ...
 
     def wait(self, volume: str, copies: int, timeout_seconds: int) -> AsyncIterator[WaitProgress]: ...
+
+    async def fsck(self, volume: str, orders: FsckOrders) -> tuple[FsckVolume, ...]:
+        """One volume, or all where `volume` is empty. To repair, the volume is closed for a while; its mounts wait."""
 
     async def shutdown(self, unmount: bool) -> None:
         """Unmounts if told, then lets the daemon end soon after the answer."""

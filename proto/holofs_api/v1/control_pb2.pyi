@@ -1938,3 +1938,155 @@ class ScrubProgress(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScrubProgress: _TypeAlias = ScrubProgress  # noqa: Y015
+
+@_typing.final
+class FsckRequest(_message.Message):
+    """---- fsck: what is on disk against what it is derived from"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    REPAIR_FIELD_NUMBER: _builtins.int
+    FROM_BACKUP_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    """empty: all"""
+    repair: _builtins.bool
+    from_backup: _builtins.bool
+    """the index from its backup, with what can still be read of the present one"""
+    content: _builtins.bool
+    """hash every content file, too"""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        repair: _builtins.bool = ...,
+        from_backup: _builtins.bool = ...,
+        content: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "from_backup", b"from_backup", "repair", b"repair", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FsckRequest: _TypeAlias = FsckRequest  # noqa: Y015
+
+@_typing.final
+class FsckCount(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHAT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    what: _builtins.str
+    number: _builtins.int
+    def __init__(
+        self,
+        *,
+        what: _builtins.str = ...,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FsckCount: _TypeAlias = FsckCount  # noqa: Y015
+
+@_typing.final
+class FsckFinding(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """stable, for programs"""
+    message: _builtins.str
+    """one sentence"""
+    outcome: _builtins.str
+    """"fixable" | "fixed" | "left" """
+    count: _builtins.int
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """the first of them"""
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        message: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        count: _builtins.int = ...,
+        subjects: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "count", b"count", "message", b"message", "outcome", b"outcome", "subjects", b"subjects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FsckFinding: _TypeAlias = FsckFinding  # noqa: Y015
+
+@_typing.final
+class FsckVolume(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    CHECKED_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    BACKUP_AT_MS_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    """its name here"""
+    id: _builtins.str
+    """hex"""
+    left: _builtins.int
+    """findings that are not repaired"""
+    backup_at_ms: _builtins.int
+    """when the index's backup was made; 0: there is none"""
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___FsckFinding]: ...
+    @_builtins.property
+    def checked(self) -> _containers.RepeatedCompositeFieldContainer[Global___FsckCount]: ...
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        id: _builtins.str = ...,
+        findings: _abc.Iterable[Global___FsckFinding] | None = ...,
+        checked: _abc.Iterable[Global___FsckCount] | None = ...,
+        left: _builtins.int = ...,
+        backup_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup_at_ms", b"backup_at_ms", "checked", b"checked", "findings", b"findings", "id", b"id", "left", b"left", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FsckVolume: _TypeAlias = FsckVolume  # noqa: Y015
+
+@_typing.final
+class FsckReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FsckVolume]: ...
+    def __init__(
+        self,
+        *,
+        volumes: _abc.Iterable[Global___FsckVolume] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["volumes", b"volumes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FsckReply: _TypeAlias = FsckReply  # noqa: Y015

@@ -149,6 +149,11 @@ class ControlStub:
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.CollectGarbageRequest.SerializeToString,
                 response_deserializer=holofs__api_dot_v1_dot_control__pb2.CollectGarbageReply.FromString,
                 _registered_method=True)
+        self.Fsck = channel.unary_unary(
+                '/holofs.v1.Control/Fsck',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.FsckRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.FsckReply.FromString,
+                _registered_method=True)
         self.Shutdown = channel.unary_unary(
                 '/holofs.v1.Control/Shutdown',
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.ShutdownRequest.SerializeToString,
@@ -327,6 +332,12 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Fsck(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Shutdown(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -488,6 +499,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.CollectGarbage,
                     request_deserializer=holofs__api_dot_v1_dot_control__pb2.CollectGarbageRequest.FromString,
                     response_serializer=holofs__api_dot_v1_dot_control__pb2.CollectGarbageReply.SerializeToString,
+            ),
+            'Fsck': grpc.unary_unary_rpc_method_handler(
+                    servicer.Fsck,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.FsckRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.FsckReply.SerializeToString,
             ),
             'Shutdown': grpc.unary_unary_rpc_method_handler(
                     servicer.Shutdown,
@@ -1146,6 +1162,33 @@ class Control:
             '/holofs.v1.Control/CollectGarbage',
             holofs__api_dot_v1_dot_control__pb2.CollectGarbageRequest.SerializeToString,
             holofs__api_dot_v1_dot_control__pb2.CollectGarbageReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Fsck(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/Fsck',
+            holofs__api_dot_v1_dot_control__pb2.FsckRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.FsckReply.FromString,
             options,
             channel_credentials,
             insecure,

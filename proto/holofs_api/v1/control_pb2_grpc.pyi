@@ -56,6 +56,7 @@ class ControlStub:
     EmptyTrash: _grpc.UnaryUnaryMultiCallable[_control_pb2.EmptyTrashRequest, _control_pb2.EmptyTrashReply]
     KeepHistory: _grpc.UnaryUnaryMultiCallable[_control_pb2.KeepHistoryRequest, _control_pb2.HistoryStatus]
     CollectGarbage: _grpc.UnaryUnaryMultiCallable[_control_pb2.CollectGarbageRequest, _control_pb2.CollectGarbageReply]
+    Fsck: _grpc.UnaryUnaryMultiCallable[_control_pb2.FsckRequest, _control_pb2.FsckReply]
     Shutdown: _grpc.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownReply]
     Invites: _grpc.UnaryUnaryMultiCallable[_control_pb2.InvitesRequest, _control_pb2.InvitesReply]
     """members: taking a share back"""
@@ -92,6 +93,7 @@ class ControlAsyncStub(ControlStub):
     EmptyTrash: _aio.UnaryUnaryMultiCallable[_control_pb2.EmptyTrashRequest, _control_pb2.EmptyTrashReply]  # type: ignore[assignment]
     KeepHistory: _aio.UnaryUnaryMultiCallable[_control_pb2.KeepHistoryRequest, _control_pb2.HistoryStatus]  # type: ignore[assignment]
     CollectGarbage: _aio.UnaryUnaryMultiCallable[_control_pb2.CollectGarbageRequest, _control_pb2.CollectGarbageReply]  # type: ignore[assignment]
+    Fsck: _aio.UnaryUnaryMultiCallable[_control_pb2.FsckRequest, _control_pb2.FsckReply]  # type: ignore[assignment]
     Shutdown: _aio.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownReply]  # type: ignore[assignment]
     Invites: _aio.UnaryUnaryMultiCallable[_control_pb2.InvitesRequest, _control_pb2.InvitesReply]  # type: ignore[assignment]
     """members: taking a share back"""
@@ -263,6 +265,13 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.CollectGarbageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.CollectGarbageReply, _abc.Awaitable[_control_pb2.CollectGarbageReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Fsck(
+        self,
+        request: _control_pb2.FsckRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.FsckReply, _abc.Awaitable[_control_pb2.FsckReply]]: ...
 
     @_abc_1.abstractmethod
     def Shutdown(
