@@ -196,9 +196,17 @@ class Fetcher:
             self._out_of_space(jobs, error)
         finally:
             self._settle(device, trip)
+            if trip.stalled:
+                self._not_soon(device, jobs)
             for job in jobs:
                 job.taken = False
             self._announce()
+
+    def _not_soon(self, device: DeviceId, jobs: list[Job]) -> None:
+        """It stalled, and would again: meanwhile somebody else may deliver."""
+        until = asyncio.get_running_loop().time() + self._config.missing_retry
+        for job in jobs:
+            job.not_from[device] = until
 
     def _settle(self, device: DeviceId, trip: Trip) -> None:
         now = asyncio.get_running_loop().time()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ WRITE_BYTES = 1024 * 1024
 """A large blob is written in pieces of about this size: fewer trips to a thread."""
 SILENCE = 20.0
 """Seconds without a frame after which a content stream is given up."""
+LEAST = 4096
+"""Bytes of a blob that have to come in that time: who sends less keeps others from being asked."""
 
 
 @dataclass(slots=True)
@@ -37,6 +40,29 @@ class Trip:
     missing: list[Job] = field(default_factory=list)
     wrong: list[Job] = field(default_factory=list)
     """The bytes were not those of the hash."""
+    stalled: bool = False
+    """The other side stopped, or is too slow to wait for."""
+
+
+class _Stalled(ConnectionLost):
+    """Given up although the connection may live."""
+
+
+class _Window:
+    """Whether enough comes: looked at each time SILENCE has passed, inside a blob."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._bytes = 0
+
+    def arrived(self, count: int, end: bool) -> None:
+        """Raises _Stalled."""
+        self._bytes += count
+        now = time.monotonic()
+        if now - self._began > SILENCE:
+            if self._bytes < LEAST and not end:
+                raise _Stalled("The other device sends content too slowly to wait for it.")
+            self._began, self._bytes = now, 0
 
 
 class Receiver:
@@ -47,14 +73,19 @@ class Receiver:
         self._stream = stream
         self._reserve = reserve
         self._next = 1
+        self._window = _Window()
 
     async def fetch(self, jobs: Sequence[Job], trip: Trip) -> None:
         """Fills `trip`, also when it raises: ConnectionLost, ProtocolViolation, NoSpace."""
         self._check_space(sum(job.size for job in jobs))
-        if len(jobs) == 1 and jobs[0].size > BLOB_FRAME:
-            await self._fetch_large(jobs[0], trip)
-        else:
-            await self._fetch_small(jobs, trip)
+        try:
+            if len(jobs) == 1 and jobs[0].size > BLOB_FRAME:
+                await self._fetch_large(jobs[0], trip)
+            else:
+                await self._fetch_small(jobs, trip)
+        except _Stalled:
+            trip.stalled = True
+            raise
 
     def _check_space(self, needed: int) -> None:
         disk = os.statvfs(self._content.path(BlobHash(b"\0" * 32)).parent.parent)
@@ -174,7 +205,7 @@ class Receiver:
             async with asyncio.timeout(SILENCE):
                 data = await self._stream.receive()
         except TimeoutError:
-            raise ConnectionLost("The other device stopped in the middle of some content.") from None
+            raise _Stalled("The other device stopped in the middle of some content.") from None
         if data is None:
             raise ConnectionLost("The other device closed the content stream.")
         frame = frames.parse(data)
@@ -182,6 +213,9 @@ class Receiver:
             raise ProtocolViolation("A device answered another question than it was asked.")
         if len(frame.blob.data) > BLOB_FRAME:
             raise ProtocolViolation("A device sent a piece of content above the limit.")
+        if not (frame.blob.data or frame.blob.end or frame.blob.missing):
+            raise ProtocolViolation("A device answered with nothing, and not at the end.")
+        self._window.arrived(len(frame.blob.data), frame.blob.end)
         return frame.blob
 
 

@@ -61,9 +61,9 @@ async def test_a_broken_transfer_goes_on_where_it_stopped(tmp_path: Path) -> Non
         asked: list[int] = []
         serve = ann.sync.server._get
 
-        async def watch(stream, request):  # type: ignore[no-untyped-def]
+        async def watch(stream, request, *more):  # type: ignore[no-untyped-def]
             asked.append(request.offset)
-            await serve(stream, request)
+            await serve(stream, request, *more)
 
         ann.sync.server._get = watch  # type: ignore[method-assign]
         ann.network.heal(ann.id, bob.id)
