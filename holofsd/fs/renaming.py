@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from holofsd.core.edit import check_name, moved, replace_content, unlinked
 from holofsd.core.errors import (
     BadArgument,
@@ -118,8 +120,8 @@ class Renaming:
 
     # ---- flavours
     def _move(self, source: Entry, target: Entry | None, place: Place, base: bytes, origin: Origin) -> None:
-        plain = source.view.kind is Kind.FILE and source.view.nlink == 1
-        if plain and target is not None and target.view.kind is Kind.FILE and target.view.nlink == 1:
+        plain = _is_plain(source)
+        if plain and target is not None and _is_plain(target):
             self._replace(source, target, base, origin)
         elif plain and target is None and (known := self._vacated.take(place.parent, place.name)) is not None:
             self._refill(source, known, place, origin)
@@ -134,8 +136,12 @@ class Renaming:
             self._vacated.leave(source.parent, source.name, source.node)
 
     def take_name(self, source: Entry, target: Entry, origin: Origin) -> None:
-        """`mv source target` inside a transaction, both being alone at their names."""
-        self._move(source, target, Place(target.parent, target.name), b"", origin)
+        """`mv source target` inside a transaction, both being alone at their names; the content stays its writer's."""
+        if _is_plain(source) and _is_plain(target):
+            written = self._scope.tree.version(source.ino)
+            self._replace(source, target, b"", origin, written.device_name if written is not None else "")
+        else:
+            self._move(source, target, Place(target.parent, target.name), b"", origin)
 
     def _put_moved(self, draft: Draft, entry: Entry, place: Place) -> None:
         for node in (entry.node, *self._conflicts.hidden_at(entry)):
@@ -152,12 +158,12 @@ class Renaming:
         draft.write(origin)
 
     # ---- replacing a file is a write
-    def _replace(self, source: Entry, target: Entry, base: bytes, origin: Origin) -> None:
+    def _replace(self, source: Entry, target: Entry, base: bytes, origin: Origin, by: str = "") -> None:
         draft = Draft(self._scope)
         state, row = draft.state(target.node), self._nodes.get(target.node)
         assert row is not None
         self._endings.release_inode(row, state)
-        version = self._put_content(draft, source, state, [*self._versions.superseded(row.shown, base)])
+        version = self._put_content(draft, source, state, [*self._versions.superseded(row.shown, base)], by)
         self._take_over(draft, source, target.node, version, origin)
 
     def _refill(self, source: Entry, known: NodeId, place: Place, origin: Origin) -> None:
@@ -173,13 +179,14 @@ class Renaming:
         version = self._put_content(draft, source, state, list(state.versions))
         self._take_over(draft, source, known, version, origin)
 
-    def _put_content(self, draft: Draft, source: Entry, state: NodeState, supersedes: list[Dot]) -> bytes:
-        """`state` with what the source shows; returns the token of the new version."""
+    def _put_content(self, draft: Draft, source: Entry, state: NodeState, supersedes: list[Dot], by: str = "") -> bytes:
+        """`state` with what the source shows; returns the token of the new version. `by`: who wrote it, if not we."""
         source_state, source_row = draft.state(source.node), self._nodes.get(source.node)
         shown = shown_of(source_row, source_state) if source_row is not None else None
         if shown is None:
             raise NoSuchName("This file has no content any more.")
         version = self._scope.volume.new_version(shown.body, shown.size, shown.mtime.value)
+        version = replace(version, device_name=by or version.device_name)
         self._scope.succession.follows(version.dot, supersedes)
         draft.put(replace_content(state, source_state, version, supersedes, version.stamp))
         return token(version.dot)
@@ -201,3 +208,7 @@ class Renaming:
         draft.write(origin, hold_ms)
         if not writers:
             self._scope.volume.release(node)
+
+
+def _is_plain(entry: Entry) -> bool:
+    return entry.view.kind is Kind.FILE and entry.view.nlink == 1

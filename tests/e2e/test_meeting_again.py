@@ -10,37 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from support.device import Device, World
-from support.trees import assert_same_tree, contents, names
+from support.pair import Pair
+from support.trees import contents, names
 from support.wait import until
 
 COPY = re.compile(
     r"^(?P<base>.*) \(conflict (?P<device>.+) \d{4}-\d\d-\d\d \d\d-\d\d-\d\d [0-9a-f]{8,}\)(?P<ext>\.[^.]*)?$"
 )
-
-
-class Pair:
-    """Two members of one volume that are only ever together when a test says so."""
-
-    def __init__(self, world: World) -> None:
-        self.a, self.b = world.sharing("a", "b")
-        self.here, self.there = self.a.mount(), self.b.mount()
-
-    def together(self) -> None:
-        until(self._same, "both devices to show the same tree")
-
-    def _same(self) -> bool:
-        assert_same_tree(self.here, self.there)
-        return self.a.is_settled() and self.b.is_settled()
-
-    def apart(self, on_a: Callable[[Path], object], on_b: Callable[[Path], object]) -> None:
-        """First `on_a` while b is down, then `on_b` while a is down; then both are up and agree."""
-        self.b.down()
-        on_a(self.here)
-        self.a.down()
-        self.b.up()
-        on_b(self.there)
-        self.a.up()
-        self.together()
 
 
 def test_what_both_changed_apart_is_all_there_when_they_meet(world: World) -> None:

@@ -94,6 +94,15 @@ async def test_a_conflict_is_named_by_its_copy_as_well(pair: Pair, make: Callabl
 
 
 @MAKE
+async def test_what_is_kept_stays_its_writers(pair: Pair, make: Callable[..., object]) -> None:
+    await make(pair)  # type: ignore[misc]
+    await settle(pair.b, "f.txt", COPY)
+    version = pair.b.volume.tree.version_of(pair.b.node_at("f.txt"))
+    assert version is not None
+    assert version.device_name == "alpha"
+
+
+@MAKE
 async def test_one_of_many_is_chosen_by_its_id(pair: Pair, make: Callable[..., object]) -> None:
     await make(pair)  # type: ignore[misc]
     (contested,) = pair.b.fs.alternatives.below()
