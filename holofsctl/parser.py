@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from holofsctl import __version__
+from holofsctl import __version__, history_parser
 from holofsctl.commands import conflicts, device, mounts, recovering, sharing, volumes
 from holofsctl.commands import diff as comparison
 from holofsctl.exit_codes import EPILOG
@@ -31,6 +31,11 @@ volumes
   conflicts [NAME|PATH]    files that were changed in two places at once
   diff PATH [COPY]         what differs between their contents
   resolve PATH             settle it ([--keep shown|copy|both|newest|DEVICE]), or all of NAME or PATH with --all
+  history PATH             the versions of a file that are kept
+  restore PATH             bring one back, or what was removed ([--version ID|--at TIME] [--to PATH])
+  trash list|empty NAME    what was removed and is still kept; let it go ([--older T])
+  history-policy NAME      how long all of that is kept ([--all T] [--daily T])
+  gc NAME                  delete content that nothing needs any more
   wait NAME                until other devices hold everything ([--copies N] [--timeout T])
   leave NAME               stop holding a volume ([--delete])
 
@@ -58,6 +63,11 @@ def seconds(text: str) -> int:
     if not found or not int(found[1]):
         raise argparse.ArgumentTypeError(f"{text!r} is not a time like 30m, 24h, 7d or never")
     return int(found[1]) * _UNITS[found[2] or "s"]
+
+
+def kept(text: str) -> int:
+    """As `seconds`, and `0`: not at all."""
+    return 0 if text == "0" else seconds(text)
 
 
 def number(least: int) -> Callable[[str], int]:
@@ -102,6 +112,7 @@ def build() -> argparse.ArgumentParser:
     _device(command)
     _volumes(command)
     _conflicts(command)
+    history_parser.add(command, kept)
     _sharing(command)
     return top
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.commands.volumes import role_name
+from holofsctl.commands.history import policy_line
 from holofsctl.output import count, duration, moment, safe, size, table
 
 
@@ -32,6 +33,7 @@ def _volume(status: pb.VolumeStatus, mounts: Iterable[pb.MountInfo]) -> list[str
     lines += [f"  {_safety(status)}", *(f"  {line}" for line in _arriving(status))]
     lines += [f"  {_mount(mount)}" for mount in mounts]
     lines += _devices(status.devices)
+    lines += [f"  {_kept(status.history)}"] if status.HasField("history") else []
     lines += [f"  {line}" for line in _troubles(status)]
     return lines
 
@@ -50,6 +52,10 @@ def _safety(status: pb.VolumeStatus) -> str:
     if connected:
         return "Not safe yet: on its way to " + safe(", ".join(d.name or d.device_id[:16] for d in connected)) + "."
     return "Not safe yet: no other device of this volume is connected; it goes on by itself when one is."
+
+
+def _kept(history: pb.HistoryStatus) -> str:
+    return f"History: {count(history.versions, 'replaced version')}, {size(history.bytes)}; {policy_line(history)}."
 
 
 def _arriving(status: pb.VolumeStatus) -> list[str]:

@@ -16,6 +16,7 @@ from holofsd.core.ids import DeviceId
 from holofsd.daemon import conflicts, vitals
 from holofsd.daemon import status as report
 from holofsd.daemon.config import PROGRAM, Config
+from holofsd.daemon.history import DeviceHistory
 from holofsd.daemon.joining import Joiner
 from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.names import check_volume_name, free_name
@@ -29,7 +30,7 @@ from holofsd.sync.hub import SyncHub
 from holofsd.sync.invites import redeem
 
 
-class Device:
+class Device(DeviceHistory):
     """Wired by `composition`; `stop` makes the daemon end."""
 
     def __init__(

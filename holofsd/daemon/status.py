@@ -6,6 +6,7 @@ from __future__ import annotations
 from holofsd.core.document import Role
 from holofsd.core.ids import DeviceId
 from holofsd.core.members import letting
+from holofsd.daemon.history import history_status
 from holofsd.daemon.volumes import OpenVolume, Volumes
 from holofsd.rpc import device_api as api
 from holofsd.store.device import InviteRow
@@ -44,6 +45,7 @@ def volume_status(summary: api.Volume, opened: OpenVolume) -> api.VolumeStatus:
         ),
         quarantine_reasons=tuple(f"{reason}: {count}" for reason, count in sorted(quarantine.items())),
         unsealed=census.unsealed,
+        history=history_status(opened.filesystem.history),
     )
 
 

@@ -10,11 +10,11 @@ from typing import Any
 from holofs_api import API_VERSION
 from holofs_api.handshake import mismatch
 from holofs_api.v1 import control_pb2 as pb
-from holofs_api.v1.control_pb2_grpc import ControlServicer
 from holofsd.core.document import Role
 from holofsd.core.errors import BadArgument, VersionMismatch
 from holofsd.rpc.convert import to_message
 from holofsd.rpc.device_api import DeviceService, FsckOrders, MountOptions, Resolution
+from holofsd.rpc.history_calls import HistoryCalls
 
 Context = Any
 
@@ -32,7 +32,9 @@ def _needed(value: str, what: str) -> str:
     return value
 
 
-class ControlService(ControlServicer):
+class ControlService(HistoryCalls):
+    _device: DeviceService
+
     def __init__(self, device: DeviceService) -> None:
         self._device = device
 

@@ -14,6 +14,7 @@ from typing import Protocol
 from holofsd.core.document import Role
 from holofsd.fs.alternatives import Alternative
 from holofsd.fs.api import Filesystem
+from holofsd.rpc.history_api import HistoryService, HistoryStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ class VolumeStatus:
     devices: tuple[DeviceSafety, ...] = ()
     quarantine_reasons: tuple[str, ...] = ()
     unsealed: int = 0
+    history: HistoryStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +234,7 @@ class FsckVolume:
     backup_at_ms: int = 0
 
 
-class DeviceService(Protocol):
+class DeviceService(HistoryService, Protocol):
     """This device, for its owner. Volumes are told by name on this device or by hex id."""
 
     def identity(self) -> Identity: ...

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""history, restore, trash, history-policy, gc."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime
+
+from holofs_api.times import parse_time
+from holofs_api.v1 import control_pb2 as pb
+from holofsctl.client import Client
+from holofsctl.errors import CommandError
+from holofsctl.exit_codes import Exit
+from holofsctl.output import count, duration, moment, plain, safe, size, table
+from holofsctl.places import Place, locate
+from holofsctl.session import Session
+
+_TIMEOUT_S = 3600.0
+
+
+def time_told(text: str) -> int:
+    """For argparse: wall time in ms."""
+    try:
+        return parse_time(text, datetime.now().astimezone())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _file(client: Client, told: str) -> Place:
+    place = locate(client, told)
+    if not place.path:
+        raise CommandError(f"{safe(told)} is a whole volume: say a file or folder in it.", Exit.USAGE, "bad-argument")
+    return place
+
+
+# ---- history, restore
+def history(session: Session, arguments: argparse.Namespace) -> None:
+    with session.connect() as client:
+        place = _file(client, arguments.place)
+        versions = client.call("History", pb.HistoryRequest(volume=place.volume, path=place.path)).versions
+    rows = [(v.id, moment(v.written_ms), size(v.size), v.device or "-", _standing(v)) for v in versions]
+    session.output.data([plain(version) for version in versions], table(rows))
+    if any(version.replaced_ms for version in versions):
+        session.output.remark("`holofsctl restore PATH --version ID` brings one back.")
+
+
+def _standing(version: pb.PastVersion) -> str:
+    standing = (
+        f"until {moment(version.replaced_ms)}" if version.replaced_ms else "now" if version.shown else "beside it"
+    )
+    return standing if version.here else f"{standing}; on another device, fetched when restored"
+
+
+def restore(session: Session, arguments: argparse.Namespace) -> Exit:
+    with session.connect() as client:
+        place = _file(client, arguments.place)
+        to = _file(client, arguments.to).path if arguments.to else b""
+        if arguments.to and locate(client, arguments.to).volume != place.volume:
+            raise CommandError("Restoring goes within one volume; copy it from there.", Exit.USAGE, "bad-argument")
+        request = pb.RestoreRequest(
+            volume=place.volume,
+            path=place.path,
+            version=arguments.version or "",
+            at_ms=arguments.at or 0,
+            to=to,
+            from_trash=arguments.from_trash,
+        )
+        done = list(client.stream("Restore", request))
+    return _report(session, done)
+
+
+def _report(session: Session, done: list[pb.Restored]) -> Exit:
+    lines = [safe(one.path) for one in done if one.what == "restored"]
+    session.output.data([plain(one) for one in done], lines)
+    same = sum(one.what == "same" for one in done)
+    missing = [one for one in done if one.what == "missing"]
+    session.output.remark(f"{count(len(lines), 'item')} restored{f', {same:,} as they were already' if same else ''}.")
+    for one in missing:
+        session.output.remark(f"{safe(one.path)} is not restored: {safe(one.why)}")
+    return Exit.FAILED if missing else Exit.OK
+
+
+# ---- trash
+def list_trash(session: Session, arguments: argparse.Namespace) -> None:
+    with session.connect() as client:
+        place = locate(client, arguments.place)
+        request = pb.ListTrashRequest(volume=place.volume, path=place.path, single=arguments.all)
+        items = client.call("ListTrash", request, _TIMEOUT_S).items
+    rows = [(moment(item.removed_ms), size(item.bytes), _extent(item), safe(item.path)) for item in items]
+    session.output.data([plain(item) for item in items], table(rows))
+    if items:
+        session.output.remark("`holofsctl restore PATH` brings one back.")
+    else:
+        session.output.remark("The trash is empty.")
+
+
+def _extent(item: pb.TrashItem) -> str:
+    what = f"folder, {count(item.files, 'file')}" if item.kind == "directory" else item.kind
+    return what if item.here else f"{what} (not all here)"
+
+
+def empty_trash(session: Session, arguments: argparse.Namespace) -> None:
+    with session.connect() as client:
+        place = locate(client, arguments.place)
+        request = pb.EmptyTrashRequest(volume=place.volume, path=place.path, older_seconds=arguments.older)
+        done = client.call("EmptyTrash", request, _TIMEOUT_S)
+    session.output.data(plain(done), [])
+    told = f"{count(done.files, 'file')} ({size(done.bytes)}) let go on this device; others decide for themselves."
+    session.output.remark(f"{told} `holofsctl gc` gives the room back.")
+
+
+# ---- policy, gc
+def policy_line(history: pb.HistoryStatus) -> str:
+    if not history.daily_seconds:
+        return "nothing that was replaced or removed is kept"
+    every = f"every version for {duration(history.all_seconds)}" if history.all_seconds else ""
+    if history.daily_seconds <= history.all_seconds:
+        return every
+    daily = f"one a day for {duration(history.daily_seconds)}"
+    return f"{every}, then {daily}" if every else daily
+
+
+def history_policy(session: Session, arguments: argparse.Namespace) -> None:
+    request = pb.KeepHistoryRequest(volume=arguments.name)
+    if arguments.all is not None:
+        request.all_seconds = arguments.all
+    if arguments.daily is not None:
+        request.daily_seconds = arguments.daily
+    with session.connect() as client:
+        status = client.call("KeepHistory", request, _TIMEOUT_S)
+    session.output.data(plain(status), [policy_line(status)])
+    session.output.remark(f"{count(status.versions, 'replaced version')} kept, {size(status.bytes)}.")
+
+
+def gc(session: Session, arguments: argparse.Namespace) -> None:
+    with session.connect() as client:
+        request = pb.CollectGarbageRequest(volume=arguments.name, now=arguments.now)
+        done = client.call("CollectGarbage", request, _TIMEOUT_S)
+    session.output.data(plain(done), [f"{count(done.files, 'file')} deleted, {size(done.bytes)}"])
+    if done.waiting:
+        told = f"{count(done.waiting, 'file')} more ({size(done.waiting_bytes)}) needed by nothing"
+        session.output.remark(f"{told}: deleted when that is so for a day. `--now` does not wait.")

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the Control service needs to show and bring back what was, as a protocol and plain values (see `device_api`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class PastVersion:
+    id: str
+    written_ms: int
+    replaced_ms: int
+    """0: the file has it."""
+    size: int
+    mtime_ns: int
+    device: str
+    here: bool
+    shown: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """What a person wants back. Paths are inside the volume."""
+
+    volume: str
+    path: bytes
+    version: str = ""
+    at_ms: int = 0
+    to: bytes = b""
+    from_trash: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    path: bytes
+    what: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrashItem:
+    path: bytes
+    kind: str
+    removed_ms: int
+    files: int
+    bytes: int
+    device: str
+    here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyTrashReply:
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryStatus:
+    all_seconds: int
+    daily_seconds: int
+    versions: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CollectGarbageReply:
+    files: int
+    bytes: int
+    waiting: int
+    waiting_bytes: int
+
+
+class HistoryService(Protocol):
+    async def history(self, volume: str, path: bytes) -> tuple[PastVersion, ...]: ...
+
+    def restore(self, wanted: Restoration) -> AsyncIterator[Restored]: ...
+
+    async def list_trash(self, volume: str, path: bytes, single: bool) -> tuple[TrashItem, ...]: ...
+
+    async def empty_trash(self, volume: str, path: bytes, older_seconds: int) -> EmptyTrashReply: ...
+
+    async def keep_history(self, volume: str, all_seconds: int | None, daily_seconds: int | None) -> HistoryStatus:
+        """Changes what is given, and says how it is now."""
+
+    async def collect_garbage(self, volume: str, now: bool) -> CollectGarbageReply: ...

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The part of holofs.v1.Control that is about what was: history, trash, restore, garbage collection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from holofs_api.v1 import control_pb2 as pb
+from holofs_api.v1.control_pb2_grpc import ControlServicer
+from holofsd.core.errors import BadArgument
+from holofsd.rpc.convert import to_message
+from holofsd.rpc.history_api import HistoryService, Restoration
+
+Context = Any
+
+
+def _volume(name: str) -> str:
+    if not name:
+        raise BadArgument("The volume is missing.")
+    return name
+
+
+class HistoryCalls(ControlServicer):
+    _device: HistoryService
+
+    async def History(self, request: pb.HistoryRequest, context: Context) -> pb.HistoryReply:
+        versions = await self._device.history(_volume(request.volume), request.path)
+        return pb.HistoryReply(versions=[to_message(version, pb.PastVersion) for version in versions])
+
+    async def Restore(self, request: pb.RestoreRequest, context: Context) -> AsyncIterator[pb.Restored]:
+        if request.version and request.at_ms:
+            raise BadArgument("Say a version or a time, not both.")
+        wanted = Restoration(
+            _volume(request.volume), request.path, request.version, request.at_ms, request.to, request.from_trash
+        )
+        async with aclosing(self._device.restore(wanted)) as steps:  # type: ignore[type-var]
+            async for step in steps:
+                yield to_message(step, pb.Restored)
+
+    async def ListTrash(self, request: pb.ListTrashRequest, context: Context) -> pb.ListTrashReply:
+        items = await self._device.list_trash(_volume(request.volume), request.path, request.single)
+        return pb.ListTrashReply(items=[to_message(item, pb.TrashItem) for item in items])
+
+    async def EmptyTrash(self, request: pb.EmptyTrashRequest, context: Context) -> pb.EmptyTrashReply:
+        if request.older_seconds < 0:
+            raise BadArgument("Nothing was removed in the future.")
+        emptied = await self._device.empty_trash(_volume(request.volume), request.path, request.older_seconds)
+        return to_message(emptied, pb.EmptyTrashReply)
+
+    async def KeepHistory(self, request: pb.KeepHistoryRequest, context: Context) -> pb.HistoryStatus:
+        all_seconds = request.all_seconds if request.HasField("all_seconds") else None
+        daily_seconds = request.daily_seconds if request.HasField("daily_seconds") else None
+        status = await self._device.keep_history(_volume(request.volume), all_seconds, daily_seconds)
+        return to_message(status, pb.HistoryStatus)
+
+    async def CollectGarbage(self, request: pb.CollectGarbageRequest, context: Context) -> pb.CollectGarbageReply:
+        done = await self._device.collect_garbage(_volume(request.volume), request.now)
+        return to_message(done, pb.CollectGarbageReply)
