@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from holofs_api.v1 import control_pb2 as pb
-from holofsctl.commands.volumes import role_name
 from holofsctl.commands.history import policy_line
+from holofsctl.commands.volumes import role_name
 from holofsctl.output import count, duration, moment, safe, size, table
 
 
