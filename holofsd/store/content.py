@@ -73,6 +73,8 @@ class Content:
         self._incoming = incoming
         root.mkdir(mode=0o700, exist_ok=True)
         incoming.mkdir(mode=0o700, exist_ok=True)
+        for left in incoming.glob("*.new"):
+            left.unlink()
         self._arriving: set[BlobHash] = set()
         """Files that were put in place and whose rows come next: garbage collection leaves them alone."""
         self._guard = threading.Lock()
@@ -108,24 +110,38 @@ class Content:
 
     def keep(self, data: bytes) -> BlobHash:
         """Places a small blob that is at hand, for `add` in the same step. Not durable before it is synced."""
-        digest = blake3(data).digest()
-        blob = BlobHash(digest)
-        fresh = self._incoming / f"{digest.hex()}.new"
+        blob = BlobHash(blake3(data).digest())
+        self.place_fresh(self.write_fresh(blob, data), blob)
+        return blob
+
+    def write_fresh(self, blob: BlobHash, data: bytes) -> str:
+        """A file with the bytes of a small blob, for `place_fresh`. Raises Refused if they are not, OSError."""
+        if blake3(data).digest() != blob:
+            raise Refused("A device sent content that does not match its hash.")
+        fresh = f"{self._incoming}/{blob.hex()}.new"
         descriptor = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
         try:
             view = memoryview(data)
             while view:
                 view = view[os.write(descriptor, view) :]
             os.fchmod(descriptor, 0o400)
+        except OSError:
+            os.unlink(fresh)
+            raise
         finally:
             os.close(descriptor)
-        target = self.path(blob)
+        return fresh
+
+    def place_fresh(self, fresh: str, blob: BlobHash) -> None:
+        name = blob.hex()
+        target = f"{self._root}/{name[:2]}/{name}"
         try:
             os.rename(fresh, target)
         except FileNotFoundError:
-            target.parent.mkdir(mode=0o700, exist_ok=True)
+            if os.path.exists(target):
+                return  # the same bytes came from somewhere else meanwhile
+            os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
             os.rename(fresh, target)
-        return blob
 
     def add(self, blob: BlobHash, size: int, now_ms: int) -> None:
         """The file is in its place: from this transaction on it is here.

@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from holofsd.core import sethash
 from holofsd.core.document import Envelope, Head
 from holofsd.core.ids import AuthorId
 from holofsd.store.database import Database
+
+_REPLACE: Final = (
+    " ON CONFLICT (author, key) DO UPDATE SET seq=excluded.seq, payload=excluded.payload, signature=excluded.signature"
+)
 
 
 class Documents:
@@ -53,7 +58,7 @@ class Documents:
 
     def put(self, envelope: Envelope) -> None:
         self.db.run(
-            "INSERT OR REPLACE INTO envelopes (author, key, seq, payload, signature) VALUES (?,?,?,?,?)",
+            "INSERT INTO envelopes (author, key, seq, payload, signature) VALUES (?,?,?,?,?)" + _REPLACE,
             (envelope.author, envelope.key, envelope.seq, envelope.payload, envelope.signature),
         )
 
@@ -87,7 +92,7 @@ class Documents:
     # ---- incoming
     def put_incoming(self, envelopes: Iterable[Envelope]) -> None:
         self.db.run_many(
-            "INSERT OR REPLACE INTO incoming (author, key, seq, payload, signature) VALUES (?,?,?,?,?)",
+            "INSERT INTO incoming (author, key, seq, payload, signature) VALUES (?,?,?,?,?)" + _REPLACE,
             ((e.author, e.key, e.seq, e.payload, e.signature) for e in envelopes),
         )
 
@@ -116,8 +121,8 @@ class Documents:
                 (author, author),
             )
         self.db.run(
-            "INSERT OR REPLACE INTO envelopes (author, key, seq, payload, signature)"
-            " SELECT author, key, seq, payload, signature FROM incoming WHERE author=?",
+            "INSERT INTO envelopes (author, key, seq, payload, signature)"
+            " SELECT author, key, seq, payload, signature FROM incoming WHERE author=? ORDER BY seq" + _REPLACE,
             (author,),
         )
         moved = self.db.run(

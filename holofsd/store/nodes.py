@@ -67,6 +67,11 @@ _NODE_COLUMNS = (
 )
 
 
+_PUT_NODE = (
+    f"INSERT INTO nodes ({_NODE_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (node) DO UPDATE SET "
+    + ", ".join(f"{column.strip()}=excluded.{column.strip()}" for column in _NODE_COLUMNS.split(",")[1:])
+)
+
 _VIEW_NODE = "n.kind, n.mode, n.size, n.nlink, n.mtime_ns, n.ctime_ns, n.shown, n.xattrs, n.remote"
 _VIEW_ENTRIES = (
     f"SELECT i.ino, e.node, e.dot, {_VIEW_NODE}, e.parent, e.name, e.slot"
@@ -112,7 +117,7 @@ class Nodes:
         else:
             self._rows.pop(row.node, None)
         self.db.run(
-            f"INSERT OR REPLACE INTO nodes ({_NODE_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            _PUT_NODE,
             (
                 row.node, row.kind, row.state, row.shown, row.held, row.size, row.mtime_ns, row.ctime_ns,
                 row.mode, row.nlink, row.xattrs, row.remote, row.versions, row.visible,

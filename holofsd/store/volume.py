@@ -13,6 +13,7 @@ from holofsd.store.documents import Documents
 from holofsd.store.history import History
 from holofsd.store.nodes import Nodes
 from holofsd.store.outbox import Outbox
+from holofsd.store.removals import Removals
 from holofsd.store.staging import Staging
 
 
@@ -33,6 +34,7 @@ class VolumeStore:
         self.staging = Staging(self.db, directory / "staging")
         self.content = Content(self.db, directory / "content", directory / "incoming")
         self.history = History(self.db)
+        self.removals = Removals(self.db)
         with self.db.transaction():
             # The root is inode 1: the first row ever.
             self.nodes.ino_of(ROOT_ID)

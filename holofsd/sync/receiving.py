@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 from holofs_peer.v1 import peer_pb2 as pb
@@ -124,35 +123,19 @@ class Receiver:
 
     async def _store_small(self, received: list[tuple[Job, bytes]], trip: Trip) -> None:
         """Written here, made durable in a thread: there each call would wait for its turn to run Python again."""
-        written: list[tuple[Job, Path]] = []
+        written: list[tuple[Job, str]] = []
         try:
             for job, data in received:
-                path = self._write(job, data)
-                if path is None:
+                try:
+                    written.append((job, self._content.write_fresh(job.blob, data)))
+                except Refused:
                     trip.wrong.append(job)
-                else:
-                    written.append((job, path))
         except OSError as error:
             raise _told(error) from error
         await _in_thread(lambda: _make_durable([path for _job, path in written]))
         for job, path in written:
-            self._content.place(path, job.blob, move=True)
+            self._content.place_fresh(path, job.blob)
             trip.arrived.append(job)
-
-    def _write(self, job: Job, data: bytes) -> Path | None:
-        """None if these are not the bytes of that hash."""
-        incoming = self._content.receive(job.blob)
-        if incoming.offset:
-            incoming.abandon(keep=False)
-            incoming = self._content.receive(job.blob)
-        try:
-            incoming.write(data)
-            return incoming.finish(durable=False)
-        except Refused:
-            return None
-        except OSError:
-            incoming.abandon(keep=False)
-            raise
 
     # ---- large: straight to a file, going on where an earlier attempt stopped
     async def _fetch_large(self, job: Job, trip: Trip) -> None:
@@ -219,7 +202,7 @@ class Receiver:
         return frame.blob
 
 
-def _make_durable(paths: Sequence[Path]) -> None:
+def _make_durable(paths: Sequence[str]) -> None:
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -138,3 +138,22 @@ def test_a_staging_file_follows_its_inode_and_versions_that_are_renamed(store: V
     found = store.staging.get("s1")
     assert found is not None
     assert (found.ino, found.node, found.sealed, found.base) == (6, b"m" * 16, b"new", b"")
+
+
+def test_small_content_is_kept_under_its_hash_and_nothing_else_is_left(store: VolumeStore) -> None:
+    blob = store.content.keep(b"some bytes")
+    assert store.content.path(blob).read_bytes() == b"some bytes"
+    assert store.content.path(blob).stat().st_mode & 0o777 == 0o400
+    assert store.content.keep(b"some bytes") == blob
+    assert not list((store.directory / "incoming").iterdir())
+
+
+def test_bytes_that_are_not_those_of_the_hash_are_refused(store: VolumeStore) -> None:
+    with pytest.raises(Refused):
+        store.content.write_fresh(BLOB, b"other bytes")
+
+
+def test_what_a_crash_left_between_writing_and_placing_is_swept(store: VolumeStore) -> None:
+    left = Path(store.content.write_fresh(BLOB, DATA))
+    VolumeStore(store.volume, store.directory).close()
+    assert not left.exists()
