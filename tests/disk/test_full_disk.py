@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A disk that fills up, at each stage of what a device does: a clear error, nothing else harmed, and it goes on when
+there is room again."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.device import Device, World
+from support.disk import MIB, SmallDisk, device_on_small_disk
+from support.trees import assert_same_tree, contents
+from support.wait import until
+
+pytestmark = pytest.mark.timeout(170)
+
+FULL = 0
+ALMOST = 8 * MIB
+"""Less than the reserve: our own programs stop, while the index can still grow."""
+
+
+def errno_of(work: Callable[[], Any]) -> int:
+    try:
+        work()
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
+def write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def changes(folder: Path) -> dict[str, Callable[[], Any]]:
+    """What needs room, by name."""
+    return {
+        "create": lambda: write(folder / "new", b"x"),
+        "write over": lambda: write(folder / "small", b"y" * 3000),
+        "write much over": lambda: write(folder / "large", b"y" * MIB),
+        "mkdir": lambda: (folder / "newdir").mkdir(),
+        "symlink": lambda: (folder / "newlink").symlink_to("small"),
+        "hard link": lambda: os.link(folder / "small", folder / "second"),
+        "attribute": lambda: os.setxattr(folder / "small", "user.x", b"v" * 1000),
+    }
+
+
+@pytest.fixture
+def small(world: World) -> tuple[Device, SmallDisk, Path]:
+    """A device on a small disk, with a volume that holds a small file, a large one and a directory."""
+    device, disk = device_on_small_disk(world, "a")
+    device.up()
+    device.create()
+    folder = device.mount()
+    write(folder / "small", b"s" * 3000)
+    write(folder / "large", b"l" * MIB)
+    (folder / "dir").mkdir()
+    until(device.is_settled, "all of it to be published")
+    return device, disk, folder
+
+
+BEFORE = {"small": b"s" * 3000, "large": b"l" * MIB}
+
+
+@pytest.mark.parametrize("leave", [ALMOST, FULL], ids=["almost full", "full"])
+def test_every_change_says_that_the_disk_is_full_and_changes_nothing(
+    small: tuple[Device, SmallDisk, Path], leave: int
+) -> None:
+    device, disk, folder = small
+    disk.fill(leave)
+    answers = {name: errno_of(change) for name, change in changes(folder).items()}
+    assert set(answers.values()) == {errno.ENOSPC}, answers
+    assert contents(folder) == BEFORE
+    assert errno_of((folder / "dir").rmdir) in (0, errno.ENOSPC)
+    # Everything is as it was after a restart, too; with the disk still full, as after a crash.
+    device.kill9_daemon()
+    until(lambda: device.ctl("up", check=False).code == 0 or disk.empty(), "the daemon to come up")
+    assert contents(folder) == BEFORE
+    disk.empty()
+    answers = {name: errno_of(change) for name, change in changes(folder).items()}
+    assert set(answers.values()) == {0}, answers
+    until(device.is_settled, "everything to be published")
+    assert (folder / "large").read_bytes() == b"y" * MIB
+
+
+def test_room_can_be_made_by_removing_files(small: tuple[Device, SmallDisk, Path]) -> None:
+    _device, disk, folder = small
+    disk.fill(ALMOST)
+    (folder / "large").unlink()
+    (folder / "small").rename(folder / "renamed")
+    (folder / "dir").rmdir()
+    assert contents(folder) == {"renamed": b"s" * 3000}
+
+
+def test_a_large_file_that_does_not_fit_is_refused_and_what_it_would_replace_stays(
+    small: tuple[Device, SmallDisk, Path],
+) -> None:
+    device, disk, folder = small
+    disk.fill(48 * MIB)
+
+    def too_much() -> None:
+        with (folder / "large.part").open("wb") as file:
+            for _ in range(100):
+                file.write(b"z" * MIB)
+                file.flush()
+        os.rename(folder / "large.part", folder / "large")
+
+    assert errno_of(too_much) == errno.ENOSPC
+    assert (folder / "large").read_bytes() == BEFORE["large"]
+    (folder / "large.part").unlink()
+    disk.empty()
+    too_much()
+    assert (folder / "large").stat().st_size == 100 * MIB
+    until(device.is_settled, "it to be published", 60)
+
+
+def test_what_was_written_through_a_mapping_is_not_lost_when_the_disk_fills_up(
+    small: tuple[Device, SmallDisk, Path],
+) -> None:
+    _device, disk, folder = small
+    with (folder / "large").open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        mapped[:5] = b"first"
+        mapped.flush()
+        disk.fill(FULL)
+        mapped[MIB - 4 :] = b"last"
+    disk.empty()
+    expected = b"first" + BEFORE["large"][5 : MIB - 4] + b"last"
+    until(lambda: (folder / "large").read_bytes() == expected, "both changes")
+
+
+@pytest.mark.parametrize("leave", [ALMOST, FULL], ids=["almost full", "full"])
+def test_hashing_and_publishing_wait_for_room(world: World, leave: int) -> None:
+    """The disk fills up right after the files were closed: what was accepted arrives, at last when there is room."""
+    device, disk = device_on_small_disk(world, "a")
+    other = world.device("b")
+    for each in (device, other):
+        each.up()
+    device.create()
+    other.join(device.share())
+    here, there = device.mount(), other.mount()
+    for number in range(20):
+        write(here / f"large{number}", bytes([number]) * 400_000)
+        write(here / f"small{number}", bytes([number]) * 2_000)
+    disk.fill(leave)
+    expected = contents(here)
+    assert len(expected) == 40
+    device.ctl("status")
+    disk.empty()
+    until(lambda: contents(there) == expected, "all of it to reach the other device", 60)
+    assert contents(here) == expected
+    until(device.is_settled, "everything to be published")
+
+
+@pytest.mark.parametrize("leave", [ALMOST, FULL], ids=["almost full", "full"])
+def test_what_others_write_waits_for_room_and_harms_nothing(world: World, leave: int) -> None:
+    """Records and content arrive at a device whose disk is full."""
+    other, (device, disk) = world.device("a"), device_on_small_disk(world, "b")
+    for each in (other, device):
+        each.up()
+    other.create()
+    device.join(other.share())
+    there, here = other.mount(), device.mount()
+    write(there / "before", b"before")
+    until(lambda: contents(here) == {"before": b"before"}, "the first file")
+    disk.fill(leave)
+    for number in range(30):
+        write(there / f"large{number}", bytes([number]) * 300_000)
+        write(there / f"small{number}", bytes([number]) * 3_000)
+    assert (here / "before").read_bytes() == b"before"
+    until(lambda: _says_full(device), "status to say why it waits", 60)
+    other.kill9_daemon()
+    other.up()
+    disk.empty()
+
+    def agree() -> bool:
+        assert_same_tree(here, there)
+        return device.is_settled()
+
+    until(agree, "both to agree when there is room", 90)
+
+
+def _says_full(device: Device) -> bool:
+    return "disk" in device.ctl("status").out.lower()
+
+
+def test_a_volume_is_made_and_joined_when_there_is_room(world: World) -> None:
+    other, (device, disk) = world.device("a"), device_on_small_disk(world, "b", 128 * MIB)
+    for each in (other, device):
+        each.up()
+    other.create()
+    ticket = other.share()
+    disk.fill(FULL)
+    for command, stdin in ((("create", "mine"), ""), (("join", "-"), ticket + "\n")):
+        refused = device.ctl(*command, stdin=stdin, check=False)
+        assert refused.code != 0
+        assert "disk" in refused.err.lower(), refused.err
+        assert len(refused.err.strip().splitlines()) == 1
+    disk.empty()
+    device.create("mine")
+    if not any(volume["name"] == "docs" for volume in device.json("list")):
+        device.join(ticket)
+    here, there = device.mount("docs"), other.mount("docs")
+    write(there / "f", b"f")
+    until(lambda: contents(here) == {"f": b"f"}, "the joined volume to fill")
+
+
+def test_a_device_that_starts_on_a_full_disk_says_so_or_serves(small: tuple[Device, SmallDisk, Path]) -> None:
+    device, disk, folder = small
+    device.down()
+    disk.fill(FULL)
+    started = device.ctl("up", check=False)
+    if started.code:
+        assert "disk" in started.err.lower() or "space" in started.err.lower(), started.err
+        assert len(started.err.strip().splitlines()) == 1
+    disk.empty()
+    device.up()
+    until(lambda: contents(folder) == BEFORE, "the mount to come back")
