@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was replaced or removed, here or elsewhere, comes back through holofsctl."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from support.device import Device, World
+from support.trees import contents
+from support.wait import until
+
+OLD, NEW = b"old " * 50_000, b"new " * 50_000
+
+
+def published(device: Device) -> None:
+    until(device.is_settled, "everything to be published")
+
+
+def versions(device: Device, path: Path | str) -> list[tuple[int, bool, bool]]:
+    found = device.json("history", path)
+    return [(version["size"], version["replaced_ms"] > 0, version["here"]) for version in found]
+
+
+def test_a_version_replaced_on_another_device_comes_back_on_both(world: World) -> None:
+    a, b = world.sharing("a", "b")
+    here, there = a.mount(), b.mount()
+    (here / "report").write_bytes(OLD)
+    published(a)
+    until(lambda: contents(there) == {"report": OLD}, "b to have it")
+    (there / "report").write_bytes(NEW)
+    until(lambda: contents(here) == {"report": NEW}, "a to have the new version")
+    assert versions(a, here / "report") == [(len(NEW), False, True), (len(OLD), True, True)]
+    old = a.json("history", "docs:report")[1]
+    assert (old["device"], old["shown"]) == ("a", False)
+
+    restored = a.json("restore", here / "report", "--version", old["id"])
+    assert restored == [{"path": "report", "what": "restored", "why": ""}]
+    assert (here / "report").read_bytes() == OLD
+    until(lambda: contents(there) == {"report": OLD}, "b to have the old version again")
+    assert a.ctl("restore", here / "report", "--to", here / "other" / "copy").out == "other/copy\n"
+    assert (here / "other" / "copy").read_bytes() == NEW
+
+
+def test_a_removed_folder_comes_back_everywhere(world: World) -> None:
+    a, b = world.sharing("a", "b")
+    here, there = a.mount(), b.mount()
+    (here / "photos" / "summer").mkdir(parents=True)
+    for name in ("one", "summer/two", "summer/three"):
+        (here / "photos" / name).write_bytes(name.encode() * 10_000)
+    published(a)
+    until(lambda: contents(there) == contents(here), "b to have all")
+    before = contents(here)
+    shutil.rmtree(there / "photos")
+    until(lambda: contents(here) == {}, "a to have seen it go")
+    for device in (a, b):
+        (item,) = device.json("trash", "list", "docs")
+        assert (item["path"], item["kind"], item["files"], item["here"]) == ("photos", "directory", 3, True)
+    assert "photos" in a.ctl("trash", "list", "docs").out
+    a.ctl("restore", here / "photos")
+    assert contents(here) == before
+    until(lambda: contents(there) == before, "b to have it back")
+    until(lambda: a.json("trash", "list", "docs") == b.json("trash", "list", "docs") == [], "no trash")
+
+
+def test_trash_is_emptied_and_its_room_given_back(world: World) -> None:
+    (a,) = world.running("a")
+    a.create()
+    here = a.mount()
+    (here / "big").write_bytes(OLD)
+    (here / "kept").write_bytes(NEW)
+    published(a)
+    (here / "big").unlink()
+    assert a.json("trash", "empty", "docs", "--older", "1d") == {"files": 0, "bytes": 0}
+    assert a.json("gc", "docs", "--now")["files"] == 0
+    assert a.json("trash", "empty", here / "big") == {"files": 1, "bytes": len(OLD)}
+    waits = a.json("gc", "docs")
+    assert (waits["files"], waits["waiting"]) == (0, 1)
+    done = a.json("gc", "docs", "--now")
+    assert (done["files"], done["bytes"]) == (1, len(OLD))
+    assert a.ctl("restore", here / "big", check=False).code == 1
+    assert contents(here) == {"kept": NEW}
+
+
+def test_how_long_history_is_kept_is_said_and_changed(world: World) -> None:
+    (a,) = world.running("a")
+    a.create()
+    here = a.mount()
+    for text in ("one", "two"):
+        (here / "a").write_text(text)
+        published(a)
+    assert a.volume_status()["history"] == {
+        "all_seconds": 2592000,
+        "daily_seconds": 31536000,
+        "versions": 1,
+        "bytes": 3,
+    }
+    assert "every version for 30 days, then one a day for 365 days" in a.ctl("status").out
+    changed = a.json("history-policy", "docs", "--all", "0", "--daily", "0")
+    assert (changed["all_seconds"], changed["versions"]) == (0, 0)
+    assert a.ctl("history-policy", "docs", "--all", "2d", check=False).code == 2
+    assert a.ctl("history-policy", "docs", "--daily", "7d").out == "one a day for 7 days\n"
+
+
+def test_what_cannot_be_done_is_said_in_one_sentence(world: World) -> None:
+    (a,) = world.running("a")
+    a.create()
+    here = a.mount()
+    for arguments in (
+        ("history", here / "nothing"),
+        ("history", here),
+        ("restore", here / "nothing"),
+        ("restore", here / "nothing", "--at", "2001-01-01"),
+        ("restore", here / "nothing", "--at", "someday"),
+        ("restore", "/tmp/elsewhere"),
+        ("trash",),
+        ("trash", "list", "nowhere"),
+        ("gc", "nowhere"),
+        ("history-policy", "nowhere"),
+    ):
+        told = a.ctl(*arguments, check=False)
+        assert told.code != 0, arguments
+        assert len(told.err.strip().splitlines()) == 1, told.err
