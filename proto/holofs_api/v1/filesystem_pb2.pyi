@@ -1178,10 +1178,13 @@ class FetchRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     LENGTH_FIELD_NUMBER: _builtins.int
+    SUSPECT_FIELD_NUMBER: _builtins.int
     ino: _builtins.int
     version: _builtins.bytes
     offset: _builtins.int
     length: _builtins.int
+    suspect: _builtins.bool
+    """reading what the map led to failed: it is looked at to the last byte"""
     def __init__(
         self,
         *,
@@ -1189,10 +1192,11 @@ class FetchRequest(_message.Message):
         version: _builtins.bytes = ...,
         offset: _builtins.int = ...,
         length: _builtins.int = ...,
+        suspect: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "length", b"length", "offset", b"offset", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "length", b"length", "offset", b"offset", "suspect", b"suspect", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
