@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files are written, appended to and cut."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from holofsd.core.ids import Ino
+from holofsd.core.state import Kind
+from holofsd.fs.settings import INLINE_COMMIT
+from holofsd.fs.types import SetAttr
+from tests.model.looking import SIZES, Looking, Numbers
+
+
+class Files(Looking):
+    def new_handle(self) -> int:
+        self._handles += 1
+        return self._handles
+
+    async def put(self, handle: int, ino: Ino, data: bytes, base: bytes = b"") -> None:
+        """The whole content as a mount writes it. Not acknowledged before the commit or release is."""
+        device = self.device
+        self.ledger.made(data)
+        if len(data) <= INLINE_COMMIT:
+            self.acts_on(ino)
+            mtime_ns = device.now_ns()
+            await device.fs.commit(
+                device.att, handle, data=data, mtime_ns=mtime_ns, seal=False, release=False, base=base
+            )
+            return
+        self.acts_on(ino)
+        staged = await device.fs.stage(device.att, handle, empty=True, base=base)
+        self.write_file(Path(staged.path), data)
+
+    def write_file(self, path: Path, data: bytes) -> None:
+        """As the mount's process does, at its time."""
+        path.write_bytes(data)
+        now_ns = self.device.now_ns()
+        os.utime(path, ns=(now_ns, now_ns))
+
+    async def close(self, handle: int, ino: Ino, data: bytes | None, sealing: bool = True) -> None:
+        """`data` is acknowledged by it."""
+        device = self.device
+        if sealing:
+            await device.fs.commit(device.att, handle, data=None, mtime_ns=None, seal=True, release=True, base=b"")
+        else:
+            await device.fs.release(device.att, handle)
+        if data is not None:
+            self.answered(ino, data)
+
+    async def save(self, parent: Ino, name: bytes, data: bytes) -> Ino:
+        """open(name, 'w').write(data)"""
+        device, handle = self.device, self.new_handle()
+        entry = self.find(parent, name)
+        if entry is not None and entry.view.kind is Kind.FILE:
+            self.acts_on(entry.ino)
+        made = await device.fs.create(
+            device.att, parent, name, 0o644, exclusive=False, truncate=True, handle=handle, base=b""
+        )
+        try:
+            await self.put(handle, made.attr.ino, data)
+        except BaseException:
+            await device.fs.release(device.att, handle)
+            raise
+        await self.close(handle, made.attr.ino, data, sealing=bool(len(data) % 2))
+        return made.attr.ino
+
+    async def write(self, n: Numbers) -> None:
+        parent, name = self.slot(n[0])
+        await self.save(parent, name, self.ledger.fresh(SIZES[n[1] % len(SIZES)]))
+
+    async def write_same(self, n: Numbers) -> None:
+        """Two people may well write the same."""
+        parent, name = self.slot(n[0])
+        await self.save(parent, name, b"the same %d" % (n[1] % 2) * (1 if n[2] % 3 else 600))
+
+    async def rewrite(self, n: Numbers) -> None:
+        """Any file that is there, conflict copies as well."""
+        entry = self.pick(n[0], Kind.FILE)
+        if entry is not None:
+            await self.save(*self.place(entry), self.ledger.fresh(SIZES[n[1] % len(SIZES)]))
+
+    async def create_new(self, n: Numbers) -> None:
+        parent, name = self.slot(n[0])
+        handle = self.new_handle() if n[1] % 2 else 0
+        device = self.device
+        await device.fs.create(device.att, parent, name, 0o600, exclusive=True, truncate=False, handle=handle, base=b"")
+        if handle:
+            await device.fs.release(device.att, handle)
+
+    async def append(self, n: Numbers) -> None:
+        entry = self.pick(n[0], Kind.FILE)
+        if entry is None:
+            return
+        device, handle, ino = self.device, self.new_handle(), entry.ino
+        await device.fs.open(device.att, ino, handle, write=True, truncate=False, base=b"")
+        done = None
+        try:
+            staged = await device.fs.stage(device.att, handle, empty=False, base=b"")
+            self.acts_on(ino)
+            done = Path(staged.path).read_bytes() + self.ledger.fresh(SIZES[n[1] % 5])
+            self.ledger.made(done)
+            self.write_file(Path(staged.path), done)
+        finally:
+            await self.close(handle, ino, done)
+
+    async def truncate(self, n: Numbers) -> None:
+        entry = self.pick(n[0], Kind.FILE)
+        if entry is None:
+            return
+        size = (0, 5, 100, 5000, entry.view.size // 2)[n[1] % 5]
+        device, ino = self.device, entry.ino
+        handle = self.new_handle()
+        await device.fs.open(device.att, ino, handle, write=True, truncate=False, base=b"")
+        try:
+            if size and entry.view.size > 4096:
+                # Copying suspends: what was copied is what is cut, not what is shown now.
+                await device.fs.stage(device.att, handle, empty=False, base=b"")
+            self.acts_on(ino)
+            await device.fs.set_attr(device.att, ino, SetAttr(size=size))
+            self.note(ino)
+        finally:
+            await device.fs.release(device.att, handle)
+
+    def note(self, ino: Ino) -> None:
+        """Whatever is there now is something that was written."""
+        for digest in self.contents(ino):
+            self.ledger.contents.setdefault(digest, b"(cut)")
+
+    async def whole(self, handle: int) -> bytes:
+        return await self.device.fs.read(self.device.att, handle, 0, 1 << 20)
