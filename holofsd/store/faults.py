@@ -29,6 +29,7 @@ POINTS: Final = frozenset({
     *("fetching.part", "fetching.placed", "fetching.known"),
     *("mounting.started", "mounting.noted"),
     *("creating.made", "joining.noted", "joining.granted", "joining.stored", "leaving.aside"),
+    *("collecting.marked", "collecting.forgotten", "collecting.unlinked"),
     *("rotating.restamped", "rotating.certified"),
     *("backup.copied", "repairing.salvaged", "repairing.aside", "repairing.placed"),
 })  # fmt: skip

@@ -6,15 +6,14 @@ emptied of that node), a version that is shown though superseded, one that an op
 any record that is not merged into a state yet. A pass reads all of them in slices and lets others run in between. What
 they write meanwhile cannot be missed: nodes that change are read again in the very transaction that decides.
 
-Crash windows, by name of the fault point: `marked` garbage is known as such, nothing is gone; `forgotten` rows are
-gone and their files are not, which the next pass sweeps; `unlinked` all is done.
+docs/crash-windows.md has its crash windows.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +22,7 @@ from holofsd.codec.records import decode_local_state
 from holofsd.core.ids import BlobHash, NodeId
 from holofsd.core.node import is_alive
 from holofsd.core.state import Version
+from holofsd.store import faults
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.facts import blobs_of
 from holofsd.tree.local import LocalVolume
@@ -55,8 +55,6 @@ class GarbageCollector:
         self._db = volume.store.db
         self._orphan_s = orphan_s
         self._part_s = part_s
-        self.fault: Callable[[str], None] = lambda point: None
-        """Tests stop here, at the points named above."""
         self.busy = False
         self._suspects: dict[BlobHash, int] = {}
         """Content that nothing was found to need so far, with its size."""
@@ -73,15 +71,15 @@ class GarbageCollector:
             for _ in self._mark():
                 yield False
             self._write_down()
-            self.fault("marked")
+            faults.reach("collecting.marked", self._store)
             yield False
             for _ in self._forget(collected, self._volume.now_ms() - grace_ms):
                 yield False
-            self.fault("forgotten")
+            faults.reach("collecting.forgotten", self._store)
             if self._doomed:
                 yield True
             self._unlink()
-            self.fault("unlinked")
+            faults.reach("collecting.unlinked", self._store)
             for _ in self._sweep(collected):
                 yield False
         finally:

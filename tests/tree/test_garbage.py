@@ -13,6 +13,7 @@ from holofsd.core import edit
 from holofsd.core.document import Envelope, Head
 from holofsd.core.ids import ROOT_ID, BlobHash, NodeId
 from holofsd.core.state import Blob, Kind, NodeState, Place
+from holofsd.store import faults
 from holofsd.store.content import hash_file
 from holofsd.tree.garbage import Collected, GarbageCollector
 from holofsd.tree.local import LocalVolume
@@ -238,12 +239,10 @@ def test_a_crash_at_each_point_is_repaired_by_the_next_pass(setting: Setting, po
     rubbish, needed = setting.bring(b"rubbish"), setting.bring(b"needed")
     setting.create(b"a", needed)
 
-    def fall(at: str) -> None:
-        if at == point:
-            raise Killed
+    def kill(_where: object) -> None:
+        raise Killed
 
-    setting.collector.fault = fall
-    with pytest.raises(Killed):
+    with faults.armed(f"collecting.{point}", kill), pytest.raises(Killed):
         setting.collect()
     setting.collector = GarbageCollector(setting.volume)
     left = setting.store.content.path(rubbish)
