@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from tests.support.model import Device, meet
+from support.model import Device, meet
 
 NAMES = (b"a", b"b.txt", b"c")
 FOLDERS = (b"", b"a/", b"c/", b"a/a/", b"a/c/", b"c/a/")

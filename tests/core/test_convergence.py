@@ -14,8 +14,8 @@ from holofsd.core.context import clip_state
 from holofsd.core.ids import AuthorId, NodeId
 from holofsd.core.join import join
 from holofsd.core.state import NodeState
+from support.model import everything, joined, meet, tree_of
 from tests.core.programs import PROGRAMS, Step, run
-from tests.support.model import everything, joined, meet, tree_of
 
 SEEDS = st.integers(0, 2**32)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from holofsd.core.cycles import Moved, resolve_cycles
 from holofsd.core.ids import ROOT_ID, AuthorId, Hlc, NodeId
 from holofsd.core.state import Place
-from tests.support.model import Device, meet, tree_of
+from support.model import Device, meet, tree_of
 
 A = AuthorId(b"a" * 32)
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from hypothesis import given, settings
 
 from holofsd.core.state import Kind
+from support.model import Shown, meet
 from tests.core.programs import PROGRAMS, Step, start
-from tests.support.model import Shown, meet
 
 
 def contents(tree: Mapping[bytes, Shown]) -> set[bytes]:

@@ -9,7 +9,7 @@ import pytest
 
 from holofsd.core.ids import ROOT_ID, NodeId
 from holofsd.core.state import Kind, Link, Place
-from tests.support.model import Device, meet, tree_of
+from support.model import Device, meet, tree_of
 
 Two = tuple[Device, Device]
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from tests.model.looking import Numbers
-from tests.model.saves import Saves
-from tests.model.settles import Settles
+from model.looking import Numbers
+from model.saves import Saves
+from model.settles import Settles
 
 
 class Actor(Saves, Settles):

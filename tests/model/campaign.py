@@ -18,8 +18,8 @@ from itertools import count
 from pathlib import Path
 
 from campaigns.soak import duration
-from tests.model.program import Program, Step, random_program
-from tests.model.run import Result, run
+from model.program import Program, Step, random_program
+from model.run import Result, run
 
 ROOT = Path(__file__).parents[2]
 SHRINK_S = 60.0
@@ -100,7 +100,7 @@ def repeatable(*arguments: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own; its output is what it has to say."""
     paths = os.pathsep.join(str(ROOT / part) for part in (".", "proto", "tests"))
     return subprocess.run(
-        [sys.executable, "-m", "tests.model.campaign", *arguments],
+        [sys.executable, "-m", "model.campaign", *arguments],
         env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": paths},
         cwd=ROOT,
         stdout=subprocess.PIPE,

@@ -45,7 +45,7 @@ class SeededLoop(VirtualLoop):
         self.problems: list[str] = []
         self.set_exception_handler(lambda _loop, context: self.problems.append(_told(context)))
 
-    def run_in_executor(self, _executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         """Blocking work, at one moment; its result comes later."""
         life = LIFE.get()
         done = self.create_future()

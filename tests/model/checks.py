@@ -13,8 +13,8 @@ from holofsd.core.project import base_of_conflict_name
 from holofsd.core.state import Kind, NodeState
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.tree import Tree
-from tests.model.device import ModelDevice
-from tests.model.ledger import EMPTY
+from model.device import ModelDevice
+from model.ledger import EMPTY
 from tests.tree.harness import Clock, check_index, derived, volume_store
 
 Shown = tuple[object, ...]
@@ -73,7 +73,8 @@ def _short(shown: Shown | None) -> str:
 
 def contents_of(tree: TreeShown) -> set[bytes]:
     files = (shown for shown in tree.values() if shown[0] is Kind.FILE)
-    return {hash_bytes(shown[-1]) for shown in files if isinstance(shown[-1], bytes)} - {EMPTY}
+    found: set[bytes] = {hash_bytes(shown[-1]) for shown in files if isinstance(shown[-1], bytes)}
+    return found - {EMPTY}
 
 
 def count_conflicts(tree: TreeShown) -> int:

@@ -29,7 +29,7 @@ from holofsd.sync.hub import SyncHub
 from holofsd.sync.tasks import Tasks
 from holofsd.sync.volume import VolumeSync
 from holofsd.tree.local import LocalVolume
-from tests.model.chance import LIFE, START_NS, Life, Processes, SeededLoop
+from model.chance import LIFE, START_NS, Life, Processes, SeededLoop
 from tests.sync.devices import QUICK
 
 NAME = "volume"

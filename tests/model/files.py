@@ -10,7 +10,7 @@ from holofsd.core.ids import Ino
 from holofsd.core.state import Kind
 from holofsd.fs.settings import INLINE_COMMIT
 from holofsd.fs.types import SetAttr
-from tests.model.looking import SIZES, Looking, Numbers
+from model.looking import SIZES, Looking, Numbers
 
 
 class Files(Looking):

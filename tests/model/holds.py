@@ -8,8 +8,8 @@ from pathlib import Path
 from holofsd.codec.content import hash_bytes
 from holofsd.core.state import Kind
 from holofsd.fs.types import OpenHandle
-from tests.model.looking import SIZES, Held, Numbers
-from tests.model.names import Names
+from model.looking import SIZES, Held, Numbers
+from model.names import Names
 
 
 class Holds(Names):

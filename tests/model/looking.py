@@ -10,8 +10,8 @@ from holofsd.core.ids import ROOT_ID, Ino, NodeId
 from holofsd.core.project import base_of_conflict_name
 from holofsd.core.state import Blob, Inline, Kind, Pending, Version
 from holofsd.tree.views import Entry
-from tests.model.device import ModelDevice
-from tests.model.ledger import EMPTY, Ledger
+from model.device import ModelDevice
+from model.ledger import EMPTY, Ledger
 
 SIZES = (12, 12, 12, 300, 4096, 4200, 20_000, 70_000, 200_000)
 NAMES = (b"a", b"b", b"c.txt", b"d.txt", b"e")

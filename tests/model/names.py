@@ -9,8 +9,8 @@ from holofsd.core.project import base_of_conflict_name
 from holofsd.core.state import Kind
 from holofsd.fs.types import RenameFlags, SetAttr
 from holofsd.tree.views import Entry
-from tests.model.files import Files
-from tests.model.looking import FOLDERS, Numbers
+from model.files import Files
+from model.looking import FOLDERS, Numbers
 
 
 class Names(Files):

@@ -6,7 +6,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from tests.model.actor import OPERATIONS, Numbers
+from model.actor import OPERATIONS
+from model.looking import Numbers
 
 EVENTS = {
     "partition": 4,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from tests.model.program import Program, Step
+from model.program import Program, Step
 
 STALE_HANDLE = Program(
     13,

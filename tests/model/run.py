@@ -14,12 +14,12 @@ from pathlib import Path
 
 from holofsd.core.errors import HoloError
 from holofsd.net.fake import FakeNetwork, Weather
-from tests.model import checks
-from tests.model.actor import OPERATIONS, Actor
-from tests.model.chance import Processes, SeededLoop, run_seeded
-from tests.model.device import CONFIGS, ModelDevice
-from tests.model.ledger import Ledger
-from tests.model.program import Program, Step
+from model import checks
+from model.actor import OPERATIONS, Actor
+from model.chance import Processes, SeededLoop, run_seeded
+from model.device import CONFIGS, ModelDevice
+from model.ledger import Ledger
+from model.program import Program, Step
 
 QUIET_S = 900.0
 """Virtual seconds within which everything has to agree."""

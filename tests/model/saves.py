@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from holofsd.core.state import Kind
 from holofsd.tree.views import Entry
-from tests.model.holds import Holds
-from tests.model.looking import SIZES, Held, Numbers
+from model.holds import Holds
+from model.looking import SIZES, Held, Numbers
 
 
 class Saves(Holds):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from holofsd.fs.settling import Keep
-from tests.model.looking import Looking, Numbers
+from model.looking import Looking, Numbers
 
 
 class Settles(Looking):

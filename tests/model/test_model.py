@@ -13,12 +13,12 @@ import pytest
 from holofsd.core.ids import Dot
 from holofsd.core.project import parse_token
 from holofsd.fs.versions import Versions
-from tests.model import checks, regressions
-from tests.model.campaign import repeatable, shrink
-from tests.model.chance import Processes, SeededLoop, run_seeded
-from tests.model.ledger import Ledger
-from tests.model.program import Program, Step, random_program
-from tests.model.run import Result, World, run
+from model import checks, regressions
+from model.campaign import repeatable, shrink
+from model.chance import Processes, SeededLoop, run_seeded
+from model.ledger import Ledger
+from model.program import Program, Step, random_program
+from model.run import Result, World, run
 
 QUIET_MOST = 40
 """Turns of the loop a second, for two devices that are connected and have nothing to do."""

@@ -16,7 +16,7 @@ from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.tree import Tree
 from holofsd.tree.views import Entry
-from tests.support.model import Shown, content_of, project
+from support.model import Shown, content_of, project
 
 VOLUME = VolumeId(b"v" * 32)
 DERIVED = {

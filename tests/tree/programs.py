@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from holofsd.core import edit
 from holofsd.core.ids import ROOT_ID, NodeId
 from holofsd.core.state import Inline, Kind, Marker, Place
-from tests.support.model import Device, meet
+from support.model import Device, meet
 
 LONG = b"l" * 251
 FILES = (b"x", b"y.txt", LONG + b"1", LONG + b"2")

@@ -13,8 +13,8 @@ from holofsd.codec.records import decode_state
 from holofsd.core.ids import Ino
 from holofsd.core.state import Kind
 from holofsd.tree.tree import Tree
+from support.model import everything, joined
 from tests.core.programs import PROGRAMS, Step, run
-from tests.support.model import everything, joined
 from tests.tree.harness import Clock, Mirror, check_index, derived, expected, from_scratch, plain, volume_store
 from tests.tree.programs import TROUBLES, Trouble, cause
 

@@ -16,7 +16,7 @@ from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import EntryChange, InodeUpdate, TreeChange
 from holofsd.tree.tree import Tree
 from holofsd.tree.views import Entry
-from tests.support.model import Device, meet
+from support.model import Device, meet
 from tests.tree.harness import Clock, volume_store, walk
 
 BLOB = BlobHash(b"h" * 32)

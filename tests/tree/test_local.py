@@ -20,7 +20,7 @@ from holofsd.store.staging import StagingRow
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.local import ELSEWHERE, LocalVolume
-from tests.support.model import Device
+from support.model import Device
 from tests.tree.harness import VOLUME, Clock, derived, from_scratch, volume_store, walk
 
 BLOB = BlobHash(b"h" * 32)

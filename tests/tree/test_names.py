@@ -14,7 +14,7 @@ from holofsd.core.ids import ROOT_ID, NodeId
 from holofsd.core.state import Inline, Kind, Marker, NodeState, Place
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.tree import Tree
-from tests.support.model import Device, everything, joined, meet
+from support.model import Device, everything, joined, meet
 from tests.tree.harness import Clock, check_index, derived, expected, from_scratch, plain, volume_store, walk
 
 
