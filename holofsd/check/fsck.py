@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from enum import Enum, auto
 from pathlib import Path
 
 from holofsd.check.case import Case
 from holofsd.check.derived import check_derived
 from holofsd.check.document import check_authors, check_credentials, check_document
-from holofsd.check.files import check_content, check_staging
+from holofsd.check.files import ABOUT_FILES, check_content, check_staging
 from holofsd.check.report import Report
 from holofsd.codec import wire
 from holofsd.core import members as rules
@@ -21,40 +22,54 @@ from holofsd.store.copies import copy_database
 from holofsd.store.volume import VolumeStore
 
 
-def examine(volume: VolumeId, directory: Path, device: DeviceId, *, repair: bool, read_all: bool) -> Report:
+class Files(Enum):
+    """How far content and staging are looked at."""
+
+    IGNORED = auto()
+    SIZES = auto()
+    HASHES = auto()
+
+
+def examine(volume: VolumeId, directory: Path, device: DeviceId, *, repair: bool, files: Files) -> Report:
     """Blocking. Nobody else uses the directory. Raises DamagedIndex if the index cannot be read."""
     store = VolumeStore(volume, directory)
     scratch = Path(tempfile.mkdtemp(prefix="fsck-", dir=directory))
     try:
-        return _examine(store, device, scratch, repair, read_all)
+        return _examine(store, device, scratch, repair, files)
     finally:
         store.close()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def examine_copy(volume: VolumeId, directory: Path, device: DeviceId, *, read_all: bool) -> Report:
-    """Blocking. The same of a volume in use, on a copy of its index; changes nothing.
+def examine_copy(volume: VolumeId, directory: Path, device: DeviceId, *, files: Files) -> Report:
+    """Blocking. The same of a volume in use, on a copy of its index; changes nothing."""
+    report = _examine_copy(volume, directory, device, files)
+    if report.findings.keys() & ABOUT_FILES:
+        # Files come and go while it looks: what is wrong is still wrong in a second copy.
+        report.keep_what_stays(_examine_copy(volume, directory, device, files), ABOUT_FILES)
+    return report
 
-    A file that came or went since the copy was made is no finding: rows are asked again by whoever calls this.
-    """
+
+def _examine_copy(volume: VolumeId, directory: Path, device: DeviceId, files: Files) -> Report:
     copy = Path(tempfile.mkdtemp(prefix="fsck-", dir=directory))
     try:
         copy_database(directory / "index.db", copy / "index.db")
         for folder in ("content", "staging", "incoming"):
             (copy / folder).symlink_to(directory / folder)
-        return examine(volume, copy, device, repair=False, read_all=read_all)
+        return examine(volume, copy, device, repair=False, files=files)
     finally:
         shutil.rmtree(copy, ignore_errors=True)
 
 
-def _examine(store: VolumeStore, device: DeviceId, scratch: Path, repair: bool, read_all: bool) -> Report:
+def _examine(store: VolumeStore, device: DeviceId, scratch: Path, repair: bool, files: Files) -> Report:
     membership = _membership(store)
     case = Case(store, Report(repair), membership, membership.roles.get(device) in rules.WRITERS)
     check_credentials(case)
     check_authors(case)
     check_document(case)
-    check_content(case, read_all)
-    check_staging(case)
+    if files is not Files.IGNORED:
+        check_content(case, read_all=files is Files.HASHES)
+        check_staging(case)
     check_derived(case, scratch)
     if repair:
         _carry_out(case)

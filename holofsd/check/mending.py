@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from holofsd.check.document import NEW_AUTHOR
+from holofsd.check.fsck import Files, examine
 from holofsd.check.salvaging import join_salvaged
 from holofsd.core.errors import DamagedIndex
-from holofsd.core.ids import BlobHash, VolumeId
+from holofsd.core.ids import BlobHash, DeviceId, VolumeId
 from holofsd.store import faults
 from holofsd.store.content import hash_file
 from holofsd.store.copies import complaint_about, copy_database, salvage, set_aside, sync_path
@@ -25,6 +26,8 @@ from holofsd.store.database import scripts
 from holofsd.store.volume import VolumeStore
 
 INDEX: Final = "index.db"
+RESCUE: Final = "rescue"
+"""Folder with what can be read of a damaged index, while it is served."""
 _BACKUP: Final = "backup"
 _MENDING: Final = "mending"
 _MENDED: Final = "mended"
@@ -73,8 +76,9 @@ def back_up(directory: Path) -> None:
 
 # ---- a new index
 def finish(directory: Path) -> None:
-    """Goes on where a crash stopped `replace`. Called before an index is opened."""
-    shutil.rmtree(directory / _MENDING, ignore_errors=True)
+    """Goes on where a crash stopped a repair, and removes what a check left. Called before an index is opened."""
+    for left in (directory / _MENDING, directory / RESCUE, *directory.glob("fsck-*")):
+        shutil.rmtree(left, ignore_errors=True)
     if (directory / _MENDED / INDEX).exists():
         _put_in_place(directory)
     elif (directory / _MENDED).exists():
@@ -121,9 +125,32 @@ def rebuilt(directory: Path) -> dict[str, str]:
     return {}
 
 
+def readable(volume: VolumeId, directory: Path, device: DeviceId) -> Path:
+    """A directory with what can be read of a damaged index, or else its backup, made whole as far as it goes: to look
+    at, not to keep. Raises DamagedIndex if there is nothing."""
+    rescue = _linked_directory(directory, RESCUE)
+    salvage(directory / INDEX, rescue / INDEX, scripts("volume_formats"))
+    with closing(VolumeStore(volume, rescue)) as store:
+        empty = store.db.number("SELECT count(*) FROM nodes") <= 1
+    if empty:
+        shutil.rmtree(rescue)
+        if not backup_time(directory):
+            # An empty folder would look as if everything had been removed.
+            raise DamagedIndex("Nothing of the index can be read, and there is no backup of it.")
+        rescue = _linked_directory(directory, RESCUE)
+        copy_database(backup_path(directory), rescue / INDEX)
+    examine(volume, rescue, device, repair=True, files=Files.IGNORED)
+    return rescue
+
+
 def _work_directory(directory: Path) -> Path:
     finish(directory)
-    work = directory / _MENDING
+    return _linked_directory(directory, _MENDING)
+
+
+def _linked_directory(directory: Path, name: str) -> Path:
+    """A folder for an index whose files are those of the volume."""
+    work = directory / name
     work.mkdir(mode=0o700)
     for folder in ("content", "staging", "incoming"):
         (directory / folder).mkdir(mode=0o700, exist_ok=True)

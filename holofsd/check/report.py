@@ -43,6 +43,16 @@ class Report:
         if len(finding.subjects) < _NAMED:
             finding.subjects.append(subject)
 
+    def keep_what_stays(self, later: Report, codes: frozenset[str]) -> None:
+        """Of these codes only subjects that a later look found again."""
+        for code in codes & self.findings.keys():
+            again = later.findings.get(code)
+            finding = self.findings[code]
+            finding.subjects = [s for s in finding.subjects if again is not None and s in again.subjects]
+            finding.count = min(finding.count, again.count if again is not None else 0)
+            if not finding.subjects:
+                del self.findings[code]
+
     def count(self, what: str, number: int = 1) -> None:
         self.checked[what] = self.checked.get(what, 0) + number
 

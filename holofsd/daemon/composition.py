@@ -15,6 +15,7 @@ from typing import Final
 from holofsd.codec.signing import SigningKey
 from holofsd.core.ids import DeviceId
 from holofsd.daemon import state_folder
+from holofsd.daemon.backups import Backups
 from holofsd.daemon.config import Config
 from holofsd.daemon.device import Device
 from holofsd.daemon.mounts import MountSupervisor
@@ -76,6 +77,7 @@ async def running(
         tasks = Tasks("daemon")
         stack.push_async_callback(tasks.close)
         tasks.spawn(hub.run(), "hub")
+        tasks.spawn(Backups(volumes.directories, volumes.damaged).run(), "backups")
         if config.net.discovery is Discovery.DEFAULT:
             tasks.spawn(
                 LanDiscovery(

@@ -16,12 +16,14 @@ from holofsd.core.ids import DeviceId
 from holofsd.daemon import conflicts, vitals
 from holofsd.daemon import status as report
 from holofsd.daemon.config import PROGRAM, Config
+from holofsd.daemon.fsck import check_closed, check_in_use
 from holofsd.daemon.history import DeviceHistory
 from holofsd.daemon.joining import Joiner
 from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.names import check_volume_name, free_name
 from holofsd.daemon.recovering import Recovery
-from holofsd.daemon.volumes import OpenVolume, Volumes
+from holofsd.daemon.safety import DeviceCare
+from holofsd.daemon.volumes import READY, OpenVolume, Volumes
 from holofsd.fs.filesystem import VolumeFilesystem
 from holofsd.net.api import Endpoint
 from holofsd.rpc import device_api as api
@@ -30,7 +32,7 @@ from holofsd.sync.hub import SyncHub
 from holofsd.sync.invites import redeem
 
 
-class Device(DeviceHistory):
+class Device(DeviceCare, DeviceHistory):
     """Wired by `composition`; `stop` makes the daemon end."""
 
     def __init__(
@@ -63,12 +65,12 @@ class Device(DeviceHistory):
         rows = [self._volumes.row(volume)] if volume else self._volumes.rows()
         wanted = {row.name for row in rows}
         volumes = tuple(self._volume_status(row) for row in rows)
-        clocks = {r.name: r.clock_ahead_ms for v in self._volumes.all() for r in v.sync.status().devices}
-        sentences = [*vitals.warnings(self._config.state, clocks)]
+        sentences = vitals.warnings(self._config.state, report.clocks(self._volumes))
         for opened in self._volumes.all():
             name = self._volumes.name_of(opened.id)
             if name in wanted:
                 sentences += [f"{name}: {sentence}" for sentence in opened.sync.status().warnings]
+        sentences += [f"{row.name}: {self._volumes.damage[row.id]}" for row in rows if row.id in self._volumes.damage]
         return api.DeviceStatus(
             device_id=self._device.hex(),
             device_name=self._config.device_name,
@@ -219,7 +221,8 @@ class Device(DeviceHistory):
 
     # ---- mounts
     async def mount(self, volume: str, path: str, options: api.MountOptions) -> api.MountInfo:
-        return await self._mounts.mount(self._volumes.find(volume).id, path, options)
+        self._volumes.filesystem(volume)
+        return await self._mounts.mount(self._volumes.row(volume).id, path, options)
 
     async def unmount(self, path: str) -> None:
         await self._mounts.unmount(path)
@@ -228,7 +231,20 @@ class Device(DeviceHistory):
         return await self._mounts.restore()
 
     async def filesystem(self, volume: str) -> VolumeFilesystem:
-        return self._volumes.find(volume).filesystem
+        return self._volumes.filesystem(volume)
+
+    # ---- fsck
+    async def fsck(self, volume: str, orders: api.FsckOrders) -> tuple[api.FsckVolume, ...]:
+        rows = [self._volumes.row(volume)] if volume else self._volumes.rows()
+        return tuple([await self._fsck(row, orders) for row in rows if row.state == READY])
+
+    async def _fsck(self, row: VolumeRow, orders: api.FsckOrders) -> api.FsckVolume:
+        directory = self._volumes.directory(row.id)
+        if orders.repair or orders.from_backup:
+            return await self._volumes.closed_for(row, lambda: check_closed(row, directory, self._device, orders))
+        if self._volumes.get(row.id) is None:
+            return await asyncio.to_thread(check_closed, row, directory, self._device, orders)
+        return await asyncio.to_thread(check_in_use, row, directory, self._device, orders)
 
     # ---- views
     def _summary(self, row: VolumeRow) -> api.Volume:

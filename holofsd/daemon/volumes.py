@@ -5,19 +5,25 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
-from holofsd.codec.signing import SigningKey
+from holofsd.check.document import NEW_AUTHOR
+from holofsd.check.mending import finish
+from holofsd.codec.signing import SigningKey, generate
 from holofsd.core.document import Credentials, DeviceInfo
-from holofsd.core.errors import BadArgument, HoloError, VolumeExists, VolumeUnknown
-from holofsd.core.ids import VolumeId
+from holofsd.core.errors import HoloError, VolumeExists, VolumeUnknown
+from holofsd.core.ids import AuthorId, DeviceId, VolumeId
+from holofsd.daemon.fsck import explained, index_complaint
 from holofsd.daemon.names import check_volume_name
+from holofsd.daemon.orphans import DELETING, finish_deleting, take_up
+from holofsd.daemon.rescue import RescuedVolume, rescue
 from holofsd.daemon.vitals import now_ms
 from holofsd.fs.filesystem import VolumeFilesystem
 from holofsd.fs.settings import FsSettings
@@ -32,6 +38,8 @@ from holofsd.sync.volume import VolumeSync
 from holofsd.tree.local import LocalVolume
 
 _log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 READY: Final = "ready"
 JOINING: Final = "joining"
@@ -81,22 +89,82 @@ class Volumes:
         self._open: dict[VolumeId, OpenVolume] = {}
         self.damage: dict[VolumeId, str] = {}
         """Why a volume could not be opened, in one sentence."""
+        self._rescued: dict[VolumeId, RescuedVolume] = {}
+        self._tasks = Tasks("volumes")
+        self._mending = asyncio.Lock()
 
     # ---- the daemon's life
     async def open_all(self, copied: bool) -> None:
         """Opens what is ready. `copied`: the state directory is a copy, so every volume gets a new author first."""
+        finish_deleting(self._state / LEFT)
+        for volume, name in take_up(self._state / "volumes", self._rows, self.names(), DeviceId(self._node_key.public)):
+            self._put(VolumeRow(volume, name, READY, None, now_ms()))
         for row in list(self._rows.values()):
-            if row.state != READY:
-                continue
+            if row.state == READY:
+                await self._open_row(row, copied)
+
+    async def _open_row(self, row: VolumeRow, copied: bool) -> None:
+        """Opens a volume; of one whose index is damaged it serves, read-only, what can be read."""
+        directory = self.directory(row.id)
+        try:
+            complaint = await asyncio.to_thread(complaint_before_opening, directory)
+            if not complaint:
+                await self._start(VolumeStore(row.id, directory), copied)
+                return
+            why = explained(complaint, row.name, directory)
+        except HoloError as error:
+            why = error.message
+        except sqlite3.DatabaseError as error:
+            why = explained(str(error), row.name, directory)
+        await self._serve_damaged(row, why)
+
+    async def _serve_damaged(self, row: VolumeRow, why: str) -> None:
+        self.damage[row.id] = why
+        _log.error("a volume is served read-only", volume=row.name, why=why)
+        device, settings = DeviceId(self._node_key.public), self._settings.fs
+        try:
+            found = await rescue(row.id, self.directory(row.id), device, row.name, settings, now_ms)
+        except (HoloError, OSError, sqlite3.Error) as error:
+            _log.error("nothing of a damaged volume can be read", volume=row.name, why=str(error))
+        else:
+            self._rescued[row.id] = found
+
+    def damaged(self, volume: VolumeId, complaint: str) -> None:
+        """Something met damage in an index that is in use: nothing more is written to it."""
+        opened = self._open.get(volume)
+        if opened is not None and volume not in self.damage:
+            self.damage[volume] = complaint
+            self._tasks.spawn(self._degrade(opened, complaint), "damaged index")
+
+    async def _degrade(self, opened: OpenVolume, complaint: str) -> None:
+        async with self._mending:
+            row = self._rows[opened.id]
+            await self._stop(opened)
+            await self._serve_damaged(row, explained(complaint, row.name, self.directory(row.id)))
+
+    async def closed_for(self, row: VolumeRow, work: Callable[[], T]) -> T:
+        """Does blocking work on the directory of a volume while nobody has it open; its mounts wait."""
+        async with self._mending:
+            await self._close_one(row.id)
+            self.damage[row.id] = "It is being repaired, and comes back by itself."
             try:
-                await self._start(VolumeStore(row.id, self._directory(row.id)), copied)
-            except HoloError as error:
-                self.damage[row.id] = error.message
-                _log.error("a volume cannot be opened", volume=row.name, why=error.message)
+                return await asyncio.to_thread(work)
+            finally:
+                self.damage.pop(row.id, None)
+                if row.state == READY:
+                    await self._open_row(row, copied=False)
+
+    async def _close_one(self, volume: VolumeId) -> None:
+        opened, rescued = self._open.get(volume), self._rescued.pop(volume, None)
+        if opened is not None:
+            await self._stop(opened)
+        if rescued is not None:
+            await rescued.resources.aclose()
 
     async def close(self) -> None:
-        for volume in list(self._open.values()):
-            await self._stop(volume)
+        await self._tasks.close()
+        for volume in [*self._open, *self._rescued]:
+            await self._close_one(volume)
 
     # ---- finding
     def rows(self) -> list[VolumeRow]:
@@ -134,11 +202,20 @@ class Volumes:
             raise VolumeUnknown(f"The volume {row.name} cannot be used yet: {why}")
         return volume
 
+    def filesystem(self, told: str) -> VolumeFilesystem:
+        """Of an open volume, or what can be read of a damaged one. Raises VolumeUnknown."""
+        rescued = self._rescued.get(self.row(told).id)
+        return rescued.filesystem if rescued is not None else self.find(told).filesystem
+
+    def directories(self) -> list[tuple[VolumeId, Path]]:
+        """Of the open volumes."""
+        return [(volume, self.directory(volume)) for volume in self._open]
+
     # ---- coming and going
     async def create(self, name: str) -> VolumeRow:
         check_volume_name(name)
         self.require_free(name)
-        created = create_volume(self._directory, name, self._node_key, self._device_name, now_ms())
+        created = create_volume(self.directory, name, self._node_key, self._device_name, now_ms())
         faults.reach("creating.made")
         row = VolumeRow(created.store.volume, name, READY, created.secret, now_ms())
         self._put(row)
@@ -158,7 +235,7 @@ class Volumes:
         if present is not None:
             await present.sync.learn_credentials(credentials)
         else:
-            store = prepare_joined(self._directory(volume), volume, credentials, self._node_key)
+            store = prepare_joined(self.directory(volume), volume, credentials, self._node_key)
             faults.reach("joining.stored")
             await self._start(store, copied=False)
         with self._store.db.transaction():
@@ -169,15 +246,14 @@ class Volumes:
 
     async def leave(self, volume: VolumeId, delete: bool) -> str:
         """Closes and forgets the volume; where its directory was moved to, empty if deleted."""
-        opened = self._open.get(volume)
-        if opened is not None:
-            await self._stop(opened)
-        kept = "" if delete else self._keep_aside(volume)
+        await self._close_one(volume)
+        # Out of `volumes/` first: what is there and not written down is taken up again at the next start.
+        aside = self._move_aside(volume, DELETING if delete else "")
         faults.reach("leaving.aside")
         self.forget(volume)
-        if delete:
-            await asyncio.to_thread(_remove_tree, self._directory(volume))
-        return kept
+        if delete and aside is not None:
+            await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
+        return "" if delete or aside is None else str(aside)
 
     def keep_secret(self, volume: VolumeId, secret: bytes | None) -> None:
         """The seed of the volume's own key; None: this device has it no longer."""
@@ -200,13 +276,17 @@ class Volumes:
     async def _start(self, store: VolumeStore, copied: bool) -> None:
         async with AsyncExitStack() as stack:
             stack.callback(store.close)
+            store.db.on_damage = lambda complaint: self.damaged(store.volume, complaint)
+            needs_author = make_sure_of_author(store)
             local = LocalVolume(store, self._device_name, now_ms)
             sync = VolumeSync(local, self._node_key, self._describe, now_ms, self._settings.sync)
             stack.push_async_callback(sync.close)
             row = self._rows.get(store.volume)
             sync.members.volume_key = SigningKey(row.secret) if row is not None and row.secret else None
-            if copied:
+            if copied or needs_author:
                 sync.rotate_author()
+                with store.db.transaction():
+                    store.db.run("DELETE FROM meta WHERE name=?", (NEW_AUTHOR,))
             filesystem = VolumeFilesystem(local, sync, self.name_of(store.volume), settings=self._settings.fs)
             stack.push_async_callback(filesystem.close)
             sync.on_role_change(filesystem.role_changed)
@@ -228,20 +308,30 @@ class Volumes:
             self._store.put_volume(row)
         self._rows[row.id] = row
 
-    def _directory(self, volume: VolumeId) -> Path:
+    def directory(self, volume: VolumeId) -> Path:
         return self._state / "volumes" / volume.hex()
 
-    def _keep_aside(self, volume: VolumeId) -> str:
-        source = self._directory(volume)
+    def _move_aside(self, volume: VolumeId, ending: str) -> Path | None:
+        source = self.directory(volume)
         if not source.exists():
-            return ""
-        kept = self._state / LEFT / f"{volume.hex()}-{now_ms()}"
-        kept.parent.mkdir(mode=0o700, exist_ok=True)
-        source.rename(kept)
-        return str(kept)
+            return None
+        aside = self._state / LEFT / f"{volume.hex()}-{now_ms()}{ending}"
+        aside.parent.mkdir(mode=0o700, exist_ok=True)
+        source.rename(aside)
+        return aside
 
 
-def _remove_tree(directory: Path) -> None:
-    if directory.parent.name != "volumes":
-        raise BadArgument("Only the directory of a volume can be deleted.")
-    shutil.rmtree(directory, ignore_errors=True)
+def complaint_before_opening(directory: Path) -> str:
+    """Blocking. Finishes a repair that a crash stopped, and says what is wrong with the index; empty if nothing is."""
+    finish(directory)
+    return index_complaint(directory)
+
+
+def make_sure_of_author(store: VolumeStore) -> bool:
+    """Whether a new author has to take over, for this index was repaired or restored."""
+    needed = store.meta(NEW_AUTHOR) is not None
+    if needed and store.active_author() is None:
+        key = generate()
+        with store.db.transaction():
+            store.add_author(AuthorId(key.public), key.seed)
+    return needed

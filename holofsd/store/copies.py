@@ -94,18 +94,19 @@ def set_aside(database: Path, folder: Path) -> None:
 def rows_of(path: Path, table: str, columns: Sequence[str]) -> tuple[list[tuple[Any, ...]], str]:
     """Every row of a table that can be read, and the complaint that stopped the reading (empty: these are all).
 
-    Read from the beginning, and from the end if that fails: both sides of a place that is damaged.
+    Read as SQLite likes, which may be from an index; then in order of the key, from both ends: so both sides of a place
+    that is damaged.
     """
+    query = f"SELECT {', '.join(columns)} FROM {table}"
     try:
         with closing(_reading(path)) as connection:
-            wanted = ", ".join(columns)
-            rows, problem = _read(connection, f"SELECT {wanted} FROM {table} NOT INDEXED")
+            rows, problem = _read(connection, query)
             if problem:
-                key = _order(connection, table)
-                more, _ = (
-                    _read(connection, f"SELECT {wanted} FROM {table} NOT INDEXED ORDER BY {key}") if key else ([], "")
-                )
-                rows = list(dict.fromkeys([*rows, *more]))
+                for order in _orders(connection, table):
+                    more, why = _read(connection, query + order)
+                    if not why:
+                        return more, ""
+                    rows = list(dict.fromkeys([*rows, *more]))
             return rows, problem
     except sqlite3.DatabaseError as error:
         return [], str(error)
@@ -121,9 +122,10 @@ def _read(connection: sqlite3.Connection, query: str) -> tuple[list[tuple[Any, .
     return rows, ""
 
 
-def _order(connection: sqlite3.Connection, table: str) -> str:
-    keys = [(row[5], row[1]) for row in connection.execute(f"PRAGMA table_info({table})") if row[5]]
-    return ", ".join(f"{name} DESC" for _, name in sorted(keys))
+def _orders(connection: sqlite3.Connection, table: str) -> list[str]:
+    columns = sorted((row[5], row[1]) for row in connection.execute(f"PRAGMA table_info({table})"))
+    keys = [name for place, name in columns if place]
+    return [f" ORDER BY {', '.join(f'{key} {way}' for key in keys)}" for way in ("ASC", "DESC")] if keys else []
 
 
 def salvage(source: Path, target: Path, formats: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeps a verified copy of each volume's index, at most a day old. In a thread, in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from holofsd.check.mending import back_up, backup_time, is_behind
+from holofsd.core.errors import DamagedIndex, HoloError
+from holofsd.core.ids import VolumeId
+
+_log = structlog.get_logger(__name__)
+
+FIRST_LOOK_S: Final = 60.0
+"""After the start: then others have waited long enough for the disk."""
+LOOK_EVERY_S: Final = 600.0
+MOST_AGE_S: Final = 20 * 3600.0
+"""So that it is not a day old when it is needed, however long the next look takes."""
+
+
+class Backups:
+    """`open_volumes` gives the volumes in use with their directories; `damaged` hears of an index that is not sound."""
+
+    def __init__(
+        self,
+        open_volumes: Callable[[], Iterable[tuple[VolumeId, Path]]],
+        damaged: Callable[[VolumeId, str], None],
+    ) -> None:
+        self._open_volumes = open_volumes
+        self._damaged = damaged
+
+    async def run(self) -> None:
+        await asyncio.sleep(FIRST_LOOK_S)
+        while True:
+            await self.look(MOST_AGE_S)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def look(self, most_age_s: float) -> None:
+        """Backs up every index that changed since a backup that is so old."""
+        for volume, directory in list(self._open_volumes()):
+            age = time.time() - backup_time(directory)
+            if (age > most_age_s or age < 0) and is_behind(directory):
+                await self._back_up(volume, directory)
+
+    async def _back_up(self, volume: VolumeId, directory: Path) -> None:
+        try:
+            await asyncio.to_thread(back_up, directory)
+        except DamagedIndex as error:
+            self._damaged(volume, error.message)
+        except (HoloError, OSError) as error:
+            _log.warning("the index could not be backed up now", volume=volume.hex()[:8], why=str(error))
