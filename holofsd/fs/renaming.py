@@ -19,7 +19,7 @@ from holofsd.core.project import token
 from holofsd.core.state import Kind, NodeState, Place
 from holofsd.fs.attrs import Attributes
 from holofsd.fs.conflicts import Conflicts
-from holofsd.fs.drafts import Draft, shown_of
+from holofsd.fs.drafts import Draft, shown_of, unseen_of
 from holofsd.fs.endings import Endings
 from holofsd.fs.scope import Origin, Scope
 from holofsd.fs.staged import StagedFiles
@@ -200,7 +200,9 @@ class Renaming:
             self._staged.rebind(ino, node)
             self._staged.based_on(staged, version)
         link = self._endings.link_at(source.node, source.parent, source.slot)
-        draft.put(unlinked(draft.state(source.node), link, self._scope.volume.stamp()))
+        state, row = draft.state(source.node), self._nodes.get(source.node)
+        unseen = unseen_of(row, state) if row is not None else []
+        draft.put(unlinked(state, link, self._scope.volume.stamp(), unseen))
         writers = [opened for opened in self._scope.files.of_ino(ino) if opened.write]
         for opened in writers:
             opened.held = True

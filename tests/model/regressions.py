@@ -38,4 +38,18 @@ DETACHED_HANDLE = Program(
     ),
 )
 
-ALL = {"stale handle": STALE_HANDLE, "detached handle": DETACHED_HANDLE}
+UNSEEN_COPY = Program(
+    160,
+    3,
+    sequential=False,
+    quick=False,
+    steps=(
+        Step(2, "partition", (13, 5515, 26571), -1, 0.0),
+        Step(1, "write", (29792, 37187, 54121), -1, 0.3),
+        Step(2, "write", (722, 42189, 15671), -1, 0.0),
+        Step(1, "write", (28207, 23120, 20227), -1, 0.3),
+        Step(2, "rename_copy", (33318, 16159, 45184), -1, 0.0),
+    ),
+)
+
+ALL = {"stale handle": STALE_HANDLE, "detached handle": DETACHED_HANDLE, "unseen copy": UNSEEN_COPY}
