@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from holofsctl import __version__, history_parser
+from holofsctl import __version__, history_parser, safety_parser
 from holofsctl.commands import conflicts, device, mounts, recovering, sharing, volumes
 from holofsctl.commands import diff as comparison
 from holofsctl.exit_codes import EPILOG
@@ -36,6 +36,9 @@ volumes
   trash list|empty NAME    what was removed and is still kept; let it go ([--older T])
   history-policy NAME      how long all of that is kept ([--all T] [--daily T])
   gc NAME                  delete content that nothing needs any more
+  brake NAME               what is held of many removals elsewhere ([--files N] [--percent P] [--off])
+                           let it happen, or keep everything: --accept, --refuse
+  scrub [NAME]             read all content here, repair from other devices what is damaged
   wait NAME                until other devices hold everything ([--copies N] [--timeout T])
   leave NAME               stop holding a volume ([--delete])
 
@@ -113,6 +116,7 @@ def build() -> argparse.ArgumentParser:
     _volumes(command)
     _conflicts(command)
     history_parser.add(command, kept)
+    safety_parser.add(command, number)
     _sharing(command)
     return top
 

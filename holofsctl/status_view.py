@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.commands.history import policy_line
+from holofsctl.commands.safety import held_sentence
 from holofsctl.commands.volumes import role_name
 from holofsctl.output import count, duration, moment, safe, size, table
 
@@ -92,6 +93,11 @@ def _devices(devices: Iterable[pb.DeviceSafety]) -> list[str]:
 
 def _troubles(status: pb.VolumeStatus) -> list[str]:
     lines = []
+    if status.held_files or status.held_directories:
+        name = safe(status.volume.name)
+        lines.append(f"{held_sentence(status)} `holofsctl brake {name} --accept` or `--refuse` decides.")
+    if status.damaged:
+        lines.append(f"{count(status.damaged, 'content file')} damaged here and not whole again yet.")
     if status.conflicts:
         name = safe(status.volume.name)
         lines.append(f"{count(status.conflicts, 'conflict')}: `holofsctl conflicts {name}` lists them.")

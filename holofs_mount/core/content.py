@@ -15,16 +15,22 @@ from typing import Final
 from holofs_api.v1 import filesystem_pb2 as pb
 
 _MAX_FDS: Final = 64
+_RESERVE: Final = 16 << 20
+"""Bytes of the disk that staged writes leave free: half of what the daemon keeps, so it refuses new ones before."""
+_CHECK_EVERY: Final = 4 << 20
+"""Bytes written between two looks at the free space."""
 
 
 class NotHere(Exception):
     """The map does not lead to these bytes (any more): ask the daemon for [offset, offset + length)."""
 
-    def __init__(self, offset: int, length: int, remote: bool) -> None:
+    def __init__(self, offset: int, length: int, remote: bool, suspect: bool = False) -> None:
         super().__init__("bytes not here")
         self.offset = offset
         self.length = length
         self.remote = remote
+        self.suspect = suspect
+        """They are where the map says, but cannot be read."""
 
 
 class MappedBody:
@@ -86,12 +92,17 @@ class MappedBody:
         fd = self._fds.get(path)
         if fd is None:
             fd = self._open(path, at, length)
-        data = os.pread(fd, length, offset)
-        while len(data) < length:
-            more = os.pread(fd, length - len(data), offset + len(data))
-            if not more:
-                raise OSError(errno.EIO, "a content file is shorter than the index says")
-            data += more
+        try:
+            data = os.pread(fd, length, offset)
+            while len(data) < length:
+                more = os.pread(fd, length - len(data), offset + len(data))
+                if not more:
+                    raise NotHere(at, length, remote=False, suspect=True)
+                data += more
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise NotHere(at, length, remote=False, suspect=True) from error
         return data
 
     def _open(self, path: str, at: int, length: int) -> int:
@@ -138,9 +149,10 @@ class BufferedBody:
 class StagedBody:
     """A staging file, shared with the daemon and with other mounts on this device."""
 
-    __slots__ = ("_fd", "path", "writable")
+    __slots__ = ("_fd", "_unchecked", "path", "writable")
 
     def __init__(self, path: str, write: bool) -> None:
+        self._unchecked = _CHECK_EVERY
         self.path = path
         self.writable = write
         self._fd = os.open(path, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC)
@@ -152,6 +164,13 @@ class StagedBody:
         return os.pread(self._fd, size, offset)
 
     def write(self, offset: int, data: bytes) -> None:
+        """Raises ENOSPC while there is room left: the index needs some, to remember and to remove."""
+        self._unchecked += len(data)
+        if self._unchecked >= _CHECK_EVERY:
+            found = os.fstatvfs(self._fd)
+            if found.f_bavail * found.f_frsize < _RESERVE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._unchecked = 0
         written = os.pwrite(self._fd, data, offset)
         while written < len(data):
             written += os.pwrite(self._fd, memoryview(data)[written:], offset + written)

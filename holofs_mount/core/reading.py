@@ -45,13 +45,13 @@ class Reading:
             if file.body is not body:
                 return  # somebody who waited before us brought it
             length = max(missing.length, min(READ_AHEAD, body.size() - missing.offset))
-            await self._ask_map(file, missing.offset, length)
+            await self._ask_map(file, missing.offset, length, missing.suspect)
         if missing.remote:
             self._read_ahead(file, missing.offset + length)
 
-    async def _ask_map(self, file: OpenFile, offset: int, length: int) -> None:
+    async def _ask_map(self, file: OpenFile, offset: int, length: int, suspect: bool = False) -> None:
         version = b"" if file.stale else file.version  # empty: whatever the inode shows now
-        request = pb.FetchRequest(ino=file.ino, version=version, offset=offset, length=length)
+        request = pb.FetchRequest(ino=file.ino, version=version, offset=offset, length=length, suspect=suspect)
         content: pb.ContentMap = await self._x.call("fetch", request)
         if isinstance(file.body, BufferedBody) and file.dirty:
             return

@@ -99,6 +99,12 @@ class ContentTimeout(HoloError):
     errno, code = _errno.ETIMEDOUT, "content-timeout"
 
 
+class ContentDamaged(HoloError):
+    """The bytes here are not what was written, and no device in reach has them."""
+
+    errno, code = _errno.EIO, "content-damaged"
+
+
 class DamagedIndex(HoloError):
     errno, code = _errno.EIO, "damaged-index"
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from holofsd.core.document import Role
 from holofsd.core.ids import DeviceId
 from holofsd.core.members import letting
+from holofsd.core.skew import TOLERANCE_MS
 from holofsd.daemon.history import history_status
 from holofsd.daemon.volumes import OpenVolume, Volumes
 from holofsd.rpc import device_api as api
@@ -18,6 +19,7 @@ def volume_status(summary: api.Volume, opened: OpenVolume) -> api.VolumeStatus:
     sync = opened.sync.status()
     census = opened.filesystem.census()
     quarantine = dict(sync.quarantine_reasons)
+    held = opened.sync.brake.report()
     if census.bad_names:
         quarantine["a name that no file can have"] = census.bad_names
     return api.VolumeStatus(
@@ -40,13 +42,34 @@ def volume_status(summary: api.Volume, opened: OpenVolume) -> api.VolumeStatus:
                 complete=device.complete and not sync.unpublished and not census.unsealed,
                 complete_as_of_ms=device.complete_as_of_ms,
                 records_behind=device.records_behind,
+                clock_ahead_ms=shown_skew(device.clock_ahead_ms),
             )
             for device in sync.devices
         ),
         quarantine_reasons=tuple(f"{reason}: {count}" for reason, count in sorted(quarantine.items())),
         unsealed=census.unsealed,
+        held_files=held.files,
+        held_directories=held.directories,
+        held_since_ms=held.since_ms,
+        held_by=held.devices,
+        damaged=opened.sync.care.damaged(),
         history=history_status(opened.filesystem.history),
     )
+
+
+def clocks(volumes: Volumes) -> dict[str, int]:
+    """How far the clock of each device in reach is ahead of ours, by name."""
+    reports = {r.device: r for opened in volumes.all() for r in opened.sync.status().devices}
+    found: dict[str, int] = {}
+    for device, said in reports.items():
+        if said.clock_ahead_ms is not None:
+            name = said.name if said.name and said.name not in found else device.hex()[:8]
+            found[name] = said.clock_ahead_ms
+    return found
+
+
+def shown_skew(ahead_ms: int | None) -> int:
+    return ahead_ms if ahead_ms is not None and abs(ahead_ms) > TOLERANCE_MS else 0
 
 
 def members(opened: OpenVolume, me: DeviceId) -> tuple[api.Member, ...]:

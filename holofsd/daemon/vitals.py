@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import Final
 
+from holofsd.core.skew import judge, sentence
+
 _LITTLE_SPACE: Final = 256 << 20
-_WRONG_CLOCK_MS: Final = 120_000
 # No device is older than this program; a clock before that was never set.
 _BEFORE_US_S: Final = 1_750_000_000
 
@@ -40,8 +41,4 @@ def warnings(state: Path, clock_differences_ms: dict[str, int]) -> list[str]:
         found.append(f"The disk of {state} has only {free >> 20} MiB left: writing will soon be refused.")
     if time.time() < _BEFORE_US_S:
         found.append("This device's clock was never set; the order of changes will surprise you.")
-    for name, ahead in sorted(clock_differences_ms.items()):
-        if abs(ahead) >= _WRONG_CLOCK_MS:
-            what = "ahead of" if ahead > 0 else "behind"
-            found.append(f"The clock of {name} is {abs(ahead) // 1000} s {what} this device's; one of them is wrong.")
-    return found
+    return found + [sentence(wrong) for wrong in judge(clock_differences_ms)]

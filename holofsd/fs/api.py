@@ -89,8 +89,13 @@ class Filesystem(Protocol):
         ...
 
     async def release(self, att: Attachment, handle: int) -> None: ...
-    async def fetch(self, att: Attachment, ino: Ino, version: bytes, offset: int, length: int) -> ContentMap:
-        """Suspends until the bytes are local; ContentUnavailable or ContentTimeout otherwise."""
+    async def fetch(
+        self, att: Attachment, ino: Ino, version: bytes, offset: int, length: int, suspect: bool = False
+    ) -> ContentMap:
+        """Suspends until the bytes are local; ContentUnavailable, ContentTimeout or ContentDamaged otherwise.
+
+        `suspect`: reading what the map led to failed.
+        """
         ...
 
     async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from holofsd.core.errors import ContentUnavailable, IsADirectory, NoSuchName
+from holofsd.core.errors import ContentDamaged, ContentTimeout, ContentUnavailable, IsADirectory, NoSuchName
 from holofsd.core.ids import BlobHash, NodeId
 from holofsd.core.project import parse_token, token
 from holofsd.core.state import Blob, Chunks, Inline, Kind, Manifest, Pending, Version
@@ -60,17 +60,18 @@ class Contents:
         return RemoteExtent(offset, length, hash)
 
     # ---- fetching
-    async def fetch(self, view: NodeView, wanted: bytes) -> ContentMap:
+    async def fetch(self, view: NodeView, wanted: bytes, suspect: bool = False) -> ContentMap:
         """The map of a version once all its bytes are here; of what is shown now if that version is gone.
 
-        The mount also calls this when a file it was told of is gone, so what is said to be here is looked at.
+        The mount also calls this when a file it was told of is gone, so what is said to be here is looked at; with
+        `suspect`, because reading it failed, to the last byte.
         """
         if view.kind is not Kind.FILE:
             raise IsADirectory("Only files have content.")
         if self._staged.of(view.ino) is not None:
             return self.map_of(view)
         version = self._wanted(view, wanted)
-        await self.bring(view.node, version)
+        await self.bring(view.node, version, suspect)
         return self.map_of_version(version)
 
     def _wanted(self, view: NodeView, wanted: bytes) -> Version:
@@ -81,25 +82,30 @@ class Contents:
         found = state.versions.get(parse_token(wanted)) if state else None
         return found or shown
 
-    async def bring(self, node: NodeId, version: Version) -> None:
-        """Waits until the bytes are local. Raises ContentUnavailable or ContentTimeout."""
+    async def bring(self, node: NodeId, version: Version, suspect: bool = False) -> None:
+        """Waits until the bytes are local. Raises ContentUnavailable, ContentTimeout or ContentDamaged."""
         body = version.body
         if isinstance(body, Blob):
-            await self._bring_blob(node, body.hash, version.size)
+            await self._bring_blob(node, body.hash, version.size, suspect)
         elif isinstance(body, Chunks):
             for chunk in body.chunks:
-                await self._bring_blob(node, chunk.hash, chunk.size)
+                await self._bring_blob(node, chunk.hash, chunk.size, suspect)
         elif isinstance(body, Manifest):
             raise ContentUnavailable("This file was written by a newer HoloFS: update this device to read it.")
 
-    async def _bring_blob(self, node: NodeId, hash: BlobHash, size: int) -> None:
-        if self._content.has(hash):
-            if self._content.path(hash).exists():
-                return
-            with self._scope.db.transaction():
-                self._content.lost(hash)
-                self._scope.volume.content_lost(hash, [node])
-        await self._scope.remote.fetch(hash, size, self._scope.settings.fetch_timeout)
+    async def _bring_blob(self, node: NodeId, hash: BlobHash, size: int, suspect: bool) -> None:
+        remote = self._scope.remote
+        if self._content.has(hash) and await remote.is_whole(hash, node, suspect):
+            return
+        try:
+            await remote.fetch(hash, size, self._scope.settings.fetch_timeout)
+        except (ContentUnavailable, ContentTimeout) as error:
+            if remote.is_damaged(hash):
+                raise ContentDamaged(
+                    "The content of this file is damaged on this device, and no device that has it can be reached:"
+                    " it is fetched as soon as one can."
+                ) from error
+            raise
         if not self._content.has(hash):
             raise ContentUnavailable("No device that can be reached has the content of this file.")
 

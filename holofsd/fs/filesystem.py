@@ -257,8 +257,10 @@ class VolumeFilesystem:
     async def release(self, att: Attachment, handle: int) -> None:
         self._opening.release(att, self._opening.handle(att, handle))
 
-    async def fetch(self, att: Attachment, ino: Ino, version: bytes, offset: int, length: int) -> ContentMap:
-        return await self._contents.fetch(self._attributes.resolve(ino), version)
+    async def fetch(
+        self, att: Attachment, ino: Ino, version: bytes, offset: int, length: int, suspect: bool = False
+    ) -> ContentMap:
+        return await self._contents.fetch(self._attributes.resolve(ino), version, suspect)
 
     async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes:
         return await self._opening.read(att, handle, offset, length)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from holofsd.core.errors import (
@@ -261,17 +262,22 @@ class Opening:
         opened = self.handle(att, handle)
         if offset < 0 or not 0 <= length <= MAX_READ:
             raise BadArgument(f"A read has an offset and at most {MAX_READ} bytes.")
+        suspect = False
         for _ in range(3):
             view = self._attributes.resolve(opened.ino)
             staged = self._staged.of(opened.ino)
             if staged is not None:
                 return _read_file(str(staged.path), offset, length)
             version = self._attributes.version(opened.ino)
-            await self._contents.bring(view.node, version)
+            await self._contents.bring(view.node, version, suspect)
             try:
                 return _read_map(self._contents.map_of_version(version), offset, length)
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                suspect = True
         raise ContentUnavailable("This file changes too often to be read: try again.")
 
     async def write(self, att: Attachment, handle: int, offset: int, data: bytes) -> Attr:

@@ -5,13 +5,22 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from holofsd.core.ids import BlobHash
+from holofsd.core.ids import BlobHash, NodeId
 
 
 class ContentSource(Protocol):
     @property
     def can_write(self) -> bool:
         """This device is a writer or admin of the volume."""
+        ...
+
+    async def is_whole(self, hash: BlobHash, node: NodeId, thorough: bool) -> bool:
+        """Whether content that is said to be here is: in full length, and if `thorough` by its hash. If not, it is missing
+        from now on, and `node` wants it."""
+        ...
+
+    def is_damaged(self, hash: BlobHash) -> bool:
+        """It was here, and what is left of it cannot be used."""
         ...
 
     async def fetch(self, hash: BlobHash, size: int, timeout: float) -> None:

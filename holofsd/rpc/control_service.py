@@ -15,6 +15,7 @@ from holofsd.core.errors import BadArgument, VersionMismatch
 from holofsd.rpc.convert import to_message
 from holofsd.rpc.device_api import DeviceService, FsckOrders, MountOptions, Resolution
 from holofsd.rpc.history_calls import HistoryCalls
+from holofsd.rpc.safety_calls import CareCalls
 
 Context = Any
 
@@ -32,7 +33,7 @@ def _needed(value: str, what: str) -> str:
     return value
 
 
-class ControlService(HistoryCalls):
+class ControlService(HistoryCalls, CareCalls):
     _device: DeviceService
 
     def __init__(self, device: DeviceService) -> None:

@@ -15,6 +15,7 @@ from holofsd.core.document import Role
 from holofsd.fs.alternatives import Alternative
 from holofsd.fs.api import Filesystem
 from holofsd.rpc.history_api import HistoryService, HistoryStatus
+from holofsd.rpc.safety_api import CareService
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class DeviceSafety:
     complete: bool
     complete_as_of_ms: int = 0
     records_behind: int = 0
+    clock_ahead_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,11 @@ class VolumeStatus:
     quarantine_reasons: tuple[str, ...] = ()
     unsealed: int = 0
     history: HistoryStatus | None = None
+    held_files: int = 0
+    held_directories: int = 0
+    held_since_ms: int = 0
+    held_by: tuple[str, ...] = ()
+    damaged: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +241,7 @@ class FsckVolume:
     backup_at_ms: int = 0
 
 
-class DeviceService(HistoryService, Protocol):
+class DeviceService(HistoryService, CareService, Protocol):
     """This device, for its owner. Volumes are told by name on this device or by hex id."""
 
     def identity(self) -> Identity: ...

@@ -157,7 +157,8 @@ async def _release(c: Caller, r: pb.ReleaseRequest, out: pb.Done) -> None:
 
 
 async def _fetch(c: Caller, r: pb.FetchRequest, out: pb.ContentMap) -> None:
-    fill_map(out, await c.filesystem.fetch(c.attachment, Ino(r.ino), r.version, r.offset, r.length))
+    told = await c.filesystem.fetch(c.attachment, Ino(r.ino), r.version, r.offset, r.length, r.suspect)
+    fill_map(out, told)
 
 
 async def _read(c: Caller, r: pb.ReadRequest, out: pb.ReadReply) -> None:

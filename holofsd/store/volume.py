@@ -8,6 +8,7 @@ from pathlib import Path
 
 from holofsd.core.ids import ROOT_ID, AuthorId, VolumeId
 from holofsd.store.content import Content
+from holofsd.store.damage import Damage
 from holofsd.store.database import Database, scripts
 from holofsd.store.documents import Documents
 from holofsd.store.history import History
@@ -35,6 +36,7 @@ class VolumeStore:
         self.content = Content(self.db, directory / "content", directory / "incoming")
         self.history = History(self.db)
         self.removals = Removals(self.db)
+        self.damage = Damage(self.db, self.content, directory / "damaged")
         with self.db.transaction():
             # The root is inode 1: the first row ever.
             self.nodes.ino_of(ROOT_ID)

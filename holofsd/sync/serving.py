@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,9 +30,12 @@ MAX_REQUEST = 64 * 1024
 
 
 class ContentServer:
-    def __init__(self, content: Content, members: Members) -> None:
+    """`on_unreadable(blob)` is told of content that is said to be here and could not be read."""
+
+    def __init__(self, content: Content, members: Members, on_unreadable: Callable[[BlobHash], None]) -> None:
         self._content = content
         self._members = members
+        self._on_unreadable = on_unreadable
 
     async def serve(self, stream: Stream, peer: DeviceId) -> None:
         """Answers requests in their order until the other side finishes. One blob at a time: back-pressure is the
@@ -61,11 +66,15 @@ class ContentServer:
             await self._send(stream, request, self._content.path(blob), size, peer)
         except OSError as error:
             log.error("content cannot be read", blob=blob.hex()[:8], why=str(error))
+            self._on_unreadable(blob)
             await stream.send(frames.blob_missing(request.id))
 
     async def _send(self, stream: Stream, request: pb.Get, path: Path, size: int, peer: DeviceId) -> None:
         if size <= READ_INLINE:
-            data = path.read_bytes()[request.offset :]
+            data = path.read_bytes()
+            if len(data) != size:
+                raise _shorter()
+            data = data[request.offset :]
             await stream.send(frames.blob(request.id, data, True, size))
             return
         file = await asyncio.to_thread(open, path, "rb", 0)
@@ -81,6 +90,8 @@ class ContentServer:
                 stream.abort(CloseCode.REFUSED)
                 raise ConnectionLost("Removed from the volume in the middle of a file.")
             read = await asyncio.to_thread(os.pread, file.fileno(), READ_BYTES, offset)
+            if not read and offset < size:
+                raise _shorter()
             for start in range(0, max(len(read), 1), BLOB_FRAME):
                 data = read[start : start + BLOB_FRAME]
                 offset += len(data)
@@ -94,3 +105,7 @@ class ContentServer:
             raise ProtocolViolation("A device asked for too many hashes at once.")
         answers = [self._content.has(BlobHash(blob)) for blob in request.hashes]
         await stream.send(frames.held(request.id, answers))
+
+
+def _shorter() -> OSError:
+    return OSError(errno.EIO, "the file is not as long as it was")

@@ -22,8 +22,8 @@ class DeviceReport:
     complete_as_of_ms: int
     """Its clock when it last said what it holds; 0: never."""
     records_behind: int
-    clock_ahead_ms: int
-    """How far its clock is ahead of ours; 0 unless more than two seconds."""
+    clock_ahead_ms: int | None
+    """How far its clock is ahead of ours, with half the round trip taken off; None unless it is connected."""
     generation: int
 
 

@@ -11,11 +11,12 @@ import structlog
 from holofsd.codec.signing import SigningKey, generate, verify_head
 from holofsd.core.document import Credentials, DeviceInfo, Head, Mark, Membership, Role
 from holofsd.core.errors import ProtocolViolation, Refused
-from holofsd.core.ids import BlobHash, DeviceId, VolumeId
+from holofsd.core.ids import BlobHash, DeviceId, NodeId, VolumeId
 from holofsd.net.api import CloseCode
 from holofsd.store import faults
 from holofsd.sync import frames
 from holofsd.sync.adopting import Adopter
+from holofsd.sync.care import ContentCare
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.content import Fetcher
 from holofsd.sync.create import active_key
@@ -35,7 +36,6 @@ from holofsd.tree.local import LocalVolume
 log = structlog.get_logger(__name__)
 
 LOOK_AGAIN = 10.0
-CLOCK_TOLERANCE_MS = 2000
 
 
 class VolumeSync:
@@ -64,7 +64,8 @@ class VolumeSync:
         self.ingest = Ingest(volume, self.members, self.merger, self.config)
         self.publisher = Publisher(volume, self.members, describe, now_ms, self.config, self._send)
         self.fetcher = Fetcher(volume, now_ms, self.config, self._content_arrived)
-        self.server = ContentServer(self.store.content, self.members)
+        self.care = ContentCare(volume, self.fetcher, now_ms)
+        self.server = ContentServer(self.store.content, self.members, self.care.suspect)
         self.marks = Marks(self.store, self.members, node_key, now_ms, self.config, self._is_complete, self._tell_marks)
         self.sessions: dict[DeviceId, Session] = {}
         self.violations: dict[DeviceId, int] = {}
@@ -92,6 +93,7 @@ class VolumeSync:
         for work, name in (
             (self.merger.run(), "merger"),
             (self.brake.run(), "brake"),
+            (self.care.run(), "care"),
             (self.publisher.run(), "publisher"),
             (self.marks.run(), "marks"),
             (self.fetcher.run(), "fetcher"),
@@ -145,6 +147,13 @@ class VolumeSync:
         """Returns when the content is here. Raises ContentUnavailable, ContentTimeout or NoSpace."""
         await self.fetcher.fetch(blob, size, timeout)
 
+    async def is_whole(self, blob: BlobHash, node: NodeId, thorough: bool) -> bool:
+        """Whether content that is said to be here is; see `fs.ports`."""
+        return self.care.looks_whole(blob, node) and (not thorough or await self.care.check(blob, [node]))
+
+    def is_damaged(self, blob: BlobHash) -> bool:
+        return self.care.is_damaged(blob)
+
     def set_member(self, device: DeviceId, role: Role) -> None:
         """Raises RoleTooLow, NotAMember, DeviceUnknown."""
         self.members.change_role(device, role)
@@ -174,7 +183,6 @@ class VolumeSync:
     def _report(self, device: DeviceId) -> DeviceReport:
         safety = self.marks.safety(device, self._own_heads())
         session = self.sessions.get(device)
-        ahead = (session.clock.ahead_ms or 0) if session else 0
         return DeviceReport(
             device=device,
             name=self.members.name_of(device),
@@ -183,7 +191,7 @@ class VolumeSync:
             complete=safety.complete,
             complete_as_of_ms=safety.as_of_ms,
             records_behind=safety.records_behind,
-            clock_ahead_ms=ahead if abs(ahead) > CLOCK_TOLERANCE_MS else 0,
+            clock_ahead_ms=session.clock.ahead_ms if session is not None else None,
             generation=self.membership.generations.get(device, 0),
         )
 
@@ -197,12 +205,6 @@ class VolumeSync:
             warnings.append("This device is not a member of the volume any more: nothing is sent or received.")
         if self.fetcher.counts.no_space:
             warnings.append("The disk is nearly full: content from other devices waits until there is room.")
-        for device, session in self.sessions.items():
-            ahead = session.clock.ahead_ms or 0
-            if abs(ahead) > CLOCK_TOLERANCE_MS:
-                direction = "ahead of" if ahead > 0 else "behind"
-                name = self.members.name_of(device) or device.hex()[:8]
-                warnings.append(f"The clock of {name} is {abs(ahead) / 1000:.0f} s {direction} this device's.")
         for device, count in {**self.violations, **self.fetcher.counts.wrong}.items():
             name = self.members.name_of(device) or device.hex()[:8]
             warnings.append(f"{name} broke the protocol or sent wrong content {count} times; it was refused.")
@@ -258,6 +260,7 @@ class VolumeSync:
         self.marks.notify()
 
     def _content_arrived(self) -> None:
+        self.care.arrived()
         self.marks.notify()
 
     def _tell_marks(self, marks: list[Mark], source: object) -> None:

@@ -28,6 +28,7 @@ from holofsd.fs.types import (
     RenameFlags,
     SetAttr,
 )
+from holofsd.store.damage import is_whole, looks_whole
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.local import LocalVolume
 
@@ -55,6 +56,23 @@ class Elsewhere:
     blobs: dict[BlobHash, bytes] = field(default_factory=dict)
     device: Device | None = None
     asked: list[BlobHash] = field(default_factory=list)
+    damaged: set[BlobHash] = field(default_factory=set)
+
+    async def is_whole(self, hash: BlobHash, node: NodeId, thorough: bool) -> bool:
+        assert self.device is not None
+        store = self.device.store
+        size = store.content.size(hash) or 0
+        path = store.content.path(hash)
+        if looks_whole(path, size) and (not thorough or is_whole(path, hash, size)):
+            return True
+        self.damaged.add(hash)
+        with store.db.transaction():
+            store.damage.found(hash, size, 0)
+            self.device.volume.content_lost(hash, [node])
+        return False
+
+    def is_damaged(self, hash: BlobHash) -> bool:
+        return hash in self.damaged
 
     async def fetch(self, hash: BlobHash, size: int, timeout: float) -> None:
         self.asked.append(hash)

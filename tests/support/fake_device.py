@@ -81,7 +81,9 @@ class FakeFilesystem:
         self.committed.append((handle, data))
         return attr(handle, len(data or b""))
 
-    async def fetch(self, att: fs.Attachment, ino: Ino, version: bytes, offset: int, length: int) -> fs.ContentMap:
+    async def fetch(
+        self, att: fs.Attachment, ino: Ino, version: bytes, offset: int, length: int, suspect: bool = False
+    ) -> fs.ContentMap:
         if length == 1:
             raise ContentTimeout("Nobody sent it in time.")
         try:

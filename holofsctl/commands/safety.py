@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""brake, scrub."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from holofs_api.v1 import control_pb2 as pb
+from holofsctl.errors import CommandError
+from holofsctl.exit_codes import Exit
+from holofsctl.output import count, moment, plain, safe, size
+from holofsctl.session import Session
+
+_SHOWN: Final = 20
+"""Names printed for a person; --json has up to a thousand."""
+
+
+def brake(session: Session, arguments: argparse.Namespace) -> None:
+    act = _act(arguments)
+    request = pb.BrakeRequest(volume=arguments.name, act=act)
+    if act == "limit":
+        now = session.call("Brake", pb.BrakeRequest(volume=arguments.name))
+        request.files = now.files if arguments.files is None else arguments.files
+        request.percent = now.percent if arguments.percent is None else arguments.percent
+    reply = session.call("Brake", request)
+    session.output.data(plain(reply), _brake_lines(reply) if act not in ("accept", "refuse") else [])
+    if act == "accept":
+        session.output.remark(_decided(reply, "gone here too; `holofsctl trash` can bring them back."))
+    elif act == "refuse":
+        session.output.remark(_decided(reply, "kept, and come back on the other devices."))
+    elif reply.held_files or reply.held_directories:
+        name = safe(arguments.name)
+        session.output.remark(f"`holofsctl brake {name} --accept` lets it happen, `--refuse` keeps everything.")
+
+
+def _act(arguments: argparse.Namespace) -> str:
+    if arguments.verdict and (arguments.files is not None or arguments.percent is not None):
+        raise CommandError("Set the limit, or decide about what is held: one at a time.", Exit.USAGE, "bad-argument")
+    if arguments.verdict:
+        return str(arguments.verdict)
+    return "limit" if arguments.files is not None or arguments.percent is not None else ""
+
+
+def _decided(reply: pb.BrakeReply, what: str) -> str:
+    if not reply.decided:
+        return "The brake holds nothing."
+    return f"{count(reply.decided, 'file or folder', 'files and folders')} {what}"
+
+
+def _brake_lines(reply: pb.BrakeReply) -> list[str]:
+    if reply.off:
+        lines = ["The brake is off: removals from other devices happen here at once."]
+    else:
+        lines = [
+            f"The brake holds removals from other devices when they are more than {count(reply.files, 'file')}"
+            f" and more than {reply.percent} % of the volume within ten minutes."
+        ]
+    if not reply.held_files and not reply.held_directories:
+        return [*lines, "It holds nothing."]
+    lines.append(held_sentence(reply))
+    lines += [f"    {safe(path)}" for path in reply.paths[:_SHOWN]]
+    if reply.held_files + reply.held_directories > _SHOWN:
+        lines.append("    ...")
+    return lines
+
+
+def held_sentence(held: pb.BrakeReply | pb.VolumeStatus) -> str:
+    """What the brake holds, for `brake` and for `status`."""
+    what = count(held.held_files, "file")
+    if held.held_directories:
+        what += f" and {count(held.held_directories, 'folder')}"
+    by = safe(", ".join(held.held_by)) or "another device"
+    return f"Held by the brake since {moment(held.held_since_ms)}: {by} removed {what}; they are still here."
+
+
+def scrub(session: Session, arguments: argparse.Namespace) -> Exit:
+    ended: list[pb.ScrubProgress] = []
+    with session.connect() as client:
+        for step in client.stream("Scrub", pb.ScrubRequest(volume=arguments.name, no_wait=arguments.no_wait)):
+            if step.done:
+                ended.append(step)
+    session.output.data([plain(step) for step in ended], [line for step in ended for line in _scrubbed(step)])
+    left = sum(step.damaged - step.repaired for step in ended)
+    if not left:
+        return Exit.OK
+    raise CommandError(
+        f"{count(left, 'content file')} damaged here: it is fetched as soon as a device that has it can be reached.",
+        Exit.FAILED,
+        "content-damaged",
+    )
+
+
+def _scrubbed(step: pb.ScrubProgress) -> list[str]:
+    line = f"{safe(step.volume)}: {count(step.files, 'content file')} read, {size(step.bytes)}; "
+    if not step.damaged:
+        return [line + "all whole."]
+    lines = [line + f"{step.damaged:,} damaged or gone, {step.repaired:,} of them whole again."]
+    return lines + [f"    cannot be read now: {safe(path)}" for path in step.paths]

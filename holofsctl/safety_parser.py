@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of brake and scrub."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from holofsctl.commands import safety
+
+
+def add(command: Callable[..., argparse.ArgumentParser], number: Callable[[int], Callable[[str], int]]) -> None:
+    text = "Holds removals from other devices when they are very many, until you accept or refuse them."
+    brake = command("brake", safety.brake, text)
+    brake.add_argument("name", metavar="NAME")
+    brake.add_argument("--files", type=number(0), metavar="N", help="hold when more than N files go (50)")
+    brake.add_argument("--percent", type=number(0), metavar="P", help="and more than P percent of the volume (20)")
+    verdicts = brake.add_mutually_exclusive_group()
+    for verdict, told in (
+        ("off", "never hold anything"),
+        ("accept", "let happen what is held"),
+        ("refuse", "keep what is held, on every device"),
+    ):
+        verdicts.add_argument(
+            f"--{verdict}", dest="verdict", action="store_const", const=verdict, default="", help=told
+        )
+    scrub = command("scrub", safety.scrub, "Reads all content of this device, and repairs from others what is damaged.")
+    scrub.add_argument("name", nargs="?", default="", metavar="NAME", help="one volume; without it all")
+    scrub.add_argument("--no-wait", action="store_true", help="do not wait for repairs; they go on by themselves")

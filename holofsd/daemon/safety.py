@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The brake and scrubbing, for a device's owner: the part of `Device` that answers `rpc.safety_api`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from holofsd.core.brake import BrakeLimit
+from holofsd.daemon.volumes import Volumes
+from holofsd.rpc import safety_api as api
+
+
+class DeviceCare:
+    _volumes: Volumes
+
+    async def brake(self, volume: str, act: str, files: int, percent: int) -> api.BrakeReply:
+        brake = self._volumes.find(volume).sync.brake
+        decided = 0
+        if act == "limit":
+            brake.set_limit(BrakeLimit(files, percent))
+        elif act == "off":
+            brake.set_limit(BrakeLimit(off=True))
+        elif act == "accept":
+            decided = await brake.accept()
+        elif act == "refuse":
+            decided = await brake.refuse()
+        report, limit = brake.report(), brake.limit
+        return api.BrakeReply(
+            off=limit.off,
+            files=limit.files,
+            percent=limit.percent,
+            held_files=report.files,
+            held_directories=report.directories,
+            held_since_ms=report.since_ms,
+            held_by=report.devices,
+            paths=tuple(brake.paths()) if brake.holds else (),
+            decided=decided,
+        )
+
+    async def scrub(self, volume: str, no_wait: bool) -> AsyncIterator[api.ScrubProgress]:
+        opened = [self._volumes.find(volume)] if volume else self._volumes.all()
+        for one in opened:
+            name = self._volumes.name_of(one.id)
+            async with aclosing(one.sync.care.scrub(not no_wait)) as steps:  # type: ignore[type-var]
+                async for step in steps:
+                    yield api.ScrubProgress(
+                        volume=name,
+                        paths=step.paths,
+                        files=step.files,
+                        files_total=step.files_total,
+                        bytes=step.bytes,
+                        damaged=step.damaged,
+                        repaired=step.repaired,
+                        done=step.done,
+                    )

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The part of holofs.v1.Control that is about the brake and about damaged content."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from holofs_api.v1 import control_pb2 as pb
+from holofs_api.v1.control_pb2_grpc import ControlServicer
+from holofsd.core.errors import BadArgument
+from holofsd.rpc.convert import to_message
+from holofsd.rpc.safety_api import CareService
+
+Context = Any
+
+
+class CareCalls(ControlServicer):
+    _device: CareService
+
+    async def Brake(self, request: pb.BrakeRequest, context: Context) -> pb.BrakeReply:
+        if not request.volume:
+            raise BadArgument("The volume is missing.")
+        if request.act not in ("", "limit", "off", "accept", "refuse"):
+            raise BadArgument("The brake can be set, put off, and what it holds accepted or refused.")
+        reply = await self._device.brake(request.volume, request.act, request.files, request.percent)
+        return to_message(reply, pb.BrakeReply)
+
+    async def Scrub(self, request: pb.ScrubRequest, context: Context) -> AsyncIterator[pb.ScrubProgress]:
+        async with aclosing(self._device.scrub(request.volume, request.no_wait)) as steps:  # type: ignore[type-var]
+            async for step in steps:
+                yield to_message(step, pb.ScrubProgress)

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Care of content: what is found damaged or gone is marked missing and fetched again; a scrub looks at all of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from holofsd.core.errors import HoloError
+from holofsd.core.ids import BlobHash, NodeId
+from holofsd.store.damage import is_whole, looks_whole
+from holofsd.sync.content import Fetcher
+from holofsd.tree.local import LocalVolume
+
+log = structlog.get_logger(__name__)
+
+PAGE: Final = 64
+"""Content files looked at between two reports of a scrub."""
+ROWS: Final = 20_000
+"""Comparisons of a state with a hash between two turns of the loop: about 10 ms."""
+REFRESH: Final = 100
+REPAIR_TIMEOUT: Final = 30.0
+"""Seconds for which a scrub waits for each damaged content to come from somebody else."""
+AT_ONCE: Final = 16
+PATHS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubStep:
+    """How far a scrub is. `paths`: at the end, files that cannot be read now."""
+
+    paths: tuple[bytes, ...]
+    files: int
+    files_total: int
+    bytes: int
+    damaged: int
+    repaired: int
+    done: bool = False
+
+
+class ContentCare:
+    """Call `run` once; `suspect` and `lost` from anywhere on the loop."""
+
+    def __init__(self, volume: LocalVolume, fetcher: Fetcher, now_ms: Callable[[], int]) -> None:
+        self._volume = volume
+        self._content = volume.store.content
+        self._damage = volume.store.damage
+        self._fetcher = fetcher
+        self._now_ms = now_ms
+        self._suspects: dict[BlobHash, None] = {}
+        self._lost: dict[BlobHash, None] = {}
+        self._wake = asyncio.Event()
+        self._any_damaged = self._damage.count() > 0
+
+    # ---- what others notice
+    def suspect(self, blob: BlobHash) -> None:
+        """Reading it failed: it is looked at soon, whole."""
+        self._suspects[blob] = None
+        self._wake.set()
+
+    def looks_whole(self, blob: BlobHash, node: NodeId) -> bool:
+        """Is what should be here there, in full length? If not, it is missing from now on, for `node` at once."""
+        size = self._content.size(blob)
+        if size is None:
+            return False
+        if looks_whole(self._content.path(blob), size):
+            return True
+        self._mark(blob, size, [node])
+        return False
+
+    async def check(self, blob: BlobHash, nodes: Iterable[NodeId] = ()) -> bool:
+        """Reads all of it; whether it is here and whole."""
+        size = self._content.size(blob)
+        if size is None:
+            return False
+        if await asyncio.to_thread(is_whole, self._content.path(blob), blob, size):
+            return True
+        if self._content.size(blob) is not None:  # nobody else noticed meanwhile
+            self._mark(blob, size, nodes)
+        return False
+
+    def _mark(self, blob: BlobHash, size: int, nodes: Iterable[NodeId]) -> None:
+        log.error("content is damaged or gone; it is fetched again", blob=blob.hex()[:8], size=size)
+        self._any_damaged = True
+        with self._volume.store.db.transaction():
+            self._damage.found(blob, size, self._now_ms())
+            self._volume.content_lost(blob, nodes)
+        self._lost[blob] = None
+        self._wake.set()
+
+    def arrived(self) -> None:
+        """Content came: perhaps some that was damaged."""
+        if not self._any_damaged:
+            return
+        whole = [blob for blob, _size in self._damage.all() if self._content.has(blob)]
+        if whole:
+            with self._volume.store.db.transaction():
+                for blob in whole:
+                    self._damage.whole_again(blob)
+            log.info("damaged content is whole again", count=len(whole))
+        self._any_damaged = self._damage.count() > 0
+
+    def is_damaged(self, blob: BlobHash) -> bool:
+        return self._any_damaged and self._damage.has(blob)
+
+    def damaged(self) -> int:
+        return self._damage.count() if self._any_damaged else 0
+
+    # ---- in the background
+    async def run(self) -> None:
+        # What was found before a restart may not have been told to every file that has it.
+        self._lost.update(dict.fromkeys(blob for blob, _size in self._damage.all()))
+        while True:
+            while self._suspects:
+                await self.check(self._suspects.popitem()[0])
+            if self._lost:
+                lost, self._lost = list(self._lost), {}
+                await self._tell_users(lost)
+            self._wake.clear()
+            if not self._suspects and not self._lost:
+                await self._wake.wait()
+
+    async def _tell_users(self, lost: list[BlobHash]) -> None:
+        """Every file with that content wants it from now on. Which those are only their states say."""
+        after: NodeId | None = NodeId(b"")
+        while after is not None:
+            users, after = self._damage.users_among(after, max(ROWS // len(lost), 100), lost)
+            for start in range(0, len(users), REFRESH):
+                with self._volume.store.db.transaction():
+                    self._volume.content_lost(lost[0], users[start : start + REFRESH])
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    # ---- all of it
+    async def scrub(self, wait: bool) -> AsyncIterator[ScrubStep]:
+        """Reads every content file here. With `wait`, gives what is damaged time to come from other devices."""
+        total, files, size, known = self._damage.content_count(), 0, 0, self._damage.count()
+        await self._take_back()
+        after = b""
+        while page := self._damage.content_after(after, PAGE):
+            for blob, length in page:
+                await self.check(blob)
+                files, size, after = files + 1, size + length, blob
+            yield ScrubStep((), files, max(total, files), size, self._damage.count(), 0)
+        lost = self._damage.all()
+        if wait and lost:
+            await self._tell_users([blob for blob, _size in lost])
+            await self._fetch(lost)
+            self.arrived()
+        left = self._damage.count()
+        damaged = max(len(lost), known)
+        yield ScrubStep(tuple(self._unreadable()), files, files, size, damaged, damaged - left, True)
+
+    async def _take_back(self) -> None:
+        """What was put aside because a disk failed for a moment may be whole after all."""
+        for blob, size in self._damage.all():
+            path = self._damage.path(blob)
+            if not self._content.has(blob) and await asyncio.to_thread(is_whole, path, blob, size):
+                await asyncio.to_thread(self._content.place, path, blob, True)
+                with self._volume.store.db.transaction():
+                    self._content.add(blob, size, self._now_ms())
+                    self._volume.content_arrived(blob)
+        self.arrived()
+
+    async def _fetch(self, lost: list[tuple[BlobHash, int]]) -> None:
+        for start in range(0, len(lost), AT_ONCE):
+            group = [self._fetch_one(blob, size) for blob, size in lost[start : start + AT_ONCE]]
+            if not any(await asyncio.gather(*group)):
+                return  # nobody in reach has any of these: the rest comes in the background, if at all
+
+    async def _fetch_one(self, blob: BlobHash, size: int) -> bool:
+        try:
+            await self._fetcher.fetch(blob, size, REPAIR_TIMEOUT)
+        except HoloError as error:
+            log.info("damaged content did not come", blob=blob.hex()[:8], why=error.message)
+            return False
+        return True
+
+    def _unreadable(self) -> list[bytes]:
+        nodes = {node for blob, _size in self._damage.all() for node in self._content.wanted_by(blob)}
+        paths = (self._volume.tree.path_of(node) for node in list(nodes)[:PATHS])
+        return sorted(path for path in paths if path is not None)
