@@ -2,8 +2,8 @@
 """The mount supervisor: remembers mounts, starts their processes, adopts an earlier daemon's, restarts dead ones.
 
 A mount process lives on when the daemon stops; `unmount`, `down` and a person's own `fusermount3 -u` end it. Crash
-windows: a process that started but is not in the database yet is found by nobody, answers its person, and goes when it
-is unmounted; a row whose process is gone is brought back by `restore`.
+windows: a process that started but is not in the database yet is found by the mark on its command line; a row whose
+process is gone is brought back by `restore`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import structlog
 from holofsd.core.errors import HoloError, MountUnknown
 from holofsd.core.ids import VolumeId
 from holofsd.daemon.mount_paths import check_mount_path, mounted_at, unmount
-from holofsd.daemon.mount_process import Adopted, MountOrder, MountProcess, launch, log_of
-from holofsd.daemon.processes import is_running
+from holofsd.daemon.mount_process import READY_TIMEOUT_S, Adopted, MountOrder, MountProcess, launch, log_of
+from holofsd.daemon.processes import find, is_running
 from holofsd.rpc.device_api import MountInfo, MountOptions
 from holofsd.store import faults
 from holofsd.store.device import DeviceStore, MountRow
@@ -41,6 +41,7 @@ _STEADY_S: Final = 60.0
 """A mount that ran this long starts again without a pause."""
 _END_S: Final = 5.0
 _PROBE_S: Final = 2.0
+_LOOK_S: Final = 0.1
 
 Launch = Callable[[MountOrder], Awaitable[MountProcess]]
 
@@ -62,12 +63,18 @@ class _Mount:
 
 class MountSupervisor:
     def __init__(
-        self, store: DeviceStore, state: Path, name_of: Callable[[VolumeId], str], launch: Launch = launch
+        self,
+        store: DeviceStore,
+        state: Path,
+        name_of: Callable[[VolumeId], str],
+        launch: Launch = launch,
+        find: Callable[[str], int] = find,
     ) -> None:
         self._store = store
         self._state = state
         self._name_of = name_of
         self._launch = launch
+        self._find = find
         self._mounts: dict[str, _Mount] = {}
 
     # ---- the daemon's life
@@ -76,9 +83,13 @@ class MountSupervisor:
         for row in self._store.mounts():
             mount = _Mount(row, settled=asyncio.Event())
             self._mounts[mount.path] = mount
+            found = 0
             if is_running(row.pid, row.mount_id):
                 self._up(mount, Adopted(row.pid, row.binding))
-            mount.keeper = asyncio.create_task(self._keep(mount))
+            else:
+                # A daemon that was killed while it started one could not write its process down.
+                found = self._find(row.mount_id)
+            mount.keeper = asyncio.create_task(self._keep(mount, found))
         self._write_file()
 
     async def close(self) -> None:
@@ -154,9 +165,26 @@ class MountSupervisor:
         return tuple(self._info(mount) for _, mount in sorted(self._mounts.items()))
 
     # ---- one mount
-    async def _keep(self, mount: _Mount) -> None:
+    async def _adopt(self, mount: _Mount, pid: int) -> None:
+        """A process that a killed daemon had started; it may be on its way still, and is up once the path is mounted."""
+        process = Adopted(pid, mount.row.binding)
+        ended = asyncio.ensure_future(process.ended())
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                while mounted_at(mount.path) is None and not ended.done():
+                    await asyncio.wait({ended}, timeout=_LOOK_S)
+            if not ended.done():
+                self._up(mount, process)
+        except TimeoutError:
+            process.terminate()
+        finally:
+            ended.cancel()
+
+    async def _keep(self, mount: _Mount, found: int = 0) -> None:
         """The life of a mount: up, watched, started again when it died; ends when a person took it away."""
         pause = 0.0
+        if found:
+            await self._adopt(mount, found)
         while True:
             if mount.process is None:
                 await asyncio.sleep(pause)

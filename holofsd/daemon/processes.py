@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 import os
 from typing import Final
 
@@ -39,6 +40,19 @@ def is_running(pid: int, mark: str) -> bool:
             return mark.encode() in file.read().split(b"\0")
     except OSError:
         return not os.path.isdir("/proc/self")
+
+
+def find(mark: str) -> int:
+    """The process of ours that has `mark` on its command line; 0 if there is none, or none can be looked for."""
+    for folder in glob.iglob("/proc/[0-9]*"):
+        pid = int(os.path.basename(folder))
+        try:
+            ours = os.stat(folder).st_uid == os.getuid()
+        except OSError:
+            continue
+        if ours and pid != os.getpid() and is_running(pid, mark):
+            return pid
+    return 0
 
 
 def _exists(pid: int) -> bool:

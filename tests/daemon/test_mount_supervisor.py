@@ -263,3 +263,40 @@ async def test_the_death_of_an_adopted_process_is_noticed(system: System, tmp_pa
     system.mounted.discard(path)
     await eventually(lambda: system.starts >= 1 and supervisor.infos()[0].state == "up")
     await supervisor.close()
+
+
+async def test_a_process_that_a_killed_daemon_had_just_started_is_adopted(system: System, tmp_path: Path) -> None:
+    path = folder(tmp_path)
+    with system.store.db.transaction():  # as a daemon leaves it that dies between the start and its note
+        system.store.put_mount(MountRow(path.encode(), VOLUME, 0, "", "mark-of-it", 0, 1))
+    process = sleeper("mark-of-it")
+    supervisor = system.supervisor()
+    try:
+        supervisor.start()
+        assert supervisor.infos()[0].state == "starting"
+        system.mounted.add(path)  # it was still on its way
+        (info,) = await supervisor.restore()
+        assert (info.state, info.pid, system.starts) == ("up", process.pid, 0)
+        assert system.store.mounts()[0].pid == process.pid
+    finally:
+        await supervisor.close()
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()
+
+
+async def test_one_that_ended_on_its_way_is_started_again(system: System, tmp_path: Path) -> None:
+    path = folder(tmp_path)
+    with system.store.db.transaction():
+        system.store.put_mount(MountRow(path.encode(), VOLUME, 0, "", "mark-of-it", 0, 1))
+    process = sleeper("mark-of-it")
+    supervisor = system.supervisor()
+    try:
+        supervisor.start()
+        assert process.stdin is not None
+        process.stdin.close()
+        await asyncio.to_thread(process.wait)
+        (info,) = await supervisor.restore()
+        assert (info.state, system.starts) == ("up", 1)
+    finally:
+        await supervisor.close()
