@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from holofsctl import __version__, history_parser, safety_parser
-from holofsctl.commands import conflicts, device, mounts, recovering, sharing, volumes
+from holofsctl.commands import conflicts, device, fsck, mounts, recovering, sharing, volumes
 from holofsctl.commands import diff as comparison
 from holofsctl.exit_codes import EPILOG
 
@@ -22,6 +22,7 @@ this device
   status [NAME] [--watch]  is it safe on another device yet?
   peers                    the other devices, and how they are reached
   doctor                   look for what could be in the way
+  fsck [NAME]              check what is on disk ([--repair] [--content] [--from-backup]); also without the daemon
 
 volumes
   create NAME              make a new volume
@@ -129,6 +130,17 @@ def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
     status.add_argument("--watch", action="store_true", help="print it again every second")
     command("peers", device.peers, "The other devices, and how they are reached.")
     command("doctor", device.doctor, "Looks for what could be in the way.")
+    check = command(
+        "fsck", fsck.fsck, "Checks what is on disk: index, records, names, content. Also without the daemon."
+    )
+    check.add_argument("name", nargs="?", default="", metavar="NAME", help="one volume; without it all")
+    check.add_argument("--repair", action="store_true", help="repair what has one right answer; the rest is listed")
+    check.add_argument("--content", action="store_true", help="read and hash every content file, too")
+    check.add_argument(
+        "--from-backup",
+        action="store_true",
+        help="take the index from its backup, with all that can still be read of the present one",
+    )
 
 
 def _volumes(command: Callable[..., argparse.ArgumentParser]) -> None:

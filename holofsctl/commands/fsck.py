@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""fsck: by the daemon where one runs, else by a program of its own on the closed state directory."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from holofs_api.v1 import control_pb2 as pb
+from holofsctl.errors import CommandError
+from holofsctl.exit_codes import Exit
+from holofsctl.output import count, moment, plain, safe, table
+from holofsctl.session import Session
+
+_TIMEOUT_S: Final = 24 * 3600.0
+_ALREADY_RUNNING: Final = 6
+"""The exit code of a program of holofsd where another one has the state directory."""
+
+
+def fsck(session: Session, arguments: argparse.Namespace) -> Exit:
+    if arguments.from_backup and not arguments.name:
+        raise CommandError("Say which volume is to be taken from its backup.", Exit.USAGE, "bad-argument")
+    request = pb.FsckRequest(
+        volume=arguments.name,
+        repair=arguments.repair,
+        from_backup=arguments.from_backup,
+        content=arguments.content,
+    )
+    reply = _answer(session, request)
+    lines = [line for volume in reply.volumes for line in _lines(volume)]
+    session.output.data(plain(reply), lines)
+    left = sum(volume.left for volume in reply.volumes)
+    fixable = sum(f.count for volume in reply.volumes for f in volume.findings if f.outcome == "fixable")
+    if fixable:
+        session.output.remark(f"`holofsctl fsck --repair` repairs {count(fixable, 'of these', 'of these')}.")
+    return Exit.FAILED if left else Exit.OK
+
+
+def _answer(session: Session, request: pb.FsckRequest) -> pb.FsckReply:
+    try:
+        with session.connect() as client:
+            reply: pb.FsckReply = client.call("Fsck", request, _TIMEOUT_S)
+            return reply
+    except CommandError as error:
+        if error.code != "not-running":
+            raise
+    return _without_daemon(session, request)
+
+
+def _without_daemon(session: Session, request: pb.FsckRequest) -> pb.FsckReply:
+    if not session.state.exists():
+        raise CommandError(f"{session.state} does not exist: there is nothing to check.")
+    orders = [f"--{name.replace('_', '-')}" for name in ("repair", "from_backup", "content") if getattr(request, name)]
+    names = [request.volume] if request.volume else []
+    command = [
+        sys.executable,
+        "-m",
+        "holofsd.daemon.fsck_main",
+        "--state-dir",
+        str(session.state),
+        *orders,
+        "--",
+        *names,
+    ]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode == _ALREADY_RUNNING:
+        raise CommandError("holofsd is just starting or ending: try again in a moment.", Exit.FAILED, "already-running")
+    told = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    if done.returncode:
+        raise CommandError(told[-1] if told else "The check ended without saying why.")
+    try:
+        return pb.FsckReply.FromString(done.stdout)
+    except DecodeError:
+        raise CommandError("The check gave an answer that cannot be read.") from None
+
+
+def _lines(volume: pb.FsckVolume) -> list[str]:
+    checked = ", ".join(f"{c.number:,} {c.what}" for c in volume.checked if c.number)
+    backup = f"backup of the index: {moment(volume.backup_at_ms)}"
+    lines = [f"{safe(volume.volume)}: {'all is well' if not volume.findings else 'PROBLEMS'}"]
+    lines += [f"    checked: {safe(checked)}"] if checked else []
+    lines.append(f"    {backup}")
+    rows = [(f.outcome, f"{f.count:,}", f.message) for f in volume.findings]
+    for row, finding in zip(table(rows, "    "), volume.findings, strict=True):
+        lines.append(row)
+        lines += [f"        {safe(subject)}" for subject in finding.subjects[:5]]
+        if finding.count > 5:
+            lines.append(f"        and {finding.count - 5:,} more")
+    return lines

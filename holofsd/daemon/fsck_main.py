@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`python -m holofsd.daemon.fsck_main`: fsck on the state directory of a device whose daemon does not run.
+
+Started by `holofsctl fsck`; writes a `holofs.v1.FsckReply` to standard output, or one sentence to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sqlite3
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import structlog
+
+from holofs_api.v1 import control_pb2 as pb
+from holofsd.codec.signing import SigningKey
+from holofsd.core.errors import AlreadyRunning, HoloError, StateDirUnusable, VolumeUnknown
+from holofsd.core.ids import DeviceId
+from holofsd.daemon import state_folder
+from holofsd.daemon.fsck import check_closed
+from holofsd.daemon.main import EXIT_ALREADY_RUNNING, EXIT_FAILED
+from holofsd.daemon.volumes import READY
+from holofsd.rpc.convert import to_message
+from holofsd.rpc.device_api import FsckOrders, FsckVolume
+from holofsd.store import faults
+from holofsd.store.device import DeviceStore
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    told = _parser().parse_args(arguments)
+    os.umask(0o077)
+    # Standard output is for the answer alone.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    orders = FsckOrders(told.repair, told.from_backup, told.content)
+    try:
+        faults.arm_from(os.environ)
+        volumes = check(Path(told.state_dir), told.name, orders)
+    except AlreadyRunning as error:
+        return _fail(error.message, EXIT_ALREADY_RUNNING)
+    except HoloError as error:
+        return _fail(error.message, EXIT_FAILED)
+    except (OSError, sqlite3.Error) as error:
+        return _fail(f"The check could not go on: {error}.", EXIT_FAILED)
+    reply = pb.FsckReply(volumes=[to_message(volume, pb.FsckVolume) for volume in volumes])
+    sys.stdout.buffer.write(reply.SerializeToString())
+    return 0
+
+
+def check(state: Path, name: str, orders: FsckOrders) -> list[FsckVolume]:
+    if not (state / "device.db").exists():
+        raise StateDirUnusable(f"{state} is no state directory of a device: it has no device.db.")
+    with state_folder.locked(state):
+        device = DeviceId(SigningKey(state_folder.device_seed(state)).public)
+        with closing(DeviceStore(state)) as store:
+            rows = [row for row in store.volumes() if row.state == READY and name in ("", row.name, row.id.hex())]
+        if name and not rows:
+            raise VolumeUnknown(f"This device has no volume {name!r} that is whole enough to be checked.")
+        return [check_closed(row, state / "volumes" / row.id.hex(), device, orders) for row in rows]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fsck", description="Checks a closed state directory; see holofsctl fsck.")
+    parser.add_argument("--state-dir", required=True)
+    for option in ("--repair", "--from-backup", "--content"):
+        parser.add_argument(option, action="store_true")
+    parser.add_argument("name", nargs="?", default="")
+    return parser
+
+
+def _fail(sentence: str, code: int) -> int:
+    sys.stderr.write(sentence + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`holofsctl fsck`: with the daemon and without it, on a volume that is well, harmed, and damaged."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from support.device import Device, World
+from support.trees import contents
+from support.wait import until
+
+
+def _index(device: Device) -> Path:
+    (found,) = device.state.glob("volumes/*/index.db")
+    return found
+
+
+def _codes(told: object) -> set[str]:
+    assert isinstance(told, dict)
+    return {finding["code"] for volume in told["volumes"] for finding in volume["findings"]}
+
+
+def _filled(world: World) -> tuple[Device, Path, dict[str, bytes]]:
+    (a,) = world.running("a")
+    a.create()
+    a.allowed += ["the daemon went away", "refuses this mount .* being repaired"]
+    here = a.mount()
+    files = {f"file {number}": f"{number} ".encode() * 4000 for number in range(20)}
+    for name, data in files.items():
+        here.joinpath(name).write_bytes(data)
+    until(a.is_settled, "everything to be hashed and published")
+    return a, here, files
+
+
+def test_a_volume_that_is_well_is_said_to_be_with_the_daemon_and_without(world: World) -> None:
+    a, here, files = _filled(world)
+    for _ in range(2):
+        told = a.ctl("fsck", "--content")
+        assert told.out.startswith("docs: all is well\n")
+        assert "20 nodes" in told.out
+        assert a.json("fsck", "docs")["volumes"][0]["findings"] == []
+        a.down()
+    a.up()
+    a.ctl("fsck", "--repair")
+    assert contents(here) == files, "a repair leaves mounts as they are"
+
+
+def test_harm_is_found_and_repaired_under_a_mount_in_use(world: World) -> None:
+    a, here, files = _filled(world)
+    with here.joinpath("file 3").open("rb") as opened:
+        a.stop_daemon()
+        with closing(sqlite3.connect(_index(a), isolation_level=None)) as db:
+            db.execute("DELETE FROM entries WHERE name=?", (b"file 7",))
+        told = a.ctl("fsck", check=False)
+        assert told.code == 1
+        assert "--repair" in told.err
+        a.up()
+        assert not here.joinpath("file 7").exists()
+        assert a.ctl("fsck", check=False).code == 1
+        assert "entries-wrong" in _codes(a.json("fsck", "docs", "--repair"))
+        until(lambda: contents(here) == files, "the name to be back")
+        assert a.ctl("fsck").code == 0
+        assert opened.read() == files["file 3"]
+
+
+def test_a_damaged_index_is_readable_and_mended(world: World) -> None:
+    a, here, files = _filled(world)
+    a.allowed += ["read-only", "refuses this mount", "damaged"]
+    a.stop_daemon()
+    with closing(sqlite3.connect(_index(a))) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        page = db.execute("SELECT rootpage FROM sqlite_schema WHERE name='placements_by_slot'").fetchone()[0]
+        size = db.execute("PRAGMA page_size").fetchone()[0]
+    with _index(a).open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    a.up()
+    until(lambda: contents(here) == files, "what can be read")
+    assert "fsck docs --repair" in a.ctl("status").out
+    with pytest.raises(OSError, match="Read-only"):
+        here.joinpath("new").write_bytes(b"x")
+    assert a.ctl("fsck", check=False).code == 1
+    assert "index-rebuilt" in _codes(a.json("fsck", "docs", "--repair"))
+    until(lambda: here.joinpath("new").write_bytes(b"x") == 1, "the volume to take writes again")
+    assert contents(here) == {**files, "new": b"x"}
+
+
+def test_fsck_says_what_it_cannot_do(world: World) -> None:
+    a = world.device("a")
+    assert a.ctl("fsck", check=False).code == 1
+    a.up()
+    assert a.ctl("fsck", "nowhere", check=False).code == 1
+    assert a.ctl("fsck", "--from-backup", check=False).code == 2
+    a.create()
+    told = a.ctl("fsck", "docs", "--from-backup", check=False)
+    assert told.code == 1
+    assert "backup" in told.err
