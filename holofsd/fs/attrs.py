@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from holofsd.core.errors import NoSuchName, NotADirectory, StaleHandle
+from holofsd.core.errors import NoSuchName, NotADirectory, ReadOnly, StaleHandle
 from holofsd.core.ids import Ino, NodeId
 from holofsd.core.state import Kind, Version
 from holofsd.fs.scope import Scope
 from holofsd.fs.staged import StagedFiles
+from holofsd.fs.settings import PAST_INO
 from holofsd.fs.types import Attr
 from holofsd.tree.views import NodeView
 
@@ -33,6 +34,8 @@ class Attributes:
         """Raises StaleHandle for a number that means nothing (any more)."""
         view = self._scope.tree.view(ino)
         if view is None:
+            if ino >= PAST_INO:
+                raise ReadOnly("What was cannot be changed: `holofsctl restore` brings it back.")
             raise StaleHandle("This file is not there any more.")
         return view
 

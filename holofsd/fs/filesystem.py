@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 
 import structlog
 
-from holofsd.core.errors import BadArgument, HoloError, NameExists
+from holofsd.core.errors import BadArgument, HoloError, NameExists, NoAttribute
 from holofsd.core.ids import Ino
 from holofsd.core.state import Kind, Target
 from holofsd.fs.alternatives import Alternatives
@@ -26,10 +26,11 @@ from holofsd.fs.hashing import Hasher
 from holofsd.fs.history import History
 from holofsd.fs.naming import Naming
 from holofsd.fs.opening import Opening
+from holofsd.fs.past_files import HIDDEN
 from holofsd.fs.ports import ContentSource
 from holofsd.fs.renaming import Renaming
 from holofsd.fs.scope import Scope
-from holofsd.fs.settings import FsSettings
+from holofsd.fs.settings import PAST_INO, FsSettings
 from holofsd.fs.settling import Settling
 from holofsd.fs.staged import StagedFiles
 from holofsd.fs.types import (
@@ -151,12 +152,18 @@ class VolumeFilesystem:
 
     # ---- looking
     async def lookup(self, att: Attachment, parent: Ino, name: bytes) -> Attr:
+        if parent >= PAST_INO or (name == HIDDEN and self.history.is_meant(parent, name)):
+            return self.history.files.lookup(parent, name)
         return self._attributes.of(self._naming.must_find(parent, name).view)
 
     async def get_attr(self, att: Attachment, ino: Ino) -> Attr:
+        if ino >= PAST_INO:
+            return self.history.files.get_attr(ino)
         return self._attributes.get(ino)
 
     async def read_dir(self, att: Attachment, ino: Ino, after: bytes, limit: int) -> Listing:
+        if ino >= PAST_INO:
+            return await self.history.files.read_dir(ino, after, limit)
         node = self._attributes.directory(ino)
         wanted = min(limit, _MAX_LISTING) if limit > 0 else _MAX_LISTING
         found = self._scope.tree.children(node, after, wanted + 1)
@@ -164,6 +171,8 @@ class VolumeFilesystem:
         return Listing(entries, complete=len(found) <= wanted)
 
     async def read_link(self, att: Attachment, ino: Ino) -> bytes:
+        if ino >= PAST_INO:
+            return self.history.files.read_link(ino)
         if self._attributes.resolve(ino).kind is not Kind.SYMLINK:
             raise BadArgument("This is not a symlink.")
         body = self._attributes.version(ino).body
@@ -233,6 +242,8 @@ class VolumeFilesystem:
 
     # ---- open files
     async def open(self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes) -> Opened:
+        if ino >= PAST_INO:
+            return self.history.open(att, ino, handle, write=write or truncate)
         return self._opening.open(att, ino, handle, write=write, truncate=truncate, base=base)
 
     async def stage(self, att: Attachment, handle: int, *, empty: bool, base: bytes) -> Staged:
@@ -260,9 +271,14 @@ class VolumeFilesystem:
     async def fetch(
         self, att: Attachment, ino: Ino, version: bytes, offset: int, length: int, suspect: bool = False
     ) -> ContentMap:
+        if ino >= PAST_INO:
+            return await self.history.files.fetch(ino)
         return await self._contents.fetch(self._attributes.resolve(ino), version, suspect)
 
     async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes:
+        opened = self._opening.handle(att, handle)
+        if opened.ino >= PAST_INO:
+            return await self.history.read(opened.ino, offset, length)
         return await self._opening.read(att, handle, offset, length)
 
     async def write(self, att: Attachment, handle: int, offset: int, data: bytes) -> Attr:
@@ -273,6 +289,8 @@ class VolumeFilesystem:
         return await self._changing.set_attr(att, ino, change)
 
     async def get_xattr(self, att: Attachment, ino: Ino, name: bytes) -> bytes:
+        if ino >= PAST_INO:
+            raise NoAttribute("There is no such attribute.")
         return self._changing.get_xattr(ino, name)
 
     async def set_xattr(
@@ -281,7 +299,7 @@ class VolumeFilesystem:
         self._changing.set_xattr(att, ino, name, value, create=create, replace=replace)
 
     async def list_xattr(self, att: Attachment, ino: Ino) -> tuple[bytes, ...]:
-        return self._changing.list_xattr(ino)
+        return () if ino >= PAST_INO else self._changing.list_xattr(ino)
 
     async def remove_xattr(self, att: Attachment, ino: Ino, name: bytes) -> None:
         self._changing.remove_xattr(att, ino, name)

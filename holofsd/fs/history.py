@@ -3,18 +3,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from holofsd.core.errors import BadArgument, ContentUnavailable, HoloError, ReadOnly
+from holofsd.core.ids import ROOT_ID, ROOT_INO, Ino
+from holofsd.core.state import Version
 from holofsd.fs.contents import Contents
 from holofsd.fs.keeping import Keeping
+from holofsd.fs.opening import read_map
+from holofsd.fs.past_files import HIDDEN, PastFiles
 from holofsd.fs.restoring import Restoring
 from holofsd.fs.scope import Scope
+from holofsd.fs.settings import MAX_READ, PAST_INO
 from holofsd.fs.trash import Trash
+from holofsd.fs.types import Attachment, Opened
 from holofsd.fs.versions import Versions
 from holofsd.tree.past import Past
 
 
 class History:
     def __init__(self, scope: Scope, contents: Contents, versions: Versions) -> None:
+        self._scope = scope
         self.past = Past(scope.tree)
         self.trash = Trash(scope, self.past)
         self.restoring = Restoring(scope, contents, versions, self.past)
+        self.files = PastFiles(self.past, contents, scope.now_ms)
         self.keeping = Keeping(scope, self.trash)
+        self.keeping.collector.also_needed = self._open_versions
+
+    # ---- files of the past
+    def is_meant(self, parent: Ino, name: bytes) -> bool:
+        """Whether a name leads into the past. A file that somebody called so comes first."""
+        if parent >= PAST_INO:
+            return True
+        return parent == ROOT_INO and name == HIDDEN and self.past.tree.lookup(ROOT_ID, HIDDEN) is None
+
+    def open(self, att: Attachment, ino: Ino, handle: int, *, write: bool) -> Opened:
+        if write:
+            raise ReadOnly("What was cannot be changed: `holofsctl restore` brings it back.")
+        content = self.files.map_of(ino)
+        self._scope.files.add(att.request.mount_id, handle, ino, write=False)
+        return Opened(self.files.get_attr(ino), content)
+
+    async def read(self, ino: Ino, offset: int, length: int) -> bytes:
+        if offset < 0 or not 0 <= length <= MAX_READ:
+            raise BadArgument(f"A read has an offset and at most {MAX_READ} bytes.")
+        try:
+            return read_map(await self.files.fetch(ino), offset, length)
+        except FileNotFoundError:
+            raise ContentUnavailable("The content of this version is gone.") from None
+
+    def _open_versions(self) -> Iterator[Version]:
+        for ino in list(self._scope.files.inos()):
+            if ino >= PAST_INO:
+                try:
+                    yield self.files.version(ino)[1]
+                except HoloError:
+                    continue  # forgotten: who has it open asks for its path again

@@ -271,7 +271,7 @@ class Opening:
             version = self._attributes.version(opened.ino)
             await self._contents.bring(view.node, version, suspect)
             try:
-                return _read_map(self._contents.map_of_version(version), offset, length)
+                return read_map(self._contents.map_of_version(version), offset, length)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -301,7 +301,8 @@ def _read_file(path: str, offset: int, length: int) -> bytes:
         return os.pread(file.fileno(), length, offset)
 
 
-def _read_map(content: ContentMap, offset: int, length: int) -> bytes:
+def read_map(content: ContentMap, offset: int, length: int) -> bytes:
+    """Raises FileNotFoundError where a piece is not here."""
     parts: list[bytes] = []
     end = min(offset + length, content.size)
     for extent in content.extents:

@@ -97,13 +97,16 @@ class History:
         )
         return [PastPlaceRow(*row) for row in rows]
 
-    def placed_in(self, parent: NodeId, at_ms: int) -> list[tuple[NodeId, bytes, int]]:
-        """(node, name, since) of what was in a directory at that time, whether it is there still or not."""
+    def placed_in(self, parent: NodeId, at_ms: int, name: bytes | None = None) -> list[tuple[NodeId, bytes, int]]:
+        """(node, name, since) of what was in a directory at that time, or at one name of it, there still or not."""
+        values: tuple[bytes, ...] = (parent,) if name is None else (parent, name)
+        only = "" if name is None else " AND name=?2"
         past = self.db.all(
-            "SELECT node, name, from_ms FROM past_places WHERE parent=? AND from_ms<=? AND until_ms>?",
-            (parent, at_ms, at_ms),
+            f"SELECT node, name, from_ms FROM past_places WHERE parent=?1{only} AND from_ms<={at_ms:d}"
+            f" AND until_ms>{at_ms:d}",
+            values,
         )
-        now = self.db.all("SELECT node, name, stamp FROM placements WHERE parent=?", (parent,))
+        now = self.db.all(f"SELECT node, name, stamp FROM placements WHERE parent=?1{only}", values)
         present = ((row[0], row[1], int.from_bytes(row[2][:8], "big")) for row in now)
         return [(row[0], row[1], row[2]) for row in past] + [row for row in present if row[2] <= at_ms]
 
@@ -152,6 +155,13 @@ class History:
             " AND (later.ended_ms, later.id)>(h.ended_ms, h.id)) LIMIT ?3)",
             (start_ms, end_ms, limit),
         ).rowcount
+
+    def begins_ms(self) -> int | None:
+        """Since when there is something that was."""
+        row = self.db.one(
+            "SELECT min(t) FROM (SELECT min(ended_ms) t FROM history UNION SELECT min(until_ms) FROM past_places)"
+        )
+        return row[0] if row else None
 
     def oldest_ms(self) -> int | None:
         row = self.db.one("SELECT min(ended_ms) FROM history")

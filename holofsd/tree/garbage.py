@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,6 +55,8 @@ class GarbageCollector:
         self._db = volume.store.db
         self._orphan_s = orphan_s
         self._part_s = part_s
+        self.also_needed: Callable[[], Iterable[Version]] = tuple
+        """Versions that somebody reads who has no inode of the tree."""
         self.busy = False
         self._suspects: dict[BlobHash, int] = {}
         """Content that nothing was found to need so far, with its size."""
@@ -134,6 +136,8 @@ class GarbageCollector:
         self._changed.clear()
         for (version,) in self._db.all("SELECT detached FROM inodes WHERE detached NOT NULL"):
             self._version_needs(decode_version(version))
+        for kept in self.also_needed():
+            self._version_needs(kept)
         for (blob,) in self._db.all("SELECT hash FROM wanted"):
             self._suspects.pop(blob, None)
 

@@ -110,17 +110,21 @@ class Past:
         return before[0] if before else known[-1] if known else None
 
     # ---- a directory at some time
-    def children(self, parent: NodeId, at_ms: int) -> list[PastEntry]:
+    def names(self, parent: NodeId, at_ms: int, only: bytes | None = None) -> list[tuple[bytes, NodeId]]:
         """In order of name. Of several nodes at one name, the one that came last."""
         names: dict[bytes, tuple[int, NodeId]] = {}
-        for node, name, since in self._history.placed_in(parent, at_ms):
+        for node, name, since in self._history.placed_in(parent, at_ms, only):
             if name not in names or names[name] < (since, node):
                 names[name] = (since, node)
-        found = (self._entry(name, node, at_ms) for name, (_since, node) in sorted(names.items()))
+        return [(name, node) for name, (_since, node) in sorted(names.items())]
+
+    def children(self, parent: NodeId, at_ms: int) -> list[PastEntry]:
+        found = (self._entry(name, node, at_ms) for name, node in self.names(parent, at_ms))
         return [entry for entry in found if entry is not None]
 
     def child(self, parent: NodeId, name: bytes, at_ms: int) -> PastEntry | None:
-        return next((entry for entry in self.children(parent, at_ms) if entry.name == name), None)
+        found = self.names(parent, at_ms, name)
+        return self._entry(name, found[0][1], at_ms) if found else None
 
     def entry_of(self, node: NodeId, name: bytes, at_ms: int) -> PastEntry | None:
         return self._entry(name, node, at_ms)
