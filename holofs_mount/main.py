@@ -19,7 +19,7 @@ import sys
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Final, TextIO, cast
 
 import structlog
 
@@ -177,12 +177,28 @@ class Reporter:
             self._fd = None
 
 
+class Forgiving:
+    """A stream for remarks, which are not worth failing for: its disk may be full, and files go on all the same."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def _configure_logging() -> None:
     level = logging.getLevelNamesMapping().get(os.environ.get("HOLOFS_LOG", "warning").upper(), logging.WARNING)
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=cast(TextIO, Forgiving(sys.stderr))),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),

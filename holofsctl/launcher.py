@@ -25,6 +25,8 @@ STOP_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.05
 _ALREADY_RUNNING: Final = 6
 """The daemon's exit code where another one has the state directory."""
+_LEAST_FREE: Final = 1 << 20
+"""Bytes without which a daemon can neither start nor say why."""
 MOUNTS_FILE: Final = "mounts.json"
 """In the state directory, written by the daemon: the mount processes that run, for a `down` without a daemon."""
 
@@ -73,15 +75,18 @@ def _wait_until_up(state: Path, process: subprocess.Popen[bytes], remarks: IO[by
         ended = process.poll()
         # Another `up` at the same time may have won: then its daemon is the one to wait for.
         if ended is not None and ended != _ALREADY_RUNNING:
-            raise CommandError(_last_words(remarks, ended), code="start-failed")
+            raise CommandError(_last_words(state, remarks, ended), code="start-failed")
         time.sleep(_POLL_S)
     raise CommandError(f"holofsd did not answer within {START_TIMEOUT_S:.0f} s; see {state}/log.", Exit.TIMED_OUT)
 
 
-def _last_words(remarks: IO[bytes], ended: int) -> str:
+def _last_words(state: Path, remarks: IO[bytes], ended: int) -> str:
     remarks.seek(0)
     lines = [line for line in remarks.read().decode("utf-8", "replace").splitlines() if line.strip()]
     if not lines:
+        disk = os.statvfs(state)
+        if disk.f_bavail * disk.f_frsize < _LEAST_FREE:
+            return f"The disk that holds {state} is full: make room there, then try again."
         return f"holofsd ended at once (exit code {ended}); see log/holofsd.log in its state directory."
     return lines[-1].removeprefix("holofsd: ")
 

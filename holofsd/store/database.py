@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from holofsd.core.errors import DamagedIndex, NoSpace
 
 Row = tuple[Any, ...]
+
+LEAST_FREE: Final = 1 << 20
+"""Bytes that opening a database needs: for its log, and the memory shared by its readers."""
 
 
 def scripts(folder: str) -> list[str]:
@@ -28,6 +31,11 @@ def is_damage(error: BaseException) -> bool:
     if not isinstance(error, sqlite3.DatabaseError):
         return False
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _is_full(path: Path) -> bool:
+    found = os.statvfs(path.parent)
+    return found.f_bavail * found.f_frsize < LEAST_FREE
 
 
 class Database:
@@ -50,6 +58,9 @@ class Database:
             self._connection = sqlite3.connect(path, isolation_level=None, cached_statements=512)
             self._prepare(formats)
         except sqlite3.DatabaseError as error:
+            if _is_full(path):
+                # SQLite calls it an I/O error, which sounds like damage.
+                raise NoSpace("The disk that holds HoloFS's state is full: make room there, then try again.") from error
             raise DamagedIndex(f"The database {path.name} cannot be opened: {error}.") from error
 
     def _prepare(self, formats: Sequence[str]) -> None:
