@@ -15,6 +15,8 @@ from holofs_mount.core.caches import Listing
 from holofs_mount.core.context import Caller, Context, check_name, now_ns, process_of
 from holofs_mount.core.registration import register_all
 
+HIDDEN: Final = b".holofs"
+"""In the root: leads to what was."""
 _PAGE: Final = 2_000
 _LOAD_AFTER: Final = 3
 """Lookups in one directory before its whole listing is fetched in the background."""
@@ -35,6 +37,8 @@ class Names:
     # ---- asking ----
     async def lookup(self, parent: int, name: bytes) -> pb.Attr:
         check_name(name)
+        if name == HIDDEN and parent == self._x.root:
+            return await self._ask_hidden(parent, name)
         listing = self._x.listings.get(parent)
         if listing is None:
             return await self._ask_lookup(parent, name)
@@ -45,6 +49,12 @@ class Names:
         if cached is not None:
             return self._x.shown(cached)
         return await self._ask_lookup(parent, name)
+
+    async def _ask_hidden(self, parent: int, name: bytes) -> pb.Attr:
+        """It is in no listing, so what is known of the directory says nothing about it."""
+        since = self._x.clock.now
+        attr: pb.Attr = await self._x.call("lookup", pb.LookupRequest(parent=parent, name=name))
+        return self._x.remember(attr, since)
 
     async def _ask_lookup(self, parent: int, name: bytes) -> pb.Attr:
         self._maybe_load(parent)
