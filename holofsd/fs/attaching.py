@@ -188,7 +188,8 @@ class Attaching:
         view = self._scope.tree.view(staged.ino)
         if view is None or self._attributes.is_orphan(view):
             return False
-        return staged.stat().st_ctime_ns < self._scope.now_ns() - int(settings.quiet * _NS)
+        # The distance, for the clock may have been set back since.
+        return abs(self._scope.now_ns() - staged.stat().st_ctime_ns) > int(settings.quiet * _NS)
 
     def _forget_detached(self) -> None:
         """Inodes that were detached before a restart, for handles that did not come back."""

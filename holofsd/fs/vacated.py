@@ -45,7 +45,8 @@ class Vacated:
     def take(self, parent: NodeId, name: bytes) -> NodeId | None:
         """The node that a file of this name should be, if it can be."""
         node, at_ms = self._names.pop((parent, name), (None, 0))
-        if node is None or at_ms < self._scope.now_ms() - int(self._scope.settings.refill * 1000):
+        # The distance, for the clock may have been set back since.
+        if node is None or abs(self._scope.now_ms() - at_ms) > int(self._scope.settings.refill * 1000):
             return None
         row = self._nodes.get(node)
         # Forgotten, because nobody else ever heard of it; or in conflict, or with other names.

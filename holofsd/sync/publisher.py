@@ -33,6 +33,8 @@ DESCRIBE_EVERY = 5.0
 """Seconds after which a publication looks anew at what is said of this device, though nobody said that it changed."""
 SHARE = 4
 """After a publication the next one waits this many times as long as it took: most of the loop is for the mounts."""
+LONGEST_HOLD_MS = 60_000
+"""A hold that ends later than this was made before the clock was set back: it counts no more."""
 RETRY = 1.0
 """Seconds until something that could not be published is looked at again, if nothing wakes the publisher before."""
 
@@ -135,7 +137,7 @@ class Publisher:
         if held is None:
             return None
         ahead = (held - self._now_ms()) / 1000
-        return ahead if ahead > 0 else RETRY
+        return ahead if 0 < ahead <= LONGEST_HOLD_MS / 1000 else RETRY
 
     async def _publish_once(self) -> bool:
         """One publication; True if there may be more to say at once."""
@@ -177,9 +179,9 @@ class Publisher:
     def _due(self, limit: int) -> list[NodeId]:
         """In order of change, but those whose content is not hashed yet last, so that they hold up nobody."""
         rows = self._store.db.all(
-            "SELECT node FROM outbox WHERE hold_ms<=?"
-            " ORDER BY node IN (SELECT node FROM pending_bodies), changed_ms LIMIT ?",
-            (self._now_ms(), limit),
+            "SELECT node FROM outbox WHERE hold_ms<=?1 OR hold_ms>?1+?3"
+            " ORDER BY node IN (SELECT node FROM pending_bodies), changed_ms LIMIT ?2",
+            (self._now_ms(), limit, LONGEST_HOLD_MS),
         )
         return [row[0] for row in rows]
 
