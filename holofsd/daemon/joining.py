@@ -17,16 +17,18 @@ import structlog
 
 from holofsd.codec.ticket import Invite, decode_ticket
 from holofsd.core.document import Credentials
-from holofsd.core.errors import ConnectionLost, HoloError, TicketInvalid, Unreachable
+from holofsd.core.errors import ConnectionLost, HoloError, TicketInvalid, TicketRefused, Unreachable
 from holofsd.core.ids import VolumeId
 from holofsd.rpc.device_api import JoinProgress, Volume
 from holofsd.store import faults
 from holofsd.store.device import DeviceStore, JoinRow
+from holofsd.sync.invites import LastingRefusal
 
 _log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 60.0
+_BUSY_PAUSE_S: Final = 15.0
 
 Redeem = Callable[[Invite], Awaitable[Credentials]]
 Enter = Callable[[Invite, str, Credentials], Awaitable[Volume]]
@@ -134,13 +136,23 @@ class Joiner:
             except (Unreachable, ConnectionLost) as error:
                 _log.info("the issuer of an invite cannot be reached", why=error.message)
                 join.tell("waiting", "The device that made the invite cannot be reached yet; HoloFS keeps trying.")
+            except TicketRefused as error:
+                if isinstance(error, LastingRefusal):
+                    self._give_up(join, error)
+                    return
+                # Others have guessed from an address like ours: the issuer listens to nobody there for a minute.
+                join.tell("waiting", "The device that made the invite is being asked too often; HoloFS keeps trying.")
+                pause = max(pause, _BUSY_PAUSE_S)
             except HoloError as error:
-                self._refused(join.invite.volume, error.message)
-                join.failure = error
-                join.wake()
+                self._give_up(join, error)
                 return
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
             pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    def _give_up(self, join: Join, error: HoloError) -> None:
+        self._refused(join.invite.volume, error.message)
+        join.failure = error
+        join.wake()
 
     def _refused(self, volume: VolumeId, why: str) -> None:
         with self._store.db.transaction():

@@ -54,7 +54,7 @@ REFUSALS = {
     "revoked": "The ticket was revoked: ask for a new one.",
     "slow-down": "Too many attempts: wait a minute and try again.",
 }
-LASTING_REFUSALS = frozenset(("unknown", "expired", "used", "revoked"))
+PASSING_REFUSALS = frozenset(("slow-down",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,4 +276,4 @@ class LastingRefusal(TicketRefused):
 
 def _refused(code: str) -> TicketRefused:
     sentence = REFUSALS.get(code, "The device that issued the ticket refused it.")
-    return LastingRefusal(sentence) if code in LASTING_REFUSALS else TicketRefused(sentence)
+    return TicketRefused(sentence) if code in PASSING_REFUSALS else LastingRefusal(sentence)

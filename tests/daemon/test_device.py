@@ -24,7 +24,7 @@ from holofsd.core.errors import (
     VolumeUnknown,
 )
 from holofsd.core.ids import DeviceId
-from holofsd.daemon import state_folder
+from holofsd.daemon import joining, state_folder
 from holofsd.daemon.composition import running
 from holofsd.daemon.config import Config
 from holofsd.daemon.device import Device
@@ -138,6 +138,24 @@ async def test_joining_waits_for_an_issuer_that_is_away_also_over_a_restart(worl
     async with world.device("a"), world.device("b") as b:
         await eventually(lambda: b._volumes.rows()[0].state == "ready")
         assert (await b.list_volumes())[0].state == "ready"
+
+
+async def test_an_issuer_that_is_asked_too_often_is_asked_again_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "_BUSY_PAUSE_S", 0.05)
+    async with world.device("a") as a, world.device("b") as b, world.device("c") as c:
+        await a.create_volume("docs")
+        ticket = await ticket_of(a)
+        slow_down = a._hub.inviter._slow_down
+        monkeypatch.setattr(slow_down, "blocked", lambda address, now: True)
+        steps = await join(b, ticket, no_wait=True)
+        assert steps[-1].stage == "waiting"
+        assert "too often" in (await b.list_volumes())[0].explanation
+        monkeypatch.setattr(slow_down, "blocked", lambda address, now: False)
+        await eventually(lambda: b._volumes.rows()[0].state == "ready")
+        with pytest.raises(TicketRefused, match="used"):
+            await join(c, ticket)
 
 
 async def test_a_join_that_is_given_up_is_forgotten(world: World) -> None:
