@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
+from datetime import datetime
 from pathlib import Path
+
+import pytest
 
 from support.device import Device, World
 from support.trees import contents
@@ -121,3 +126,29 @@ def test_what_cannot_be_done_is_said_in_one_sentence(world: World) -> None:
         told = a.ctl(*arguments, check=False)
         assert told.code != 0, arguments
         assert len(told.err.strip().splitlines()) == 1, told.err
+
+
+def test_the_volume_is_shown_as_it_was(world: World) -> None:
+    (a,) = world.running("a")
+    a.create()
+    here = a.mount()
+    (here / "d").mkdir()
+    (here / "d" / "small").write_text("old")
+    (here / "d" / "large").write_bytes(OLD)
+    published(a)
+    before = contents(here)
+    at = a.json("history", here / "d" / "large")[0]["written_ms"] / 1000 + 0.5
+    then = datetime.fromtimestamp(at).isoformat(" ")
+    until(lambda: time.time() > at, "that moment to be over")
+    (here / "d" / "small").write_text("new")
+    shutil.rmtree(here / "d")
+    (here / "later").write_text("later")
+    assert os.listdir(here) == ["later"]
+    past = here / ".holofs" / "at" / then
+    assert contents(past) == before
+    assert os.listdir(here) == ["later"]
+    assert os.listdir(here / ".holofs") == ["at"]
+    with pytest.raises(OSError, match="Read-only"):
+        (past / "d" / "small").write_text("no")
+    shutil.copytree(past / "d", here / "d")
+    assert contents(here / "d") == contents(past / "d")
