@@ -46,7 +46,7 @@ class Campaign:
         for device in self._devices:
             device.up()
         self._down.clear()
-        self._check()
+        all_agree(self._workers)
 
     def _disturb(self, device: Device) -> None:
         if device.name in self._down:
@@ -60,19 +60,21 @@ class Campaign:
         else:
             self._down.add(device.name)
 
-    def _check(self) -> None:
-        roots = [worker.root for worker in self._workers]
-        for worker in self._workers:
-            _check_own(worker, worker.root)
-        for other in roots[1:]:
-            until(lambda: _agree(roots[0], other), f"{other} to agree with {roots[0]}", AGREE_S)  # noqa: B023
-        for root in roots:
-            for worker in self._workers:
-                _check_own(worker, root)
-        everything = contents(roots[0])
-        for worker in self._workers:
-            for path, data in worker.model.survivors.items():
-                assert everything.get(path) == data, f"{path} of {worker.name} is lost or changed"
+
+def all_agree(workers: list[Worker]) -> None:
+    """Every device shows what its own worker did, waits until all show the same, and nothing is missing."""
+    for worker in workers:
+        _check_own(worker, worker.root)
+    first, *others = [worker.root for worker in workers]
+    for other in others:
+        until(lambda: _agree(first, other), f"{other} to agree with {first}", AGREE_S)  # noqa: B023
+    for root in (first, *others):
+        for worker in workers:
+            _check_own(worker, root)
+    everything = contents(first)
+    for worker in workers:
+        for path, data in worker.model.survivors.items():
+            assert everything.get(path) == data, f"{path} of {worker.name} is lost or changed"
 
 
 def _agree(one: Path, other: Path) -> bool:
@@ -97,20 +99,29 @@ def duration(text: str) -> float:
     return int(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__.splitlines()[0] if __doc__ else "")
+def asked_for(name: str, doc: str | None) -> tuple[int, float]:
+    """Seed, and the time at which to stop (of `time.monotonic`), from the command line."""
+    parser = argparse.ArgumentParser(prog=f"scripts/soak {name}".strip(), description=(doc or "").splitlines()[0])
     parser.add_argument("seed", type=int)
     parser.add_argument("duration", type=duration)
     arguments = parser.parse_args()
-    ends = time.monotonic() + arguments.duration
-    rounds = 0
-    with World() as world:
-        campaign = Campaign(world, arguments.seed)
-        while time.monotonic() < ends or not rounds:
-            campaign.round()
-            rounds += 1
-            print(f"seed {arguments.seed}: {rounds} rounds, all devices agree, nothing is missing", flush=True)
+    return arguments.seed, time.monotonic() + arguments.duration
+
+
+def rounds(seed: int, ends: float, work: Callable[[], None]) -> int:
+    """At least once, then until the time is up; says how far it is. The exit code."""
+    done = 0
+    while time.monotonic() < ends or not done:
+        work()
+        done += 1
+        print(f"seed {seed}: {done} rounds, all devices agree, nothing is missing", flush=True)
     return 0
+
+
+def main() -> int:
+    seed, ends = asked_for("", __doc__)
+    with World() as world:
+        return rounds(seed, ends, Campaign(world, seed).round)
 
 
 if __name__ == "__main__":

@@ -152,6 +152,11 @@ class Device:
 
     def start_daemon(self, prefix: Sequence[str] = (), **environment: str) -> None:
         """`holofsd` in the foreground, as a child of the test, under the command `prefix`; returns when it answers."""
+        self.begin_daemon(prefix, **environment)
+        until(lambda: self.ctl("status", check=False).code == 0, f"the daemon of {self.name} to answer")
+
+    def begin_daemon(self, prefix: Sequence[str] = (), **environment: str) -> None:
+        """The same, without waiting for an answer: it may die before."""
         assert self.foreground is None
         log = self.world.root / f"{self.name}.foreground.log"
         with log.open("ab") as output:
@@ -163,7 +168,17 @@ class Device:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        until(lambda: self.ctl("status", check=False).code == 0, f"the daemon of {self.name} to answer")
+
+    def ended_within(self, seconds: float) -> bool:
+        """Whether the daemon in the foreground ended by itself, or was killed by its own hand."""
+        assert self.foreground is not None
+        self.allowed.append("the daemon went away; waiting for it")
+        try:
+            self.foreground.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        self.foreground = None
+        return True
 
     def stop_daemon(self) -> None:
         """As a service manager does it: SIGTERM, and mounts stay."""
