@@ -94,7 +94,7 @@ def _plain(field: FieldDescriptor) -> st.SearchStrategy[Any]:
 
 @st.composite
 def altered(draw: Callable[..., Any], examples: Sequence[Message], pools: Pools | None = None) -> Any:
-    """One of these messages after somebody put other values into a few of its fields, left some out, said some twice."""
+    """One of these messages after somebody put other values into a few of its fields, left some out, or doubled one."""
     found = type(chosen := draw(st.sampled_from(examples)))()
     found.CopyFrom(chosen)
     for _ in range(draw(st.integers(0, 3))):

@@ -228,8 +228,9 @@ class Host:
             "ip", "neighbour", "replace", other.addresses[0], "lladdr", NOBODY, "nud", "permanent", "dev", "eth0"
         )
 
-    def can_reach(self, other: Host) -> None:
-        self.space.run("ip", "neighbour", "delete", other.addresses[0], "dev", "eth0")
+    def can_reach_all(self) -> None:
+        """The end of every `cannot_reach`."""
+        self.space.run("ip", "neighbour", "flush", "dev", "eth0", "nud", "permanent")
 
     def route(self, subnet: str, gateway: str) -> None:
         self.space.run("ip", "route", "replace", f"{subnet}.0/24", "via", gateway)

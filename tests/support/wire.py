@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A bad cable: `python -m support.wire SEED ONE OTHER` passes every frame between two interfaces on, late, out of order,
-or not at all. `python -m support.wire whole INTERFACE` makes an interface send frames as they are on a cable.
+"""A bad cable: `python -m support.wire SEED ONE OTHER` passes every frame between two interfaces on, late, out of
+order, or not at all. `python -m support.wire whole INTERFACE` makes an interface send frames as they are on a cable.
 
 Not every kernel has netem, so it is done here, the same everywhere. A line on standard input sets delay and jitter in
 milliseconds, and the probability of loss in each direction; each is answered by "ok". Ends with its standard input.
@@ -40,7 +40,7 @@ class End:
         self.loss = 0.0
 
     def frames(self) -> list[bytes]:
-        found = []
+        found: list[bytes] = []
         while True:
             try:
                 data, where = self.socket.recvfrom(1 << 16)
@@ -77,7 +77,7 @@ def carry(seed: int, one: str, other: str) -> None:
     print("ready", flush=True)
     while True:
         pause = max(waiting[0][0] - time.monotonic(), 0) if waiting else None
-        readable, _, _ = select.select([0, ends[0].socket, ends[1].socket], [], [], pause)
+        readable, _, _ = select.select([0, *(end.socket.fileno() for end in ends)], [], [], pause)
         if 0 in readable:
             said = os.read(0, 4096).decode()
             if not said:
@@ -87,7 +87,7 @@ def carry(seed: int, one: str, other: str) -> None:
             print("ok", flush=True)
         now = time.monotonic()
         for end in ends:
-            if end.socket in readable:
+            if end.socket.fileno() in readable:
                 for frame in end.frames():
                     if chance.random() >= end.loss and len(waiting) < MOST_WAITING:
                         number += 1

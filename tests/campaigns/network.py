@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Random work on four machines of a network whose cables fail at random; then all agree and nothing is missing.
+
+scripts/soak network SEED DURATION
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+
+from campaigns.soak import all_agree, asked_for, rounds
+from campaigns.work import Worker
+from network.machines import Machine, Machines
+
+STEPS_PER_ROUND = 40
+NAMES = ("a", "b", "c", "d")
+
+
+class Campaign:
+    def __init__(self, machines: Machines, seed: int) -> None:
+        self._random = random.Random(f"network {seed}")
+        self._machines = machines.sharing(*NAMES)
+        self._workers = [Worker(machine.device.name, machine.folder, seed) for machine in self._machines]
+        for worker in self._workers:
+            worker.prepare()
+        self._address = 100
+
+    def round(self) -> None:
+        for _ in range(STEPS_PER_ROUND):
+            for worker in self._workers:
+                worker.step()
+            if self._random.random() < 0.2:
+                self._weather(self._random.choice(self._machines))
+        for machine in self._machines:
+            self._heal(machine)
+        all_agree(self._workers)
+
+    def _weather(self, machine: Machine) -> None:
+        """Something happens to one machine; or it stops happening."""
+        port = machine.host.ports[0]
+        kinds: list[Callable[[], None]] = [
+            port.cut,
+            port.pull,
+            lambda: port.move("other"),
+            lambda: port.trouble(
+                delay_ms=self._random.uniform(0, 150), jitter_ms=50, loss=self._random.uniform(0, 0.1)
+            ),
+            lambda: port.trouble(deaf=True),
+            lambda: self._deafen(machine),
+            lambda: self._move(machine),
+            machine.device.kill9_daemon,
+        ]
+        self._heal(machine)
+        if self._random.random() < 0.6:
+            happens = self._random.choice(kinds)
+            happens()
+            if happens == machine.device.kill9_daemon:
+                machine.device.up()
+
+    def _deafen(self, machine: Machine) -> None:
+        """Towards one other."""
+        other = self._random.choice([other for other in self._machines if other is not machine])
+        machine.host.cannot_reach(other.host)
+
+    def _move(self, machine: Machine) -> None:
+        self._address += 1
+        machine.host.readdress(f"10.77.0.{100 + self._address % 150}")
+
+    def _heal(self, machine: Machine) -> None:
+        port = machine.host.ports[0]
+        port.calm()
+        port.move("main")
+        port.heal()
+        machine.host.can_reach_all()
+
+
+def main() -> int:
+    seed, ends = asked_for("network", __doc__)
+    with Machines() as machines:
+        code = rounds(seed, ends, Campaign(machines, seed).round)
+        machines.world.check()
+        return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
