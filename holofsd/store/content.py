@@ -73,7 +73,7 @@ class Content:
         self._incoming = incoming
         root.mkdir(mode=0o700, exist_ok=True)
         incoming.mkdir(mode=0o700, exist_ok=True)
-        for left in incoming.glob("*.new"):
+        for left in (*incoming.glob("*.new"), *incoming.glob("*.link")):
             left.unlink()
         self._arriving: set[BlobHash] = set()
         """Files that were put in place and whose rows come next: garbage collection leaves them alone."""
@@ -105,7 +105,11 @@ class Content:
                 try:
                     os.link(source, target)
                 except FileExistsError:
-                    return
+                    # Of the two only this one was just verified: the other may have been damaged since it came.
+                    fresh = f"{self._incoming}/{blob.hex()}.link"
+                    os.link(source, fresh)
+                    os.replace(fresh, target)
+                    Path(fresh).unlink(missing_ok=True)  # both were the same file already: then a rename does nothing
         os.chmod(target, 0o400)
 
     def keep(self, data: bytes) -> BlobHash:

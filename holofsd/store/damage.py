@@ -71,7 +71,10 @@ class Damage:
         return self.db.one("SELECT 1 FROM damaged WHERE hash=?", (blob,)) is not None
 
     def count(self) -> int:
-        return self.db.number("SELECT count(*) FROM damaged")
+        """Those that are not here again by now."""
+        return self.db.number(
+            "SELECT count(*) FROM damaged AS d WHERE NOT EXISTS (SELECT 1 FROM content AS c WHERE c.hash=d.hash)"
+        )
 
     # ---- looking through everything
     def content_after(self, blob: bytes, limit: int) -> list[tuple[BlobHash, int]]:
