@@ -441,11 +441,14 @@ class MountRequest(_message.Message):
     READ_ONLY_FIELD_NUMBER: _builtins.int
     BINDING_FIELD_NUMBER: _builtins.int
     NO_REMEMBER_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
     volume: _builtins.str
     path: _builtins.str
     read_only: _builtins.bool
     binding: _builtins.str
     no_remember: _builtins.bool
+    at_ms: _builtins.int
+    """show it as it was then; 0: as it is"""
     def __init__(
         self,
         *,
@@ -454,10 +457,11 @@ class MountRequest(_message.Message):
         read_only: _builtins.bool = ...,
         binding: _builtins.str = ...,
         no_remember: _builtins.bool = ...,
+        at_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "no_remember", b"no_remember", "path", b"path", "read_only", b"read_only", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "binding", b"binding", "no_remember", b"no_remember", "path", b"path", "read_only", b"read_only", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -474,6 +478,7 @@ class MountInfo(_message.Message):
     EXPLANATION_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
     BINDING_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
     volume: _builtins.str
     path: _builtins.str
     read_only: _builtins.bool
@@ -482,6 +487,7 @@ class MountInfo(_message.Message):
     explanation: _builtins.str
     pid: _builtins.int
     binding: _builtins.str
+    at_ms: _builtins.int
     def __init__(
         self,
         *,
@@ -492,10 +498,11 @@ class MountInfo(_message.Message):
         explanation: _builtins.str = ...,
         pid: _builtins.int = ...,
         binding: _builtins.str = ...,
+        at_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "explanation", b"explanation", "path", b"path", "pid", b"pid", "read_only", b"read_only", "state", b"state", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "binding", b"binding", "explanation", b"explanation", "path", b"path", "pid", b"pid", "read_only", b"read_only", "state", b"state", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
