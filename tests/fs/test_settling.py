@@ -11,6 +11,7 @@ from holofsd.core.errors import BadArgument, FileBusy, HoloError, IsADirectory, 
 from holofsd.fs.settling import Keep, Settled
 from tests.fs.harness import Device
 from tests.fs.test_conflicts import Pair
+from tests.fs.test_history import settle as published
 
 SHOWN, COPY, BOTH, NEWEST = Keep("shown"), Keep("copy"), Keep("both"), Keep("newest")
 
@@ -108,6 +109,26 @@ async def test_one_of_many_is_chosen_by_its_id(pair: Pair, make: Callable[..., o
     (contested,) = pair.b.fs.alternatives.below()
     await settle(pair.b, "f.txt", Keep("id", contested.choices[1].id))
     assert await pair.tree() == {"f.txt": OURS}
+
+
+async def kept_sizes(device: Device) -> set[int]:
+    """Of what history and the trash have."""
+    past = device.fs.history.restoring.history(b"f.txt")
+    return {found.version.size for found in past} | {item.bytes for item in await device.fs.history.trash.list()}
+
+
+@MAKE
+@pytest.mark.parametrize("keep", [SHOWN, COPY])
+async def test_what_was_not_chosen_can_be_brought_back_on_both(
+    pair: Pair, make: Callable[..., object], keep: Keep
+) -> None:
+    await make(pair)  # type: ignore[misc]
+    for device in (pair.a, pair.b):
+        await published(device)
+    await settle(pair.a, "f.txt", keep)
+    assert len(await pair.tree()) == 1
+    for device in (pair.a, pair.b):
+        assert await kept_sizes(device) >= {len(OURS), len(THEIRS)}
 
 
 @MAKE
