@@ -118,6 +118,19 @@ class DaemonClient:
                 return done
         raise OSError(errno.ETIMEDOUT, "the daemon keeps going away")
 
+    def begin(self, name: str, request: Message) -> Awaitable[Any]:
+        """A call that may be repeated, sent when this returns if the daemon is there."""
+        session = self._session
+        if session is None or session.lost.is_set():
+            return self.call(name, request)
+        return self._again_if_lost(session.begin(name, request), name, request)
+
+    async def _again_if_lost(self, answer: Awaitable[Any], name: str, request: Message) -> Any:
+        try:
+            return await answer
+        except SessionLost:
+            return await self.call(name, request)
+
     def in_background(self, work: Awaitable[None]) -> None:
         """Carries work on after its caller was answered; `close` waits for it."""
         task = asyncio.ensure_future(work)

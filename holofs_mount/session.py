@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,18 +67,23 @@ class Session:
 
     async def call(self, name: str, request: Message) -> Any:
         """The reply to one call; OSError with the daemon's errno, or SessionLost."""
+        return await self.begin(name, request)
+
+    def begin(self, name: str, request: Message) -> Awaitable[Any]:
+        """As `call`, but sent when this returns: calls reach the daemon in the order in which they were begun."""
         if self.lost.is_set():
             raise SessionLost(sent=False)
         self._next_id += 1
-        number = self._next_id
         future: asyncio.Future[pb.CallReply] = self._loop.create_future()
-        self._pending[number] = future
+        self._pending[self._next_id] = future
+        self._lane.send(pb.CallRequest(id=self._next_id, **{name: request}))  # type: ignore[arg-type]
+        return self._answer(self._next_id, future)
+
+    async def _answer(self, number: int, future: asyncio.Future[pb.CallReply]) -> Any:
         try:
-            self._lane.send(pb.CallRequest(id=number, **{name: request}))  # type: ignore[arg-type]
-            reply = await future
+            return _result(await future)
         finally:
             self._pending.pop(number, None)
-        return _result(reply)
 
     async def close(self) -> None:
         """Ends both streams and the connection. Idempotent."""

@@ -48,10 +48,33 @@ class Attributes:
             asks |= await self._resize(request, wanted.size, number, caller)
         if not asks:
             return await self._names.getattr(ino)
+        guess = self._later(request)
+        if guess is not None:
+            return guess
         attr: pb.Attr = await self._x.call("set_attr", request)
         if request.HasField("size"):
             self._resized(ino, attr, caller)
         return self._x.settle(attr, since)
+
+    def _later(self, request: pb.SetAttrRequest) -> pb.Attr | None:
+        """Attributes as they will be, where nobody has to wait for the daemon to set them; else None."""
+        known = self._x.attrs.get(request.ino)
+        waits = request.HasField("size") or self._x.later.full or not self._x.client.connected
+        if waits or known is None or known.kind != pb.KIND_FILE:
+            return None
+        guess = pb.Attr()
+        guess.CopyFrom(known)
+        guess.ctime_ns = now_ns()
+        if request.HasField("mode"):
+            guess.mode = request.mode
+        if request.mtime_now:
+            request.mtime_now = False
+            request.mtime_ns = guess.ctime_ns
+        if request.HasField("mtime_ns"):
+            guess.mtime_ns = request.mtime_ns
+        self._x.later.put(request)
+        self._x.settle(guess, self._x.clock.now)
+        return self._x.shown(guess)
 
     def _check_owner(self, wanted: Wanted) -> None:
         """Files belong to the person who mounted: there is nobody to give them to."""
@@ -133,7 +156,8 @@ class Attributes:
             raise OSError(errno.EOPNOTSUPP, "only attributes of the user namespace are kept")
 
     async def _has_any(self, ino: int) -> bool:
-        return (await self._names.getattr(ino)).has_xattrs
+        known = self._x.attrs.get(ino) or await self._names.getattr(ino)
+        return known.has_xattrs
 
     def _forget(self, ino: int) -> None:
         self._x.touched(ino)

@@ -16,6 +16,7 @@ from holofs_mount.client import DaemonClient, Recover
 from holofs_mount.core.bases import ReadTracker
 from holofs_mount.core.caches import PATCH_SECONDS, AttrCache, ListingCache
 from holofs_mount.core.clock import ChangeClock
+from holofs_mount.core.later import Later
 from holofs_mount.core.openfile import HandleTable
 
 KERNEL_SECONDS: Final = 3600.0
@@ -78,9 +79,17 @@ class Context:
         self._own_names: dict[tuple[int, bytes], float] = {}
         # What the kernel's pages of an inode hold: a version, or OWN where this mount wrote them.
         self.pages: dict[int, bytes] = {}
+        self.later = Later(lambda: self.client, lambda: self.clock.now, self._answered_later)
 
     async def call(self, name: str, request: Message, recover: Recover | None = None) -> Any:
+        self.later.send()
         return await self.client.call(name, request, recover)
+
+    def _answered_later(self, ino: int, attr: pb.Attr | None, since: int) -> None:
+        if attr is not None:
+            self.settle(attr, since)
+        else:
+            self.attrs.drop(ino)
 
     def check_writable(self) -> None:
         if self.read_only:
@@ -152,8 +161,8 @@ class Context:
         if not self.client.connected or not self.news.unchanged(ino, since):
             return 0.0
         file = self.table.files.get(ino)
-        if file is not None and file.dirty:
-            return 0.0  # the commit changes its times
+        if ino in self.later or (file is not None and file.dirty):
+            return 0.0  # the daemon says what its times are
         return PATCH_SECONDS if self.attrs.guessed(ino) else KERNEL_SECONDS
 
     def kernel_seconds_of_name(self, parent: int, name: bytes, since: int) -> float:

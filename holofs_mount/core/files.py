@@ -181,6 +181,7 @@ class Files:
 
     def _wrote(self, file: OpenFile) -> None:
         file.wrote()
+        self._x.later.written(file.ino)
         self._x.pages[file.ino] = OWN
 
     async def _writable(self, handle: Handle, size: int) -> BufferedBody | StagedBody:

@@ -89,6 +89,8 @@ class Names:
             return  # nobody waits for it; whoever lists the directory gets the error
 
     async def getattr(self, ino: int) -> pb.Attr:
+        if ino in self._x.later:
+            await self._x.later.answered(ino)
         cached = self._x.attrs.get(ino)
         if cached is not None:
             return self._x.shown(cached)

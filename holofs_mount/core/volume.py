@@ -65,6 +65,7 @@ class Volume:
             self._saver.cancel()
             await asyncio.gather(self._saver, return_exceptions=True)
         await self.files.finish()
+        self.context.later.send()
         await self.context.client.close()
 
     async def _save(self) -> None:
