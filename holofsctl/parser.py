@@ -11,6 +11,7 @@ from typing import Any, Final
 from holofsctl import __version__, history_parser, safety_parser
 from holofsctl.commands import conflicts, device, fsck, mounts, recovering, sharing, volumes
 from holofsctl.commands import diff as comparison
+from holofsctl.commands.history import time_told
 from holofsctl.exit_codes import EPILOG
 
 _HELP: Final = """\
@@ -27,7 +28,7 @@ this device
 volumes
   create NAME              make a new volume
   list                     the volumes of this device
-  mount NAME PATH          show a volume as a folder ([--read-only])
+  mount NAME PATH          show a volume as a folder ([--read-only] [--at TIME])
   unmount PATH             take the folder away
   conflicts [NAME|PATH]    files that were changed in two places at once
   diff PATH [COPY]         what differs between their contents
@@ -155,6 +156,7 @@ def _volumes(command: Callable[..., argparse.ArgumentParser]) -> None:
     mount.add_argument("name", metavar="NAME")
     mount.add_argument("path", metavar="PATH")
     mount.add_argument("--read-only", action="store_true")
+    mount.add_argument("--at", type=time_told, metavar="TIME", help="as it was then, read-only")
     mount.add_argument("--binding", choices=("pyfuse3", "fusepy"), default="", help="the FUSE binding to use")
     command("unmount", mounts.unmount, "Takes a mounted folder away.").add_argument("path", metavar="PATH")
     wait = command("wait", volumes.wait, "Waits until other devices hold everything that was written here.")

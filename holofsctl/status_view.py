@@ -70,7 +70,8 @@ def _arriving(status: pb.VolumeStatus) -> list[str]:
 
 
 def _mount(mount: pb.MountInfo) -> str:
-    how = ", read only" if mount.read_only else ""
+    then = moment(mount.at_ms)
+    how = f", as it was at {then}" if mount.at_ms else ", read only" if mount.read_only else ""
     if mount.state == "up":
         return f"Mounted at {safe(mount.path)}{how}."
     return f"Mount at {safe(mount.path)} is {mount.state}{how}. {safe(mount.explanation)}".rstrip()

@@ -32,7 +32,11 @@ def mount(session: Session, arguments: argparse.Namespace) -> None:
     if os.path.islink(path):
         path = os.path.realpath(path)
     request = pb.MountRequest(
-        volume=arguments.name, path=path, read_only=arguments.read_only, binding=arguments.binding
+        volume=arguments.name,
+        path=path,
+        read_only=arguments.read_only,
+        binding=arguments.binding,
+        at_ms=arguments.at or 0,
     )
     info = session.call("Mount", request)
     session.output.data(plain(info), [safe(info.path)])

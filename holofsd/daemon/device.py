@@ -24,7 +24,8 @@ from holofsd.daemon.names import check_volume_name, free_name
 from holofsd.daemon.recovering import Recovery
 from holofsd.daemon.safety import DeviceCare
 from holofsd.daemon.volumes import READY, OpenVolume, Volumes
-from holofsd.fs.filesystem import VolumeFilesystem
+from holofsd.fs.api import Filesystem
+from holofsd.fs.past_mount import PastMount
 from holofsd.net.api import Endpoint
 from holofsd.rpc import device_api as api
 from holofsd.store.device import DeviceStore, VolumeRow
@@ -230,7 +231,10 @@ class Device(DeviceCare, DeviceHistory):
     async def restore_mounts(self) -> tuple[api.MountInfo, ...]:
         return await self._mounts.restore()
 
-    async def filesystem(self, volume: str) -> VolumeFilesystem:
+    async def filesystem(self, volume: str) -> Filesystem:
+        told, at, moment = volume.rpartition("@")
+        if at and moment.isdecimal() and volume not in self._volumes.names():
+            return PastMount(self._volumes.filesystem(told), int(moment))
         return self._volumes.filesystem(volume)
 
     # ---- fsck

@@ -30,7 +30,7 @@ class MountOrder:
 
     state: Path
     volume: str
-    """Hex id."""
+    """Hex id; with `@` and ms behind it, as it was then."""
     path: str
     mount_id: str
     read_only: bool

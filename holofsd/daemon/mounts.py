@@ -121,11 +121,12 @@ class MountSupervisor:
         row = MountRow(
             os.fsencode(path),
             volume,
-            int(options.read_only),
+            int(options.read_only or bool(options.at_ms)),
             options.binding,
             uuid.uuid4().hex,
             0,
             int(options.remember),
+            options.at_ms,
         )
         mount = _Mount(row, settled=asyncio.Event())
         self._mounts[path] = mount
@@ -254,7 +255,8 @@ class MountSupervisor:
     # ---- bookkeeping
     def _order(self, mount: _Mount) -> MountOrder:
         row = mount.row
-        return MountOrder(self._state, row.volume.hex(), mount.path, row.mount_id, bool(row.read_only), row.binding)
+        volume = f"{row.volume.hex()}@{row.at_ms}" if row.at_ms else row.volume.hex()
+        return MountOrder(self._state, volume, mount.path, row.mount_id, bool(row.read_only), row.binding)
 
     def _up(self, mount: _Mount, process: MountProcess) -> None:
         mount.process, mount.state, mount.explanation = process, "up", ""
@@ -294,7 +296,14 @@ class MountSupervisor:
         row = mount.row
         binding = (mount.process.binding if mount.process is not None else "") or row.binding
         return MountInfo(
-            self._name_of(row.volume), mount.path, bool(row.read_only), mount.state, mount.explanation, row.pid, binding
+            self._name_of(row.volume),
+            mount.path,
+            bool(row.read_only),
+            mount.state,
+            mount.explanation,
+            row.pid,
+            binding,
+            row.at_ms,
         )
 
 

@@ -74,6 +74,7 @@ class VolumeFilesystem:
     ) -> None:
         scope = Scope(volume, remote, settings or FsSettings(), now_ns)
         self._scope = scope
+        self.identity = volume.store.volume, name
         staged = StagedFiles(scope)
         self._staged = staged
         attributes = Attributes(scope, staged)

@@ -45,6 +45,16 @@ class History:
         self._scope.files.add(att.request.mount_id, handle, ino, write=False)
         return Opened(self.files.get_attr(ino), content)
 
+    def has_open(self, mount_id: str, handle: int) -> bool:
+        return self._scope.files.find(mount_id, handle) is not None
+
+    def close(self, att: Attachment, handle: int) -> None:
+        self._scope.files.remove(self._scope.files.get(att.request.mount_id, handle))
+
+    def close_all(self, att: Attachment) -> None:
+        for opened in self._scope.files.of_mount(att.request.mount_id):
+            self._scope.files.remove(opened)
+
     async def read(self, ino: Ino, offset: int, length: int) -> bytes:
         if offset < 0 or not 0 <= length <= MAX_READ:
             raise BadArgument(f"A read has an offset and at most {MAX_READ} bytes.")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The volume as it was at some time, as files that can only be read: `.holofs/at/<time>/…` in every mount.
+"""The volume as it was at some time, as files that can only be read: `.holofs/at/<time>/…` in every mount, and mounts
+of one time.
 
 Inode numbers are made from the time and the node, so they are the same after a restart; what they mean is remembered
 only while somebody may ask. A number that was forgotten is stale, and the kernel looks the path up again.
@@ -52,26 +53,23 @@ def root_at(at_ms: int) -> PastEntry:
 
 
 class PastFiles:
-    """`root_ino`, `root_ms`: a whole mount of one time has that number as its root."""
-
-    def __init__(
-        self, past: Past, contents: Contents, now_ms: Callable[[], int], root: tuple[Ino, int] | None = None
-    ) -> None:
+    def __init__(self, past: Past, contents: Contents, now_ms: Callable[[], int]) -> None:
         self._past = past
         self._contents = contents
         self._now_ms = now_ms
-        self._root = root
         self._spots: OrderedDict[Ino, _Spot] = OrderedDict()
 
     # ---- numbers
     def _spot(self, ino: Ino) -> _Spot:
-        if self._root is not None and ino == self._root[0]:
-            return _Spot(self._root[1], root_at(self._root[1]))
         spot = self._spots.get(ino)
         if spot is None:
             raise StaleHandle("This name has to be looked up again.")
         self._spots.move_to_end(ino)
         return spot
+
+    def root(self, at_ms: int) -> Attr:
+        """The root directory as it was then."""
+        return self._remember(at_ms, root_at(at_ms))
 
     def _remember(self, at_ms: int, entry: PastEntry) -> Attr:
         digest = blake3(at_ms.to_bytes(8, "big") + entry.node).digest(8)

@@ -83,7 +83,9 @@ class ControlService(HistoryCalls, CareCalls):
 
     async def Mount(self, request: pb.MountRequest, context: Context) -> pb.MountInfo:
         volume, path = _needed(request.volume, "The volume"), _needed(request.path, "The path")
-        options = MountOptions(request.read_only, request.binding, not request.no_remember)
+        if request.at_ms < 0:
+            raise BadArgument("Nothing was at such a time.")
+        options = MountOptions(request.read_only, request.binding, not request.no_remember, request.at_ms)
         return to_message(await self._device.mount(volume, path, options), pb.MountInfo)
 
     async def Unmount(self, request: pb.UnmountRequest, context: Context) -> pb.UnmountReply:

@@ -92,6 +92,8 @@ class MountInfo:
     explanation: str = ""
     pid: int = 0
     binding: str = ""
+    at_ms: int = 0
+    """Shows the volume as it was then; 0: as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,7 @@ class MountOptions:
     """Empty: the best one that is there."""
     remember: bool = True
     """Bring it back at the next `up`."""
+    at_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,4 +303,4 @@ class DeviceService(HistoryService, CareService, Protocol):
         """Unmounts if told, then lets the daemon end soon after the answer."""
 
     async def filesystem(self, volume: str) -> Filesystem:
-        """The filesystem of a volume, for a mount that attaches."""
+        """The filesystem of a volume, for a mount that attaches; with `@` and ms behind its name, as it was then."""

@@ -47,6 +47,7 @@ class MountRow:
     mount_id: str
     pid: int
     wanted: int
+    at_ms: int = 0
 
 
 class DeviceStore:
@@ -117,8 +118,8 @@ class DeviceStore:
 
     def put_mount(self, row: MountRow) -> None:
         self.db.run(
-            "INSERT OR REPLACE INTO mounts VALUES (?,?,?,?,?,?,?)",
-            (row.path, row.volume, row.read_only, row.binding, row.mount_id, row.pid, row.wanted),
+            "INSERT OR REPLACE INTO mounts VALUES (?,?,?,?,?,?,?,?)",
+            (row.path, row.volume, row.read_only, row.binding, row.mount_id, row.pid, row.wanted, row.at_ms),
         )
 
     def delete_mount(self, path: bytes) -> None:
