@@ -152,3 +152,30 @@ def test_the_volume_is_shown_as_it_was(world: World) -> None:
         (past / "d" / "small").write_text("no")
     shutil.copytree(past / "d", here / "d")
     assert contents(here / "d") == contents(past / "d")
+
+
+@pytest.mark.parametrize("binding", ["pyfuse3", "fusepy"])
+def test_a_mount_of_a_time_stays_as_it_was(world: World, binding: str) -> None:
+    (a,) = world.running("a")
+    a.create()
+    here = a.mount()
+    (here / "d").mkdir()
+    (here / "d" / "small").write_text("old")
+    (here / "d" / "large").write_bytes(OLD)
+    published(a)
+    before = contents(here)
+    at = a.json("history", here / "d" / "large")[0]["written_ms"] / 1000 + 0.5
+    until(lambda: time.time() > at, "that moment to be over")
+    then = datetime.fromtimestamp(at).isoformat(" ")
+    past = a.mount("docs", "--at", then, "--binding", binding)
+    (here / "d" / "small").write_text("new")
+    shutil.rmtree(here / "d")
+    assert contents(past) == before
+    with pytest.raises(OSError, match="Read-only"):
+        (past / "new").write_text("no")
+    (mount,) = [mount for mount in a.status()["mounts"] if mount["path"] == str(past)]
+    assert (mount["at_ms"], mount["read_only"]) == (int(at * 1000), True)
+    a.down()
+    a.up()
+    assert contents(past) == before
+    a.unmount(past)
