@@ -242,6 +242,25 @@ async def test_a_removal_that_claims_to_have_seen_the_future_means_the_same_ever
         await settled(ann, bob)
 
 
+async def test_a_field_of_a_newer_program_is_kept_and_passed_on_whatever_we_say_of_the_node(tmp_path: Path) -> None:
+    async with scene(tmp_path) as (ann, bob, raw, joined):
+        author = Author(joined.volume)
+        await raw.session(ann.id, joined, author)
+        state = author.file("file", b"first")
+        newer = encode_state(state) + b"\xfa\x3f\x05newer"  # field 1023, of which this program knows nothing
+        assert pb.NodeRecord.FromString(newer).versions
+        await raw.push(author, author.say_bytes(state.id, newer), after=0)
+        await until(lambda: bob.files().get("file") == b"first")
+        ann.write("file", b"second")
+        await until(lambda: bob.files().get("file") == b"second")
+        for device in (ann, bob):
+            kept = device.store.documents.envelope(author.id, state.id)
+            assert kept is not None
+            assert kept.payload == newer
+        await ann.restart()
+        await until(lambda: ann.files().get("file") == b"second")
+
+
 async def test_what_a_record_says_of_another_author_waits_for_that_author(tmp_path: Path) -> None:
     async with scene(tmp_path) as (ann, _bob, raw, joined):
         first, second = Author(joined.volume), Author(joined.volume)
