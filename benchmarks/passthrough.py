@@ -21,6 +21,8 @@ from typing import Any
 import pyfuse3
 import pyfuse3.asyncio
 
+from holofs_mount.request_waiter import RequestWaiter
+
 CACHE_S = 3600.0
 
 
@@ -187,11 +189,20 @@ def main() -> None:
 
     operations = Passthrough(arguments.source.resolve())
     operations.enable_writeback_cache = arguments.writeback
+    asyncio.run(serve(operations, str(arguments.mountpoint)))
+
+
+async def serve(operations: Passthrough, mountpoint: str) -> None:
+    # With the same wait for requests as our mount, so that ratios are about what is done with them.
+    waiter = RequestWaiter(pyfuse3.asyncio.ClosedResourceError)
+    pyfuse3.asyncio.wait_readable = waiter.wait_readable
+    pyfuse3.asyncio.notify_closing = waiter.stop
     pyfuse3.asyncio.enable()
-    pyfuse3.init(operations, str(arguments.mountpoint), {*pyfuse3.default_options, "fsname=passthrough"})
+    pyfuse3.init(operations, mountpoint, {*pyfuse3.default_options, "fsname=passthrough"})
     try:
-        asyncio.run(pyfuse3.main(min_tasks=8, max_tasks=512))
+        await pyfuse3.main(min_tasks=8, max_tasks=512)
     finally:
+        waiter.close()
         pyfuse3.close()
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.stage import Stage
 from support.device import Device
-from support.trees import names
+from support.trees import differences, names, walk
 from support.wait import until
 
 MIB = 1 << 20
@@ -64,17 +64,54 @@ def _read(path: Path) -> bytes:
 
 
 def tree(stage: Stage) -> Iterator[Round]:
-    """The standard library copied into A's mount until B has every byte, in files per second."""
+    """The standard library is on A, B joins: until B has every name and every byte, in files per second."""
+    source = _standard_library(stage.scratch / "library", limit=600 if stage.quick else 0)
+    count, files = len(names(source)), _files(source)
+    first = stage.first()
+    for number in range(1 if stage.quick else 3):
+        volume = f"library-{number}"
+        first.create(volume)
+        here = first.mount(volume)
+        shutil.copytree(source, here / "library", symlinks=True)
+        until(lambda: stage.eye(first).rests(volume, files), "A to have it", seconds=600)  # noqa: B023
+        second, ticket = stage.stranger(), first.share(volume)
+        eye = stage.eye(second)
+        began = time.perf_counter()
+        second.join(ticket)
+        until(lambda: eye.rests(volume, files), "every byte", seconds=600, every=0.05)  # noqa: B023
+        seconds = time.perf_counter() - began
+        found = differences(source, second.mount(volume) / "library")
+        assert not found, f"B shows something else: {found[:3]}"
+        second.down()
+        yield Round(count / seconds)
+
+
+def copy(stage: Stage) -> Iterator[Round]:
+    """The standard library copied into A's mount while B follows, until B has every byte, in files per second."""
     here, there = stage.shared_mounts()
     source = _standard_library(stage.scratch / "library", limit=600 if stage.quick else 0)
-    count = len(names(source))
+    count, files = len(names(source)), _files(source)
+    first, second = stage.pair()
     for number in range(1 if stage.quick else 3):
-        began = time.perf_counter()
-        shutil.copytree(source, here / f"library-{number}", symlinks=True)
-        target = there / f"library-{number}"
-        until(lambda: target.is_dir() and len(names(target)) == count, "every name", seconds=600, every=0.1)  # noqa: B023
-        until(lambda: stage.pair()[1].is_settled("bench"), "every byte", seconds=600, every=0.05)
-        yield Round(count / (time.perf_counter() - began))
+        before = stage.eye(first).volume("bench")
+        wanted = files + (before.files if before is not None else 0)
+        ours = _seconds_to_copy(source, here / f"library-{number}", lambda: stage.eye(second).rests("bench", wanted))  # noqa: B023
+        _rest(stage)
+        found = differences(source, there / f"library-{number}")
+        assert not found, f"B shows something else: {found[:3]}"
+        theirs = _seconds_to_copy(source, stage.passthrough() / f"library-{number}", lambda: True)
+        yield Round(count / ours, count / theirs)
+
+
+def _seconds_to_copy(source: Path, target: Path, is_done: Callable[[], bool]) -> float:
+    began = time.perf_counter()
+    shutil.copytree(source, target, symlinks=True)
+    until(is_done, "every byte", seconds=600, every=0.05)
+    return time.perf_counter() - began
+
+
+def _files(root: Path) -> int:
+    return sum(path.is_file() and not path.is_symlink() for path in map(Path, walk(root)))
 
 
 def _standard_library(target: Path, limit: int) -> Path:
@@ -108,7 +145,7 @@ def read(stage: Stage) -> Iterator[Round]:
     roots = (stage.own_mount(), stage.passthrough())
     for root in roots:
         _write_file(root / "to-read", size)
-    until(lambda: stage.first().is_settled("bench"), "the file to be sealed", seconds=120)
+    _rest(stage)
     for _ in range(2 if stage.quick else 5):
         ours, theirs = (size / _read_file(root / "to-read") for root in roots)
         yield Round(ours, theirs)
@@ -145,7 +182,7 @@ def creates(stage: Stage) -> Iterator[Round]:
 
 def _rest(stage: Stage) -> None:
     """What our daemon still does in the background would slow the baseline, or our next round."""
-    until(lambda: stage.first().is_settled("bench"), "the daemon to have nothing to do", seconds=300)
+    until(lambda: stage.eye(stage.first()).rests("bench"), "the daemon to have nothing to do", seconds=300)
 
 
 def _create(folder: Path, count: int) -> float:
@@ -161,7 +198,7 @@ def memory(stage: Stage) -> Iterator[Round]:
     root = stage.own_mount()
     for number in range(4 if stage.quick else 40):
         _create(root / f"many-{number}", 500)
-    until(lambda: stage.first().is_settled("bench"), "all to be published", seconds=300)
+    _rest(stage)
     yield Round(resident_mib(stage.first()))
 
 
@@ -179,6 +216,7 @@ def _at_least(ratio: float) -> Callable[[float, float | None], bool]:
 ROWS = (
     Row("latency", "ms", latency, "p50 at most 50 ms", lambda median, _: median <= 50),
     Row("tree", "files/s", tree, "at least 500 files/s", lambda median, _: median >= 500),
+    Row("copy", "files/s", copy, "at least 0.5 of a passthrough", _at_least(0.5)),
     Row("read", "MiB/s", read, "at least 0.5 of a passthrough", _at_least(0.5)),
     Row("write", "MiB/s", write, "at least 0.5 of a passthrough", _at_least(0.5)),
     Row("creates", "files/s", creates, "at least 0.3 of a passthrough", _at_least(0.3)),

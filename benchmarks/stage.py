@@ -9,10 +9,37 @@ from functools import cache
 from pathlib import Path
 from types import TracebackType
 
+from holofs_api.v1 import control_pb2 as pb
+from holofsctl.client import Client
 from support.device import Device, World
 from support.wait import until
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+_IDLE = ("unpublished", "unsealed", "records_behind", "content_missing", "pending")
+
+
+class Eye:
+    """Looks at what a daemon has and still has to do, over one connection.
+
+    Starting `holofsctl` each time would cost more than what is measured.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._client = Client(device.state)
+
+    def volume(self, name: str) -> pb.VolumeStatus | None:
+        reply: pb.StatusReply = self._client.call("Status", pb.StatusRequest())
+        return next((found for found in reply.volumes if found.volume.name == name), None)
+
+    def rests(self, name: str, files: int = 0) -> bool:
+        """At least so many files are there, with all their bytes, and there is nothing left to do."""
+        found = self.volume(name)
+        return found is not None and found.files >= files and not any(getattr(found, field) for field in _IDLE)
+
+    def close(self) -> None:
+        self._client.__exit__(None, None, None)
 
 
 class Stage:
@@ -29,6 +56,8 @@ class Stage:
         self.own_mount = cache(self._own_mount)
         self.shared_mounts = cache(self._shared_mounts)
         self.passthrough = cache(self._passthrough)
+        self.eye = cache(self._eye)
+        self._eyes: list[Eye] = []
 
     def _first(self) -> Device:
         (device,) = self._world.running("a")
@@ -46,6 +75,15 @@ class Stage:
     def _shared_mounts(self) -> tuple[Path, Path]:
         _, second = self.pair()
         return self.own_mount(), second.mount("bench")
+
+    def _eye(self, device: Device) -> Eye:
+        self._eyes.append(Eye(device))
+        return self._eyes[-1]
+
+    def stranger(self) -> Device:
+        """A device that shares nothing yet."""
+        (device,) = self._world.running(f"stranger-{len(self._eyes)}")
+        return device
 
     def _passthrough(self) -> Path:
         source, target = self._world.root / "pass-source", self._world.root / "pass"
@@ -69,4 +107,6 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for eye in self._eyes:
+            eye.close()
         self._world.close()
