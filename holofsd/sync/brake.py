@@ -210,7 +210,7 @@ class Brake:
 
     def _hold(self, removals: Sequence[Said]) -> None:
         if not self._held:
-            log.warning("the brake holds removals", records=len(removals), volume=self._store.volume.hex()[:8])
+            log.info("the brake holds removals", records=len(removals), volume=self._store.volume.hex()[:8])
         for item in removals:
             envelope = item.envelope
             row = HeldRow(item.state.id, envelope.author, envelope.seq, envelope.payload)
