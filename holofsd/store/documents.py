@@ -21,6 +21,8 @@ class Documents:
 
     def __init__(self, db: Database) -> None:
         self.db = db
+        self._dots: dict[AuthorId, int] = {}
+        db.on_rollback.append(self._dots.clear)
 
     # ---- heads and envelopes
     def head(self, author: AuthorId) -> Head | None:
@@ -35,7 +37,15 @@ class Documents:
         """Per author the highest dot counter that its head, as we hold it, vouches for."""
         return dict(self.db.all("SELECT author, dots FROM heads"))
 
+    def dots_of(self, author: AuthorId) -> int:
+        """As `dot_limits`, of one author; 0 without a head. Remembered: every replaced version asks for it."""
+        known = self._dots.get(author)
+        if known is None:
+            known = self._dots[author] = self.db.number("SELECT dots FROM heads WHERE author=?", (author,))
+        return known
+
     def set_head(self, head: Head) -> None:
+        self._dots[head.author] = head.dots
         self.db.run(
             "INSERT OR REPLACE INTO heads VALUES (?,?,?,?,?)",
             (head.author, head.seq, head.dots, head.set_hash, head.signature),

@@ -63,14 +63,6 @@ class History:
                 [(r.node, r.parent, r.name, r.from_ms, r.until_ms) for r in places],
             )
 
-    def published_dots(self, author: bytes) -> int | None:
-        """Up to which counter an author of ours has published; None if it is not ours."""
-        row = self.db.one(
-            "SELECT coalesce(h.dots, 0) FROM authors AS a LEFT JOIN heads AS h ON h.author=a.author WHERE a.author=?",
-            (author,),
-        )
-        return row[0] if row else None
-
     # ---- versions
     def of_node(self, node: NodeId) -> list[HistoryRow]:
         """Newest first."""

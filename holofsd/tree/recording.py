@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from holofsd.core.edit import split_id
-from holofsd.core.ids import BlobHash, NodeId
+from holofsd.core.ids import AuthorId, BlobHash, NodeId
 from holofsd.core.project import token
 from holofsd.core.state import Blob, Kind, NodeState, Pending, Version
 from holofsd.store.history import HistoryRow, PastPlaceRow
@@ -31,6 +31,7 @@ class Recorder:
         self._places: list[PastPlaceRow] = []
         self._maybe_split: dict[tuple[NodeId, bytes], NodeId] = {}
         """Versions that may go on as nodes of their own: then they are not replaced."""
+        self._ours: dict[AuthorId, bool] = {}
         self._due = False
         store.db.on_rollback.append(self._clear)
 
@@ -60,8 +61,12 @@ class Recorder:
 
     def _is_only_ours(self, version: Version) -> bool:
         """Made here and not published: nobody else can have seen it (design 5.1)."""
-        published = self._store.history.published_dots(version.dot.author)
-        return published is not None and version.dot.counter > published
+        author = version.dot.author
+        ours = self._ours.get(author)
+        if ours is None:
+            # An author that is not ours never becomes it: new ones are made from new keys.
+            ours = self._ours[author] = author in self._store.own_authors()
+        return ours and version.dot.counter > self._store.documents.dots_of(author)
 
     def left(self, before: Sequence[PlacementRow], now: Sequence[PlacementRow]) -> None:
         """A node has other places than before."""
