@@ -76,7 +76,7 @@ def test_decisions_are_numbered_without_gaps_and_have_a_status() -> None:
 def test_every_command_is_in_the_manual() -> None:
     manual = (ROOT / "docs" / "cli.md").read_text()
     commands = ("up", "down", "create", "share", "join", "members", "list", "leave", "mount", "unmount", "status")
-    for command in (*commands, "peers", "conflicts", "diff", "resolve"):
+    for command in (*commands, "peers", "fsck", "conflicts", "diff", "resolve"):
         assert re.search(rf"^### `{command}\b", manual, re.MULTILINE), command
 
 

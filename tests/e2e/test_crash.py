@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The short form of the crash campaign (`scripts/soak crash SEED DURATION`): some rounds of it."""
+
+from __future__ import annotations
+
+from campaigns.crash import Campaign
+from support.device import World
+
+
+def test_what_fsync_promised_is_there_after_kills_at_fault_points_and_at_any_moment(world: World) -> None:
+    campaign = Campaign(world, seed=1, writers=1)
+    for point in ("writing.sealed", "hashing.known", "publishing.numbered", "fetching.placed", "receiving.merged"):
+        campaign.kill_at(point)
+    campaign.random_kill()
+    campaign.check_all()
+    assert len(campaign.reached) >= 4, f"only {campaign.reached} were reached"
