@@ -50,6 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             layer = item.path.relative_to(HERE).parts[0]
+            if layer in ("network", "disk", "differential"):
+                item.add_marker("e2e")
             if layer in ("e2e", "mount"):
                 item.add_marker(layer)
 
