@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What goes is written down with what comes: versions, places, and nothing where nothing went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from holofsd.core import edit
+from holofsd.core.document import Head
+from holofsd.core.ids import ROOT_ID, BlobHash, NodeId
+from holofsd.core.state import Blob, Body, Inline, Kind, Marker, NodeState, Pending, Place
+from holofsd.tree.local import LocalVolume
+from holofsd.tree.past import Past
+from tests.tree.harness import Clock, volume_store
+
+BLOB = BlobHash(b"h" * 32)
+
+
+class Setting:
+    def __init__(self, volume: LocalVolume, clock: Clock) -> None:
+        self.volume = volume
+        self.store = volume.store
+        self.clock = clock
+        self.past = Past(volume.tree)
+
+    def create(self, name: bytes, body: Body, parent: NodeId = ROOT_ID, kind: Kind = Kind.FILE) -> NodeState:
+        with self.store.db.transaction():
+            version = self.volume.new_version(body, 5, 7)
+            node = edit.split_id(NodeId(b"random-for-tests"), version.dot)
+            place = Place(parent, name)
+            state = edit.new_node(node, kind, 7, place, edit.link_id(node), version, 0o644, version.stamp)
+            self.volume.write([state])
+        return state
+
+    def replace(self, state: NodeState, body: Body) -> NodeState:
+        with self.store.db.transaction():
+            version = self.volume.new_version(body, 5, 7)
+            state = edit.with_version(state, version, list(state.versions))
+            self.volume.write([state])
+        return state
+
+    def move(self, state: NodeState, place: Place) -> NodeState:
+        (link,) = state.links
+        with self.store.db.transaction():
+            state = edit.moved(state, link, place, self.volume.stamp())
+            self.volume.write([state])
+        return state
+
+    def remove(self, state: NodeState) -> NodeState:
+        with self.store.db.transaction():
+            state = edit.removed(state)
+            self.volume.write([state])
+        return state
+
+    def publish(self) -> None:
+        active = self.store.active_author()
+        assert active is not None
+        with self.store.db.transaction():
+            self.store.documents.set_head(Head(active[0], 1, active[2], bytes(32), b""))
+
+    def rows(self) -> tuple[int, int]:
+        number = self.store.db.number
+        return number("SELECT count(*) FROM history"), number("SELECT count(*) FROM past_places")
+
+    def names(self, at_ms: int, parent: NodeId = ROOT_ID) -> list[bytes]:
+        return [name for name, _node in self.past.names(parent, at_ms)]
+
+
+@pytest.fixture
+def setting() -> Iterator[Setting]:
+    with volume_store() as store:
+        clock = Clock()
+        yield Setting(LocalVolume(store, "here", clock), clock)
+
+
+def test_creating_and_writing_for_the_first_time_write_nothing_down(setting: Setting) -> None:
+    state = setting.create(b"a", Inline(b""))
+    setting.replace(state, Inline(b"12345"))
+    assert setting.rows() == (0, 0)
+
+
+def test_creating_asks_the_index_nothing_about_the_past(setting: Setting) -> None:
+    setting.replace(setting.create(b"first", Inline(b"")), Inline(b"12345"))
+    asked: list[str] = []
+    setting.store.db._connection.set_trace_callback(asked.append)
+    setting.replace(setting.create(b"a", Inline(b"")), Inline(b"12345"))
+    setting.store.db._connection.set_trace_callback(None)
+    tables = ("history", "past_places", "heads", "authors ", "trash", "garbage")
+    assert [sql for sql in asked if any(table in sql for table in tables) and "UPDATE authors" not in sql] == []
+
+
+def test_a_published_version_that_is_replaced_is_written_down_once(setting: Setting) -> None:
+    state = setting.create(b"a", Blob(BLOB))
+    setting.publish()
+    state = setting.replace(state, Inline(b"12345"))
+    setting.publish()
+    assert setting.rows() == (1, 0)
+    (row,) = setting.store.history.of_node(state.id)
+    assert (row.blob, row.size, row.ended_ms > row.began_ms) == (BLOB, 5, True)
+    with setting.store.db.transaction():
+        setting.volume.merge([state])
+    assert setting.rows() == (1, 0)
+
+
+def test_a_transaction_that_fails_writes_nothing_down(setting: Setting) -> None:
+    state = setting.create(b"a", Blob(BLOB))
+    setting.publish()
+
+    def fail() -> None:
+        with setting.store.db.transaction():
+            version = setting.volume.new_version(Inline(b"12345"), 5, 7)
+            setting.volume.write([edit.with_version(state, version, list(state.versions))])
+            setting.store.set_meta("x", b"")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    setting.create(b"b", Inline(b""))
+    assert setting.rows() == (0, 0)
+    setting.replace(state, Inline(b"12345"))
+    assert setting.rows() == (1, 0)
+
+
+def test_what_is_not_hashed_yet_was_never_published(setting: Setting) -> None:
+    state = setting.create(b"a", Pending("staged"))
+    setting.publish()
+    setting.replace(state, Inline(b"12345"))
+    assert setting.rows() == (0, 0)
+
+
+def test_a_file_that_came_and_went_unseen_leaves_nothing(setting: Setting) -> None:
+    state = setting.move(setting.create(b"a", Inline(b"12345")), Place(ROOT_ID, b"b"))
+    setting.remove(state)
+    assert setting.volume.tree.state(state.id) is None
+    assert setting.past.names(ROOT_ID, setting.clock()) == []
+
+
+def test_places_are_known_from_when_to_when(setting: Setting) -> None:
+    directory = setting.create(b"d", Marker(), kind=Kind.DIRECTORY)
+    state = setting.create(b"a", Inline(b"12345"))
+    setting.publish()
+    first = setting.clock()
+    state = setting.move(state, Place(directory.id, b"b"))
+    second = setting.clock()
+    setting.remove(state)
+    third = setting.clock()
+    assert [setting.names(at) for at in (first, second, third)] == [[b"a", b"d"], [b"d"], [b"d"]]
+    assert [setting.names(at, directory.id) for at in (first, second, third)] == [[], [b"b"], []]
+    assert setting.names(0) == []
+    (trashed,) = next(setting.past.trash())
+    assert (trashed.parent, trashed.name) == (directory.id, b"b")
+    assert setting.past.resting_path(trashed.parent, trashed.name) == b"d/b"
+
+
+def test_of_two_files_at_one_name_the_later_is_meant(setting: Setting) -> None:
+    setting.create(b"a", Inline(b"12345"))
+    later = setting.create(b"a", Inline(b"other"))
+    (found,) = setting.past.children(ROOT_ID, setting.clock())
+    assert found.node == later.id
+
+
+def test_a_conflict_copy_that_becomes_a_file_is_not_a_replaced_version(setting: Setting) -> None:
+    state = setting.create(b"a", Inline(b"mine!"))
+    setting.publish()
+    with setting.store.db.transaction():
+        theirs = setting.volume.new_version(Inline(b"yours"), 5, 7)
+        both = replace(state, versions={**state.versions, theirs.dot: theirs})
+        setting.volume.write([both])
+    setting.publish()
+    with setting.store.db.transaction():
+        kept, copies = edit.materialise(both, setting.volume.next_dot(), setting.volume.stamp())
+        setting.volume.write([kept, *copies])
+    assert len(copies) == 1
+    assert [past.version.body for past in setting.past.versions(state.id)] == [
+        version.body for version in kept.versions.values()
+    ]
