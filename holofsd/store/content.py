@@ -113,10 +113,21 @@ class Content:
         os.chmod(target, 0o400)
 
     def keep(self, data: bytes) -> BlobHash:
-        """Places a small blob that is at hand, for `add` in the same step. Not durable before it is synced."""
+        """Places a small blob that is at hand, for `add` in the same step. Not durable before it is synced.
+
+        What is here already stays: it may have been synced for somebody else.
+        """
         blob = BlobHash(blake3(data).digest())
+        if self.has(blob) and self._has_size(blob, len(data)):
+            return blob
         self.place_fresh(self.write_fresh(blob, data), blob)
         return blob
+
+    def _has_size(self, blob: BlobHash, size: int) -> bool:
+        try:
+            return os.stat(f"{self._root}/{blob.hex()[:2]}/{blob.hex()}").st_size == size
+        except FileNotFoundError:
+            return False
 
     def write_fresh(self, blob: BlobHash, data: bytes) -> str:
         """A file with the bytes of a small blob, for `place_fresh`. Raises Refused if they are not, OSError."""

@@ -144,7 +144,14 @@ def test_small_content_is_kept_under_its_hash_and_nothing_else_is_left(store: Vo
     blob = store.content.keep(b"some bytes")
     assert store.content.path(blob).read_bytes() == b"some bytes"
     assert store.content.path(blob).stat().st_mode & 0o777 == 0o400
+    with store.db.transaction():
+        store.content.add(blob, 10, 0)
+    placed = store.content.path(blob).stat().st_ino
     assert store.content.keep(b"some bytes") == blob
+    assert store.content.path(blob).stat().st_ino == placed, "what may have been synced stays"
+    store.content.path(blob).unlink()
+    assert store.content.keep(b"some bytes") == blob
+    assert store.content.path(blob).read_bytes() == b"some bytes"
     assert not list((store.directory / "incoming").iterdir())
 
 
