@@ -40,7 +40,9 @@ class Recorder:
         """The stored state of a node becomes another one."""
         if before.versions is now.versions or before.kind is Kind.DIRECTORY:
             return
-        gone = [version for dot, version in before.versions.items() if dot not in now.versions]
+        # The same write under another dot (a new author of ours, or a removed one taken over) goes on.
+        stay = {version.stamp for version in now.versions.values()}
+        gone = [v for dot, v in before.versions.items() if dot not in now.versions and v.stamp not in stay]
         if gone:
             self._versions_gone(before, gone)
 

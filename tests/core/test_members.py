@@ -14,8 +14,11 @@ from holofsd.core.members import (
     author_may_write,
     chain_for,
     grant_digest,
+    head_counts,
+    letting,
     merge_credentials,
     relevant,
+    removal_generation,
     resolve,
 )
 
@@ -121,6 +124,34 @@ def test_records_of_a_removed_author_count_up_to_the_accepted_head() -> None:
     found = members(ADA, BEN, CYD, certificate("c"), removal("c", "a", accepted=7))
     assert author_may_write(found, author("c"), 7)
     assert not author_may_write(found, author("c"), 8)
+
+
+def test_a_head_of_a_removed_author_counts_up_to_the_accepted_one_and_no_other_of_its_number() -> None:
+    ada, ben = grant("a", Role.ADMIN, "V"), grant("b", Role.WRITER, "a")
+    gone = removal("b", "a", accepted=5)
+    last = b"h" * 32
+    removed = members(ada, ben, gone, certificate("b"))
+    assert head_counts(removed, author("b"), 4, b"x" * 32)
+    assert head_counts(removed, author("b"), 5, last)
+    assert not head_counts(removed, author("b"), 5, b"x" * 32)
+    assert not head_counts(removed, author("b"), 6, last)
+    assert not head_counts(removed, author("c"), 1, last)
+    assert head_counts(members(ada, ben, certificate("b")), author("b"), 6, b"x" * 32)
+    assert head_counts(members(ada, ben, gone, grant("b", Role.WRITER, "a", 2), certificate("b")), author("b"), 6, last)
+    nothing = members(ada, ben, removal("b", "a"), certificate("b"))
+    assert not head_counts(nothing, author("b"), 1, last)
+
+
+@given(st.integers(1, 250), st.integers(0, 4))
+def test_a_removal_for_good_beats_every_change_of_role_of_its_letting(generation: int, changes: int) -> None:
+    ada = grant("a", Role.ADMIN, "V")
+    known = grant("b", Role.WRITER, "a", generation)
+    elsewhere = [grant("b", Role.ADMIN, "a", generation + n) for n in range(1, changes + 1) if generation + n <= 255]
+    gone = removal("b", "a", removal_generation(generation))
+    assert device("b") not in members(ada, known, *elsewhere, gone).roles
+    again = grant("b", Role.READER, "a", gone.generation + 1)
+    assert members(ada, known, *elsewhere, gone, again).roles[device("b")] == Role.READER
+    assert (letting(generation), letting(gone.generation), letting(again.generation)) == (1, 1, 2)
 
 
 def test_records_count_only_of_certified_authors_of_writers() -> None:
