@@ -274,10 +274,6 @@ class Nodes:
         )
         return [(row[0], row[1]) for row in rows]
 
-    def copies(self) -> list[EntryRow]:
-        rows = self.db.all("SELECT parent, name, node, dot, slot FROM entries WHERE name!=slot ORDER BY parent, slot")
-        return [EntryRow(*row) for row in rows]
-
     def hidden_copies(self) -> list[EntryRow]:
         """With an empty name."""
         rows = self.db.all("SELECT parent, x'', node, dot, slot FROM hidden_copies ORDER BY parent, slot")

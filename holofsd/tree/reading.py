@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Questions about the tree: names, attributes, paths, conflicts, counts. Nothing here changes what is shown."""
+"""Questions about the tree: names, attributes, paths, counts. Nothing here changes what is shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from holofsd.store.nodes import EntryRow
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.facts import blobs_of
 from holofsd.tree.states import States, decode_version
-from holofsd.tree.views import Conflict, Entry, NodeView
+from holofsd.tree.views import Entry, NodeView
 
 
 class TreeReading:
@@ -137,25 +137,6 @@ class TreeReading:
         return min(entries, key=lambda entry: (entry.parent, entry.name), default=None)
 
     # ---- conflicts
-    def conflicts(self) -> list[Conflict]:
-        """Every conflict copy, also those that are hidden inside `.git`."""
-        rows = [*self._nodes.copies(), *self._nodes.hidden_copies()]
-        return [self._conflict(row) for row in rows]
-
-    def _conflict(self, row: EntryRow) -> Conflict:
-        version = self.version_of(row.node, row.dot)
-        directory = self.path_of(row.parent)
-        prefix = None if directory is None else directory + b"/" if directory else b""
-        return Conflict(
-            path=None if prefix is None or not row.name else prefix + row.name,
-            shown_path=None if prefix is None else prefix + row.slot,
-            node=row.node,
-            dot=row.dot,
-            device=version.device_name if version else "",
-            written_ms=version.stamp.wall_ms if version else 0,
-            size=version.size if version else 0,
-        )
-
     # ---- rows to views
     def _entry(self, row: Row) -> Entry:
         view = self._view(row)

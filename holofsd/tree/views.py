@@ -60,19 +60,6 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
-    """A version that is shown beside another, or hidden inside `.git` (then `path` is None)."""
-
-    path: bytes | None
-    shown_path: bytes | None
-    node: NodeId
-    dot: bytes
-    device: str
-    written_ms: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
 class TreeCensus:
     """`files` counts regular files, `bytes` their sizes; `pending` nodes whose ancestors have not all arrived."""
 
