@@ -37,18 +37,29 @@ class ReadTracker:
 
     def changed(self, ino: int, previous: bytes, now: bytes, elsewhere: bool) -> None:
         """The inode shows `now` instead of `previous`."""
+        if previous == now:
+            return
+        up_to_date = self._readers.get(now, set())
+        self._forgive(ino, up_to_date)
         readers = self._readers.pop(previous, None)
-        if not readers or previous == now:
+        if not readers:
             return
         if not elsewhere:
             self._readers.setdefault(now, set()).update(readers)
             return
         stale = self._stale.setdefault(ino, {})
         self._stale.move_to_end(ino)
-        for pid in readers:
+        for pid in readers - up_to_date:
             stale.setdefault(pid, previous)
         if len(self._stale) > _MAX_FILES:
             self._stale.popitem(last=False)
+
+    def _forgive(self, ino: int, pids: set[int]) -> None:
+        """The news came late: these had read what is shown now before it was told of."""
+        stale = self._stale.get(ino)
+        if stale:
+            for pid in pids:
+                stale.pop(pid, None)
 
     def any_stale(self, ino: int) -> bool:
         return bool(self._stale.get(ino))
