@@ -50,6 +50,9 @@ def _below(path: str, mounts: Iterable[pb.MountInfo]) -> Place | None:
     if not around:
         return None
     nearest = max(around, key=lambda m: len(m.path))
+    if nearest.at_ms:
+        sentence = f"{safe(nearest.path)} shows the volume as it was: say the file's path in the volume of today."
+        raise CommandError(sentence, Exit.USAGE, "bad-argument")
     return Place(nearest.volume, _inside(path[len(nearest.path) :]))
 
 

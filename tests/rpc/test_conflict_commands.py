@@ -178,6 +178,13 @@ def test_a_path_means_what_is_mounted_nearest(tmp_path: Path) -> None:
         place_of(f"{tmp_path}x/a", names, mounts)
 
 
+def test_a_path_below_a_mount_of_the_past_is_not_taken_for_todays(tmp_path: Path) -> None:
+    mounts = [pb.MountInfo(volume="docs", path=str(tmp_path), at_ms=1)]
+    with pytest.raises(CommandError) as refused:
+        place_of(f"{tmp_path}/a", ["docs"], mounts)
+    assert "as it was" in refused.value.message
+
+
 def test_a_symlink_on_the_way_is_followed_and_one_at_the_end_is_meant(tmp_path: Path) -> None:
     (tmp_path / "mount").mkdir()
     (tmp_path / "way").symlink_to("mount")
