@@ -179,3 +179,26 @@ def test_a_mount_of_a_time_stays_as_it_was(world: World, binding: str) -> None:
     a.up()
     assert contents(past) == before
     a.unmount(past)
+
+
+def test_content_let_go_here_comes_from_the_history_and_the_trash_of_another_device(world: World) -> None:
+    a, b = world.sharing("a", "b")
+    here, there = a.mount(), b.mount()
+    (here / "report").write_bytes(OLD)
+    until(lambda: contents(there) == {"report": OLD}, "b to have it")
+    (here / "report").write_bytes(NEW)
+    until(lambda: contents(there) == {"report": NEW}, "b to have the new version")
+    # As if the content of the old version had never come here.
+    b.ctl("history-policy", "docs", "--all", "0", "--daily", "0")
+    b.ctl("gc", "docs", "--now")
+    assert versions(b, there / "report") == [(len(NEW), False, True)]
+    assert versions(a, here / "report") == [(len(NEW), False, True), (len(OLD), True, True)]
+    a.ctl("restore", here / "report")
+    until(lambda: contents(there) == {"report": OLD}, "b to have fetched the old version from a's history")
+    (there / "report").unlink()
+    until(lambda: contents(here) == {}, "a to have seen it go")
+    b.ctl("trash", "empty", "docs")
+    b.ctl("gc", "docs", "--now")
+    assert b.json("trash", "list", "docs") == []
+    a.ctl("restore", here / "report")
+    until(lambda: contents(there) == {"report": OLD}, "b to have fetched it from a's trash")
