@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from holofsd.core.ids import BlobHash, NodeId
+from holofsd.store import faults
 from holofsd.store.content import Content, hash_file
 from holofsd.store.database import Database
 
@@ -53,15 +54,27 @@ class Damage:
             self.db.after_commit(lambda: self._move(source, blob))
 
     def _move(self, source: Path, blob: BlobHash) -> None:
+        faults.reach("damage.marked", blob)
         self._aside.mkdir(mode=0o700, exist_ok=True)
         try:
             os.replace(source, self.path(blob))
         except OSError:  # a disk that fails: what is left stays where it is, without a row
             return
+        faults.reach("damage.aside", blob)
 
     def whole_again(self, blob: BlobHash) -> None:
         self.db.run("DELETE FROM damaged WHERE hash=?", (blob,))
-        self.db.after_commit(lambda: self.path(blob).unlink(missing_ok=True))
+        self.db.after_commit(lambda: self._drop(blob))
+
+    def _drop(self, blob: BlobHash) -> None:
+        faults.reach("damage.whole", blob)
+        self.path(blob).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Deletes what a crash left of content that is whole."""
+        for path in self._aside.glob("*") if self._aside.is_dir() else ():
+            if self._content.has(BlobHash(bytes.fromhex(path.name))):
+                path.unlink()
 
     def all(self) -> list[tuple[BlobHash, int]]:
         """(hash, size)."""

@@ -31,6 +31,7 @@ POINTS: Final = frozenset({
     *("creating.made", "joining.noted", "joining.granted", "joining.stored", "leaving.aside"),
     *("collecting.marked", "collecting.forgotten", "collecting.unlinked"),
     *("rotating.restamped", "rotating.certified"),
+    *("damage.marked", "damage.aside", "damage.whole", "brake.held", "brake.decided", "brake.carried"),
     *("backup.copied", "repairing.salvaged", "repairing.aside", "repairing.placed"),
 })  # fmt: skip
 

@@ -26,6 +26,7 @@ from holofsd.core.ids import AuthorId, NodeId
 from holofsd.core.join import join
 from holofsd.core.node import is_alive, live_links
 from holofsd.core.state import Kind, NodeState, Place, Version
+from holofsd.store import faults
 from holofsd.store.removals import HeldRow
 from holofsd.sync.members import Members
 from holofsd.tree.changes import TreeChange
@@ -216,6 +217,7 @@ class Brake:
             row = HeldRow(item.state.id, envelope.author, envelope.seq, envelope.payload)
             self._removals.hold(row, self._now_ms())
             self._held.add(row.node)
+        self._store.db.after_commit(lambda: faults.reach("brake.held", self._store))
 
     def _note(self, removals: Sequence[Said]) -> None:
         if removals and not self._limit.off:
@@ -276,6 +278,7 @@ class Brake:
         with self._store.db.transaction():
             said_by = b"".join(self._removals.authors()) if verdict == REFUSE else b""
             self._store.set_meta(VERDICT, verdict + said_by)
+        faults.reach("brake.decided", self._store)
         self._decided.clear()
         self._wake.set()
         await self._decided.wait()
@@ -307,6 +310,7 @@ class Brake:
             self._wake.clear()
             try:
                 while self._slice():
+                    faults.reach("brake.carried", self._store)
                     self.on_released()
                     await asyncio.sleep(0)
             except HoloError as error:

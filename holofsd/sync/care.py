@@ -112,6 +112,8 @@ class ContentCare:
 
     # ---- in the background
     async def run(self) -> None:
+        self._damage.sweep()
+        self.arrived()
         # What was found before a restart may not have been told to every file that has it.
         self._lost.update(dict.fromkeys(blob for blob, _size in self._damage.all()))
         while True:

@@ -73,3 +73,22 @@ def test_the_limit_can_be_changed_and_put_off(world: World) -> None:
     for wrong in (("--percent", "101"), ("--files", "x"), ("--accept", "--refuse"), ("--files", "1", "--accept")):
         assert b.ctl("brake", "docs", *wrong, check=False).code == 2
     assert b.ctl("brake", "nothing", check=False).code != 0
+
+
+@pytest.mark.parametrize("point", ["brake.held", "brake.decided", "brake.carried"])
+def test_a_word_that_was_given_is_kept_whenever_the_daemon_is_killed(world: World, point: str) -> None:
+    _a, b, here, there, before = filled(world)
+    b.ctl("brake", "docs", "--files", "5")
+    b.down()
+    b.start_daemon(HOLOFS_FAULTS=f"{point}=kill")
+    shutil.rmtree(here / "photos")
+    if point == "brake.held":
+        assert b.ended_within(30)
+        b.up()
+    until(lambda: b.volume_status()["held_files"] >= COUNT - 50, "the removals to be held")
+    b.ctl("brake", "docs", "--refuse", check=point == "brake.held")
+    if point != "brake.held":
+        assert b.ended_within(30)
+        b.up()
+    until(lambda: contents(here) == before, "everything to come back")
+    until(lambda: contents(there if there.is_mount() else b.mount()) == before, "here, too")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from holofsd.codec.content import hash_bytes
+from holofsd.store import faults
 from holofsd.sync.care import ScrubStep
 from tests.sync.devices import Device, devices, settled, share, until
 
@@ -125,3 +127,24 @@ async def test_a_scrub_of_much_content_tells_how_far_it_is(tmp_path: Path) -> No
         assert [step.files for step in steps] == [64, 128, 150, 150]
         assert [step.done for step in steps] == [False, False, False, True]
         assert steps[-1].bytes == 150 * 5000
+
+
+@pytest.mark.parametrize("point", ["damage.marked", "damage.aside", "damage.whole"])
+async def test_a_crash_while_damage_is_put_right_leaves_nothing_damaged(tmp_path: Path, point: str) -> None:
+    def crash(_where: object) -> None:
+        raise RuntimeError("killed here")
+
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await share(ann, bob)
+        for name in ("large", "twin"):
+            ann.write(name, LARGE)
+        await settled(ann, bob)
+        shorten(content_file(bob, LARGE))
+        with faults.armed(point, crash), contextlib.suppress(RuntimeError):
+            await scrub(bob)
+        await bob.restart()
+        await until(lambda: bob.files() == {"large": LARGE, "twin": LARGE}, "fetched again")
+        assert (await scrub(bob)).damaged == 0
+        assert bob.sync.care.damaged() == 0
+        await bob.restart()
+        await until(lambda: not list((bob.directory(bob.sync.id) / "damaged").glob("*")), "nothing left over")
