@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from holofsd.core.errors import HoloError
 from holofsd.core.state import Kind
+from holofsd.fs.settling import Keep
 from holofsd.fs.types import RenameFlags
 from tests.fs.harness import Device, Program
 
@@ -47,6 +48,7 @@ _STEPS = st.lists(
         _step("rename", _PATHS, _PATHS, st.sampled_from([RenameFlags.NONE, RenameFlags.NONE, RenameFlags.EXCHANGE])),
         _step("rename", _PATHS, _PATHS),
         _step("touch_copy", st.integers(0, 5), st.sampled_from(["unlink", "append", "rename"])),
+        _step("settle", st.integers(0, 5), st.sampled_from(["shown", "newest", "both", "id"])),
         _step("meet"),
         _step("meet"),
     ),
@@ -88,7 +90,13 @@ class Both:
         else:
             await program.rename(path, "settled")
 
-    async def settle(self) -> dict[str, bytes | None]:
+    async def settle(self, program: Program, index: int, keep: str) -> None:
+        contested = list(program.fs.alternatives.below())
+        if index < len(contested):
+            last = contested[index].choices[-1].id
+            await program.fs.settling.one(contested[index].path, Keep(keep, last if keep == "id" else ""))
+
+    async def agree(self) -> dict[str, bytes | None]:
         """Meets until nothing changes any more; both show the same then."""
         for _ in range(4):
             await self.meet()
@@ -120,10 +128,10 @@ async def test_devices_that_meet_show_one_tree_and_all_of_it_can_be_removed(step
         try:
             for step in steps:
                 await both.do(step)
-            await both.settle()
+            await both.agree()
             await both.remove_all(both.programs[0])
             assert await both.programs[0].tree() == {}
-            assert await both.settle() == {}
+            assert await both.agree() == {}
         finally:
             for device in both.devices:
                 device.kill()
