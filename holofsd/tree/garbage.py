@@ -29,6 +29,8 @@ from holofsd.tree.local import LocalVolume
 from holofsd.tree.states import decode_version
 
 _SLICE: Final = 200
+_LARGE_SLICE: Final = 2000
+"""Of rows that need no decoding."""
 GRACE_MS: Final = 24 * 3600 * 1000
 ORPHAN_S: Final = 3600.0
 """A file without a row may be one that is just arriving; after an hour it is not."""
@@ -61,6 +63,7 @@ class GarbageCollector:
         self._suspects: dict[BlobHash, int] = {}
         """Content that nothing was found to need so far, with its size."""
         self._changed: set[NodeId] = set()
+        self._last_history = 0
         self._doomed: list[BlobHash] = []
 
     def steps(self, collected: Collected, grace_ms: int = GRACE_MS) -> Iterator[bool]:
@@ -69,7 +72,8 @@ class GarbageCollector:
         unsubscribe = self._volume.subscribe(self._note)
         try:
             self._changed.clear()
-            self._suspects = dict(self._db.all("SELECT hash, size FROM content"))
+            for _ in self._suspect_all():
+                yield False
             for _ in self._mark():
                 yield False
             self._write_down()
@@ -93,6 +97,14 @@ class GarbageCollector:
         self._changed.update(change.nodes)
 
     # ---- what is needed
+    def _suspect_all(self) -> Iterator[None]:
+        after = b""
+        sql = "SELECT hash, size FROM content WHERE hash>? ORDER BY hash LIMIT ?"
+        while rows := self._db.all(sql, (after, _LARGE_SLICE)):
+            after = rows[-1][0]
+            self._suspects.update(rows)
+            yield
+
     def _mark(self) -> Iterator[None]:
         after = b""
         sql = "SELECT node, state, held FROM nodes WHERE node>? ORDER BY node LIMIT ?"
@@ -101,16 +113,20 @@ class GarbageCollector:
             for node, state, held in rows:
                 self._node_needs(node, state, held)
             yield
-        last = 0
-        past = "SELECT id, version FROM history WHERE id>? AND (blob IS NULL OR blob=x'') ORDER BY id LIMIT ?"
-        for (blob,) in self._db.all("SELECT DISTINCT blob FROM history WHERE blob NOT NULL"):
-            self._suspects.pop(blob, None)
-        yield
-        while rows := self._db.all(past, (last, _SLICE)):
-            last = rows[-1][0]
-            for _id, version in rows:
-                self._version_needs(decode_version(version))
+        self._last_history = 0
+        while self._history_needs(_LARGE_SLICE):
             yield
+
+    def _history_needs(self, limit: int) -> bool:
+        """The next versions of the history. False if there was none."""
+        sql = "SELECT id, blob, CASE WHEN blob IS NULL THEN version END FROM history WHERE id>? ORDER BY id LIMIT ?"
+        rows = self._db.all(sql, (self._last_history, limit))
+        for self._last_history, blob, version in rows:
+            if version is None:
+                self._suspects.pop(blob, None)
+            else:
+                self._version_needs(decode_version(version))
+        return bool(rows)
 
     def _node_needs(self, node: NodeId, state: bytes, held: bytes | None) -> None:
         if held is not None:
@@ -134,6 +150,9 @@ class GarbageCollector:
             if row is not None:
                 self._node_needs(node, row.state, row.held)
         self._changed.clear()
+        # A version that came and went since its node was read is in the history only.
+        while self._history_needs(_LARGE_SLICE):
+            pass
         for (version,) in self._db.all("SELECT detached FROM inodes WHERE detached NOT NULL"):
             self._version_needs(decode_version(version))
         for kept in self.also_needed():

@@ -211,6 +211,21 @@ def test_content_that_becomes_needed_during_a_pass_stays(setting: Setting, after
 
 
 @pytest.mark.parametrize("after", range(12))
+def test_content_that_comes_and_goes_into_the_history_during_a_pass_stays(setting: Setting, after: int) -> None:
+    blob, other = setting.bring(b"old rubbish"), setting.bring(b"other")
+    setting.collect(DAY)
+    setting.clock.now_ms += 2 * DAY
+    used = False
+    for number, _ in enumerate(setting.collector.steps(Collected(), DAY)):
+        if number == after and setting.store.content.has(blob) and setting.store.content.has(other):
+            setting.replace(setting.create(b"a", blob), other)
+            used = True
+    if used:
+        assert setting.has(blob)
+        assert setting.has(other)
+
+
+@pytest.mark.parametrize("after", range(12))
 def test_content_that_arrives_again_during_a_pass_is_there_afterwards(setting: Setting, after: int) -> None:
     """The file is put in its place at one moment, the row comes later: in between it is nobody's to delete."""
     blob = setting.bring(b"old rubbish")
