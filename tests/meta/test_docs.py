@@ -32,7 +32,7 @@ TERMS = {
 }
 DOCUMENTS = {
     *("overview.md", "glossary.md", "state-directory.md", "crash-windows.md", "durability.md", "cli.md", "limits.md"),
-    *("protocol.md", "development.md"),
+    *("protocol.md", "development.md", "history.md"),
 }
 
 
@@ -73,10 +73,13 @@ def test_decisions_are_numbered_without_gaps_and_have_a_status() -> None:
         assert re.search(r"^Status: \w+", path.read_text(), re.MULTILINE), path.name
 
 
+_PAST = ("history", "restore", "trash", "history-policy", "gc")
+
+
 def test_every_command_is_in_the_manual() -> None:
     manual = (ROOT / "docs" / "cli.md").read_text()
     commands = ("up", "down", "create", "share", "join", "members", "list", "leave", "mount", "unmount", "status")
-    for command in (*commands, "peers", "fsck", "conflicts", "diff", "resolve"):
+    for command in (*commands, "peers", "fsck", "conflicts", "diff", "resolve", *_PAST):
         assert re.search(rf"^### `{command}\b", manual, re.MULTILINE), command
 
 
