@@ -23,11 +23,12 @@ from holofsd.core.errors import (
     VolumeExists,
     VolumeUnknown,
 )
-from holofsd.core.ids import DeviceId
+from holofsd.core.ids import ROOT_INO, DeviceId
 from holofsd.daemon import joining, state_folder
 from holofsd.daemon.composition import running
 from holofsd.daemon.config import Config
 from holofsd.daemon.device import Device
+from holofsd.fs.types import AttachRequest
 from holofsd.net.api import Endpoint, NetConfig
 from holofsd.net.fake import FakeNetwork
 from holofsd.rpc.device_api import JoinProgress
@@ -215,6 +216,25 @@ async def test_a_removed_member_is_shown_as_removed_and_learns_it(pair: tuple[De
     removed = await a.set_member("docs", b.identity().device_id[:12], None)
     assert (removed.removed, removed.role) == (True, None)
     assert not [member for member in await a.members("docs") if member.name == "b" and not member.removed]
+
+
+async def test_a_removed_member_that_kept_the_volume_goes_on_with_a_new_ticket(pair: tuple[Device, Device]) -> None:
+    a, b = pair
+    await a.create_volume("docs")
+    await join(b, await ticket_of(a))
+    await a.set_member("docs", "b", None)
+    await eventually(lambda: b._volumes.find("docs").sync.role is None)
+    fs = await b.filesystem("docs")
+    attachment = fs.attach(AttachRequest("test", "m", "/mnt", 1, False))
+    assert attachment.read_only
+    steps = await join(b, await ticket_of(a))
+    assert steps[-1].stage == "ready"
+    assert [member.generation for member in await a.members("docs")] == [1, 2]
+    await eventually(lambda: not attachment.read_only)
+    await fs.make_dir(attachment, ROOT_INO, b"back", 0o755)
+    async with asyncio.timeout(10):
+        last = [step async for step in b.wait("docs", 1, 0)][-1]
+    assert last.done
 
 
 async def test_a_left_volume_is_kept_aside_or_deleted_and_can_be_joined_again(

@@ -242,6 +242,40 @@ async def test_a_removal_that_claims_to_have_seen_the_future_means_the_same_ever
         await settled(ann, bob)
 
 
+async def test_a_removed_writer_is_not_heard_through_others_whatever_it_makes_up(tmp_path: Path) -> None:
+    async with scene(tmp_path) as (ann, bob, raw, joined):
+        outlaw = Author(joined.volume)
+        await raw.session(ann.id, joined, outlaw)
+        await raw.push(outlaw, outlaw.say(outlaw.file("before", b"1")), after=0)
+        await raw.hear("confirm")
+        await settled(ann, bob)
+        expected = ann.files()
+        ann.sync.remove_member(raw.id)
+        await until(lambda: bob.sync.members.was_removed(raw.id))
+        await raw.hear("credentials")
+        await raw.is_thrown_out()
+
+        # A reader brings its later records, and another history under the numbers that it had used before.
+        later = [outlaw.say(outlaw.file("later", b"2")), outlaw.say(outlaw.file("before", b"changed"))]
+        other = Author(joined.volume, outlaw.key)
+        forged = other.say(other.file("forged", b"3"))
+        carrier = RawPeer(ann.network, "carrier")
+        try:
+            entered = await redeem(carrier.endpoint, decode_ticket(ann.ticket(Role.READER)), "carrier")
+            await carrier.session(ann.id, entered)
+            for author, envelopes, after in ((outlaw, later, 1), (other, [forged], 0)):
+                await carrier.send(frames.have([author.head()], first=False))
+                await carrier.push(author, *envelopes, after=after)
+            carrier.heard.clear()
+            await carrier.send(frames.ping(7, 0))
+            await carrier.hear("pong")
+            assert not [frame for frame in carrier.heard if frame.WhichOneof("frame") == "want"]
+        finally:
+            await carrier.endpoint.close()
+        assert ann.files() == bob.files() == expected
+        assert ann.sync.violations == {}
+
+
 async def test_a_field_of_a_newer_program_is_kept_and_passed_on_whatever_we_say_of_the_node(tmp_path: Path) -> None:
     async with scene(tmp_path) as (ann, bob, raw, joined):
         author = Author(joined.volume)
