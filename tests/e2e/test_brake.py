@@ -12,7 +12,7 @@ from support.device import Device, World
 from support.trees import contents
 from support.wait import until
 
-COUNT = 150
+COUNT = 110
 
 
 def filled(world: World) -> tuple[Device, Device, Path, Path, dict[str, bytes | None]]:
