@@ -12,10 +12,12 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
+from campaigns.elsewhere import Elsewhere
 from campaigns.soak import duration
-from campaigns.writers import Manifest, Writer
+from campaigns.writers import Team
 from support.device import Device, World
 from support.processes import kill
 from support.wait import until
@@ -46,18 +48,27 @@ class Campaign:
         self.rounds = 0
         self.reached: list[str] = []
         """Fault points at which a daemon died."""
-        self._writers: dict[str, list[Writer]] = {}
+        self._writers: dict[str, Elsewhere] = {}
+        """Of each device, in a process of their own."""
+        self._roots: dict[str, Path] = {}
         for device in (self.a, self.b):
             device.allowed += EXPECTED_LOG
             # Writers remove a lot at once, and what they remove has to go.
             device.ctl("brake", "docs", "--off")
-            root = device.mount()
-            self._writers[device.name] = [
-                Writer(f"{device.name}{number}", root, Manifest(), random.Random(f"{seed} {device.name}{number}"))
-                for number in range(writers)
-            ]
-            for writer in self._writers[device.name]:
-                writer.prepare()
+            self._roots[device.name] = device.mount()
+            team = Elsewhere(Team, device.name, self._roots[device.name], seed, writers)
+            self._writers[device.name] = team
+            team.call("prepare")
+
+    def close(self) -> None:
+        for team in self._writers.values():
+            team.end()
+
+    def __enter__(self) -> Campaign:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # ---- rounds
     def random_kill(self) -> str:
@@ -94,8 +105,7 @@ class Campaign:
 
     def _kill_while_catching_up(self, point: str) -> None:
         self.b.stop_daemon()
-        for writer in self._writers["a"]:
-            writer.write_much()
+        self._writers["a"].call("write_much")
         self._start_to_die(self.b, point)
         self._check(self.b)
 
@@ -121,7 +131,7 @@ class Campaign:
             device.kill9_daemon()
 
     def _writing(self) -> _Writing:
-        return _Writing([writer for writers in self._writers.values() for writer in writers])
+        return _Writing(list(self._writers.values()))
 
     # ---- what has to hold
     def _check(self, device: Device) -> None:
@@ -129,18 +139,16 @@ class Campaign:
         self._look_at(device)
 
     def _look_at(self, device: Device) -> None:
-        for writer in self._writers[device.name]:
-            until(writer.is_back, f"the mount of {device.name} to answer")
-            writer.check(writer.root)
+        team, root = self._writers[device.name], self._roots[device.name]
+        until(lambda: team.call("is_back"), f"the mount of {device.name} to answer")
+        team.call("check", root)
 
     def check_all(self) -> None:
         """Each device has what every writer noted, and its index is what it should be."""
         for device in (self.a, self.b):
             self._look_at(device)
-        roots = {writers[0].root for writers in self._writers.values()}
-        for root, writers in itertools.product(roots, self._writers.values()):
-            for writer in writers:
-                until(lambda: writer.agrees(root), f"what {writer.name} noted, at {root}", AGREE_S)  # noqa: B023
+        for root, (name, team) in itertools.product(self._roots.values(), self._writers.items()):
+            until(lambda: team.call("agrees", root), f"what writers of {name} noted, at {root}", AGREE_S)  # noqa: B023
         for device in (self.a, self.b):
             told = device.ctl("fsck", check=False)
             assert told.code == 0, f"fsck of {device.name}:\n{told.out}{told.err}"
@@ -154,16 +162,16 @@ def _up(device: Device) -> None:
 class _Writing:
     """Writers at work for as long as the block lasts."""
 
-    def __init__(self, writers: list[Writer]) -> None:
-        self._writers = writers
+    def __init__(self, teams: list[Elsewhere]) -> None:
+        self._teams = teams
 
     def __enter__(self) -> None:
-        for writer in self._writers:
-            writer.start()
+        for team in self._teams:
+            team.call("start")
 
     def __exit__(self, *_: object) -> None:
-        for writer in self._writers:
-            writer.stop()
+        for team in self._teams:
+            team.call("stop")
 
 
 def orders(seed: int) -> Iterator[str]:
@@ -181,8 +189,7 @@ def main() -> int:
     parser.add_argument("duration", type=duration)
     arguments = parser.parse_args()
     ends = time.monotonic() + arguments.duration
-    with World() as world:
-        campaign = Campaign(world, arguments.seed)
+    with World() as world, Campaign(world, arguments.seed) as campaign:
         for point in orders(arguments.seed):
             began = time.monotonic()
             if point:

@@ -181,11 +181,6 @@ class Writer:
     def is_back(self) -> bool:
         return (self.root / self.name).is_dir()
 
-    def agrees(self, root: Path) -> bool:
-        """The same, for waiting."""
-        self.check(root)
-        return True
-
     def check(self, root: Path) -> None:
         """Raises AssertionError for a file that is lost or not whole."""
         folder = root / self.name
@@ -210,3 +205,38 @@ def _digest_of(path: Path) -> str | None:
         return digest(path.read_bytes())
     except FileNotFoundError:
         return None
+
+
+class Team:
+    """The writers of one device."""
+
+    def __init__(self, name: str, root: Path, seed: int, size: int) -> None:
+        names = [f"{name}{number}" for number in range(size)]
+        self._writers = [Writer(one, root, Manifest(), random.Random(f"{seed} {one}")) for one in names]
+
+    def prepare(self) -> None:
+        for writer in self._writers:
+            writer.prepare()
+
+    def start(self) -> None:
+        for writer in self._writers:
+            writer.start()
+
+    def stop(self) -> None:
+        for writer in self._writers:
+            writer.stop()
+
+    def write_much(self) -> None:
+        for writer in self._writers:
+            writer.write_much()
+
+    def is_back(self) -> bool:
+        return all(writer.is_back() for writer in self._writers)
+
+    def check(self, root: Path) -> None:
+        for writer in self._writers:
+            writer.check(root)
+
+    def agrees(self, root: Path) -> bool:
+        self.check(root)
+        return True

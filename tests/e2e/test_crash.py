@@ -8,9 +8,9 @@ from support.device import World
 
 
 def test_what_fsync_promised_is_there_after_kills_at_fault_points_and_at_any_moment(world: World) -> None:
-    campaign = Campaign(world, seed=1, writers=1)
-    for point in ("writing.sealed", "hashing.known", "publishing.numbered", "fetching.placed", "receiving.merged"):
-        campaign.kill_at(point)
-    campaign.random_kill()
-    campaign.check_all()
-    assert len(campaign.reached) >= 4, f"only {campaign.reached} were reached"
+    with Campaign(world, seed=1, writers=1) as campaign:
+        for point in ("writing.sealed", "hashing.known", "publishing.numbered", "receiving.merged"):
+            campaign.kill_at(point)
+        campaign.random_kill()
+        campaign.check_all()
+        assert len(campaign.reached) >= 3, f"only {campaign.reached} were reached"
