@@ -16,6 +16,7 @@ from typing import Final
 from holofsd.core.edit import check_name, link_id, moved, new_node, reasserted, with_version
 from holofsd.core.errors import (
     BadArgument,
+    ContentDamaged,
     ContentTimeout,
     ContentUnavailable,
     IsADirectory,
@@ -96,7 +97,7 @@ class Restoring:
                 await asyncio.sleep(0)
             try:
                 done.append(await self._put(item, revive=not to))
-            except (ContentUnavailable, ContentTimeout, NameExists) as error:
+            except (ContentUnavailable, ContentDamaged, ContentTimeout, NameExists) as error:
                 if alone:
                     raise
                 done.append(Restored(item.path, MISSING, error.message))
