@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from model.looking import Numbers
+from model.pasts import Pasts
 from model.saves import Saves
 from model.settles import Settles
 
 
-class Actor(Saves, Settles):
+class Actor(Saves, Settles, Pasts):
     """Everything that programs and people do."""
 
 
@@ -51,4 +52,7 @@ OPERATIONS: dict[str, tuple[Operation, int]] = {
     "held_read": (Actor.held_read, 2),
     "held_close": (Actor.held_close, 5),
     "settle": (Actor.settle, 6),
+    "restore_version": (Actor.restore_version, 4),
+    "restore_trash": (Actor.restore_trash, 4),
+    "collect": (Actor.collect, 3),
 }

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A person brings back what was, and content that nothing needs is collected at once."""
+
+from __future__ import annotations
+
+from holofsd.core.ids import ROOT_ID
+from holofsd.core.state import Kind
+from model.looking import Looking, Numbers
+
+
+class Pasts(Looking):
+    async def restore_version(self, n: Numbers) -> None:
+        files = [path for path, entry in self.entries() if entry.view.kind is Kind.FILE]
+        if not files:
+            return
+        path = files[n[0] % len(files)]
+        ended = [past for past in self.device.fs.history.restoring.history(path) if past.ended_ms]
+        if ended:
+            await self._restore(path, ended[n[1] % len(ended)].id)
+
+    async def restore_trash(self, n: Numbers) -> None:
+        items = await self.device.fs.history.trash.list()
+        if items:
+            await self._restore(items[n[0] % len(items)].path, "")
+
+    async def _restore(self, path: bytes, version: str) -> None:
+        """As `Restoring.restore`, step by step: what it replaces is what is shown at the moment of the step."""
+        restoring = self.device.fs.history.restoring
+        for item in restoring._items(path, path, version, 0, not version):
+            if item.entry.version is not None:
+                await restoring._contents.bring(item.entry.node, item.entry.version)
+            self._replaces(item.path)
+            await restoring._put(item, revive=True)
+
+    def _replaces(self, path: bytes) -> None:
+        node = ROOT_ID
+        *folders, name = path.split(b"/")
+        for folder in folders:
+            above = self.device.local.tree.lookup(node, folder)
+            if above is None:
+                return
+            node = above.node
+        entry = self.device.local.tree.lookup(node, name)
+        if entry is not None and entry.view.kind is Kind.FILE:
+            self.acts_on(entry.ino)
+
+    async def collect(self, _n: Numbers) -> None:
+        """Without the grace period: whatever is needed and goes is missing at the end."""
+        await self.device.fs.history.keeping.collect(0)
