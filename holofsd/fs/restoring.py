@@ -68,12 +68,28 @@ class Restoring:
         self._past = past
 
     def history(self, path: bytes) -> list[PastVersion]:
-        """Newest first, of the file that is at a path, or was last. Raises NoSuchName."""
+        """Newest first, of the file that is at a path, or was last, and of removed ones that had the name before.
+
+        Raises NoSuchName, IsADirectory.
+        """
         node = self.known(path) if path else ROOT_ID
         state = self._tree.state(node)
         if state is None or state.kind is Kind.DIRECTORY:
             raise IsADirectory("This is a folder: only files have versions; `holofsctl trash list` shows what went.")
-        return self._past.versions(node)
+        versions = [past for _node, past in self._versions_at(path, node)]
+        return sorted(versions, key=lambda past: (past.version.stamp, past.version.dot), reverse=True)
+
+    def _versions_at(self, path: bytes, node: NodeId) -> list[tuple[NodeId, PastVersion]]:
+        directory, _, name = path.rpartition(b"/")
+        above = self.find(directory) if directory else ROOT_ID
+        places = self._scope.store.history.places_named(above, name) if above is not None else []
+        nodes = dict.fromkeys([node, *(place.node for place in places)])
+        files = [n for n in nodes if n == node or self._is_removed_file(n)]
+        return [(n, past) for n in files for past in self._past.versions(n)]
+
+    def _is_removed_file(self, node: NodeId) -> bool:
+        trashed = self._past.trashed(node)
+        return trashed is not None and trashed.kind is not Kind.DIRECTORY
 
     async def restore(
         self, path: bytes, *, version: str = "", at_ms: int = 0, to: bytes = b"", from_trash: bool = False
@@ -159,12 +175,13 @@ class Restoring:
         return node
 
     def _chosen(self, path: bytes, told: str) -> PastEntry:
-        node = self.known(path)
-        found = [past for past in self._past.versions(node) if past.id.startswith(told.lower())]
+        known = self._versions_at(path, self.known(path))
+        found = [(node, past) for node, past in known if past.id.startswith(told.lower())]
         if len(found) != 1:
             problem = "has no version" if not found else "has several versions"
             raise NoSuchName(f"The file {problem} {told!r}; `holofsctl history` lists those that are kept.")
-        return self._entry(path, node, found[0].version)
+        node, past = found[0]
+        return self._entry(path, node, past.version)
 
     def _before(self, path: bytes, node: NodeId) -> PastEntry:
         """The version before the one that is shown."""

@@ -219,6 +219,18 @@ async def test_what_cannot_be_restored_says_why(device: Device, program: Program
 
 
 # ---- trash
+async def test_an_earlier_file_of_the_name_is_in_its_history(device: Device, program: Program) -> None:
+    await save(program, "a", b"first")
+    await program.unlink("a")
+    device.clock.advance(60)
+    await save(program, "a", b"another")
+    found = history(device, "a")
+    assert [(past.version.size, past.shown) for past in found] == [(7, True), (5, False)]
+    assert await restore(device, "a", version=found[1].id) == [("a", "restored")]
+    assert await program.read("a") == b"first"
+    assert [item.version.size for item in history(device, "a")][:2] == [5, 7]
+
+
 async def test_a_removed_file_comes_back_with_its_attributes(device: Device, program: Program) -> None:
     await save(program, "a", b"kept")
     await program.chmod("a", 0o600)
