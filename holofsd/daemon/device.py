@@ -102,6 +102,7 @@ class Device(DeviceCare, DeviceHistory):
 
     async def leave(self, volume: str, delete: bool) -> str:
         row = self._volumes.row(volume)
+        self._recovery.require_may_leave(row)
         self.joiner.drop(row.id)
         await self._mounts.unmount_volume(row.id)
         return await self._volumes.leave(row.id, delete)

@@ -167,7 +167,7 @@ class MountSupervisor:
 
     # ---- one mount
     async def _adopt(self, mount: _Mount, pid: int) -> None:
-        """A process that a killed daemon had started; it may be on its way still, and is up once the path is mounted."""
+        """A process that a killed daemon had started; maybe on its way still, and up once the path is mounted."""
         process = Adopted(pid, mount.row.binding)
         ended = asyncio.ensure_future(process.ended())
         try:

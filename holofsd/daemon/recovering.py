@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from holofsd.codec.recovery import decode_recovery, encode_recovery
 from holofsd.codec.signing import SigningKey
-from holofsd.core.errors import BadArgument, RecoveryUnknown, VolumeUnknown
+from holofsd.core.errors import BadArgument, RecoveryUnknown, RoleTooLow, VolumeUnknown
 from holofsd.core.ids import VolumeId
 from holofsd.daemon.joining import Joiner
 from holofsd.daemon.names import check_volume_name
@@ -41,6 +41,18 @@ class Recovery:
         if forget:
             self._volumes.keep_secret(row.id, None)
         return encode_recovery(row.secret)
+
+    def require_may_leave(self, row: VolumeRow) -> None:
+        """Raises RoleTooLow where the others would be left without an admin, and nobody with the recovery code."""
+        opened = self._volumes.get(row.id)
+        if opened is None or row.secret is None:
+            return
+        members = opened.sync.members
+        if members.others() and members.is_last_admin(members.device):
+            raise RoleTooLow(
+                f"This device is the only admin of {row.name}: make another device an admin first, or write the"
+                " recovery code down and have it forgotten here (`recovery NAME --forget`)."
+            )
 
     async def recover(self, code: str, name: str, sources: Sequence[str]) -> VolumeRow:
         """Makes this device an admin of the volume that the code belongs to, and keeps the code."""

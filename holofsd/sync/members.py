@@ -164,7 +164,7 @@ class Members:
             return
         # A mere grant of a lower role would leave what an admin issued counting: see core.members.
         lowered = current is not None and current > role
-        if lowered and self._is_last_admin(device):
+        if lowered and self.is_last_admin(device):
             raise RoleTooLow(LAST_ADMIN)
         generation = self.membership.generations.get(device, 0) + 1
         removals = (self._removal(device, generation - 1),) if lowered else ()
@@ -182,7 +182,7 @@ class Members:
         self._require_admin()
         if not self.is_member(device):
             raise DeviceUnknown("No member of this volume has that name or key.")
-        if self._is_last_admin(device):
+        if self.is_last_admin(device):
             raise RoleTooLow(LAST_ADMIN)
         generation = rules.removal_generation(self.membership.generations.get(device, 1))
         self._keep(Credentials(removals=(self._removal(device, generation),)))
@@ -211,7 +211,7 @@ class Members:
         if self.role < Role.ADMIN:
             raise RoleTooLow("Only an admin of the volume can do this: ask the device that shared it with you.")
 
-    def _is_last_admin(self, device: DeviceId) -> bool:
+    def is_last_admin(self, device: DeviceId) -> bool:
         return [d for d, role in self.membership.roles.items() if role == Role.ADMIN] == [device]
 
 

@@ -134,3 +134,20 @@ async def test_invites_are_listed_and_revoked_one_by_one(pair: tuple[Device, Dev
     assert [invite.role for invite in await a.invites("docs")] == [Role.ADMIN]
     assert len(await a.revoke_invite("docs", "all")) == 1
     assert await a.revoke_invite("docs", "all") == ()
+
+
+async def test_the_only_admin_leaves_nobody_without_one(pair: tuple[Device, Device]) -> None:
+    a, b = pair
+    await a.create_volume("alone")
+    await a.leave("alone", True)
+    await a.create_volume("docs")
+    await join(b, await ticket_of(a))
+    with pytest.raises(RoleTooLow, match="only admin"):
+        await a.leave("docs", True)
+    assert role(a) == Role.ADMIN
+    code = await a.recovery_code("docs", True)
+    await a.leave("docs", True)
+    await b.recover(code, "", ())
+    await b.set_member("docs", a.identity().device_id, Role.READER)
+    with pytest.raises(RoleTooLow, match="only admin"):
+        await b.leave("docs", True)
