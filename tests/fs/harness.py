@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from holofsd.codec.signing import SigningKey
-from holofsd.core.document import Envelope
+from holofsd.core.document import Envelope, Head
 from holofsd.core.errors import ContentUnavailable, HoloError, NoSuchName, NotADirectory
 from holofsd.core.ids import ROOT_ID, ROOT_INO, AuthorId, BlobHash, Ino, NodeId, VolumeId
 from holofsd.core.node import is_publishable
@@ -147,6 +147,10 @@ class Device:
             for node in due:
                 store.documents.put(Envelope(author, 1, node, b"", b""))
                 store.outbox.remove(node)
+            head = store.documents.head(author)
+            said = [self.volume.tree.state(node) for node in due]
+            dots = max([head.dots if head else 0, *(state.context.get(author, 0) for state in said if state)])
+            store.documents.set_head(Head(author, 1, dots, bytes(32), b""))
         return due
 
     def _is_whole(self, node: NodeId) -> bool:

@@ -203,7 +203,7 @@ async def test_what_cannot_be_restored_says_why(device: Device, program: Program
     for path, how, problem in (
         ("nothing", {}, NoSuchName),
         ("a", {}, NoSuchName),
-        ("a", {"version": "0"}, NoSuchName),
+        ("a", {"version": "none"}, NoSuchName),
         ("a", {"at_ms": 1}, NoSuchName),
         ("d", {}, BadArgument),
         ("", {}, BadArgument),
