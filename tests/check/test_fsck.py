@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from holofsd.check.derived import TABLES
 from holofsd.check.fsck import Files, examine, examine_copy
 from holofsd.check.report import Outcome, Report
+from holofsd.check.salvaging import COPIED
 from holofsd.core.ids import ROOT_ID, VolumeId
 from holofsd.net.fake import FakeNetwork
 from holofsd.store.volume import VolumeStore
@@ -238,3 +240,18 @@ async def test_a_volume_in_use_is_checked_on_a_copy(tmp_path: Path) -> None:
         assert not list(a.directory(volume).glob("fsck-*"))
         a.write("song", BIG[::-1])
         assert a.files()["song"] == BIG[::-1]
+
+
+def test_tables_that_are_taken_from_a_damaged_index_are_named_with_all_their_columns(tmp_path: Path) -> None:
+    with closing(VolumeStore(VolumeId(b"v" * 32), tmp_path / "volume")) as store:
+        for table, columns in COPIED.items():
+            there = [row[1] for row in store.db.all(f"PRAGMA table_info({table})")]
+            assert len(columns) == len(there), table
+            named = [(told, name) for told, name in zip(columns, there, strict=True) if told not in ("NULL", "0")]
+            assert all(told == name for told, name in named), table
+
+
+def test_tables_that_are_compared_are_named_with_columns_that_exist(tmp_path: Path) -> None:
+    with closing(VolumeStore(VolumeId(b"v" * 32), tmp_path / "volume")) as store:
+        for table, (columns, _) in TABLES.items():
+            assert set(columns) <= {row[1] for row in store.db.all(f"PRAGMA table_info({table})")}, table
