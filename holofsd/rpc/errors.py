@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,9 @@ def describe(error: Exception) -> Description:
         return Description(
             errno.ENOSPC, "no-space", "The disk is full: nothing was changed; free some space and try again."
         )
+    if isinstance(error, sqlite3.ProgrammingError) and "closed database" in str(error):
+        # Somebody is attached to a volume that was left, or is being opened anew.
+        return Description(errno.ESTALE, "stale-handle", "This volume is not open any more; attach again.")
     if is_damage(error):
         told = "The index of this volume is damaged: it is served read-only soon; `holofsctl status` says more."
         return Description(errno.EIO, "damaged-index", told)

@@ -49,7 +49,6 @@ def node(kind: int, version: pb.Version) -> pb.NodeRecord:
         context=CONTEXT,
         versions=[version],
         links=[pb.Link(id=b"l" * 16, place=PLACE, stamp=STAMP, before=PLACE)],
-        removed=pb.Removal(context=CONTEXT, links=[pb.LinkStamp(id=b"l" * 16, stamp=STAMP)]),
         mode=pb.IntRegister(value=0o644, stamp=STAMP),
         owner=pb.OwnerRegister(uid=1, gid=1, stamp=STAMP),
         xattrs=[pb.XattrRegister(name=b"user.x", value=b"v", stamp=STAMP)],
@@ -71,6 +70,9 @@ NODES = [
     node(2, _with(VERSION, directory=True)),
     node(3, _with(VERSION, symlink=b"abc")),
 ]
+REMOVED = node(1, VERSION)
+REMOVED.removed.CopyFrom(pb.Removal(context=CONTEXT, links=[pb.LinkStamp(id=b"l" * 16, stamp=STAMP)]))
+NODES.append(REMOVED)
 DEVICE = pb.DeviceRecord(format=1, node_key=A, name="a", program="p", addresses=["192.0.2.1:1"], replica_kind="full")
 VOLUME = pb.VolumeRecord(format=1, name="docs", stamp=STAMP)
 ENVELOPE = pb.Envelope(author=A, seq=1, key=NODE, payload=NODES[0].SerializeToString(), signature=b"s" * 64)

@@ -149,7 +149,8 @@ class Scene:
 
     async def still_works(self) -> None:
         reply = await self.honest.call(pb.CallRequest(lookup=pb.LookupRequest(parent=1, name=b"no such name")))
-        assert reply.error.code == "no-such-name"
+        # One of the requests may have been to leave the volume.
+        assert reply.error.code in ("no-such-name", "stale-handle")
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_api.v1.filesystem_pb2_grpc import FilesystemStub
 from holofsd.core.ids import Ino
 from holofsd.fs import types as fs
+from holofsd.rpc.errors import describe
 from support.fake_device import FakeDevice
 
 
@@ -219,3 +221,13 @@ async def test_a_watch_tells_changes_in_order_and_that_the_daemon_goes_down(
     first, second = await watch.read(), await watch.read()
     assert (first.entries[0].name, first.entries[0].gone) == (b"n\xff", True)
     assert (second.inodes[0].version, second.inodes[0].previous, second.inodes[0].elsewhere) == (b"new", b"old", True)
+
+
+def test_a_call_to_a_volume_that_was_left_is_told_to_attach_again() -> None:
+    """Found by fuzzing: it was an internal error."""
+    database = sqlite3.connect(":memory:")
+    database.close()
+    with pytest.raises(sqlite3.ProgrammingError) as caught:
+        database.execute("SELECT 1")
+    told = describe(caught.value)
+    assert (told.errno, told.code) == (errno.ESTALE, "stale-handle")

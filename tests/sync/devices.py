@@ -199,6 +199,19 @@ class Device:
                     found[full] = self._content(entry.node, entry.dot)
         return found
 
+    def names(self) -> dict[str, tuple[Kind, NodeId, bytes]]:
+        """path -> what is there, without its content."""
+        found = {}
+        edge = [(ROOT_ID, "")]
+        while edge:
+            parent, path = edge.pop()
+            for entry in self.volume.tree.children(parent):
+                full = path + entry.name.decode("utf-8", "backslashreplace")
+                found[full] = (entry.view.kind, entry.node, entry.dot)
+                if entry.view.kind is Kind.DIRECTORY:
+                    edge.append((entry.node, full + "/"))
+        return found
+
     def _content(self, node: NodeId, dot: bytes) -> bytes | None:
         version = self.volume.tree.version_of(node, dot)
         if version is None:
