@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -358,13 +358,3 @@ async def test_a_reader_can_hold_and_accept_but_not_refuse(tmp_path: Path) -> No
         await brake(bob).accept()
         await settled(ann, bob)
         assert names(bob) == {"folder/"}
-
-
-def test_a_limit_that_cannot_be_read_is_the_default(tmp_path: Path) -> None:
-    from holofsd.core.brake import decode_limit
-
-    for told in (None, b"", b"x y", b"1", b"5 500"):
-        assert decode_limit(told) == BrakeLimit()
-    limits: list[BrakeLimit] = [BrakeLimit(), BrakeLimit(7, 3), BrakeLimit(off=True)]
-    check: Callable[[BrakeLimit], bool] = lambda limit: decode_limit(limit.encode()) == limit  # noqa: E731
-    assert all(check(limit) for limit in limits)
