@@ -66,7 +66,7 @@ class DaemonClient:
     def __init__(self, socket: Path, observer: Observer, patience: float = PATIENCE) -> None:
         self._socket = socket
         self._observer = observer
-        self._patience = patience
+        self.patience = patience
         self._session: Session | None = None
         self._back = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -147,7 +147,7 @@ class DaemonClient:
                 return session
             # Until the keeper has noticed the loss, `_back` is still set: let it run.
             await asyncio.sleep(0)
-            deadline = max(session.lost_at + self._patience, asked + _GRACE)
+            deadline = max(session.lost_at + self.patience, asked + _GRACE)
             try:
                 async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                     await self._back.wait()

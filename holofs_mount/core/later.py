@@ -9,6 +9,7 @@ What is sent and lost with the daemon is sent again. Content never goes this way
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -80,11 +81,15 @@ class Later:
         if deferred is not None:
             deferred.request.ClearField("mtime_ns")
 
-    async def answered(self, ino: int) -> None:
-        """Returns when what the daemon says of the inode includes everything that was set here."""
-        while (deferred := self._last.get(ino)) is not None:
-            self.send()
-            await asyncio.shield(deferred.answered)
+    async def answered(self, ino: int, seconds: float) -> None:
+        """Returns when what the daemon says of the inode includes all that was set here. Raises OSError if it takes longer."""
+        try:
+            async with asyncio.timeout(seconds):
+                while (deferred := self._last.get(ino)) is not None:
+                    self.send()
+                    await asyncio.shield(deferred.answered)
+        except TimeoutError:
+            raise OSError(errno.ETIMEDOUT, "the daemon does not answer") from None
 
     def send(self) -> None:
         """Before any other call."""
@@ -101,7 +106,7 @@ class Later:
         ino = deferred.request.ino
         attr: pb.Attr | None = None
         try:
-            attr = await answer
+            attr = await self._patiently(answer, deferred.request)
         except OSError as error:
             log.warning("mode or times could not be set", ino=ino, problem=str(error))
         finally:
@@ -111,3 +116,13 @@ class Later:
             deferred.answered.set_result(None)
         if last:
             self._on_answer(ino, attr, since)
+
+    async def _patiently(self, answer: Awaitable[pb.Attr], request: pb.SetAttrRequest) -> pb.Attr:
+        """The program was told that it is done: while the mount lives it is asked for until a daemon has answered."""
+        while True:
+            try:
+                return await answer
+            except OSError as error:
+                if error.errno != errno.ETIMEDOUT:
+                    raise
+            answer = self._client().begin("set_attr", request)

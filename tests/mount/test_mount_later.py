@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.later import Later
@@ -58,7 +61,7 @@ async def test_whoever_asks_waits_for_the_last_answer() -> None:
     later.put(pb.SetAttrRequest(ino=7, mode=0o600))
     later.send()
     later.put(pb.SetAttrRequest(ino=7, mode=0o644))
-    waiting = asyncio.ensure_future(later.answered(7))
+    waiting = asyncio.ensure_future(later.answered(7, 60))
     await asyncio.sleep(0)
     assert len(daemon.asked) == 2
     daemon.answer(0, 0o600)
@@ -81,6 +84,20 @@ async def test_what_the_daemon_refuses_is_not_believed() -> None:
     daemon.answers[0].set_exception(OSError(28, "the disk is full"))
     await asyncio.gather(*daemon.tasks)
     assert told == [(7, None)]
+
+
+async def test_a_daemon_that_stays_away_is_asked_again_when_it_is_back() -> None:
+    daemon, told = Daemon(), list[tuple[int, pb.Attr | None]]()
+    later = _later(daemon, told)
+    later.put(pb.SetAttrRequest(ino=7, mode=0o600))
+    later.send()
+    daemon.answers[0].set_exception(OSError(errno.ETIMEDOUT, "the daemon does not answer"))
+    with pytest.raises(OSError, match="does not answer"):
+        await later.answered(7, 0.01)
+    assert len(daemon.asked) == 2
+    daemon.answer(1, 0o600)
+    await asyncio.gather(*daemon.tasks)
+    assert [ino for ino, attr in told if attr is not None] == [7]
 
 
 async def test_a_time_set_before_a_write_is_not_set_after_it() -> None:
