@@ -7,6 +7,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from holofsd.check.fsck import Files, examine_copy
 from holofsd.codec.content import hash_bytes
 from holofsd.core.ids import ROOT_INO, Ino, NodeId
 from holofsd.core.project import base_of_conflict_name
@@ -91,6 +92,15 @@ def index_of(device: ModelDevice) -> list[str]:
         f"{device.name}: the index has in {table} {_difference(here[table], fresh[table])}"
         for table in here
         if here[table] != fresh[table]
+    ]
+
+
+def fsck_of(device: ModelDevice) -> list[str]:
+    """Its findings, which a volume that is well has none of."""
+    report = examine_copy(device.store.volume, device.store.directory, device.id, files=Files.HASHES)
+    return [
+        f"{device.name}: fsck finds {finding.count} {finding.code}: {finding.subjects[:3]}"
+        for finding in report.findings.values()
     ]
 
 

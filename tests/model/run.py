@@ -306,3 +306,4 @@ class World:
             self.result.problems.append(f"a conflict that nobody made: {sorted(trees[0])}")
         for device in self.devices:
             self.result.problems += checks.index_of(device)
+            self.result.problems += checks.fsck_of(device)
