@@ -6,14 +6,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec.ticket import decode_ticket
+from holofsd.core.document import Envelope, Head
 from holofsd.core.errors import ConnectionLost
 from holofsd.core.ids import VolumeId
+from holofsd.net.api import Connection
 from support.device import Device, World
 from support.rogue import Refusal, Rogue, record, rogue
 from support.trees import contents
@@ -166,14 +169,16 @@ async def test_a_removed_device_that_does_not_listen_is_closed_all_the_same(worl
         stream.abort(0)
 
 
-async def _push(outlaw: Rogue, connection: object, volume: VolumeId, envelopes: list[object], head: object) -> None:
-    session = await outlaw.session(connection, volume)  # type: ignore[arg-type]
-    await session.send_records(0, envelopes, head)  # type: ignore[arg-type]
+async def _push(
+    outlaw: Rogue, connection: Connection, volume: VolumeId, envelopes: Sequence[Envelope], head: Head
+) -> None:
+    session = await outlaw.session(connection, volume)
+    await session.send_records(0, envelopes, head)
     await session.in_step()
 
 
-def _versions(records: dict[bytes, object]) -> list[pb.Version]:
-    nodes = [pb.NodeRecord.FromString(e.payload) for key, e in records.items() if len(key) == 16]  # type: ignore[attr-defined]
+def _versions(records: Mapping[bytes, Envelope]) -> list[pb.Version]:
+    nodes = [pb.NodeRecord.FromString(e.payload) for key, e in records.items() if len(key) == 16]
     return [version for node in nodes for version in node.versions]
 
 
