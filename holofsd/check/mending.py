@@ -77,7 +77,7 @@ def back_up(directory: Path) -> None:
 # ---- a new index
 def finish(directory: Path) -> None:
     """Goes on where a crash stopped a repair, and removes what a check left. Called before an index is opened."""
-    for left in (directory / _MENDING, directory / RESCUE, *directory.glob("fsck-*")):
+    for left in (directory / _MENDING, *directory.glob("fsck-*")):
         shutil.rmtree(left, ignore_errors=True)
     if (directory / _MENDED / INDEX).exists():
         _put_in_place(directory)
@@ -128,12 +128,13 @@ def rebuilt(directory: Path) -> dict[str, str]:
 def readable(volume: VolumeId, directory: Path, device: DeviceId) -> Path:
     """A directory with what can be read of a damaged index, or else its backup, made whole as far as it goes: to look
     at, not to keep. Raises DamagedIndex if there is nothing."""
+    forget_readable(directory)
     rescue = _linked_directory(directory, RESCUE)
     salvage(directory / INDEX, rescue / INDEX, scripts("volume_formats"))
     with closing(VolumeStore(volume, rescue)) as store:
         empty = store.db.number("SELECT count(*) FROM nodes") <= 1
     if empty:
-        shutil.rmtree(rescue)
+        forget_readable(directory)
         if not backup_time(directory):
             # An empty folder would look as if everything had been removed.
             raise DamagedIndex("Nothing of the index can be read, and there is no backup of it.")
@@ -141,6 +142,11 @@ def readable(volume: VolumeId, directory: Path, device: DeviceId) -> Path:
         copy_database(backup_path(directory), rescue / INDEX)
     examine(volume, rescue, device, repair=True, files=Files.IGNORED)
     return rescue
+
+
+def forget_readable(directory: Path) -> None:
+    """Removes what `readable` made; nobody uses it any more."""
+    shutil.rmtree(directory / RESCUE, ignore_errors=True)
 
 
 def _work_directory(directory: Path) -> Path:

@@ -109,7 +109,8 @@ class Device(DeviceCare, DeviceHistory):
 
     async def conflicts(self, volume: str, path: bytes) -> tuple[api.Conflict, ...]:
         opened = [self._volumes.find(volume)] if volume else self._volumes.all()
-        return tuple(found for one in opened for found in conflicts.listed(one, self._volumes.name_of(one.id), path))
+        found = [await conflicts.listed(one, self._volumes.name_of(one.id), path) for one in opened]
+        return tuple(conflict for of_one in found for conflict in of_one)
 
     async def resolve(self, asked: api.Resolution) -> AsyncIterator[api.SettledConflict]:
         opened = [self._volumes.find(asked.volume)] if asked.volume else self._volumes.all()
@@ -248,8 +249,8 @@ class Device(DeviceCare, DeviceHistory):
         if orders.repair or orders.from_backup:
             return await self._volumes.closed_for(row, lambda: check_closed(row, directory, self._device, orders))
         if self._volumes.get(row.id) is None:
-            return await asyncio.to_thread(check_closed, row, directory, self._device, orders)
-        return await asyncio.to_thread(check_in_use, row, directory, self._device, orders)
+            return await self._volumes.beside(lambda: check_closed(row, directory, self._device, orders))
+        return await self._volumes.beside(lambda: check_in_use(row, directory, self._device, orders))
 
     # ---- views
     def _summary(self, row: VolumeRow) -> api.Volume:

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 import structlog
 
 from holofsd.check.document import NEW_AUTHOR
-from holofsd.check.mending import finish
+from holofsd.check.mending import finish, forget_readable
 from holofsd.codec.signing import SigningKey, generate
 from holofsd.core.document import Credentials, DeviceInfo
 from holofsd.core.errors import HoloError, VolumeExists, VolumeUnknown
@@ -153,6 +153,11 @@ class Volumes:
                 self.damage.pop(row.id, None)
                 if row.state == READY:
                     await self._open_row(row, copied=False)
+
+    async def beside(self, work: Callable[[], T]) -> T:
+        """Does blocking work that looks at the directory of a volume, open or not; nobody repairs it meanwhile."""
+        async with self._mending:
+            return await asyncio.to_thread(work)
 
     async def _close_one(self, volume: VolumeId) -> None:
         opened, rescued = self._open.get(volume), self._rescued.pop(volume, None)
@@ -324,6 +329,7 @@ class Volumes:
 def complaint_before_opening(directory: Path) -> str:
     """Blocking. Finishes a repair that a crash stopped, and says what is wrong with the index; empty if nothing is."""
     finish(directory)
+    forget_readable(directory)
     return index_complaint(directory)
 
 

@@ -22,6 +22,7 @@ from holofsd.store import faults
 from tests.daemon.test_device import World, eventually
 
 FILES = {f"file {number}".encode(): f"content {number} ".encode() * 50 for number in range(60)}
+FILES[b"large"] = b"in the content store " * 1000
 
 
 class Stopped(Exception):
@@ -116,6 +117,7 @@ async def test_a_damaged_index_is_served_read_only_and_says_what_to_do(world: Wo
         with pytest.raises(ReadOnly):
             await _write(a, {b"new": b"x"})
         assert _codes(await _fsck(a)) == {"index-damaged"}
+        assert await _read(a) == FILES, "a look changes nothing"
     assert (_directory(world) / "index.db").read_bytes() == before, "a damaged index was written to"
 
 
