@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from itertools import islice
 from typing import Final
 
 from holofsd.core.errors import BadArgument
@@ -17,23 +16,27 @@ _MOST: Final = 10_000
 """More than a person reads, less than a reply holds."""
 
 
-def listed(opened: OpenVolume, name: str, path: bytes) -> Iterator[api.Conflict]:
+async def listed(opened: OpenVolume, name: str, path: bytes) -> list[api.Conflict]:
     """One for each copy. `name`: of the volume."""
-    for contested in islice(opened.filesystem.alternatives.below(path), _MOST):
+    found: list[api.Conflict] = []
+    for contested in await opened.filesystem.alternatives.listing(path, _MOST):
         shown, *copies = contested.choices
         for copy in copies:
-            yield api.Conflict(
-                copy.path,
-                contested.path,
-                copy.device,
-                copy.written_ms,
-                copy.size,
-                name,
-                copy.id,
-                copy.kind,
-                copy.here,
-                shown,
+            found.append(
+                api.Conflict(
+                    copy.path,
+                    contested.path,
+                    copy.device,
+                    copy.written_ms,
+                    copy.size,
+                    volume=name,
+                    id=copy.id,
+                    kind=copy.kind,
+                    here=copy.here,
+                    shown=shown,
+                )
             )
+    return found
 
 
 async def settled(opened: OpenVolume, name: str, asked: api.Resolution) -> AsyncIterator[api.SettledConflict]:

@@ -8,7 +8,7 @@ Two versions of one node and two nodes at one name are the same to a person, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -26,6 +26,7 @@ from holofsd.store.nodes import EntryRow
 
 _PIECE = 1 << 18
 _ATTEMPTS = 4
+_SLICE = 100
 _KINDS = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.SYMLINK: "symlink"}
 
 
@@ -82,12 +83,21 @@ class Alternatives:
         self._contents = contents
 
     # ---- listing
-    def below(self, path: bytes = b"") -> Iterator[Contested]:
-        """Every conflict at this path or below it, or whose copy has this path; b"": all that can be reached."""
-        for parent, name in self._nodes.conflict_slots():
-            found = self.contested(Slot(parent, name))
-            if found is not None and _concerns(path, found):
-                yield found
+    async def listing(self, path: bytes = b"", most: int = 0) -> list[Contested]:
+        """Every conflict at this path or below it, or whose copy has this path; b"": all that can be reached.
+
+        `most` 0: without limit. Others run meanwhile.
+        """
+        found: list[Contested] = []
+        for number, (parent, name) in enumerate(self._nodes.conflict_slots(), start=1):
+            contested = self.contested(Slot(parent, name))
+            if contested is not None and _concerns(path, contested):
+                found.append(contested)
+            if len(found) == most > 0:
+                break
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+        return found
 
     def contested(self, slot: Slot) -> Contested | None:
         """None if there is nothing to choose, or no path leads there (yet)."""

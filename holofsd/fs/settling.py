@@ -80,7 +80,7 @@ class Settling:
 
     async def all_below(self, path: bytes, keep: Keep) -> AsyncIterator[Settled]:
         """One after the other; one that cannot be settled says why and stays."""
-        for contested in list(self._alternatives.below(path)):
+        for contested in await self._alternatives.listing(path):
             try:
                 yield await self._settle(contested.slot, keep)
             except NoConflict:

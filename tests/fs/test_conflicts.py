@@ -61,7 +61,7 @@ async def test_both_contents_of_a_file_changed_twice_are_there(pair: Pair, size:
     copy = await pair.conflict("f.txt", b"a" * size, b"b" * size)
     assert copy.startswith("f (conflict alpha ")
     assert copy.endswith(".txt")
-    (contested,) = pair.a.fs.alternatives.below()
+    (contested,) = await pair.a.fs.alternatives.listing()
     assert [choice.path for choice in contested.choices] == [b"f.txt", copy.encode()]
 
 

@@ -39,8 +39,8 @@ async def settle(device: Device, path: str, keep: Keep) -> Settled:
     return await device.fs.settling.one(path.encode(), keep)
 
 
-def conflicts(device: Device) -> list[bytes]:
-    return [contested.path for contested in device.fs.alternatives.below()]
+async def conflicts(device: Device) -> list[bytes]:
+    return [contested.path for contested in await device.fs.alternatives.listing()]
 
 
 MAKE = pytest.mark.parametrize("make", [two_versions, two_nodes])
@@ -69,7 +69,7 @@ async def test_what_is_kept_is_at_the_name_everywhere(
     assert [replaced.size for replaced in done.replaced] == [len(OURS) + len(THEIRS) - len(left)]
     assert await getattr(pair, f"p{where}").tree() == {"f.txt": left}
     assert await pair.tree() == {"f.txt": left}
-    assert conflicts(pair.a) == conflicts(pair.b) == []
+    assert await conflicts(pair.a) == await conflicts(pair.b) == []
     assert pair.a.fs.census().conflicts == 0
 
 
@@ -80,7 +80,7 @@ async def test_keeping_both_makes_the_copy_a_file_like_any_other(pair: Pair, mak
     assert done.kept is None
     assert done.files == (copy.encode(),)
     assert await pair.tree() == {"f.txt": THEIRS, copy: OURS}
-    assert conflicts(pair.a) == conflicts(pair.b) == []
+    assert await conflicts(pair.a) == await conflicts(pair.b) == []
     # Each goes its own way.
     await pair.pb.write(copy, b"on its own")
     await pair.pb.unlink("f.txt")
@@ -106,7 +106,7 @@ async def test_what_is_kept_stays_its_writers(pair: Pair, make: Callable[..., ob
 @MAKE
 async def test_one_of_many_is_chosen_by_its_id(pair: Pair, make: Callable[..., object]) -> None:
     await make(pair)  # type: ignore[misc]
-    (contested,) = pair.b.fs.alternatives.below()
+    (contested,) = await pair.b.fs.alternatives.listing()
     await settle(pair.b, "f.txt", Keep("id", contested.choices[1].id))
     assert await pair.tree() == {"f.txt": OURS}
 
@@ -143,7 +143,7 @@ async def test_settled_both_ways_at_once_both_contents_are_there(
     tree = await pair.tree()
     assert sorted(tree.values(), key=str) == sorted([OURS, THEIRS], key=str)
     assert tree["f.txt"] == (THEIRS if theirs is SHOWN else OURS), "the later choice is shown"
-    assert conflicts(pair.a) == conflicts(pair.b) == [b"f.txt"]
+    assert await conflicts(pair.a) == await conflicts(pair.b) == [b"f.txt"]
     # And it can be settled again.
     await settle(pair.a, "f.txt", SHOWN)
     assert await pair.tree() == {"f.txt": tree["f.txt"]}
@@ -159,7 +159,7 @@ async def test_settled_the_same_way_at_once_there_is_no_conflict(
     await settle(pair.b, "f.txt", keep)
     left = {"f.txt": OURS if keep is COPY else THEIRS, **({copy: OURS} if keep is BOTH else {})}
     assert await pair.tree() == left
-    assert conflicts(pair.a) == conflicts(pair.b) == []
+    assert await conflicts(pair.a) == await conflicts(pair.b) == []
 
 
 @MAKE
@@ -202,7 +202,7 @@ async def test_what_is_hidden_inside_git_is_settled_too(pair: Pair, size: int, k
     await pair.pb.write(".git/HEAD", b"b" * size)
     await pair.pb.write(".git/new", b"b" * size)
     assert sorted(await pair.tree()) == [".git", ".git/HEAD", ".git/new"]
-    contested = list(pair.a.fs.alternatives.below())
+    contested = await pair.a.fs.alternatives.listing()
     assert sorted(found.path for found in contested) == [b".git/HEAD", b".git/new"]
     assert all(found.choices[1].path == b"" for found in contested)
     async for done in pair.a.fs.settling.all_below(
@@ -210,7 +210,7 @@ async def test_what_is_hidden_inside_git_is_settled_too(pair: Pair, size: int, k
     ):
         assert not done.problem
     assert await pair.tree() == {".git": None, ".git/HEAD": left * size, ".git/new": left * size}
-    assert conflicts(pair.a) == conflicts(pair.b) == []
+    assert await conflicts(pair.a) == await conflicts(pair.b) == []
 
 
 async def test_both_of_what_was_hidden_inside_git_are_files(pair: Pair) -> None:
@@ -249,7 +249,7 @@ async def test_all_conflicts_below_a_folder_are_settled_and_no_others(pair: Pair
     done = [settled async for settled in pair.b.fs.settling.all_below(b"d", NEWEST)]
     assert sorted(settled.path for settled in done) == [b"d/1", b"d/2"]
     await pair.meet()
-    assert conflicts(pair.a) == [b"e"]
+    assert await conflicts(pair.a) == [b"e"]
 
 
 async def test_three_contents_of_one_name_need_more_than_the_word_copy(
@@ -267,14 +267,14 @@ async def test_three_contents_of_one_name_need_more_than_the_word_copy(
     await pair.meet()
     with pytest.raises(BadArgument):
         await settle(pair.a, "f", COPY)
-    (contested,) = pair.a.fs.alternatives.below()
+    (contested,) = await pair.a.fs.alternatives.listing()
     _, one, _ = contested.choices
     done = await settle(pair.a, one.path.decode(), COPY)
     assert done.kept == one
     assert len(done.replaced) == 2
     tree = await pair.tree()
     assert list(tree) == ["f"]
-    assert conflicts(pair.b) == []
+    assert await conflicts(pair.b) == []
 
 
 @pytest.mark.parametrize("keep", [SHOWN, COPY, BOTH])
@@ -294,7 +294,7 @@ async def test_three_files_of_one_name_of_which_two_are_the_same(
     await settle(pair.a, "f", keep)
     left = {SHOWN: [b"other"], COPY: [b"same"], BOTH: [b"other", b"same"]}[keep]
     assert sorted((await pair.tree()).values(), key=str) == left
-    assert conflicts(pair.a) == conflicts(pair.b) == []
+    assert await conflicts(pair.a) == await conflicts(pair.b) == []
 
 
 @pytest.mark.parametrize("keep", [SHOWN, COPY, BOTH])
@@ -306,7 +306,7 @@ async def test_two_symlinks_of_one_name(pair: Pair, keep: Keep) -> None:
     await settle(pair.a, "s", keep)
     left = {SHOWN: {b"-> b"}, COPY: {b"-> a"}, BOTH: {b"-> a", b"-> b"}}[keep]
     assert set((await pair.tree()).values()) == left
-    assert conflicts(pair.b) == []
+    assert await conflicts(pair.b) == []
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(SHOWN, COPY), (COPY, SHOWN), (SHOWN, BOTH), (BOTH, COPY)])
@@ -331,7 +331,7 @@ async def test_a_directory_never_goes_with_a_conflict(pair: Pair) -> None:
     copy = next(path for path in await pair.tree() if "(conflict " in path)
     await settle(pair.a, "x", BOTH)
     assert await pair.tree() == {"x": None, "x/in": b"it", copy: OURS}
-    assert conflicts(pair.b) == []
+    assert await conflicts(pair.b) == []
 
 
 async def test_a_file_beside_a_directory_goes_if_the_directory_is_kept(pair: Pair) -> None:
@@ -418,7 +418,7 @@ async def test_a_copy_whose_content_is_elsewhere_is_fetched_to_be_read(pair: Pai
     await pair.a.fs.hasher.drain()
     await pair.b.fs.hasher.drain()
     pair.a.give_to(pair.b, content=False)
-    (contested,) = pair.b.fs.alternatives.below()
+    (contested,) = await pair.b.fs.alternatives.listing()
     shown, copy = contested.choices
     assert (shown.here, copy.here) == (True, False)
     with pytest.raises(HoloError):

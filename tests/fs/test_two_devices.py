@@ -91,7 +91,7 @@ class Both:
             await program.rename(path, "settled")
 
     async def settle(self, program: Program, index: int, keep: str) -> None:
-        contested = list(program.fs.alternatives.below())
+        contested = await program.fs.alternatives.listing()
         if index < len(contested):
             last = contested[index].choices[-1].id
             await program.fs.settling.one(contested[index].path, Keep(keep, last if keep == "id" else ""))

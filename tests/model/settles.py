@@ -10,7 +10,7 @@ from model.looking import Looking, Numbers
 class Settles(Looking):
     async def settle(self, n: Numbers) -> None:
         alternatives = self.device.fs.alternatives
-        found = list(alternatives.below())
+        found = await alternatives.listing()
         if not found:
             return
         contested = found[n[0] % len(found)]
