@@ -82,7 +82,7 @@ class Later:
             deferred.request.ClearField("mtime_ns")
 
     async def answered(self, ino: int, seconds: float) -> None:
-        """Returns when what the daemon says of the inode includes all that was set here. Raises OSError if it takes longer."""
+        """Returns when what the daemon says of the inode includes all that was set here. Raises OSError."""
         try:
             async with asyncio.timeout(seconds):
                 while (deferred := self._last.get(ino)) is not None:
