@@ -15,7 +15,7 @@ from support.wait import until
 COUNT = 110
 
 
-def filled(world: World) -> tuple[Device, Device, Path, Path, dict[str, bytes | None]]:
+def filled(world: World) -> tuple[Device, Device, Path, Path, dict[str, bytes]]:
     a, b = world.sharing("a", "b")
     here, there = a.mount(), b.mount()
     here.joinpath("photos").mkdir()

@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 import time
+from functools import partial
+from pathlib import Path
 
 from support.device import World
 from support.trees import contents
 from support.wait import until
 from support.wrong_clock import WrongClock
+
+
+def holds(folder: Path, text: str) -> bool:
+    return folder.joinpath("file").read_text() == text
 
 
 def test_two_devices_ninety_seconds_apart_converge_at_once_and_say_so(world: World) -> None:
@@ -23,9 +29,9 @@ def test_two_devices_ninety_seconds_apart_converge_at_once_and_say_so(world: Wor
     began = time.monotonic()
     for turn in range(5):
         here.joinpath("file").write_text(f"a{turn}")
-        until(lambda turn=turn: contents(there) == {"file": b"a%d" % turn}, "b to have it")
+        until(partial(holds, there, f"a{turn}"), "b to have it")
         there.joinpath("file").write_text(f"b{turn}")
-        until(lambda turn=turn: contents(here) == {"file": b"b%d" % turn}, "a to have it")
+        until(partial(holds, here, f"b{turn}"), "a to have it")
     assert time.monotonic() - began < 45, "nobody waits for a clock"
     told = a.status()["warnings"]
     assert any("clock of b is 90 s ahead of this device" in warning for warning in told), told
@@ -45,9 +51,9 @@ def test_a_clock_that_steps_back_and_forth_loses_nothing(world: World) -> None:
         clock.set(offset)
         there.joinpath("file").write_text(f"b{turn}")
         there.joinpath(f"new{turn}").write_text(offset)
-        until(lambda turn=turn: here.joinpath("file").read_text() == f"b{turn}", f"a to have it at {offset}")
+        until(partial(holds, here, f"b{turn}"), f"a to have it at {offset}")
         here.joinpath("file").write_text(f"a{turn}")
-        until(lambda turn=turn: there.joinpath("file").read_text() == f"a{turn}", f"b to have it at {offset}")
+        until(partial(holds, there, f"a{turn}"), f"b to have it at {offset}")
         b.ctl("wait", "docs", "--timeout", "30s")
     assert sorted(contents(here)) == ["file", *(f"new{turn}" for turn in range(5))]
     assert contents(here) == contents(there)
