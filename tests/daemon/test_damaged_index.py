@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -19,7 +20,7 @@ from holofsd.fs.filesystem import VolumeFilesystem
 from holofsd.fs.types import Attachment, AttachRequest
 from holofsd.rpc.device_api import FsckOrders, FsckVolume
 from holofsd.store import faults
-from tests.daemon.test_device import World, eventually
+from tests.daemon.test_device import World, eventually, join, ticket_of
 
 FILES = {f"file {number}".encode(): f"content {number} ".encode() * 50 for number in range(60)}
 FILES[b"large"] = b"in the content store " * 1000
@@ -163,6 +164,34 @@ async def test_the_backup_and_what_can_be_read_make_a_whole_index_under_a_new_au
         assert a._volumes.find("docs").local.author != author
         assert (await _fsck(a)).findings == ()
     assert (_directory(world) / "unknown-1" / "unknown").read_bytes() == b"of nobody knows what"
+
+
+async def test_devices_agree_after_one_was_restored_from_a_backup(world: World) -> None:
+    async with _with_files(world) as a, world.device("b") as b:
+        await join(b, await ticket_of(a))
+        back_up(_directory(world))
+        later = {b"file 3": b"changed after the backup", b"later": b"made after the backup"}
+        await _write(a, later)
+        await _agree(a, b, {**FILES, **later})
+    _spoil(_directory(world) / "index.db", "nodes")
+    async with world.device("a") as a, world.device("b") as b:
+        await _fsck(a, from_backup=True)
+        newest = {b"file 4": b"changed by a", b"file 5": b"changed by b"}
+        await _write(a, {b"file 4": newest[b"file 4"]})
+        await _write(b, {b"file 5": newest[b"file 5"]})
+        await _agree(a, b, {**FILES, **later, **newest})
+        for device in (a, b):
+            assert (await _fsck(device)).findings == ()
+
+
+async def _agree(one: Device, other: Device, expected: dict[bytes, bytes]) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            waiting = [(await device.status("docs")).volumes[0] for device in (one, other)]
+            settled = not any(status.unpublished or status.content_missing for status in waiting)
+            if settled and await _read(one) == await _read(other) == expected:
+                return
+            await asyncio.sleep(0.02)
 
 
 async def test_an_index_that_is_gone_is_restored_from_its_backup(world: World) -> None:
