@@ -7,6 +7,7 @@ writes at the same time (WAL).
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -17,11 +18,13 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from holofsd.core.errors import DamagedIndex, NoSpace
-from holofsd.store.database import Database
+from holofsd.store.database import Database, is_damage
 
 _BATCH: Final = 500
 _ROOM: Final = 32 << 20
 """Bytes that a copy leaves free on the disk."""
+_NO_ROOM: Final = "There is not enough room on the disk for a copy of the index: make room there, then try again."
+_UNREADABLE: Final = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS)
 _TAILS: Final = ("", "-wal", "-shm")
 
 
@@ -31,22 +34,30 @@ def _reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _tells_of_damage(error: sqlite3.DatabaseError) -> bool:
+    """Not of a full disk, or a lock."""
+    return is_damage(error) or getattr(error, "sqlite_errorcode", 0) in _UNREADABLE
+
+
 def complaint_about(path: Path) -> str:
-    """What SQLite finds wrong with a database; empty if nothing. Reads every page once."""
+    """What SQLite finds wrong with a database; empty if nothing. Reads every page once.
+
+    A database that cannot be looked at for another reason (a full disk) has no complaint: whoever opens it is told.
+    """
     try:
         with closing(_reading(path)) as connection:
             verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.DatabaseError as error:
-        return str(error)
+        return str(error) if _tells_of_damage(error) else ""
     return "" if verdict == "ok" else " ".join(verdict.split())
 
 
 def copy_database(source: Path, target: Path) -> None:
     """A consistent copy of a database that may be in use. Raises DamagedIndex if the source cannot be read whole, or
-    the copy is not sound; NoSpace before it begins."""
+    the copy is not sound; NoSpace; OSError if it cannot be made now for another reason."""
     size = sum(_size(source.with_name(source.name + tail)) for tail in ("", "-wal"))
     if shutil.disk_usage(target.parent).free < size + _ROOM:
-        raise NoSpace("There is not enough room on the disk for a copy of the index: make room there, then try again.")
+        raise NoSpace(_NO_ROOM)
     target.unlink(missing_ok=True)
     try:
         with closing(_reading(source)) as connection:
@@ -56,7 +67,11 @@ def copy_database(source: Path, target: Path) -> None:
             verdict = str(copy.execute("PRAGMA integrity_check(1)").fetchone()[0])
     except sqlite3.DatabaseError as error:
         target.unlink(missing_ok=True)
-        raise DamagedIndex(f"The index cannot be read whole: {error}.") from error
+        if _tells_of_damage(error):
+            raise DamagedIndex(f"The index cannot be read whole: {error}.") from error
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+            raise NoSpace(_NO_ROOM) from error
+        raise OSError(errno.EIO, f"the index cannot be copied now: {error}") from error
     if verdict != "ok":
         target.unlink(missing_ok=True)
         raise DamagedIndex(f"A copy of the index is not sound: {verdict}.")

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from holofsd.core.errors import DamagedIndex
+from holofsd.core.errors import DamagedIndex, NoSpace
 from holofsd.store.copies import complaint_about, copy_database, rows_of, salvage, set_aside
 from holofsd.store.database import Database
 
@@ -101,3 +102,17 @@ def test_a_database_goes_aside_with_its_log(filled: Path, tmp_path: Path) -> Non
         set_aside(filled, tmp_path / "aside")
         assert not list(tmp_path.glob("filled.db*"))
     assert (tmp_path / "aside" / "filled.db").exists()
+
+
+def test_a_copy_that_finds_no_room_is_no_damage(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(NoSpace):
+        copy_database(filled, tmp_path / "copy.db")
+    assert not (tmp_path / "copy.db").exists()
+
+
+def test_a_database_that_cannot_be_opened_is_no_damage(filled: Path, tmp_path: Path) -> None:
+    assert complaint_about(tmp_path / "nothing here.db") == ""
+    with pytest.raises(OSError, match="copied now"):
+        copy_database(tmp_path / "nothing here.db", tmp_path / "copy.db")
