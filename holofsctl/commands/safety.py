@@ -7,11 +7,14 @@ import argparse
 from typing import Final
 
 from holofs_api.v1 import control_pb2 as pb
+from holofsctl.client import CALL_TIMEOUT_S
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import count, moment, plain, safe, size
 from holofsctl.session import Session
 
+_DECIDING_S: Final = 3600.0
+"""Carrying out a word takes about a second for a thousand files; it goes on if nobody waits."""
 _SHOWN: Final = 20
 """Names printed for a person; --json has up to a thousand."""
 
@@ -23,7 +26,8 @@ def brake(session: Session, arguments: argparse.Namespace) -> None:
         now = session.call("Brake", pb.BrakeRequest(volume=arguments.name))
         request.files = now.files if arguments.files is None else arguments.files
         request.percent = now.percent if arguments.percent is None else arguments.percent
-    reply = session.call("Brake", request)
+    with session.connect() as client:
+        reply = client.call("Brake", request, _DECIDING_S if act in ("accept", "refuse") else CALL_TIMEOUT_S)
     session.output.data(plain(reply), _brake_lines(reply) if act not in ("accept", "refuse") else [])
     if act == "accept":
         session.output.remark(_decided(reply, "gone here too; `holofsctl trash` can bring them back."))
