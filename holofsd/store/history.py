@@ -49,6 +49,9 @@ class History:
 
     def __init__(self, db: Database) -> None:
         self.db = db
+        # Rows come with a new number and go; none changes. Adding up their sizes reads all of them.
+        self._counted_at = (0, 0)
+        self._counted = HistoryCounts(0, 0)
 
     # ---- recording
     def add(self, versions: Sequence[HistoryRow], places: Sequence[PastPlaceRow]) -> None:
@@ -70,10 +73,16 @@ class History:
         return [HistoryRow(*row) for row in rows]
 
     def counts(self) -> HistoryCounts:
-        versions = self.db.number("SELECT count(*) FROM history")
+        row = self.db.one("SELECT max(id), count(*) FROM history")
+        known = (row[0] or 0, row[1]) if row else (0, 0)
+        if known != self._counted_at:
+            self._counted_at, self._counted = known, HistoryCounts(known[1], self._bytes())
+        return self._counted
+
+    def _bytes(self) -> int:
         small = self.db.number("SELECT sum(size) FROM history WHERE blob IS NULL")
         large = self.db.number("SELECT sum(size) FROM (SELECT DISTINCT blob, size FROM history WHERE blob NOT NULL)")
-        return HistoryCounts(versions, small + large)
+        return small + large
 
     # ---- places
     def places_of(self, node: NodeId) -> list[PastPlaceRow]:
