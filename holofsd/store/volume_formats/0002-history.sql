@@ -2,7 +2,7 @@
 -- What was: versions that were replaced, places that nodes had, the trash, and content that nothing needs any more.
 
 CREATE TABLE history (            -- versions that went out of the state of their node; bytes by hash, small ones inline
-    id       INTEGER PRIMARY KEY,
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again: a pass of garbage collection goes by it
     node     BLOB NOT NULL,
     dot      BLOB NOT NULL,       -- token of the version
     began_ms INTEGER NOT NULL,    -- wall time of its stamp: when it was written
