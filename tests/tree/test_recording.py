@@ -177,3 +177,8 @@ def test_a_conflict_copy_that_becomes_a_file_is_not_a_replaced_version(setting: 
     assert [past.version.body for past in setting.past.versions(state.id)] == [
         version.body for version in kept.versions.values()
     ]
+
+
+def test_a_look_at_the_trash_does_not_read_every_node(setting: Setting) -> None:
+    sql = "EXPLAIN QUERY PLAN SELECT node FROM nodes WHERE visible=0 AND node>? ORDER BY node LIMIT ?"
+    assert "nodes_gone" in str(setting.store.db.all(sql, (b"", 1)))
