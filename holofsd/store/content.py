@@ -115,18 +115,18 @@ class Content:
     def keep(self, data: bytes) -> BlobHash:
         """Places a small blob that is at hand, for `add` in the same step. Not durable before it is synced.
 
-        What is here already stays: it may have been synced for somebody else.
+        What is here already, and undamaged, stays: it may have been synced for somebody else.
         """
         blob = BlobHash(blake3(data).digest())
-        if self.has(blob) and self._has_size(blob, len(data)):
+        if self.has(blob) and self._is_whole(blob):
             return blob
         self.place_fresh(self.write_fresh(blob, data), blob)
         return blob
 
-    def _has_size(self, blob: BlobHash, size: int) -> bool:
+    def _is_whole(self, blob: BlobHash) -> bool:
         try:
-            return os.stat(f"{self._root}/{blob.hex()[:2]}/{blob.hex()}").st_size == size
-        except FileNotFoundError:
+            return blake3(self.path(blob).read_bytes()).digest() == blob
+        except OSError:
             return False
 
     def write_fresh(self, blob: BlobHash, data: bytes) -> str:

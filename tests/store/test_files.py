@@ -149,6 +149,10 @@ def test_small_content_is_kept_under_its_hash_and_nothing_else_is_left(store: Vo
     placed = store.content.path(blob).stat().st_ino
     assert store.content.keep(b"some bytes") == blob
     assert store.content.path(blob).stat().st_ino == placed, "what may have been synced stays"
+    store.content.path(blob).chmod(0o600)
+    store.content.path(blob).write_bytes(b"SOME bytes")
+    assert store.content.keep(b"some bytes") == blob
+    assert store.content.path(blob).read_bytes() == b"some bytes", "damaged bytes do not stay"
     store.content.path(blob).unlink()
     assert store.content.keep(b"some bytes") == blob
     assert store.content.path(blob).read_bytes() == b"some bytes"
