@@ -79,6 +79,9 @@ class Campaign:
             device.allowed += [r"connection|peer|unreachable|mount|timed out|shutting down|disk|full|has to wait"]
         self._full.create()
         self._device.join(self._full.share())
+        for device in (self._full, self._device):
+            # Many removals at once are part of the work here.
+            device.ctl("brake", "docs", "--off")
         self._workers = [Saver("a", self._full, seed), Saver("b", self._device, seed)]
         for worker in self._workers:
             worker.prepare()

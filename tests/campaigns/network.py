@@ -22,6 +22,9 @@ class Campaign:
     def __init__(self, machines: Machines, seed: int) -> None:
         self._random = random.Random(f"network {seed}")
         self._machines = machines.sharing(*NAMES)
+        for machine in self._machines:
+            # Many removals at once are part of the work here.
+            machine.device.ctl("brake", "docs", "--off")
         self._workers = [Worker(machine.device.name, machine.folder, seed) for machine in self._machines]
         for worker in self._workers:
             worker.prepare()
@@ -79,7 +82,15 @@ class Campaign:
 def main() -> int:
     seed, ends = asked_for("network", __doc__)
     with Machines() as machines:
-        code = rounds(seed, ends, Campaign(machines, seed).round)
+        try:
+            code = rounds(seed, ends, Campaign(machines, seed).round)
+        except BaseException:
+            print(machines.world.logs())
+            for machine in machines.machines:
+                print(machine.device.name, machine.device.ctl("peers", check=False).out)
+                print(machine.device.ctl("status", "docs", check=False).out)
+                print(machine.device.ctl("conflicts", check=False).out)
+            raise
         machines.world.check()
         return code
 

@@ -31,6 +31,8 @@ class Campaign:
         self._devices = world.sharing("a", "b", "c")
         for device in self._devices:
             device.allowed += EXPECTED_LOG
+            # Many removals at once are part of the work here.
+            device.ctl("brake", "docs", "--off")
         self._workers = [Worker(device.name, device.mount(), seed) for device in self._devices]
         for worker in self._workers:
             worker.prepare()
