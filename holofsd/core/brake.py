@@ -11,7 +11,7 @@ from holofsd.core.clock import above
 from holofsd.core.edit import with_version
 from holofsd.core.errors import BadArgument
 from holofsd.core.ids import Hlc, LinkId
-from holofsd.core.node import is_alive, is_live, live_links, live_versions, placements
+from holofsd.core.node import is_alive, is_live, live_versions, placements
 from holofsd.core.state import Link, NodeState, Place, Version
 
 WINDOW_MS: Final = 10 * 60 * 1000
@@ -73,9 +73,10 @@ def kept(stored: NodeState, joined: NodeState, anew: Callable[[Version], Version
     for version in reversed(live_versions(stored)):
         if version.dot not in alive:
             state = with_version(state, anew(version), [version.dot])
-    for id, link in live_links(stored).items():
-        if link.place is not None:
-            state = _linked_again(state, id, link.place, stamp)
+    # Not only live links: a node that came back shows at a place that no link holds, and the removal may know another.
+    for placement in placements(stored):
+        if placement.link is not None:
+            state = _linked_again(state, placement.link, placement.place, stamp)
     return state
 
 

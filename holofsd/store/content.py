@@ -214,6 +214,9 @@ class Content:
     def wanted_by(self, blob: BlobHash) -> list[NodeId]:
         return [row[0] for row in self.db.all("SELECT node FROM wanted WHERE hash=?", (blob,))]
 
+    def is_any_missing(self) -> bool:
+        return self.db.one("SELECT 1 FROM wanted LIMIT 1") is not None
+
     def missing(self) -> tuple[int, int]:
         """(blobs, bytes) wanted and not here."""
         row = self.db.one(

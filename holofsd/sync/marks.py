@@ -93,11 +93,11 @@ class Marks:
 
     async def _sign(self) -> bool:
         device = self._members.device
+        if not self._is_complete() or not self._members.is_member(device):
+            return False
         heads = self._store.documents.heads()
         authors = sorted((summary(head) for head in heads.values()), key=lambda item: item.author)
         last = self._marks.get(device)
-        if not self._is_complete() or not self._members.is_member(device):
-            return False
         if last is not None and list(last.authors) == authors:
             return False
         # What is promised to others must be there after a power loss too.

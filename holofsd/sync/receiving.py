@@ -204,7 +204,10 @@ class Receiver:
 
 def _make_durable(paths: Sequence[str]) -> None:
     for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # a program here wrote the same bytes meanwhile, and they are in their place
         try:
             os.fdatasync(descriptor)
         finally:

@@ -51,7 +51,7 @@ def removals(program: Sequence[Step]) -> list[tuple[NodeState, NodeState]]:
     return found
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(PROGRAMS)
 def test_a_refused_removal_changes_nothing_that_is_shown(program: Sequence[Step]) -> None:
     stamp = Hlc(10**13, 0, AUTHOR)

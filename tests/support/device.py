@@ -199,6 +199,7 @@ class Device:
 
     def kill9_all(self) -> None:
         """Daemon and mounts at once, as when the power of a machine fails but its disk does not."""
+        self.allowed.append("the daemon went away; waiting for it")  # they do not die in the same instant
         processes.kill(self.pids())
         if self.foreground:
             self.foreground.wait(10)
