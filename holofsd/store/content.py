@@ -120,7 +120,7 @@ class Content:
         blob = BlobHash(blake3(data).digest())
         if self.has(blob) and self._is_whole(blob):
             return blob
-        self.place_fresh(self.write_fresh(blob, data), blob)
+        self.place_fresh(self._write(blob, data), blob)
         return blob
 
     def _is_whole(self, blob: BlobHash) -> bool:
@@ -133,6 +133,9 @@ class Content:
         """A file with the bytes of a small blob, for `place_fresh`. Raises Refused if they are not, OSError."""
         if blake3(data).digest() != blob:
             raise Refused("A device sent content that does not match its hash.")
+        return self._write(blob, data)
+
+    def _write(self, blob: BlobHash, data: bytes) -> str:
         fresh = f"{self._incoming}/{blob.hex()}.new"
         descriptor = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
         try:

@@ -58,9 +58,6 @@ class Removals:
     def release(self, node: NodeId) -> None:
         self.db.run("DELETE FROM held_removals WHERE node=?", (node,))
 
-    def release_record(self, node: NodeId, author: AuthorId) -> None:
-        self.db.run("DELETE FROM held_removals WHERE node=? AND author=?", (node, author))
-
     def any_held(self) -> bool:
         return self.db.one("SELECT 1 FROM held_removals LIMIT 1") is not None
 

@@ -37,16 +37,3 @@ class Tasks:
             for task in rest:
                 task.cancel()
             await asyncio.wait(rest)
-
-
-async def wait_any(*events: asyncio.Event, timeout: float | None = None) -> bool:
-    """Returns True when one of the events is set, False after `timeout`."""
-    if any(event.is_set() for event in events):
-        return True
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        done, _ = await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        return bool(done)
-    finally:
-        for wait in waits:
-            wait.cancel()
