@@ -40,10 +40,17 @@ class Notifier(Protocol):
     def invalidate_entry(self, inode_p: int, name: bytes) -> None: ...
 
 
+class Channel(Notifier, Protocol):
+    """Notifications that one thread sends, which calls `enter` first, while `entered` waits for that."""
+
+    def enter(self) -> None: ...
+    def entered(self) -> None: ...
+
+
 class KernelCaches:
     """Tells the kernel, from a thread of its own and in order, what it must forget."""
 
-    def __init__(self, known: KnownNames, tell: Notifier, root: int) -> None:
+    def __init__(self, known: KnownNames, tell: Channel, root: int) -> None:
         self._known = known
         self._tell = tell
         self._root = root
@@ -52,6 +59,7 @@ class KernelCaches:
 
     def start(self) -> None:
         self._thread.start()
+        self._tell.entered()
 
     def stop(self) -> None:
         """After the session ended; the kernel answers every notification then."""
@@ -72,6 +80,7 @@ class KernelCaches:
             self.inode_changed(ino, content=True)
 
     def _run(self) -> None:
+        self._tell.enter()
         while (notify := self._queue.get()) is not None:
             # ENOENT: the kernel does not know it. Anything else means that the mount is ending.
             with contextlib.suppress(OSError):

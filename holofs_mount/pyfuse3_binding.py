@@ -26,6 +26,7 @@ from holofs_mount.core.context import Caller, Context, st_mode
 from holofs_mount.core.files import Opened
 from holofs_mount.core.volume import Volume
 from holofs_mount.kernel_caches import KernelCaches, KnownNames
+from holofs_mount.kernel_channel import KernelChannel
 from holofs_mount.options import is_mounted
 from holofs_mount.request_waiter import RequestWaiter
 
@@ -276,11 +277,11 @@ async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callabl
     pyfuse3.asyncio.notify_closing = waiter.stop
     pyfuse3.asyncio.enable()
     known = KnownNames()
-    kernel = KernelCaches(known, pyfuse3, pyfuse3.ROOT_INODE)
     options = {"fsname=holofs", "subtype=holofs", "default_permissions"}
     if read_only:
         options.add("ro")
     pyfuse3.init(Operations(volume, known, ready), mountpoint, options)
+    kernel = KernelCaches(known, KernelChannel(pyfuse3), pyfuse3.ROOT_INODE)
     kernel.start()
     volume.use_kernel(kernel)
     try:

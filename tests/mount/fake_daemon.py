@@ -41,6 +41,7 @@ class Daemon(Calls, FilesystemServicer):
         self.log: list[str] = []
         self.read_only = False
         self.drop_reply: str | None = None
+        self.held: str | None = None
         self.fetch_delay = 0.0
         self.fetch_error = 0
         self.crashed = asyncio.Event()
@@ -119,6 +120,8 @@ class Daemon(Calls, FilesystemServicer):
         except OSError as error:
             reply.error.errno = error.errno or errno.EIO
             reply.error.message = str(error)
+        while self.held == name:  # noqa: ASYNC110 - a test changes it
+            await asyncio.sleep(0.01)
         if self.drop_reply == name:
             self.drop_reply = None
             self.crashed.set()
@@ -191,7 +194,7 @@ class Control:
     async def wipe(self) -> list[str]:
         """An empty volume and a daemon in good health; the names that were in its root."""
         daemon = self.daemon
-        daemon.drop_reply = None
+        daemon.drop_reply = daemon.held = None
         daemon.news.set()
         daemon.fetch_delay, daemon.fetch_error = 0.0, 0
         if daemon.read_only:
@@ -245,6 +248,10 @@ class Control:
 
     async def drop_reply(self, call: str) -> None:
         self.daemon.drop_reply = call
+
+    async def hold(self, call: str) -> None:
+        """Calls of that name are done, and not answered until another one is held."""
+        self.daemon.held = call
 
     async def become_reader(self) -> None:
         await self._role(reader=True)
