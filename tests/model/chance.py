@@ -20,6 +20,7 @@ from unittest.mock import patch
 import structlog
 
 from holofsd.fs import attaching, staged, writing
+from model.cheaply import cheaply
 from tests.net.virtual import VirtualLoop
 
 T = TypeVar("T")
@@ -107,6 +108,7 @@ def seeded(seed: int, loop: SeededLoop, processes: Processes) -> Iterator[None]:
         stack.enter_context(patch.object(attaching, "fingerprint", str))
         stack.enter_context(patch.object(attaching, "is_alive", processes.running.__contains__))
         stack.enter_context(errors_noticed(loop.problems))
+        stack.enter_context(cheaply())
         yield
 
 

@@ -82,12 +82,21 @@ def count_conflicts(tree: TreeShown) -> int:
     return sum(base_of_conflict_name(path.rpartition(b"/")[2]) is not None for path in tree)
 
 
-def index_of(device: ModelDevice) -> list[str]:
+Facts = tuple[tuple[tuple[object, ...], ...], tuple[tuple[object, ...], ...]]
+"""What an index follows from: each node's state as it is encoded, and which content is here."""
+Projection = dict[str, list[tuple[object, ...]]]
+
+
+def index_of(device: ModelDevice, known: dict[Facts, Projection]) -> list[str]:
+    """`known`: what other devices' facts come to, which are mostly the same."""
     check_index(device.store)
-    rows = device.store.db.all("SELECT node FROM nodes WHERE node!=?", (bytes(16),))
-    states = [device.local.tree.state(NodeId(row[0])) for row in rows]
-    fresh = _from_scratch(device.store, [state for state in states if state is not None])
-    here = derived(device.store)
+    db = device.store.db
+    nodes = db.all("SELECT node, state FROM nodes WHERE node!=? ORDER BY node", (bytes(16),))
+    facts = (tuple(nodes), tuple(db.all("SELECT hash, size FROM content ORDER BY hash")))
+    if facts not in known:
+        states = [device.local.tree.state(NodeId(row[0])) for row in nodes]
+        known[facts] = _from_scratch(device.store, [state for state in states if state is not None])
+    here, fresh = derived(device.store), known[facts]
     return [
         f"{device.name}: the index has in {table} {_difference(here[table], fresh[table])}"
         for table in here
@@ -108,7 +117,7 @@ def _difference(here: list[tuple[object, ...]], fresh: list[tuple[object, ...]])
     return f"{[row for row in here if row not in fresh]}, from scratch {[row for row in fresh if row not in here]}"
 
 
-def _from_scratch(store: VolumeStore, states: list[NodeState]) -> dict[str, list[tuple[object, ...]]]:
+def _from_scratch(store: VolumeStore, states: list[NodeState]) -> Projection:
     with tempfile.TemporaryDirectory(dir=store.directory.parent) as folder, volume_store(Path(folder)) as other:
         tree = Tree(other, Clock())
         with other.db.transaction():

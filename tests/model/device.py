@@ -7,6 +7,7 @@ import asyncio
 import random
 import shutil
 from contextvars import Context, copy_context
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,10 +31,18 @@ from holofsd.sync.tasks import Tasks
 from holofsd.sync.volume import VolumeSync
 from holofsd.tree.local import LocalVolume
 from model.chance import LIFE, START_NS, Life, Processes, SeededLoop
-from tests.sync.devices import QUICK
 
 NAME = "volume"
-DEFAULT = SyncConfig(reserve_bytes=0)
+DEFAULT = SyncConfig(reserve_bytes=0, streams_per_peer=2)
+QUICK = replace(
+    DEFAULT,
+    mark_interval=0.25,
+    session_retry=0.1,
+    retry_most=0.5,
+    hello_timeout=2.0,
+    run_timeout=3.0,
+    no_space_retry=0.3,
+)
 CONFIGS = (DEFAULT, QUICK)
 
 

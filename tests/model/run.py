@@ -304,6 +304,7 @@ class World:
         self.result.conflicts = checks.count_conflicts(trees[0])
         if self.program.sequential and self.result.conflicts:
             self.result.problems.append(f"a conflict that nobody made: {sorted(trees[0])}")
+        known: dict[checks.Facts, checks.Projection] = {}
         for device in self.devices:
-            self.result.problems += checks.index_of(device)
+            self.result.problems += checks.index_of(device, known)
             self.result.problems += checks.fsck_of(device)
