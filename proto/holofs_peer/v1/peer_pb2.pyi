@@ -581,6 +581,80 @@ class VolumeRecord(_message.Message):
 Global___VolumeRecord: _TypeAlias = VolumeRecord  # noqa: Y015
 
 @_typing.final
+class DroppedRecord(_message.Message):
+    """under the key "dropped": records that this author keeps no more"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORMAT_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    format: _builtins.int
+    @_builtins.property
+    def dropped(self) -> _containers.RepeatedCompositeFieldContainer[Global___DroppedKey]: ...
+    def __init__(
+        self,
+        *,
+        format: _builtins.int = ...,
+        dropped: _abc.Iterable[Global___DroppedKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "format", b"format"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DroppedRecord: _TypeAlias = DroppedRecord  # noqa: Y015
+
+@_typing.final
+class DroppedKey(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    seq: _builtins.int
+    def __init__(
+        self,
+        *,
+        key: _builtins.bytes = ...,
+        seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DroppedKey: _TypeAlias = DroppedKey  # noqa: Y015
+
+@_typing.final
+class FoldedRecord(_message.Message):
+    """under the key "folded": authors whose records others need no more"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORMAT_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
+    format: _builtins.int
+    @_builtins.property
+    def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Head]:
+        """the last head of each, signed by that author"""
+
+    def __init__(
+        self,
+        *,
+        format: _builtins.int = ...,
+        heads: _abc.Iterable[Global___Head] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "heads", b"heads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FoldedRecord: _TypeAlias = FoldedRecord  # noqa: Y015
+
+@_typing.final
 class Envelope(_message.Message):
     """---------- envelopes, heads, credentials ----------"""
 
@@ -994,18 +1068,25 @@ class Have(_message.Message):
 
     HEADS_FIELD_NUMBER: _builtins.int
     FIRST_FIELD_NUMBER: _builtins.int
+    FOLDED_FIELD_NUMBER: _builtins.int
     first: _builtins.bool
+    """the complete list, at the beginning of a session"""
     @_builtins.property
     def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Head]: ...
+    @_builtins.property
+    def folded(self) -> _containers.RepeatedCompositeFieldContainer[Global___Head]:
+        """with `first`: last heads of authors that were folded; nothing of them is to be had"""
+
     def __init__(
         self,
         *,
         heads: _abc.Iterable[Global___Head] | None = ...,
         first: _builtins.bool = ...,
+        folded: _abc.Iterable[Global___Head] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "heads", b"heads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "folded", b"folded", "heads", b"heads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
