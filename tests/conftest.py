@@ -31,6 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.basetemp is None:
         config.stash[OWN_TEMP] = Path(tempfile.mkdtemp(prefix="hfs-test-"))
         config.option.basetemp = str(config.stash[OWN_TEMP] / "t")
+    # Daemons and mounts are started by the thousand: compiling every module each time would be most of what they do.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # pytest runs its finalizers on SIGINT only; a CI that stops a run sends SIGTERM.
     signal.signal(signal.SIGTERM, _interrupt)
 
@@ -45,15 +47,28 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+LONGEST_FIRST = ("e2e", "network", "disk", "differential", "mount", "daemon", "model")
+"""Folders whose files take long: begun first, so that no process is still in one when the others are done."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of a folder carry its marker, so that `-m "not e2e"` works without a line in each file."""
     for item in items:
-        if HERE in item.path.parents:
-            layer = item.path.relative_to(HERE).parts[0]
-            if layer in ("network", "disk", "differential"):
-                item.add_marker("e2e")
-            if layer in ("e2e", "mount"):
-                item.add_marker(layer)
+        layer = _layer(item)
+        if layer in ("network", "disk", "differential"):
+            item.add_marker("e2e")
+        if layer in ("e2e", "mount"):
+            item.add_marker(layer)
+    items.sort(key=_turn)
+
+
+def _layer(item: pytest.Item) -> str:
+    return item.path.relative_to(HERE).parts[0] if HERE in item.path.parents else ""
+
+
+def _turn(item: pytest.Item) -> int:
+    layer = _layer(item)
+    return LONGEST_FIRST.index(layer) if layer in LONGEST_FIRST else len(LONGEST_FIRST)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs `holofsctl` without importing it anew each time: a process that has imported it forks one process per command.
+
+Starting Python and importing gRPC takes ten times as long as what most commands do, and tests give thousands of them.
+Each command is still a process of its own, with its own environment, descriptors and exit code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+_LARGEST_REQUEST = 128 << 10
+_STANDARD = (0, 1, 2)
+
+
+def run(
+    arguments: Sequence[str], environment: Mapping[str, str], stdin: bytes, timeout: float
+) -> tuple[int, bytes, bytes]:
+    """The exit code, and what was printed to standard output and error. Raises subprocess.TimeoutExpired."""
+    files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
+    try:
+        os.pwrite(files[0], stdin, 0)
+        code = _ask([*arguments], environment, files, timeout)
+        return code, _content(files[1]), _content(files[2])
+    finally:
+        for file in files:
+            os.close(file)
+
+
+def _ask(arguments: list[str], environment: Mapping[str, str], files: list[int], timeout: float) -> int:
+    request = json.dumps([arguments, dict(environment), os.getcwd()]).encode()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        with theirs:
+            socket.send_fds(_server(), [request], [*files, theirs.fileno()])
+        pid = int(ours.recv(16))
+        if not select.select([ours], [], [], timeout)[0]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            raise subprocess.TimeoutExpired(["holofsctl", *arguments], timeout)
+        # Nothing: it was ended by a signal.
+        return int(ours.recv(16) or -signal.SIGKILL)
+
+
+def _content(file: int) -> bytes:
+    return os.pread(file, os.fstat(file).st_size, 0)
+
+
+@cache
+def _server() -> socket.socket:
+    """A connection to the server, which ends with this process. In a session of its own: Ctrl-C is for the test."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        subprocess.Popen(
+            [sys.executable, "-m", "support.commands"],
+            stdin=theirs.fileno(),
+            cwd=Path(__file__).parents[1],
+            start_new_session=True,
+        )
+    return ours
+
+
+def main() -> None:
+    from holofsctl.main import main as command
+
+    control = socket.socket(fileno=os.dup(0))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    gc.freeze()
+    while True:
+        request, files, _, _ = socket.recv_fds(control, _LARGEST_REQUEST, 4)
+        if not request:
+            return
+        if os.fork() == 0:
+            control.close()
+            _become(request, files)
+            answer = socket.socket(fileno=files[3])
+            answer.send(str(os.getpid()).encode())
+            code = 1
+            try:
+                code = command()
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else 1
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                answer.send(str(code).encode())
+                os._exit(code)
+        for file in files:
+            os.close(file)
+
+
+def _become(request: bytes, files: list[int]) -> None:
+    arguments, environment, folder = json.loads(request)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in _STANDARD:
+        os.dup2(files[number], number)
+        os.close(files[number])
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = ["holofsctl", *arguments]
+
+
+if __name__ == "__main__":
+    main()
