@@ -24,7 +24,6 @@ from holofsd.daemon.volumes import Settings, Volumes
 from holofsd.fs.settings import FsSettings
 from holofsd.net.api import Discovery, Endpoint, NetConfig
 from holofsd.net.iroh_endpoint import bind_iroh
-from holofsd.net.lan import LanDiscovery
 from holofsd.rpc.server import serving
 from holofsd.store.device import DeviceStore
 from holofsd.sync.config import SyncConfig
@@ -79,14 +78,15 @@ async def running(
         tasks.spawn(hub.run(), "hub")
         tasks.spawn(Backups(volumes.directories, volumes.damaged).run(), "backups")
         if config.net.discovery is Discovery.DEFAULT:
-            tasks.spawn(
-                LanDiscovery(
-                    endpoint, lambda: _others(hub), lambda device, found: hub.learn(device, tuple(found))
-                ).run(),
-                "local network",
-            )
+            tasks.spawn(_local_network(endpoint, hub), "local network")
         device.joiner.start()
         yield device
+
+
+async def _local_network(endpoint: Endpoint, hub: SyncHub) -> None:
+    from holofsd.net.lan import LanDiscovery  # what it needs takes a tenth of the start, for who wants it
+
+    await LanDiscovery(endpoint, lambda: _others(hub), lambda device, found: hub.learn(device, tuple(found))).run()
 
 
 def _others(hub: SyncHub) -> set[DeviceId]:
