@@ -1,88 +1,151 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs rows, prints a table or JSON: median, least, most, and the ratio to the baseline of the same round."""
+"""Runs rows and prints what they found. `scripts/bench --help` says how."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import statistics
+import shlex
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 
-from benchmarks.rows import ROWS, Round, Row, python_version
-from benchmarks.stage import Stage
+from benchmarks import report as reports
+from benchmarks.contenders.known import BASELINES, install
+from benchmarks.progress import Progress
+from benchmarks.report import Report
+from benchmarks.rows import ROWS
+from benchmarks.run import Row, Run
+from benchmarks.sizes import FULL, QUICK, TINY, Sizes
+from benchmarks.stage import ROOT, Stage
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    name: str
-    unit: str
-    rounds: int
-    median: float
-    least: float
-    most: float
-    baseline: float | None
-    ratio: float | None
-    target: str
-    met: bool
-    seconds: float
+MISSED, WRONG, STOPPED = 1, 2, 130
 
 
-def summarize(row: Row, rounds: list[Round], seconds: float) -> Outcome:
-    ours = [found.ours for found in rounds]
-    baselines = [found.baseline for found in rounds if found.baseline is not None]
-    ratios = [found.ours / found.baseline for found in rounds if found.baseline]
-    median = statistics.median(ours)
-    ratio = statistics.median(ratios) if ratios else None
-    baseline = statistics.median(baselines) if baselines else None
-    met = row.is_met(median, ratio)
-    return Outcome(
-        row.name, row.unit, len(ours), median, min(ours), max(ours), baseline, ratio, row.target, met, seconds
+@dataclass(slots=True)
+class Stages:
+    """A stage for each row, or, where sizes are small, one for a group of rows."""
+
+    sizes: Sizes
+    writeback: bool
+    _group: str = ""
+    _open: ExitStack = field(default_factory=ExitStack)
+    _stage: Stage | None = None
+
+    def of(self, row: Row) -> Stage:
+        # Large volumes are filled once in any case.
+        if self._stage is None or self._group != row.group or (self.sizes.alone and row.group != "crowd"):
+            self.close()
+            self._stage = self._open.enter_context(Stage(self.sizes, self.writeback))
+            self._group = row.group
+        return self._stage
+
+    def close(self) -> None:
+        self._stage = None
+        self._open.close()
+
+
+@contextmanager
+def _stages(sizes: Sizes, writeback: bool) -> Iterator[Stages]:
+    stages = Stages(sizes, writeback)
+    try:
+        yield stages
+    finally:
+        stages.close()
+
+
+def measure(rows: list[Row], sizes: Sizes, against: list[str], writeback: bool, quiet: bool, report: Report) -> None:
+    """Fills the report, row by row. What fails in one row does not keep the others from being measured."""
+    began = time.monotonic()
+    progress = Progress(len(rows))
+    if not quiet:
+        reports.say_all([reports.HEADER])
+    with _stages(sizes, writeback) as stages, progress:
+        for row in rows:
+            progress.next(row.name)
+            run = None
+            try:
+                stage = stages.of(row)
+                rounds = sizes.sync_rounds if row.group == "pair" else sizes.rounds
+                taking_part = tuple(name for name in row.baselines if name in against and BASELINES[name].is_here)
+                run = Run(row.name, stage, taking_part, rounds, progress.say)
+                row.measure(run)
+                run.say("checking what is on the disk")
+                run.wrong += stage.check()
+            except Exception as error:  # noqa: BLE001 (a row may fail in any way; the others are measured all the same)
+                stages.close()
+                report.not_measured.append(f"{row.name}: {type(error).__name__}: {error}"[:600])
+            if run is not None:
+                _take(report, row, run)
+            progress.clear()
+            if not quiet:
+                for outcome in (found for found in report.outcomes if found.row == row.name):
+                    reports.say_all(reports.table(outcome))
+    report.took_s = round(time.monotonic() - began, 1)
+    report.load.append(os.getloadavg()[0])
+
+
+def _take(report: Report, row: Row, run: Run) -> None:
+    report.outcomes += run.samples.outcomes(row.name, row.lines(run.sizes))
+    report.wrong += run.wrong
+    report.remarks += [f"{row.name}: {remark}" for remark in run.remarks]
+    report.not_measured += [f"{row.name}, {name}: {reason}"[:600] for name, reason in run.absent.items()]
+
+
+def _arguments() -> argparse.Namespace:
+    names = [name for row in ROWS for name in (row.name, row.also) if name]
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures HoloFS on this machine.")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(names)}; all if none is named")
+    parser.add_argument(
+        "--against", action="append", metavar="NAME", help=f"only this baseline, of {', '.join(BASELINES)}; or none"
     )
-
-
-def run(row: Row, quick: bool, writeback: bool) -> Outcome:
-    began = time.perf_counter()
-    with Stage(quick, writeback) as stage:
-        rounds = list(row.measure(stage))
-    return summarize(row, rounds, time.perf_counter() - began)
-
-
-def line(outcome: Outcome) -> str:
-    compared = f"{outcome.ratio:5.2f} x {outcome.baseline:.0f}" if outcome.ratio and outcome.baseline else ""
-    span = f"{outcome.median:9.1f} {outcome.least:9.1f} {outcome.most:9.1f} {outcome.unit:8}"
-    return f"{outcome.name:8} {span} {compared:16} {'met ' if outcome.met else 'MISSED'} {outcome.target}"
+    parser.add_argument("--quick", action="store_true", help="smaller amounts and fewer rounds: less than five minutes")
+    parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)  # for a test: does it work?
+    parser.add_argument("--rounds", type=int, help="how often each is measured (5; --quick: 2, of syncing 1)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--writeback", action="store_true", help="let the bare binding use the kernel's writeback cache"
+    )
+    told = parser.parse_args()
+    if unknown := set(told.rows) - set(names):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    if unknown := set(told.against or ()) - {*BASELINES, "none"}:
+        parser.error(f"unknown baseline: {', '.join(sorted(unknown))}; there are {', '.join(BASELINES)}, or none")
+    if told.rounds is not None and told.rounds < 1:
+        parser.error("at least one round")
+    return told
 
 
 def main() -> int:
-    names = [row.name for row in ROWS]
-    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures HoloFS on this machine.")
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(names)}; all if none is named")
-    parser.add_argument("--quick", action="store_true", help="small amounts: does it run, not how fast it is")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--writeback", action="store_true", help="let the baseline use the kernel's writeback cache")
-    arguments = parser.parse_args()
-    unknown = set(arguments.rows) - set(names)
-    if unknown:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-
-    outcomes = []
-    if not arguments.json:
-        print(f"{'row':8} {'median':>9} {'least':>9} {'most':>9} {'unit':8} {'ratio x baseline':16} target")
-    for row in ROWS:
-        if not arguments.rows or row.name in arguments.rows:
-            outcomes.append(run(row, arguments.quick, arguments.writeback))
-            if not arguments.json:
-                print(line(outcomes[-1]), flush=True)
-    if arguments.json:
-        machine = {"cores": os.cpu_count(), "kernel": platform.release(), "python": python_version()}
-        print(
-            json.dumps({"machine": machine, "quick": arguments.quick, "rows": [asdict(o) for o in outcomes]}, indent=2)
-        )
-    return 0 if arguments.quick or all(outcome.met for outcome in outcomes) else 1
+    told = _arguments()
+    sizes = TINY if told.tiny else QUICK if told.quick else FULL
+    if told.rounds:
+        sizes = replace(sizes, rounds=told.rounds, sync_rounds=told.rounds)
+    rows = [row for row in ROWS if not told.rows or {row.name, row.also} & set(told.rows)]
+    against = [name for name in BASELINES if name in (told.against or BASELINES)]
+    report = Report(sizes.name, shlex.join(["scripts/bench", *sys.argv[1:]]))
+    needed = [name for name in against if any(name in row.baselines for row in rows)]
+    install(needed)
+    report.not_measured += [
+        f"{name}: {BASELINES[name].program} is not installed" for name in needed if not BASELINES[name].is_here
+    ]
+    try:
+        measure(rows, sizes, against, told.writeback, told.json, report)
+    except KeyboardInterrupt:
+        print("Stopped; nothing is left behind.", file=sys.stderr)
+        return STOPPED
+    if told.json:
+        print(report.as_json())
+    else:
+        reports.say_all(reports.closing(report))
+    for path in [] if told.tiny else reports.keep(report):
+        print(f"Written: {path.relative_to(ROOT)}", file=sys.stderr)
+    if report.wrong:
+        return WRONG
+    failed = any(row.name in sentence.split(":")[0].split(",") for row in rows for sentence in report.not_measured)
+    return MISSED if failed or (sizes is FULL and not report.all_met) else 0
 
 
 if __name__ == "__main__":

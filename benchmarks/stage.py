@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What rows run on: devices with a shared volume, and the passthrough baseline, made when a row asks for them first."""
+"""What rows run on: devices in a temporary directory, whose processes, mounts and files all go when the stage ends."""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
-import sys
-from functools import cache
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
+from benchmarks.sizes import Sizes
+from benchmarks.work import wait_for
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
+from holofsctl.errors import CommandError
 from support.device import Device, World
-from support.wait import until
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-_IDLE = ("unpublished", "unsealed", "records_behind", "content_missing", "pending")
+ROOT: Final = Path(__file__).resolve().parents[1]
+_WAITING: Final = ("unpublished", "unsealed", "records_behind", "content_missing", "pending")
 
 
 class Eye:
@@ -29,77 +31,117 @@ class Eye:
     def __init__(self, device: Device) -> None:
         self._client = Client(device.state)
 
+    def status(self, volume: str = "") -> pb.StatusReply:
+        reply: pb.StatusReply = self._client.call("Status", pb.StatusRequest(volume=volume))
+        return reply
+
     def volume(self, name: str) -> pb.VolumeStatus | None:
-        reply: pb.StatusReply = self._client.call("Status", pb.StatusRequest())
-        return next((found for found in reply.volumes if found.volume.name == name), None)
+        try:
+            return next(iter(self.status(name).volumes), None)
+        except CommandError:
+            return None  # it is not here yet
+
+    def files(self, name: str) -> int:
+        found = self.volume(name)
+        return found.files if found is not None else 0
 
     def rests(self, name: str, files: int = 0) -> bool:
         """At least so many files are there, with all their bytes, and there is nothing left to do."""
         found = self.volume(name)
-        return found is not None and found.files >= files and not any(getattr(found, field) for field in _IDLE)
+        return found is not None and found.files >= files and not any(getattr(found, field) for field in _WAITING)
 
     def close(self) -> None:
         self._client.__exit__(None, None, None)
 
 
 class Stage:
-    """One per row: nothing that a row left behind weighs on the next."""
+    """One for a row, or for a group of rows: nothing that others left behind weighs on it."""
 
-    def __init__(self, quick: bool, writeback: bool) -> None:
-        self.quick = quick
-        self._writeback = writeback
+    def __init__(self, sizes: Sizes, writeback: bool = False) -> None:
+        self.sizes = sizes
+        self.writeback = writeback
         self._world = World()
-        self.scratch = self._world.root / "scratch"
+        self.root = self._world.root
+        self.scratch = self.root / "scratch"
         self.scratch.mkdir()
-        self.first = cache(self._first)
-        self.pair = cache(self._pair)
-        self.own_mount = cache(self._own_mount)
-        self.shared_mounts = cache(self._shared_mounts)
-        self.passthrough = cache(self._passthrough)
-        self.eye = cache(self._eye)
-        self._eyes: list[Eye] = []
+        self._devices: dict[str, Device] = {}
+        self._eyes: dict[str, Eye] = {}
+        self.kept: dict[str, object] = {}
+        """Contenders that rows of one group share, by name."""
 
-    def _first(self) -> Device:
-        (device,) = self._world.running("a")
-        device.create("bench")
-        return device
+    def device(self, name: str) -> Device:
+        """A running device; its first use starts it."""
+        if name not in self._devices:
+            (self._devices[name],) = self._world.running(name)
+        return self._devices[name]
 
-    def _own_mount(self) -> Path:
-        return self.first().mount("bench")
+    def eye(self, device: Device) -> Eye:
+        if device.name not in self._eyes:
+            self._eyes[device.name] = Eye(device)
+        return self._eyes[device.name]
 
-    def _pair(self) -> tuple[Device, Device]:
-        first, (second,) = self.first(), self._world.running("b")
-        second.join(first.share("bench"))
-        return first, second
+    def rest(self, device: Device, volume: str, files: int = 0) -> None:
+        """What a daemon still does in the background would slow whoever is measured next."""
+        eye = self.eye(device)
+        wait_for(lambda: eye.rests(volume, files), f"{device.name} to have nothing to do", every_s=0.05)
 
-    def _shared_mounts(self) -> tuple[Path, Path]:
-        _, second = self.pair()
-        return self.own_mount(), second.mount("bench")
+    # ---- a device that is off for a while
+    def put_down(self, device: Device) -> None:
+        if device.name in self._eyes:
+            self._eyes.pop(device.name).close()
+        device.down()
 
-    def _eye(self, device: Device) -> Eye:
-        self._eyes.append(Eye(device))
-        return self._eyes[-1]
+    def begin_up(self, device: Device) -> subprocess.Popen[bytes]:
+        """`holofsctl up`, without waiting for it."""
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen(
+            ["holofsctl", "up"], env=device.environment, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
+        )
 
-    def stranger(self) -> Device:
-        """A device that shares nothing yet."""
-        (device,) = self._world.running(f"stranger-{len(self._eyes)}")
-        return device
+    def eye_when_up(self, device: Device, limit_s: float = 120.0) -> Eye:
+        """As soon as its daemon answers."""
+        deadline = time.monotonic() + limit_s
+        while True:
+            try:
+                return self.eye(device)
+            except CommandError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.005)
 
-    def _passthrough(self) -> Path:
-        source, target = self._world.root / "pass-source", self._world.root / "pass"
-        source.mkdir()
-        target.mkdir()
-        options = ["--writeback"] if self._writeback else []
-        log = self._world.root / "passthrough.log"
-        with log.open("wb") as output:
-            subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.passthrough", *options, str(source), str(target)],
-                cwd=ROOT,
-                stdout=output,
-                stderr=output,
+    # ---- baselines
+    def spawn(self, name: str, command: Sequence[str | Path], cwd: Path | None = None) -> subprocess.Popen[bytes]:
+        """A process of a baseline: Ctrl-C does not reach it, the end of the stage does."""
+        with (self.root / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [str(part) for part in command],
+                cwd=cwd or self.root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
-        until(target.is_mount, "the passthrough to be mounted")
-        return target
+
+    def log(self, name: str) -> str:
+        """The last of what a baseline said."""
+        with contextlib.suppress(OSError):
+            return (self.root / f"{name}.log").read_text(errors="replace")[-500:].strip()
+        return ""
+
+    # ---- the end
+    def check(self) -> list[str]:
+        """What `fsck` finds wrong on each device: every record, every name, every byte of content."""
+        found = []
+        for device in self._devices.values():
+            done = device.ctl("fsck", "--content", check=False, timeout=900)
+            if done.code:
+                found.append(f"fsck on {device.name} ended with {done.code}: {(done.out + done.err)[-400:]}")
+        return found
+
+    def close(self) -> None:
+        for eye in self._eyes.values():
+            eye.close()
+        self._world.close()
 
     def __enter__(self) -> Stage:
         return self
@@ -107,6 +149,4 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for eye in self._eyes:
-            eye.close()
-        self._world.close()
+        self.close()

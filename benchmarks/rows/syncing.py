@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From one device to another: `latency`, `bulk`, `small`, `catch-up`, `tree`; and between two mounts: `mounts`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sysconfig
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from benchmarks import work
+from benchmarks.contenders.known import SYNCS
+from benchmarks.contenders.pairs import Pair
+from benchmarks.measuring import HOLOFS, Line, at_least, at_most
+from benchmarks.run import Row, Run, digest_of
+from support.trees import differences, names
+
+
+def latency(run: Run) -> None:
+    """Many times for us, once a round for those who take seconds each time."""
+
+    def each(pair: Pair, name: str, number: int) -> None:
+        count = max(run.sizes.latencies // run.rounds, 1) if pair.name == HOLOFS else 1
+        for index in range(count):
+            data = os.urandom(2000)
+            took = work.seconds_until_readable(pair.here, pair.there, f"{name}-{index}", data, pair.push)
+            run.add(pair.name, "latency", took * 1000)
+
+    run.each_pair(each)
+
+
+def bulk(run: Run) -> None:
+    mib = run.sizes.big_mib
+
+    @lru_cache(maxsize=1)
+    def pieces(number: int) -> tuple[list[bytes], str]:
+        fresh = work.random_pieces(mib)
+        return fresh, digest_of(fresh)
+
+    def each(pair: Pair, name: str, number: int) -> None:
+        data, digest = pieces(number)
+        pair.here.joinpath(name).mkdir()
+        work.write_large(pair.here / name / "big", data)
+        run.add(pair.name, "bulk", mib / _seconds_to_arrive(pair, name, 1))
+        pair.settle()
+        for side in (pair.here, pair.there):
+            run.expect_large(pair.name, side / name / "big", digest)
+
+    run.each_pair(each)
+
+
+def small(run: Run) -> None:
+    files = _small_files(run)
+
+    def each(pair: Pair, name: str, number: int) -> None:
+        began = time.perf_counter()
+        work.create(pair.here / name, files(number))
+        _seconds_to_arrive(pair, name, len(files(number)))
+        run.add(pair.name, "small", len(files(number)) / (time.perf_counter() - began))
+        pair.settle()
+        for side in (pair.here, pair.there):
+            run.expect_files(pair.name, side / name, files(number))
+
+    run.each_pair(each)
+
+
+def catch_up(run: Run) -> None:
+    files = _small_files(run)
+
+    def each(pair: Pair, name: str, number: int) -> None:
+        pair.stop_there()
+        work.create(pair.here / name, files(number))
+        pair.start_there()
+        took = _seconds_to_arrive(pair, name, len(files(number)), is_told=False)
+        run.add(pair.name, "catch-up", len(files(number)) / took)
+        pair.settle()
+        for side in (pair.here, pair.there):
+            run.expect_files(pair.name, side / name, files(number))
+
+    run.each_pair(each)
+
+
+def _small_files(run: Run) -> Callable[[int], work.Files]:
+    @lru_cache(maxsize=1)
+    def of(_number: int) -> work.Files:
+        count = run.sizes.synced_files
+        return work.in_folders(max(count // 100, 1), min(count, 100), 4096)
+
+    return of
+
+
+def _seconds_to_arrive(pair: Pair, folder: str, files: int, is_told: bool = True) -> float:
+    began = time.perf_counter()
+    if is_told:
+        pair.push(folder)
+    work.wait_for(lambda: pair.arrived(folder, files), f"{pair.name} to have {files} files on the other side")
+    return time.perf_counter() - began
+
+
+# ---- HoloFS alone
+def mounts(run: Run) -> None:
+    device = run.stage.device("a")
+    volume = "mounted-twice"
+    device.create(volume)
+    here, there = device.mount(volume), device.mount(volume)
+    for index in range(run.sizes.latencies):
+        run.say(f"{index + 1} of {run.sizes.latencies}")
+        took = work.seconds_until_readable(here, there, f"file-{index}", os.urandom(2000))
+        run.add(HOLOFS, "mounts", took * 1000)
+    found = differences(here, there)
+    run.expect(HOLOFS, not found, f"the two mounts differ: {found[:2]}")
+    for path in (here, there):
+        device.unmount(path)
+
+
+def tree(run: Run) -> None:
+    """The standard library is on A, B joins: until B has every name and every byte."""
+    source = _standard_library(run.stage.scratch / "library", run.sizes.tree_files)
+    count, files = len(names(source)), sum(1 for _ in work.all_files(source))
+    first = run.stage.device("a")
+    for number in range(min(run.rounds, 3)):
+        run.say(f"round {number + 1} of {min(run.rounds, 3)}")
+        volume = f"library-{number}"
+        first.create(volume)
+        here = first.mount(volume)
+        shutil.copytree(source, here / "library", symlinks=True)
+        run.stage.rest(first, volume)
+        second, ticket = run.stage.device(f"newcomer-{number}"), first.share(volume)
+        eye = run.stage.eye(second)
+        began = time.perf_counter()
+        second.join(ticket)
+        work.wait_for(lambda: eye.rests(volume, files), "every byte", every_s=0.02)  # noqa: B023 (called at once)
+        run.add(HOLOFS, "tree", count / (time.perf_counter() - began))
+        found = differences(source, second.mount(volume) / "library")
+        run.expect(HOLOFS, not found, f"B shows something else: {found[:2]}")
+        run.stage.put_down(second)
+        first.unmount(here)
+
+
+def _standard_library(target: Path, limit: int) -> Path:
+    if not target.exists():
+        ignore = shutil.ignore_patterns("site-packages", "dist-packages", "*.a", "config-*")
+        shutil.copytree(Path(sysconfig.get_paths()["stdlib"]), target, symlinks=True, ignore=ignore)
+        if limit:
+            for name in sorted(names(target), reverse=True)[limit:]:
+                path = target / name
+                if path.is_symlink() or path.is_file():
+                    path.unlink()
+    return target
+
+
+ROWS = (
+    Row(
+        "latency",
+        "pair",
+        latency,
+        lambda _: (
+            Line("latency p50", "ms", (at_most(30),), of="latency"),
+            Line("latency p99", "ms", (at_most(100),), of="latency", quantile=0.99),
+        ),
+        ("syncthing", "syncthing-told"),
+    ),
+    Row("bulk", "pair", bulk, lambda _: (Line("bulk", "MiB/s", (at_least(1, "syncthing"),)),), SYNCS),
+    Row("small", "pair", small, lambda _: (Line("small", "files/s", (at_least(1.5, "syncthing"),)),), SYNCS),
+    Row(
+        "catch-up",
+        "pair",
+        catch_up,
+        lambda _: (Line("catch-up", "files/s", (at_least(3, "syncthing"),)),),
+        ("syncthing",),
+    ),
+    Row(
+        "mounts",
+        "mount",
+        mounts,
+        lambda _: (
+            Line("mounts p50", "ms", of="mounts"),
+            Line("mounts p99", "ms", (at_most(10),), of="mounts", quantile=0.99),
+        ),
+    ),
+    Row("tree", "pair", tree, lambda _: (Line("tree", "files/s"),)),
+)
