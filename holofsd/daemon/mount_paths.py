@@ -19,13 +19,17 @@ _HELPER_TIMEOUT_S: Final = 20.0
 def mounted_at(path: str) -> str | None:
     """The filesystem type of what is mounted exactly there (for example "fuse.holofs"), or None."""
     try:
-        with open(_MOUNTINFO, "rb") as lines:
-            found = [line.split() for line in lines]
+        kinds = [fields[fields.index(b"-") + 1].decode() for fields in mount_lines(path)]
     except OSError:
         return "unknown" if os.path.ismount(path) else None
-    escaped = _escaped(path)
-    kinds = [fields[fields.index(b"-") + 1].decode() for fields in found if fields[4] == escaped]
     return kinds[-1] if kinds else None
+
+
+def mount_lines(path: str) -> list[list[bytes]]:
+    """The fields of what the kernel says of each mount exactly there, the topmost last. OSError where it does not."""
+    escaped = _escaped(path)
+    with open(_MOUNTINFO, "rb") as lines:
+        return [fields for fields in (line.split() for line in lines) if fields[4] == escaped]
 
 
 def _escaped(path: str) -> bytes:

@@ -44,7 +44,7 @@ class MountProcess(Protocol):
     def binding(self) -> str: ...
 
     async def ended(self) -> int | None:
-        """Waits for the end; the exit code, or None where it is not known (an adopted process)."""
+        """Waits for the end; the exit code, or None where it is not known (adopted, or it hangs in the kernel)."""
 
     def terminate(self) -> None: ...
     def kill(self) -> None: ...
@@ -80,7 +80,7 @@ class Started:
 
     async def ended(self) -> int | None:
         await wait_gone(self.pid)
-        return self._process.wait()  # it has ended: this only reaps
+        return self._process.poll()  # only reaps, and not even that if a thread of it hangs in the kernel
 
     def terminate(self) -> None:
         if self._process.poll() is None:

@@ -22,11 +22,12 @@ from typing import Final
 
 import structlog
 
-from holofsd.core.errors import HoloError, MountUnknown
+from holofsd.core.errors import HoloError, MountFailed, MountUnknown
 from holofsd.core.ids import VolumeId
+from holofsd.daemon.fuse_connections import connection_at, end_connection
 from holofsd.daemon.mount_paths import check_mount_path, mounted_at, unmount
 from holofsd.daemon.mount_process import READY_TIMEOUT_S, Adopted, MountOrder, MountProcess, launch, log_of
-from holofsd.daemon.processes import find, is_running
+from holofsd.daemon.processes import find, hanging, is_running
 from holofsd.rpc.device_api import MountInfo, MountOptions
 from holofsd.store import faults
 from holofsd.store.device import DeviceStore, MountRow
@@ -55,6 +56,8 @@ class _Mount:
     keeper: asyncio.Task[None] | None = None
     settled: asyncio.Event | None = None
     """Set when the current attempt to bring it up has come to an end."""
+    connection: int | None = None
+    """The kernel's number of it."""
 
     @property
     def path(self) -> str:
@@ -116,7 +119,7 @@ class MountSupervisor:
         known = self._mounts.get(path)
         if known is not None and known.state != "up":
             await self._forget(known)
-        await self._clear_dead(path)
+        await _clear_dead(path)
         check_mount_path(path, self._state)
         row = MountRow(
             os.fsencode(path),
@@ -195,8 +198,9 @@ class MountSupervisor:
             began = time.monotonic()
             assert mount.process is not None
             code = await mount.process.ended()
+            hung = await self._let_go(mount)
             mount.process = None
-            if code in (0, None) and mounted_at(mount.path) is None:
+            if not hung and code in (0, None) and mounted_at(mount.path) is None:
                 _log.info("a mount was taken away", path=mount.path)
                 self._drop(mount)
                 return
@@ -207,7 +211,8 @@ class MountSupervisor:
     async def _bring_up(self, mount: _Mount) -> bool:
         mount.state = "starting"
         try:
-            await self._clear_dead(mount.path)
+            await self._let_go(mount)
+            await _clear_dead(mount.path)
             check_mount_path(mount.path, self._state)
             self._up(mount, await self._launch(self._order(mount)))
         except HoloError as error:
@@ -218,19 +223,20 @@ class MountSupervisor:
             return False
         return True
 
-    async def _clear_dead(self, path: str) -> None:
-        """Takes away what a killed mount process left behind: a mount that answers every call with ENOTCONN."""
-        kind = mounted_at(path)
-        if kind is None or not kind.startswith("fuse"):
-            return
-        try:
-            # Not stat: the kernel may answer that for a dead mount from what it remembers.
-            await asyncio.wait_for(asyncio.to_thread(os.statvfs, path), _PROBE_S)
-        except TimeoutError:
-            return  # alive, and slow
-        except OSError as error:
-            if error.errno == errno.ENOTCONN:
-                await unmount(path)
+    async def _let_go(self, mount: _Mount) -> bool:
+        """Frees programs that wait for a killed process of this mount, and its path; whether there was one."""
+        at = connection_at(mount.path)
+        number = mount.connection or at
+        if number is None or not await asyncio.to_thread(hanging, mount.row.mount_id):
+            return False
+        _log.error("a killed mount hung in the kernel; its connection is ended", path=mount.path)
+        await asyncio.to_thread(end_connection, number, mount.path)
+        with suppress(MountFailed, TimeoutError):
+            if at == number:
+                await unmount(mount.path)
+            if mount.process is not None:
+                await asyncio.wait_for(mount.process.ended(), _END_S)
+        return True
 
     async def _forget(self, mount: _Mount) -> None:
         await self._take_down(mount, patience=False)
@@ -260,6 +266,7 @@ class MountSupervisor:
 
     def _up(self, mount: _Mount, process: MountProcess) -> None:
         mount.process, mount.state, mount.explanation = process, "up", ""
+        mount.connection = connection_at(mount.path)
         self._store_row(mount, process.pid)
         if mount.settled is not None:
             mount.settled.set()
@@ -305,6 +312,21 @@ class MountSupervisor:
             binding,
             row.at_ms,
         )
+
+
+async def _clear_dead(path: str) -> None:
+    """Takes away what a killed mount process left behind: a mount that answers every call with ENOTCONN."""
+    kind = mounted_at(path)
+    if kind is None or not kind.startswith("fuse"):
+        return
+    try:
+        # Not stat: the kernel may answer that for a dead mount from what it remembers.
+        await asyncio.wait_for(asyncio.to_thread(os.statvfs, path), _PROBE_S)
+    except TimeoutError:
+        return  # alive, and slow
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            await unmount(path)
 
 
 async def _await_end(process: MountProcess, patience: bool) -> None:

@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import glob
 import os
 from typing import Final
 
 _POLL_S: Final = 0.5
+_LOOK_S: Final = 1.0
 
 
 async def wait_gone(pid: int) -> None:
-    """Returns once the process has ended. A zombie of ours counts as ended; reaping it is the caller's matter."""
+    """Returns once the process has ended. A zombie of ours counts as ended; reaping it is the caller's matter.
+
+    So does one of which only threads are left that hang in the kernel: it does nothing any more, but cannot be reaped.
+    """
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -25,7 +30,9 @@ async def wait_gone(pid: int) -> None:
     gone = asyncio.Event()
     loop.add_reader(handle, gone.set)
     try:
-        await gone.wait()
+        while not gone.is_set() and not _hangs(pid):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(gone.wait(), _LOOK_S)
     finally:
         loop.remove_reader(handle)
         os.close(handle)
@@ -53,6 +60,33 @@ def find(mark: str) -> int:
         if ours and pid != os.getpid() and is_running(pid, mark):
             return pid
     return 0
+
+
+def hanging(mark: str) -> int:
+    """The process with `mark` on its command line that was killed and hangs in the kernel; 0 if there is none."""
+    for folder in glob.iglob("/proc/[0-9]*"):
+        pid = int(os.path.basename(folder))
+        if _hangs(pid) and any(_has_mark(thread, mark) for thread in glob.iglob(f"{folder}/task/*")):
+            return pid
+    return 0
+
+
+def _hangs(pid: int) -> bool:
+    """Whether its main thread has ended and another one has not."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state = file.read().rpartition(b")")[2].split()[0]
+        return state in (b"Z", b"X") and len(os.listdir(f"/proc/{pid}/task")) > 1
+    except OSError:
+        return False
+
+
+def _has_mark(folder: str, mark: str) -> bool:
+    try:
+        with open(f"{folder}/cmdline", "rb") as file:
+            return mark.encode() in file.read().split(b"\0")
+    except OSError:
+        return False
 
 
 def _exists(pid: int) -> bool:

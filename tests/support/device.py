@@ -12,7 +12,6 @@ is killed, everything mounted below it is unmounted, and the directory is remove
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -212,15 +211,6 @@ class Device:
         if self.foreground:
             self.foreground.wait(10)
             self.foreground = None
-        self._cut_mounts()
-
-    def _cut_mounts(self) -> None:
-        """A mount killed while it told the kernel of news can leave a thread there, waiting for the very operation that
-        it would have to answer. Only the end of the connection frees both. No process is started: it would hang, too.
-        """
-        for line in Path("/proc/self/mounts").read_text().splitlines():
-            if line.split()[1].startswith(str(self.home)):
-                ctypes.CDLL(None).umount2(os.fsencode(line.split()[1]), 1)  # MNT_FORCE ends the connection
 
     # ---- logs ----
     def log_files(self) -> list[Path]:

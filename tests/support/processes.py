@@ -8,12 +8,15 @@ mounts of a device, whoever started them.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
+
+_MNT_FORCE = 1
 
 
 def command_line(pid: int) -> list[str]:
@@ -92,6 +95,9 @@ def unmount_lazily(point: str) -> None:
 def sweep(directory: Path, seconds: float = 20.0) -> None:
     """Kills every process of `directory`, unmounts everything below it, removes it. Never deletes through a mount."""
     deadline = time.monotonic() + seconds
+    for point in mounts_below(directory):
+        # A program may hang in a mount that was killed, where no daemon has come back to free it.
+        ctypes.CDLL(None).umount2(os.fsencode(point), _MNT_FORCE)
     while True:
         kill(processes_of(directory))
         for point in mounts_below(directory):
