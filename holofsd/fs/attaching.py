@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -21,6 +21,7 @@ from holofsd.fs.endings import Endings
 from holofsd.fs.opening import Opening
 from holofsd.fs.processes import fingerprint, is_alive
 from holofsd.fs.scope import Scope
+from holofsd.fs.settings import PAST_INO
 from holofsd.fs.staged import StagedFile, StagedFiles
 from holofsd.fs.types import Attachment, AttachRequest, OpenHandle
 from holofsd.fs.watch import Watchers
@@ -62,6 +63,8 @@ class Attaching:
         self._waiting_since = started
         self._waiting = bool(self._processes)
         """Just started, and mounts of the last time may still come back."""
+        self.is_of_the_past: Callable[[Ino], bool] = lambda ino: False
+        """Whether a number of the past is known. Set by who composes the filesystem."""
 
     # ---- is anybody there?
     def is_open(self, ino: Ino) -> bool:
@@ -111,7 +114,11 @@ class Attaching:
         return lost
 
     def _is_there(self, known: OpenHandle) -> bool:
-        if known.handle == 0 or self._scope.nodes.inode(known.ino) is None:
+        if known.handle == 0:
+            return False
+        if known.ino >= PAST_INO:
+            return self.is_of_the_past(known.ino)
+        if self._scope.nodes.inode(known.ino) is None:
             return False
         return not known.staged or self._staged.of(known.ino) is not None
 

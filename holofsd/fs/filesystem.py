@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 
 import structlog
 
-from holofsd.core.errors import BadArgument, HoloError, NameExists, NoAttribute
+from holofsd.core.errors import BadArgument, HoloError, NameExists
 from holofsd.core.ids import Ino
 from holofsd.core.state import Kind, Target
 from holofsd.fs.alternatives import Alternatives
@@ -99,6 +99,7 @@ class VolumeFilesystem:
         self.settling = Settling(scope, self.alternatives, conflicts, endings, self._renaming, staged)
         self.history = History(scope, self._contents, versions)
         self._attaching = Attaching(scope, attributes, staged, endings, writing, self._opening, self._watchers, name)
+        self._attaching.is_of_the_past = self.history.files.is_known
         staged.load()
         scope.store.staging.sweep()
         volume.is_open = self._attaching.is_open
@@ -291,7 +292,7 @@ class VolumeFilesystem:
 
     async def get_xattr(self, att: Attachment, ino: Ino, name: bytes) -> bytes:
         if ino >= PAST_INO:
-            raise NoAttribute("There is no such attribute.")
+            return self.history.files.get_xattr(ino, name)
         return self._changing.get_xattr(ino, name)
 
     async def set_xattr(
@@ -300,7 +301,7 @@ class VolumeFilesystem:
         self._changing.set_xattr(att, ino, name, value, create=create, replace=replace)
 
     async def list_xattr(self, att: Attachment, ino: Ino) -> tuple[bytes, ...]:
-        return () if ino >= PAST_INO else self._changing.list_xattr(ino)
+        return self.history.files.list_xattr(ino) if ino >= PAST_INO else self._changing.list_xattr(ino)
 
     async def remove_xattr(self, att: Attachment, ino: Ino, name: bytes) -> None:
         self._changing.remove_xattr(att, ino, name)

@@ -16,7 +16,7 @@ from holofsd.fs.restoring import Restoring
 from holofsd.fs.scope import Scope
 from holofsd.fs.settings import MAX_READ, PAST_INO
 from holofsd.fs.trash import Trash
-from holofsd.fs.types import Attachment, Opened
+from holofsd.fs.types import Attachment, Opened, OpenHandle
 from holofsd.fs.versions import Versions
 from holofsd.tree.past import Past
 
@@ -42,11 +42,18 @@ class History:
         if write:
             raise ReadOnly("What was cannot be changed: `holofsctl restore` brings it back.")
         content = self.files.map_of(ino)
+        self.files.hold(ino, self._scope.files.is_open)
         self._scope.files.add(att.request.mount_id, handle, ino, write=False)
         return Opened(self.files.get_attr(ino), content)
 
-    def has_open(self, mount_id: str, handle: int) -> bool:
-        return self._scope.files.find(mount_id, handle) is not None
+    def takes_back(self, mount_id: str, known: OpenHandle) -> bool:
+        """Whether a handle that a mount has open is known, or is again after a restart."""
+        if self._scope.files.find(mount_id, known.handle) is not None:
+            return True
+        if known.write or not self.files.is_known(known.ino):
+            return False
+        self._scope.files.add(mount_id, known.handle, known.ino, write=False)
+        return True
 
     def close(self, att: Attachment, handle: int) -> None:
         self._scope.files.remove(self._scope.files.get(att.request.mount_id, handle))

@@ -3,7 +3,8 @@
 of one time.
 
 Inode numbers are made from the time and the node, so they are the same after a restart; what they mean is remembered
-only while somebody may ask. A number that was forgotten is stale, and the kernel looks the path up again.
+only while somebody may ask. A number that was forgotten is stale, and the kernel looks the path up again. Those of open
+files are written down, so that they are known after a restart.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -19,8 +21,16 @@ from typing import Final
 from blake3 import blake3
 
 from holofs_api.times import parse_time
-from holofsd.core.errors import BadArgument, IsADirectory, NoSuchName, NotADirectory, StaleHandle
-from holofsd.core.ids import ROOT_ID, ROOT_INO, Ino, NodeId
+from holofsd.core.errors import (
+    BadArgument,
+    HoloError,
+    IsADirectory,
+    NoAttribute,
+    NoSuchName,
+    NotADirectory,
+    StaleHandle,
+)
+from holofsd.core.ids import ROOT_INO, Ino, NodeId
 from holofsd.core.project import token
 from holofsd.core.retention import DAY_MS
 from holofsd.core.state import Kind, Target, Version
@@ -35,6 +45,8 @@ _AT: Final = b"at"
 _HIDDEN_INO: Final = Ino(PAST_INO)
 _AT_INO: Final = Ino(PAST_INO + 1)
 _KEPT: Final = 100_000
+_HELD: Final = 1000
+"""Inodes that are written down."""
 _PAGE: Final = 1000
 _SLICE: Final = 100
 _MOST_DAYS: Final = 400
@@ -48,28 +60,46 @@ class _Spot:
     entry: PastEntry
 
 
-def root_at(at_ms: int) -> PastEntry:
-    return PastEntry(b"", ROOT_ID, Kind.DIRECTORY, 0o755, None)
-
-
 class PastFiles:
     def __init__(self, past: Past, contents: Contents, now_ms: Callable[[], int]) -> None:
         self._past = past
         self._contents = contents
         self._now_ms = now_ms
         self._spots: OrderedDict[Ino, _Spot] = OrderedDict()
+        self._history = past.tree.store.history
 
     # ---- numbers
     def _spot(self, ino: Ino) -> _Spot:
-        spot = self._spots.get(ino)
+        spot = self._spots.get(ino) or self._written_down(ino)
         if spot is None:
             raise StaleHandle("This name has to be looked up again.")
         self._spots.move_to_end(ino)
         return spot
 
+    def _written_down(self, ino: Ino) -> _Spot | None:
+        known = self._history.past_inode(ino)
+        entry = self._past.entry_of(known[1], known[2], known[0]) if known else None
+        if known is None or entry is None:
+            return None
+        self._remember(known[0], entry)
+        return self._spots.get(ino)
+
+    def is_known(self, ino: Ino) -> bool:
+        return ino in self._spots or self._written_down(ino) is not None
+
+    def hold(self, ino: Ino, is_open: Callable[[Ino], bool]) -> None:
+        """Somebody opens it: writes down what it is. What nobody has open any more goes when there is much of it."""
+        spot = self._spot(ino)
+        # Where the disk is full, it can be read all the same, until the daemon ends.
+        with suppress(HoloError), self._past.tree.store.db.transaction():
+            held = self._history.past_inodes()
+            if len(held) >= _HELD:
+                self._history.forget_past_inodes(other for other in held if not is_open(other))
+            self._history.keep_past_inode(ino, spot.at_ms, spot.entry.node, spot.entry.name)
+
     def root(self, at_ms: int) -> Attr:
         """The root directory as it was then."""
-        return self._remember(at_ms, root_at(at_ms))
+        return self._remember(at_ms, self._past.root(at_ms))
 
     def _remember(self, at_ms: int, entry: PastEntry) -> Attr:
         digest = blake3(at_ms.to_bytes(8, "big") + entry.node).digest(8)
@@ -80,14 +110,13 @@ class PastFiles:
         return self._attr(ino, at_ms, entry)
 
     def _attr(self, ino: Ino, at_ms: int, entry: PastEntry) -> Attr:
-        version = entry.version
+        version, was = entry.version, entry.settings
+        mtime_ns, has_xattrs = was.mtime_ns, bool(was.xattrs)
         if version is None:
             when = at_ms * 1_000_000
-            return Attr(ino, Kind.DIRECTORY, entry.mode & 0o555, 0, 2, when, when, b"", False, False)
-        mtime_ns, remote = version.mtime.value, not self._past.tree.is_here(version)
-        mode = entry.mode if entry.kind is Kind.SYMLINK else entry.mode & 0o555
-        when = version.stamp.wall_ms * 1_000_000
-        return Attr(ino, entry.kind, mode, version.size, 1, mtime_ns, when, token(version.dot), False, remote)
+            return Attr(ino, Kind.DIRECTORY, was.mode, 0, 2, mtime_ns, when, b"", has_xattrs, False)
+        remote, when = not self._past.tree.is_here(version), version.stamp.wall_ms * 1_000_000
+        return Attr(ino, entry.kind, was.mode, version.size, 1, mtime_ns, when, token(version.dot), has_xattrs, remote)
 
     def _folder(self, ino: Ino) -> Attr:
         when = self._now_ms() // DAY_MS * DAY_MS * 1_000_000
@@ -117,7 +146,7 @@ class PastFiles:
         try:
             if _DATED.fullmatch(text):
                 at_ms = parse_time(text, datetime.now(UTC).astimezone())
-                return at_ms, root_at(at_ms)
+                return at_ms, self._past.root(at_ms)
         except ValueError:
             pass
         raise NoSuchName("Say a time like 2026-11-20 or '2026-11-20 14:30'.")
@@ -159,6 +188,19 @@ class PastFiles:
         first = max(begins, now_ms - _MOST_DAYS * DAY_MS)
         days = {datetime.fromtimestamp(at / 1000).date() for at in range(first, now_ms, DAY_MS // 2)}
         return sorted(day.isoformat().encode() for day in days)
+
+    # ---- extended attributes
+    def xattrs(self, ino: Ino) -> Mapping[bytes, bytes]:
+        return {} if ino in (_HIDDEN_INO, _AT_INO) else self._spot(ino).entry.settings.xattrs
+
+    def get_xattr(self, ino: Ino, name: bytes) -> bytes:
+        value = self.xattrs(ino).get(name)
+        if value is None:
+            raise NoAttribute("There was no such attribute then.")
+        return value
+
+    def list_xattr(self, ino: Ino) -> tuple[bytes, ...]:
+        return tuple(sorted(self.xattrs(ino)))
 
     # ---- content
     def read_link(self, ino: Ino) -> bytes:

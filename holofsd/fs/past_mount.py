@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Never
 
-from holofsd.core.errors import NoAttribute, ReadOnly
+from holofsd.core.errors import ReadOnly
 from holofsd.core.ids import ROOT_INO, Ino
 from holofsd.fs.filesystem import VolumeFilesystem
 from holofsd.fs.types import (
@@ -46,9 +46,7 @@ class PastMount:
 
     # ---- attachments
     def attach(self, request: AttachRequest) -> Attachment:
-        lost = tuple(
-            known.handle for known in request.handles if not self._history.has_open(request.mount_id, known.handle)
-        )
+        lost = tuple(known.handle for known in request.handles if not self._history.takes_back(request.mount_id, known))
         volume, name = self._volume.identity
         return Attachment(secrets.token_hex(16), volume, name, request, True, lost)
 
@@ -87,10 +85,10 @@ class PastMount:
         return await self._volume.read(att, handle, offset, length)
 
     async def get_xattr(self, att: Attachment, ino: Ino, name: bytes) -> bytes:
-        raise NoAttribute("There is no such attribute.")
+        return self._files.get_xattr(self._ino(ino), name)
 
     async def list_xattr(self, att: Attachment, ino: Ino) -> tuple[bytes, ...]:
-        return ()
+        return self._files.list_xattr(self._ino(ino))
 
     async def stat_fs(self, att: Attachment) -> StatFs:
         return await self._volume.stat_fs(att)

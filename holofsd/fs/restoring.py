@@ -238,7 +238,7 @@ class Restoring:
             directory, _, name = item.path.rpartition(b"/")
             parent = self._folder(directory)
             if entry.kind is Kind.DIRECTORY:
-                made = self._put_directory(parent, name, entry if revive else None, entry.mode)
+                made = self._put_directory(parent, name, entry if revive else None, entry.settings.mode)
             else:
                 made = self._put_file(parent, name, entry, revive)
         return Restored(item.path, RESTORED if made else SAME)
@@ -251,7 +251,7 @@ class Restoring:
             if entry is None:
                 removed = self._past.removed_at(node, name)
                 was = self._entry_of(removed) if removed and removed.kind is Kind.DIRECTORY else None
-                self._put_directory(node, name, was, was.mode if was else 0o755)
+                self._put_directory(node, name, was, was.settings.mode if was else 0o755)
                 entry = self._tree.lookup(node, name)
             if entry is None or entry.view.kind is not Kind.DIRECTORY:
                 raise NameExists("A file has the name of a folder on the way: say --to PATH.")
@@ -295,18 +295,17 @@ class Restoring:
             made = with_version(state, version, list(state.versions))
             made = moved(made, _link_to(state, place), place, version.stamp)
         else:
-            made = self._fresh(state, entry, place, version)
+            made = self._fresh(entry, place, version)
         self._write(made)
         return True
 
-    def _fresh(self, state: NodeState | None, entry: PastEntry, place: Place, version: Version) -> NodeState:
+    def _fresh(self, entry: PastEntry, place: Place, version: Version) -> NodeState:
+        was = entry.settings
         node = NodeId(secrets.token_bytes(16))
         now_ns = self._scope.now_ns()
-        made = new_node(node, entry.kind, now_ns, place, link_id(node), version, entry.mode, version.stamp)
-        if state is None:
-            return made
+        made = new_node(node, entry.kind, now_ns, place, link_id(node), version, was.mode, version.stamp)
         xattrs: dict[bytes, Register[bytes | None]] = {
-            name: Register(x.value, version.stamp) for name, x in state.xattrs.items() if x.value is not None
+            name: Register(value, version.stamp) for name, value in was.xattrs.items()
         }
         return replace(made, xattrs=xattrs)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from holofsd.core.ids import BlobHash, NodeId
+from holofsd.core.ids import BlobHash, Ino, NodeId
 from holofsd.store.database import Database
 
 
@@ -33,6 +33,17 @@ class PastPlaceRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SettingsRow:
+    """Modes, extended attributes and times that ended; see volume_formats for each column."""
+
+    node: NodeId
+    until_ms: int
+    settings: bytes
+    dot: bytes
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryCounts:
     """`bytes`: the sizes of replaced versions, each content once."""
 
@@ -42,6 +53,9 @@ class HistoryCounts:
 
 _HISTORY = "node, dot, began_ms, ended_ms, size, blob, version"
 _PLACES = "node, parent, name, from_ms, until_ms"
+_SETTINGS = "node, until_ms, settings, dot, mtime_ns"
+_THINNED = (("history", "ended_ms"), ("past_settings", "until_ms"))
+_ENDS = (*_THINNED, ("past_places", "until_ms"))
 
 
 class History:
@@ -54,7 +68,9 @@ class History:
         self._counted = HistoryCounts(0, 0)
 
     # ---- recording
-    def add(self, versions: Sequence[HistoryRow], places: Sequence[PastPlaceRow]) -> None:
+    def add(
+        self, versions: Sequence[HistoryRow], places: Sequence[PastPlaceRow], settings: Sequence[SettingsRow] = ()
+    ) -> None:
         if versions:
             self.db.run_many(
                 f"INSERT OR IGNORE INTO history ({_HISTORY}) VALUES (?,?,?,?,?,?,?)",
@@ -64,6 +80,11 @@ class History:
             self.db.run_many(
                 f"INSERT INTO past_places ({_PLACES}) VALUES (?,?,?,?,?)",
                 [(r.node, r.parent, r.name, r.from_ms, r.until_ms) for r in places],
+            )
+        if settings:
+            self.db.run_many(
+                f"INSERT INTO past_settings ({_SETTINGS}) VALUES (?,?,?,?,?)",
+                [(r.node, r.until_ms, r.settings, r.dot, r.mtime_ns) for r in settings],
             )
 
     # ---- versions
@@ -111,10 +132,45 @@ class History:
         present = ((row[0], row[1], int.from_bytes(row[2][:8], "big")) for row in now)
         return [(row[0], row[1], row[2]) for row in past] + [row for row in present if row[2] <= at_ms]
 
+    def names_changed_ms(self, parent: NodeId, at_ms: int) -> int:
+        """When a name last came to a directory or left it, up to that time, as far as it is known; 0 for never."""
+        row = self.db.one(
+            "SELECT max(t) FROM (SELECT max(from_ms) AS t FROM past_places WHERE parent=?1 AND from_ms<=?2"
+            " UNION ALL SELECT max(until_ms) FROM past_places WHERE parent=?1 AND until_ms<=?2)",
+            (parent, at_ms),
+        )
+        now = self.db.one(
+            "SELECT max(stamp) FROM placements WHERE parent=? AND stamp<?", (parent, (at_ms + 1).to_bytes(8, "big"))
+        )
+        return max(row[0] or 0 if row else 0, int.from_bytes(now[0][:8], "big") if now and now[0] else 0)
+
     def last_in(self, parent: NodeId) -> list[PastPlaceRow]:
         """Every past place in a directory, oldest first."""
         rows = self.db.all(f"SELECT {_PLACES} FROM past_places WHERE parent=? ORDER BY until_ms, id", (parent,))
         return [PastPlaceRow(*row) for row in rows]
+
+    # ---- settings
+    def settings_after(self, node: NodeId, at_ms: int) -> list[SettingsRow]:
+        """Those that ended after that time, the earliest first: what the node had then, unless it has it still."""
+        rows = self.db.all(
+            f"SELECT {_SETTINGS} FROM past_settings WHERE node=? AND until_ms>? ORDER BY until_ms, id", (node, at_ms)
+        )
+        return [SettingsRow(*row) for row in rows]
+
+    # ---- open files of the past
+    def past_inode(self, ino: Ino) -> tuple[int, NodeId, bytes] | None:
+        """(time, node, name) of an inode that `keep_past_inode` was told of."""
+        row = self.db.one("SELECT at_ms, node, name FROM past_inodes WHERE ino=?", (ino,))
+        return (row[0], row[1], row[2]) if row else None
+
+    def past_inodes(self) -> list[Ino]:
+        return [row[0] for row in self.db.all("SELECT ino FROM past_inodes")]
+
+    def keep_past_inode(self, ino: Ino, at_ms: int, node: NodeId, name: bytes) -> None:
+        self.db.run("INSERT OR IGNORE INTO past_inodes VALUES (?,?,?,?)", (ino, at_ms, node, name))
+
+    def forget_past_inodes(self, inos: Iterable[Ino]) -> None:
+        self.db.run_many("DELETE FROM past_inodes WHERE ino=?", [(ino,) for ino in inos])
 
     # ---- trash
     def gone_nodes(self, after: NodeId, limit: int) -> list[tuple[NodeId, bytes]]:
@@ -131,39 +187,57 @@ class History:
         self.db.run("INSERT OR IGNORE INTO trash_purged VALUES (?,?)", (node, now_ms))
         self.db.run("DELETE FROM history WHERE node=?", (node,))
         self.db.run("DELETE FROM past_places WHERE node=?", (node,))
+        self.db.run("DELETE FROM past_settings WHERE node=?", (node,))
 
     def is_purged(self, node: NodeId) -> bool:
         return self.db.one("SELECT 1 FROM trash_purged WHERE node=?", (node,)) is not None
+
+    def purged_after(self, after: NodeId, limit: int) -> list[NodeId]:
+        """Nodes that this device keeps nothing of, in order of id."""
+        rows = self.db.all("SELECT node FROM trash_purged WHERE node>? ORDER BY node LIMIT ?", (after, limit))
+        return [row[0] for row in rows]
+
+    def purged_count(self) -> int:
+        return self.db.number("SELECT count(*) FROM trash_purged")
+
+    def forget_purged(self, node: NodeId) -> None:
+        """Nobody knows it any more."""
+        self.db.run("DELETE FROM trash_purged WHERE node=?", (node,))
 
     def lives_again(self, nodes: Iterable[NodeId]) -> None:
         self.db.run_many("DELETE FROM trash_purged WHERE node=?", [(node,) for node in nodes])
 
     # ---- policy: each of these removes `limit` rows at most and says how many
     def purge_before(self, end_ms: int, limit: int) -> int:
-        """Versions replaced, and places left, before that time."""
+        """Versions replaced, places left and settings changed before that time."""
         gone = 0
-        for table, column in (("history", "ended_ms"), ("past_places", "until_ms")):
+        for table, column in _ENDS:
             gone += self.db.run(
                 f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {column}<? LIMIT ?)", (end_ms, limit)
             ).rowcount
         return gone
 
     def thin(self, start_ms: int, end_ms: int, limit: int) -> int:
-        """Of the versions of a node replaced in [start, end) the last one stays."""
-        return self.db.run(
-            "DELETE FROM history WHERE id IN (SELECT h.id FROM history AS h WHERE h.ended_ms>=?1 AND h.ended_ms<?2"
-            " AND EXISTS (SELECT 1 FROM history AS later WHERE later.node=h.node AND later.ended_ms<?2"
-            " AND (later.ended_ms, later.id)>(h.ended_ms, h.id)) LIMIT ?3)",
-            (start_ms, end_ms, limit),
-        ).rowcount
+        """Of the versions of a node replaced in [start, end) the last one stays; so of its settings."""
+        gone = 0
+        for table, end in _THINNED:
+            gone += self.db.run(
+                f"DELETE FROM {table} WHERE id IN (SELECT h.id FROM {table} AS h WHERE h.{end}>=?1 AND h.{end}<?2"
+                f" AND EXISTS (SELECT 1 FROM {table} AS later WHERE later.node=h.node AND later.{end}<?2"
+                f" AND (later.{end}, later.id)>(h.{end}, h.id)) LIMIT ?3)",
+                (start_ms, end_ms, limit),
+            ).rowcount
+        return gone
 
     def begins_ms(self) -> int | None:
         """Since when there is something that was."""
-        row = self.db.one(
-            "SELECT min(t) FROM (SELECT min(ended_ms) t FROM history UNION SELECT min(until_ms) FROM past_places)"
-        )
-        return row[0] if row else None
+        return self._first_end(_ENDS)
 
     def oldest_ms(self) -> int | None:
-        row = self.db.one("SELECT min(ended_ms) FROM history")
+        """When the first of what is thinned out ended."""
+        return self._first_end(_THINNED)
+
+    def _first_end(self, tables: Sequence[tuple[str, str]]) -> int | None:
+        each = " UNION ".join(f"SELECT min({end}) AS t FROM {table}" for table, end in tables)
+        row = self.db.one(f"SELECT min(t) FROM ({each})")
         return row[0] if row else None

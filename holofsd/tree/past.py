@@ -19,10 +19,10 @@ from holofsd.core.node import is_alive, live_versions
 from holofsd.core.project import token
 from holofsd.core.state import Kind, NodeState, Version
 from holofsd.store.history import PastPlaceRow
+from holofsd.tree.past_settings import Settings, settings_at
 from holofsd.tree.states import decode_version
 from holofsd.tree.tree import Tree
 
-_DEFAULT_MODE: Final = {Kind.FILE: 0o644, Kind.DIRECTORY: 0o755, Kind.SYMLINK: 0o777}
 _SLICE: Final = 200
 _TOO_DEEP: Final = 4096
 
@@ -48,12 +48,12 @@ class PastVersion:
 
 @dataclass(frozen=True, slots=True)
 class PastEntry:
-    """A name at some time. `version` is None for directories; mode is the one known last."""
+    """A name at some time. `version` is None for directories."""
 
     name: bytes
     node: NodeId
     kind: Kind
-    mode: int
+    settings: Settings
     version: Version | None
 
 
@@ -126,6 +126,10 @@ class Past:
         found = self.names(parent, at_ms, name)
         return self._entry(name, found[0][1], at_ms) if found else None
 
+    def root(self, at_ms: int) -> PastEntry:
+        changed_ns = self._history.names_changed_ms(ROOT_ID, at_ms) * 1_000_000
+        return PastEntry(b"", ROOT_ID, Kind.DIRECTORY, Settings(0o755, {}, changed_ns), None)
+
     def entry_of(self, node: NodeId, name: bytes, at_ms: int) -> PastEntry | None:
         return self._entry(name, node, at_ms)
 
@@ -144,11 +148,10 @@ class Past:
         state = self.tree.state(node)
         if state is None or (not is_alive(state) and self._history.is_purged(node)):
             return None
-        mode = state.mode.value if state.mode is not None else _DEFAULT_MODE[state.kind]
-        if state.kind is Kind.DIRECTORY:
-            return PastEntry(name, node, state.kind, mode, None)
-        version = self.version_at(node, at_ms)
-        return PastEntry(name, node, state.kind, mode, version) if version is not None else None
+        version = None if state.kind is Kind.DIRECTORY else self.version_at(node, at_ms)
+        if version is None and state.kind is not Kind.DIRECTORY:
+            return None
+        return PastEntry(name, node, state.kind, settings_at(self._history, state, version, at_ms), version)
 
     # ---- what was removed
     def trashed(self, node: NodeId) -> Trashed | None:

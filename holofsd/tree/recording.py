@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes down what goes: versions that leave the state of their node, and places that nodes leave.
+"""Writes down what goes: versions that leave the state of their node, places that nodes leave, settings that change.
 
 Called where the tree replaces what is stored, and written with the same transaction, at its end: what is made and ends
 in one transaction costs nothing, and a creation writes nothing at all.
@@ -7,20 +7,21 @@ in one transaction costs nothing, and a creation writes nothing at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from holofsd.core.edit import split_id
 from holofsd.core.ids import AuthorId, BlobHash, NodeId
 from holofsd.core.project import token
 from holofsd.core.state import Blob, Kind, NodeState, Pending, Version
-from holofsd.store.history import HistoryRow, PastPlaceRow
+from holofsd.store.history import HistoryRow, PastPlaceRow, SettingsRow
 from holofsd.store.nodes import PlacementRow
 from holofsd.store.volume import VolumeStore
-from holofsd.tree.states import encode_version
+from holofsd.tree.states import encode_settings, encode_version
 
 STOOD_MS: Final = 60_000
-"""A version that nobody else has heard of leaves a trace only if it stood so long: saving is several writes."""
+"""A version that nobody else has heard of leaves a trace only if it stood so long: saving is several writes. So do
+modes, attributes and times, whoever has heard of them: copying sets them one by one."""
 
 
 class Recorder:
@@ -29,6 +30,7 @@ class Recorder:
         self._now_ms = now_ms
         self._versions: list[HistoryRow] = []
         self._places: list[PastPlaceRow] = []
+        self._settings: list[SettingsRow] = []
         self._maybe_split: dict[tuple[NodeId, bytes], NodeId] = {}
         """Versions that may go on as nodes of their own: then they are not replaced."""
         self._ours: dict[AuthorId, bool] = {}
@@ -38,13 +40,27 @@ class Recorder:
     # ---- what goes
     def replaced(self, before: NodeState, now: NodeState) -> None:
         """The stored state of a node becomes another one."""
+        if before.mode is not now.mode or before.xattrs is not now.xattrs or before.times is not now.times:
+            self._changed(before, _settings_since(before, now))
         if before.versions is now.versions or before.kind is Kind.DIRECTORY:
             return
+        for dot, version in before.versions.items():
+            same = now.versions.get(dot)
+            if same is not None and same.mtime.value != version.mtime.value:
+                self._changed(before, iter((version.mtime.stamp.wall_ms,)), version)
         # The same write under another dot (a new author of ours, or a removed one taken over) goes on.
         stay = {version.stamp for version in now.versions.values()}
         gone = [v for dot, v in before.versions.items() if dot not in now.versions and v.stamp not in stay]
         if gone:
             self._versions_gone(before, gone)
+
+    def _changed(self, before: NodeState, since_ms: Iterator[int], version: Version | None = None) -> None:
+        """Something beside the content; `since_ms`: since when each of what changed was so."""
+        now_ms = self._now_ms()
+        if any(since + STOOD_MS <= now_ms for since in since_ms):
+            dot, mtime_ns = (token(version.dot), version.mtime.value) if version else (b"", 0)
+            self._settings.append(SettingsRow(before.id, now_ms, encode_settings(before), dot, mtime_ns))
+            self._write_at_the_end()
 
     def _versions_gone(self, before: NodeState, gone: Sequence[Version]) -> None:
         now_ms = self._now_ms()
@@ -95,6 +111,7 @@ class Recorder:
         """Nobody ever heard of it."""
         self._versions = [row for row in self._versions if row.node != node]
         self._places = [row for row in self._places if row.node != node]
+        self._settings = [row for row in self._settings if row.node != node]
 
     # ---- writing
     def _write_at_the_end(self) -> None:
@@ -105,10 +122,24 @@ class Recorder:
     def _write(self) -> None:
         split = {row for row, node in self._maybe_split.items() if self._store.nodes.exists(node)}
         versions = [row for row in self._versions if (row.node, row.dot) not in split]
-        places = self._places
+        places, settings = self._places, self._settings
         self._clear()
-        self._store.history.add(versions, places)
+        self._store.history.add(versions, places, settings)
 
     def _clear(self) -> None:
-        self._versions, self._places, self._due = [], [], False
+        self._versions, self._places, self._settings, self._due = [], [], [], False
         self._maybe_split.clear()
+
+
+def _settings_since(before: NodeState, now: NodeState) -> Iterator[int]:
+    """Of the mode, each extended attribute and a directory's time, where it changed: since when it was what it was."""
+    created_ms = before.created_ns // 1_000_000
+    if before.mode is not None and (now.mode is None or now.mode.value != before.mode.value):
+        yield before.mode.stamp.wall_ms
+    if before.times != now.times:
+        yield before.times.stamp.wall_ms if before.times is not None else created_ms
+    if before.xattrs is not now.xattrs:
+        for name in before.xattrs.keys() | now.xattrs.keys():
+            was, becomes = before.xattrs.get(name), now.xattrs.get(name)
+            if (was.value if was else None) != (becomes.value if becomes else None):
+                yield was.stamp.wall_ms if was is not None else created_ms

@@ -56,3 +56,8 @@ def encode_version(node: NodeId, kind: Kind, version: Version) -> bytes:
 def decode_version(payload: bytes) -> Version:
     versions: dict[Dot, Version] = dict(decode_local_state(payload).versions)
     return next(iter(versions.values()))
+
+
+def encode_settings(state: NodeState) -> bytes:
+    """What a node has beside content and names, as the state of a node that has nothing else."""
+    return encode_state(NodeState(state.id, state.kind, 0, mode=state.mode, xattrs=state.xattrs, times=state.times))

@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import errno
+import os
 from datetime import datetime
 
 import pytest
 
 from holofsd.core.errors import HoloError, NoSuchName, ReadOnly
+from holofsd.core.ids import ROOT_INO, Ino
 from holofsd.core.state import Kind
+from holofsd.fs.filesystem import VolumeFilesystem
+from holofsd.fs.past_mount import PastMount
+from holofsd.fs.types import Attachment, AttachRequest, OpenHandle
 from tests.fs.harness import Device, Program, bytes_of, errno_of
 
 LARGE = b"x" * 100_000
@@ -85,7 +90,7 @@ async def test_nothing_of_the_past_can_be_changed(device: Device, program: Progr
         program.mkdir(".holofs/e"),
     ):
         assert await errno_of(work) == errno.EROFS
-    assert (await program.stat(f"{base}/d/a")).mode == 0o444
+    assert (await program.stat(f"{base}/d/a")).mode == 0o644
     assert await program.fs.list_xattr(program.att, await program.walk(f"{base}/d/a")) == ()
 
 
@@ -140,6 +145,31 @@ async def test_numbers_stay_over_a_restart(device: Device, program: Program) -> 
     with pytest.raises(HoloError):
         await program.fs.get_attr(program.att, before)
     assert (await program.stat(path)).ino == before
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["in every mount", "a mount of a time"])
+async def test_what_is_open_stays_open_over_a_restart(device: Device, program: Program, whole: bool) -> None:
+    await program.write("a", LARGE)
+    await device.settle()
+    device.clock.advance(2)
+    at_ms, name = device.clock.now_ns() // 1_000_000, "a" if whole else f".holofs/at/{now(device)}/a"
+
+    def mount(handles: tuple[OpenHandle, ...] = ()) -> tuple[VolumeFilesystem | PastMount, Attachment]:
+        fs = PastMount(device.fs, at_ms) if whole else device.fs
+        return fs, fs.attach(AttachRequest("test", "mount", "/mnt", os.getpid(), False, handles))
+
+    fs, att = mount()
+    ino = ROOT_INO
+    for part in name.split("/"):
+        ino = (await fs.lookup(att, ino, part.encode())).ino
+    await fs.open(att, ino, 7, write=False, truncate=False, base=b"")
+    device.clock.advance(61)
+    await program.write("a", b"new")
+    device.restart()
+    unknown = OpenHandle(8, Ino(ino + 1), False, False, b"")
+    fs, att = mount((OpenHandle(7, ino, False, False, b""), unknown))
+    assert att.lost_handles == (8,)
+    assert await fs.read(att, 7, 0, len(LARGE)) == LARGE
 
 
 async def test_a_write_says_that_it_cannot_be(device: Device, program: Program) -> None:
