@@ -142,8 +142,8 @@ class States:
         """What only this device knows has to be on its way to the others."""
         if said.partly or not self.case.can_write or node in self._unpublished:
             return
-        if said.state is None and not is_alive(state):
-            return
+        if not is_alive(state) and (said.state is None or not is_alive(said.state)):
+            return  # the trash is this device's own: records of what was removed shrink and go
         if said.state is None or join(said.state, state) is not said.state:
             sentence = "This device knows something that it never told the others; it is published."
             self.case.report.add("never-said", node.hex(), sentence, fixable=True)

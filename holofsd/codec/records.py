@@ -165,7 +165,7 @@ def _decode_state(payload: bytes, local: bool) -> NodeState:
     record = pb.NodeRecord()
     parse(record, payload, MAX_PAYLOAD, "record")
     if record.format != FORMAT:
-        _refuse_format(record.format)
+        refuse_format(record.format)
     kind = _KINDS.get(record.kind)
     if kind is None or len(record.id) != _ID:
         raise Refused("the record has no valid node id or kind")
@@ -178,7 +178,7 @@ def _decode_state(payload: bytes, local: bool) -> NodeState:
         context,
         _take_versions(record, kind, context, local),
         _take_links(record),
-        _take_removal(record.removed, context) if has_removal else _NOTHING_REMOVED,
+        _take_removal(record.removed, context, not (context or record.links)) if has_removal else _NOTHING_REMOVED,
         _take_mode(record.mode) if record.HasField("mode") else None,
         _take_owner(record.owner) if record.HasField("owner") else None,
         _take_xattrs(record) if record.xattrs else {},
@@ -186,7 +186,8 @@ def _decode_state(payload: bytes, local: bool) -> NodeState:
     )
 
 
-def _refuse_format(format: int) -> None:
+def refuse_format(format: int) -> None:
+    """Of a record whose format is not FORMAT."""
     if format > FORMAT:
         raise NotUnderstood(f"the record has format {format}, which a newer program reads; it is kept until then")
     raise Refused("the record names no format")
@@ -301,11 +302,12 @@ def _take_place(place: pb.Place) -> Place:
     return Place(NodeId(parent), name)
 
 
-def _take_removal(removal: pb.Removal, context: Context) -> Removal:
+def _take_removal(removal: pb.Removal, context: Context, is_all: bool) -> Removal:
+    """`is_all`: a shrunk record, which has the removal and nothing else (core.shrinking)."""
     at_most(removal.links, MAX_LINK_REGISTERS, "links")
     seen = _take_context(removal.context)
     for author, counter in seen.items():
-        if context.get(author, 0) < counter:
+        if context.get(author, 0) < counter and not is_all:
             raise Refused("a removal claims to have seen what the record has not")
     links = {LinkId(sized(entry.id, _ID, "link id")): _take_stamp(entry.stamp) for entry in removal.links}
     if len(links) != len(removal.links):
@@ -354,7 +356,7 @@ def decode_device(payload: bytes) -> DeviceInfo:
     record = pb.DeviceRecord()
     parse(record, payload, MAX_PAYLOAD, "device record")
     if record.format != FORMAT:
-        _refuse_format(record.format)
+        refuse_format(record.format)
     at_most(record.addresses, MAX_ADDRESSES, "addresses")
     for text in (record.name, record.program, record.replica_kind, *record.addresses):
         at_most(text, MAX_TEXT, "characters")
@@ -372,6 +374,6 @@ def decode_volume(payload: bytes) -> VolumeInfo:
     record = pb.VolumeRecord()
     parse(record, payload, MAX_PAYLOAD, "volume record")
     if record.format != FORMAT:
-        _refuse_format(record.format)
+        refuse_format(record.format)
     at_most(record.name, MAX_TEXT, "characters")
     return VolumeInfo(record.name, _take_stamp(record.stamp))

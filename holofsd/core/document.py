@@ -32,6 +32,14 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """An author keeps the record that it had under this key, with this number, no more."""
+
+    key: bytes
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class AuthorSeq:
     author: AuthorId
     seq: int

@@ -89,6 +89,24 @@ class Documents:
         cursor.close()
         return page
 
+    def numbers_about(self, key: bytes) -> list[tuple[AuthorId, int]]:
+        """(author, seq) of every author's record under this key."""
+        return [(row[0], row[1]) for row in self.db.all("SELECT author, seq FROM envelopes WHERE key=?", (key,))]
+
+    def drop(self, author: AuthorId, key: bytes, seq: int) -> None:
+        """The record with that number, or an older one under that key, and what was still to be done with it."""
+        gone = self.db.run("DELETE FROM envelopes WHERE author=? AND key=? AND seq<=?", (author, key, seq)).rowcount
+        self.db.run("DELETE FROM incoming WHERE author=? AND key=? AND seq<=?", (author, key, seq))
+        if gone:
+            for table in ("merge_queue", "waiting", "quarantine"):
+                self.db.run(f"DELETE FROM {table} WHERE author=? AND key=?", (author, key))
+
+    def is_unmerged(self, key: bytes) -> bool:
+        """Whether any record under this key still waits for something."""
+        known = "author IN (SELECT author FROM heads)"
+        tables = ("merge_queue", "waiting", "quarantine", "incoming")
+        return any(self.db.one(f"SELECT 1 FROM {t} WHERE {known} AND key=? LIMIT 1", (key,)) for t in tables)
+
     def count_after(self, author: AuthorId, after: int) -> int:
         return self.db.number("SELECT count(*) FROM envelopes WHERE author=? AND seq>?", (author, after))
 
@@ -125,19 +143,20 @@ class Documents:
         `whole`: the incoming records are all there is; others of this author are dropped. Returns how many moved.
         """
         author = head.author
+        self.db.run(
+            "INSERT OR REPLACE INTO merge_queue (author, key, seq, again)"
+            " SELECT i.author, i.key, i.seq, e.key IS NOT NULL"
+            " FROM incoming AS i LEFT JOIN envelopes AS e ON e.author=i.author AND e.key=i.key WHERE i.author=?",
+            (author,),
+        )
         if whole:
             self.db.run(
                 "DELETE FROM envelopes WHERE author=? AND key NOT IN (SELECT key FROM incoming WHERE author=?)",
                 (author, author),
             )
-        self.db.run(
+        moved = self.db.run(
             "INSERT INTO envelopes (author, key, seq, payload, signature)"
             " SELECT author, key, seq, payload, signature FROM incoming WHERE author=? ORDER BY seq" + _REPLACE,
-            (author,),
-        )
-        moved = self.db.run(
-            "INSERT OR REPLACE INTO merge_queue (author, key, seq)"
-            " SELECT author, key, seq FROM incoming WHERE author=?",
             (author,),
         ).rowcount
         self.clear_incoming(author)
@@ -145,13 +164,15 @@ class Documents:
         return moved
 
     # ---- merging
-    def to_merge(self, limit: int) -> list[Envelope]:
+    def to_merge(self, limit: int) -> tuple[list[Envelope], set[Envelope]]:
+        """What is next, and those of it that took the place of an earlier record by the same author."""
         rows = self.db.all(
-            "SELECT e.author, e.seq, e.key, e.payload, e.signature FROM merge_queue AS q"
+            "SELECT e.author, e.seq, e.key, e.payload, e.signature, q.again FROM merge_queue AS q"
             " JOIN envelopes AS e ON e.author=q.author AND e.key=q.key ORDER BY q.author, q.seq LIMIT ?",
             (limit,),
         )
-        return [Envelope(*row) for row in rows]
+        envelopes = [Envelope(*row[:5]) for row in rows]
+        return envelopes, {envelope for envelope, row in zip(envelopes, rows, strict=True) if row[5]}
 
     def merged(self, envelopes: Iterable[Envelope]) -> None:
         self.db.run_many("DELETE FROM merge_queue WHERE author=? AND key=?", ((e.author, e.key) for e in envelopes))

@@ -14,12 +14,16 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from holofsd.core.errors import BadConfiguration
 
 VARIABLE: Final = "HOLOFS_FAULTS"
-"""`point=kill` or `point=stop`, with `@3` the third time it is reached; several with commas between."""
+"""`point=kill` or `point=stop`, with `@3` the third time it is reached; several with commas between.
+
+Or the path of a file that holds one such order, or none yet: it is read whenever any point is reached.
+"""
 
 POINTS: Final = frozenset({
     *("writing.made", "writing.listed", "writing.sealed", "writing.committed"),
@@ -30,7 +34,7 @@ POINTS: Final = frozenset({
     *("mounting.started", "mounting.noted"),
     *("creating.made", "joining.noted", "joining.granted", "joining.stored", "leaving.aside"),
     *("collecting.marked", "collecting.forgotten", "collecting.unlinked"),
-    *("rotating.restamped", "rotating.certified"),
+    *("rotating.restamped", "rotating.certified", "forgetting.dropped"),
     *("damage.marked", "damage.aside", "damage.whole", "brake.held", "brake.decided", "brake.carried"),
     *("backup.copied", "repairing.salvaged", "repairing.aside", "repairing.placed"),
 })  # fmt: skip
@@ -77,14 +81,24 @@ class Gate:
 
 def arm_from(environment: Mapping[str, str]) -> None:
     """What `HOLOFS_FAULTS` says. Raises BadConfiguration."""
-    for order in filter(None, environment.get(VARIABLE, "").split(",")):
-        point, _, what = order.partition("=")
-        how, _, times = what.partition("@")
-        number = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}.get(how)
-        if number is None or not (times or "1").isdecimal():
-            raise BadConfiguration(f"{VARIABLE} has {order!r}; it has to be like hashing.placed=kill@3.")
-        _require_known(point)
-        _armed[point] = _Signal(number, int(times or 1))
+    orders = environment.get(VARIABLE, "")
+    if orders.startswith("/"):
+        for point in POINTS:
+            _armed[point] = _FromFile(point, Path(orders))
+        return
+    for order in filter(None, orders.split(",")):
+        point, action = _parsed(order)
+        _armed[point] = action
+
+
+def _parsed(order: str) -> tuple[str, _Signal]:
+    point, _, what = order.partition("=")
+    how, _, times = what.partition("@")
+    number = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}.get(how)
+    if number is None or not (times or "1").isdecimal():
+        raise BadConfiguration(f"{VARIABLE} has {order!r}; it has to be like hashing.placed=kill@3.")
+    _require_known(point)
+    return point, _Signal(number, int(times or 1))
 
 
 @dataclass(slots=True)
@@ -98,6 +112,24 @@ class _Signal:
         self.times -= 1
         if self.times == 0:
             os.kill(os.getpid(), self.number)
+
+
+@dataclass(slots=True)
+class _FromFile:
+    """Looks in a file whether it is this point's turn, and how often it is to be reached from then on."""
+
+    point: str
+    file: Path
+    _order: str = ""
+    _action: Action | None = None
+
+    def __call__(self, where: object) -> None:
+        order = self.file.read_text() if self.file.exists() else ""
+        if order != self._order:
+            point, action = _parsed(order) if order else ("", None)
+            self._order, self._action = order, action if point == self.point else None
+        if self._action is not None:
+            self._action(where)
 
 
 def _require_known(point: str) -> None:

@@ -46,6 +46,9 @@ class Removals:
     def held_nodes(self) -> set[NodeId]:
         return {row[0] for row in self.db.all("SELECT DISTINCT node FROM held_removals")}
 
+    def is_held(self, node: NodeId) -> bool:
+        return self.db.one("SELECT 1 FROM held_removals WHERE node=? LIMIT 1", (node,)) is not None
+
     def held_about(self, node: NodeId) -> list[HeldRow]:
         rows = self.db.all("SELECT node, author, seq, payload FROM held_removals WHERE node=?", (node,))
         return [HeldRow(*row) for row in rows]

@@ -11,6 +11,8 @@ PROGRAM: Final = "holofsd 0.1.0"
 
 KEY_DEVICE: Final = b"device"
 KEY_VOLUME: Final = b"volume"
+KEY_DROPPED: Final = b"dropped"
+KEY_FOLDED: Final = b"folded"
 NODE_KEY_LENGTH: Final = 16
 
 MAX_HELLO: Final = 512 * 1024
@@ -54,5 +56,11 @@ class SyncConfig:
     no_space_retry: float = 30.0
     reserve_bytes: int = 64 * 1024 * 1024
     """Content from elsewhere leaves this much of the disk free."""
+    forget_interval: float = 600.0
+    """How often records of removed nodes are looked at that nobody needs any more, and authors that nobody uses."""
+    dropped_most: int = 4096
+    """So many dropped records are named until every member has heard of them; others wait."""
+    fold_after: float = 7 * 24 * 3600.0
+    """An author of whom nothing was heard for so long, and whose device writes under another one, is folded."""
     ignored_most: int = 1000
     """So many frames a minute that nobody asked for, and the session is closed."""

@@ -8,18 +8,19 @@ the author's signed head. If it is not, the whole author is asked for again, of 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
 
+from holofsd.codec.letting_go import decode_dropped
 from holofsd.codec.signing import verify_envelopes, verify_head
 from holofsd.core import sethash
 from holofsd.core.document import Envelope, Head
-from holofsd.core.errors import HoloError, ProtocolViolation
-from holofsd.core.ids import AuthorId
+from holofsd.core.errors import HoloError, ProtocolViolation, Refused
+from holofsd.core.ids import AuthorId, NodeId
 from holofsd.store import faults
-from holofsd.sync.config import NODE_KEY_LENGTH, SyncConfig
+from holofsd.sync.config import KEY_DROPPED, NODE_KEY_LENGTH, SyncConfig
 from holofsd.sync.members import Members
 from holofsd.sync.merging import Merger
 from holofsd.sync.publication import element_of
@@ -47,6 +48,8 @@ class Run:
     alive_at: float
     stored: int = 0
     """How many records of it are in `incoming`."""
+    dropped: dict[bytes, int] = field(default_factory=dict)
+    """Keys that the author named as dropped, with the number of the record that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +150,12 @@ class Ingest:
             with self._store.db.transaction():
                 self._documents.clear_incoming(author)
             return
+        earlier: dict[bytes, Envelope] = {}
         for envelope in waiting:
-            run.total = self._replaced(run, envelope, self._documents.envelope(author, envelope.key))
+            run.total = self._replaced(run, envelope, self._before(run, author, envelope.key))
             run.last = max(run.last, envelope.seq)
+            earlier[envelope.key] = envelope
+            self._note_dropped(run, envelope, earlier)
         run.stored = len(waiting)
 
     def held(self, author: AuthorId) -> Head | None:
@@ -247,7 +253,7 @@ class Ingest:
         return head
 
     def _take_in_safely(self, page: Page, run: Run) -> Head | None:
-        before = replace(run)
+        before = replace(run, dropped=dict(run.dropped))
         try:
             with self._store.db.transaction():
                 return self._take_in(page, run, direct=page.head is not None and not run.stored and not run.whole)
@@ -257,14 +263,22 @@ class Ingest:
         except Exception:  # a record from outside must not stop the others: the merge queue takes them one by one
             log.exception("merging failed; taken in through the queue", author=page.author.hex()[:8])
             run.total, run.last, run.stored = before.total, before.last, before.stored
+            run.dropped = before.dropped
             with self._store.db.transaction():
                 return self._take_in(page, run, direct=False)
 
     def _take_in(self, page: Page, run: Run, direct: bool) -> Head | None:
         """Inside a transaction. The head, if the set agrees with it."""
+        earlier: dict[bytes, Envelope] = {}
+        again: set[Envelope] = set()
         for envelope in page.envelopes:
-            run.total = self._replaced(run, envelope, self._previous(run, envelope))
+            previous = self._previous(run, envelope.author, envelope.key)
+            if previous is not None:
+                again.add(envelope)
+            run.total = self._replaced(run, envelope, previous)
             run.last = envelope.seq
+            earlier[envelope.key] = envelope
+            self._note_dropped(run, envelope, earlier)
         agreed = page.head is not None and sethash.to_bytes(run.total) == page.head.set_hash
         if page.head is not None and not agreed:
             self._documents.clear_incoming(page.author)
@@ -274,20 +288,27 @@ class Ingest:
             self._documents.put_incoming(page.envelopes)
             run.stored += len(page.envelopes)
         if page.head is not None:
-            self._advance(page, page.head, run.whole, direct)
+            self._advance(page, page.head, run, again if direct else None)
         return page.head
 
-    def _advance(self, page: Page, head: Head, whole: bool, direct: bool) -> None:
-        """The records become part of the document, and those of a small page part of the tree at once."""
-        if direct:
+    def _advance(self, page: Page, head: Head, run: Run, again: set[Envelope] | None) -> None:
+        """The records become part of the document, and those of a small page part of the tree at once.
+
+        `again`: of such a page, the records that take the place of an earlier one.
+        """
+        if again is not None:
             for envelope in page.envelopes:
                 self._documents.put(envelope)
             self._documents.set_head(head)
-            self._merger.merge(page.envelopes)
+            self._merger.merge(page.envelopes, again)
         else:
-            if whole:
+            if run.whole:
                 self._keep_what_goes(head.author)
-            self._documents.promote(head, whole)
+            self._documents.promote(head, run.whole)
+        if run.dropped:
+            for key, seq in run.dropped.items():
+                self._documents.drop(head.author, key, seq)
+            self._merger.records_went([NodeId(key) for key in run.dropped])
         self._documents.requeue_waiting(head.author)
         self._store.db.after_commit(self._merger.kick)
 
@@ -307,16 +328,40 @@ class Ingest:
             log.warning("another history of an author takes over", author=author.hex()[:8], said_again=len(rows))
             self._store.db.after_commit(self.on_said_again)
 
-    def _previous(self, run: Run, envelope: Envelope) -> Envelope | None:
-        """The record that this one takes the place of, in what the set hash counts."""
+    def _previous(self, run: Run, author: AuthorId, key: bytes) -> Envelope | None:
+        """The record that the next one under this key takes the place of, in what the set hash counts."""
         if run.stored:
             row = self._store.db.one(
-                "SELECT author, seq, key, payload, signature FROM incoming WHERE author=? AND key=?",
-                (envelope.author, envelope.key),
+                "SELECT author, seq, key, payload, signature FROM incoming WHERE author=? AND key=?", (author, key)
             )
             if row is not None:
                 return Envelope(*row)
-        return None if run.whole else self._documents.envelope(envelope.author, envelope.key)
+        return self._before(run, author, key)
+
+    def _before(self, run: Run, author: AuthorId, key: bytes) -> Envelope | None:
+        """As above, of what is in the document already."""
+        held = None if run.whole else self._documents.envelope(author, key)
+        return None if held is None or held.seq <= run.dropped.get(key, 0) else held
+
+    def _note_dropped(self, run: Run, envelope: Envelope, earlier: Mapping[bytes, Envelope]) -> None:
+        """What an author keeps no more is out of its set, and out of ours as soon as its head is reached.
+
+        `earlier`: records that came with this one, or before it.
+        """
+        if envelope.key != KEY_DROPPED:
+            return
+        try:
+            dropped = decode_dropped(envelope.payload)
+        except Refused:
+            return  # it will be in quarantine, and the set may not fit
+        for item in dropped:
+            record = earlier.get(item.key) or self._previous(run, envelope.author, item.key)
+            if record is not None and record.seq <= item.seq < envelope.seq:
+                run.total = sethash.subtract(run.total, element_of(record))
+                run.dropped[item.key] = item.seq
+                self._store.db.run(
+                    "DELETE FROM incoming WHERE author=? AND key=? AND seq<=?", (record.author, item.key, item.seq)
+                )
 
     @staticmethod
     def _replaced(run: Run, envelope: Envelope, previous: Envelope | None) -> int:

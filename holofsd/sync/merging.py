@@ -4,21 +4,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import structlog
 
+from holofsd.codec.letting_go import decode_dropped
 from holofsd.codec.records import decode_device, decode_state, decode_volume
 from holofsd.core.context import clip_state
 from holofsd.core.document import DeviceInfo, Envelope
 from holofsd.core.errors import NotUnderstood, Refused
-from holofsd.core.ids import AuthorId
-from holofsd.core.state import NodeState
+from holofsd.core.ids import AuthorId, NodeId
+from holofsd.core.node import is_alive
+from holofsd.core.state import Kind, NodeState
 from holofsd.store import faults
 from holofsd.store.removals import HeldRow
 from holofsd.sync.brake import Brake, Said
-from holofsd.sync.config import KEY_DEVICE, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
+from holofsd.sync.config import KEY_DEVICE, KEY_DROPPED, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
 from holofsd.sync.members import Members
+from holofsd.sync.told import Told
 from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
@@ -41,6 +44,7 @@ class Merger:
         self._now_ms = now_ms
         self._config = config
         self._on_device = on_device
+        self.told = Told(volume, members)
         self.brake = Brake(volume, members, now_ms, self._held_state)
         self._wake = asyncio.Event()
         self._wake.set()
@@ -66,25 +70,25 @@ class Merger:
             self.on_progress()
 
     def _slice(self) -> bool:
-        envelopes = self._documents.to_merge(self._config.merge_slice)
+        envelopes, again = self._documents.to_merge(self._config.merge_slice)
         if not envelopes:
             return False
         try:
             with self._volume.store.db.transaction():
                 self._documents.merged(envelopes)
-                self.merge(envelopes)
+                self.merge(envelopes, again)
         except Exception:  # a record from outside must not stop the others
             log.exception("merging failed; one record at a time now", records=len(envelopes))
-            self._one_by_one(envelopes)
+            self._one_by_one(envelopes, again)
         faults.reach("receiving.merged", self._volume.store)
         return True
 
-    def _one_by_one(self, envelopes: Sequence[Envelope]) -> None:
+    def _one_by_one(self, envelopes: Sequence[Envelope], again: Collection[Envelope]) -> None:
         for envelope in envelopes:
             try:
                 with self._volume.store.db.transaction():
                     self._documents.merged([envelope])
-                    self.merge([envelope])
+                    self.merge([envelope], again)
             except Exception:  # noqa: BLE001 - whatever it is, it stays with this record
                 log.warning("a record could not be merged", author=envelope.author.hex()[:8], seq=envelope.seq)
                 with self._volume.store.db.transaction():
@@ -92,8 +96,11 @@ class Merger:
                     self._quarantine(envelope, "could not be merged")
 
     # ---- inside a transaction
-    def merge(self, envelopes: Sequence[Envelope]) -> None:
-        """Joins these records, which are in the document and below its heads, into the tree."""
+    def merge(self, envelopes: Sequence[Envelope], again: Collection[Envelope] = ()) -> None:
+        """Joins these records, which are in the document and below its heads, into the tree.
+
+        `again`: those that took the place of an earlier record by the same author.
+        """
         limits = self._documents.dot_limits()
         said: list[Said] = []
         for envelope in envelopes:
@@ -106,6 +113,20 @@ class Merger:
             said.append(Said(envelope, clipped))
         if said:
             self.brake.merge(said)
+            self._check_replaced(item for item in said if item.envelope in again)
+
+    def _check_replaced(self, said: Iterable[Said]) -> None:
+        """A program of ours never takes back what it said. Whose record says less than is known here may have."""
+        state = self._volume.tree.state
+        less = [item.state.id for item in said if state(item.state.id) != item.state]
+        if less:
+            self.told.look_again(less)
+
+    def records_went(self, nodes: Sequence[NodeId]) -> None:
+        """Inside a transaction: an author keeps its records of these no more, and neither do we."""
+        self.told.look_again(nodes)
+        for node in nodes:
+            forget_if_gone(self._volume, node)
 
     def _held_state(self, row: HeldRow) -> NodeState | None:
         """Of a record that the brake holds. It was understood when it came; its author's role may have changed."""
@@ -148,12 +169,33 @@ class Merger:
         if envelope.key == KEY_VOLUME:
             decode_volume(envelope.payload)
             return None
+        if envelope.key == KEY_DROPPED:
+            decode_dropped(envelope.payload)  # what it says was done when it was taken over
+            return None
         raise NotUnderstood("a record under a key that this program does not know")
 
     def _quarantine(self, envelope: Envelope, reason: str) -> None:
         self._any_quarantined = True
         self._documents.quarantine(envelope.author, envelope.key, envelope.seq, reason, self._now_ms())
         log.warning("record quarantined", author=envelope.author.hex()[:8], seq=envelope.seq, why=reason)
+
+
+def forget_if_gone(volume: LocalVolume, node: NodeId) -> bool:
+    """Inside a transaction. A removed node that no record is about and of which nothing is kept here is unknown again.
+    True if it is."""
+    store = volume.store
+    state = volume.tree.state(node)
+    if state is not None:
+        kept = bool(state.versions) and not store.history.is_purged(node)
+        if kept or is_alive(state) or store.documents.is_known(node) or store.outbox.has(node):
+            return False
+        if store.removals.is_held(node) or store.nodes.has_children(node):
+            return False
+        if state.kind is Kind.DIRECTORY and store.nodes.overrides():
+            return False  # it may be part of a cycle of directories; others fall back because of it
+        volume.tree.forget(node)
+    store.history.forget_purged(node)
+    return True
 
 
 def requeue_quarantined(volume: LocalVolume, author: AuthorId | None = None) -> None:

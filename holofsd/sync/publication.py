@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from holofsd.codec.content import hash_bytes
 from holofsd.codec.signing import SigningKey, sign_envelope, sign_head
 from holofsd.core import sethash
-from holofsd.core.document import AuthorSeq, Envelope, Head
+from holofsd.core.document import AuthorSeq, Dropped, Envelope, Head
 from holofsd.core.ids import AuthorId
 from holofsd.store.volume import VolumeStore
 
@@ -27,13 +27,23 @@ def element_of(envelope: Envelope) -> int:
     return sethash.element(envelope.key, envelope.seq, hash_bytes(envelope.payload))
 
 
-def publish(store: VolumeStore, key: SigningKey, records: Sequence[tuple[bytes, bytes]]) -> Publication:
-    """Numbers (record key, payload) pairs as the active author, whose key this is. Keys are distinct; one at least."""
+def publish(
+    store: VolumeStore, key: SigningKey, records: Sequence[tuple[bytes, bytes]], dropped: Sequence[Dropped] = ()
+) -> Publication:
+    """Numbers (record key, payload) pairs as the active author, whose key this is. Keys are distinct; one at least.
+
+    `dropped`: records of ours that go; one of `records` says so.
+    """
     documents = store.documents
     author = AuthorId(key.public)
     before = documents.head(author)
     seq = after = before.seq if before else 0
     total = sethash.from_bytes(before.set_hash) if before else sethash.EMPTY
+    for gone in dropped:
+        old = documents.envelope(author, gone.key)
+        if old is not None:
+            total = sethash.subtract(total, element_of(old))
+            documents.drop(author, gone.key, old.seq)
     envelopes = []
     for record_key, payload in records:
         seq += 1

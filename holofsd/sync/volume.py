@@ -20,6 +20,7 @@ from holofsd.sync.care import ContentCare
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.content import Fetcher
 from holofsd.sync.create import active_key
+from holofsd.sync.forgetting import Forgetter
 from holofsd.sync.ingest import Ingest
 from holofsd.sync.marks import Marks
 from holofsd.sync.members import Members
@@ -72,6 +73,9 @@ class VolumeSync:
         self._role = self.members.role
         self._role_callbacks: list[Callable[[], None]] = []
         self.adopter = Adopter(volume, self.members)
+        self.forgetter = Forgetter(
+            volume, self.members, self.merger, self.publisher, self.marks, self.config, self._send
+        )
         self._tasks = Tasks("sync")
         self._closed = False
         self._unsubscribe = self._connect()
@@ -98,6 +102,7 @@ class VolumeSync:
             (self.marks.run(), "marks"),
             (self.fetcher.run(), "fetcher"),
             (self.adopter.run(), "adopter"),
+            (self.forgetter.run(), "forgetter"),
             (self._look_again(), "look again"),
         ):
             self._tasks.spawn(work, name)

@@ -107,6 +107,16 @@ class LocalVolume:
         self._tell_outbox()
         return change
 
+    def say_again(self, nodes: Iterable[NodeId]) -> None:
+        """What this device knows of these nodes is published, though nothing changed."""
+        for node in nodes:
+            self.store.outbox.add(node, self.now_ms())
+        self._tell_outbox()
+
+    def restate(self, states: Sequence[NodeState]) -> TreeChange:
+        """What the records say takes the place of what is stored: see Tree.restate."""
+        return self._told(self.tree.restate(states))
+
     def merge(self, states: Sequence[NodeState]) -> TreeChange:
         """Records from elsewhere, verified and clipped."""
         for state in states:

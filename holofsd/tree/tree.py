@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from holofsd.core.ids import ROOT_ID, BlobHash, Ino, NodeId
 from holofsd.core.join import join
+from holofsd.core.node import is_alive
 from holofsd.core.state import Kind, NodeState
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.batch import Batch
@@ -40,6 +41,8 @@ class Tree(TreeReading):
         self._census = Census(store)
         self._recorder = Recorder(store, now_ms)
         self._plain = Plain(store.db)
+        self.told: Callable[[NodeId], NodeState | None] = lambda _node: None
+        """Set by sync: what the records alone say of a node, if it is alive by them; None leaves it to the join."""
         with store.db.transaction():
             store.nodes.put_root(now_ms() * 1_000_000)
 
@@ -67,9 +70,26 @@ class Tree(TreeReading):
                 continue
             work = batch.works.get(record.id)
             stored = work.state if work else self.state(record.id)
-            joined = record if stored is None else join(stored, record)
+            joined = record if stored is None else self._joined(stored, record)
             if joined is not stored:
                 batch.put(joined)
+        return self._settle(batch, {}, detach_open=True, elsewhere=True)
+
+    def _joined(self, stored: NodeState, record: NodeState) -> NodeState:
+        """What comes back to life is what the records say of it: those that said more may have gone since, and devices
+        that still remember them have to show the same as those that never heard them (ADR 8)."""
+        if not is_alive(stored) and is_alive(record):
+            told = self.told(stored.id)
+            if told is not None:
+                return join(told, record)
+        return join(stored, record)
+
+    def restate(self, states: Iterable[NodeState]) -> TreeChange:
+        """Replaces the stored states by what records from elsewhere say."""
+        batch = self._batch()
+        for state in states:
+            if state.id != ROOT_ID:
+                batch.put(state)
         return self._settle(batch, {}, detach_open=True, elsewhere=True)
 
     def content_arrived(self, *blobs: BlobHash) -> TreeChange:

@@ -118,7 +118,7 @@ DAMAGE = {
         {"inode-dangling"},
     ),
     "work for a record that is not here": (
-        "INSERT INTO merge_queue VALUES (x'aa', x'00112233445566778899aabbccddeeff', 1)",
+        "INSERT INTO merge_queue (author, key, seq) VALUES (x'aa', x'00112233445566778899aabbccddeeff', 1)",
         {"work-without-record"},
     ),
     "our counter went back": ("UPDATE authors SET counter=0", {"counter-behind"}),

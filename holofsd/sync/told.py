@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the records of the document say of a node, all together, as far as they count now.
+
+A device's own state of a node is usually that, and what is not published yet. It is more where a record that said more
+has gone: replaced by one that says less (which no program of ours writes), dropped, or of an author that was folded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+
+import structlog
+
+from holofsd.codec.records import decode_state
+from holofsd.core.context import clip_state
+from holofsd.core.document import Envelope
+from holofsd.core.errors import Refused
+from holofsd.core.ids import AuthorId, NodeId
+from holofsd.core.join import join
+from holofsd.core.node import is_alive
+from holofsd.core.state import NodeState
+from holofsd.sync.members import Members
+from holofsd.tree.local import LocalVolume
+
+log = structlog.get_logger(__name__)
+
+
+class Told:
+    """Everything belongs inside a transaction; only `look_again` writes."""
+
+    def __init__(self, volume: LocalVolume, members: Members) -> None:
+        self._volume = volume
+        self._store = volume.store
+        self._documents = volume.store.documents
+        self._members = members
+        volume.tree.told = self._alive
+
+    def by_author(self, node: NodeId) -> list[tuple[Envelope, NodeState]]:
+        """The records that count and can be understood, and what of each counts."""
+        limits = self._documents.dot_limits()
+        found: list[tuple[Envelope, NodeState]] = []
+        for envelope in self._documents.about(node):
+            if self._members.counts(envelope.author, envelope.seq):
+                try:
+                    state = decode_state(envelope.payload)
+                except Refused:
+                    continue
+                if state.id == node:
+                    found.append((envelope, clip_state(state, envelope.author, limits)[0]))
+        return found
+
+    def state(self, node: NodeId, without: AuthorId | None = None) -> NodeState | None:
+        """The join of all, or of all but one author's; None if there is nothing."""
+        states = [state for envelope, state in self.by_author(node) if envelope.author != without]
+        return reduce(join, states) if states else None
+
+    def _alive(self, node: NodeId) -> NodeState | None:
+        if self._is_in_work(node):
+            return None  # what is done here is on its way into a record, with all that this device knows
+        state = self.state(node)
+        return state if state is not None and is_alive(state) else None
+
+    def _is_in_work(self, node: NodeId) -> bool:
+        return self._store.outbox.has(node) or self._store.removals.is_held(node)
+
+    # ---- what would not be said any more
+    def look_again(self, nodes: Iterable[NodeId]) -> None:
+        """After a record went, or was replaced by one that may say less. What lives here and is in no record any more
+        is said by us; what was removed here and lives by the records that are left lives."""
+        alone: list[NodeId] = []
+        revived: list[NodeState] = []
+        for node in nodes:
+            stored = self._volume.tree.state(node)
+            if stored is None or self._is_in_work(node):
+                continue
+            told = self.state(node)
+            if not is_alive(stored):
+                if told is not None and is_alive(told):
+                    revived.append(told)
+            elif told is None or join(told, stored) != told:
+                alone.append(node)
+        if alone and self._members.can_write:
+            log.warning("what others do not say any more is said again by us", nodes=len(alone))
+            self._volume.say_again(alone)
+        if revived:
+            self._volume.restate(revived)
