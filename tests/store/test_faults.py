@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import timeit
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +71,22 @@ def test_a_process_is_killed_at_the_time_that_it_was_told() -> None:
     )
     assert done.returncode == -9
     assert done.stdout.split() == [b"1", b"2", b"3"]
+
+
+def test_the_order_can_come_from_a_file_while_the_process_runs(tmp_path: Path) -> None:
+    program = (
+        "from holofsd.store import faults; import os, pathlib\n"
+        "faults.arm_from(os.environ)\n"
+        "for order in ('', 'hashing.known=kill', 'hashing.placed=kill@2', 'hashing.placed=kill@3'):\n"
+        "    pathlib.Path(os.environ['HOLOFS_FAULTS']).write_text(order)\n"
+        "    faults.reach('hashing.placed'); print(order, flush=True)\n"
+        "while True: faults.reach('hashing.placed'); print('again', flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"HOLOFS_FAULTS": str(tmp_path / "order"), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == -9
+    assert done.stdout.splitlines()[-2:] == [b"hashing.placed=kill@3", b"again"]
