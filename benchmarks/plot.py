@@ -8,12 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
 from benchmarks.measuring import Outcome
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
 
 _LESS_IS_BETTER = ("s", "ms", "MiB")
 _COLOURS = ("#2a6f97", "#e07a1f", "#5b8e3e", "#8b5fa8", "#b23a48", "#6b6b6b")
@@ -29,7 +24,7 @@ class Bar:
     asked: float | None
 
 
-def _bars(outcomes: Iterable[Outcome]) -> list[Bar]:
+def bars_of(outcomes: Iterable[Outcome]) -> list[Bar]:
     """Greater is better for all: of times the ratio is turned over."""
     found = []
     for outcome in outcomes:
@@ -45,7 +40,13 @@ def _bars(outcomes: Iterable[Outcome]) -> list[Bar]:
 
 
 def draw(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
-    bars = _bars(outcomes)
+    """Raises ImportError where matplotlib is not installed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    bars = bars_of(outcomes)
     figure: Any
     axes: Any
     figure, axes = pyplot.subplots(figsize=(11, 1.6 + 0.26 * max(len(bars), 4)), layout="constrained")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from types import TracebackType
 
 
 class Progress:
@@ -39,11 +38,3 @@ class Progress:
         if self._is_terminal:
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.clear()

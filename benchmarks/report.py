@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from benchmarks.contenders.known import BASELINES
 from benchmarks.measuring import Asked, Figure, Outcome
+from benchmarks.plot import draw
 from benchmarks.stage import ROOT
 
 OUT: Final = ROOT / "benchmarks" / "out"
@@ -24,6 +25,9 @@ HEADER: Final = (
     f"{'row':33} {'who':15} {'figure':>10} {'least':>10} {'most':>10} {'unit':8} {'ours ÷ theirs':20} asked\n"
     f"{'-' * 126}"
 )
+
+
+_QUIET: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -36,6 +40,8 @@ class Report:
     """The system's average load over the last minute, before and after: more than the work itself is noise."""
     outcomes: list[Outcome] = field(default_factory=list)
     not_measured: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    """Rows that have no figure of ours, or not all."""
     remarks: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     """Contents that were not what was written: no figure of such a run counts."""
@@ -45,7 +51,7 @@ class Report:
 
     @property
     def all_met(self) -> bool:
-        return not self.wrong and not any(outcome.is_missed for outcome in self.outcomes)
+        return not self.wrong and not self.failed and not any(outcome.is_missed for outcome in self.outcomes)
 
 
 def table(outcome: Outcome) -> Iterator[str]:
@@ -87,8 +93,12 @@ def closing(report: Report) -> Iterator[str]:
     yield from report.remarks
     load = " before, ".join(f"{load:.1f}" for load in report.load)
     yield f"{report.sizes} sizes, {report.took_s:.0f} s, {os.cpu_count()} cores; load {load} after."
+    if report.load[0] > _QUIET:
+        yield "Other programs were busy when this began: these figures are noisy."
     for sentence in report.not_measured:
-        yield f"Not measured: {sentence}"
+        yield f"Not measured: {' '.join(sentence.split())}"
+    if not report.wrong:
+        yield "Contents were compared with what was written, on every side, and fsck --content found nothing wrong."
     for sentence in report.wrong:
         yield f"WRONG: {sentence}"
     if report.wrong:
@@ -135,11 +145,10 @@ def keep(report: Report) -> list[Path]:
     numbers, picture = OUT / f"{stem}-{report.sizes}.json", OUT / f"{stem}-{report.sizes}.png"
     numbers.write_text(report.as_json() + "\n")
     try:
-        from benchmarks.plot import draw
+        draw(report.outcomes, picture, f"HoloFS beside its baselines, {report.sizes} sizes, {report.began}")
     except ImportError:
         print("No picture: matplotlib is not installed (scripts/setup --bench).", file=sys.stderr)
         return [numbers]
-    draw(report.outcomes, picture, f"HoloFS beside its baselines, {report.sizes} sizes, {report.began}")
     return [numbers, picture]
 
 

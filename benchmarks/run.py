@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from benchmarks.stage import Stage
 
 Group = Literal["mount", "pair", "crowd"]
 M = TypeVar("M", Folder, Pair)
-_FAILURES: Final = (OSError, RuntimeError, TimeoutError, AssertionError, ValueError)
+_FAILURES: Final = (OSError, RuntimeError, AssertionError, ValueError, subprocess.SubprocessError)
 
 
 @dataclass(frozen=True, slots=True)
