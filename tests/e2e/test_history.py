@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import time
 from datetime import datetime
 from pathlib import Path
@@ -162,6 +163,8 @@ def test_a_mount_of_a_time_stays_as_it_was(world: World, binding: str) -> None:
     (here / "d").mkdir()
     (here / "d" / "small").write_text("old")
     (here / "d" / "large").write_bytes(OLD)
+    (here / "d" / "small").chmod(0o640)
+    os.setxattr(here / "d" / "small", "user.colour", b"red")
     published(a)
     before = contents(here)
     at = a.json("history", here / "d" / "large")[0]["written_ms"] / 1000 + 0.5
@@ -171,8 +174,14 @@ def test_a_mount_of_a_time_stays_as_it_was(world: World, binding: str) -> None:
     (here / "d" / "small").write_text("new")
     shutil.rmtree(here / "d")
     assert contents(past) == before
+    small = past / "d" / "small"
+    assert (stat.S_IMODE(small.stat().st_mode), os.getxattr(small, "user.colour")) == (0o640, b"red")
     with pytest.raises(OSError, match="Read-only"):
         (past / "new").write_text("no")
+    with (past / "d" / "large").open("rb", buffering=0) as opened:
+        a.kill9_daemon()
+        a.up()
+        assert opened.read(len(OLD)) == OLD
     (mount,) = [mount for mount in a.status()["mounts"] if mount["path"] == str(past)]
     assert (mount["at_ms"], mount["read_only"]) == (int(at * 1000), True)
     a.down()
