@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Records of removed files go when everybody has heard of the removal, not before; nothing that lives goes with them."""
+"""Records of removed files go when everybody has heard of the removal, not before; nothing that lives goes too."""
 
 from __future__ import annotations
 
