@@ -7,11 +7,13 @@ import argparse
 import os
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from types import FrameType
 
 from benchmarks import report as reports
 from benchmarks.contenders.known import BASELINES, install
@@ -128,6 +130,10 @@ def _arguments() -> argparse.Namespace:
     return told
 
 
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def _too_little_room(rows: list[Row], sizes: Sizes) -> bool:
     """Large files, in each round for each contender, on both of its sides, and in the trash."""
     widest = max((len(row.baselines) + 1) * 2 * sizes.rounds for row in rows)
@@ -156,6 +162,8 @@ def main() -> int:
     ]
     if _too_little_room(rows, sizes):
         return MISSED
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     try:
         measure(rows, sizes, against, told.writeback, told.json, report)
     except KeyboardInterrupt:

@@ -58,22 +58,22 @@ def draw(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
             axes.plot([bar.asked, bar.asked], [at - 0.45, at + 0.45], color="red", linewidth=2)
         axes.text(bar.most, at, f"  {bar.value:.3g}", va="center", fontsize=7)
     axes.set_yticks(range(len(bars)), [f"{bar.label}  ÷  {bar.who}" for bar in bars], fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(bars) - 0.4, -0.6)
     if bars:
         axes.set_xscale("log")
         axes.margins(x=0.15)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xlabel("times as fast as the baseline (red: what is asked; black: least and most of the rounds)")
-    axes.set_title(f"{title}\n{_absolute(outcomes)}", fontsize=9)
+    axes.set_title(f"{title}\n{_absolute(outcomes)}", fontsize=8)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
 
 def _absolute(outcomes: Iterable[Outcome]) -> str:
-    """What is asked of our own figure has no bar: it is said, four to a line."""
+    """What is asked of our own figure has no bar: it is said, three to a line."""
     found = [
         f"{o.name} {o.ours.middle:.3g} {o.unit} ({o.asked}: {'met' if o.met else 'not met'})"
         for o in outcomes
         if o.asked
     ]
-    return "\n".join("  ·  ".join(found[at : at + 4]) for at in range(0, len(found), 4))
+    return "\n".join("  ·  ".join(found[at : at + 3]) for at in range(0, len(found), 3))
