@@ -1,99 +1,131 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many seeds one after the other; what fails is made small and told: scripts/soak model SEED DURATION
+"""Many seeds, in several processes: scripts/soak model SEED DURATION, or scripts/soak model SEED --seeds COUNT
 
-One seed again: scripts/soak model SEED 0s. In a process of its own with a fixed hash seed, so that it is repeatable.
+Each seed is one for Hypothesis, with some examples of the state machine. What fails is made small and told. Hashes are
+not random in these processes, so a seed is the same program each time: scripts/soak model SEED
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from itertools import count
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count, islice
 from pathlib import Path
 
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
 from campaigns.soak import duration
-from model.program import Program, Step, random_program
-from model.run import Result, run
+from model.machine import Model
+from model.run import memory_folder
+from model.troubles import POINTS
+from model.world import Result
 
 ROOT = Path(__file__).parents[2]
-SHRINK_S = 60.0
-
-
-def shrink(program: Program, fails: Callable[[Program], bool], limit_s: float = SHRINK_S) -> Program:
-    """Fewer steps that still fail: halves, quarters and so on, each alone; then simpler steps."""
-    ends = time.monotonic() + limit_s
-    size = max(1, len(program.steps) // 2)
-    while size and time.monotonic() < ends:
-        at, removed = 0, False
-        while at < len(program.steps) and time.monotonic() < ends:
-            smaller = replace(program, steps=program.steps[:at] + program.steps[at + size :])
-            if fails(smaller):
-                program, removed = smaller, True
-            else:
-                at += size
-        size = size if removed and size == 1 else size // 2
-    for at, step in enumerate(program.steps):
-        for simpler in _simpler(step):
-            changed = replace(program, steps=(*program.steps[:at], simpler, *program.steps[at + 1 :]))
-            if time.monotonic() < ends and fails(changed):
-                program = changed
-                break
-    return program
-
-
-def _simpler(step: Step) -> Iterator[Step]:
-    tries = (replace(step, pause=0.0, turns=-1), replace(step, pause=0.0), replace(step, turns=-1))
-    yield from (other for other in dict.fromkeys(tries) if other != step)
-
-
-def told(program: Program, result: Result) -> str:
-    head = f"seed {program.seed}, {program.devices} devices, {len(program.steps)} steps: {program!r}"
-    return "\n".join([head, *result.log, *result.problems])
+EXAMPLES = 2
+"""Of each seed, unless told otherwise. The first example of Hypothesis is always the simplest one."""
+STEPS = (10, 20, 30, 40, 60)
+TOLD_S = 30.0
+RENEWED = 500
+"""After so many seeds a process is replaced by a new one."""
 
 
 @dataclass
 class Tally:
     seeds: int = 0
-    failed: int = 0
+    runs: int = 0
+    steps: int = 0
     conflicts: int = 0
     acknowledged: int = 0
     refused: int = 0
+    died_at: Counter[str] = field(default_factory=Counter)
+    failed: dict[int, str] = field(default_factory=dict)
+    """Seed -> what it found."""
 
-    def add(self, result: Result) -> None:
-        self.seeds += 1
-        self.failed += bool(result.problems)
+    def add_run(self, result: Result) -> None:
+        self.runs += 1
+        self.steps += result.steps
         self.conflicts += result.conflicts
         self.acknowledged += result.acknowledged
         self.refused += result.refused
+        self.died_at.update(result.died_at)
+
+    def add(self, other: Tally) -> None:
+        for name in ("seeds", "runs", "steps", "conflicts", "acknowledged", "refused"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.died_at.update(other.died_at)
+        self.failed.update(other.failed)
 
     def __str__(self) -> str:
         return (
-            f"{self.seeds} seeds, {self.failed} failed, {self.acknowledged} writes acknowledged,"
-            f" {self.conflicts} conflicts left, {self.refused} operations refused"
+            f"{self.seeds} seeds, {len(self.failed)} failed ({self.runs} runs, {self.steps} steps,"
+            f" {self.acknowledged} writes acknowledged, {self.conflicts} conflicts left, {self.refused} operations"
+            f" refused, {self.died_at.total()} crashes at {len(self.died_at)} of {len(POINTS)} fault points)"
         )
 
 
-def campaign(seeds: Iterator[int], ends: float, keep_going: bool) -> Tally:
-    tally = Tally()
-    for seed in seeds:
-        program = random_program(seed)
-        result = run(program)
-        tally.add(result)
-        if result.problems:
-            print(f"seed {seed} fails: {result.problems[0]}", flush=True)
-            small = shrink(program, lambda smaller: bool(run(smaller).problems))
-            print(told(small, run(small)), flush=True)
-        if tally.seeds % 100 == 0:
-            print(f"up to seed {seed}: {tally}", flush=True)
-        if time.monotonic() >= ends or (tally.failed and not keep_going):
-            break
+def try_seed(number: int, examples: int) -> Tally:
+    tally = Tally(seeds=1)
+    Model.tally.clear()
+    chosen = settings(
+        max_examples=examples,
+        stateful_step_count=STEPS[number % len(STEPS)],
+        deadline=None,
+        database=None,
+        derandomize=False,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        print_blob=False,
+    )
+    try:
+        run_state_machine_as_test(seed(number)(Model), settings=chosen)
+    except Exception as error:  # noqa: BLE001 (whatever a seed raises is what it found)
+        tally.failed[number] = f"{type(error).__name__}: {error}"
+    for result in Model.tally:
+        tally.add_run(result)
     return tally
+
+
+def campaign(seeds: Iterator[int], ends: float, options: argparse.Namespace) -> Tally:
+    total, began, told = Tally(), time.monotonic(), time.monotonic()
+    context = multiprocessing.get_context("spawn")
+    alone = partial(_alone, tempfile.tempdir)
+    with ProcessPoolExecutor(options.jobs, context, alone, max_tasks_per_child=RENEWED) as pool:
+        waiting: set[Future[Tally]] = set()
+        while True:
+            if time.monotonic() < ends and (options.keep_going or not total.failed):
+                free = 2 * options.jobs - len(waiting)
+                waiting |= {pool.submit(try_seed, number, options.examples) for number in islice(seeds, free)}
+            if not waiting:
+                return total
+            done, waiting = wait(waiting, timeout=TOLD_S, return_when=FIRST_COMPLETED)
+            for future in done:
+                found = future.result()
+                total.add(found)
+                for number, problem in found.failed.items():
+                    print(f"seed {number} fails: {problem}\nAgain: scripts/soak model {number}", flush=True)
+            if time.monotonic() - told >= TOLD_S:
+                told = time.monotonic()
+                print(f"{total.seeds / (told - began):.2f} seeds a second: {total}", flush=True)
+
+
+def _alone(folder: str | None) -> None:
+    """In each new process. Stopped from outside, the parent ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tempfile.tempdir = folder
 
 
 def repeatable(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -110,19 +142,33 @@ def repeatable(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/soak model", description="Random programs on whole devices.")
-    parser.add_argument("seed", type=int, nargs="+", help="several seeds: these and no others")
-    parser.add_argument("duration", type=duration, help="like 90s, 10m or 2h")
+def asked_for() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/soak model", description="Programs on whole devices, by Hypothesis.")
+    parser.add_argument("seed", type=int, help="the first one")
+    parser.add_argument("duration", type=duration, nargs="?", help="like 90s, 10m or 2h")
+    parser.add_argument("--seeds", type=int, help="so many of them; one, if no duration is given")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one for each core)")
+    parser.add_argument("--examples", type=int, default=EXAMPLES, help=f"runs of each seed (default: {EXAMPLES})")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed that fails")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = asked_for()
     # Stopped from outside it still takes its folder away.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    seeds = count(arguments.seed[0]) if len(arguments.seed) == 1 else iter(arguments.seed)
-    ends = time.monotonic() + (arguments.duration if len(arguments.seed) == 1 else 1e9)
-    tally = campaign(seeds, ends, arguments.keep_going)
-    print(f"from seed {arguments.seed[0]}: {tally}")
-    return 1 if tally.failed else 0
+    most = options.seeds or (1 if options.duration is None else None)
+    ends = time.monotonic() + (options.duration if options.duration is not None else float("inf"))
+    folder = memory_folder()
+    tempfile.tempdir = str(folder)
+    try:
+        total = campaign(islice(count(options.seed), most), ends, options)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"from seed {options.seed}: {total}")
+    for number in sorted(total.failed):
+        print(f"failed: scripts/soak model {number}")
+    return 1 if total.failed else 0
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import random
 import secrets
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -20,6 +22,8 @@ from unittest.mock import patch
 import structlog
 
 from holofsd.fs import attaching, staged, writing
+from holofsd.store import faults
+from holofsd.sync import content, outgoing, receiving, serving
 from model.cheaply import cheaply
 from tests.net.virtual import VirtualLoop
 
@@ -29,14 +33,49 @@ START_NS = 1_900_000_000_000_000_000
 """Later than the real time, which files on disk carry."""
 
 
+@dataclass
+class Fault:
+    """The moment of a crash: the n-th time that this point is reached, or any point if it is empty."""
+
+    point: str
+    left: int
+
+    def strikes(self, point: str) -> bool:
+        if self.point in ("", point):
+            self.left -= 1
+        return self.left == 0
+
+
 class Life:
     """One run of one device, from start to stop or crash."""
 
-    alive = True
+    def __init__(self, die: Callable[[str], None]) -> None:
+        self.alive = True
+        self.fault: Fault | None = None
+        self._die = die
+
+    def reach(self, point: str) -> None:
+        if self.alive and self.fault is not None and self.fault.strikes(point):
+            self.fault = None
+            self._die(point)
+            # Whatever was running ends here. What others of its tasks still do, nobody sees.
+            raise asyncio.CancelledError
 
 
 LIFE: ContextVar[Life | None] = ContextVar("LIFE", default=None)
 """To whose life the current task belongs."""
+
+
+def is_dead() -> bool:
+    """Whether the current task is of a device that crashed: what it is answered now, nobody ever hears."""
+    life = LIFE.get()
+    return life is not None and not life.alive
+
+
+def _reached(point: str, _where: object) -> None:
+    life = LIFE.get()
+    if life is not None:
+        life.reach(point)
 
 
 class SeededLoop(VirtualLoop):
@@ -109,6 +148,12 @@ def seeded(seed: int, loop: SeededLoop, processes: Processes) -> Iterator[None]:
         stack.enter_context(patch.object(attaching, "is_alive", processes.running.__contains__))
         stack.enter_context(errors_noticed(loop.problems))
         stack.enter_context(cheaply())
+        # Small programs come in several pages and frames as well.
+        stack.enter_context(patch.object(outgoing, "PAGE_BYTES", 3_000))
+        for module in (content, receiving, serving):
+            stack.enter_context(patch.object(module, "BLOB_FRAME", 48 * 1024))
+        for point in faults.POINTS:
+            stack.enter_context(faults.armed(point, partial(_reached, point)))
         yield
 
 
@@ -129,10 +174,20 @@ def errors_noticed(problems: list[str]) -> Iterator[None]:
         structlog.configure(**before)
 
 
-def run_seeded(seed: int, main: Callable[[SeededLoop, Processes], Coroutine[Any, Any, T]]) -> T:
-    processes = Processes()
-    with asyncio.Runner(loop_factory=lambda: SeededLoop(seed)) as runner:
-        loop = runner.get_loop()
+class Seeded:
+    """A loop that can be run again and again, with everything that is left to chance coming from the seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._stack = contextlib.ExitStack()
+        self._runner = self._stack.enter_context(asyncio.Runner(loop_factory=lambda: SeededLoop(seed)))
+        loop = self._runner.get_loop()
         assert isinstance(loop, SeededLoop)
-        with seeded(seed, loop, processes):
-            return runner.run(main(loop, processes))
+        self.loop = loop
+        self.processes = Processes()
+        self._stack.enter_context(seeded(seed, loop, self.processes))
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(main)
+
+    def close(self) -> None:
+        self._stack.close()

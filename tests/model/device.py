@@ -37,6 +37,7 @@ DEFAULT = SyncConfig(reserve_bytes=0, streams_per_peer=2)
 QUICK = replace(
     DEFAULT,
     mark_interval=0.25,
+    merge_slice=4,
     session_retry=0.1,
     retry_most=0.5,
     hello_timeout=2.0,
@@ -81,7 +82,10 @@ class ModelDevice:
         `copied`: it is noticed that the state directory is a copy.
         """
         self._copied = copied
-        self.life = Life()
+        self.life = Life(self.die)
+        self.died: asyncio.Future[str] = self.loop.create_future()
+        """Has the name of the fault point where it crashed, empty if at none."""
+        self._buried = False
         self.context = copy_context()
         self.context.run(LIFE.set, self.life)
         return self.context.run(self._up, handles)
@@ -140,6 +144,7 @@ class ModelDevice:
     async def down(self) -> None:
         """In the order of `daemon.volumes`, then `daemon.device`."""
         self.is_up = False
+        self.life.fault = None
         await self.hub.remove(self.store.volume)
         await self._end()
         self.life.alive = False
@@ -154,17 +159,27 @@ class ModelDevice:
         await self.running
         self.devices.close()
 
-    async def crash(self, notice: bool) -> None:
-        """kill -9: what is on disk at this moment is what there is. Nothing that runs can touch it any more."""
+    def die(self, point: str = "") -> None:
+        """kill -9, at a fault point or between two turns of the loop: what is on disk at this moment is what there is.
+        Nothing that runs can touch it any more."""
         self._lives += 1
-        folder = self._root / str(self._lives)
-        shutil.copytree(self.folder, folder)
+        self._left = self.folder
+        self.folder = self._root / str(self._lives)
+        shutil.copytree(self._left, self.folder)
         self.is_up = False
         self.life.alive = False
-        self.network.kill(self.id, notice=notice)
+        self.network.kill(self.id, notice=self._lives % 2 == 0)
+        self.died.set_result(point)
+
+    @property
+    def is_dead(self) -> bool:
+        return not self.is_up and self.died.done() and not self._buried
+
+    async def bury(self) -> None:
+        """What is left of a run that crashed ends."""
+        self._buried = True
         await self._end()
-        shutil.rmtree(self.folder)
-        self.folder = folder
+        shutil.rmtree(self._left)
 
     def back_up(self) -> None:
         """A copy of the disk as it is now."""

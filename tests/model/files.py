@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -104,6 +105,49 @@ class Files(Looking):
             self.write_file(Path(staged.path), done)
         finally:
             await self.close(handle, ino, done)
+
+    async def overwrite(self, n: Numbers) -> None:
+        """open(name, 'r+').write(data) at some place, by plain calls, as of a client that sees no local files."""
+        entry = self.pick(n[0], Kind.FILE)
+        if entry is None:
+            return
+        device, handle, ino = self.device, self.new_handle(), entry.ino
+        await device.fs.open(device.att, ino, handle, write=True, truncate=False, base=b"")
+        done = None
+        try:
+            await device.fs.stage(device.att, handle, empty=False, base=b"")
+            self.acts_on(ino)
+            before, data = await self.whole(handle), self.ledger.fresh(SIZES[n[1] % 5])
+            offset = n[2] % (len(before) + 2)
+            made = before[:offset].ljust(offset, b"\0") + data + before[offset + len(data) :]
+            self.ledger.made(made)
+            await device.fs.write(device.att, handle, offset, data)
+            done = made
+        finally:
+            await self.close(handle, ino, done)
+
+    async def late_write(self, n: Numbers) -> None:
+        """Pages that were mapped are written back after `close`, and before the kernel lets go of the file."""
+        entry = self.pick(n[0], Kind.FILE)
+        if entry is None:
+            return
+        device, handle, ino = self.device, self.new_handle(), entry.ino
+        await device.fs.open(device.att, ino, handle, write=True, truncate=False, base=b"")
+        done = None
+        try:
+            staged = await device.fs.stage(device.att, handle, empty=False, base=b"")
+            self.acts_on(ino)
+            early, late = self.ledger.fresh(40), self.ledger.fresh(SIZES[n[1] % 6])
+            self.ledger.made(early)
+            self.write_file(Path(staged.path), early)
+            await device.fs.commit(device.att, handle, data=None, mtime_ns=None, seal=False, release=False, base=b"")
+            await asyncio.sleep((0.0, 0.02, 1.0, 7.0)[n[2] % 4])
+            done = late
+            self.ledger.made(late)
+            self.acts_on(ino)
+            self.write_file(Path(staged.path), late)
+        finally:
+            await self.close(handle, ino, done, sealing=False)
 
     async def truncate(self, n: Numbers) -> None:
         entry = self.pick(n[0], Kind.FILE)

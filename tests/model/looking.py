@@ -10,6 +10,7 @@ from holofsd.core.ids import ROOT_ID, Ino, NodeId
 from holofsd.core.project import base_of_conflict_name
 from holofsd.core.state import Blob, Inline, Kind, Pending, Version
 from holofsd.tree.views import Entry
+from model.chance import is_dead
 from model.device import ModelDevice
 from model.ledger import EMPTY, Ledger
 
@@ -42,6 +43,10 @@ class Looking:
         self.held: list[Held] = []
         self.unlinked: set[Ino] = set()
         """Inodes that an operation here took the last name from: what handles of them write is nobody's."""
+        self.remembers: set[bytes] = set()
+        """Contents that its device once showed when all was quiet, and that nobody let go of."""
+        self.thins = False
+        """History may drop versions by its policy: the clock said that much time had passed."""
         self.where = ""
         self._handles = 0
 
@@ -108,6 +113,8 @@ class Looking:
     # ---- the ledger
     def acts_on(self, ino: Ino) -> None:
         """What is shown there is replaced or removed now."""
+        if is_dead():
+            return
         for digest in self.contents(ino):
             self.ledger.supersede(digest, self.where)
 
@@ -121,5 +128,5 @@ class Looking:
 
     def answered(self, ino: Ino, data: bytes) -> None:
         self.ledger.made(data)
-        if ino not in self.unlinked:
+        if ino not in self.unlinked and not is_dead():
             self.ledger.acknowledge(data, self.where)

@@ -23,14 +23,28 @@ class Pasts(Looking):
         if items:
             await self._restore(items[n[0] % len(items)].path, "")
 
-    async def _restore(self, path: bytes, version: str) -> None:
+    async def restore_beside(self, n: Numbers) -> None:
+        """As a new file."""
+        items = await self.device.fs.history.trash.list()
+        if items:
+            path = items[n[0] % len(items)].path
+            await self._restore(path, "", to=path + b".old%d" % (n[1] % 3))
+
+    async def restore_time(self, n: Numbers) -> None:
+        """A folder as it was some seconds ago."""
+        folders = [path for path, entry in self.entries() if entry.view.kind is Kind.DIRECTORY]
+        if folders:
+            ago_ms = (10, 300, 2_000, 20_000)[n[1] % 4]
+            await self._restore(folders[n[0] % len(folders)], "", at_ms=self.device.now_ms() - ago_ms)
+
+    async def _restore(self, path: bytes, version: str, at_ms: int = 0, to: bytes = b"") -> None:
         """As `Restoring.restore`, step by step: what it replaces is what is shown at the moment of the step."""
         restoring = self.device.fs.history.restoring
-        for item in restoring._items(path, path, version, 0, not version):
+        for item in restoring._items(path, to or path, version, at_ms, not version and not at_ms):
             if item.entry.version is not None:
                 await restoring._contents.bring(item.entry.node, item.entry.version)
             self._replaces(item.path)
-            await restoring._put(item, revive=True)
+            await restoring._put(item, revive=not to)
 
     def _replaces(self, path: bytes) -> None:
         node = ROOT_ID
@@ -47,6 +61,17 @@ class Pasts(Looking):
     async def collect(self, n: Numbers) -> None:
         """Without the grace period: whatever is needed and goes is missing at the end."""
         if n[0] % 2:
+            self.remembers.clear()
             with self.device.store.db.transaction():
                 self.device.store.history.purge_before(self.device.now_ms() + 1, 1000)
         await self.device.fs.history.keeping.collect(0)
+
+    async def empty_trash(self, n: Numbers) -> None:
+        self.remembers.clear()
+        await self.device.fs.history.trash.empty()
+        if n[0] % 2:
+            await self.collect((0,))
+
+    async def tidy(self, _n: Numbers) -> None:
+        """What the policy says happens now, and not hours later."""
+        await self.device.fs.history.keeping.tidy()

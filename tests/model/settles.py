@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from holofsd.fs.settling import Keep
+from holofsd.fs.settling import Keep, Settled
 from model.looking import Looking, Numbers
 
 
@@ -20,7 +20,24 @@ class Settles(Looking):
         if not contents:
             return
         one = Keep("id", list(contents)[n[2] % len(contents)])
-        keep = (one, one, one, Keep("shown"), Keep("newest"), Keep("both"))[n[1] % 6]
-        done = await self.device.fs.settling.one(contested.path, keep)
+        of = Keep("device", contested.choices[n[2] % len(contested.choices)].device)
+        keep = (one, one, Keep("shown"), Keep("newest"), Keep("both"), Keep("copy"), of)[n[1] % 7]
+        copies = [choice.path for choice in contested.choices[1:] if choice.path]
+        path = copies[n[2] % len(copies)] if keep.how == "copy" and copies else contested.path
+        self._settled(await self.device.fs.settling.one(path, keep), contents)
+
+    async def settle_all(self, n: Numbers) -> None:
+        alternatives = self.device.fs.alternatives
+        contents: dict[str, bytes] = {}
+        keep = (Keep("shown"), Keep("newest"), Keep("both"))[n[0] % 3]
+        for contested in await alternatives.listing():
+            await alternatives.bring_newest(contested.slot)
+        for contested in await alternatives.listing():
+            for choice in alternatives.at(contested.slot):
+                contents[choice.id] = self.content_of(choice.version)
+        async for done in self.device.fs.settling.all_below(b"", keep):
+            self._settled(done, contents)
+
+    def _settled(self, done: Settled, contents: dict[str, bytes]) -> None:
         for replaced in done.replaced:
             self.ledger.supersede(contents.get(replaced.id, b""), self.where)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The devices of one run, the network between them, and what has to hold when all is quiet."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from holofsd.core.errors import HoloError
+from holofsd.net.fake import FakeNetwork, Weather
+from model import checks
+from model.actor import OPERATIONS, Actor
+from model.chance import Processes, SeededLoop
+from model.device import CONFIGS, ModelDevice
+from model.ledger import Ledger
+from model.program import Program, Step
+from model.troubles import TROUBLES, Troubles
+
+QUIET_S = 900.0
+"""Virtual seconds within which everything has to agree."""
+NAMES = ("ada", "bob", "cyd", "dan", "eve")
+
+
+@dataclass
+class Result:
+    problems: list[str] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    conflicts: int = 0
+    acknowledged: int = 0
+    refused: int = 0
+    steps: int = 0
+    died_at: list[str] = field(default_factory=list)
+
+
+class World(Troubles):
+    def __init__(self, program: Program, folder: Path, loop: SeededLoop, processes: Processes, result: Result) -> None:
+        self.program, self.loop, self.result = program, loop, result
+        self.network = FakeNetwork(program.seed, discovery=True)
+        self.ledger = Ledger()
+        config = CONFIGS[program.quick]
+        self.devices = [
+            ModelDevice(loop, processes, self.network, folder / name, name, config) for name in NAMES[: program.devices]
+        ]
+        self.actors = [Actor(device, self.ledger) for device in self.devices]
+        self.busy = [[] for _ in self.devices]
+        self.since_backup = {}
+        self.died_at = result.died_at
+
+    async def begin(self) -> None:
+        for device in self.devices:
+            device.up()
+        self.devices[0].create()
+        for device in self.devices[1:]:
+            await device.join(self.devices[0])
+        await self._agree()
+
+    async def end(self) -> None:
+        for tasks in self.busy:
+            for task in tasks:
+                task.cancel()
+        for device in self.devices:
+            if device.is_up:
+                await device.down()
+            elif device.is_dead:
+                await device.bury()
+
+    # ---- steps
+    async def step(self, step: Step) -> None:
+        number = self.result.steps
+        self.result.steps += 1
+        self.result.log.append(f"{self.loop.time():8.3f} {number}: {step}")
+        if step.name in OPERATIONS:
+            await self._operate(number, step)
+        elif step.name == "quiet":
+            await self.quiet()
+        else:
+            await TROUBLES[step.name](self, step)
+        if self.program.sequential:
+            await self._agree()
+        elif step.pause:
+            await asyncio.sleep(step.pause)
+        await self.bury()
+
+    async def _operate(self, number: int, step: Step) -> None:
+        device = self.devices[step.device]
+        if not device.is_up:
+            return
+        context = device.context.copy()
+        task = asyncio.create_task(self._operation(number, step), context=context)
+        self.busy[step.device].append(task)
+        if step.turns < 0:
+            await self.ended(step.device, task)
+        else:
+            for _ in range(step.turns):
+                await asyncio.sleep(0)
+
+    async def _operation(self, number: int, step: Step) -> None:
+        actor = self.actors[step.device]
+        actor.where = f"{actor.device.name} at step {number} ({step.name})"
+        try:
+            await OPERATIONS[step.name][0](actor, step.numbers)
+        except HoloError as error:
+            self.result.refused += 1
+            self.result.log.append(f"    {error.code}: {error.message}")
+        except OSError as error:
+            if actor.device.is_up:
+                self.result.problems.append(f"step {number} {step}: {traceback.format_exc()} {error}")
+        except Exception:  # noqa: BLE001
+            self.result.problems.append(f"step {number} {step}: {traceback.format_exc()}")
+
+    # ---- quiet
+    async def quiet(self) -> None:
+        """Whatever was wrong is right again, and everybody has time."""
+        self.network.heal_all()
+        self.network.weather = Weather()
+        for number, device in enumerate(self.devices):
+            if device.is_up:
+                device.life.fault = None
+            elif not device.is_dead:
+                self.start(number, mount_lives=True)
+        await self.bury()
+        for number, actor in enumerate(self.actors):
+            await self.idle(number)
+            for held in list(actor.held):
+                actor.where = f"{actor.device.name} at the end"
+                await actor.let_go(held)
+        await self._agree()
+        for actor in self.actors:
+            actor.remembers |= checks.shown_by(actor)
+
+    async def _agree(self) -> None:
+        ends = self.loop.time() + QUIET_S
+        while reason := self._disagreement():
+            if self.loop.time() > ends:
+                raise AssertionError(f"{QUIET_S:.0f} s after the last trouble: {reason}")
+            await asyncio.sleep(0.25 if self.loop.time() < ends - QUIET_S + 20 else 5.0)
+
+    def _disagreement(self) -> str:
+        for device in self.devices:
+            if why := device.unsettled():
+                return f"{device.name} has {why}"
+        heads = [device.heads() for device in self.devices]
+        return "" if all(other == heads[0] for other in heads) else f"heads differ: {heads}"
+
+    async def check(self) -> None:
+        result, names = self.result, [device.name for device in self.devices]
+        trees = [await checks.tree_of(device) for device in self.devices]
+        result.problems += checks.same_trees(names, trees)
+        shown = checks.contents_of(trees[0])
+        result.problems += self.ledger.lost(shown | self.devices[0].hidden())
+        result.problems += self.ledger.unknown(shown)
+        result.conflicts = checks.count_conflicts(trees[0])
+        if self.program.sequential and result.conflicts:
+            result.problems.append(f"a conflict that nobody made: {sorted(trees[0])}")
+        known: dict[checks.Facts, checks.Projection] = {}
+        for actor in self.actors:
+            result.problems += checks.index_of(actor.device, known)
+            result.problems += await checks.fsck_of(actor.device)
+            result.problems += checks.forgotten_by(actor, self.devices)
