@@ -51,7 +51,9 @@ class Stages:
         """Looks at what is on the disk, then throws it away."""
         if self._stage is not None:
             self.progress.say("fsck of what is on the disk")
-            self.report.wrong += [f"{self._group} rows: {sentence}" for sentence in self._stage.check()]
+            wrong, failed = self._stage.check()
+            self.report.wrong += [f"{self._group} rows: {sentence}" for sentence in wrong]
+            self.report.unchecked += [f"{self._group} rows: {sentence}" for sentence in failed]
         self.throw_away()
 
     def throw_away(self) -> None:

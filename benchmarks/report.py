@@ -43,6 +43,8 @@ class Report:
     failed: list[str] = field(default_factory=list)
     """Rows that have no figure of ours, or not all."""
     remarks: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    """Devices that `fsck` could not look at."""
     wrong: list[str] = field(default_factory=list)
     """Contents that were not what was written: no figure of such a run counts."""
 
@@ -97,8 +99,11 @@ def closing(report: Report) -> Iterator[str]:
         yield "Other programs were busy when this began: these figures are noisy."
     for sentence in report.not_measured:
         yield f"Not measured: {' '.join(sentence.split())}"
+    for sentence in report.unchecked:
+        yield f"Not checked: {sentence}"
     if not report.wrong:
-        yield "Contents were compared with what was written, on every side, and fsck --content found nothing wrong."
+        fsck = "" if report.unchecked else ", and fsck --content found nothing wrong"
+        yield f"Contents were compared with what was written, on every side{fsck}."
     for sentence in report.wrong:
         yield f"WRONG: {sentence}"
     if report.wrong:

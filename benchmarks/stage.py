@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import time
 from collections.abc import Sequence
@@ -129,14 +130,19 @@ class Stage:
         return ""
 
     # ---- the end
-    def check(self) -> list[str]:
-        """What `fsck` finds wrong on each device: every record, every name, every byte of content."""
-        found = []
+    def check(self) -> tuple[list[str], list[str]]:
+        """What `fsck` finds wrong on each device (every record, every name, every byte of content); where it failed."""
+        found, failed = [], []
         for device in self._devices.values():
-            done = device.ctl("fsck", "--content", check=False, timeout=900)
-            if done.code:
-                found.append(f"fsck on {device.name} ended with {done.code}: {(done.out + done.err)[-400:]}")
-        return found
+            done = device.ctl("fsck", "--content", "--json", check=False, timeout=900)
+            if done.out.lstrip().startswith("{"):
+                findings = [
+                    said["message"] for volume in json.loads(done.out)["volumes"] for said in volume["findings"]
+                ]
+                found += [f"fsck on {device.name}: {message}" for message in findings]
+            else:
+                failed.append(f"fsck on {device.name} ended with {done.code}: {done.err[-300:]}")
+        return found, failed
 
     def close(self) -> None:
         for eye in self._eyes.values():

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks.rows import apps, crowds, files, streams, syncing
+from benchmarks.rows.apps import ROWS as APPS
+from benchmarks.rows.crowds import ROWS as CROWDS
+from benchmarks.rows.files import ROWS as FILES
+from benchmarks.rows.streams import ROWS as STREAMS
+from benchmarks.rows.syncing import ROWS as SYNCING
 from benchmarks.run import Row
 
-ROWS: Final[tuple[Row, ...]] = (*streams.ROWS, *files.ROWS, *apps.ROWS, *syncing.ROWS, *crowds.ROWS)
+ROWS: Final[tuple[Row, ...]] = (*STREAMS, *FILES, *APPS, *SYNCING, *CROWDS)
