@@ -106,7 +106,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         return entry
 
     def _info(self, opened: Opened) -> Any:
-        return pyfuse3.FileInfo(fh=opened.handle, keep_cache=opened.keep_pages)
+        return pyfuse3.FileInfo(fh=opened.handle, keep_cache=opened.keep_pages, direct_io=opened.direct)
 
     # ---- names ----
     @answering

@@ -12,6 +12,9 @@ from holofs_api.v1 import filesystem_pb2 as pb
 
 MAX_ATTRS: Final = 200_000
 MAX_ENTRIES: Final = 400_000
+MAX_CONTENT: Final = 16 << 20
+"""Bytes of small files kept, each counted with what it costs to keep anything."""
+_EACH: Final = 512
 PATCH_SECONDS: Final = 0.5
 """How long the times of a directory may be our guess after we changed something in it."""
 
@@ -59,6 +62,44 @@ class AttrCache:
 
     def guessed(self, ino: int) -> bool:
         return ino in self._guessed
+
+
+class MapCache:
+    """Where the content of small files is, so that opening them to read asks nobody. Least recently used out first.
+
+    A map is good for the version it names; whether that is the one shown, the attributes say.
+    """
+
+    def __init__(self) -> None:
+        self._maps: OrderedDict[int, pb.ContentMap] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, ino: int, version: bytes) -> pb.ContentMap | None:
+        content = self._maps.get(ino)
+        if content is None or content.version != version:
+            return None
+        self._maps.move_to_end(ino)
+        return content
+
+    def put(self, ino: int, content: pb.ContentMap) -> None:
+        self.drop(ino)
+        self._maps[ino] = content
+        self._bytes += _weight(content)
+        while self._bytes > MAX_CONTENT:
+            self.drop(next(iter(self._maps)))
+
+    def drop(self, ino: int) -> None:
+        content = self._maps.pop(ino, None)
+        if content is not None:
+            self._bytes -= _weight(content)
+
+    def clear(self) -> None:
+        self._maps.clear()
+        self._bytes = 0
+
+
+def _weight(content: pb.ContentMap) -> int:
+    return _EACH + sum(len(extent.inline) for extent in content.extents)
 
 
 @dataclass(slots=True)

@@ -73,6 +73,12 @@ class MappedBody:
                 return start if start < end else None
         return None
 
+    def hold(self) -> None:
+        """Opens its local files, so that nothing takes them away. Raises NotHere."""
+        for extent in self.content.extents:
+            if extent.WhichOneof("source") == "local" and extent.local.path not in self._fds:
+                self._fds[extent.local.path] = self._open(extent.local.path, extent.offset, extent.length)
+
     def close(self) -> None:
         for fd in self._fds.values():
             os.close(fd)

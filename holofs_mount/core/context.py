@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.client import DaemonClient, Recover
 from holofs_mount.core.bases import ReadTracker
-from holofs_mount.core.caches import PATCH_SECONDS, AttrCache, ListingCache
+from holofs_mount.core.caches import PATCH_SECONDS, AttrCache, ListingCache, MapCache
 from holofs_mount.core.clock import ChangeClock
 from holofs_mount.core.later import Later
 from holofs_mount.core.openfile import HandleTable
@@ -65,6 +65,7 @@ class Context:
         self.kernel: Kernel = NoKernel()
         self.attrs = AttrCache()
         self.listings = ListingCache()
+        self.maps = MapCache()
         self.clock = ChangeClock()
         self.news = ChangeClock()
         self.bases = ReadTracker()
@@ -184,10 +185,25 @@ def check_name(name: bytes) -> None:
         raise OSError(errno.ENAMETOOLONG, "a name has at most 255 bytes")
 
 
+_PROCESS_SECONDS: Final = 1.0
+"""How long a thread's id is taken to be that of the same thread: the kernel gives ids again after many thousands."""
+_processes: dict[int, tuple[int, float]] = {}
+
+
 def process_of(pid: int) -> int:
     """The process of a thread: FUSE tells the thread's id, and an editor may read and write from different ones."""
     if not pid:
         return 0
+    now = time.monotonic()
+    known = _processes.get(pid)
+    if known is None or known[1] < now:
+        if len(_processes) >= 1_000:
+            _processes.clear()
+        known = _processes[pid] = (_look_up_process(pid), now + _PROCESS_SECONDS)
+    return known[0]
+
+
+def _look_up_process(pid: int) -> int:
     try:
         with open(f"/proc/{pid}/status", "rb") as status:
             text = status.read(512)

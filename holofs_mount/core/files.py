@@ -20,6 +20,7 @@ from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core import recovery
 from holofs_mount.core.content import Body, BufferedBody, MappedBody, StagedBody
 from holofs_mount.core.context import OWN, Caller, Context, check_name, process_of
+from holofs_mount.core.light import LightOpens, inline_map
 from holofs_mount.core.names import Names
 from holofs_mount.core.openfile import Handle, OpenFile
 from holofs_mount.core.reading import Reading
@@ -38,6 +39,8 @@ class Opened(NamedTuple):
 
     handle: int
     keep_pages: bool
+    direct: bool = False
+    """Past the kernel's pages: they may be those of another version for a while."""
 
 
 class Files:
@@ -47,6 +50,7 @@ class Files:
         self._x = context
         self._names = names
         self._reading = Reading(context)
+        self._light = LightOpens(context)
 
     # ---- opening ----
     async def open(self, ino: int, flags: int, caller: Caller) -> Opened:
@@ -56,10 +60,14 @@ class Files:
             self._x.check_writable()
         reads = flags & os.O_ACCMODE != os.O_WRONLY and not truncate
         pid = process_of(caller.pid) if reads or self._x.bases.any_stale(ino) else 0
+        if not (write or truncate) and (light := self._light.open(ino, pid)) is not None:
+            return self._opened(light, light.file.version, fresh=False)
         base = self._x.bases.base(ino, pid) if write or truncate else b""
         since = self._x.clock.now
         number = self._x.table.number()
         request = pb.OpenRequest(ino=ino, handle=number, write=write or truncate, truncate=truncate, base=base)
+        if reads and not write:
+            request.ahead = self._light.wanted_ahead()
         try:
             reply: pb.OpenReply = await self._x.call("open", request)
         except OSError as error:
@@ -76,9 +84,13 @@ class Files:
             self._x.bases.has_written(ino, pid)
         else:
             self._x.remember(reply.attr, since)
+            self._light.keep(reply.attr, reply.map, since)
+        for other in reply.ahead:
+            self._x.remember(other.attr, since)
+            self._light.keep(other.attr, other.map, since)
         if reads:
             self._x.bases.has_read(ino, reply.map.version, pid)
-        return Opened(number, self._keep_pages(handle.file, reply.map.version, truncate))
+        return self._opened(handle, reply.map.version, truncate)
 
     async def create(self, parent: int, name: bytes, mode: int, flags: int, caller: Caller) -> tuple[Opened, pb.Attr]:
         check_name(name)
@@ -101,7 +113,7 @@ class Files:
         handle = self._take_over(request.handle, reply.attr, reply.map, flags, pid, fresh)
         self._names.came(parent, name, reply.attr, since)
         attr = self._x.settle(reply.attr, since)
-        return Opened(request.handle, self._keep_pages(handle.file, reply.map.version, fresh)), attr
+        return self._opened(handle, reply.map.version, fresh), attr
 
     def _take_over(
         self, number: int, attr: pb.Attr, content: pb.ContentMap, flags: int, pid: int, fresh: bool
@@ -127,6 +139,13 @@ class Files:
         if content.staging:
             return self._reading.staged_body(content, write)
         return BufferedBody() if fresh else MappedBody(content)
+
+    def _opened(self, handle: Handle, version: bytes, fresh: bool) -> Opened:
+        file = handle.file
+        if self._x.table.any_frozen(file.ino):
+            self._x.pages.pop(file.ino, None)
+            return Opened(handle.number, keep_pages=False, direct=True)
+        return Opened(handle.number, self._keep_pages(file, version, fresh))
 
     def _keep_pages(self, file: OpenFile, version: bytes, fresh: bool) -> bool:
         cached = self._x.pages.get(file.ino)
@@ -269,6 +288,8 @@ class Files:
             attr: pb.Attr = await self._x.call("commit", request)
             told.registered = not request.release
             self._told(file, told, attr, generation, since)
+            if isinstance(file.body, BufferedBody) and not file.dirty and not file.unlinked:
+                self._light.keep(attr, inline_map(attr.version, bytes(file.body.data)), self._x.clock.now)
 
     def _told(self, file: OpenFile, handle: Handle, attr: pb.Attr, generation: int, since: int) -> None:
         file.committed = generation

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 from holofs_api.v1 import filesystem_pb2 as pb
@@ -17,7 +18,9 @@ class OpenFile:
     """One open inode.
 
     `lock` is held while the body is exchanged or sealed. `generation` counts writes, `committed` is the one the daemon
-    was told of. `version` is the content the daemon last gave us; `stale`: it has newer news, ask before the next use.
+    was told of. `version` is the content the daemon last gave us; `stale`: it has newer news, ask before the next use;
+    `behind`: the inode shows something else by now, and the news will say whose; `frozen`: its handles go on reading
+    this version, whatever the inode shows.
     """
 
     ino: int
@@ -30,6 +33,8 @@ class OpenFile:
     committed: int = 0
     mtime_ns: int | None = None
     stale: bool = False
+    behind: bool = False
+    frozen: bool = False
     unlinked: bool = False
     written_at: float = 0.0
     saved_at: float = float("-inf")
@@ -44,6 +49,11 @@ class OpenFile:
     def local(self) -> bool:
         """Size and time are known here better than by the daemon."""
         return self.dirty or isinstance(self.body, BufferedBody | StagedBody)
+
+    @property
+    def light(self) -> bool:
+        """The daemon knew nothing of its being open: a change from elsewhere comes under its readers."""
+        return self.behind or not any(handle.registered or handle.write for handle in self.handles.values())
 
     def wrote(self) -> None:
         self.generation += 1
@@ -91,6 +101,7 @@ class HandleTable:
         self._next = secrets.randbits(38) << 24
         self.handles: dict[int, Handle] = {}
         self.files: dict[int, OpenFile] = {}
+        self._frozen: Counter[int] = Counter()
 
     def number(self) -> int:
         self._next += 1
@@ -112,6 +123,18 @@ class HandleTable:
             file.body.close()
             if self.files.get(file.ino) is file:
                 del self.files[file.ino]
+            if file.frozen:
+                self._frozen[file.ino] -= 1
+
+    def freeze(self, file: OpenFile) -> None:
+        """As with an atomic replace: who has the file open keeps what it read; who opens it now meets something new."""
+        del self.files[file.ino]
+        file.frozen = True
+        self._frozen[file.ino] += 1
+
+    def any_frozen(self, ino: int) -> bool:
+        """The kernel's pages of the inode may be filled by readers of two versions."""
+        return self._frozen[ino] > 0
 
     def to_reattach(self) -> list[pb.OpenHandle]:
         return [

@@ -24,13 +24,17 @@ LINGER_SECONDS: Final = 0.05
 
 async def register(context: Context, handle: Handle) -> None:
     """After this the daemon knows the handle. What it writes is based on what it last saw, not on what came since."""
-    if handle.registered:
+    if handle.registered or handle.file.frozen:
         return
     request = pb.OpenRequest(ino=handle.file.ino, handle=handle.number, write=handle.write)
     reply: pb.OpenReply = await context.call("open", request)
     handle.registered = True
-    if reply.map.version != handle.file.version:
+    if reply.map.version == handle.file.version:
+        return
+    if handle.write:
         handle.base = handle.file.version
+    else:
+        handle.file.behind = True
 
 
 def watch_for_lingering(context: Context, handle: Handle) -> None:

@@ -123,14 +123,18 @@ class Volume:
         x.news.touch_all()
         x.attrs.clear()
         x.listings.clear()
+        x.maps.clear()
         x.seen.clear()
         x.pages.clear()
         x.kernel.everything_changed()
 
     def _ask_again(self) -> None:
         """The content of open files may have changed unseen."""
-        for file in self.context.table.files.values():
-            file.stale = True
+        for file in list(self.context.table.files.values()):
+            if file.light:
+                self.context.table.freeze(file)
+            else:
+                file.stale = True
 
     def _inode_changed(self, change: pb.InodeChange) -> None:
         x = self.context
@@ -140,9 +144,13 @@ class Volume:
         if change.content:
             x.pages.pop(change.ino, None)
             x.bases.changed(change.ino, change.previous, change.version, change.elsewhere)
+            x.maps.drop(change.ino)
             file = x.table.files.get(change.ino)
-            if file is not None:
+            if file is not None and change.elsewhere and file.light:
+                x.table.freeze(file)
+            elif file is not None:
                 file.stale = True
+                file.behind = False
         x.kernel.inode_changed(change.ino, change.content)
 
     def _entry_changed(self, change: pb.EntryChange) -> None:

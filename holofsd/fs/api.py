@@ -69,6 +69,10 @@ class Filesystem(Protocol):
     async def open(
         self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes
     ) -> Opened: ...
+    async def ahead(self, att: Attachment, ino: Ino, limit: int) -> list[Opened]:
+        """Small files that follow this one in its directory, by name, as `open` answers for each; without handles."""
+        ...
+
     async def stage(self, att: Attachment, handle: int, *, empty: bool, base: bytes) -> Staged:
         """May suspend: copies the content, or fetches it."""
         ...

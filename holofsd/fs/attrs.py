@@ -84,4 +84,5 @@ class Attributes:
             view.version,
             bool(view.xattrs),
             remote,
+            staged is not None,
         )

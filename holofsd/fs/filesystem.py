@@ -248,6 +248,9 @@ class VolumeFilesystem:
             return self.history.open(att, ino, handle, write=write or truncate)
         return self._opening.open(att, ino, handle, write=write, truncate=truncate, base=base)
 
+    async def ahead(self, att: Attachment, ino: Ino, limit: int) -> list[Opened]:
+        return [] if ino >= PAST_INO else self._opening.ahead(ino, limit)
+
     async def stage(self, att: Attachment, handle: int, *, empty: bool, base: bytes) -> Staged:
         return await self._opening.stage(att, handle, empty=empty, base=base)
 

@@ -21,7 +21,7 @@ from holofsd.fs.endings import Endings
 from holofsd.fs.handles import OpenFile
 from holofsd.fs.hashing import Hasher
 from holofsd.fs.scope import Origin, Scope, full_disk_is_said
-from holofsd.fs.settings import INLINE_COMMIT, MAX_READ
+from holofsd.fs.settings import INLINE_COMMIT, MAX_AHEAD, MAX_READ
 from holofsd.fs.staged import StagedFile, StagedFiles
 from holofsd.fs.types import (
     Attachment,
@@ -91,6 +91,15 @@ class Opening:
             raise
         view = self._attributes.resolve(ino)
         return Opened(self._attributes.of(view), self._contents.map_of(view))
+
+    def ahead(self, ino: Ino, limit: int) -> list[Opened]:
+        """Small files after this one in the directory where it has its first name."""
+        found: list[Opened] = []
+        for entry in self._scope.tree.following(ino, min(limit, MAX_AHEAD)):
+            view = entry.view
+            if view.kind is Kind.FILE and view.size <= INLINE_COMMIT and not view.remote:
+                found.append(Opened(self._attributes.of(view), self._contents.map_of(view)))
+        return found
 
     def opened_new(self, att: Attachment, ino: Ino, handle: int) -> None:
         """The file was made by this open; until something comes back its emptiness is not published."""

@@ -73,6 +73,9 @@ class PastMount:
     async def open(self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes) -> Opened:
         return self._history.open(att, ino, handle, write=write or truncate)
 
+    async def ahead(self, att: Attachment, ino: Ino, limit: int) -> list[Opened]:
+        return []
+
     async def release(self, att: Attachment, handle: int) -> None:
         self._history.close(att, handle)
 

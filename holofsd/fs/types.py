@@ -24,6 +24,8 @@ class Attr:
     version: bytes
     has_xattrs: bool
     remote: bool
+    writing: bool = False
+    """Size and time are those of a staging file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,11 @@ async def _open(c: Caller, r: pb.OpenRequest, out: pb.OpenReply) -> None:
     )
     fill_attr(out.attr, opened.attr)
     fill_map(out.map, opened.map)
+    if r.ahead:
+        for other in await c.filesystem.ahead(c.attachment, Ino(r.ino), r.ahead):
+            told = out.ahead.add()
+            fill_attr(told.attr, other.attr)
+            fill_map(told.map, other.map)
 
 
 async def _stage(c: Caller, r: pb.StageRequest, out: pb.StageReply) -> None:

@@ -23,6 +23,8 @@ def fill_attr(out: pb.Attr, attr: fs.Attr) -> None:
         out.has_xattrs = True
     if attr.remote:
         out.remote = True
+    if attr.writing:
+        out.writing = True
 
 
 def fill_map(out: pb.ContentMap, content: fs.ContentMap) -> None:

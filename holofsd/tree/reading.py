@@ -91,6 +91,12 @@ class TreeReading:
             rows = self._nodes.view_children(parent, after, limit)
         return [self._entry(row) for row in rows]
 
+    def following(self, ino: Ino, limit: int) -> list[Entry]:
+        """The names after the first name of this inode, in the same directory."""
+        inode = self._nodes.inode(ino)
+        entry = self._first_entry(inode.node, inode.dot) if inode is not None and inode.detached is None else None
+        return self.children(entry.parent, entry.name, limit) if entry is not None else []
+
     def has_children(self, parent: NodeId) -> bool:
         """Whether any name is shown in a directory."""
         return self._nodes.has_entries(parent)

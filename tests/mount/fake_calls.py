@@ -147,7 +147,10 @@ class Calls:
             self.tree.bases.append(("open", r.base))
         if r.truncate:
             self._truncate(a, node, r.base)
-        return pb.OpenReply(attr=self.tree.attr(node), map=self.tree.content_map(node))
+        reply = pb.OpenReply(attr=self.tree.attr(node), map=self.tree.content_map(node))
+        for other in self.tree.following(node, r.ahead) if r.ahead else []:
+            reply.ahead.add(attr=self.tree.attr(other), map=self.tree.content_map(other))
+        return reply
 
     def _handle(self, a: Attachment, number: int) -> OpenHandle:
         handle = self.tree.handles.get((a.mount_id, number))

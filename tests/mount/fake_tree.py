@@ -105,7 +105,17 @@ class Tree:
             version=node.version,
             has_xattrs=bool(node.xattrs),
             remote=node.remote,
+            writing=bool(node.staging),
         )
+
+    def following(self, node: Node, limit: int) -> list[Node]:
+        """Files after this one, by name."""
+        directory = next((d for d in self.nodes.values() if node in d.children.values()), None)
+        if directory is None:
+            return []
+        names = sorted(directory.children)
+        at = next(i for i, name in enumerate(names) if directory.children[name] is node)
+        return [directory.children[name] for name in names[at + 1 : at + 1 + limit]]
 
     def content_map(self, node: Node) -> pb.ContentMap:
         if node.staging:

@@ -279,7 +279,7 @@ def test_attributes_of_the_user_namespace_are_kept_and_others_refused(mnt: Path)
     assert outcome(path, lambda p: os.removexattr(p, "user.one")) == "ENODATA"
     assert outcome(path, lambda p: os.setxattr(p, "trusted.x", b"1")) == "ENOTSUP"
     assert outcome(path, lambda p: os.getxattr(p, "system.posix_acl_access")) == "ENOTSUP"
-    assert outcome(path, lambda p: os.getxattr(p, "security.capability")) == "ENODATA"
+    assert outcome(path, lambda p: os.getxattr(p, "security.capability")) == "ENOTSUP"
 
 
 def test_the_state_of_the_filesystem_is_told(mnt: Path) -> None:

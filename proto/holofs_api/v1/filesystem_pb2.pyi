@@ -79,6 +79,7 @@ class Attr(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     HAS_XATTRS_FIELD_NUMBER: _builtins.int
     REMOTE_FIELD_NUMBER: _builtins.int
+    WRITING_FIELD_NUMBER: _builtins.int
     ino: _builtins.int
     kind: Global___Kind.ValueType
     mode: _builtins.int
@@ -92,6 +93,8 @@ class Attr(_message.Message):
     has_xattrs: _builtins.bool
     remote: _builtins.bool
     """content is not on this device yet"""
+    writing: _builtins.bool
+    """somebody writes it: size and time are those of a staging file, not of the version"""
     def __init__(
         self,
         *,
@@ -105,10 +108,11 @@ class Attr(_message.Message):
         version: _builtins.bytes = ...,
         has_xattrs: _builtins.bool = ...,
         remote: _builtins.bool = ...,
+        writing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ctime_ns", b"ctime_ns", "has_xattrs", b"has_xattrs", "ino", b"ino", "kind", b"kind", "mode", b"mode", "mtime_ns", b"mtime_ns", "nlink", b"nlink", "remote", b"remote", "size", b"size", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ctime_ns", b"ctime_ns", "has_xattrs", b"has_xattrs", "ino", b"ino", "kind", b"kind", "mode", b"mode", "mtime_ns", b"mtime_ns", "nlink", b"nlink", "remote", b"remote", "size", b"size", "version", b"version", "writing", b"writing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -885,12 +889,15 @@ class OpenRequest(_message.Message):
     WRITE_FIELD_NUMBER: _builtins.int
     TRUNCATE_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
+    AHEAD_FIELD_NUMBER: _builtins.int
     ino: _builtins.int
     handle: _builtins.int
     """chosen by the client, unique in its mount_id"""
     write: _builtins.bool
     truncate: _builtins.bool
     base: _builtins.bytes
+    ahead: _builtins.int
+    """how many small files after this one are wanted, in order of name: they come in OpenReply.ahead"""
     def __init__(
         self,
         *,
@@ -899,10 +906,11 @@ class OpenRequest(_message.Message):
         write: _builtins.bool = ...,
         truncate: _builtins.bool = ...,
         base: _builtins.bytes = ...,
+        ahead: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "handle", b"handle", "ino", b"ino", "truncate", b"truncate", "write", b"write"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "base", b"base", "handle", b"handle", "ino", b"ino", "truncate", b"truncate", "write", b"write"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -910,6 +918,36 @@ Global___OpenRequest: _TypeAlias = OpenRequest  # noqa: Y015
 
 @_typing.final
 class OpenReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTR_FIELD_NUMBER: _builtins.int
+    MAP_FIELD_NUMBER: _builtins.int
+    AHEAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def attr(self) -> Global___Attr: ...
+    @_builtins.property
+    def map(self) -> Global___ContentMap: ...
+    @_builtins.property
+    def ahead(self) -> _containers.RepeatedCompositeFieldContainer[Global___AheadFile]: ...
+    def __init__(
+        self,
+        *,
+        attr: Global___Attr | None = ...,
+        map: Global___ContentMap | None = ...,
+        ahead: _abc.Iterable[Global___AheadFile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attr", b"attr", "map", b"map"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "attr", b"attr", "map", b"map"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenReply: _TypeAlias = OpenReply  # noqa: Y015
+
+@_typing.final
+class AheadFile(_message.Message):
+    """As an open for reading would answer, without a handle."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTR_FIELD_NUMBER: _builtins.int
@@ -930,7 +968,7 @@ class OpenReply(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___OpenReply: _TypeAlias = OpenReply  # noqa: Y015
+Global___AheadFile: _TypeAlias = AheadFile  # noqa: Y015
 
 @_typing.final
 class ContentMap(_message.Message):

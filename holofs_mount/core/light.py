@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Opening small files to read without a call to the daemon.
+
+Where the attributes are known to be right (the stream of news keeps them so) and the content of the version they name
+is known too, the daemon has nothing to add. It is told of a handle only if that stays open: see `core.registration`.
+Until then a version from elsewhere comes under the reader, whose file is frozen then (`HandleTable.freeze`): as with an
+atomic replace it goes on with what it had, and who opens the file meanwhile reads past the kernel's pages.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.core.content import MappedBody, NotHere
+from holofs_mount.core.context import Context
+from holofs_mount.core.openfile import Handle, OpenFile
+from holofs_mount.core.registration import watch_for_lingering
+
+_ROW: Final = 3
+"""Files opened one soon after the other, before more are asked for than was wanted."""
+_ROW_SECONDS: Final = 0.2
+_MOST_AHEAD: Final = 64
+
+
+class LightOpens:
+    def __init__(self, context: Context) -> None:
+        self._x = context
+        self._in_a_row = 0
+        self._asked_at = 0.0
+
+    def open(self, ino: int, pid: int) -> Handle | None:
+        """None: the daemon has to be asked."""
+        attr = self._x.attrs.get(ino)
+        if attr is None or attr.writing or not self._x.client.connected:
+            return None
+        content = self._x.maps.get(ino, attr.version)
+        file = self._file(attr, content) if content is not None else None
+        if file is None:
+            return None
+        handle = Handle(self._x.table.number(), file, write=False, append=False, pid=pid, registered=False)
+        self._x.table.add(handle)
+        self._x.bases.has_read(ino, file.version, pid)
+        watch_for_lingering(self._x, handle)
+        return handle
+
+    def _file(self, attr: pb.Attr, content: pb.ContentMap) -> OpenFile | None:
+        file = self._x.table.files.get(attr.ino)
+        if file is not None:
+            same = file.version == content.version and isinstance(file.body, MappedBody)
+            return file if same and not (file.stale or file.behind) else None
+        body = MappedBody(content)
+        try:
+            body.hold()
+        except (NotHere, OSError):
+            self._x.maps.drop(attr.ino)
+            body.close()
+            return None
+        return OpenFile(attr.ino, body, attr, content.version)
+
+    def keep(self, attr: pb.Attr, content: pb.ContentMap, since: int) -> None:
+        """Where the content of a small file is, as it was asked for at `since`."""
+        small = content.size <= self._x.inline_limit and not (content.staging or attr.remote or attr.writing)
+        if small and attr.version == content.version and self._x.clock.unchanged(attr.ino, since):
+            self._x.maps.put(attr.ino, content)
+
+    def wanted_ahead(self) -> int:
+        """How many of the next files the daemon should tell of: who opens many soon gets them in few calls."""
+        now = time.monotonic()
+        self._in_a_row = self._in_a_row + 1 if now - self._asked_at < _ROW_SECONDS else 0
+        self._asked_at = now
+        return min(2**self._in_a_row, _MOST_AHEAD) if self._in_a_row >= _ROW else 0
+
+
+def inline_map(version: bytes, data: bytes) -> pb.ContentMap:
+    """Of content that is known here."""
+    extents = [pb.Extent(length=len(data), inline=data)] if data else []
+    return pb.ContentMap(version=version, size=len(data), extents=extents)
