@@ -32,12 +32,19 @@ def fsck(session: Session, arguments: argparse.Namespace) -> Exit:
     )
     reply = _answer(session, request)
     lines = [line for volume in reply.volumes for line in _lines(volume)]
+    if reply.HasField("device"):
+        lines += _lines(reply.device)
     session.output.data(plain(reply), lines)
-    left = sum(volume.left for volume in reply.volumes)
-    fixable = sum(f.count for volume in reply.volumes for f in volume.findings if f.outcome == "fixable")
-    if fixable:
+    if fixable := _fixable(*reply.volumes):
         session.output.remark(f"`holofsctl fsck --repair` repairs {count(fixable, 'of these', 'of these')}.")
-    return Exit.FAILED if left else Exit.OK
+    if fixable := _fixable(reply.device):
+        found = count(fixable, "thing", "things")
+        session.output.remark(f"`holofsctl down`, then `holofsctl fsck --repair` repairs {found} of this device.")
+    return Exit.FAILED if reply.device.left or any(volume.left for volume in reply.volumes) else Exit.OK
+
+
+def _fixable(*checked: pb.FsckVolume) -> int:
+    return sum(f.count for one in checked for f in one.findings if f.outcome == "fixable")
 
 
 def _answer(session: Session, request: pb.FsckRequest) -> pb.FsckReply:
@@ -80,8 +87,8 @@ def _without_daemon(session: Session, request: pb.FsckRequest) -> pb.FsckReply:
 
 def _lines(volume: pb.FsckVolume) -> list[str]:
     checked = ", ".join(f"{c.number:,} {c.what}" for c in volume.checked if c.number)
-    backup = f"backup of the index: {moment(volume.backup_at_ms)}"
-    lines = [f"{safe(volume.volume)}: {'all is well' if not volume.findings else 'PROBLEMS'}"]
+    backup = f"backup{' of the index' if volume.id else ''}: {moment(volume.backup_at_ms)}"
+    lines = [f"{safe(volume.volume) or 'this device'}: {'all is well' if not volume.findings else 'PROBLEMS'}"]
     lines += [f"    checked: {safe(checked)}"] if checked else []
     lines.append(f"    {backup}")
     rows = [(f.outcome, f"{f.count:,}", f.message) for f in volume.findings]

@@ -3,6 +3,7 @@
 
 A new index is put together in `mending/`, which becomes `mended/` when it is whole, and then takes the place of the old
 one, which is kept in `damaged-<n>/`. A crash before `mended/` leaves the old index; after it, the next start goes on.
+`device.db` in the state directory is mended in the same way: hence the names of databases.
 """
 
 from __future__ import annotations
@@ -40,34 +41,34 @@ REBUILT: Final = frozenset(
 
 
 # ---- backup
-def backup_path(directory: Path) -> Path:
-    return directory / _BACKUP / INDEX
+def backup_path(directory: Path, name: str = INDEX) -> Path:
+    return directory / _BACKUP / name
 
 
-def backup_time(directory: Path) -> float:
+def backup_time(directory: Path, name: str = INDEX) -> float:
     """When the backup was made, seconds since the epoch; 0 if there is none."""
     try:
-        return backup_path(directory).stat().st_mtime
+        return backup_path(directory, name).stat().st_mtime
     except OSError:
         return 0.0
 
 
-def is_behind(directory: Path) -> bool:
+def is_behind(directory: Path, name: str = INDEX) -> bool:
     """The index changed since its backup was made."""
-    made = backup_time(directory)
-    parts = (directory / INDEX, directory / f"{INDEX}-wal")
+    made = backup_time(directory, name)
+    parts = (directory / name, directory / f"{name}-wal")
     return any(part.exists() and part.stat().st_mtime > made for part in parts)
 
 
-def back_up(directory: Path) -> None:
+def back_up(directory: Path, name: str = INDEX) -> None:
     """Blocking; the volume may be in use. Raises DamagedIndex if the index is damaged: the backup before stays."""
-    complaint = complaint_about(directory / INDEX)
+    complaint = complaint_about(directory / name)
     if complaint:
         raise DamagedIndex(complaint)
-    target = backup_path(directory)
+    target = backup_path(directory, name)
     target.parent.mkdir(mode=0o700, exist_ok=True)
-    fresh = target.with_name(f"{INDEX}.new")
-    copy_database(directory / INDEX, fresh)
+    fresh = target.with_name(f"{name}.new")
+    copy_database(directory / name, fresh)
     sync_path(fresh)
     faults.reach("backup.copied", directory)
     fresh.rename(target)
@@ -75,12 +76,12 @@ def back_up(directory: Path) -> None:
 
 
 # ---- a new index
-def finish(directory: Path) -> None:
+def finish(directory: Path, name: str = INDEX) -> None:
     """Goes on where a crash stopped a repair, and removes what a check left. Called before an index is opened."""
     for left in (directory / _MENDING, *directory.glob("fsck-*")):
         shutil.rmtree(left, ignore_errors=True)
-    if (directory / _MENDED / INDEX).exists():
-        _put_in_place(directory)
+    if (directory / _MENDED / name).exists():
+        _put_in_place(directory, name)
     elif (directory / _MENDED).exists():
         shutil.rmtree(directory / _MENDED)
 
@@ -106,7 +107,7 @@ def restored(volume: VolumeId, directory: Path) -> list[str]:
             store.db.run("UPDATE sqlite_sequence SET seq=seq+? WHERE name='inodes'", (_INODES_SKIPPED,))
         _list_content(store)
         strays = _unlisted_staging(store)
-    _replace(directory)
+    replace(directory)
     return _kept(directory, strays)
 
 
@@ -121,7 +122,7 @@ def rebuilt(directory: Path) -> dict[str, str]:
     if lost:
         shutil.rmtree(work)
         return lost
-    _replace(directory)
+    replace(directory)
     return {}
 
 
@@ -154,6 +155,14 @@ def _work_directory(directory: Path) -> Path:
     return _linked_directory(directory, _MENDING)
 
 
+def work_directory(directory: Path, name: str) -> Path:
+    """An empty folder for a new database, which `replace` puts in the place of the old one."""
+    finish(directory, name)
+    work = directory / _MENDING
+    work.mkdir(mode=0o700)
+    return work
+
+
 def _linked_directory(directory: Path, name: str) -> Path:
     """A folder for an index whose files are those of the volume."""
     work = directory / name
@@ -164,17 +173,17 @@ def _linked_directory(directory: Path, name: str) -> Path:
     return work
 
 
-def _replace(directory: Path) -> None:
-    sync_path(directory / _MENDING / INDEX)
+def replace(directory: Path, name: str = INDEX) -> None:
+    sync_path(directory / _MENDING / name)
     faults.reach("repairing.salvaged", directory)
     (directory / _MENDING).rename(directory / _MENDED)
     sync_path(directory)
-    _put_in_place(directory)
+    _put_in_place(directory, name)
 
 
-def _put_in_place(directory: Path) -> None:
-    mended = directory / _MENDED / INDEX
-    old = directory / INDEX
+def _put_in_place(directory: Path, name: str) -> None:
+    mended = directory / _MENDED / name
+    old = directory / name
     if old.exists():
         set_aside(old, _free_name(directory, "damaged"))
     faults.reach("repairing.aside", directory)

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeps a verified copy of each volume's index, at most a day old. In a thread, in the background."""
+"""Keeps verified copies of `device.db` and of each volume's index, at most a day old. In a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from holofsd.check.mending import back_up, backup_time, is_behind
+from holofsd.check.device import DEVICE
+from holofsd.check.mending import INDEX, back_up, backup_time, is_behind
 from holofsd.core.errors import DamagedIndex, HoloError
 from holofsd.core.ids import VolumeId
 
@@ -29,9 +31,11 @@ class Backups:
 
     def __init__(
         self,
+        state: Path,
         open_volumes: Callable[[], Iterable[tuple[VolumeId, Path]]],
         damaged: Callable[[VolumeId, str], None],
     ) -> None:
+        self._state = state
         self._open_volumes = open_volumes
         self._damaged = damaged
 
@@ -42,16 +46,22 @@ class Backups:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self, most_age_s: float) -> None:
-        """Backs up every index that changed since a backup that is so old."""
+        """Backs up every database that changed since a backup that is so old."""
+        if _is_due(self._state, DEVICE, most_age_s):
+            await self._back_up(self._state, DEVICE, lambda why: _log.error("device.db is damaged", why=why))
         for volume, directory in list(self._open_volumes()):
-            age = time.time() - backup_time(directory)
-            if (age > most_age_s or age < 0) and is_behind(directory):
-                await self._back_up(volume, directory)
+            if _is_due(directory, INDEX, most_age_s):
+                await self._back_up(directory, INDEX, partial(self._damaged, volume))
 
-    async def _back_up(self, volume: VolumeId, directory: Path) -> None:
+    async def _back_up(self, directory: Path, name: str, damaged: Callable[[str], None]) -> None:
         try:
-            await asyncio.to_thread(back_up, directory)
+            await asyncio.to_thread(back_up, directory, name)
         except DamagedIndex as error:
-            self._damaged(volume, error.message)
+            damaged(error.message)
         except (HoloError, OSError) as error:
-            _log.warning("the index could not be backed up now", volume=volume.hex()[:8], why=str(error))
+            _log.warning("a backup could not be made now", of=name, folder=directory.name[:8], why=str(error))
+
+
+def _is_due(directory: Path, name: str, most_age_s: float) -> bool:
+    age = time.time() - backup_time(directory, name)
+    return (age > most_age_s or age < 0) and is_behind(directory, name)

@@ -18,6 +18,7 @@ from holofsd.daemon import state_folder
 from holofsd.daemon.backups import Backups
 from holofsd.daemon.config import Config
 from holofsd.daemon.device import Device
+from holofsd.daemon.fsck_device import open_device_store
 from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.vitals import now_ms
 from holofsd.daemon.volumes import Settings, Volumes
@@ -48,7 +49,7 @@ async def running(
     state = config.state
     async with AsyncExitStack() as stack:
         # Stores, and who we are.
-        store = DeviceStore(state)
+        store = open_device_store(state)
         stack.callback(store.close)
         node_key = SigningKey(state_folder.device_seed(state))
         copied = state_folder.was_copied(state)
@@ -76,7 +77,7 @@ async def running(
         tasks = Tasks("daemon")
         stack.push_async_callback(tasks.close)
         tasks.spawn(hub.run(), "hub")
-        tasks.spawn(Backups(volumes.directories, volumes.damaged).run(), "backups")
+        tasks.spawn(Backups(state, volumes.directories, volumes.damaged).run(), "backups")
         if config.net.discovery is Discovery.DEFAULT:
             tasks.spawn(_local_network(endpoint, hub), "local network")
         device.joiner.start()

@@ -17,6 +17,7 @@ from holofsd.daemon import conflicts, vitals
 from holofsd.daemon import status as report
 from holofsd.daemon.config import PROGRAM, Config
 from holofsd.daemon.fsck import check_closed, check_in_use
+from holofsd.daemon.fsck_device import check_device_in_use
 from holofsd.daemon.history import DeviceHistory
 from holofsd.daemon.joining import Joiner
 from holofsd.daemon.mounts import MountSupervisor
@@ -243,6 +244,9 @@ class Device(DeviceCare, DeviceHistory):
     async def fsck(self, volume: str, orders: api.FsckOrders) -> tuple[api.FsckVolume, ...]:
         rows = [self._volumes.row(volume)] if volume else self._volumes.rows()
         return tuple([await self._fsck(row, orders) for row in rows if row.state == READY])
+
+    async def fsck_device(self) -> api.FsckVolume:
+        return await self._volumes.beside(lambda: check_device_in_use(self._config.state))
 
     async def _fsck(self, row: VolumeRow, orders: api.FsckOrders) -> api.FsckVolume:
         directory = self._volumes.directory(row.id)

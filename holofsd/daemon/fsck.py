@@ -102,9 +102,13 @@ def _note_restored(report: Report, strays: list[str]) -> None:
 
 
 def _told(row: VolumeRow, directory: Path, report: Report) -> FsckVolume:
+    return told_of(report, row.name, row.id.hex(), backup_time(directory))
+
+
+def told_of(report: Report, name: str, id: str, backup_s: float) -> FsckVolume:
     findings = [
         FsckFinding(f.code, f.sentence, f.outcome.value, f.count, tuple(f.subjects))
         for f in sorted(report.findings.values(), key=lambda f: f.code)
     ]
     counts = tuple(FsckCount(what, number) for what, number in report.checked.items())
-    return FsckVolume(row.name, row.id.hex(), tuple(findings), counts, report.left, int(backup_time(directory) * 1000))
+    return FsckVolume(name, id, tuple(findings), counts, report.left, int(backup_s * 1000))

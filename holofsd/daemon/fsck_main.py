@@ -17,17 +17,18 @@ from pathlib import Path
 import structlog
 
 from holofs_api.v1 import control_pb2 as pb
+from holofsd.check.device import DEVICE
 from holofsd.codec.signing import SigningKey
 from holofsd.core.errors import AlreadyRunning, HoloError, StateDirUnusable, VolumeUnknown
 from holofsd.core.ids import DeviceId
 from holofsd.daemon import state_folder
 from holofsd.daemon.fsck import check_closed
+from holofsd.daemon.fsck_device import DAMAGED, check_device_closed, open_device_store
 from holofsd.daemon.main import EXIT_ALREADY_RUNNING, EXIT_FAILED
 from holofsd.daemon.volumes import READY
 from holofsd.rpc.convert import to_message
-from holofsd.rpc.device_api import FsckOrders, FsckVolume
+from holofsd.rpc.device_api import FsckOrders
 from holofsd.store import faults
-from holofsd.store.device import DeviceStore
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,28 +39,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     orders = FsckOrders(told.repair, told.from_backup, told.content)
     try:
         faults.arm_from(os.environ)
-        volumes = check(Path(told.state_dir), told.name, orders)
+        reply = check(Path(told.state_dir), told.name, orders)
     except AlreadyRunning as error:
         return _fail(error.message, EXIT_ALREADY_RUNNING)
     except HoloError as error:
         return _fail(error.message, EXIT_FAILED)
     except (OSError, sqlite3.Error) as error:
         return _fail(f"The check could not go on: {error}.", EXIT_FAILED)
-    reply = pb.FsckReply(volumes=[to_message(volume, pb.FsckVolume) for volume in volumes])
     sys.stdout.buffer.write(reply.SerializeToString())
     return 0
 
 
-def check(state: Path, name: str, orders: FsckOrders) -> list[FsckVolume]:
-    if not (state / "device.db").exists():
-        raise StateDirUnusable(f"{state} is no state directory of a device: it has no device.db.")
+def check(state: Path, name: str, orders: FsckOrders) -> pb.FsckReply:
+    if not any((state / known).exists() for known in (DEVICE, "device.key")):
+        raise StateDirUnusable(f"{state} is no state directory of a device: it has no {DEVICE}.")
+    reply = pb.FsckReply()
     with state_folder.locked(state):
         device = DeviceId(SigningKey(state_folder.device_seed(state)).public)
-        with closing(DeviceStore(state)) as store:
+        if not name:
+            told = check_device_closed(state, device, orders.repair)
+            reply.device.CopyFrom(to_message(told, pb.FsckVolume))
+            if any(finding.outcome == "fixable" and finding.code == DAMAGED for finding in told.findings):
+                return reply  # which volumes there are is not known
+        with closing(open_device_store(state)) as store:
             rows = [row for row in store.volumes() if row.state == READY and name in ("", row.name, row.id.hex())]
         if name and not rows:
             raise VolumeUnknown(f"This device has no volume {name!r} that is whole enough to be checked.")
-        return [check_closed(row, state / "volumes" / row.id.hex(), device, orders) for row in rows]
+        for row in rows:
+            found = check_closed(row, state / "volumes" / row.id.hex(), device, orders)
+            reply.volumes.append(to_message(found, pb.FsckVolume))
+    return reply
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -150,7 +150,8 @@ class ControlService(HistoryCalls, CareCalls):
         if orders.from_backup:
             _needed(request.volume, "The volume")
         volumes = await self._device.fsck(request.volume, orders)
-        return pb.FsckReply(volumes=[to_message(volume, pb.FsckVolume) for volume in volumes])
+        device = None if request.volume else to_message(await self._device.fsck_device(), pb.FsckVolume)
+        return pb.FsckReply(volumes=[to_message(volume, pb.FsckVolume) for volume in volumes], device=device)
 
     async def Shutdown(self, request: pb.ShutdownRequest, context: Context) -> pb.ShutdownReply:
         await self._device.shutdown(request.unmount)

@@ -296,6 +296,9 @@ class DeviceService(HistoryService, CareService, Protocol):
 
     def wait(self, volume: str, copies: int, timeout_seconds: int) -> AsyncIterator[WaitProgress]: ...
 
+    async def fsck_device(self) -> FsckVolume:
+        """What the device knows apart from its volumes; looks only."""
+
     async def fsck(self, volume: str, orders: FsckOrders) -> tuple[FsckVolume, ...]:
         """One volume, or all where `volume` is empty. To repair, the volume is closed for a while; its mounts wait."""
 

@@ -78,6 +78,7 @@ class DeviceStore:
         )
 
     def delete_volume(self, volume: VolumeId) -> None:
+        self.db.run("DELETE FROM redemptions WHERE secret IN (SELECT secret FROM invites WHERE volume=?)", (volume,))
         for table, column in (("volumes", "id"), ("invites", "volume"), ("joins", "volume"), ("mounts", "volume")):
             self.db.run(f"DELETE FROM {table} WHERE {column}=?", (volume,))
 
@@ -94,6 +95,12 @@ class DeviceStore:
 
     def invites(self, volume: VolumeId) -> list[InviteRow]:
         return [InviteRow(*row) for row in self.db.all("SELECT * FROM invites WHERE volume=?", (volume,))]
+
+    def all_invites(self) -> list[InviteRow]:
+        return [InviteRow(*row) for row in self.db.all("SELECT * FROM invites")]
+
+    def redeemed_secrets(self) -> set[bytes]:
+        return {row[0] for row in self.db.all("SELECT DISTINCT secret FROM redemptions")}
 
     def redeemed(self, secret: bytes, device: DeviceId) -> bool:
         return self.db.one("SELECT 1 FROM redemptions WHERE secret=? AND device=?", (secret, device)) is not None
@@ -130,6 +137,9 @@ class DeviceStore:
         """Newest first."""
         rows = self.db.all("SELECT address FROM addresses WHERE device=? ORDER BY seen_ms DESC LIMIT 16", (device,))
         return [row[0] for row in rows]
+
+    def devices_with_addresses(self) -> list[DeviceId]:
+        return [row[0] for row in self.db.all("SELECT DISTINCT device FROM addresses")]
 
     def put_address(self, device: DeviceId, address: str, now_ms: int) -> None:
         self.db.run("INSERT OR REPLACE INTO addresses VALUES (?,?,?)", (device, address, now_ms))

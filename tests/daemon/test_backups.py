@@ -16,6 +16,7 @@ from holofsd.core.ids import VolumeId
 from holofsd.daemon.backups import Backups
 from holofsd.store import faults
 from holofsd.store.copies import complaint_about
+from holofsd.store.device import DeviceStore
 from holofsd.store.volume import VolumeStore
 
 VOLUME = VolumeId(b"v" * 32)
@@ -33,7 +34,8 @@ def store(tmp_path: Path) -> Iterator[VolumeStore]:
 
 
 def _backups(store: VolumeStore, damaged: list[str]) -> Backups:
-    return Backups(lambda: [(VOLUME, store.directory)], lambda volume, complaint: damaged.append(complaint))
+    state = store.directory.parent
+    return Backups(state, lambda: [(VOLUME, store.directory)], lambda volume, complaint: damaged.append(complaint))
 
 
 def _age(path: Path, seconds: float) -> None:
@@ -60,6 +62,14 @@ async def test_a_backup_is_made_again_when_it_is_old_and_the_index_changed(store
     assert is_behind(store.directory)
     await backups.look(DAY_S)
     assert backup_time(store.directory) >= made - 1
+
+
+async def test_the_database_of_the_device_is_backed_up_too(store: VolumeStore) -> None:
+    state = store.directory.parent
+    with closing(DeviceStore(state)):
+        await _backups(store, []).look(DAY_S)
+    assert complaint_about(backup_path(state, "device.db")) == ""
+    assert time.time() - backup_time(state, "device.db") < 60
 
 
 async def test_an_index_that_nobody_changed_is_not_copied_again(store: VolumeStore) -> None:

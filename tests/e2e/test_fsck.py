@@ -99,3 +99,19 @@ def test_fsck_says_what_it_cannot_do(world: World) -> None:
     told = a.ctl("fsck", "docs", "--from-backup", check=False)
     assert told.code == 1
     assert "backup" in told.err
+
+
+def test_a_damaged_database_of_the_device_is_made_anew_without_losing_a_volume(world: World) -> None:
+    a, here, files = _filled(world)
+    assert a.json("fsck")["device"]["checked"][0] == {"what": "volumes", "number": 1}
+    a.down()
+    a.state.joinpath("device.db").write_bytes(b"rubbish" * 1000)
+    refused = a.ctl("up", check=False)
+    assert refused.code == 1
+    assert "holofsctl fsck --repair" in refused.err
+    told = a.ctl("fsck", "--repair", check=False)
+    assert told.code == 1, "what was lost is listed"
+    assert "docs: all is well" in told.out
+    a.up()
+    assert contents(a.mount(path=here)) == files
+    assert a.ctl("fsck").code == 0
