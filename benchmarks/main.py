@@ -86,7 +86,7 @@ def measure(rows: list[Row], sizes: Sizes, against: list[str], writeback: bool, 
 
 def _measure_one(row: Row, stages: Stages, against: list[str]) -> None:
     report, sizes = stages.report, stages.sizes
-    run = None
+    run, began = None, time.monotonic()
     try:
         stage = stages.of(row)
         rounds = sizes.sync_rounds if row.group == "pair" else sizes.rounds
@@ -97,6 +97,7 @@ def _measure_one(row: Row, stages: Stages, against: list[str]) -> None:
         stages.throw_away()
         report.failed.append(row.name)
         report.not_measured.append(f"{row.name}: {type(error).__name__}: {error}"[:600])
+    report.rows_s[row.name] = round(time.monotonic() - began, 1)
     if run is not None:
         _take(report, row, run)
 

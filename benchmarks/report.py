@@ -36,6 +36,7 @@ class Report:
     command: str
     began: str = field(default_factory=lambda: time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
     took_s: float = 0.0
+    rows_s: dict[str, float] = field(default_factory=dict)
     load: list[float] = field(default_factory=lambda: [os.getloadavg()[0]])
     """The system's average load over the last minute, before and after: more than the work itself is noise."""
     outcomes: list[Outcome] = field(default_factory=list)

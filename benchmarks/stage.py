@@ -20,6 +20,7 @@ from holofsctl.errors import CommandError
 from support.device import Device, World
 
 ROOT: Final = Path(__file__).resolve().parents[1]
+_LONGEST_S: Final = 1800.0
 _WAITING: Final = ("unpublished", "unsealed", "records_behind", "content_missing", "pending")
 
 
@@ -81,10 +82,15 @@ class Stage:
             self._eyes[device.name] = Eye(device)
         return self._eyes[device.name]
 
-    def rest(self, device: Device, volume: str, files: int = 0) -> None:
+    def rest(self, device: Device, volume: str, files: int = 0, every_s: float = 0.05) -> None:
         """What a daemon still does in the background would slow whoever is measured next."""
         eye = self.eye(device)
-        wait_for(lambda: eye.rests(volume, files), f"{device.name} to have nothing to do", every_s=0.05)
+        what = f"{device.name} to have nothing to do"
+        wait_for(lambda: eye.rests(volume, files), what, limit_s=_LONGEST_S, every_s=every_s)
+
+    def join(self, device: Device, ticket: str) -> None:
+        """However many files come with it."""
+        device.ctl("join", "-", stdin=ticket + "\n", timeout=_LONGEST_S)
 
     # ---- a device that is off for a while
     def put_down(self, device: Device) -> None:
@@ -134,7 +140,7 @@ class Stage:
         """What `fsck` finds wrong on each device (every record, every name, every byte of content); where it failed."""
         found, failed = [], []
         for device in self._devices.values():
-            done = device.ctl("fsck", "--content", "--json", check=False, timeout=900)
+            done = device.ctl("fsck", "--content", "--json", check=False, timeout=_LONGEST_S)
             if done.out.lstrip().startswith("{"):
                 findings = [
                     said["message"] for volume in json.loads(done.out)["volumes"] for said in volume["findings"]

@@ -58,12 +58,12 @@ def _filled(run: Run, level: int) -> Crowd:
     for begin in range(smallest, level, 100):
         run.say(f"filling a volume: {begin:,} of {level:,} files")
         work.create(here / f"folder-{begin:06}", work.numbered(min(100, level - begin), 100, begin))
-    stage.rest(first, VOLUME, level)
+    stage.rest(first, VOLUME, level, every_s=0.5)
     resident = {"A": resident_mib(first)}
     run.say(f"a second device receives {level:,} files")
     second = stage.device(f"b{level}")
-    second.join(first.share(VOLUME))
-    stage.rest(second, VOLUME, level)
+    stage.join(second, first.share(VOLUME))
+    stage.rest(second, VOLUME, level, every_s=0.5)
     resident["B"] = resident_mib(second)
     for device in (first, second):
         device.ctl("brake", VOLUME, "--off")  # `scale` removes what it made

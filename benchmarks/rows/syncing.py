@@ -136,7 +136,7 @@ def tree(run: Run) -> None:
         second, ticket = run.stage.device(f"newcomer-{number}"), first.share(volume)
         eye = run.stage.eye(second)
         began = time.perf_counter()
-        second.join(ticket)
+        run.stage.join(second, ticket)
         work.wait_for(lambda: eye.rests(volume, files), "every byte", every_s=0.02)  # noqa: B023 (called at once)
         run.add(HOLOFS, "tree", count / (time.perf_counter() - began))
         found = differences(source, second.mount(volume) / "library")
