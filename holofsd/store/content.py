@@ -217,6 +217,13 @@ class Content:
     def wanted_by(self, blob: BlobHash) -> list[NodeId]:
         return [row[0] for row in self.db.all("SELECT node FROM wanted WHERE hash=?", (blob,))]
 
+    def wanted_after(self, blob: BlobHash, node: NodeId, limit: int) -> list[tuple[BlobHash, NodeId]]:
+        """(hash, who needs it), in this order."""
+        rows = self.db.all(
+            "SELECT hash, node FROM wanted WHERE (hash, node)>(?,?) ORDER BY hash, node LIMIT ?", (blob, node, limit)
+        )
+        return [(row[0], row[1]) for row in rows]
+
     def is_any_missing(self) -> bool:
         return self.db.one("SELECT 1 FROM wanted LIMIT 1") is not None
 

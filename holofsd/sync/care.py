@@ -55,6 +55,8 @@ class ContentCare:
         self._lost: dict[BlobHash, None] = {}
         self._wake = asyncio.Event()
         self._any_damaged = self._damage.count() > 0
+        self.on_lost: Callable[[], None] = lambda: None
+        """Told when every file that needs lost content is known to want it."""
 
     # ---- what others notice
     def suspect(self, blob: BlobHash) -> None:
@@ -136,6 +138,7 @@ class ContentCare:
                     self._volume.content_lost(lost[0], users[start : start + REFRESH])
                 await asyncio.sleep(0)
             await asyncio.sleep(0)
+        self.on_lost()
 
     # ---- all of it
     async def scrub(self, wait: bool) -> AsyncIterator[ScrubStep]:

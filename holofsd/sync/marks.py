@@ -2,6 +2,9 @@
 """Marks: signed statements of devices that they hold everything up to some heads. They travel beside the document.
 
 From them follows what `status` shows and `wait` waits for: which devices say that they hold all that was written here.
+
+A mark is a promise about content too. Where content that was here is lost, a newer mark takes back what is not true any
+more: the numbers in it are lowered to before the records that need that content.
 """
 
 from __future__ import annotations
@@ -9,20 +12,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
 from holofsd.codec import wire
 from holofsd.codec.signing import SigningKey, sign_mark, verify_mark
-from holofsd.core.document import Head, Mark
+from holofsd.core.document import AuthorSeq, Head, Mark
 from holofsd.core.errors import ProtocolViolation
-from holofsd.core.ids import AuthorId, DeviceId
+from holofsd.core.ids import AuthorId, BlobHash, DeviceId, NodeId
 from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.members import Members
 from holofsd.sync.publication import summary
 
 log = structlog.get_logger(__name__)
+
+_SLICE: Final = 100
+_NO_HASH: Final = bytes(32)
+"""Of a number that is not that of a head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,8 @@ class Marks:
         self._tell = tell
         self._dirty = asyncio.Event()
         self._dirty.set()
+        self._doubtful = True
+        """Content that was here may be lost since the last mark. At the start, too: fsck may have found that it is."""
         self._marks: dict[DeviceId, Mark] = {}
         for _device, _at_ms, message in store.marks():
             mark = wire.decode_mark(message)
@@ -78,20 +88,26 @@ class Marks:
         self._dirty.set()
         self._wake_listeners()
 
+    def doubt(self) -> None:
+        """Content that was here is lost, and the files that need it are known to."""
+        self._doubtful = True
+        self.notify()
+
     def _wake_listeners(self) -> None:
         for event in self._listeners:
             event.set()
 
     # ---- our own
     async def run(self) -> None:
-        """Signs a mark whenever this device became complete up to new heads, at most every two seconds."""
+        """Signs a mark whenever this device became complete up to new heads, or lost something, at most every two
+        seconds."""
         while True:
             await self._dirty.wait()
             self._dirty.clear()
-            if await self._sign():
+            if await self._take_back() or await self._promise():
                 await asyncio.sleep(self._config.mark_interval)
 
-    async def _sign(self) -> bool:
+    async def _promise(self) -> bool:
         device = self._members.device
         if not self._is_complete() or not self._members.is_member(device):
             return False
@@ -102,11 +118,49 @@ class Marks:
             return False
         # What is promised to others must be there after a power loss too.
         await self._store.db.sync()
+        self._sign(authors)
+        return True
+
+    def _sign(self, authors: list[AuthorSeq]) -> None:
+        last = self._marks.get(self._members.device)
         at_ms = max(self._now_ms(), last.at_ms + 1 if last else 0)
         mark = sign_mark(self._node_key, self._store.volume, at_ms, authors)
         self._keep(mark)
         self._tell([mark], None)
+
+    async def _take_back(self) -> bool:
+        """Signs a lower mark where the last one promises content that is not here."""
+        if not self._doubtful:
+            return False
+        self._doubtful = False
+        last = self._marks.get(self._members.device)
+        if last is None or self._is_complete() or not self._members.is_member(last.device):
+            return False
+        promised = {item.author: item for item in last.authors}
+        lowered = await self._lowered({author: item.seq for author, item in promised.items()})
+        if not lowered:
+            return False
+        for author, seq in lowered.items():
+            promised[author] = AuthorSeq(author, seq, _NO_HASH)
+        log.warning("content that this device said it holds is lost: that is taken back", authors=len(lowered))
+        self._sign([item for _author, item in sorted(promised.items()) if item.seq])
+        self._wake_listeners()
         return True
+
+    async def _lowered(self, promised: dict[AuthorId, int]) -> dict[AuthorId, int]:
+        """Per author whose promised records need content that is not here: the number before the first of them."""
+        lowered: dict[AuthorId, int] = {}
+        after = (BlobHash(b""), NodeId(b""))
+        while wanted := self._store.content.wanted_after(*after, _SLICE):
+            for blob, node in wanted:
+                for envelope in self._store.documents.about(node):
+                    author, seq = envelope.author, envelope.seq - 1
+                    # A hash is nowhere by chance: what names it says so with these bytes.
+                    if seq < lowered.get(author, promised.get(author, 0)) and envelope.payload.find(blob) >= 0:
+                        lowered[author] = seq
+            after = wanted[-1]
+            await asyncio.sleep(0)
+        return lowered
 
     # ---- those of others
     def receive(self, marks: Iterable[Mark], source: object) -> None:

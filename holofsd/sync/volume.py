@@ -88,6 +88,7 @@ class VolumeSync:
         self.ingest.on_settled = self._consider_all
         self.ingest.on_said_again = self.publisher.changed
         self.publisher.on_requeued = self.merger.kick
+        self.care.on_lost = self.marks.doubt
         return [self.volume.on_outbox(self._outbox_changed), self.volume.on_wanted(self.fetcher.wanted)]
 
     # ---- life

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from holofsd.check.fsck import Files, examine
+from holofsd.codec.content import hash_bytes
 from holofsd.codec.signing import sign_mark
 from holofsd.core.errors import ProtocolViolation
 from holofsd.sync.status import DeviceReport
@@ -106,3 +108,67 @@ async def test_a_clock_that_is_wrong_is_measured(tmp_path: Path) -> None:
         ann.write("from the future", b"2")
         await settled(ann, bob)
         assert bob.files() == {"from the future": b"2"}
+
+
+def lose(device: Device, data: bytes) -> None:
+    device.store.content.path(hash_bytes(data)).unlink()
+
+
+@pytest.mark.parametrize("noticed_by", ["scrub", "read"])
+async def test_who_lost_what_it_had_says_so_until_it_is_back(tmp_path: Path, noticed_by: str) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await share(ann, bob)
+        data = os.urandom(20_000)
+        ann.write("before", b"inline")
+        await settled(ann, bob)
+        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        node = ann.write("file", data)
+        await settled(ann, bob)
+        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        # Nobody has it any more, so it cannot come back at once.
+        lose(ann, data)
+        lose(bob, data)
+        if noticed_by == "scrub":
+            async for _step in bob.sync.care.scrub(False):
+                pass
+        else:
+            assert not bob.sync.care.looks_whole(hash_bytes(data), node)
+        await until(lambda: ann.sync.copies() == 0, "bob to take back what it said")
+        assert not report(ann, bob).complete
+        assert report(ann, bob).records_behind == 1, "what came before is held"
+        ann.write("again", data)
+        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        assert bob.files() == ann.files()
+
+
+async def test_what_was_lost_while_a_device_was_down_is_taken_back_when_it_is_up(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await share(ann, bob)
+        data = os.urandom(20_000)
+        ann.write("file", data)
+        await settled(ann, bob)
+        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        lose(ann, data)
+        lose(bob, data)
+        await bob.down()
+        assert bob.volume_id is not None
+        told = examine(bob.volume_id, bob.directory(bob.volume_id), bob.id, repair=True, files=Files.SIZES)
+        assert told.findings
+        await bob.up()
+        await until(lambda: ann.sync.copies() == 0, "bob to take back what it said")
+
+
+async def test_content_that_is_on_its_way_takes_nothing_back(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", config=replace(QUICK, reserve_bytes=1 << 60)) as (ann, bob):
+        await share(ann, bob)
+        ann.write("file", b"inline")
+        await settled(ann, bob)
+        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        said = bob.store.marks()
+        ann.write("file", os.urandom(10_000))
+        await until(lambda: bob.store.content.is_any_missing())
+        bob.sync.marks.doubt()
+        await bob.restart()
+        ann.write("more", b"1")
+        await until(lambda: "more" in bob.files())
+        assert [row for row in bob.store.marks() if row[0] == bob.id] == [row for row in said if row[0] == bob.id]
