@@ -12,10 +12,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofsd.core.ids import Ino
 from holofsd.fs import types as fs
 from holofsd.fs.api import Filesystem
-from holofsd.rpc.fs_convert import fill_attr, fill_listing, fill_map, set_attr
+from holofsd.rpc.fs_convert import fill_attr, fill_listing, fill_map, ino_of, set_attr
 
 
 @dataclass(eq=False, slots=True)
@@ -58,29 +57,29 @@ def _with_size(request: pb.SetAttrRequest) -> bool:
 
 
 async def _lookup(c: Caller, r: pb.LookupRequest, out: pb.Attr) -> None:
-    fill_attr(out, await c.filesystem.lookup(c.attachment, Ino(r.parent), r.name))
+    fill_attr(out, await c.filesystem.lookup(c.attachment, ino_of(r.parent), r.name))
 
 
 async def _get_attr(c: Caller, r: pb.GetAttrRequest, out: pb.Attr) -> None:
-    fill_attr(out, await c.filesystem.get_attr(c.attachment, Ino(r.ino)))
+    fill_attr(out, await c.filesystem.get_attr(c.attachment, ino_of(r.ino)))
 
 
 async def _set_attr(c: Caller, r: pb.SetAttrRequest, out: pb.Attr) -> None:
-    fill_attr(out, await c.filesystem.set_attr(c.attachment, Ino(r.ino), set_attr(r)))
+    fill_attr(out, await c.filesystem.set_attr(c.attachment, ino_of(r.ino), set_attr(r)))
 
 
 async def _read_dir(c: Caller, r: pb.ReadDirRequest, out: pb.ReadDirReply) -> None:
-    fill_listing(out, await c.filesystem.read_dir(c.attachment, Ino(r.ino), r.after, r.limit))
+    fill_listing(out, await c.filesystem.read_dir(c.attachment, ino_of(r.ino), r.after, r.limit))
 
 
 async def _read_link(c: Caller, r: pb.ReadLinkRequest, out: pb.ReadLinkReply) -> None:
-    out.target = await c.filesystem.read_link(c.attachment, Ino(r.ino))
+    out.target = await c.filesystem.read_link(c.attachment, ino_of(r.ino))
 
 
 async def _create(c: Caller, r: pb.CreateRequest, out: pb.CreateReply) -> None:
     made = await c.filesystem.create(
         c.attachment,
-        Ino(r.parent),
+        ino_of(r.parent),
         r.name,
         r.mode,
         exclusive=r.exclusive,
@@ -94,40 +93,40 @@ async def _create(c: Caller, r: pb.CreateRequest, out: pb.CreateReply) -> None:
 
 
 async def _make_dir(c: Caller, r: pb.MakeDirRequest, out: pb.Attr) -> None:
-    fill_attr(out, await c.filesystem.make_dir(c.attachment, Ino(r.parent), r.name, r.mode))
+    fill_attr(out, await c.filesystem.make_dir(c.attachment, ino_of(r.parent), r.name, r.mode))
 
 
 async def _symlink(c: Caller, r: pb.SymlinkRequest, out: pb.Attr) -> None:
-    fill_attr(out, await c.filesystem.symlink(c.attachment, Ino(r.parent), r.name, r.target))
+    fill_attr(out, await c.filesystem.symlink(c.attachment, ino_of(r.parent), r.name, r.target))
 
 
 async def _link(c: Caller, r: pb.LinkRequest, out: pb.Attr) -> None:
-    fill_attr(out, await c.filesystem.link(c.attachment, Ino(r.ino), Ino(r.parent), r.name))
+    fill_attr(out, await c.filesystem.link(c.attachment, ino_of(r.ino), ino_of(r.parent), r.name))
 
 
 async def _unlink(c: Caller, r: pb.UnlinkRequest, out: pb.Done) -> None:
-    await c.filesystem.unlink(c.attachment, Ino(r.parent), r.name)
+    await c.filesystem.unlink(c.attachment, ino_of(r.parent), r.name)
 
 
 async def _remove_dir(c: Caller, r: pb.UnlinkRequest, out: pb.Done) -> None:
-    await c.filesystem.remove_dir(c.attachment, Ino(r.parent), r.name)
+    await c.filesystem.remove_dir(c.attachment, ino_of(r.parent), r.name)
 
 
 async def _rename(c: Caller, r: pb.RenameRequest, out: pb.Done) -> None:
     flags = fs.RenameFlags.NO_REPLACE if r.no_replace else fs.RenameFlags.NONE
     if r.exchange:
         flags |= fs.RenameFlags.EXCHANGE
-    await c.filesystem.rename(c.attachment, Ino(r.parent), r.name, Ino(r.new_parent), r.new_name, flags, r.base)
+    await c.filesystem.rename(c.attachment, ino_of(r.parent), r.name, ino_of(r.new_parent), r.new_name, flags, r.base)
 
 
 async def _open(c: Caller, r: pb.OpenRequest, out: pb.OpenReply) -> None:
     opened = await c.filesystem.open(
-        c.attachment, Ino(r.ino), r.handle, write=r.write, truncate=r.truncate, base=r.base
+        c.attachment, ino_of(r.ino), r.handle, write=r.write, truncate=r.truncate, base=r.base
     )
     fill_attr(out.attr, opened.attr)
     fill_map(out.map, opened.map)
     if r.ahead:
-        for other in await c.filesystem.ahead(c.attachment, Ino(r.ino), r.ahead):
+        for other in await c.filesystem.ahead(c.attachment, ino_of(r.ino), r.ahead):
             told = out.ahead.add()
             fill_attr(told.attr, other.attr)
             fill_map(told.map, other.map)
@@ -154,7 +153,7 @@ async def _commit(c: Caller, r: pb.CommitRequest, out: pb.Attr) -> None:
 
 async def _fsync(c: Caller, r: pb.FsyncRequest, out: pb.Done) -> None:
     data = r.data if r.HasField("data") else None
-    await c.filesystem.fsync(c.attachment, r.handle, Ino(r.ino), data)
+    await c.filesystem.fsync(c.attachment, r.handle, ino_of(r.ino), data)
 
 
 async def _release(c: Caller, r: pb.ReleaseRequest, out: pb.Done) -> None:
@@ -162,7 +161,7 @@ async def _release(c: Caller, r: pb.ReleaseRequest, out: pb.Done) -> None:
 
 
 async def _fetch(c: Caller, r: pb.FetchRequest, out: pb.ContentMap) -> None:
-    told = await c.filesystem.fetch(c.attachment, Ino(r.ino), r.version, r.offset, r.length, r.suspect)
+    told = await c.filesystem.fetch(c.attachment, ino_of(r.ino), r.version, r.offset, r.length, r.suspect)
     fill_map(out, told)
 
 
@@ -175,19 +174,19 @@ async def _write(c: Caller, r: pb.WriteRequest, out: pb.Attr) -> None:
 
 
 async def _get_xattr(c: Caller, r: pb.XattrRequest, out: pb.XattrReply) -> None:
-    out.value = await c.filesystem.get_xattr(c.attachment, Ino(r.ino), r.name)
+    out.value = await c.filesystem.get_xattr(c.attachment, ino_of(r.ino), r.name)
 
 
 async def _set_xattr(c: Caller, r: pb.SetXattrRequest, out: pb.Done) -> None:
-    await c.filesystem.set_xattr(c.attachment, Ino(r.ino), r.name, r.value, create=r.create, replace=r.replace)
+    await c.filesystem.set_xattr(c.attachment, ino_of(r.ino), r.name, r.value, create=r.create, replace=r.replace)
 
 
 async def _list_xattr(c: Caller, r: pb.XattrRequest, out: pb.XattrNames) -> None:
-    out.names.extend(await c.filesystem.list_xattr(c.attachment, Ino(r.ino)))
+    out.names.extend(await c.filesystem.list_xattr(c.attachment, ino_of(r.ino)))
 
 
 async def _remove_xattr(c: Caller, r: pb.XattrRequest, out: pb.Done) -> None:
-    await c.filesystem.remove_xattr(c.attachment, Ino(r.ino), r.name)
+    await c.filesystem.remove_xattr(c.attachment, ino_of(r.ino), r.name)
 
 
 async def _stat_fs(c: Caller, r: pb.StatFsRequest, out: pb.StatFsReply) -> None:
