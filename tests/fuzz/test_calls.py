@@ -17,7 +17,7 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fuzz.effort import effort
@@ -187,7 +187,17 @@ async def within_memory(work: Callable[[], Awaitable[Any]]) -> Any:
     return answer
 
 
+NO_INODE = (1 << 64) - 1
+
+
 @effort(12)
+@example(
+    [
+        pb.CallRequest(id=1, fsync=pb.FsyncRequest(ino=NO_INODE)),
+        pb.CallRequest(id=2, get_xattr=pb.XattrRequest(ino=NO_INODE, name=b"user.x")),
+        pb.CallRequest(id=3, open=pb.OpenRequest(ino=NO_INODE, handle=1)),
+    ]
+)
 @given(st.lists(altered(CALLS, POOLS), min_size=1, max_size=30))
 async def test_any_calls_of_a_program_are_answered(calls: list[pb.CallRequest]) -> None:
     async with scene() as place:
