@@ -16,6 +16,9 @@ _REPLACE: Final = (
 )
 
 
+NO_HEAD: Final = Head(AuthorId(b""), 0, 0, b"", b"")
+
+
 class Documents:
     """All methods but plain reads belong inside `db.transaction()`."""
 
@@ -35,14 +38,48 @@ class Documents:
 
     def dot_limits(self) -> dict[AuthorId, int]:
         """Per author the highest dot counter that its head, as we hold it, vouches for."""
-        return dict(self.db.all("SELECT author, dots FROM heads"))
+        limits: dict[AuthorId, int] = dict(self.db.all("SELECT author, dots FROM folded"))
+        for author, dots in self.db.all("SELECT author, dots FROM heads"):
+            limits[author] = max(dots, limits.get(author, 0))
+        return limits
 
     def dots_of(self, author: AuthorId) -> int:
         """As `dot_limits`, of one author; 0 without a head. Remembered: every replaced version asks for it."""
         known = self._dots.get(author)
         if known is None:
-            known = self._dots[author] = self.db.number("SELECT dots FROM heads WHERE author=?", (author,))
+            known = self.db.number("SELECT dots FROM heads WHERE author=?", (author,))
+            known = self._dots[author] = known or self.folded().get(author, NO_HEAD).dots
         return known
+
+    def folded(self) -> dict[AuthorId, Head]:
+        """The last heads of authors whose records nobody needs any more."""
+        return {row[0]: Head(*row) for row in self.db.all("SELECT author, seq, dots, set_hash, signature FROM folded")}
+
+    def folded_to(self, author: AuthorId) -> int:
+        """Up to which number nothing of that author is to be had."""
+        return self.db.number("SELECT seq FROM folded WHERE author=?", (author,))
+
+    def add_folded(self, head: Head) -> bool:
+        """The later one stays; True if this one is new."""
+        cursor = self.db.run(
+            "INSERT INTO folded VALUES (?,?,?,?,?) ON CONFLICT (author) DO UPDATE SET seq=excluded.seq,"
+            " dots=excluded.dots, set_hash=excluded.set_hash, signature=excluded.signature"
+            " WHERE (excluded.seq, excluded.set_hash) > (seq, set_hash)",
+            (head.author, head.seq, head.dots, head.set_hash, head.signature),
+        )
+        self._dots.pop(head.author, None)
+        return cursor.rowcount > 0
+
+    def let_go_of(self, author: AuthorId) -> None:
+        """All its records and its head; those of others stay."""
+        for table in ("envelopes", "incoming", "merge_queue", "waiting", "quarantine", "heads"):
+            self.db.run(f"DELETE FROM {table} WHERE author=?", (author,))
+        self._dots.pop(author, None)
+
+    def is_any_unmerged(self, author: AuthorId) -> bool:
+        """Whether any record of that author waits for something."""
+        tables = ("merge_queue", "waiting", "quarantine", "incoming")
+        return any(self.db.one(f"SELECT 1 FROM {t} WHERE author=? LIMIT 1", (author,)) for t in tables)
 
     def set_head(self, head: Head) -> None:
         self._dots[head.author] = head.dots

@@ -34,7 +34,7 @@ POINTS: Final = frozenset({
     *("mounting.started", "mounting.noted"),
     *("creating.made", "joining.noted", "joining.granted", "joining.stored", "leaving.aside"),
     *("collecting.marked", "collecting.forgotten", "collecting.unlinked"),
-    *("rotating.restamped", "rotating.certified", "forgetting.dropped"),
+    *("rotating.restamped", "rotating.certified", "forgetting.dropped", "folding.named"),
     *("damage.marked", "damage.aside", "damage.whole", "brake.held", "brake.decided", "brake.carried"),
     *("backup.copied", "repairing.salvaged", "repairing.aside", "repairing.placed"),
 })  # fmt: skip

@@ -122,8 +122,8 @@ class Forgetter:
     def _heard_by_all(self) -> Numbers | None:
         """Per author, up to where every member has merged its records. None: some member has something that we lack, or
         never said what it has."""
-        heads = self._documents.heads()
-        numbers = {author: head.seq for author, head in heads.items()}
+        numbers = {author: head.seq for author, head in self._documents.heads().items()}
+        heads = self._documents.folded() | self._documents.heads()
         marks = {mark.device: mark for mark in self._marks.known()}
         for device in self._members.others():
             mark = marks.get(device)
@@ -140,8 +140,13 @@ class Forgetter:
         return numbers
 
     def _lacks(self, heads: dict[AuthorId, Head], mark: Mark) -> bool:
-        """Whether that device had records that count and that we do not have, when it said so."""
+        """Whether that device had records that count and that we do not have, when it said so.
+
+        A number without a hash is lower than what the device had (see Marks): of its own records, that says nothing.
+        """
         for item in mark.authors:
+            if not any(item.set_hash) and self._members.membership.authors.get(item.author) == mark.device:
+                return True
             head = heads.get(item.author)
             if head is not None and (head.seq > item.seq or (head.seq, head.set_hash) == (item.seq, item.set_hash)):
                 continue

@@ -63,14 +63,21 @@ def read_credentials(message: pb.Credentials) -> Credentials:
     return _checked(wire.from_credentials, message)
 
 
-def have(heads: Iterable[Head], first: bool) -> bytes:
-    return pb.Frame(have=pb.Have(heads=map(wire.to_head, heads), first=first)).SerializeToString()
+def have(heads: Iterable[Head], first: bool, folded: Iterable[Head] = ()) -> bytes:
+    message = pb.Have(heads=map(wire.to_head, heads), first=first, folded=map(wire.to_head, folded))
+    return pb.Frame(have=message).SerializeToString()
 
 
 def read_heads(message: pb.Have) -> list[Head]:
     if len(message.heads) > MAX_HEADS:
         raise ProtocolViolation("A device named more authors than any volume has.")
     return [_checked(wire.from_head, head) for head in message.heads]
+
+
+def read_folded(message: pb.Have) -> list[Head]:
+    if len(message.folded) > MAX_HEADS:
+        raise ProtocolViolation("A device named more authors than any volume has.")
+    return [_checked(wire.from_head, head) for head in message.folded]
 
 
 def want(author: AuthorId, after: int, whole: bool) -> bytes:

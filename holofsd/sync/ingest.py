@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import structlog
 
@@ -23,6 +23,7 @@ from holofsd.store import faults
 from holofsd.sync.config import KEY_DROPPED, NODE_KEY_LENGTH, SyncConfig
 from holofsd.sync.members import Members
 from holofsd.sync.merging import Merger
+from holofsd.sync.pages import IngestCounts, Page, Run
 from holofsd.sync.publication import element_of
 from holofsd.tree.local import LocalVolume
 
@@ -33,40 +34,6 @@ VERIFY_INLINE = 4
 BLAMED_FOR = 60.0
 UNLIMITED = 2**64
 """No author has published so much: it counts only of those that may go on."""
-
-
-@dataclass(slots=True)
-class Run:
-    """An author's records on their way here from one session. `total` is the set hash if all so far is taken over."""
-
-    source: object
-    base: int
-    after: int
-    whole: bool
-    total: int
-    last: int
-    alive_at: float
-    stored: int = 0
-    """How many records of it are in `incoming`."""
-    dropped: dict[bytes, int] = field(default_factory=dict)
-    """Keys that the author named as dropped, with the number of the record that is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    author: AuthorId
-    after: int
-    whole: bool
-    envelopes: Sequence[Envelope]
-    head: Head | None
-
-
-@dataclass(slots=True)
-class IngestCounts:
-    ignored_pages: int = 0
-    false_signatures: int = 0
-    disagreements: int = 0
-    forks: set[AuthorId] = field(default_factory=set)
 
 
 class Ingest:
@@ -115,6 +82,8 @@ class Ingest:
         if author == self._volume.author or not self._members.head_counts(shown):
             return None
         if not _beyond(shown, held) and not self._members.is_last(shown, held):
+            return None
+        if held is None and shown.seq <= self._documents.folded_to(author):
             return None
         if shown.seq == seq:
             self._disagreed.add(author)  # two histories: all of the one that wins is needed
@@ -168,7 +137,7 @@ class Ingest:
 
     def behind(self, shown: Iterable[Head]) -> int:
         """How many numbers of authors that count we lack, going by what somebody shows."""
-        heads = self._documents.heads()
+        heads = self._documents.folded() | self._documents.heads()
         missing = 0
         for head in shown:
             seq = heads[head.author].seq if head.author in heads else 0

@@ -196,7 +196,7 @@ class Members:
         self._keep(Credentials(grants=(issued,)))
 
     def _removal(self, device: DeviceId, generation: int) -> Removed:
-        heads = self._store.documents.heads()
+        heads = self._store.documents.folded() | self._store.documents.heads()
         accepted: list[AuthorSeq] = [
             summary(heads[author])
             for author, owner in sorted(self.membership.authors.items())

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import structlog
 
-from holofsd.codec.letting_go import decode_dropped
+from holofsd.codec.letting_go import decode_dropped, decode_folded
 from holofsd.codec.records import decode_device, decode_state, decode_volume
 from holofsd.core.context import clip_state
 from holofsd.core.document import DeviceInfo, Envelope
@@ -19,7 +19,7 @@ from holofsd.core.state import Kind, NodeState
 from holofsd.store import faults
 from holofsd.store.removals import HeldRow
 from holofsd.sync.brake import Brake, Said
-from holofsd.sync.config import KEY_DEVICE, KEY_DROPPED, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
+from holofsd.sync.config import KEY_DEVICE, KEY_DROPPED, KEY_FOLDED, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
 from holofsd.sync.members import Members
 from holofsd.sync.told import Told
 from holofsd.tree.local import LocalVolume
@@ -50,6 +50,8 @@ class Merger:
         self._wake.set()
         self.on_progress: Callable[[], None] = lambda: None
         """Called after each slice that was merged from the queue."""
+        self.on_folded: Callable[[], None] = lambda: None
+        """Called inside the transaction that merges a list of folded authors, at its end."""
         with volume.store.db.transaction():
             self._any_quarantined = bool(self._documents.quarantined())
 
@@ -171,6 +173,10 @@ class Merger:
             return None
         if envelope.key == KEY_DROPPED:
             decode_dropped(envelope.payload)  # what it says was done when it was taken over
+            return None
+        if envelope.key == KEY_FOLDED:
+            decode_folded(envelope.payload)
+            self._volume.store.db.before_commit(self.on_folded)
             return None
         raise NotUnderstood("a record under a key that this program does not know")
 

@@ -116,7 +116,7 @@ class Outgoing:
         if self._have_all:
             self._have_all = False
             self.tell_marks(self._known_marks())
-            return frames.have(self._documents.heads().values(), first=True)
+            return frames.have(self._documents.heads().values(), True, self._documents.folded().values())
         if self._small:
             return self._small.popleft()
         if self._wants:

@@ -20,8 +20,9 @@ from holofsd.core.ids import AuthorId, DeviceId
 from holofsd.net.api import CloseCode, Stream
 from holofsd.sync import frames
 from holofsd.sync.config import MAX_HEADS, SyncConfig
-from holofsd.sync.ingest import Ingest, Page
+from holofsd.sync.ingest import Ingest
 from holofsd.sync.outgoing import Outgoing
+from holofsd.sync.pages import Page
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +38,7 @@ class Host(Protocol):
     def now_ms(self) -> int: ...
     async def learn_credentials(self, offered: Credentials) -> None: ...
     def heads_shown(self, session: Session, heads: list[Head]) -> None: ...
+    def folded_shown(self, heads: list[Head]) -> None: ...
     def first_have_done(self, session: Session) -> None: ...
     def marks_received(self, marks: list[Mark], session: Session) -> None: ...
 
@@ -193,6 +195,7 @@ class Session:
     async def _have(self, message: pb.Have) -> None:
         heads = frames.read_heads(message)
         await self._host.ingest.check_heads(heads)
+        self._host.folded_shown(frames.read_folded(message))
         for head in heads:
             self._note(head)
         self._host.heads_shown(self, heads)

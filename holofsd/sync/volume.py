@@ -20,6 +20,7 @@ from holofsd.sync.care import ContentCare
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.content import Fetcher
 from holofsd.sync.create import active_key
+from holofsd.sync.folding import Folder
 from holofsd.sync.forgetting import Forgetter
 from holofsd.sync.ingest import Ingest
 from holofsd.sync.marks import Marks
@@ -76,6 +77,9 @@ class VolumeSync:
         self.forgetter = Forgetter(
             volume, self.members, self.merger, self.publisher, self.marks, self.config, self._send
         )
+        self.folder = Folder(
+            volume, self.members, self.merger, self.publisher, self.config, self._heard_all, self._send
+        )
         self._tasks = Tasks("sync")
         self._closed = False
         self._unsubscribe = self._connect()
@@ -84,11 +88,11 @@ class VolumeSync:
         self.members.subscribe(self._members_changed)
         self.merger.on_progress = self._merged
         self.brake.on_released = self.merger.kick
+        self.care.on_lost = self.marks.doubt
         self.ingest.on_advanced = self._advanced
         self.ingest.on_settled = self._consider_all
         self.ingest.on_said_again = self.publisher.changed
         self.publisher.on_requeued = self.merger.kick
-        self.care.on_lost = self.marks.doubt
         return [self.volume.on_outbox(self._outbox_changed), self.volume.on_wanted(self.fetcher.wanted)]
 
     # ---- life
@@ -104,6 +108,7 @@ class VolumeSync:
             (self.fetcher.run(), "fetcher"),
             (self.adopter.run(), "adopter"),
             (self.forgetter.run(), "forgetter"),
+            (self.folder.run(), "folder"),
             (self._look_again(), "look again"),
         ):
             self._tasks.spawn(work, name)
@@ -330,6 +335,11 @@ class VolumeSync:
                 self._own_head_shown(head)
             else:
                 self.ingest.compare(head)
+
+    def folded_shown(self, heads: list[Head]) -> None:
+        for head in heads:
+            if head.author == self.volume.author:
+                self._own_head_shown(head)
 
     def _own_head_shown(self, shown: Head) -> None:
         """Somebody holds what our key signed and we do not: this directory was restored or copied (design 4.7)."""

@@ -77,6 +77,8 @@ DEVICE = pb.DeviceRecord(format=1, node_key=A, name="a", program="p", addresses=
 VOLUME = pb.VolumeRecord(format=1, name="docs", stamp=STAMP)
 ENVELOPE = pb.Envelope(author=A, seq=1, key=NODE, payload=NODES[0].SerializeToString(), signature=b"s" * 64)
 HEAD = pb.Head(author=A, seq=1, dots=1, set_hash=b"h" * 32, signature=b"s" * 64)
+DROPPED = pb.DroppedRecord(format=1, dropped=[pb.DroppedKey(key=NODE, seq=1)])
+FOLDED = pb.FoldedRecord(format=1, heads=[HEAD])
 MARK = pb.Mark(device=A, at_ms=1, authors=[pb.AuthorSeq(author=A, seq=1, set_hash=b"h" * 32)], signature=b"s" * 64)
 CREDENTIALS = pb.Credentials(
     grants=[pb.Grant(device=A, role=1, generation=1, issuer=B, device_name="a", signature=b"s" * 64)],  # type: ignore[arg-type]

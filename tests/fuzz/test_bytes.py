@@ -15,17 +15,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz.effort import effort
-from fuzz.examples import CREDENTIALS, DEVICE, ENVELOPE, FRAMES, HEAD, INVITE, MARK, NODE, NODES, POOLS, VOLUME
+from fuzz.examples import (
+    CREDENTIALS,
+    DEVICE,
+    DROPPED,
+    ENVELOPE,
+    FOLDED,
+    FRAMES,
+    HEAD,
+    INVITE,
+    MARK,
+    NODE,
+    NODES,
+    POOLS,
+    VOLUME,
+)
 from fuzz.messages import altered, as_bytes, damaged, messages
 from holofs_api.framing import FrameParser, FrameTooLong
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec import wire
+from holofsd.codec.letting_go import decode_dropped, decode_folded
 from holofsd.codec.records import decode_device, decode_state, decode_volume, encode_state
 from holofsd.codec.ticket import PREFIX, decode_ticket
 from holofsd.core import edit
 from holofsd.core.errors import ProtocolViolation, Refused, TicketInvalid
 from holofsd.core.join import join
 from holofsd.core.node import is_alive, live_versions, placements, shown_version
+from holofsd.core.shrinking import shrunk
 from holofsd.sync import frames
 
 SLOWEST_S = 5.0
@@ -52,7 +68,9 @@ def test_a_record_is_refused_or_is_a_state_that_everything_can_be_done_with(data
     assert again == state
     assert join(again, again) == again
     placements(again), live_versions(again), shown_version(again), is_alive(again)
-    assert not is_alive(edit.removed(again))
+    gone = edit.removed(again)
+    assert not is_alive(gone)
+    assert not is_alive(join(again, decode_state(encode_state(shrunk(gone)))))
 
 
 @effort(80)
@@ -80,8 +98,10 @@ def test_records_of_one_node_join_in_any_order(one: Any, other: Any) -> None:
         (HEAD, wire.decode_head),
         (MARK, wire.decode_mark),
         (CREDENTIALS, wire.decode_credentials),
+        (DROPPED, decode_dropped),
+        (FOLDED, decode_folded),
     ],
-    ids=["device", "volume", "envelope", "head", "mark", "credentials"],
+    ids=["device", "volume", "envelope", "head", "mark", "credentials", "dropped", "folded"],
 )
 def test_what_surrounds_records_is_refused_or_means_something(good: Any, read: Callable[[bytes], object]) -> None:
     assert read(good.SerializeToString()) is not None
@@ -95,7 +115,7 @@ def test_what_surrounds_records_is_refused_or_means_something(good: Any, read: C
 
 
 READERS: dict[str, Callable[[Any], object]] = {
-    "have": frames.read_heads,
+    "have": lambda have: (frames.read_heads(have), frames.read_folded(have)),
     "records": frames.read_records,
     "marks": frames.read_marks,
     "credentials": frames.read_credentials,

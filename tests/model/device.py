@@ -39,6 +39,7 @@ QUICK = replace(
     mark_interval=0.25,
     merge_slice=4,
     forget_interval=2.0,
+    fold_after=1.0,
     session_retry=0.1,
     retry_most=0.5,
     hello_timeout=2.0,

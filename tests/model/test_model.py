@@ -64,9 +64,11 @@ def crash_at(point: str) -> Program:
         before = [Step(0, "partition", (1, 1, 0), -1, 0.0)]
         before += [Step(0, "write", (place, 4, 0), -1, 0.0) for place in range(5)]
         after = [Step(0, "meet", (0, 0, 0), -1, 1.5), *after]
-    if point.startswith("rotating."):
+    if point.startswith(("rotating.", "folding.")):
         before = [Step(1, "backup", (0, 0, 0), -1, 0.0), Step(1, "write", (0, 0, 0), -1, 1.5)]
         before += [Step(1, "restore", (1, 0, 0), -1, 0.0)]
+    if point.startswith("folding."):
+        after = [*after, Step(0, "write", (1, 0, 0), -1, 8.0)]
     if point.startswith("collecting."):
         before = [Step(1, "write", (0, 8, 0), -1, 0.3), Step(1, "write", (0, 8, 0), -1, 1.5)]
         after = [Step(1, "collect", (1, 0, 0), -1, 0.3), Step(1, "collect", (1, 0, 0), -1, 0.3), *after]

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of an author's records is on its way here, and how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from holofsd.core.document import Envelope, Head
+from holofsd.core.ids import AuthorId
+
+
+@dataclass(slots=True)
+class Run:
+    """An author's records on their way here from one session. `total` is the set hash if all so far is taken over."""
+
+    source: object
+    base: int
+    after: int
+    whole: bool
+    total: int
+    last: int
+    alive_at: float
+    stored: int = 0
+    """How many records of it are in `incoming`."""
+    dropped: dict[bytes, int] = field(default_factory=dict)
+    """Keys that the author named as dropped, with the number of the record that is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    author: AuthorId
+    after: int
+    whole: bool
+    envelopes: Sequence[Envelope]
+    head: Head | None
+
+
+@dataclass(slots=True)
+class IngestCounts:
+    ignored_pages: int = 0
+    false_signatures: int = 0
+    disagreements: int = 0
+    forks: set[AuthorId] = field(default_factory=set)
