@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Final
 
 from benchmarks.sizes import Sizes
-from benchmarks.work import wait_for
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
@@ -21,6 +20,7 @@ from support.device import Device, World
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _LONGEST_S: Final = 1800.0
+_STUCK_S: Final = 90.0
 _WAITING: Final = ("unpublished", "unsealed", "records_behind", "content_missing", "pending")
 
 
@@ -49,8 +49,13 @@ class Eye:
 
     def rests(self, name: str, files: int = 0) -> bool:
         """At least so many files are there, with all their bytes, and there is nothing left to do."""
+        found, *waiting = self.progress(name)
+        return found >= files and not any(waiting)
+
+    def progress(self, name: str) -> tuple[int, ...]:
+        """Files that are there, and what waits. Without the volume: -1."""
         found = self.volume(name)
-        return found is not None and found.files >= files and not any(getattr(found, field) for field in _WAITING)
+        return (-1,) if found is None else (found.files, *(getattr(found, field) for field in _WAITING))
 
     def close(self) -> None:
         self._client.__exit__(None, None, None)
@@ -85,8 +90,14 @@ class Stage:
     def rest(self, device: Device, volume: str, files: int = 0, every_s: float = 0.05) -> None:
         """What a daemon still does in the background would slow whoever is measured next."""
         eye = self.eye(device)
-        what = f"{device.name} to have nothing to do"
-        wait_for(lambda: eye.rests(volume, files), what, limit_s=_LONGEST_S, every_s=every_s)
+        last, since = eye.progress(volume), time.monotonic()
+        while last[0] < files or any(last[1:]):
+            time.sleep(every_s)
+            if (now := eye.progress(volume)) != last:
+                last, since = now, time.monotonic()
+            elif time.monotonic() - since > _STUCK_S:
+                known = ", ".join(f"{value:,} {name}" for name, value in zip(("files", *_WAITING), last, strict=False))
+                raise TimeoutError(f"{device.name} makes no progress: {known}; {files:,} files are expected")
 
     def join(self, device: Device, ticket: str) -> None:
         """However many files come with it."""
