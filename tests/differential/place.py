@@ -132,6 +132,9 @@ class Place:
     def removexattr(self, path: str, name: str) -> None:
         os.removexattr(self._at(path), name)
 
+    def listxattr(self, path: str) -> list[str]:
+        return sorted(os.listxattr(self._at(path)))
+
     def stat(self, path: str) -> tuple[int, int, int]:
         return _seen(os.stat(self._at(path)))
 
@@ -162,6 +165,35 @@ class Place:
 
     def fstat(self, index: int) -> tuple[int, int, int]:
         return _seen(os.fstat(self._fd(index)))
+
+    def write_on(self, index: int, data: bytes) -> int:
+        """Where the last one ended; at the end, if it was opened to append."""
+        return os.write(self._fd(index), data)
+
+    def seek(self, index: int, offset: int, whence: int) -> int:
+        return os.lseek(self._fd(index), offset, whence)
+
+    def copy(self, source: int, target: int, size: int, offset: int) -> int:
+        """By the kernel, from one open file to another, from its beginning."""
+        return os.copy_file_range(self._fd(source), self._fd(target), size, 0, offset)
+
+    def fchmod(self, index: int, mode: int) -> None:
+        os.fchmod(self._fd(index), mode)
+
+    def futime(self, index: int, mtime_ns: int) -> int:
+        os.utime(self._fd(index), ns=(mtime_ns, mtime_ns))
+        return os.fstat(self._fd(index)).st_mtime_ns
+
+    def fsetxattr(self, index: int, name: str, value: bytes) -> bytes:
+        os.setxattr(self._fd(index), name, value)
+        return os.getxattr(self._fd(index), name)
+
+    def sync_folder(self, path: str) -> None:
+        descriptor = os.open(self._at(path), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     # ---- through shared mappings, which outlive their descriptors
     def map(self, index: int) -> str:
@@ -214,6 +246,8 @@ _DATA = st.one_of(
     st.binary(max_size=8), st.tuples(st.binary(min_size=1, max_size=2), _SIZES).map(lambda p: (p[0] * p[1])[: p[1]])
 )
 _OFFSETS = st.sampled_from([0, 1, 4090, 4096, 65_530, 100_000])
+# The longest name there can be, one too long, and one that is no text.
+_ODD_NAMES = st.sampled_from(["n" * 255, "n" * 256, "\udcff\udcfe", "a b'\"\n", "b/" + "n" * 255])
 _CREATE = st.sampled_from([os.O_CREAT, os.O_CREAT | os.O_TRUNC, os.O_CREAT | os.O_EXCL, os.O_APPEND, 0])
 _INDEX = st.integers(0, MOST_OPEN - 1)
 _XATTRS = st.sampled_from(["user.one", "user.two"])
@@ -222,6 +256,9 @@ OPERATIONS = st.one_of(
     _op("write", _PATHS, _CREATE, _DATA),
     _op("write", _PATHS, st.just(os.O_CREAT | os.O_TRUNC), _DATA),
     _op("save", _PATHS, _DATA),
+    _op("write", _ODD_NAMES, _CREATE, _DATA),
+    _op("rename", _PATHS, _ODD_NAMES, st.just(0)),
+    _op("rename", _ODD_NAMES, _PATHS, st.just(0)),
     _op("read", _PATHS),
     _op("truncate", _PATHS, _SIZES),
     _op("mkdir", _PATHS, st.sampled_from([0o755, 0o700])),
@@ -238,15 +275,23 @@ OPERATIONS = st.one_of(
     _op("setxattr", _PATHS, _XATTRS, st.binary(max_size=20), st.sampled_from([0, os.XATTR_CREATE, os.XATTR_REPLACE])),
     _op("getxattr", _PATHS, _XATTRS),
     _op("removexattr", _PATHS, _XATTRS),
+    _op("listxattr", _PATHS),
+    _op("sync_folder", st.one_of(st.just("."), _PATHS)),
     _op("stat", _PATHS),
     _op("list", st.one_of(st.just("."), _PATHS)),
-    _op("open", _PATHS, st.sampled_from([0, 0, os.O_CREAT, os.O_APPEND, os.O_TRUNC])),
+    _op("open", _PATHS, st.sampled_from([0, 0, os.O_CREAT, os.O_APPEND, os.O_TRUNC, os.O_NOFOLLOW])),
     _op("close_one", _INDEX),
     _op("pwrite", _INDEX, _DATA, _OFFSETS),
     _op("pread", _INDEX, st.sampled_from([1, 5000, 200_000]), _OFFSETS),
     _op("ftruncate", _INDEX, _SIZES),
     _op("fsync", _INDEX),
     _op("fstat", _INDEX),
+    _op("write_on", _INDEX, _DATA),
+    _op("seek", _INDEX, _OFFSETS, st.sampled_from([os.SEEK_SET, os.SEEK_CUR, os.SEEK_END])),
+    _op("copy", _INDEX, _INDEX, _SIZES, _OFFSETS),
+    _op("fchmod", _INDEX, st.sampled_from([0o644, 0o600])),
+    _op("futime", _INDEX, st.sampled_from([0, 1_700_000_000_123_456_789])),
+    _op("fsetxattr", _INDEX, _XATTRS, st.binary(max_size=20)),
     _op("map", _INDEX),
     _op("map", _INDEX),
     _op("map_write", _INDEX, _DATA, _OFFSETS, st.booleans()),
