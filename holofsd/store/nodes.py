@@ -215,6 +215,20 @@ class Nodes:
         )
         return [PlacementRow(*row) for row in rows]
 
+    def placed_in(self, parent: NodeId, limit: int) -> list[PlacementRow]:
+        """What wants a name in a directory, shown or not."""
+        sql = "SELECT node, link, parent, name, stamp FROM placements WHERE parent=? ORDER BY name LIMIT ?"
+        return [PlacementRow(*row) for row in self.db.all(sql, (parent, limit))]
+
+    def unknown_parents(self, limit: int) -> list[NodeId]:
+        """Directories of which nothing is known but that something is in them. Reads the index of all names."""
+        rows = self.db.all(
+            "SELECT p.parent FROM (SELECT DISTINCT parent FROM placements) AS p"
+            " WHERE NOT EXISTS (SELECT 1 FROM nodes AS n WHERE n.node=p.parent) LIMIT ?",
+            (limit,),
+        )
+        return [row[0] for row in rows]
+
     def has_children(self, parent: NodeId) -> bool:
         return self.db.one("SELECT 1 FROM placements WHERE parent=? LIMIT 1", (parent,)) is not None
 

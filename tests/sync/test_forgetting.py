@@ -8,13 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from holofsd.codec.records import decode_state
+from holofsd.codec.ticket import decode_ticket
 from holofsd.core.edit import reasserted
 from holofsd.core.ids import NodeId
 from holofsd.core.node import is_alive
 from holofsd.core.shrinking import is_shrunk
+from holofsd.core.state import Place
+from holofsd.net.fake import FakeNetwork
 from holofsd.sync.config import KEY_DROPPED
+from holofsd.sync.invites import redeem
 from holofsd.tree.past import Past
 from tests.sync.devices import QUICK, Device, devices, settled, share, until
+from tests.sync.rawpeer import Author, RawPeer
 
 FORGETFUL = replace(QUICK, forget_interval=0.05)
 
@@ -224,3 +229,26 @@ async def test_a_removal_that_the_brake_holds_is_held_though_its_record_went(tmp
         await bob.sync.brake.refuse()
         await settled(ann, bob)
         assert len(ann.files()) == 12
+
+
+async def test_what_is_in_a_folder_that_nobody_knows_is_shown_in_lost_and_found(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", network=FakeNetwork(), config=FORGETFUL) as (ann, bob):
+        await share(ann, bob)
+        raw = RawPeer(ann.network, "raw")
+        joined = await redeem(raw.endpoint, decode_ticket(ann.ticket()), "raw")
+        author = Author(joined.volume)
+        await raw.session(ann.id, joined, author)
+        nowhere = NodeId(b"no such folder..")
+        state = author.file("orphan", b"of raw")
+        (link,) = state.links
+        orphan = replace(state, links={link: replace(state.links[link], place=Place(nowhere, b"orphan"))})
+        await raw.push(author, author.say(orphan), after=0)
+        await until(lambda: author.id in bob.heads())
+        await ann.sync.forgetter.look()
+        assert ann.files() == bob.files() == {}  # raw never said what it holds: the folder may be on its way
+        ann.sync.remove_member(raw.id)
+        await until(lambda: ann.files().get("lost+found/orphan") == b"of raw")
+        await until(lambda: bob.files().get("lost+found/orphan") == b"of raw")
+        await settled(ann, bob)
+        assert set(ann.files()) == {"lost+found/", "lost+found/orphan"}
+        await raw.endpoint.close()
