@@ -188,7 +188,7 @@ def decode_credentials(data: bytes) -> Credentials:
     return from_credentials(message)
 
 
-# ---- as bytes, for tables and tests ----
+# ---- as bytes, for tables ----
 def encode_mark(mark: Mark) -> bytes:
     return to_mark(mark).SerializeToString(deterministic=True)
 
@@ -197,23 +197,3 @@ def decode_mark(data: bytes) -> Mark:
     message = pb.Mark()
     parse(message, data, MAX_PAYLOAD, "mark")
     return from_mark(message)
-
-
-def encode_head(head: Head) -> bytes:
-    return to_head(head).SerializeToString(deterministic=True)
-
-
-def decode_head(data: bytes) -> Head:
-    message = pb.Head()
-    parse(message, data, MAX_PAYLOAD, "head")
-    return from_head(message)
-
-
-def encode_envelope(envelope: Envelope) -> bytes:
-    return to_envelope(envelope).SerializeToString(deterministic=True)
-
-
-def decode_envelope(data: bytes) -> Envelope:
-    message = pb.Envelope()
-    parse(message, data, MAX_PAYLOAD + 1024, "envelope")
-    return from_envelope(message)

@@ -195,17 +195,5 @@ class Database:
             finally:
                 os.close(descriptor)
 
-    def backup(self, target: Path) -> None:
-        """A verified online copy."""
-        with sqlite3.connect(target) as copy:
-            self._connection.backup(copy)
-            verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
-        copy.close()
-        if verdict != "ok":
-            raise DamagedIndex(f"The index is damaged: {verdict}.")
-
-    def is_sound(self) -> bool:
-        return bool(self._connection.execute("PRAGMA quick_check").fetchone()[0] == "ok")
-
     def close(self) -> None:
         self._connection.close()

@@ -167,10 +167,6 @@ class Documents:
         )
         return [Envelope(*row) for row in rows]
 
-    def incoming_mark(self, author: AuthorId) -> int:
-        """Highest seq received so far in this run, 0 if none: where an interrupted run goes on."""
-        return self.db.number("SELECT max(seq) FROM incoming WHERE author=?", (author,))
-
     def clear_incoming(self, author: AuthorId) -> None:
         self.db.run("DELETE FROM incoming WHERE author=?", (author,))
 

@@ -4,68 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from holofsd.core.ids import ROOT_ID, Ino, LinkId, NodeId
+from holofsd.core.ids import ROOT_ID, Ino, NodeId
 from holofsd.store.database import Database, Row
+from holofsd.store.node_rows import EntryRow, InodeRow, NodeRow, PlacementRow
+
+__all__ = ["EntryRow", "InodeRow", "NodeRow", "Nodes", "PlacementRow"]
 
 _MAX_VIEWS: Final = 1_000
 _MAX_ROWS: Final = 2_000
 _MAX_INOS: Final = 10_000
 _DIRECTORY: Final = 2
 
-
-@dataclass(slots=True)
-class NodeRow:
-    """A row of `nodes`; see volume_formats for each column. Once read or put it is shared: change a copy."""
-
-    node: NodeId
-    kind: int
-    state: bytes
-    shown: bytes
-    held: bytes | None
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    mode: int
-    nlink: int
-    xattrs: int
-    remote: int
-    versions: int
-    visible: int
-
-
-@dataclass(frozen=True, slots=True)
-class PlacementRow:
-    node: NodeId
-    link: LinkId
-    parent: NodeId
-    name: bytes
-    stamp: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class EntryRow:
-    parent: NodeId
-    name: bytes
-    node: NodeId
-    dot: bytes
-    slot: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class InodeRow:
-    ino: Ino
-    node: NodeId
-    dot: bytes
-    detached: bytes | None
-
-
 _NODE_COLUMNS = (
     "node, kind, state, shown, held, size, mtime_ns, ctime_ns, mode, nlink, xattrs, remote, versions, visible"
 )
-
 
 _PUT_NODE = (
     f"INSERT INTO nodes ({_NODE_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (node) DO UPDATE SET "

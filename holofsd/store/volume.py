@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from holofsd.core.ids import ROOT_ID, AuthorId, VolumeId
@@ -90,8 +89,3 @@ class VolumeStore:
 
     def close(self) -> None:
         self.db.close()
-
-    def destroy(self) -> None:
-        """Closes and deletes everything of this volume on this device."""
-        self.close()
-        shutil.rmtree(self.directory)

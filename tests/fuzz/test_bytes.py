@@ -7,10 +7,11 @@ import base64
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from blake3 import blake3
+from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ from fuzz.messages import altered, as_bytes, damaged, messages
 from holofs_api.framing import FrameParser, FrameTooLong
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec import wire
+from holofsd.codec.checks import parse
 from holofsd.codec.letting_go import decode_dropped, decode_folded
 from holofsd.codec.records import decode_device, decode_state, decode_volume, encode_state
 from holofsd.codec.ticket import PREFIX, decode_ticket
@@ -44,6 +46,7 @@ from holofsd.core.node import is_alive, live_versions, placements, shown_version
 from holofsd.core.shrinking import shrunk
 from holofsd.sync import frames
 
+M = TypeVar("M", bound=Message)
 SLOWEST_S = 5.0
 """Far above what any message of the permitted size takes, on a machine that does other things too."""
 
@@ -94,8 +97,8 @@ def test_records_of_one_node_join_in_any_order(one: Any, other: Any) -> None:
     [
         (DEVICE, decode_device),
         (VOLUME, decode_volume),
-        (ENVELOPE, wire.decode_envelope),
-        (HEAD, wire.decode_head),
+        (ENVELOPE, lambda data: wire.from_envelope(parsed(pb.Envelope(), data))),
+        (HEAD, lambda data: wire.from_head(parsed(pb.Head(), data))),
         (MARK, wire.decode_mark),
         (CREDENTIALS, wire.decode_credentials),
         (DROPPED, decode_dropped),
@@ -112,6 +115,12 @@ def test_what_surrounds_records_is_refused_or_means_something(good: Any, read: C
         in_time(read, data, Refused)
 
     refused_or_read()
+
+
+def parsed(message: M, data: bytes) -> M:
+    """As whatever carries it is parsed."""
+    parse(message, data, len(data), "message")
+    return message
 
 
 READERS: dict[str, Callable[[Any], object]] = {

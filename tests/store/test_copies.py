@@ -59,7 +59,7 @@ def test_a_copy_made_while_somebody_writes_is_one_moment_of_it(filled: Path, tmp
             copy_database(filled, tmp_path / "copy.db")
     with closing(Database(tmp_path / "copy.db", [FORMAT])) as copy:
         assert copy.number("SELECT count(*) FROM things") == ROWS - 256
-        assert copy.is_sound()
+    assert complaint_about(tmp_path / "copy.db") == ""
 
 
 def test_a_damaged_database_gives_no_copy(filled: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,16 +89,6 @@ async def test_syncing_leaves_the_data_in_place(db: Database) -> None:
         db.run("INSERT INTO t VALUES (1)")
     await db.sync()
     assert db.number("SELECT x FROM t") == 1
-
-
-def test_a_backup_is_a_whole_database(db: Database, tmp_path: Path) -> None:
-    with db.transaction():
-        db.run("INSERT INTO t VALUES (7)")
-    db.backup(tmp_path / "backup.db")
-    with sqlite3.connect(tmp_path / "backup.db") as copy:
-        assert copy.execute("SELECT x FROM t").fetchall() == [(7,)]
-    copy.close()
-    assert db.is_sound()
 
 
 def test_a_file_that_is_no_database_is_damaged(tmp_path: Path) -> None:

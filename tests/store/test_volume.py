@@ -81,9 +81,3 @@ def test_values_by_name_can_be_replaced(store: VolumeStore) -> None:
     store.set_meta("hlc", b"1")
     store.set_meta("hlc", b"2")
     assert store.meta("hlc") == b"2"
-
-
-def test_destroying_a_volume_leaves_nothing_of_it(store: VolumeStore) -> None:
-    store.staging.make_file("s1")
-    store.destroy()
-    assert not store.directory.exists()

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rows of the tree, as `nodes` reads and writes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holofsd.core.ids import Ino, LinkId, NodeId
+
+
+@dataclass(slots=True)
+class NodeRow:
+    """A row of `nodes`; see volume_formats for each column. Once read or put it is shared: change a copy."""
+
+    node: NodeId
+    kind: int
+    state: bytes
+    shown: bytes
+    held: bytes | None
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    mode: int
+    nlink: int
+    xattrs: int
+    remote: int
+    versions: int
+    visible: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementRow:
+    node: NodeId
+    link: LinkId
+    parent: NodeId
+    name: bytes
+    stamp: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    parent: NodeId
+    name: bytes
+    node: NodeId
+    dot: bytes
+    slot: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InodeRow:
+    ino: Ino
+    node: NodeId
+    dot: bytes
+    detached: bytes | None
