@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from holofsd.codec.records import decode_local_state
 from holofsd.core.edit import split_id
 from holofsd.core.ids import AuthorId, BlobHash, NodeId
 from holofsd.core.project import token
@@ -31,8 +32,8 @@ class Recorder:
         self._versions: list[HistoryRow] = []
         self._places: list[PastPlaceRow] = []
         self._settings: list[SettingsRow] = []
-        self._maybe_split: dict[tuple[NodeId, bytes], NodeId] = {}
-        """Versions that may go on as nodes of their own: then they are not replaced."""
+        self._maybe_split: dict[tuple[NodeId, bytes], HistoryRow] = {}
+        """Versions that may go on as nodes of their own: then they are not replaced, or it is there that they were."""
         self._ours: dict[AuthorId, bool] = {}
         self._due = False
         store.db.on_rollback.append(self._clear)
@@ -69,12 +70,10 @@ class Recorder:
                 continue  # never published, as it has no hash yet
             if version.stamp.wall_ms + STOOD_MS > now_ms and self._is_only_ours(version):
                 continue
-            blob: BlobHash | None = version.body.hash if isinstance(version.body, Blob) else None
-            encoded = encode_version(before.id, before.kind, version)
-            began, dot = version.stamp.wall_ms, token(version.dot)
-            self._versions.append(HistoryRow(before.id, dot, began, now_ms, version.size, blob, encoded))
+            self._versions.append(_row(before.id, before.kind, version, now_ms))
             if len(before.versions) > 1:
-                self._maybe_split[(before.id, dot)] = split_id(before.id, version.dot)
+                copy = split_id(before.id, version.dot)
+                self._maybe_split[(before.id, token(version.dot))] = _row(copy, before.kind, version, now_ms)
             self._write_at_the_end()
 
     def _is_only_ours(self, version: Version) -> bool:
@@ -120,15 +119,30 @@ class Recorder:
             self._store.db.before_commit(self._write)
 
     def _write(self) -> None:
-        split = {row for row, node in self._maybe_split.items() if self._store.nodes.exists(node)}
-        versions = [row for row in self._versions if (row.node, row.dot) not in split]
+        versions = [row for row in map(self._as_it_went, self._versions) if row is not None]
         places, settings = self._places, self._settings
         self._clear()
         self._store.history.add(versions, places, settings)
 
+    def _as_it_went(self, row: HistoryRow) -> HistoryRow | None:
+        """None for a version that goes on. One that became a node elsewhere may have been replaced there already."""
+        copy = self._maybe_split.get((row.node, row.dot))
+        found = self._store.nodes.get(copy.node) if copy is not None else None
+        if found is None:
+            return row
+        state = decode_local_state(found.state) if found.state else None
+        goes_on = state is not None and any(token(dot) == row.dot for dot in state.versions)
+        return None if goes_on else copy
+
     def _clear(self) -> None:
         self._versions, self._places, self._settings, self._due = [], [], [], False
         self._maybe_split.clear()
+
+
+def _row(node: NodeId, kind: Kind, version: Version, ended_ms: int) -> HistoryRow:
+    blob: BlobHash | None = version.body.hash if isinstance(version.body, Blob) else None
+    encoded = encode_version(node, kind, version)
+    return HistoryRow(node, token(version.dot), version.stamp.wall_ms, ended_ms, version.size, blob, encoded)
 
 
 def _settings_since(before: NodeState, now: NodeState) -> Iterator[int]:

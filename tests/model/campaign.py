@@ -79,13 +79,23 @@ class Tally:
 def try_seed(number: int, examples: int) -> Tally:
     tally = Tally(seeds=1)
     Model.tally.clear()
+    problem = _problem(number, examples, Phase.generate)
+    for result in Model.tally:
+        tally.add_run(result)
+    if problem:
+        print(f"seed {number} found: {problem.splitlines()[-1]} (it is made small now)", flush=True)
+        tally.failed[number] = _problem(number, examples, Phase.generate, Phase.shrink) or f"{problem}\nNot again!"
+    return tally
+
+
+def _problem(number: int, examples: int, *phases: Phase) -> str:
     chosen = settings(
         max_examples=examples,
         stateful_step_count=STEPS[number % len(STEPS)],
         deadline=None,
         database=None,
         derandomize=False,
-        phases=(Phase.generate, Phase.shrink),
+        phases=phases,
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
         print_blob=False,
@@ -93,10 +103,8 @@ def try_seed(number: int, examples: int) -> Tally:
     try:
         run_state_machine_as_test(seed(number)(Model), settings=chosen)
     except Exception as error:  # noqa: BLE001 (whatever a seed raises is what it found)
-        tally.failed[number] = f"{type(error).__name__}: {error}"
-    for result in Model.tally:
-        tally.add_run(result)
-    return tally
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def campaign(seeds: Iterator[int], ends: float, options: argparse.Namespace) -> Tally:

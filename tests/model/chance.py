@@ -162,7 +162,7 @@ def errors_noticed(problems: list[str]) -> Iterator[None]:
     """An error in the log is a failure; the rest of the log is quiet."""
 
     def notice(_logger: Any, method: str, event: Any) -> Any:
-        if method in ("error", "critical", "exception"):
+        if method in ("error", "critical", "exception") and not is_dead():
             problems.append(f"logged: {dict(event)}")
         raise structlog.DropEvent
 

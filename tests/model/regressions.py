@@ -52,4 +52,28 @@ UNSEEN_COPY = Program(
     ),
 )
 
-ALL = {"stale handle": STALE_HANDLE, "detached handle": DETACHED_HANDLE, "unseen copy": UNSEEN_COPY}
+REPLACED_COPY = Program(
+    7366,
+    5,
+    sequential=False,
+    quick=True,
+    steps=(
+        Step(0, "write", (2648, 581, 130), -1, 0.0),
+        Step(0, "hold", (284, 230, 3721), -1, 0.3),
+        Step(2, "hold", (466, 2492, 1269), -1, 1.5),
+        Step(3, "rewrite", (56350, 1554, 45630), -1, 7.0),
+        Step(2, "held_write", (15147, 3046, 288), -1, 0.001),
+        Step(2, "write", (11265, 2518, 551), -1, 0.0),
+        Step(1, "islands", (422, 19, 5553), 2, 0.0),
+        Step(1, "restart", (422, 19, 5553), 2, 7.0),
+        Step(4, "quiet", (3463, 61895, 309), 1, 0.012),
+        Step(3, "rewrite", (211, 1106, 5778), -1, 0.3),
+    ),
+)
+
+ALL = {
+    "stale handle": STALE_HANDLE,
+    "detached handle": DETACHED_HANDLE,
+    "unseen copy": UNSEEN_COPY,
+    "replaced copy": REPLACED_COPY,
+}
