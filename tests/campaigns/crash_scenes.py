@@ -210,7 +210,7 @@ def braking(stage: Stage, point: str) -> bool:
         stage.b.arm(point)
     shutil.rmtree(folder)
     died = point == "brake.held" and _dies_and_returns(stage.b)
-    until(lambda: stage.b.volume(BESIDE).held_files > 0, "the removals to be held")
+    until(lambda: _removed(stage.b, count) == len(files), "the removals to be held, but for those before the limit")
     verdict = stage.chance.choice(("accept", "refuse"))
     order = pb.BrakeRequest(volume=BESIDE, act=verdict)
     if point != "brake.held":
@@ -224,6 +224,13 @@ def braking(stage: Stage, point: str) -> bool:
         until(lambda: {path.name for path in folder.iterdir()} == set(files), "what was refused to be back")
         assert all((folder / name).read_bytes() == data for name, data in files.items())
     return died
+
+
+def _removed(victim: Victim, before: int) -> int:
+    """Files of which it has heard that they are removed, held or not."""
+    seen = victim.volume(BESIDE)
+    assert seen.held_files, "nothing is held"
+    return int(seen.held_files + before - seen.files)
 
 
 def _beside(stage: Stage) -> Path:
