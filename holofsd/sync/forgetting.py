@@ -144,11 +144,14 @@ class Forgetter:
     def _lacks(self, heads: dict[AuthorId, Head], mark: Mark) -> bool:
         """Whether that device had records that count and that we do not have, when it said so.
 
-        A number without a hash is lower than what the device had (see Marks): of its own records, that says nothing.
+        A mark that takes something back (see Marks) has lower numbers than the device had, without a hash, or none: of
+        what that device itself had said by then it tells nothing.
         """
+        said = {item.author for item in mark.authors if any(item.set_hash)}
+        authors, folded = self._members.membership.authors, self._documents.folded()
+        if any(authors.get(author) == mark.device for author in heads.keys() - said - folded.keys()):
+            return True
         for item in mark.authors:
-            if not any(item.set_hash) and self._members.membership.authors.get(item.author) == mark.device:
-                return True
             head = heads.get(item.author)
             if head is not None and (head.seq > item.seq or (head.seq, head.set_hash) == (item.seq, item.set_hash)):
                 continue
