@@ -16,7 +16,7 @@ from benchmarks.sizes import Sizes
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
-from support.device import Device, World
+from support.device import CommandFailed, Device, World
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _LONGEST_S: Final = 1800.0
@@ -151,7 +151,11 @@ class Stage:
         """What `fsck` finds wrong on each device (every record, every name, every byte of content); where it failed."""
         found, failed = [], []
         for device in self._devices.values():
-            done = device.ctl("fsck", "--content", "--json", check=False, timeout=_LONGEST_S)
+            try:
+                done = device.ctl("fsck", "--content", "--json", check=False, timeout=_LONGEST_S)
+            except (subprocess.TimeoutExpired, CommandFailed) as error:
+                failed.append(f"fsck on {device.name}: {error}"[:300])
+                continue
             if done.out.lstrip().startswith("{"):
                 findings = [
                     said["message"] for volume in json.loads(done.out)["volumes"] for said in volume["findings"]
