@@ -108,6 +108,7 @@ def _problem(number: int, examples: int, *phases: Phase) -> str:
 
 
 def campaign(seeds: Iterator[int], ends: float, options: argparse.Namespace) -> Tally:
+    """Ends at that time of `time.monotonic`, or at the first seed that fails unless it is to keep going."""
     total, began, told = Tally(), time.monotonic(), time.monotonic()
     context = multiprocessing.get_context("spawn")
     alone = partial(_alone, tempfile.tempdir)
@@ -119,15 +120,28 @@ def campaign(seeds: Iterator[int], ends: float, options: argparse.Namespace) -> 
                 waiting |= {pool.submit(try_seed, number, options.examples) for number in islice(seeds, free)}
             if not waiting:
                 return total
-            done, waiting = wait(waiting, timeout=TOLD_S, return_when=FIRST_COMPLETED)
+            done, waiting = _some(waiting)
             for future in done:
                 found = future.result()
                 total.add(found)
-                for number, problem in found.failed.items():
-                    print(f"seed {number} fails: {problem}\nAgain: scripts/soak model {number}", flush=True)
+                _tell(found)
             if time.monotonic() - told >= TOLD_S:
                 told = time.monotonic()
                 print(f"{total.seeds / (told - began):.2f} seeds a second: {total}", flush=True)
+
+
+def _some(waiting: set[Future[Tally]]) -> tuple[set[Future[Tally]], set[Future[Tally]]]:
+    try:
+        return wait(waiting, timeout=TOLD_S, return_when=FIRST_COMPLETED)
+    except KeyboardInterrupt:
+        for future in waiting:
+            future.cancel()
+        raise
+
+
+def _tell(found: Tally) -> None:
+    for number, problem in found.failed.items():
+        print(f"seed {number} fails: {problem}\nAgain: scripts/soak model {number}", flush=True)
 
 
 def _alone(folder: str | None) -> None:
@@ -170,7 +184,12 @@ def main() -> int:
     folder = memory_folder()
     tempfile.tempdir = str(folder)
     try:
-        total = campaign(islice(count(options.seed), most), ends, options)
+        if most == 1:
+            # In this very process, where a debugger can be.
+            total = try_seed(options.seed, options.examples)
+            _tell(total)
+        else:
+            total = campaign(islice(count(options.seed), most), ends, options)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"from seed {options.seed}: {total}")
