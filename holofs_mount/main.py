@@ -37,6 +37,7 @@ from holofs_mount.options import (
     check_fuse,
     check_mountpoint,
     parse,
+    take_away_dead,
     unmounter,
 )
 
@@ -75,7 +76,7 @@ def _calm_collector() -> None:
 async def run(options: Options, reporter: Reporter) -> None:
     """One mount, from the checks to its end. MountError with a sentence where it cannot begin."""
     check_fuse()
-    mountpoint = check_mountpoint(options.path)
+    mountpoint = options.path if options.over_dead else check_mountpoint(options.path)
     name, binding = load_binding(options.binding)
     program = unmounter(name)
     request = MountRequest(
@@ -98,6 +99,8 @@ async def run(options: Options, reporter: Reporter) -> None:
         def ready() -> None:
             reporter.say(f"ready {name}")
 
+        if options.over_dead:
+            take_away_dead(mountpoint, program)
         try:
             await binding.serve(volume, os.fspath(mountpoint), options.read_only, ready)
         except (RuntimeError, OSError) as error:

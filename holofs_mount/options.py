@@ -8,6 +8,7 @@ import errno
 import os
 import shutil
 import stat
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -44,6 +45,7 @@ class Options:
     mount_id: str | None
     ready_fd: int | None
     patience: float
+    over_dead: bool
 
 
 def parse(arguments: list[str]) -> Options:
@@ -73,6 +75,11 @@ def parse(arguments: list[str]) -> Options:
         metavar="SECONDS",
         help=f"how long operations wait for a daemon that is away (default {PATIENCE:.0f})",
     )
+    parser.add_argument(
+        "--over-dead",
+        action="store_true",
+        help="take the place of a mount whose program is gone, at the last moment: nobody sees an empty folder",
+    )
     told = parser.parse_args(arguments)
     return Options(
         volume=told.volume,
@@ -83,6 +90,7 @@ def parse(arguments: list[str]) -> Options:
         mount_id=told.mount_id,
         ready_fd=told.ready_fd,
         patience=told.patience,
+        over_dead=told.over_dead,
     )
 
 
@@ -105,6 +113,14 @@ def check_mountpoint(path: Path) -> Path:
     except OSError as error:
         raise MountError(_why(path, error), EXIT_PATH) from None
     return absolute
+
+
+def take_away_dead(path: Path, program: str) -> None:
+    """Where something is mounted, of which who called us says that its program is gone. Then as `check_mountpoint`."""
+    for flags in (["-u"], ["-u", "-z"]):
+        if is_mounted(path):
+            subprocess.run([program, *flags, "--", os.fspath(path)], stderr=subprocess.DEVNULL, check=False)
+    check_mountpoint(path)
 
 
 def _why(path: Path, error: OSError) -> str:

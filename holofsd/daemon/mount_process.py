@@ -35,6 +35,8 @@ class MountOrder:
     mount_id: str
     read_only: bool
     binding: str
+    over_dead: bool = False
+    """Whether a mount whose program is gone is there, and is to be taken away at the last moment."""
 
 
 class MountProcess(Protocol):
@@ -128,6 +130,7 @@ def _spawn(order: MountOrder, ready: int, output: int) -> subprocess.Popen[bytes
     command += ["--mount-id", order.mount_id, "--ready-fd", str(ready)]
     command += ["--read-only"] if order.read_only else []
     command += ["--binding", order.binding] if order.binding else []
+    command += ["--over-dead"] if order.over_dead else []
     command += [order.volume, order.path]
     return subprocess.Popen(
         command,

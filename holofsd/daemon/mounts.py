@@ -22,7 +22,7 @@ from typing import Final
 
 import structlog
 
-from holofsd.core.errors import HoloError, MountFailed, MountUnknown
+from holofsd.core.errors import HoloError, MountUnknown
 from holofsd.core.ids import VolumeId
 from holofsd.daemon.fuse_connections import connection_at, end_connection
 from holofsd.daemon.mount_paths import check_mount_path, mounted_at, unmount
@@ -119,7 +119,8 @@ class MountSupervisor:
         known = self._mounts.get(path)
         if known is not None and known.state != "up":
             await self._forget(known)
-        await _clear_dead(path)
+        if await _is_dead(path):
+            await unmount(path)
         check_mount_path(path, self._state)
         row = MountRow(
             os.fsencode(path),
@@ -212,9 +213,11 @@ class MountSupervisor:
         mount.state = "starting"
         try:
             await self._let_go(mount)
-            await _clear_dead(mount.path)
-            check_mount_path(mount.path, self._state)
-            self._up(mount, await self._launch(self._order(mount)))
+            # A dead mount stays until there is a new one: an empty folder would look as if everything had been removed.
+            over_dead = await _is_dead(mount.path)
+            if not over_dead:
+                check_mount_path(mount.path, self._state)
+            self._up(mount, await self._launch(replace(self._order(mount), over_dead=over_dead)))
         except HoloError as error:
             _log.warning("a mount could not be brought back", path=mount.path, why=error.message)
             self._down(mount, error.message)
@@ -224,17 +227,14 @@ class MountSupervisor:
         return True
 
     async def _let_go(self, mount: _Mount) -> bool:
-        """Frees programs that wait for a killed process of this mount, and its path; whether there was one."""
-        at = connection_at(mount.path)
-        number = mount.connection or at
+        """Frees programs that wait for a killed process of this mount; whether there was one."""
+        number = mount.connection or connection_at(mount.path)
         if number is None or not await asyncio.to_thread(hanging, mount.row.mount_id):
             return False
         _log.error("a killed mount hung in the kernel; its connection is ended", path=mount.path)
         await asyncio.to_thread(end_connection, number, mount.path)
-        with suppress(MountFailed, TimeoutError):
-            if at == number:
-                await unmount(mount.path)
-            if mount.process is not None:
+        if mount.process is not None:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(mount.process.ended(), _END_S)
         return True
 
@@ -314,19 +314,19 @@ class MountSupervisor:
         )
 
 
-async def _clear_dead(path: str) -> None:
-    """Takes away what a killed mount process left behind: a mount that answers every call with ENOTCONN."""
+async def _is_dead(path: str) -> bool:
+    """Whether a mount is there that answers every call with ENOTCONN, because its process was killed."""
     kind = mounted_at(path)
     if kind is None or not kind.startswith("fuse"):
-        return
+        return False
     try:
         # Not stat: the kernel may answer that for a dead mount from what it remembers.
         await asyncio.wait_for(asyncio.to_thread(os.statvfs, path), _PROBE_S)
     except TimeoutError:
-        return  # alive, and slow
+        return False  # alive, and slow
     except OSError as error:
-        if error.errno == errno.ENOTCONN:
-            await unmount(path)
+        return error.errno == errno.ENOTCONN
+    return False
 
 
 async def _await_end(process: MountProcess, patience: bool) -> None:

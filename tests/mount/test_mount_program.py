@@ -84,6 +84,20 @@ def test_a_mount_whose_program_was_killed_is_explained(daemon: FakeDaemon, own_m
     subprocess.run(["fusermount3", "-u", "-z", str(own_mount.path)], check=True)
 
 
+def test_a_mount_takes_the_place_of_one_whose_program_was_killed(daemon: FakeDaemon, make_mount: MakeMount) -> None:
+    mount = make_mount()
+    (mount.path / "file").write_bytes(b"x")
+    mount.process.kill()
+    mount.process.wait()
+    assert mounted(mount.path)
+    later = subprocess.Popen([*command(daemon.state, mount.path, mount.binding), "--over-dead"])
+    try:
+        until(lambda: (mount.path / "file").read_bytes() == b"x", "the new one to answer")
+    finally:
+        later.terminate()
+        assert later.wait(15) == 0
+
+
 def test_a_daemon_that_is_absent_is_said(tmp_path: Path, binding: str) -> None:
     path = tmp_path / "mnt"
     path.mkdir()
