@@ -194,10 +194,7 @@ def main() -> None:
 
 async def serve(operations: Passthrough, mountpoint: str) -> None:
     # With the same wait for requests as our mount, so that ratios are about what is done with them.
-    waiter = RequestWaiter(pyfuse3.asyncio.ClosedResourceError)
-    pyfuse3.asyncio.wait_readable = waiter.wait_readable
-    pyfuse3.asyncio.notify_closing = waiter.stop
-    pyfuse3.asyncio.enable()
+    waiter = RequestWaiter.installed(pyfuse3.asyncio)
     pyfuse3.init(operations, mountpoint, {*pyfuse3.default_options, "fsname=passthrough"})
     try:
         await pyfuse3.main(min_tasks=8, max_tasks=512)

@@ -272,10 +272,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callable[[], None]) -> None:
     """Mounts and answers until the filesystem is unmounted."""
     logging.getLogger("pyfuse3").setLevel(logging.WARNING)
-    waiter = RequestWaiter(pyfuse3.asyncio.ClosedResourceError)
-    pyfuse3.asyncio.wait_readable = waiter.wait_readable
-    pyfuse3.asyncio.notify_closing = waiter.stop
-    pyfuse3.asyncio.enable()
+    waiter = RequestWaiter.installed(pyfuse3.asyncio)
     known = KnownNames()
     options = {"fsname=holofs", "subtype=holofs", "default_permissions"}
     if read_only:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import select
-from typing import Final
+from typing import Any, Final
 
 _TURN: Final = 8
 """Requests answered at once, before everything else on the loop has its turn."""
@@ -16,6 +16,14 @@ class RequestWaiter:
 
     pyfuse3's own registers and removes the descriptor for each request, which costs as much as answering a small one.
     """
+
+    @classmethod
+    def installed(cls, glue: Any) -> RequestWaiter:
+        """One by which `pyfuse3.asyncio` (`glue`) waits from now on."""
+        waiter = cls(glue.ClosedResourceError)
+        glue.wait_readable, glue.notify_closing = waiter.wait_readable, waiter.stop
+        glue.enable()
+        return waiter
 
     def __init__(self, closed: type[Exception]) -> None:
         self._closed = closed

@@ -147,6 +147,17 @@ async def test_damage_is_found_and_repaired_and_the_tree_is_what_it_was(pair: tu
     assert _rows(device) == before
 
 
+async def _come_together(a: Device, b: Device) -> None:
+    for device in (a, b):
+        await device.up()
+    try:
+        await settled(a, b)
+        assert b.files()["music/song"] == BIG
+    finally:
+        for device in (a, b):
+            await device.down()
+
+
 async def test_a_record_that_its_author_never_signed_goes_and_comes_again(pair: tuple[Device, Device]) -> None:
     a, b = pair
     with _opened(b) as store:
@@ -156,14 +167,7 @@ async def test_a_record_that_its_author_never_signed_goes_and_comes_again(pair: 
         assert changed.rowcount > 0
     report = _check(b, repair=True)
     assert {"false-record", "records-disagree"} <= _found(report).keys()
-    for device in (a, b):
-        await device.up()
-    try:
-        await settled(a, b)
-        assert b.files()["music/song"] == BIG
-    finally:
-        for device in (a, b):
-            await device.down()
+    await _come_together(a, b)
     assert _found(_check(b)) == {}
 
 
@@ -178,14 +182,7 @@ async def test_content_that_is_gone_is_fetched_again(pair: tuple[Device, Device]
     assert _found(_check(b))["content-lost"] == 1
     assert _found(_check(b, read_all=True))["content-lost"] == 2
     assert _check(b, repair=True, read_all=True).left == 0
-    for device in (a, b):
-        await device.up()
-    try:
-        await settled(a, b)
-        assert b.files()["music/song"] == BIG
-    finally:
-        for device in (a, b):
-            await device.down()
+    await _come_together(a, b)
 
 
 async def test_what_was_never_published_and_forgot_its_turn_is_published(tmp_path: Path) -> None:

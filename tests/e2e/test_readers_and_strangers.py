@@ -19,7 +19,7 @@ from holofsd.core.document import Credentials, Role
 from holofsd.core.ids import DeviceId, VolumeId
 from support.device import Device, World
 from support.rogue import Author, Refusal, Rogue, Session, record, rogue
-from support.trees import contents
+from support.trees import contents, is_written
 from support.wait import until
 
 
@@ -64,22 +64,12 @@ def test_a_reader_made_a_writer_may_write_and_the_other_way_round(world: World) 
     here = a.mount()
     b.join(a.share("docs", "--read-only"))
     there = b.mount()
-    assert not _writes(there / "by b")
+    assert not is_written(there / "by b")
     a.ctl("members", "docs", "role", b.device_id(), "writer")
-    until(lambda: _writes(there / "by b"), "b to write through the mount that it has")
+    until(lambda: is_written(there / "by b"), "b to write through the mount that it has")
     until(lambda: "by b" in contents(here), "a to have what b wrote")
     a.ctl("members", "docs", "role", b.device_id(), "reader")
-    until(lambda: not _writes(there / "by b again"), "b to be a reader")
-
-
-def _writes(path: Path) -> bool:
-    try:
-        path.write_text("b")
-    except OSError as error:
-        if error.errno != errno.EROFS:
-            raise
-        return False
-    return True
+    until(lambda: not is_written(there / "by b again"), "b to be a reader")
 
 
 # ---- a reader whose program was changed

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from holofsd.core.ids import VolumeId
 from holofsd.net.api import Connection
 from support.device import Device, World
 from support.rogue import Refusal, Rogue, record, rogue
-from support.trees import contents
+from support.trees import contents, is_written
 from support.wait import until
 
 
@@ -31,7 +30,7 @@ def test_a_removed_device_keeps_what_it_has_gets_nothing_more_and_can_come_back(
 
     removed = a.json("members", "remove", "docs", b.device_id())
     assert (removed["removed"], removed["name"]) == (True, "b")
-    until(lambda: not _writes(there / "too late"), "b to hear that it was removed")
+    until(lambda: not is_written(there / "too late"), "b to hear that it was removed")
     until(lambda: _standing(c, b) == "removed", "c to hear it")
     here.joinpath("later").write_text("a")
     until(lambda: contents(far) == {"by b": b"b", "later": b"a"}, "c to have what came later")
@@ -96,9 +95,9 @@ def test_the_recovery_code_makes_an_admin_when_all_admins_are_lost(world: World)
     assert (volume["name"], volume["role"]) == ("docs", "admin")
     far = new.mount()
     until(lambda: contents(far) == {"file": b"a"}, "the new device to have the file")
-    until(lambda: not _writes(there / "by b"), "b to be a reader still")
+    until(lambda: not is_written(there / "by b"), "b to be a reader still")
     assert b.json("recover", code)["role"] == "admin"
-    until(lambda: _writes(there / "by b"), "b to write")
+    until(lambda: is_written(there / "by b"), "b to write")
     assert new.json("members", "remove", "docs", lost)["removed"] is True
     until(lambda: contents(far) == contents(there), "both to have everything")
     assert code not in "".join(path.read_text() for path in (*b.log_files(), *new.log_files()))
@@ -189,13 +188,3 @@ def _connected(a: Device) -> bool:
 def _standing(seen_by: Device, of: Device) -> str:
     (member,) = [m for m in seen_by.json("members", "docs") if m["device_id"] == of.device_id()]
     return "removed" if member["removed"] else str(member["role"])
-
-
-def _writes(path: Path) -> bool:
-    try:
-        path.write_text("b")
-    except OSError as error:
-        if error.errno != errno.EROFS:
-            raise
-        return False
-    return True

@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from holofsctl import main as program
 from holofsd.rpc.server import serving
 from support.fake_device import FakeDevice
+
+Run = Callable[..., Awaitable[tuple[int, str, str]]]
+"""What a command line is given; its exit code, standard output and standard error."""
 
 
 @pytest.fixture
@@ -33,3 +39,20 @@ async def device(state: Path) -> AsyncIterator[FakeDevice]:
 async def channel(state: Path, device: FakeDevice) -> AsyncIterator[Any]:
     async with grpc.aio.insecure_channel(f"unix:{state}/holofsd.sock") as opened:
         yield opened
+
+
+@pytest.fixture
+def run(state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """holofsctl on this state directory, in this process; without `stdin`, standard input is what it is."""
+
+    async def command(*arguments: str, stdin: str | None = None) -> tuple[int, str, str]:
+        if stdin is not None:
+            monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        try:
+            code = await asyncio.to_thread(program.main, ["--state-dir", str(state), *arguments])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return command

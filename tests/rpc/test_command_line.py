@@ -3,36 +3,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from holofsctl import main as program
 from holofsctl.output import duration, safe, size
 from holofsctl.parser import build, seconds
 from support.fake_device import FakeDevice
-
-Run = Callable[..., Awaitable[tuple[int, str, str]]]
-
-
-@pytest.fixture
-def run(state: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    async def command(*arguments: str) -> tuple[int, str, str]:
-        try:
-            code = await asyncio.to_thread(program.main, ["--state-dir", str(state), *arguments])
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return command
+from tests.rpc.conftest import Run
 
 
 async def test_share_prints_exactly_the_ticket_and_a_newline(run: Run, device: FakeDevice) -> None:

@@ -3,39 +3,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
 import json
 import os
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from holofs_api.v1 import control_pb2 as pb
-from holofsctl import main as program
 from holofsctl.errors import CommandError
 from holofsctl.places import Place, place_of
 from holofsd.rpc.device_api import Resolution
 from support.fake_device import FakeDevice
+from tests.rpc.conftest import Run
 
-Run = Callable[..., Awaitable[tuple[int, str, str]]]
 SHOWN, COPY = "01" * 16, "02" * 16
-
-
-@pytest.fixture
-def run(state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    async def command(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
-        try:
-            code = await asyncio.to_thread(program.main, ["--state-dir", str(state), *arguments])
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return command
 
 
 FILE = "docs:" + os.fsdecode(b"a\xff.txt")

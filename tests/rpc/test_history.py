@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from holofsctl import main as program
 from holofsd.core.errors import NoSuchName
 from holofsd.rpc import history_api as api
 from holofsd.rpc.server import serving
 from support.fake_device import FakeDevice
-
-Run = Callable[..., Awaitable[tuple[int, str, str]]]
+from tests.rpc.conftest import Run
 
 
 class PastDevice(FakeDevice):
@@ -61,19 +58,6 @@ async def device(state: Path) -> AsyncIterator[PastDevice]:
     fake = PastDevice()
     async with serving(fake, state / "holofsd.sock"):
         yield fake
-
-
-@pytest.fixture
-def run(state: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    async def command(*arguments: str) -> tuple[int, str, str]:
-        try:
-            code = await asyncio.to_thread(program.main, ["--state-dir", str(state), *arguments])
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return command
 
 
 async def test_versions_say_where_their_bytes_are(run: Run, device: PastDevice) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -84,3 +85,14 @@ def contents(root: Path) -> dict[str, bytes]:
         for path in walk(root)
         if stat.S_ISREG(os.lstat(path).st_mode)
     }
+
+
+def is_written(path: Path) -> bool:
+    """Writes something there; False where the filesystem is read-only."""
+    try:
+        path.write_text("b")
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return False
+    return True
