@@ -3,6 +3,7 @@
 
 scripts/soak crash SEED DURATION        for example: scripts/soak crash 1 10m
 scripts/soak crash SEED --rounds N      every fault point in turn, and as many kills at any moment
+scripts/soak crash SEED --rounds N --only POINT
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from campaigns.crash_scenes import Stage, scene_of
@@ -136,9 +137,9 @@ def orders(seed: int) -> Iterator[str]:
         yield from turn
 
 
-def run(campaign: Campaign, seed: int, rounds: int, ends: float) -> None:
+def run(campaign: Campaign, turn: Iterable[str], seed: int, rounds: int, ends: float) -> None:
     began = time.monotonic()
-    for point in orders(seed):
+    for point in turn:
         last = time.monotonic()
         if point:
             point += "" if campaign.kill_at(point) else " (not reached)"
@@ -163,15 +164,17 @@ def main() -> int:
     parser.add_argument("seed", type=int)
     parser.add_argument("duration", type=duration, nargs="?", default=float("inf"))
     parser.add_argument("--rounds", type=int, default=0, help="end after so many rounds")
+    parser.add_argument("--only", metavar="POINT", choices=sorted(POINTS), help="this fault point in each round")
     arguments = parser.parse_args()
     if not arguments.rounds and arguments.duration == float("inf"):
         parser.error("say how long: a duration like 10m, or --rounds N")
     rounds = arguments.rounds or sys.maxsize
-    repeat = f"scripts/soak crash {arguments.seed} --rounds "
+    repeat = f"scripts/soak crash {arguments.seed}{' --only ' + arguments.only if arguments.only else ''} --rounds "
+    turn = itertools.repeat(arguments.only) if arguments.only else orders(arguments.seed)
     campaign: Campaign | None = None
     try:
         with World() as world, Campaign(world, arguments.seed) as campaign:
-            run(campaign, arguments.seed, rounds, time.monotonic() + arguments.duration)
+            run(campaign, turn, arguments.seed, rounds, time.monotonic() + arguments.duration)
     except (AssertionError, OSError, CommandError) as error:
         traceback.print_exception(error)
         done = campaign.rounds if campaign else 0

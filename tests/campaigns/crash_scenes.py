@@ -176,6 +176,16 @@ def forgetting(stage: Stage, point: str) -> bool:
     return _dies_and_returns(stage.a)
 
 
+def folding(stage: Stage, point: str) -> bool:
+    """An author is left behind where its device takes a new one."""
+    stage.b.kill_daemon()
+    (stage.b.state / "fingerprint.json").unlink(missing_ok=True)
+    stage.b.begin()
+    until(lambda: _takes_writes(stage.b), "b to write under its new author")
+    stage.b.arm(point)
+    return _dies_and_returns(stage.b)
+
+
 def damaging(stage: Stage, point: str) -> bool:
     data = stage.chance.randbytes(20_000)
     name = stage.name("precious")
@@ -298,6 +308,7 @@ _BY_BEGINNING: dict[str, Scene] = {
     "joining.": joining,
     "collecting.": collecting,
     "forgetting.": forgetting,
+    "folding.": folding,
     "damage.": damaging,
     "brake.": braking,
     "backup.": backing_up,

@@ -69,7 +69,7 @@ def _impatient() -> None:
 
     for name in ("FIRST_LOOK_S", "LOOK_EVERY_S", "MOST_AGE_S"):
         setattr(backups, name, _SOON_S)
-    settings = Settings(SyncConfig(forget_interval=_SOON_S), FsSettings())
+    settings = Settings(SyncConfig(forget_interval=_SOON_S, fold_after=2 * _SOON_S), FsSettings())
     setattr(main, "running", functools.partial(composition.running, settings=settings))  # noqa: B010
 
 
