@@ -146,14 +146,16 @@ def tree(run: Run) -> None:
 
 
 def _standard_library(target: Path, limit: int) -> Path:
-    if not target.exists():
-        ignore = shutil.ignore_patterns("site-packages", "dist-packages", "*.a", "config-*")
-        shutil.copytree(Path(sysconfig.get_paths()["stdlib"]), target, symlinks=True, ignore=ignore)
-        if limit:
-            for name in sorted(names(target), reverse=True)[limit:]:
-                path = target / name
-                if path.is_symlink() or path.is_file():
-                    path.unlink()
+    source = Path(sysconfig.get_paths()["stdlib"])
+    ignore = shutil.ignore_patterns("site-packages", "dist-packages", "*.a", "config-*")
+    if not limit:
+        return target if target.exists() else Path(shutil.copytree(source, target, symlinks=True, ignore=ignore))
+    parts = [part for part in sorted(source.iterdir()) if part.is_file() or part.name in ("asyncio", "email", "json")]
+    files = [file for part in parts for file in ([part] if part.is_file() else sorted(part.glob("*.py")))]
+    for file in files[:limit]:
+        copy = target / file.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, copy)
     return target
 
 
