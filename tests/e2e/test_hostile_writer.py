@@ -6,12 +6,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from e2e.conftest import FAILED, LIMIT_S
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec.records import encode_state
 from holofsd.codec.ticket import Invite, decode_ticket
@@ -33,6 +35,7 @@ class Scene:
     b: Device
     here: Path
     there: Path
+    volume: str
     writer: Rogue
     invite: Invite
 
@@ -63,22 +66,44 @@ class Scene:
         until(lambda: not self.here.joinpath(name).exists(), "honest removal to reach a")
 
     async def quarantined(self, device: Device) -> int:
-        status = await asyncio.to_thread(device.volume_status)
+        status = await asyncio.to_thread(device.volume_status, self.volume)
         return int(status["quarantined"])
 
 
+@pytest.fixture(scope="module")
+def honest() -> Iterator[tuple[Device, Device]]:
+    """Devices for all tests of this file, which are members of one more volume in each."""
+    with World(limit_s=LIMIT_S * 2) as world:
+        a, b = world.running("a", "b")
+        for device in (a, b):
+            device.allowed += EXPECTED_LOG
+        yield a, b
+
+
+NUMBERS = count()
+
+
 @pytest.fixture
-async def scene(world: World) -> AsyncIterator[Scene]:
-    a, b = await asyncio.to_thread(world.sharing, "a", "b")
-    for device in (a, b):
-        device.allowed += EXPECTED_LOG
-    here, there = await asyncio.to_thread(a.mount), await asyncio.to_thread(b.mount)
+async def scene(honest: tuple[Device, Device], request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+    a, b = honest
+    volume = f"docs{next(NUMBERS)}"
+    here, there = await asyncio.to_thread(_shared, a, b, volume)
     async with rogue() as writer:
-        ticket = a.share()
+        ticket = a.share(volume)
         await writer.redeem(ticket)
         invite = decode_ticket(ticket)
         writer.certify(invite.volume)
-        yield Scene(a, b, here, there, writer, invite)
+        yield Scene(a, b, here, there, volume, writer, invite)
+    if request.node.stash.get(FAILED, False):
+        print(a.world.logs())
+    for device, path in ((a, here), (b, there)):
+        await asyncio.to_thread(device.unmount, path)
+
+
+def _shared(a: Device, b: Device, volume: str) -> tuple[Path, Path]:
+    a.create(volume)
+    b.join(a.share(volume))
+    return a.mount(volume), b.mount(volume)
 
 
 async def test_an_honest_record_of_a_writer_counts(scene: Scene) -> None:
