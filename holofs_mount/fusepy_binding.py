@@ -92,7 +92,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
 
     async def _ino(self, path: str | None, fi: Any = None) -> int:
         if fi is not None:
-            return self._v.files.handle(fi.fh).file.ino
+            return self._v.context.table.handle(fi.fh).file.ino
         assert path is not None
         return (await self._find(path)).ino
 
@@ -219,7 +219,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
 
     @answering
     def fsyncdir(self, path: str | None, datasync: int, fh: int) -> None:
-        self._run(self._v.files.fsync_inode(fh))
+        self._run(self._v.saving.fsync_inode(fh))
 
     # ---- attributes ----
     def _setattr(self, path: str | None, fi: Any, wanted: Wanted) -> None:
@@ -334,15 +334,15 @@ class Operations(fuse.Operations):  # type: ignore[misc]
 
     @answering
     def flush(self, path: str | None, fi: Any) -> None:
-        self._run(self._v.files.flush(fi.fh))
+        self._run(self._v.saving.flush(fi.fh))
 
     @answering
     def fsync(self, path: str | None, datasync: int, fi: Any) -> None:
-        self._run(self._v.files.fsync(fi.fh))
+        self._run(self._v.saving.fsync(fi.fh))
 
     @answering
     def release(self, path: str | None, fi: Any) -> None:
-        self._run(self._v.files.release(fi.fh))
+        self._run(self._v.saving.release(fi.fh))
 
 
 class Fuse(fuse.FUSE):  # type: ignore[misc]

@@ -207,7 +207,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     @answering
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        await self._v.files.fsync_inode(self._directories[fh].ino)
+        await self._v.saving.fsync_inode(self._directories[fh].ino)
 
     # ---- files ----
     @answering
@@ -230,15 +230,15 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     @answering
     async def flush(self, fh: int) -> None:
-        await self._v.files.flush(fh)
+        await self._v.saving.flush(fh)
 
     @answering
     async def fsync(self, fh: int, datasync: bool) -> None:
-        await self._v.files.fsync(fh)
+        await self._v.saving.fsync(fh)
 
     @answering
     async def release(self, fh: int) -> None:
-        await self._v.files.release(fh)
+        await self._v.saving.release(fh)
 
     # ---- the rest ----
     @answering

@@ -47,6 +47,7 @@ class Attributes:
         if wanted.size is not None:
             asks |= await self._resize(request, wanted.size, number, caller)
         if not asks:
+            self._of_newborn(request)
             return await self._names.getattr(ino)
         guess = self._later(request)
         if guess is not None:
@@ -76,6 +77,15 @@ class Attributes:
         self._x.settle(guess, self._x.clock.now)
         return self._x.shown(guess)
 
+    def _of_newborn(self, request: pb.SetAttrRequest) -> None:
+        """A file that the daemon does not know yet has the mode it was given here."""
+        known = self._x.attrs.get(request.ino)
+        if known is not None and request.HasField("mode"):
+            guess = pb.Attr()
+            guess.CopyFrom(known)
+            guess.mode, guess.ctime_ns = request.mode, now_ns()
+            self._x.settle(guess, self._x.clock.now)
+
     def _check_owner(self, wanted: Wanted) -> None:
         """Files belong to the person who mounted: there is nobody to give them to."""
         if wanted.uid not in (None, self._x.uid) or wanted.gid not in (None, self._x.gid):
@@ -86,7 +96,7 @@ class Attributes:
         asks = False
         if wanted.mode is not None:
             request.mode = wanted.mode & 0o7777
-            asks = True
+            asks = not self._x.newborn.set_mode(file, request.mode)
         if wanted.mtime_ns is None and not wanted.mtime_now:
             return asks
         if file is not None and file.dirty and wanted.size is None:

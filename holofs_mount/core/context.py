@@ -17,6 +17,7 @@ from holofs_mount.core.bases import ReadTracker
 from holofs_mount.core.caches import PATCH_SECONDS, AttrCache, ListingCache, MapCache
 from holofs_mount.core.clock import ChangeClock
 from holofs_mount.core.later import Later
+from holofs_mount.core.newborn import Newborn
 from holofs_mount.core.openfile import HandleTable
 
 KERNEL_SECONDS: Final = 3600.0
@@ -25,6 +26,10 @@ NAME_MAX: Final = 255
 MAX_SEEN: Final = 100_000
 NEWS_SECONDS: Final = 15.0
 """How late news of a change can be, at most, on a busy machine."""
+
+
+_OF_KNOWN_FILES: Final = frozenset({"commit", "stage", "fetch", "release", "stat_fs"})
+"""Calls that have nothing to do with files that the daemon does not know yet."""
 
 
 class Caller(NamedTuple):
@@ -81,9 +86,12 @@ class Context:
         # What the kernel's pages of an inode hold: a version, or OWN where this mount wrote them.
         self.pages: dict[int, bytes] = {}
         self.later = Later(lambda: self.client, lambda: self.clock.now, self._answered_later)
+        self.newborn = Newborn()
 
     async def call(self, name: str, request: Message, recover: Recover | None = None) -> Any:
         self.later.send()
+        if self.newborn.any and name not in _OF_KNOWN_FILES:
+            await self.newborn.all_known(self.client)
         return await self.client.call(name, request, recover)
 
     def _answered_later(self, ino: int, attr: pb.Attr | None, since: int) -> None:
@@ -162,7 +170,7 @@ class Context:
         if not self.client.connected or not self.news.unchanged(ino, since):
             return 0.0
         file = self.table.files.get(ino)
-        if ino in self.later or (file is not None and file.dirty):
+        if ino in self.later or (file is not None and file.written):
             return 0.0  # the daemon says what its times are
         return PATCH_SECONDS if self.attrs.guessed(ino) else KERNEL_SECONDS
 

@@ -7,7 +7,6 @@ writes itself. Reading and writing what is open locally needs no daemon.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import stat
@@ -19,19 +18,17 @@ import structlog
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core import recovery
 from holofs_mount.core.content import Body, BufferedBody, MappedBody, StagedBody
-from holofs_mount.core.context import OWN, Caller, Context, check_name, process_of
-from holofs_mount.core.light import LightOpens, inline_map
-from holofs_mount.core.names import Names
+from holofs_mount.core.context import OWN, Caller, Context, check_name, now_ns, process_of
+from holofs_mount.core.light import LightOpens
+from holofs_mount.core.names import HIDDEN, Names
 from holofs_mount.core.openfile import Handle, OpenFile
 from holofs_mount.core.reading import Reading
-from holofs_mount.core.registration import register, watch_for_lingering
+from holofs_mount.core.registration import daemon_handle
 
 log = structlog.get_logger(__name__)
 
 BUFFER_BUDGET: Final = 64 * 1024 * 1024
 """All buffered files together; above it even small ones are staged."""
-QUIET_SECONDS: Final = 5.0
-SAVE_SECONDS: Final = 60.0
 
 
 class Opened(NamedTuple):
@@ -46,11 +43,11 @@ class Opened(NamedTuple):
 class Files:
     """All open files of one mount."""
 
-    def __init__(self, context: Context, names: Names) -> None:
+    def __init__(self, context: Context, names: Names, light: LightOpens) -> None:
         self._x = context
         self._names = names
         self._reading = Reading(context)
-        self._light = LightOpens(context)
+        self._light = light
 
     # ---- opening ----
     async def open(self, ino: int, flags: int, caller: Caller) -> Opened:
@@ -95,6 +92,9 @@ class Files:
     async def create(self, parent: int, name: bytes, mode: int, flags: int, caller: Caller) -> tuple[Opened, pb.Attr]:
         check_name(name)
         self._x.check_writable()
+        newborn = self._newborn(parent, name, mode, flags, caller)
+        if newborn is not None:
+            return newborn
         since = self._x.clock.now
         known = self._names.known(parent, name)
         pid = process_of(caller.pid) if known is not None and self._x.bases.any_stale(known) else 0
@@ -114,6 +114,35 @@ class Files:
         self._names.came(parent, name, reply.attr, since)
         attr = self._x.settle(reply.attr, since)
         return self._opened(handle, reply.map.version, fresh), attr
+
+    def _newborn(
+        self, parent: int, name: bytes, mode: int, flags: int, caller: Caller
+    ) -> tuple[Opened, pb.Attr] | None:
+        """Made here alone, where the name is known to be free: see `core.newborn`. None: the daemon has to be asked."""
+        listing = self._x.listings.get(parent)
+        if listing is None or name in listing.names or name == HIDDEN or not self._x.client.connected:
+            return None
+        write = flags & os.O_ACCMODE != os.O_RDONLY
+        if not (write and self._x.newborn.may_be(bool(flags & os.O_EXCL))):
+            return None
+        since, now = self._x.clock.now, now_ns()
+        attr = pb.Attr(
+            ino=self._x.newborn.numbers.take(),
+            kind=pb.KIND_FILE,
+            mode=stat.S_IMODE(mode),
+            nlink=1,
+            mtime_ns=now,
+            ctime_ns=now,
+        )
+        file = OpenFile(attr.ino, BufferedBody(), attr, b"", written_at=time.monotonic())
+        handle = Handle(
+            self._x.table.number(), file, write, bool(flags & os.O_APPEND), process_of(caller.pid), registered=False
+        )
+        self._x.table.add(handle)
+        self._x.newborn.put(file, pb.CreateRequest(parent=parent, name=name, mode=attr.mode), self._x.client)
+        self._names.came(parent, name, attr, since)
+        self._x.settle(attr, since)
+        return self._opened(handle, b"", fresh=True), attr
 
     def _take_over(
         self, number: int, attr: pb.Attr, content: pb.ContentMap, flags: int, pid: int, fresh: bool
@@ -155,23 +184,17 @@ class Files:
         self._x.pages[file.ino] = OWN if fresh or cached == OWN else version
         return keep
 
-    def handle(self, number: int) -> Handle:
-        handle = self._x.table.handles.get(number)
-        if handle is None:
-            raise OSError(errno.EBADF, "no such handle")
-        return handle
-
     # ---- reading and writing ----
     async def read(self, number: int, offset: int, size: int) -> bytes:
-        return await self._reading.read(self.handle(number).file, offset, size)
+        return await self._reading.read(self._x.table.handle(number).file, offset, size)
 
     async def write(self, number: int, offset: int, data: bytes) -> int:
-        handle = self.handle(number)
+        handle = self._x.table.handle(number)
         file = handle.file
         if not handle.write:
             raise OSError(errno.EBADF, "not open for writing")
         if handle.lost:
-            await self._daemon_handle(handle)
+            await daemon_handle(self._x, handle)
         body = file.body
         if isinstance(body, StagedBody) and handle.staged and not file.stale and not file.lock.locked():
             return self._write_now(handle, body, offset, data)
@@ -235,18 +258,10 @@ class Files:
         return staged
 
     async def _stage(self, handle: Handle, empty: bool) -> pb.StageReply:
-        handle = await self._daemon_handle(handle)
+        handle = await daemon_handle(self._x, handle)
         request = pb.StageRequest(handle=handle.number, empty=empty, base=handle.base)
         reply: pb.StageReply = await self._x.call("stage", request)
         return reply
-
-    async def _daemon_handle(self, handle: Handle) -> Handle:
-        """A handle of the same file through which the daemon lets us write."""
-        writer = handle if handle.write and not handle.lost else handle.file.writer()
-        if writer is None:
-            raise OSError(errno.ESTALE, "the daemon does not know this open file any more")
-        await register(self._x, writer)
-        return writer
 
     def _buffered(self) -> int:
         # Counted only when a buffer grows; there are few open files with content in memory.
@@ -263,140 +278,3 @@ class Files:
                 body = await self._writable(handle, size)
                 body.truncate(size)
             self._wrote(file)
-
-    # ---- telling the daemon ----
-    async def flush(self, number: int) -> None:
-        """A descriptor was closed: what was written must survive the end of every process of ours."""
-        handle = self.handle(number)
-        if handle.write and handle.file.dirty:
-            await self.commit(handle, last=not handle.lingers)
-            if not handle.registered:
-                watch_for_lingering(self._x, handle)
-
-    async def commit(self, handle: Handle, last: bool = False) -> None:
-        """`last`: as far as can be known the handle will not be used again, so the daemon may let go of it."""
-        file = handle.file
-        async with file.lock:
-            if not file.dirty:
-                return
-            told = await self._daemon_handle(handle)
-            generation, since = file.generation, self._x.clock.now
-            request = pb.CommitRequest(handle=told.number, mtime_ns=file.mtime_ns, base=told.base)
-            if isinstance(file.body, BufferedBody):
-                request.data = bytes(file.body.data)
-                request.release = last and len(file.handles) == 1 and not file.unlinked
-            attr: pb.Attr = await self._x.call("commit", request)
-            told.registered = not request.release
-            self._told(file, told, attr, generation, since)
-            if isinstance(file.body, BufferedBody) and not file.dirty and not file.unlinked:
-                self._light.keep(attr, inline_map(attr.version, bytes(file.body.data)), self._x.clock.now)
-
-    def _told(self, file: OpenFile, handle: Handle, attr: pb.Attr, generation: int, since: int) -> None:
-        file.committed = generation
-        if not file.dirty:
-            file.mtime_ns = None
-        if isinstance(file.body, BufferedBody):
-            for each in file.handles.values():
-                each.base = b""
-            self._x.bases.has_written(file.ino, handle.pid)
-            self._x.bases.changed(file.ino, file.version, attr.version, elsewhere=False)
-            file.version = attr.version
-            file.stale = False
-        if file.unlinked:
-            file.attr = attr
-        else:
-            self._x.settle(attr, since)
-
-    async def fsync(self, number: int) -> None:
-        handle = self.handle(number)
-        file = handle.file
-        request = pb.FsyncRequest(handle=number)
-        if isinstance(file.body, BufferedBody) and file.dirty:
-            request.handle = (await self._daemon_handle(handle)).number
-            request.data = bytes(file.body.data)
-        elif isinstance(file.body, StagedBody) and file.body.writable:
-            body = file.body
-            async with file.lock:  # nobody may close the descriptor meanwhile
-                await asyncio.to_thread(body.sync)
-        if not handle.registered:
-            request = pb.FsyncRequest(ino=file.ino)
-        await self._x.call("fsync", request)
-
-    async def fsync_inode(self, ino: int) -> None:
-        await self._x.call("fsync", pb.FsyncRequest(ino=ino))
-
-    async def release(self, number: int) -> None:
-        """The last descriptor is gone, and with it the last mapping."""
-        handle = self.handle(number)
-        handle.closing = True
-        if not (handle.write and handle.file.dirty) or await self._handed_over(handle):
-            await self._let_go(handle)
-        else:
-            self._x.client.in_background(self._release_later(handle))
-
-    async def _handed_over(self, handle: Handle) -> bool:
-        """False: the daemon is away, and what was written is still here."""
-        try:
-            await self.commit(handle, last=True)
-        except OSError as error:
-            if error.errno == errno.ETIMEDOUT:
-                return False
-            log.error("what was written at the end could not be handed over", ino=handle.file.ino, reason=str(error))
-        return True
-
-    async def _release_later(self, handle: Handle) -> None:
-        # Each attempt waits a moment for the daemon; for as long as the mount lives nothing is given up.
-        try:
-            while not await self._handed_over(handle):
-                pass
-        except asyncio.CancelledError:
-            log.error("the mount ended before the daemon came back: a file lost its last writes", ino=handle.file.ino)
-            raise
-        await self._let_go(handle)
-
-    async def _let_go(self, handle: Handle) -> None:
-        file = handle.file
-        wrote_staging = handle.write and isinstance(file.body, StagedBody)
-        async with file.lock:  # whoever tells the daemon of the handle again has done so, or sees that it closes
-            self._x.table.detach(handle)
-        if wrote_staging and not file.handles:
-            self._x.attrs.drop(file.ino)  # the version is made now, by the daemon
-        if handle.registered:
-            self._x.client.in_background(self._release(handle))
-        else:
-            self._x.table.remove(handle)
-
-    async def _release(self, handle: Handle) -> None:
-        # The handle stays in the table until the daemon let it go: a daemon that dies in between hears of it again.
-        try:
-            if not handle.lost:
-                await self._x.call("release", pb.ReleaseRequest(handle=handle.number))
-        except OSError as error:
-            log.debug("release failed", reason=str(error))
-        finally:
-            self._x.table.remove(handle)
-
-    # ---- files that stay open ----
-    async def save_quiet(self) -> None:
-        """Hands over what is in memory of files that stay open and have been quiet for a while.
-
-        Of what is staged the daemon makes versions itself.
-        """
-        now = time.monotonic()
-        for file in list(self._x.table.files.values()):
-            writer = file.writer()
-            if not isinstance(file.body, BufferedBody) or not file.dirty or file.unlinked or writer is None:
-                continue
-            if now - file.written_at < QUIET_SECONDS or now - file.saved_at < SAVE_SECONDS:
-                continue
-            file.saved_at = now
-            try:
-                await self.commit(writer)
-            except OSError as error:
-                log.warning("an open file could not be saved yet", ino=file.ino, reason=str(error))
-
-    async def finish(self) -> None:
-        """The mount ends: nothing written may be lost."""
-        for handle in list(self._x.table.handles.values()):
-            if not handle.closing:
-                await self.release(handle.number)

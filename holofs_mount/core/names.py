@@ -295,6 +295,12 @@ class Names:
         self._x.touched((parent, name))
         self._x.attrs.touch_directory(parent, attr.ctime_ns)
 
+    def never_came(self, parent: int, name: bytes) -> None:
+        """A name that was shown here and refused by the daemon."""
+        self._x.listings.drop(parent)
+        self._x.saw(parent, name, 0)
+        self._x.touched((parent, name))
+
     def _went(self, parent: int, name: bytes, since: int) -> None:
         if self._x.clock.unchanged((parent, name), since):
             self._x.listings.set(parent, name, 0)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import secrets
 import time
 from collections import Counter
@@ -11,6 +12,17 @@ from dataclasses import dataclass, field
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.content import Body, BufferedBody, StagedBody
+
+
+@dataclass(eq=False, slots=True)
+class Birth:
+    """How a file is told of that was made here: see `core.newborn`. `done` once the daemon has answered."""
+
+    request: pb.CreateRequest
+    done: asyncio.Future[None]
+    failed: OSError | None = None
+    refused: bool = False
+    """Whoever closed the file was told that it cannot be."""
 
 
 @dataclass(eq=False, slots=True)
@@ -39,10 +51,17 @@ class OpenFile:
     written_at: float = 0.0
     saved_at: float = float("-inf")
     reading_ahead: bool = False
+    birth: Birth | None = None
+    """Nobody but this mount knows the file yet."""
 
     @property
     def dirty(self) -> bool:
-        """Written since the daemon was last told."""
+        """The daemon has to be told before the file may be closed."""
+        return self.written or self.birth is not None
+
+    @property
+    def written(self) -> bool:
+        """Since the daemon was last told."""
         return self.generation != self.committed
 
     @property
@@ -106,6 +125,13 @@ class HandleTable:
     def number(self) -> int:
         self._next += 1
         return self._next
+
+    def handle(self, number: int) -> Handle:
+        """Raises OSError EBADF."""
+        handle = self.handles.get(number)
+        if handle is None:
+            raise OSError(errno.EBADF, "no such handle")
+        return handle
 
     def add(self, handle: Handle) -> None:
         self.handles[handle.number] = handle

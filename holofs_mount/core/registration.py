@@ -9,6 +9,7 @@ and in any case before anything that needs it, a further write or the removal of
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import Final
 
 import structlog
@@ -24,6 +25,8 @@ LINGER_SECONDS: Final = 0.05
 
 async def register(context: Context, handle: Handle) -> None:
     """After this the daemon knows the handle. What it writes is based on what it last saw, not on what came since."""
+    if handle.file.birth is not None:
+        await context.newborn.known(handle.file, context.client)
     if handle.registered or handle.file.frozen:
         return
     request = pb.OpenRequest(ino=handle.file.ino, handle=handle.number, write=handle.write)
@@ -35,6 +38,15 @@ async def register(context: Context, handle: Handle) -> None:
         handle.base = handle.file.version
     else:
         handle.file.behind = True
+
+
+async def daemon_handle(context: Context, handle: Handle) -> Handle:
+    """A handle of the same file through which the daemon lets us write."""
+    writer = handle if handle.write and not handle.lost else handle.file.writer()
+    if writer is None:
+        raise OSError(errno.ESTALE, "the daemon does not know this open file any more")
+    await register(context, writer)
+    return writer
 
 
 def watch_for_lingering(context: Context, handle: Handle) -> None:

@@ -18,7 +18,9 @@ from holofs_mount.client import DaemonClient
 from holofs_mount.core.attributes import Attributes
 from holofs_mount.core.context import Context, Kernel
 from holofs_mount.core.files import Files
+from holofs_mount.core.light import LightOpens
 from holofs_mount.core.names import Names
+from holofs_mount.core.saving import Saving
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +40,7 @@ class MountRequest:
 
 
 class Volume:
-    """The core of a mount. `names`, `files` and `attributes` are the operations; a binding calls nothing else."""
+    """The core of a mount. `names`, `files`, `saving` and `attributes` are the operations: all that a binding calls."""
 
     def __init__(self, request: MountRequest) -> None:
         self.request = request
@@ -46,7 +48,9 @@ class Volume:
         self.context.read_only = request.read_only
         self.context.client = DaemonClient(request.socket, self, request.patience)
         self.names = Names(self.context)
-        self.files = Files(self.context, self.names)
+        light = LightOpens(self.context)
+        self.files = Files(self.context, self.names, light)
+        self.saving = Saving(self.context, self.names, light)
         self.attributes = Attributes(self.context, self.names, self.files)
         self._saver: asyncio.Task[None] | None = None
 
@@ -64,14 +68,14 @@ class Volume:
         if self._saver is not None:
             self._saver.cancel()
             await asyncio.gather(self._saver, return_exceptions=True)
-        await self.files.finish()
+        await self.saving.finish()
         self.context.later.send()
         await self.context.client.close()
 
     async def _save(self) -> None:
         while True:
             await asyncio.sleep(_SAVE_PERIOD)
-            await self.files.save_quiet()
+            await self.saving.save_quiet()
 
     # ---- Observer of the client ----
     def hello(self) -> pb.AttachRequest:
@@ -91,6 +95,8 @@ class Volume:
         x.root = reply.root
         x.read_only = reply.read_only or self.request.read_only
         x.inline_limit = reply.inline_limit
+        x.newborn.numbers.lease(reply.inos)
+        x.newborn.alone = not reply.shared
         for number in reply.lost_handles:
             handle = x.table.handles.get(number)
             if handle is not None:
@@ -108,6 +114,8 @@ class Volume:
         """One message of the Watch stream."""
         if change.access != pb.ACCESS_UNCHANGED:
             self.context.read_only = change.access == pb.ACCESS_READ_ONLY or self.request.read_only
+        if change.company != pb.COMPANY_UNCHANGED:
+            self.context.newborn.alone = change.company == pb.COMPANY_ALONE
         if change.reset:
             self.forget_everything()
             self._ask_again()

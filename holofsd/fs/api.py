@@ -16,6 +16,7 @@ from holofsd.fs.types import (
     Created,
     Listing,
     Opened,
+    Promised,
     RenameFlags,
     SetAttr,
     Staged,
@@ -50,6 +51,7 @@ class Filesystem(Protocol):
         truncate: bool,
         handle: int,
         base: bytes,
+        promised: Promised | None = None,
     ) -> Created: ...
     async def make_dir(self, att: Attachment, parent: Ino, name: bytes, mode: int) -> Attr: ...
     async def symlink(self, att: Attachment, parent: Ino, name: bytes, target: bytes) -> Attr: ...
@@ -69,6 +71,10 @@ class Filesystem(Protocol):
     async def open(
         self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes
     ) -> Opened: ...
+    def lease(self, att: Attachment) -> tuple[Ino, int]:
+        """Inode numbers for files that the mount makes before it says so: the first, and how many; 0: none."""
+        ...
+
     async def ahead(self, att: Attachment, ino: Ino, limit: int) -> list[Opened]:
         """Small files that follow this one in its directory, by name, as `open` answers for each; without handles."""
         ...

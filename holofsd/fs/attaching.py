@@ -88,6 +88,9 @@ class Attaching:
         attachment.lost_handles = tuple(self._take_back(attachment, request.handles))
         self._attached[mount_id] = attachment
         self._watchers.add(attachment)
+        # The others first: what they make from now on excludes what this one makes.
+        attachment.shared = len(self._attached) > 1
+        self._watchers.company_changed(attachment.shared)
         self._remember(mount_id, fingerprint(request.pid))
         return attachment
 
@@ -141,6 +144,7 @@ class Attaching:
         if self._attached.get(mount_id) is attachment:
             del self._attached[mount_id]
             self._absent[mount_id] = time.monotonic()
+            self._watchers.company_changed(len(self._attached) > 1)
 
     async def tend(self) -> None:
         """Called every second or so: lets go of mounts that are gone, versions what is open for long."""

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable
 
 import structlog
 
-from holofsd.core.errors import BadArgument, HoloError, NameExists
-from holofsd.core.ids import Ino
+from holofsd.core.errors import BadArgument, HoloError, NameExists, TooBig
+from holofsd.core.ids import Ino, NodeId
 from holofsd.core.state import Kind, Target
 from holofsd.fs.alternatives import Alternatives
 from holofsd.fs.attaching import Attaching
@@ -30,7 +30,7 @@ from holofsd.fs.past_files import HIDDEN
 from holofsd.fs.ports import ContentSource
 from holofsd.fs.renaming import Renaming
 from holofsd.fs.scope import Scope
-from holofsd.fs.settings import PAST_INO, FsSettings
+from holofsd.fs.settings import INLINE_COMMIT, INO_LEASE, PAST_INO, FsSettings
 from holofsd.fs.settling import Settling
 from holofsd.fs.staged import StagedFiles
 from holofsd.fs.types import (
@@ -43,6 +43,7 @@ from holofsd.fs.types import (
     Created,
     Listing,
     Opened,
+    Promised,
     RenameFlags,
     SetAttr,
     Staged,
@@ -53,6 +54,7 @@ from holofsd.fs.versions import Versions
 from holofsd.fs.watch import Watchers
 from holofsd.fs.writing import Writing
 from holofsd.tree.local import LocalVolume
+from holofsd.tree.views import Entry
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +89,7 @@ class VolumeFilesystem:
         self.hasher = Hasher(scope)
         self._watchers = Watchers(scope)
         writing = Writing(scope, attributes, self._contents, staged, versions, self.hasher)
-        self._naming = Naming(scope, attributes, conflicts, endings, vacated)
+        self._naming = Naming(scope, attributes, conflicts, endings, vacated, versions)
         self._renaming = Renaming(scope, attributes, conflicts, endings, vacated, versions, staged)
         self._opening = Opening(
             scope, attributes, self._contents, staged, versions, endings, writing, self.hasher, self._watchers
@@ -199,8 +201,11 @@ class VolumeFilesystem:
         truncate: bool,
         handle: int,
         base: bytes,
+        promised: Promised | None = None,
     ) -> Created:
         directory, entry = self._naming.find(parent, name)
+        if promised is not None:
+            return self._create_promised(att, directory, entry, name, mode, handle, promised)
         if entry is not None:
             if exclusive:
                 raise NameExists("This name exists already.")
@@ -212,6 +217,26 @@ class VolumeFilesystem:
         if handle:
             self._opening.opened_new(att, ino, handle)
         attr = self._attributes.get(ino)
+        return Created(attr, ContentMap(attr.version, 0), True)
+
+    def _create_promised(
+        self,
+        att: Attachment,
+        directory: NodeId,
+        entry: Entry | None,
+        name: bytes,
+        mode: int,
+        handle: int,
+        promised: Promised,
+    ) -> Created:
+        if self._scope.nodes.inode(promised.ino) is None:  # else this is said for the second time
+            if promised.data is not None and len(promised.data) > INLINE_COMMIT:
+                raise TooBig(f"A new file carries {INLINE_COMMIT} bytes at most.")
+            hold_ms = self._opening.hold_ms() if promised.data is None else 0
+            self._naming.create_promised(att, directory, name, mode, hold_ms, promised, beside=entry is not None)
+        if promised.data is None and self._scope.files.find(att.request.mount_id, handle) is None:
+            self._opening.opened_new(att, promised.ino, handle)
+        attr = self._attributes.get(promised.ino)
         return Created(attr, ContentMap(attr.version, 0), True)
 
     async def make_dir(self, att: Attachment, parent: Ino, name: bytes, mode: int) -> Attr:
@@ -247,6 +272,12 @@ class VolumeFilesystem:
         if ino >= PAST_INO:
             return self.history.open(att, ino, handle, write=write or truncate)
         return self._opening.open(att, ino, handle, write=write, truncate=truncate, base=base)
+
+    def lease(self, att: Attachment) -> tuple[Ino, int]:
+        if att.read_only:
+            return Ino(0), 0
+        with self._scope.db.transaction():
+            return self._scope.nodes.lease_inos(INO_LEASE), INO_LEASE
 
     async def ahead(self, att: Attachment, ino: Ino, limit: int) -> list[Opened]:
         return [] if ino >= PAST_INO else self._opening.ahead(ino, limit)

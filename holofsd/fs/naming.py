@@ -7,6 +7,7 @@ import secrets
 
 from holofsd.core.edit import check_name, link_id, new_node, with_link
 from holofsd.core.errors import (
+    BadArgument,
     DirectoryNotEmpty,
     IsADirectory,
     NameExists,
@@ -23,14 +24,22 @@ from holofsd.fs.drafts import Draft
 from holofsd.fs.endings import Endings
 from holofsd.fs.scope import Origin, Scope
 from holofsd.fs.settings import MAX_TARGET
-from holofsd.fs.types import Attachment
+from holofsd.fs.types import Attachment, Promised
 from holofsd.fs.vacated import Vacated
+from holofsd.fs.versions import Versions
+from holofsd.store import faults
 from holofsd.tree.views import Entry
 
 
 class Naming:
     def __init__(
-        self, scope: Scope, attributes: Attributes, conflicts: Conflicts, endings: Endings, vacated: Vacated
+        self,
+        scope: Scope,
+        attributes: Attributes,
+        conflicts: Conflicts,
+        endings: Endings,
+        vacated: Vacated,
+        versions: Versions,
     ) -> None:
         self._scope = scope
         self._nodes = scope.nodes
@@ -38,6 +47,7 @@ class Naming:
         self._conflicts = conflicts
         self._endings = endings
         self._vacated = vacated
+        self._versions = versions
 
     # ---- looking
     def find(self, parent: Ino, name: bytes) -> tuple[NodeId, Entry | None]:
@@ -58,16 +68,45 @@ class Naming:
         place = Place(parent, name)
         with self._scope.change(att):
             draft = Draft(self._scope)
-            known = self._vacated.take(parent, name)
-            if known is None:
-                node = NodeId(secrets.token_bytes(16))
-                self._put_new(draft, node, Kind.FILE, place, mode, Inline(b""), 0)
-            else:
-                node = known
-                state = self._vacated.free(draft, node)
-                version = self._scope.volume.new_version(Inline(b""), 0, self._scope.now_ns())
-                draft.put(self._vacated.refilled(state, place, version, mode))
+            node = self._draft_file(draft, place, mode, Inline(b""), 0, self._scope.now_ns())
             return self._write_name(draft, att, node, place, hold_ms)
+
+    def create_promised(
+        self, att: Attachment, parent: NodeId, name: bytes, mode: int, hold_ms: int, promised: Promised, beside: bool
+    ) -> None:
+        """A file that a mount made already. `beside`: something came to the name since; both stand there.
+
+        Raises BadArgument for a number that is of no lease.
+        """
+        if promised.ino > self._nodes.last_leased:
+            raise BadArgument("This inode number was not leased for a new file.")
+        place = Place(parent, name)
+        data = promised.data or b""
+        with self._scope.change(att):
+            draft = Draft(self._scope)
+            mtime_ns = self._scope.now_ns() if promised.mtime_ns is None else promised.mtime_ns
+            node = self._draft_file(draft, place, mode, self._versions.body_of(data), len(data), mtime_ns, not beside)
+            before = self._nodes.find_ino(node) if self._nodes.exists(node) else None
+            if before is not None:
+                self._nodes.drop_inode(before)
+            self._nodes.new_ino(node, ino=promised.ino)
+            shown = set() if beside else {(parent, name)}
+            draft.write(Origin(att, shown, {promised.ino}), hold_ms, held=node)
+        faults.reach("writing.committed", self._scope.store)
+
+    def _draft_file(
+        self, draft: Draft, place: Place, mode: int, body: Body, size: int, mtime_ns: int, refill: bool = True
+    ) -> NodeId:
+        """The node that had this name a moment ago, or a new one."""
+        known = self._vacated.take(place.parent, place.name) if refill else None
+        if known is None:
+            node = NodeId(secrets.token_bytes(16))
+            self._put_new(draft, node, Kind.FILE, place, mode, body, size, mtime_ns)
+            return node
+        state = self._vacated.free(draft, known)
+        version = self._scope.volume.new_version(body, size, mtime_ns)
+        draft.put(self._vacated.refilled(state, place, version, mode))
+        return known
 
     def make_dir(self, att: Attachment, parent: Ino, name: bytes, mode: int) -> Ino:
         directory = self._free_name(parent, name)
@@ -112,9 +151,19 @@ class Naming:
             raise NameExists("This name exists already.")
         return directory
 
-    def _put_new(self, draft: Draft, node: NodeId, kind: Kind, place: Place, mode: int, body: Body, size: int) -> None:
+    def _put_new(
+        self,
+        draft: Draft,
+        node: NodeId,
+        kind: Kind,
+        place: Place,
+        mode: int,
+        body: Body,
+        size: int,
+        mtime_ns: int | None = None,
+    ) -> None:
         now_ns = self._scope.now_ns()
-        version = self._scope.volume.new_version(body, size, now_ns)
+        version = self._scope.volume.new_version(body, size, now_ns if mtime_ns is None else mtime_ns)
         draft.put(new_node(node, kind, now_ns, place, link_id(node), version, mode, version.stamp))
 
     def _write_name(self, draft: Draft, att: Attachment, node: NodeId, place: Place, hold_ms: int = 0) -> Ino:

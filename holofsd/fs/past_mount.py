@@ -21,6 +21,7 @@ from holofsd.fs.types import (
     Created,
     Listing,
     Opened,
+    Promised,
     RenameFlags,
     SetAttr,
     Staged,
@@ -73,6 +74,9 @@ class PastMount:
     async def open(self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes) -> Opened:
         return self._history.open(att, ino, handle, write=write or truncate)
 
+    def lease(self, att: Attachment) -> tuple[Ino, int]:
+        return Ino(0), 0
+
     async def ahead(self, att: Attachment, ino: Ino, limit: int) -> list[Opened]:
         return []
 
@@ -111,6 +115,7 @@ class PastMount:
         truncate: bool,
         handle: int,
         base: bytes,
+        promised: Promised | None = None,
     ) -> Created:
         _refuse()
 

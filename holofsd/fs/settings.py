@@ -16,6 +16,8 @@ MAX_XATTR_VALUE: Final = 65536
 MAX_XATTR_TOTAL: Final = 128 << 10
 """Of all attributes of a node, absent ones included by name: well below what a record may carry."""
 MAX_READ: Final = 1 << 20
+INO_LEASE: Final = 1024
+"""Inode numbers that a mount gets at a time."""
 MAX_AHEAD: Final = 64
 """Files told of together with the one that is opened."""
 PAST_INO: Final = 1 << 62

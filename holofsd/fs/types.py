@@ -99,6 +99,7 @@ class Attachment:
     request: AttachRequest
     read_only: bool
     lost_handles: tuple[int, ...] = ()
+    shared: bool = False
 
 
 class RenameFlags(IntFlag):
@@ -130,6 +131,15 @@ class Created:
 class Opened:
     attr: Attr
     map: ContentMap
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """A file that a mount made before it said so: its number (of a lease), and its content if it was closed already."""
+
+    ino: Ino
+    data: bytes | None = None
+    mtime_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +182,14 @@ class InodeChange:
     previous: bytes
 
 
+class Company(IntEnum):
+    """Whether other mounts of the volume are attached, when that changed."""
+
+    UNCHANGED = 0
+    ALONE = 1
+    SHARED = 2
+
+
 class Access(IntEnum):
     """What a mount may do from now on; it changes with the role of this device."""
 
@@ -189,6 +207,7 @@ class ChangeBatch:
     reset: bool = False
     access: Access = Access.UNCHANGED
     going_down: bool = False
+    company: Company = Company.UNCHANGED
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,10 +83,14 @@ class Versions:
         view: NodeView | None = None,
     ) -> Version:
         """The whole content is at hand: in the record, or if it is too large for that, as a blob at once."""
-        body = Inline(data) if len(data) <= INLINE_RECORD else self._kept(data)
-        return self.write(ino, body, len(data), mtime_ns, base=base, hold_ms=hold_ms, origin=origin, view=view)
+        return self.write(
+            ino, self.body_of(data), len(data), mtime_ns, base=base, hold_ms=hold_ms, origin=origin, view=view
+        )
 
-    def _kept(self, data: bytes) -> Blob:
+    def body_of(self, data: bytes) -> Inline | Blob:
+        """How a small file's content is kept. Inside a transaction."""
+        if len(data) <= INLINE_RECORD:
+            return Inline(data)
         content = self._scope.store.content
         blob = content.keep(data)
         if not content.has(blob):

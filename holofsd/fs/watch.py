@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from holofsd.core.ids import Ino
 from holofsd.fs.scope import Origin, Scope
-from holofsd.fs.types import Access, Attachment, ChangeBatch, EntryChange, InodeChange
+from holofsd.fs.types import Access, Attachment, ChangeBatch, Company, EntryChange, InodeChange
 from holofsd.tree.changes import EntryChange as TreeEntry
 from holofsd.tree.changes import TreeChange
 
@@ -21,6 +21,7 @@ class _Watcher:
         self._inodes: list[InodeChange] = []
         self._reset = False
         self._access = Access.UNCHANGED
+        self._company = Company.UNCHANGED
         self._going_down = False
         self.ended = False
         self._wake = asyncio.Event()
@@ -40,6 +41,10 @@ class _Watcher:
         self._access = access
         self._wake.set()
 
+    def say_company(self, company: Company) -> None:
+        self._company = company
+        self._wake.set()
+
     def end(self, going_down: bool) -> None:
         self._going_down |= going_down
         self.ended = True
@@ -48,10 +53,13 @@ class _Watcher:
     async def next(self) -> ChangeBatch | None:
         """Everything since the last call, at once; None at the end."""
         await self._wake.wait()
-        batch = ChangeBatch(tuple(self._entries), tuple(self._inodes), self._reset, self._access, self._going_down)
+        batch = ChangeBatch(
+            tuple(self._entries), tuple(self._inodes), self._reset, self._access, self._going_down, self._company
+        )
         self._entries, self._inodes = [], []
         self._reset = self._going_down = False
         self._access = Access.UNCHANGED
+        self._company = Company.UNCHANGED
         if not self.ended:
             self._wake.clear()
         return None if batch == ChangeBatch() else batch
@@ -123,6 +131,13 @@ class Watchers:
         for attachment, watcher in self._watchers.items():
             attachment.read_only = attachment.request.read_only or not can_write
             watcher.say_access(Access.READ_ONLY if attachment.read_only else Access.WRITABLE)
+
+    def company_changed(self, shared: bool) -> None:
+        """Whether there are several mounts."""
+        for attachment, watcher in self._watchers.items():
+            if attachment.shared != shared:
+                attachment.shared = shared
+                watcher.say_company(Company.SHARED if shared else Company.ALONE)
 
     def close(self) -> None:
         for watcher in self._watchers.values():

@@ -68,6 +68,7 @@ class FilesystemService:
             raise BadArgument("The volume is missing.")
         filesystem = await self._device.filesystem(request.volume)
         attachment = filesystem.attach(attach_request(request))
+        first, count = filesystem.lease(attachment)
         attached = _Attached(Caller(filesystem, attachment))
         self._attached[attachment.id] = attached
         self._rest(attached)
@@ -79,6 +80,8 @@ class FilesystemService:
             read_only=attachment.read_only,
             inline_limit=INLINE_COMMIT,
             lost_handles=attachment.lost_handles,
+            inos=pb.Lease(first=first, count=count) if count else None,
+            shared=attachment.shared,
         )
 
     # ---- for the fast lane

@@ -86,10 +86,18 @@ async def _create(c: Caller, r: pb.CreateRequest, out: pb.CreateReply) -> None:
         truncate=r.truncate,
         handle=r.handle,
         base=r.base,
+        promised=_promised(r) if r.ino else None,
     )
     fill_attr(out.attr, made.attr)
     fill_map(out.map, made.map)
     out.created = made.created
+    if r.lease:
+        out.inos.first, out.inos.count = c.filesystem.lease(c.attachment)
+
+
+def _promised(r: pb.CreateRequest) -> fs.Promised:
+    data = r.data if r.HasField("data") else None
+    return fs.Promised(ino_of(r.ino), data, r.mtime_ns if r.HasField("mtime_ns") else None)
 
 
 async def _make_dir(c: Caller, r: pb.MakeDirRequest, out: pb.Attr) -> None:

@@ -74,7 +74,8 @@ def fill_listing(out: pb.ReadDirReply, listing: fs.Listing) -> None:
 
 def change_message(batch: fs.ChangeBatch) -> pb.Change:
     access = pb.Access.ValueType(batch.access)
-    out = pb.Change(reset=batch.reset, access=access, going_down=batch.going_down)
+    company = pb.Company.ValueType(batch.company)
+    out = pb.Change(reset=batch.reset, access=access, going_down=batch.going_down, company=company)
     for entry in batch.entries:
         out.entries.add(parent=entry.parent, name=entry.name, ino=entry.ino, gone=entry.gone)
     for inode in batch.inodes:

@@ -351,13 +351,23 @@ class Nodes:
             return found
         return self.new_ino(node, dot)
 
-    def new_ino(self, node: NodeId, dot: bytes = b"") -> Ino:
-        """For a node or conflict copy that is known to have none."""
-        cursor = self.db.run("INSERT INTO inodes (node, dot, detached) VALUES (?,?,NULL)", (node, dot))
+    def new_ino(self, node: NodeId, dot: bytes = b"", ino: Ino | None = None) -> Ino:
+        """For a node or conflict copy that is known to have none; `ino`: a leased one."""
+        cursor = self.db.run("INSERT INTO inodes (ino, node, dot, detached) VALUES (?,?,?,NULL)", (ino, node, dot))
         ino = Ino(int(cursor.lastrowid or 0))
         if not dot:
             self._know_ino(node, ino)
         return ino
+
+    def lease_inos(self, count: int) -> Ino:
+        """The first of so many numbers that nobody else gets."""
+        found = self.db.one("UPDATE sqlite_sequence SET seq=seq+? WHERE name='inodes' RETURNING seq", (count,))
+        assert found is not None  # the root has a number from the beginning
+        return Ino(found[0] - count + 1)
+
+    @property
+    def last_leased(self) -> Ino:
+        return Ino(self.db.number("SELECT seq FROM sqlite_sequence WHERE name='inodes'"))
 
     def detach(self, ino: Ino, version: bytes) -> None:
         """From now on this number means that version, for handles that are open; the node gets another number."""

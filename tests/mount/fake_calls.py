@@ -72,6 +72,8 @@ class Calls:
 
     def do_create(self, a: Attachment, r: pb.CreateRequest) -> pb.CreateReply:
         self.check_writable(a)
+        if r.ino:
+            return self._promised(a, r)
         node = self.tree.directory_node(r.parent).children.get(r.name)
         made = node is None
         if node is None:
@@ -86,6 +88,25 @@ class Calls:
         if r.handle:
             self._open(a, node, r.handle, write=True)
         return pb.CreateReply(attr=self.tree.attr(node), map=self.tree.content_map(node), created=made)
+
+    def _promised(self, a: Attachment, r: pb.CreateRequest) -> pb.CreateReply:
+        node = self.tree.nodes.get(r.ino)
+        if node is None:
+            directory = self.tree.directory_node(r.parent)
+            other = directory.children.pop(r.name, None)
+            if other is not None:
+                directory.children[r.name + b" (conflict)"] = other
+                self.tell(None, entry_change(r.parent, r.name + b" (conflict)", other))
+            node = self.tree.new_node(r.parent, r.name, pb.KIND_FILE, r.mode, r.ino)
+            if r.HasField("data"):
+                self.tree.new_version(node, r.data, r.mtime_ns)
+            self.tell(a, entry_change(r.parent, r.name, node))
+        if not r.HasField("data"):
+            self._open(a, node, r.handle, write=True)
+        reply = pb.CreateReply(attr=self.tree.attr(node), map=self.tree.content_map(node), created=True)
+        if r.lease:
+            reply.inos.CopyFrom(self.tree.lease())
+        return reply
 
     def _truncate(self, a: Attachment, node: Node, base: bytes) -> None:
         self.tree.bases.append(("truncate", base))

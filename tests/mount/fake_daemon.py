@@ -67,7 +67,16 @@ class Daemon(Calls, FilesystemServicer):
             read_only=request.read_only or self.read_only,
             inline_limit=INLINE_LIMIT,
             lost_handles=lost,
+            inos=self.tree.lease(),
+            shared=self._tell_company(),
         )
+
+    def _tell_company(self) -> bool:
+        """There is company once two mounts have been attached."""
+        shared = len({attachment.mount_id for attachment in self.attachments.values()}) > 1
+        for attachment in self.attachments.values() if shared else ():
+            attachment.queue.put_nowait(pb.Change(company=pb.COMPANY_SHARED))
+        return shared
 
     def _reattach(self, attachment: Attachment, told: pb.OpenHandle) -> bool:
         node = self.tree.nodes.get(told.ino)

@@ -55,6 +55,7 @@ class Tree:
         (directory / "content").mkdir(parents=True, exist_ok=True)
         (directory / "staging").mkdir(parents=True, exist_ok=True)
         self._inos = itertools.count(2)
+        self._leased = 1_000_000
         self._versions = itertools.count(1)
         self._files = itertools.count(1)
         now = time.time_ns()
@@ -152,13 +153,18 @@ class Tree:
         node.ctime_ns = time.time_ns()
         node.mtime_ns = mtime_ns if mtime_ns is not None else node.ctime_ns
 
-    def new_node(self, parent: int, name: bytes, kind: int, mode: int) -> Node:
+    def lease(self) -> pb.Lease:
+        """Few, so that they run out."""
+        self._leased += 300
+        return pb.Lease(first=self._leased, count=300)
+
+    def new_node(self, parent: int, name: bytes, kind: int, mode: int, ino: int = 0) -> Node:
         directory = self.directory_node(parent)
         if not directory.names:
             raise fail(errno.ENOENT)
         if name in directory.children:
             raise fail(errno.EEXIST)
-        node = Node(next(self._inos), kind, mode)
+        node = Node(ino or next(self._inos), kind, mode)
         self.new_version(node, b"")
         self.nodes[node.ino] = node
         directory.children[name] = node

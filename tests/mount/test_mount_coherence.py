@@ -69,6 +69,7 @@ def test_a_file_being_written_is_not_disturbed(daemon: FakeDaemon, mount: Mount)
     path = mount.path / "file"
     with open(path, "w+b", buffering=0) as held:
         held.write(b"mine, ")
+        until(lambda: daemon.ask("names") == ["file"], "the daemon to know of it")
         daemon.remote_write("file", b"theirs")
         until(lambda: path.read_bytes() == b"theirs", "the name leads to what came from elsewhere")
         held.write(b"all of it")

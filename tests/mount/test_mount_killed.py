@@ -13,7 +13,7 @@ from mount.harness import FakeDaemon, Mount
 from support.processes import is_alive, kill
 from support.wait import until
 
-_CREATE = "import sys; open(sys.argv[1], 'x')"
+_CREATE = "import os, sys; os.mkdir(sys.argv[1])"
 
 
 def waits_for_the_kernel(pid: int) -> bool:
@@ -29,13 +29,13 @@ def test_a_program_in_a_folder_with_news_is_let_go_when_the_mount_is_killed(
     daemon.remote_write("known", b"1")
     assert os.listdir(own_mount.path) == ["known"]
     (own_mount.path / "known").stat()
-    daemon.ask("hold", call="create")
+    daemon.ask("hold", call="make_dir")
     program = subprocess.Popen([sys.executable, "-c", _CREATE, str(own_mount.path / "mine")], stderr=subprocess.DEVNULL)
-    until(lambda: daemon.ask("calls").get("create"), "the program's call to be on its way")
+    until(lambda: daemon.ask("calls").get("make_dir"), "the program's call to be on its way")
     daemon.ask("remote_unlink", path="known")
     until(lambda: waits_for_the_kernel(own_mount.process.pid), "news to wait for the program's call")
     kill([own_mount.process.pid])
-    assert program.wait(10) != 0, "its file is not made"
+    assert program.wait(10) != 0, "its folder is not made"
     assert own_mount.process.wait(10) == -9, "nothing of the mount is left"
 
 
@@ -43,9 +43,9 @@ def test_a_program_in_a_folder_with_news_is_let_go_when_the_mount_is_killed(
 def test_news_of_a_folder_in_use_arrive_when_the_use_is_over(daemon: FakeDaemon, make_mount: MakeMount) -> None:
     mount = make_mount()
     (mount.path / "known").write_bytes(b"1")
-    daemon.ask("hold", call="create")
+    daemon.ask("hold", call="make_dir")
     program = subprocess.Popen([sys.executable, "-c", _CREATE, str(mount.path / "mine")])
-    until(lambda: daemon.ask("calls").get("create", 0) > 1, "the program's call to be on its way")
+    until(lambda: daemon.ask("calls").get("make_dir"), "the program's call to be on its way")
     daemon.ask("remote_unlink", path="known")
     until(lambda: waits_for_the_kernel(mount.process.pid), "news to wait for the program's call")
     daemon.ask("hold", call="")

@@ -73,7 +73,7 @@ def test_replacing_an_open_file_keeps_what_is_open(daemon: FakeDaemon, mnt: Path
     assert daemon.content("file") == b"new"
 
 
-def test_a_small_new_file_costs_one_create_and_one_commit(daemon: FakeDaemon, mnt: Path) -> None:
+def test_a_small_new_file_costs_one_call(daemon: FakeDaemon, mnt: Path) -> None:
     (mnt / "d").mkdir()
     (mnt / "d" / "warm").write_bytes(b"x")
     daemon.ask("reset_calls")
@@ -81,7 +81,9 @@ def test_a_small_new_file_costs_one_create_and_one_commit(daemon: FakeDaemon, mn
         (mnt / "d" / f"file {number}").write_bytes(b"small")
     until(lambda: daemon.ask("handles") == 0, "every handle is released")
     calls = daemon.ask("calls")
-    assert (calls.pop("create"), calls.pop("commit")) == (20, 20)
+    # On a busy machine some of them last so long that they are made known first.
+    assert calls.pop("create") == 20
+    assert calls.pop("commit", 0) + calls.pop("release", 0) <= 10
     # The directory's own attributes may be asked for now and then, never for each file.
     assert calls.pop("get_attr", 0) <= 10
     assert calls.pop("lookup", 0) <= 3
@@ -304,6 +306,7 @@ def test_a_duplicated_descriptor_is_not_disturbed_from_elsewhere(daemon: FakeDae
 def test_a_file_that_stays_open_becomes_a_version_when_it_is_quiet(daemon: FakeDaemon, mnt: Path) -> None:
     with open(mnt / "log", "w+b", buffering=0) as file:
         file.write(b"in memory")
+        until(lambda: daemon.ask("names") == ["log"], "the daemon to know of it")
         assert daemon.content("log") == b""
         until(lambda: daemon.content("log") == b"in memory", "it is handed over after five quiet seconds")
         file.write(b", more")

@@ -60,6 +60,9 @@ async def test_attaching_says_where_the_root_is_and_what_a_commit_may_carry(chan
     reply, _ = await attach(channel, read_only=True)
     assert (reply.root, reply.volume_name, reply.read_only) == (1, "docs", True)
     assert reply.inline_limit == 65536
+    assert not reply.HasField("inos")
+    writer, _ = await attach(channel)
+    assert (writer.inos.first, writer.inos.count) == (1000, 10)
 
 
 async def test_another_api_version_is_refused_in_one_sentence(channel: Any) -> None:

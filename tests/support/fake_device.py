@@ -37,6 +37,9 @@ class FakeFilesystem:
         self.attached.append(attachment)
         return attachment
 
+    def lease(self, attachment: fs.Attachment) -> tuple[Ino, int]:
+        return (Ino(0), 0) if attachment.read_only else (Ino(1000), 10)
+
     def detach(self, attachment: fs.Attachment) -> None:
         self.detached.append(attachment)
 

@@ -44,6 +44,23 @@ KIND_DIRECTORY: Kind.ValueType  # 2
 KIND_SYMLINK: Kind.ValueType  # 3
 Global___Kind: _TypeAlias = Kind  # noqa: Y015
 
+class _Company:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CompanyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Company.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMPANY_UNCHANGED: _Company.ValueType  # 0
+    COMPANY_ALONE: _Company.ValueType  # 1
+    COMPANY_SHARED: _Company.ValueType  # 2
+
+class Company(_Company, metaclass=_CompanyEnumTypeWrapper): ...
+
+COMPANY_UNCHANGED: Company.ValueType  # 0
+COMPANY_ALONE: Company.ValueType  # 1
+COMPANY_SHARED: Company.ValueType  # 2
+Global___Company: _TypeAlias = Company  # noqa: Y015
+
 class _Access:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -224,6 +241,8 @@ class AttachReply(_message.Message):
     READ_ONLY_FIELD_NUMBER: _builtins.int
     INLINE_LIMIT_FIELD_NUMBER: _builtins.int
     LOST_HANDLES_FIELD_NUMBER: _builtins.int
+    INOS_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
     attachment: _builtins.str
     root: _builtins.int
     volume_id: _builtins.bytes
@@ -232,9 +251,15 @@ class AttachReply(_message.Message):
     """asked for, or this device is a reader"""
     inline_limit: _builtins.int
     """bytes that a Commit may carry as data"""
+    shared: _builtins.bool
+    """other mounts of this volume are attached"""
     @_builtins.property
     def lost_handles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """handles that could not be re-attached: ESTALE"""
+
+    @_builtins.property
+    def inos(self) -> Global___Lease:
+        """for CreateRequest.ino; absent where nothing can be made"""
 
     def __init__(
         self,
@@ -246,14 +271,40 @@ class AttachReply(_message.Message):
         read_only: _builtins.bool = ...,
         inline_limit: _builtins.int = ...,
         lost_handles: _abc.Iterable[_builtins.int] | None = ...,
+        inos: Global___Lease | None = ...,
+        shared: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inos", b"inos"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "inline_limit", b"inline_limit", "lost_handles", b"lost_handles", "read_only", b"read_only", "root", b"root", "volume_id", b"volume_id", "volume_name", b"volume_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "inline_limit", b"inline_limit", "inos", b"inos", "lost_handles", b"lost_handles", "read_only", b"read_only", "root", b"root", "shared", b"shared", "volume_id", b"volume_id", "volume_name", b"volume_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttachReply: _TypeAlias = AttachReply  # noqa: Y015
+
+@_typing.final
+class Lease(_message.Message):
+    """Inode numbers first, first + 1 … that nobody else gets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        first: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first", b"first"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lease: _TypeAlias = Lease  # noqa: Y015
 
 @_typing.final
 class CallRequest(_message.Message):
@@ -690,6 +741,10 @@ class CreateRequest(_message.Message):
     TRUNCATE_FIELD_NUMBER: _builtins.int
     HANDLE_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
+    INO_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    MTIME_NS_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
     parent: _builtins.int
     name: _builtins.bytes
     mode: _builtins.int
@@ -699,6 +754,16 @@ class CreateRequest(_message.Message):
     handle: _builtins.int
     """0: make it (mknod) without opening"""
     base: _builtins.bytes
+    ino: _builtins.int
+    """A file that the client made before it said so: its number, of a lease. It comes to be whatever is at the name by now
+    (then both stand there, as after any two devices' doing); said twice it is made once.
+    """
+    data: _builtins.bytes
+    """with ino: all its content, at most inline_limit bytes, written and closed; no handle"""
+    mtime_ns: _builtins.int
+    """with ino"""
+    lease: _builtins.bool
+    """more numbers are wanted"""
     def __init__(
         self,
         *,
@@ -709,12 +774,23 @@ class CreateRequest(_message.Message):
         truncate: _builtins.bool = ...,
         handle: _builtins.int = ...,
         base: _builtins.bytes = ...,
+        ino: _builtins.int = ...,
+        data: _builtins.bytes | None = ...,
+        mtime_ns: _builtins.int | None = ...,
+        lease: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "_mtime_ns", b"_mtime_ns", "data", b"data", "mtime_ns", b"mtime_ns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "exclusive", b"exclusive", "handle", b"handle", "mode", b"mode", "name", b"name", "parent", b"parent", "truncate", b"truncate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "_mtime_ns", b"_mtime_ns", "base", b"base", "data", b"data", "exclusive", b"exclusive", "handle", b"handle", "ino", b"ino", "lease", b"lease", "mode", b"mode", "mtime_ns", b"mtime_ns", "name", b"name", "parent", b"parent", "truncate", b"truncate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__data: _TypeAlias = _typing.Literal["data"]  # noqa: Y015
+    _WhichOneofArgType__data: _TypeAlias = _typing.Literal["_data", b"_data"]  # noqa: Y015
+    _WhichOneofReturnType__mtime_ns: _TypeAlias = _typing.Literal["mtime_ns"]  # noqa: Y015
+    _WhichOneofArgType__mtime_ns: _TypeAlias = _typing.Literal["_mtime_ns", b"_mtime_ns"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__data) -> _WhichOneofReturnType__data | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mtime_ns) -> _WhichOneofReturnType__mtime_ns | None: ...
 
 Global___CreateRequest: _TypeAlias = CreateRequest  # noqa: Y015
 
@@ -725,21 +801,25 @@ class CreateReply(_message.Message):
     ATTR_FIELD_NUMBER: _builtins.int
     MAP_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
+    INOS_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
     @_builtins.property
     def attr(self) -> Global___Attr: ...
     @_builtins.property
     def map(self) -> Global___ContentMap: ...
+    @_builtins.property
+    def inos(self) -> Global___Lease: ...
     def __init__(
         self,
         *,
         attr: Global___Attr | None = ...,
         map: Global___ContentMap | None = ...,
         created: _builtins.bool = ...,
+        inos: Global___Lease | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attr", b"attr", "map", b"map"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attr", b"attr", "inos", b"inos", "map", b"map"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attr", b"attr", "created", b"created", "map", b"map"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attr", b"attr", "created", b"created", "inos", b"inos", "map", b"map"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1477,12 +1557,15 @@ class Change(_message.Message):
     RESET_FIELD_NUMBER: _builtins.int
     GOING_DOWN_FIELD_NUMBER: _builtins.int
     ACCESS_FIELD_NUMBER: _builtins.int
+    COMPANY_FIELD_NUMBER: _builtins.int
     reset: _builtins.bool
     """too much changed: forget every cache"""
     going_down: _builtins.bool
     """the daemon stops; reconnect later"""
     access: Global___Access.ValueType
     """what this mount may do from now on"""
+    company: Global___Company.ValueType
+    """whether other mounts of this volume are attached, when that changed"""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___EntryChange]: ...
     @_builtins.property
@@ -1495,10 +1578,11 @@ class Change(_message.Message):
         reset: _builtins.bool = ...,
         going_down: _builtins.bool = ...,
         access: Global___Access.ValueType = ...,
+        company: Global___Company.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "entries", b"entries", "going_down", b"going_down", "inodes", b"inodes", "reset", b"reset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "company", b"company", "entries", b"entries", "going_down", b"going_down", "inodes", b"inodes", "reset", b"reset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was written here is told to the daemon: when a file is closed, synced, or quiet for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import time
+from typing import Final
+
+import structlog
+
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.core.content import BufferedBody, StagedBody
+from holofs_mount.core.context import Context
+from holofs_mount.core.light import LightOpens, inline_map
+from holofs_mount.core.names import Names
+from holofs_mount.core.openfile import Handle, OpenFile
+from holofs_mount.core.registration import daemon_handle, watch_for_lingering
+
+log = structlog.get_logger(__name__)
+
+QUIET_SECONDS: Final = 5.0
+SAVE_SECONDS: Final = 60.0
+
+
+class Saving:
+    """Closing, syncing and letting go of open files."""
+
+    def __init__(self, context: Context, names: Names, light: LightOpens) -> None:
+        self._x = context
+        self._names = names
+        self._light = light
+
+    # ---- telling the daemon ----
+    async def flush(self, number: int) -> None:
+        """A descriptor was closed: what was written must survive the end of every process of ours."""
+        handle = self._x.table.handle(number)
+        if handle.write and handle.file.dirty:
+            await self.commit(handle, last=not handle.lingers)
+            if not handle.registered:
+                watch_for_lingering(self._x, handle)
+
+    async def commit(self, handle: Handle, last: bool = False) -> None:
+        """`last`: as far as can be known the handle will not be used again, so the daemon may let go of it."""
+        file = handle.file
+        async with file.lock:
+            if not file.dirty:
+                return
+            if await self._borne(handle):
+                return
+            told = await daemon_handle(self._x, handle)
+            generation, since = file.generation, self._x.clock.now
+            request = pb.CommitRequest(handle=told.number, mtime_ns=file.mtime_ns, base=told.base)
+            if isinstance(file.body, BufferedBody):
+                request.data = bytes(file.body.data)
+                request.release = last and len(file.handles) == 1 and not file.unlinked
+            attr: pb.Attr = await self._x.call("commit", request)
+            told.registered = not request.release
+            self._told(file, told, attr, generation, since)
+            if isinstance(file.body, BufferedBody) and not file.dirty and not file.unlinked:
+                self._light.keep(attr, inline_map(attr.version, bytes(file.body.data)), self._x.clock.now)
+
+    async def _borne(self, handle: Handle) -> bool:
+        """Tells the daemon of a new file, with all there is. False: it has heard of it before. The lock is held."""
+        file = handle.file
+        birth = self._x.newborn.take(file)
+        if birth is None or not isinstance(file.body, BufferedBody):
+            return False
+        generation, since = file.generation, self._x.clock.now
+        birth.request.data = bytes(file.body.data)
+        birth.request.mtime_ns = file.mtime_ns or file.attr.mtime_ns
+        self._x.later.send()
+        try:
+            reply: pb.CreateReply = await self._x.client.call("create", birth.request)
+        except BaseException:
+            birth.refused = True
+            self._x.newborn.give_back(file)
+            raise
+        self._x.newborn.said(file, reply)
+        self._told(file, handle, reply.attr, generation, since)
+        if not generation:
+            self._x.kernel.inode_changed(file.ino, content=False)  # its times were our guess
+        if not file.dirty:
+            self._light.keep(reply.attr, inline_map(reply.attr.version, birth.request.data), self._x.clock.now)
+        return True
+
+    def _told(self, file: OpenFile, handle: Handle, attr: pb.Attr, generation: int, since: int) -> None:
+        file.committed = generation
+        if not file.dirty:
+            file.mtime_ns = None
+        if isinstance(file.body, BufferedBody):
+            for each in file.handles.values():
+                each.base = b""
+            self._x.bases.has_written(file.ino, handle.pid)
+            self._x.bases.changed(file.ino, file.version, attr.version, elsewhere=False)
+            file.version = attr.version
+            file.stale = False
+        if file.unlinked:
+            file.attr = attr
+        else:
+            self._x.settle(attr, since)
+
+    async def fsync(self, number: int) -> None:
+        handle = self._x.table.handle(number)
+        file = handle.file
+        request = pb.FsyncRequest(handle=number)
+        if isinstance(file.body, BufferedBody) and file.dirty:
+            request.handle = (await daemon_handle(self._x, handle)).number
+            request.data = bytes(file.body.data)
+        elif isinstance(file.body, StagedBody) and file.body.writable:
+            body = file.body
+            async with file.lock:  # nobody may close the descriptor meanwhile
+                await asyncio.to_thread(body.sync)
+        if not handle.registered:
+            request = pb.FsyncRequest(ino=file.ino)
+        await self._x.call("fsync", request)
+
+    async def fsync_inode(self, ino: int) -> None:
+        await self._x.call("fsync", pb.FsyncRequest(ino=ino))
+
+    async def release(self, number: int) -> None:
+        """The last descriptor is gone, and with it the last mapping."""
+        handle = self._x.table.handle(number)
+        handle.closing = True
+        if not (handle.write and handle.file.dirty) or await self._handed_over(handle):
+            await self._let_go(handle)
+        else:
+            self._x.client.in_background(self._release_later(handle))
+
+    async def _handed_over(self, handle: Handle) -> bool:
+        """False: the daemon is away, and what was written is still here."""
+        was_told = handle.file.birth is not None and handle.file.birth.refused
+        try:
+            await self.commit(handle, last=True)
+        except OSError as error:
+            if error.errno == errno.ETIMEDOUT:
+                return False
+            if not was_told:
+                log.error(
+                    "what was written at the end could not be handed over", ino=handle.file.ino, reason=str(error)
+                )
+        return True
+
+    async def _release_later(self, handle: Handle) -> None:
+        # Each attempt waits a moment for the daemon; for as long as the mount lives nothing is given up.
+        try:
+            while not await self._handed_over(handle):
+                pass
+        except asyncio.CancelledError:
+            log.error("the mount ended before the daemon came back: a file lost its last writes", ino=handle.file.ino)
+            raise
+        await self._let_go(handle)
+
+    async def _let_go(self, handle: Handle) -> None:
+        file = handle.file
+        wrote_staging = handle.write and isinstance(file.body, StagedBody)
+        async with file.lock:  # whoever tells the daemon of the handle again has done so, or sees that it closes
+            self._x.table.detach(handle)
+        if file.birth is not None and not file.handles:
+            self._stillborn(file)
+        if wrote_staging and not file.handles:
+            self._x.attrs.drop(file.ino)  # the version is made now, by the daemon
+        if handle.registered:
+            self._x.client.in_background(self._release(handle))
+        else:
+            self._x.table.remove(handle)
+
+    def _stillborn(self, file: OpenFile) -> None:
+        """The daemon refused a new file, and who made it was told so."""
+        birth = self._x.newborn.forget(file)
+        if birth is not None:
+            parent, name = birth.request.parent, birth.request.name
+            self._names.never_came(parent, name)
+            self._x.attrs.drop(file.ino)
+            self._x.kernel.entry_changed(parent, name)
+
+    async def _release(self, handle: Handle) -> None:
+        # The handle stays in the table until the daemon let it go: a daemon that dies in between hears of it again.
+        try:
+            if not handle.lost:
+                await self._x.call("release", pb.ReleaseRequest(handle=handle.number))
+        except OSError as error:
+            log.debug("release failed", reason=str(error))
+        finally:
+            self._x.table.remove(handle)
+
+    # ---- files that stay open ----
+    async def save_quiet(self) -> None:
+        """Hands over what is in memory of files that stay open and have been quiet for a while.
+
+        Of what is staged the daemon makes versions itself.
+        """
+        now = time.monotonic()
+        for file in list(self._x.table.files.values()):
+            writer = file.writer()
+            if not isinstance(file.body, BufferedBody) or not file.dirty or file.unlinked or writer is None:
+                continue
+            if now - file.written_at < QUIET_SECONDS or now - file.saved_at < SAVE_SECONDS:
+                continue
+            file.saved_at = now
+            try:
+                await self.commit(writer)
+            except OSError as error:
+                log.warning("an open file could not be saved yet", ino=file.ino, reason=str(error))
+
+    async def finish(self) -> None:
+        """The mount ends: nothing written may be lost."""
+        for handle in list(self._x.table.handles.values()):
+            if not handle.closing:
+                await self.release(handle.number)
