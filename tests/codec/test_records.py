@@ -168,7 +168,6 @@ HARMFUL: dict[str, Callable[[pb.NodeRecord], object]] = {
     "bad place before": lambda r: setattr(r.links[0].before, "parent", b""),
     "link without a stamp": lambda r: r.links[0].ClearField("stamp"),
     "too many links": lambda r: [_link(r, i) for i in range(5000)],
-    "removal of the unseen": lambda r: r.removed.context.add(author=b"z" * 32, counter=1),
     "removal of a short link id": lambda r: setattr(r.removed.links[0], "id", b""),
     "removal of a link twice": lambda r: r.removed.links.append(r.removed.links[0]),
     "mode of another world": lambda r: setattr(r.mode, "value", 0o10000),

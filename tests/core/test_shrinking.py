@@ -139,4 +139,6 @@ def test_a_shrunk_record_says_that_the_node_is_gone_and_survives_its_encoding(pr
         assert shrunk(join(state, small)) == small
         for record in (decode_state(record) for device in devices for _, record in device.log):
             if record.id == state.id:
-                assert not is_alive(join(record, small))
+                both = join(record, small)
+                assert not is_alive(both)
+                assert decode_state(encode_state(both)) == both
