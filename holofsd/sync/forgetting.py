@@ -152,6 +152,8 @@ class Forgetter:
         if any(authors.get(author) == mark.device for author in heads.keys() - said - folded.keys()):
             return True
         for item in mark.authors:
+            if item.author in folded and item.seq <= folded[item.author].seq:
+                continue
             head = heads.get(item.author)
             if head is not None and (head.seq > item.seq or (head.seq, head.set_hash) == (item.seq, item.set_hash)):
                 continue

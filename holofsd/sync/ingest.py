@@ -83,8 +83,8 @@ class Ingest:
             return None
         if not _beyond(shown, held) and not self._members.is_last(shown, held):
             return None
-        if held is None and shown.seq <= self._documents.folded_to(author):
-            return None
+        if shown.seq <= self._documents.folded_to(author):
+            return None  # nobody needs it, and those who let go of it do not answer
         if shown.seq == seq:
             self._disagreed.add(author)  # two histories: all of the one that wins is needed
         now = asyncio.get_running_loop().time()
@@ -137,10 +137,12 @@ class Ingest:
 
     def behind(self, shown: Iterable[Head]) -> int:
         """How many numbers of authors that count we lack, going by what somebody shows."""
-        heads = self._documents.folded() | self._documents.heads()
+        heads, folded = self._documents.heads(), self._documents.folded()
         missing = 0
         for head in shown:
             seq = heads[head.author].seq if head.author in heads else 0
+            if head.author in folded and head.seq <= folded[head.author].seq:
+                continue
             if head.seq > seq and self._members.head_counts(head):
                 missing += head.seq - seq
         return missing

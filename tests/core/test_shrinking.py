@@ -96,7 +96,8 @@ def test_whoever_joins_after_records_went_sees_what_the_others_see(
 def test_what_somebody_did_who_had_not_heard_of_the_removal_lives(
     before: Sequence[Step], apart: Sequence[Step], seed: int
 ) -> None:
-    """More than has to be borne: records go only once everybody is known to have heard. Here one had not."""
+    """More than has to be borne: records go only once everybody is known to have heard. Here one had not: at worst a
+    name comes back that was given up."""
     devices = start()
     play(before, devices)
     meet(*devices)
@@ -117,7 +118,7 @@ def test_what_somebody_did_who_had_not_heard_of_the_removal_lives(
             continue
         assert is_alive(left[node])
         assert live_versions(left[node]) or not live_versions(state)
-        assert live_links(left[node]).keys() == live_links(state).keys()
+        assert live_links(left[node]).keys() >= live_links(state).keys()
 
 
 @settings(max_examples=20)
