@@ -2,7 +2,7 @@
 """Daemons without the wait for their imports: a process that has loaded everything forks into each of them.
 
 What runs is the daemon's own `main`, in a process of its own that can be killed like any other. It is impatient: what
-happens once in ten minutes otherwise, so that nobody notices it, happens every second.
+happens once in ten minutes otherwise, so that nobody notices it, happens every few seconds.
 """
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ def _impatient() -> None:
     from holofsd.fs.settings import FsSettings
     from holofsd.sync.config import SyncConfig
 
-    for name in ("FIRST_LOOK_S", "LOOK_EVERY_S", "MOST_AGE_S"):
-        setattr(backups, name, _SOON_S)
+    # A backup costs a twentieth of a second: not so often that nothing else gets done.
+    for name, seconds in (("FIRST_LOOK_S", _SOON_S), ("LOOK_EVERY_S", 3 * _SOON_S), ("MOST_AGE_S", 5 * _SOON_S)):
+        setattr(backups, name, seconds)
     settings = Settings(SyncConfig(forget_interval=_SOON_S, fold_after=2 * _SOON_S), FsSettings())
     setattr(main, "running", functools.partial(composition.running, settings=settings))  # noqa: B010
 
