@@ -29,10 +29,12 @@ from holofs_api.v1 import control_pb2, filesystem_pb2
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_api.v1.filesystem_pb2_grpc import FilesystemStub
 from holofsd.codec.signing import SigningKey
-from holofsd.core.ids import DeviceId
+from holofsd.core.ids import ROOT_INO, DeviceId
 from holofsd.daemon import state_folder
 from holofsd.daemon.composition import running
 from holofsd.daemon.config import Config
+from holofsd.fs.api import Filesystem
+from holofsd.fs.types import AttachRequest
 from holofsd.net.api import Endpoint, NetConfig
 from holofsd.net.fake import FakeNetwork
 
@@ -135,22 +137,22 @@ class Scene:
         assert await client.frame() == b""
         return client
 
-    async def furnish(self) -> None:
-        for request in (
-            pb.CallRequest(create=pb.CreateRequest(parent=1, name=b"f", handle=91, mode=0o644)),
-            pb.CallRequest(commit=pb.CommitRequest(handle=91, data=b"content")),
-            pb.CallRequest(release=pb.ReleaseRequest(handle=91)),
-            pb.CallRequest(make_dir=pb.MakeDirRequest(parent=1, name=b"d", mode=0o755)),
-            pb.CallRequest(symlink=pb.SymlinkRequest(parent=1, name=b"s", target=b"f")),
-            pb.CallRequest(make_dir=pb.MakeDirRequest(parent=3, name=b"g", mode=0o755)),
-        ):
-            reply = await self.honest.call(request)
-            assert reply.WhichOneof("result") != "error", reply
-
     async def still_works(self) -> None:
         reply = await self.honest.call(pb.CallRequest(lookup=pb.LookupRequest(parent=1, name=b"no such name")))
         # One of the requests may have been to leave the volume.
         assert reply.error.code in ("no-such-name", "stale-handle")
+
+
+async def furnish(fs: Filesystem) -> None:
+    """Before any mount is there, for mounts are promised inode numbers: so these are the first ones."""
+    att = fs.attach(AttachRequest("fuzz", "furnisher", "/", 1, False, ()))
+    await fs.create(att, ROOT_INO, b"f", 0o644, exclusive=False, truncate=True, handle=91, base=b"")
+    await fs.commit(att, 91, data=b"content", mtime_ns=None, seal=True, release=True, base=b"")
+    folder = await fs.make_dir(att, ROOT_INO, b"d", 0o755)
+    await fs.symlink(att, ROOT_INO, b"s", b"f")
+    last = await fs.make_dir(att, folder.ino, b"g", 0o755)
+    assert (folder.ino, last.ino) == (3, 5)
+    fs.detach(att)
 
 
 @asynccontextmanager
@@ -169,12 +171,12 @@ async def scene() -> AsyncIterator[Scene]:
             grpc.aio.insecure_channel(f"unix:{state}/holofsd.sock") as channel,
         ):
             await device.create_volume("docs")
+            await furnish(await device.filesystem("docs"))
             request = pb.AttachRequest(api_version=API_VERSION, volume="docs", mount_id="m")
             reply = await FilesystemStub(channel).Attach(request)
             made = Scene(state, channel, reply.attachment)
             # An attachment ends with its last connection: this one stays.
             made.honest = await made.client()
-            await made.furnish()
             yield made
             made.honest.close()
 
