@@ -42,7 +42,9 @@ from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
 
-SLICE = 100
+SLICE = 50
+REST = 50
+"""A pass over very many nodes that others still keep is not repeated before this many times as long as it took."""
 
 Numbers = dict[AuthorId, int]
 """Per author, a number up to which something holds."""
@@ -90,10 +92,13 @@ class Forgetter:
         self._looked_at: object = None
 
     async def run(self) -> None:
+        took = 0.0
         while True:
-            await asyncio.sleep(self._config.forget_interval)
+            await asyncio.sleep(max(self._config.forget_interval, REST * took))
+            began = asyncio.get_running_loop().time()
             try:
                 done = await self.look()
+                took = asyncio.get_running_loop().time() - began
                 if done != Forgotten():
                     log.info("records of removed files went", dropped=done.dropped, shrunk=done.shrunk)
             except (HoloError, OSError, sqlite3.Error) as error:

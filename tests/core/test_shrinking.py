@@ -69,7 +69,7 @@ def play(program: Sequence[Step], devices: Sequence[Device]) -> None:
         step.run(devices)
 
 
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(PROGRAMS, PROGRAMS, SEEDS)
 def test_whoever_joins_after_records_went_sees_what_the_others_see(
     before: Sequence[Step], after: Sequence[Step], seed: int
@@ -91,7 +91,7 @@ def test_whoever_joins_after_records_went_sees_what_the_others_see(
     assert tree_of(join_all(document).values()) == tree_of(devices[0].states.values())
 
 
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(PROGRAMS, PROGRAMS, SEEDS)
 def test_what_somebody_did_who_had_not_heard_of_the_removal_lives(
     before: Sequence[Step], apart: Sequence[Step], seed: int
@@ -121,7 +121,7 @@ def test_what_somebody_did_who_had_not_heard_of_the_removal_lives(
         assert live_links(left[node]).keys() >= live_links(state).keys()
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(PROGRAMS)
 def test_a_shrunk_record_says_that_the_node_is_gone_and_survives_its_encoding(program: Sequence[Step]) -> None:
     devices = start()
