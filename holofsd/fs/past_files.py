@@ -186,7 +186,7 @@ class PastFiles:
             return []
         now_ms = self._now_ms()
         first = max(begins, now_ms - _MOST_DAYS * DAY_MS)
-        days = {datetime.fromtimestamp(at / 1000).date() for at in range(first, now_ms, DAY_MS // 2)}
+        days = {datetime.fromtimestamp(at / 1000).date() for at in range(first, now_ms + 1, DAY_MS // 2)}
         return sorted(day.isoformat().encode() for day in days)
 
     # ---- extended attributes
