@@ -129,7 +129,8 @@ async def _become_the_one(sync: VolumeSync, session: Session) -> bool:
             return False
         current.close(CloseCode.DUPLICATE)
         await current.ended.wait()
-    if sync.closed or not _shared(sync, session.peer) or session.peer in sync.sessions:
+    # The former one has ended, and may not have taken itself out yet.
+    if sync.closed or not _shared(sync, session.peer) or sync.sessions.get(session.peer) not in (None, current):
         return False
     sync.sessions[session.peer] = session
     return True

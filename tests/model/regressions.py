@@ -71,9 +71,23 @@ REPLACED_COPY = Program(
     ),
 )
 
+OPENED_BY_BOTH = Program(
+    2970,
+    2,
+    sequential=False,
+    quick=False,
+    steps=(
+        Step(1, "crash", (3191, 1304, 65535), -1, 0.0),
+        Step(1, "backup", (7098, 6692, 463), -1, 0.3),
+        Step(0, "mkdir", (4352, 20422, 347), -1, 0.012),
+        Step(0, "drop", (42, 40, 324), 0, 20.0),
+    ),
+)
+
 ALL = {
     "stale handle": STALE_HANDLE,
     "detached handle": DETACHED_HANDLE,
     "unseen copy": UNSEEN_COPY,
     "replaced copy": REPLACED_COPY,
+    "opened by both": OPENED_BY_BOTH,
 }
