@@ -28,8 +28,11 @@ class Writer:
         until(lambda: len(self.closed) >= 5, "the first files to be written")
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
         self._stop.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
         self._thread.join(60)
         assert not self._thread.is_alive()
 
@@ -90,10 +93,12 @@ def test_everything_killed_at_once_comes_back_with_every_closed_file(world: Worl
         os.fsync(opened)
         until(lambda: len(small.closed) > 40 and len(large.closed) > 5, "some files")
         a.kill9_all()
+        small.stop()
+        large.stop()
+        a.up()  # which also lets go of programs that wait for what was killed
     assert small.failures
     _close_quietly(opened)
 
-    a.up()
     small.check(here)
     large.check(here / "large")
     until(

@@ -31,6 +31,7 @@ class Zygote:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "support.zygote"],
             env=dict(environment),
+            cwd=Path(__file__).parents[1],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
