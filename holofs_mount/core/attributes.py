@@ -100,7 +100,7 @@ class Attributes:
         if wanted.mtime_ns is None and not wanted.mtime_now:
             return asks
         if file is not None and file.dirty and wanted.size is None:
-            file.mtime_ns = now_ns() if wanted.mtime_now else wanted.mtime_ns
+            file.set_time(now_ns() if wanted.mtime_now else wanted.mtime_ns)
             self._x.touched(file.ino)
             return asks
         if wanted.mtime_now:

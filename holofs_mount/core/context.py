@@ -86,7 +86,7 @@ class Context:
         # What the kernel's pages of an inode hold: a version, or OWN where this mount wrote them.
         self.pages: dict[int, bytes] = {}
         self.later = Later(lambda: self.client, lambda: self.clock.now, self._answered_later)
-        self.newborn = Newborn()
+        self.newborn = Newborn(self._guessed)
 
     async def call(self, name: str, request: Message, recover: Recover | None = None) -> Any:
         self.later.send()
@@ -99,6 +99,10 @@ class Context:
             self.settle(attr, since)
         else:
             self.attrs.drop(ino)
+
+    def _guessed(self, ino: int) -> None:
+        self.attrs.drop(ino)
+        self.kernel.inode_changed(ino, content=False)
 
     def check_writable(self) -> None:
         if self.read_only:

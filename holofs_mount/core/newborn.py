@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from holofs_api.v1 import filesystem_pb2 as pb
@@ -59,7 +59,9 @@ class Numbers:
 class Newborn:
     """The files nobody has told the daemon of, in the order in which they were made."""
 
-    def __init__(self) -> None:
+    def __init__(self, guessed: Callable[[int], None]) -> None:
+        """`guessed`: told of inodes whose attributes, as they were made up here, are not those that the daemon gave."""
+        self._guessed = guessed
         self.numbers = Numbers()
         self.alone = False
         """No other mount of this volume is attached."""
@@ -162,3 +164,4 @@ class Newborn:
             handle.registered = True
         file.version = reply.map.version
         self.said(file, reply)
+        self._guessed(file.ino)

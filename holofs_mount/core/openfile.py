@@ -79,6 +79,11 @@ class OpenFile:
         self.mtime_ns = time.time_ns()
         self.written_at = time.monotonic()
 
+    def set_time(self, mtime_ns: int | None) -> None:
+        """Travels with the next commit; what is on its way to the daemon already does not have it."""
+        self.generation += 1
+        self.mtime_ns = mtime_ns
+
     def writer(self) -> Handle | None:
         """Some handle through which the daemon lets us write."""
         return next((h for h in self.handles.values() if h.write and not h.lost), None)

@@ -35,6 +35,20 @@ def test_what_is_set_before_it_is_closed_is_not_lost(daemon: FakeDaemon, mnt: Pa
     assert daemon.ask("mtime_ns", path="file") == 1_500_000_000_123_456_789
 
 
+def test_a_time_that_is_set_while_the_daemon_hears_of_the_file_is_not_lost(daemon: FakeDaemon, mnt: Path) -> None:
+    os.listdir(mnt)
+    daemon.ask("reset_calls")
+    daemon.ask("hold", call="create")
+    fd = os.open(mnt / "file", os.O_WRONLY | os.O_CREAT)
+    until(lambda: daemon.ask("calls").get("create"), "the daemon to be told of a file that stays open")
+    os.utime(fd, ns=(1_500_000_000_000_000_000, 1_500_000_000_123_456_789))
+    daemon.ask("hold", call="")
+    os.fsync(fd)  # waits until the daemon knows the file
+    os.close(fd)
+    assert daemon.ask("mtime_ns", path="file") == 1_500_000_000_123_456_789
+    assert (mnt / "file").stat().st_mtime_ns == 1_500_000_000_123_456_789
+
+
 def test_a_file_that_is_made_elsewhere_at_the_same_moment_stands_beside(daemon: FakeDaemon, mnt: Path) -> None:
     (mnt / "before").write_bytes(b"")
     os.listdir(mnt)
