@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from holofsd.core.ids import Ino
-from holofsd.core.state import Kind
+from holofsd.core.state import Inline, Kind
 from holofsd.fs.settings import INLINE_COMMIT
 from holofsd.fs.types import SetAttr
 from model.looking import SIZES, Looking, Numbers
@@ -21,21 +21,24 @@ class Files(Looking):
 
     async def put(self, handle: int, ino: Ino, data: bytes, base: bytes = b"") -> None:
         """The whole content as a mount writes it. Not acknowledged before the commit or release is."""
-        device = self.device
-        self.ledger.made(data)
-        if len(data) <= INLINE_COMMIT:
-            self.acts_on(ino)
-            mtime_ns = device.now_ns()
-            await device.fs.commit(
-                device.att, handle, data=data, mtime_ns=mtime_ns, seal=False, release=False, base=base
-            )
-            return
         self.acts_on(ino)
-        staged = await device.fs.stage(device.att, handle, empty=True, base=base)
+        if len(data) <= INLINE_COMMIT:
+            await self.commit(handle, data, base)
+            return
+        staged = await self.device.fs.stage(self.device.att, handle, empty=True, base=base)
         self.write_file(Path(staged.path), data)
+
+    async def commit(self, handle: int, data: bytes, base: bytes = b"", *, closing: bool = False) -> None:
+        """The whole content at once. A crash may keep it and take the answer, so the ledger knows of it first."""
+        device, mtime_ns = self.device, self.device.now_ns()
+        self.ledger.made(data)
+        await device.fs.commit(
+            device.att, handle, data=data, mtime_ns=mtime_ns, seal=closing, release=closing, base=base
+        )
 
     def write_file(self, path: Path, data: bytes) -> None:
         """As the mount's process does, at its time."""
+        self.ledger.made(data)
         path.write_bytes(data)
         now_ns = self.device.now_ns()
         os.utime(path, ns=(now_ns, now_ns))
@@ -101,7 +104,6 @@ class Files(Looking):
             staged = await device.fs.stage(device.att, handle, empty=False, base=b"")
             self.acts_on(ino)
             done = Path(staged.path).read_bytes() + self.ledger.fresh(SIZES[n[1] % 5])
-            self.ledger.made(done)
             self.write_file(Path(staged.path), done)
         finally:
             await self.close(handle, ino, done)
@@ -138,12 +140,10 @@ class Files(Looking):
             staged = await device.fs.stage(device.att, handle, empty=False, base=b"")
             self.acts_on(ino)
             early, late = self.ledger.fresh(40), self.ledger.fresh(SIZES[n[1] % 6])
-            self.ledger.made(early)
             self.write_file(Path(staged.path), early)
             await device.fs.commit(device.att, handle, data=None, mtime_ns=None, seal=False, release=False, base=b"")
             await asyncio.sleep((0.0, 0.02, 1.0, 7.0)[n[2] % 4])
             done = late
-            self.ledger.made(late)
             self.acts_on(ino)
             self.write_file(Path(staged.path), late)
         finally:
@@ -158,19 +158,22 @@ class Files(Looking):
         handle = self.new_handle()
         await device.fs.open(device.att, ino, handle, write=True, truncate=False, base=b"")
         try:
-            if size and entry.view.size > 4096:
+            if size and self.at_hand(ino) is None:
                 # Copying suspends: what was copied is what is cut, not what is shown now.
                 await device.fs.stage(device.att, handle, empty=False, base=b"")
             self.acts_on(ino)
+            self.ledger.made((self.at_hand(ino) or b"")[:size].ljust(size, b"\0"))
             await device.fs.set_attr(device.att, ino, SetAttr(size=size))
-            self.note(ino)
         finally:
             await device.fs.release(device.att, handle)
 
-    def note(self, ino: Ino) -> None:
-        """Whatever is there now is something that was written."""
-        for digest in self.contents(ino):
-            self.ledger.contents.setdefault(digest, b"(cut)")
+    def at_hand(self, ino: Ino) -> bytes | None:
+        """What a file holds, if that is being written or small: it can be changed without copying."""
+        staged = self.device.fs._staged.of(ino)
+        if staged is not None:
+            return staged.path.read_bytes()
+        version = self.device.local.tree.version(ino)
+        return version.body.data if version is not None and isinstance(version.body, Inline) else None
 
     async def whole(self, handle: int) -> bytes:
         return await self.device.fs.read(self.device.att, handle, 0, 1 << 20)

@@ -46,7 +46,6 @@ class Holds(Names):
             self.acts_on(ino)
             before = Path(staged.path).read_bytes()
             data = before + self.ledger.fresh(SIZES[n[1] % len(SIZES)]) if n[2] % 2 else self.ledger.fresh(50)
-            self.ledger.made(data)
             held.unanswered = data
             for other in self.held:
                 if other.ino == ino:
@@ -62,12 +61,9 @@ class Holds(Names):
         for held in self.some_held(n[0]):
             if not held.write or held.staged or self.device.fs._staged.of(held.ino) is not None:
                 continue
-            device, data = self.device, self.ledger.fresh(40)
-            self.ledger.made(data)
+            data = self.ledger.fresh(40)
             self.acts_on(held.ino)
-            await device.fs.commit(
-                device.att, held.handle, data=data, mtime_ns=device.now_ns(), seal=False, release=False, base=b""
-            )
+            await self.commit(held.handle, data)
             self.answered(held.ino, data)
 
     async def held_sync(self, n: Numbers) -> None:

@@ -95,7 +95,7 @@ class Looking:
         device, found = self.device, set()
         staged = device.fs._staged.of(ino)
         if staged is not None:
-            found.add(self.ledger.made(staged.path.read_bytes()))
+            found.add(hash_bytes(staged.path.read_bytes()))
         version = device.local.tree.version(ino)
         if version is not None:
             found.add(self.content_of(version))

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs that found a defect, made small. What each was is in docs/found.md."""
+"""Programs that found a defect, made small. What each was is in docs/found.md, or here if it was the model's own."""
 
 from __future__ import annotations
 
 from model.program import Program, Step
+from model.troubles import POINTS
 
 STALE_HANDLE = Program(
     13,
@@ -84,10 +85,39 @@ OPENED_BY_BOTH = Program(
     ),
 )
 
+CRASHED_SAVE = Program(
+    394,
+    2,
+    sequential=False,
+    quick=False,
+    steps=(
+        Step(0, "write", (0, 0, 0), -1, 0.0),
+        Step(0, "hold", (0, 0, 0), -1, 0.0),
+        Step(0, "fault", (POINTS.index("writing.committed"), 0, 0), -1, 0.0),
+        Step(0, "save_stale", (0, 0, 0), -1, 0.0),
+    ),
+)
+"""The version is made, and the crash takes the answer: the ledger has to know what is shown then (seed 100161)."""
+
+CRASHED_SIZE = Program(
+    394,
+    2,
+    sequential=False,
+    quick=False,
+    steps=(
+        Step(0, "write", (0, 3, 0), -1, 0.0),
+        Step(0, "fault", (POINTS.index("writing.sealed"), 0, 0), -1, 0.0),
+        Step(0, "truncate", (0, 3, 0), -1, 0.0),
+    ),
+)
+"""The same, of a file that is extended."""
+
 ALL = {
     "stale handle": STALE_HANDLE,
     "detached handle": DETACHED_HANDLE,
     "unseen copy": UNSEEN_COPY,
     "replaced copy": REPLACED_COPY,
     "opened by both": OPENED_BY_BOTH,
+    "crashed save": CRASHED_SAVE,
+    "crashed size": CRASHED_SIZE,
 }

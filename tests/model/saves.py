@@ -50,9 +50,7 @@ class Saves(Holds):
             device, handle, data = self.device, self.new_handle(), self.ledger.fresh(30)
             await device.fs.open(device.att, entry.ino, handle, write=True, truncate=False, base=b"")
             self._supersede_base(entry, held)
-            await device.fs.commit(
-                device.att, handle, data=data, mtime_ns=device.now_ns(), seal=True, release=True, base=held.seen
-            )
+            await self.commit(handle, data, held.seen, closing=True)
             self.answered(entry.ino, data)
 
     def _supersede_base(self, entry: Entry, held: Held) -> None:
