@@ -92,7 +92,8 @@ class Looking:
 
     def contents(self, ino: Ino) -> set[bytes]:
         """Hashes of what an inode shows: of its version, and of what is being written on top of it."""
-        device, found = self.device, set()
+        device = self.device
+        found: set[bytes] = set()
         staged = device.fs._staged.of(ino)
         if staged is not None:
             found.add(hash_bytes(staged.path.read_bytes()))
