@@ -63,28 +63,29 @@ class Attributes:
         waits = request.HasField("size") or self._x.later.full or not self._x.client.connected
         if waits or known is None or known.kind != pb.KIND_FILE:
             return None
-        guess = pb.Attr()
-        guess.CopyFrom(known)
-        guess.ctime_ns = now_ns()
-        if request.HasField("mode"):
-            guess.mode = request.mode
+        now = now_ns()
         if request.mtime_now:
             request.mtime_now = False
-            request.mtime_ns = guess.ctime_ns
-        if request.HasField("mtime_ns"):
-            guess.mtime_ns = request.mtime_ns
+            request.mtime_ns = now
         self._x.later.put(request)
-        self._x.settle(guess, self._x.clock.now)
-        return self._x.shown(guess)
+        return self._settle_guess(known, request, now)
 
     def _of_newborn(self, request: pb.SetAttrRequest) -> None:
         """A file that the daemon does not know yet has the mode it was given here."""
         known = self._x.attrs.get(request.ino)
         if known is not None and request.HasField("mode"):
-            guess = pb.Attr()
-            guess.CopyFrom(known)
-            guess.mode, guess.ctime_ns = request.mode, now_ns()
-            self._x.settle(guess, self._x.clock.now)
+            self._settle_guess(known, request, now_ns())
+
+    def _settle_guess(self, known: pb.Attr, request: pb.SetAttrRequest, now: int) -> pb.Attr:
+        """What was known, with what is asked for."""
+        guess = pb.Attr()
+        guess.CopyFrom(known)
+        guess.ctime_ns = now
+        if request.HasField("mode"):
+            guess.mode = request.mode
+        if request.HasField("mtime_ns"):
+            guess.mtime_ns = request.mtime_ns
+        return self._x.settle(guess, self._x.clock.now)
 
     def _check_owner(self, wanted: Wanted) -> None:
         """Files belong to the person who mounted: there is nobody to give them to."""

@@ -122,8 +122,7 @@ class Files:
         listing = self._x.listings.get(parent)
         if listing is None or name in listing.names or name == HIDDEN or not self._x.client.connected:
             return None
-        write = flags & os.O_ACCMODE != os.O_RDONLY
-        if not (write and self._x.newborn.may_be(bool(flags & os.O_EXCL))):
+        if flags & os.O_ACCMODE == os.O_RDONLY or not self._x.newborn.may_be(bool(flags & os.O_EXCL)):
             return None
         since, now = self._x.clock.now, now_ns()
         attr = pb.Attr(
@@ -136,7 +135,7 @@ class Files:
         )
         file = OpenFile(attr.ino, BufferedBody(), attr, b"", written_at=time.monotonic())
         handle = Handle(
-            self._x.table.number(), file, write, bool(flags & os.O_APPEND), process_of(caller.pid), registered=False
+            self._x.table.number(), file, True, bool(flags & os.O_APPEND), process_of(caller.pid), registered=False
         )
         self._x.table.add(handle)
         self._x.newborn.put(file, pb.CreateRequest(parent=parent, name=name, mode=attr.mode), self._x.client)
