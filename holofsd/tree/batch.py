@@ -70,7 +70,8 @@ class Batch:
         work = Work(state, old, self._row(state, old, old_state, facts), facts.shown, old_state)
         self.works[node] = work
         self.states.put(state)
-        self._note(work, facts)
+        # A node that is only looked at again may be wanted by mistake: then what is written down counts, not its row.
+        self._note(work, facts, state is old_state or _may_want(earlier.row if earlier else old))
         return work
 
     def pull(self, node: NodeId) -> Work | None:
@@ -109,10 +110,10 @@ class Batch:
             return state.times.value
         return old.mtime_ns if old else state.created_ns
 
-    def _note(self, work: Work, facts: Facts) -> None:
+    def _note(self, work: Work, facts: Facts, may_want: bool) -> None:
         """Keeps `wanted` and `pending_bodies` in step."""
         content = self.store.content
-        before = set(content.wanted_for(work.node)) if _may_want(work.old) else set()
+        before = set(content.wanted_for(work.node)) if may_want else set()
         for blob, size in facts.wanted.items():
             if blob not in before:
                 content.want(blob, work.node, size, self.now_ns // 1_000_000)

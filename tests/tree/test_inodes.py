@@ -270,6 +270,29 @@ def test_a_removed_file_wants_nothing(on: Setting) -> None:
     assert on.store.content.missing() == (0, 0)
 
 
+def test_what_is_superseded_in_the_same_step_is_not_wanted(on: Setting) -> None:
+    """Model, seed 400247: two records of a new file in one step, and the first one's content was fetched for ever."""
+    there = on.there
+    there.write(b"a", b"")
+    node = big(on, b"a", BLOB)
+    with_blob = there.states[node]
+    there.put(edit.with_version(with_blob, there.version(Inline(b"newest")), list(with_blob.versions)))
+    with on.store.db.transaction():
+        on.tree.merge([decode_state(encode_state(state)) for state in (with_blob, there.states[node])])
+    assert on.body(on.at(b"a").ino) == Inline(b"newest")
+    assert on.store.content.missing() == (0, 0)
+
+
+def test_content_that_arrives_and_nobody_needs_is_not_wanted_again(on: Setting) -> None:
+    on.there.write(b"a", b"")
+    node = on.there.tree()[b"a"].node
+    on.merge()
+    with on.store.db.transaction():
+        on.store.content.want(BLOB, node, 32, 0)
+    arrive(on, BLOB)
+    assert on.store.content.missing() == (0, 0)
+
+
 def test_content_that_is_lost_is_wanted_again(on: Setting) -> None:
     on.there.write(b"a", b"")
     node = big(on, b"a", BLOB)
