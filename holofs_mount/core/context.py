@@ -85,20 +85,28 @@ class Context:
         self._own_names: dict[tuple[int, bytes], float] = {}
         # What the kernel's pages of an inode hold: a version, or OWN where this mount wrote them.
         self.pages: dict[int, bytes] = {}
-        self.later = Later(lambda: self.client, lambda: self.clock.now, self._answered_later)
+        self.later = Later(lambda: self.client, lambda: self.clock.now, self)
         self.newborn = Newborn(self._guessed)
 
     async def call(self, name: str, request: Message, recover: Recover | None = None) -> Any:
-        self.later.send()
+        await self.later.in_order(self.client.patience)
         if self.newborn.any and name not in _OF_KNOWN_FILES:
             await self.newborn.all_known(self.client)
         return await self.client.call(name, request, recover)
 
-    def _answered_later(self, ino: int, attr: pb.Attr | None, since: int) -> None:
+    def changed_later(self, ino: int, attr: pb.Attr | None, since: int) -> None:
         if attr is not None:
             self.settle(attr, since)
         else:
             self.attrs.drop(ino)
+
+    def still_there(self, parent: int, name: bytes) -> None:
+        """The name is not what we took it to be: ask again."""
+        self.listings.drop(parent)
+        self.attrs.drop(parent)
+        self.saw(parent, name, 0)
+        self.touched((parent, name))
+        self.kernel.entry_changed(parent, name)
 
     def _guessed(self, ino: int) -> None:
         self.attrs.drop(ino)

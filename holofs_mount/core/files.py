@@ -122,7 +122,9 @@ class Files:
         listing = self._x.listings.get(parent)
         if listing is None or name in listing.names or name == HIDDEN or not self._x.client.connected:
             return None
-        if flags & os.O_ACCMODE == os.O_RDONLY or not self._x.newborn.may_be(bool(flags & os.O_EXCL)):
+        if flags & os.O_ACCMODE == os.O_RDONLY or self._x.later.behind:
+            return None
+        if not self._x.newborn.may_be(bool(flags & os.O_EXCL)):
             return None
         since, now = self._x.clock.now, now_ns()
         attr = pb.Attr(

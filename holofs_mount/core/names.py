@@ -235,12 +235,23 @@ class Names:
         self._check_new(name)
         since = self._x.clock.now
         known = self.known(parent, name)
-        if known is not None:
-            await register_all(self._x, self._x.table.files.get(known))
         request = pb.UnlinkRequest(parent=parent, name=name)
-        await self._x.call("unlink", request, recovery.gone(errno.ENOENT))
+        if known is not None and self._goes_for_sure(known):
+            request.ino = known
+            self._x.later.remove(request)
+        else:
+            if known is not None:
+                await register_all(self._x, self._x.table.files.get(known))
+            await self._x.call("unlink", request, recovery.gone(errno.ENOENT))
         self._went(parent, name, since)
         self._lost_name(known)
+
+    def _goes_for_sure(self, ino: int) -> bool:
+        """Nobody has to wait for the daemon to remove this name (ADR 10)."""
+        x, attr = self._x, self._x.attrs.get(ino)
+        if attr is None or attr.kind == pb.KIND_DIRECTORY or ino in x.table.files:
+            return False
+        return x.client.connected and not x.later.full and not x.newborn.any
 
     async def rmdir(self, parent: int, name: bytes) -> None:
         self._check_new(name)
@@ -294,12 +305,6 @@ class Names:
             self._x.saw(parent, name, 0)
         self._x.touched((parent, name))
         self._x.attrs.touch_directory(parent, attr.ctime_ns)
-
-    def never_came(self, parent: int, name: bytes) -> None:
-        """A name that was shown here and refused by the daemon."""
-        self._x.listings.drop(parent)
-        self._x.saw(parent, name, 0)
-        self._x.touched((parent, name))
 
     def _went(self, parent: int, name: bytes, since: int) -> None:
         if self._x.clock.unchanged((parent, name), since):

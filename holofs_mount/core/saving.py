@@ -70,8 +70,8 @@ class Saving:
         generation, since = file.generation, self._x.clock.now
         birth.request.data = bytes(file.body.data)
         birth.request.mtime_ns = file.mtime_ns or file.attr.mtime_ns
-        self._x.later.send()
         try:
+            await self._x.later.in_order(self._x.client.patience)
             reply: pb.CreateReply = await self._x.client.call("create", birth.request)
         except BaseException:
             birth.refused = True
@@ -171,9 +171,8 @@ class Saving:
         birth = self._x.newborn.forget(file)
         if birth is not None:
             parent, name = birth.request.parent, birth.request.name
-            self._names.never_came(parent, name)
+            self._x.still_there(parent, name)
             self._x.attrs.drop(file.ino)
-            self._x.kernel.entry_changed(parent, name)
 
     async def _release(self, handle: Handle) -> None:
         # The handle stays in the table until the daemon let it go: a daemon that dies in between hears of it again.

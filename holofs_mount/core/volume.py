@@ -97,6 +97,7 @@ class Volume:
         x.inline_limit = reply.inline_limit
         x.newborn.numbers.lease(reply.inos)
         x.newborn.alone = not reply.shared
+        x.later.interrupted()
         for number in reply.lost_handles:
             handle = x.table.handles.get(number)
             if handle is not None:
@@ -108,6 +109,7 @@ class Volume:
         self._ask_again()
 
     def lost(self) -> None:
+        self.context.later.interrupted()
         self.forget_everything()
 
     def changed(self, change: pb.Change) -> None:

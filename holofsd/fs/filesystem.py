@@ -249,8 +249,8 @@ class VolumeFilesystem:
         self._naming.link(att, ino, parent, name)
         return self._attributes.get(ino)
 
-    async def unlink(self, att: Attachment, parent: Ino, name: bytes) -> None:
-        self._naming.unlink(att, parent, name)
+    async def unlink(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
+        self._naming.unlink(att, parent, name, ino)
 
     async def remove_dir(self, att: Attachment, parent: Ino, name: bytes) -> None:
         self._naming.remove_dir(att, parent, name)

@@ -172,8 +172,10 @@ class Naming:
         return ino
 
     # ---- going
-    def unlink(self, att: Attachment, parent: Ino, name: bytes) -> None:
+    def unlink(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
         entry = self.must_find(parent, name)
+        if ino not in (None, entry.ino):
+            raise NoSuchName("Something else has this name now.")
         if entry.view.kind is Kind.DIRECTORY:
             raise IsADirectory("This is a directory.")
         with self._scope.change(att, needs_space=False):

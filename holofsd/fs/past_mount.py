@@ -128,7 +128,7 @@ class PastMount:
     async def link(self, att: Attachment, ino: Ino, parent: Ino, name: bytes) -> Attr:
         _refuse()
 
-    async def unlink(self, att: Attachment, parent: Ino, name: bytes) -> None:
+    async def unlink(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
         _refuse()
 
     async def remove_dir(self, att: Attachment, parent: Ino, name: bytes) -> None:

@@ -113,7 +113,7 @@ async def _link(c: Caller, r: pb.LinkRequest, out: pb.Attr) -> None:
 
 
 async def _unlink(c: Caller, r: pb.UnlinkRequest, out: pb.Done) -> None:
-    await c.filesystem.unlink(c.attachment, ino_of(r.parent), r.name)
+    await c.filesystem.unlink(c.attachment, ino_of(r.parent), r.name, ino_of(r.ino) if r.ino else None)
 
 
 async def _remove_dir(c: Caller, r: pb.UnlinkRequest, out: pb.Done) -> None:

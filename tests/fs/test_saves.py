@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import errno
+
 from holofsd.core.ids import NodeId
-from tests.fs.harness import Device, Program
+from tests.fs.harness import Device, Program, errno_of
 
 
 async def _published(device: Device, program: Program, path: str, data: bytes) -> NodeId:
@@ -73,6 +75,18 @@ async def test_a_temporary_file_renamed_to_a_name_that_was_moved_away_a_moment_a
     await program.rename("f.tmp", "f")
     assert device.node_at("f") == node
     assert await program.tree() == {"f": b"new", "f.bak": b"old"}
+
+
+async def test_a_removal_that_names_an_inode_meets_no_other_file(device: Device, program: Program) -> None:
+    await program.write("f", b"old")
+    old = await program.walk("f")
+    await program.write("g", b"new")
+    await program.rename("g", "f")
+    root = await program.walk("")
+    assert await errno_of(program.fs.unlink(program.att, root, b"f", old)) == errno.ENOENT
+    assert await program.read("f") == b"new"
+    await program.fs.unlink(program.att, root, b"f", await program.walk("f"))
+    assert await program.names() == []
 
 
 async def test_a_file_that_is_unlinked_and_made_again_keeps_its_node_but_nothing_else(

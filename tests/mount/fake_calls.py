@@ -139,6 +139,8 @@ class Calls:
 
     def do_unlink(self, a: Attachment, r: pb.UnlinkRequest) -> pb.Done:
         self.check_writable(a)
+        if r.ino and self.tree.child(r.parent, r.name).ino != r.ino:
+            raise fail(errno.ENOENT)
         node = self.tree.unlink(r.parent, r.name)
         self.tell(a, entry_change(r.parent, r.name, None), inode_change(node, node.version, False))
         return pb.Done()

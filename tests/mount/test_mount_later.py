@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modes and times that nobody waits for: joined, in order, sent again, and never seen half done."""
+"""Modes, times and removals that nobody waits for: in order, sent again, and never seen half done."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import asyncio
 import errno
 import os
 from collections.abc import Awaitable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.later import Later
@@ -22,13 +24,13 @@ class Daemon:
     """Answers when it is told to."""
 
     def __init__(self) -> None:
-        self.asked: list[pb.SetAttrRequest] = []
-        self.answers: list[asyncio.Future[pb.Attr]] = []
+        self.asked: list[Any] = []
+        self.answers: list[asyncio.Future[Any]] = []
         self.tasks: list[Any] = []
 
-    def begin(self, name: str, request: pb.SetAttrRequest) -> Awaitable[pb.Attr]:
-        assert name == "set_attr"
-        asked = pb.SetAttrRequest()
+    def begin(self, name: str, request: Message) -> Awaitable[Any]:
+        assert name == {pb.SetAttrRequest: "set_attr", pb.UnlinkRequest: "unlink"}[type(request)]
+        asked = type(request)()
         asked.CopyFrom(request)
         self.asked.append(asked)
         self.answers.append(asyncio.get_running_loop().create_future())
@@ -41,12 +43,28 @@ class Daemon:
         self.answers[number].set_result(pb.Attr(ino=self.asked[number].ino, mode=mode))
 
 
-def _later(daemon: Daemon, told: list[tuple[int, pb.Attr | None]]) -> Later:
-    return Later(lambda: daemon, lambda: 0, lambda ino, attr, since: told.append((ino, attr)))
+@dataclass
+class Told:
+    changes: list[tuple[int, pb.Attr | None]] = field(default_factory=list)
+    there: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def changed_later(self, ino: int, attr: pb.Attr | None, since: int) -> None:
+        self.changes.append((ino, attr))
+
+    def still_there(self, parent: int, name: bytes) -> None:
+        self.there.append((parent, name))
+
+
+def _later(daemon: Daemon, told: Told) -> Later:
+    return Later(lambda: daemon, lambda: 0, told)
+
+
+def _away() -> OSError:
+    return OSError(errno.ETIMEDOUT, "the daemon does not answer")
 
 
 async def test_times_and_mode_of_one_file_become_one_call() -> None:
-    daemon, told = Daemon(), list[tuple[int, pb.Attr | None]]()
+    daemon, told = Daemon(), Told()
     later = _later(daemon, told)
     later.put(pb.SetAttrRequest(ino=7, mtime_ns=5))
     later.put(pb.SetAttrRequest(ino=8, mode=0o600))
@@ -56,7 +74,7 @@ async def test_times_and_mode_of_one_file_become_one_call() -> None:
 
 
 async def test_whoever_asks_waits_for_the_last_answer() -> None:
-    daemon, told = Daemon(), list[tuple[int, pb.Attr | None]]()
+    daemon, told = Daemon(), Told()
     later = _later(daemon, told)
     later.put(pb.SetAttrRequest(ino=7, mode=0o600))
     later.send()
@@ -68,46 +86,106 @@ async def test_whoever_asks_waits_for_the_last_answer() -> None:
     await asyncio.wait([daemon.tasks[0]])
     assert 7 in later
     assert not waiting.done()
-    assert told == [], "an answer that is overtaken is not believed"
+    assert told.changes == [], "an answer that is overtaken is not believed"
     daemon.answer(1, 0o644)
     await waiting
     await asyncio.gather(*daemon.tasks)
-    assert [(ino, attr.mode) for ino, attr in told if attr is not None] == [(7, 0o644)]
+    assert [(ino, attr.mode) for ino, attr in told.changes if attr is not None] == [(7, 0o644)]
     assert 7 not in later
 
 
 async def test_what_the_daemon_refuses_is_not_believed() -> None:
-    daemon, told = Daemon(), list[tuple[int, pb.Attr | None]]()
+    daemon, told = Daemon(), Told()
     later = _later(daemon, told)
     later.put(pb.SetAttrRequest(ino=7, mode=0o600))
     later.send()
     daemon.answers[0].set_exception(OSError(28, "the disk is full"))
     await asyncio.gather(*daemon.tasks)
-    assert told == [(7, None)]
+    assert told.changes == [(7, None)]
 
 
 async def test_a_daemon_that_stays_away_is_asked_again_when_it_is_back() -> None:
-    daemon, told = Daemon(), list[tuple[int, pb.Attr | None]]()
+    daemon, told = Daemon(), Told()
     later = _later(daemon, told)
     later.put(pb.SetAttrRequest(ino=7, mode=0o600))
     later.send()
-    daemon.answers[0].set_exception(OSError(errno.ETIMEDOUT, "the daemon does not answer"))
+    daemon.answers[0].set_exception(_away())
     with pytest.raises(OSError, match="does not answer"):
         await later.answered(7, 0.01)
     assert len(daemon.asked) == 2
     daemon.answer(1, 0o600)
     await asyncio.gather(*daemon.tasks)
-    assert [ino for ino, attr in told if attr is not None] == [7]
+    assert [ino for ino, attr in told.changes if attr is not None] == [7]
 
 
 async def test_a_time_set_before_a_write_is_not_set_after_it() -> None:
-    daemon, told = Daemon(), list[tuple[int, pb.Attr | None]]()
+    daemon, told = Daemon(), Told()
     later = _later(daemon, told)
     later.put(pb.SetAttrRequest(ino=7, mtime_ns=5, mode=0o600))
     later.written(7)
     later.send()
     assert not daemon.asked[0].HasField("mtime_ns")
     assert daemon.asked[0].mode == 0o600
+
+
+async def test_a_removal_goes_at_once_and_after_what_was_set_before() -> None:
+    daemon, told = Daemon(), Told()
+    later = _later(daemon, told)
+    later.put(pb.SetAttrRequest(ino=7, mode=0o600))
+    later.remove(pb.UnlinkRequest(parent=1, name=b"seven", ino=7))
+    assert [type(asked) for asked in daemon.asked] == [pb.SetAttrRequest, pb.UnlinkRequest]
+    daemon.answer(0, 0o600)
+    daemon.answers[1].set_result(pb.Done())
+    await asyncio.gather(*daemon.tasks)
+    assert not later.any
+    assert told.there == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EROFS])
+async def test_a_name_that_is_not_removed_is_asked_for_again(number: int) -> None:
+    daemon, told = Daemon(), Told()
+    later = _later(daemon, told)
+    later.remove(pb.UnlinkRequest(parent=1, name=b"seven", ino=7))
+    daemon.answers[0].set_exception(OSError(number, "no"))
+    await asyncio.gather(*daemon.tasks)
+    assert told.there == [(1, b"seven")]
+
+
+async def test_no_more_are_on_their_way_than_the_daemon_can_follow() -> None:
+    daemon, told = Daemon(), Told()
+    later = _later(daemon, told)
+    while not later.full:
+        later.remove(pb.UnlinkRequest(parent=1, name=b"%d" % len(daemon.asked), ino=7))
+    assert 10 < len(daemon.asked) < 1000
+    daemon.answers[0].set_result(pb.Done())
+    await asyncio.wait(daemon.tasks[:1])
+    assert not later.full
+    for task in daemon.tasks:
+        task.cancel()
+
+
+async def test_nothing_overtakes_what_is_said_again_after_the_daemon_went_away() -> None:
+    daemon, told = Daemon(), Told()
+    later = _later(daemon, told)
+    later.interrupted()
+    await later.in_order(0)
+    later.remove(pb.UnlinkRequest(parent=1, name=b"seven", ino=7))
+    later.put(pb.SetAttrRequest(ino=8, mode=0o600))
+    await later.in_order(0)
+    later.interrupted()
+    assert later.full
+    with pytest.raises(OSError, match="does not answer"):
+        await later.in_order(0.01)
+    daemon.answers[0].set_exception(_away())
+    await asyncio.wait(daemon.tasks, timeout=0.01)
+    next_call = asyncio.ensure_future(later.in_order(60))
+    daemon.answers[2].set_result(pb.Done())
+    await asyncio.wait(daemon.tasks[:1])
+    assert not next_call.done()
+    daemon.answer(1, 0o600)
+    await next_call
+    await asyncio.gather(*daemon.tasks)
+    assert not later.full
 
 
 def test_a_copied_file_costs_one_call_for_times_and_mode(daemon: FakeDaemon, mount: Mount) -> None:
@@ -133,3 +211,46 @@ def test_a_mode_on_its_way_when_the_daemon_dies_arrives_all_the_same(daemon: Fak
     os.utime(file, ns=(5_000_000_000, 5_000_000_000))
     assert os.stat(file).st_mode & 0o777 == 0o640
     until(lambda: daemon.ask("mtime_ns", path="file") == 5_000_000_000, "the time arrives")
+
+
+def test_removing_many_files_waits_for_none_and_the_directory_goes_last(daemon: FakeDaemon, mnt: Path) -> None:
+    (mnt / "many").mkdir()
+    for number in range(20):
+        (mnt / "many" / str(number)).write_bytes(b"content")
+    until(lambda: daemon.ask("handles") == 0, "the files are let go")
+    names = {entry.name for entry in os.scandir(mnt / "many") if entry.stat()}
+    daemon.ask("hold", call="unlink")
+    for name in sorted(names):
+        os.unlink(mnt / "many" / name)
+    assert os.listdir(mnt / "many") == []
+    assert not (mnt / "many" / "0").exists()
+    daemon.ask("hold", call="")
+    os.rmdir(mnt / "many")
+    assert daemon.ask("names") == []
+
+
+def test_a_removal_on_its_way_when_the_daemon_dies_is_carried_out_once(daemon: FakeDaemon, mnt: Path) -> None:
+    file = mnt / "file"
+    file.write_bytes(b"old")
+    until(lambda: daemon.ask("handles") == 0, "the file is let go")
+    os.stat(file)
+    os.listdir(mnt)
+    daemon.ask("drop_reply", call="unlink")
+    os.unlink(file)
+    file.write_bytes(b"new")
+    assert file.read_bytes() == b"new"
+    assert daemon.content("file") == b"new"
+
+
+def test_a_refused_removal_shows_the_file_again(daemon: FakeDaemon, mnt: Path) -> None:
+    file = mnt / "file"
+    file.write_bytes(b"content")
+    until(lambda: daemon.ask("handles") == 0, "the file is let go")
+    os.stat(file)
+    os.listdir(mnt)
+    daemon.ask("hold_news", held=True)
+    daemon.ask("become_reader")
+    os.unlink(file)
+    until(lambda: os.listdir(mnt) == ["file"], "the file shows again")
+    assert file.read_bytes() == b"content"
+    daemon.ask("hold_news", held=False)

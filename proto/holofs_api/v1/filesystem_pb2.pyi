@@ -906,17 +906,21 @@ class UnlinkRequest(_message.Message):
 
     PARENT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    INO_FIELD_NUMBER: _builtins.int
     parent: _builtins.int
     name: _builtins.bytes
+    ino: _builtins.int
+    """Unlink: only if the name leads to this inode, else there is no such name; 0: whatever it is"""
     def __init__(
         self,
         *,
         parent: _builtins.int = ...,
         name: _builtins.bytes = ...,
+        ino: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "name", b"name", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
