@@ -102,11 +102,16 @@ def _weight(content: pb.ContentMap) -> int:
     return _EACH + sum(len(extent.inline) for extent in content.extents)
 
 
+UNSURE: Final = -1
+"""In place of an inode: where the name leads now, or whether it does, the daemon has to say."""
+
+
 @dataclass(slots=True)
 class Listing:
     """All names of one directory."""
 
     names: dict[bytes, int]
+    unsure: set[bytes] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -115,6 +120,12 @@ class Loading:
 
     overrides: dict[bytes, int] = field(default_factory=dict)
     broken: bool = False
+
+    def set(self, name: bytes, ino: int) -> None:
+        if ino == UNSURE:
+            self.broken = True
+        else:
+            self.overrides[name] = ino
 
 
 class ListingCache:
@@ -154,12 +165,16 @@ class ListingCache:
             loading.broken = True
 
     def set(self, parent: int, name: bytes, ino: int) -> None:
-        """The name leads there now; 0: nowhere."""
+        """The name leads there now; 0: nowhere; UNSURE: somewhere else than before, perhaps."""
         if parent in self._loading:
-            self._loading[parent].overrides[name] = ino
+            self._loading[parent].set(name, ino)
         listing = self._listings.get(parent)
         if listing is None:
             return
+        if ino == UNSURE:
+            listing.unsure.add(name)
+        else:
+            listing.unsure.discard(name)
         if ino:
             self._entries += name not in listing.names
             listing.names[name] = ino

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.client import DaemonClient, Recover
 from holofs_mount.core.bases import ReadTracker
-from holofs_mount.core.caches import PATCH_SECONDS, AttrCache, ListingCache, MapCache
+from holofs_mount.core.caches import PATCH_SECONDS, UNSURE, AttrCache, ListingCache, MapCache
 from holofs_mount.core.clock import ChangeClock
 from holofs_mount.core.later import Later
 from holofs_mount.core.newborn import Newborn
@@ -102,7 +102,7 @@ class Context:
 
     def still_there(self, parent: int, name: bytes) -> None:
         """The name is not what we took it to be: ask again."""
-        self.listings.drop(parent)
+        self.listings.set(parent, name, UNSURE)
         self.attrs.drop(parent)
         self.saw(parent, name, 0)
         self.touched((parent, name))

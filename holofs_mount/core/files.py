@@ -64,7 +64,7 @@ class Files:
         number = self._x.table.number()
         request = pb.OpenRequest(ino=ino, handle=number, write=write or truncate, truncate=truncate, base=base)
         if reads and not write:
-            request.ahead = self._light.wanted_ahead()
+            request.ahead = self._light.ahead.wanted()
         try:
             reply: pb.OpenReply = await self._x.call("open", request)
         except OSError as error:
@@ -82,6 +82,8 @@ class Files:
         else:
             self._x.remember(reply.attr, since)
             self._light.keep(reply.attr, reply.map, since)
+        if request.ahead:
+            self._light.ahead.told(other.attr.ino for other in reply.ahead)
         for other in reply.ahead:
             self._x.remember(other.attr, since)
             self._light.keep(other.attr, other.map, since)

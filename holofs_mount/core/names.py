@@ -7,11 +7,12 @@ import asyncio
 import errno
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core import recovery
-from holofs_mount.core.caches import Listing
+from holofs_mount.core.caches import UNSURE, Listing
 from holofs_mount.core.context import Caller, Context, check_name, now_ns, process_of
 from holofs_mount.core.registration import register_all
 
@@ -130,8 +131,10 @@ class Names:
         return reply.target
 
     async def listing(self, parent: int) -> Listing:
-        """All names, from the cache or asked for once for all who want it."""
+        """All names, from the cache or asked for once for all who want it. Nothing in it is unsure."""
         cached = self._x.listings.get(parent)
+        if cached is not None and cached.unsure:
+            cached = await self._made_sure(parent, cached)
         if cached is not None:
             return cached
         running = self._loads.get(parent)
@@ -140,6 +143,17 @@ class Names:
             self._loads[parent] = running
             running.add_done_callback(lambda done: self._loaded(parent, done))
         return await asyncio.shield(running)
+
+    async def _made_sure(self, parent: int, listing: Listing) -> Listing | None:
+        """The listing of that moment, or None: all of it has to be asked for."""
+        if len(listing.unsure) <= _ASK_SINGLY:
+            for name in list(listing.unsure):
+                with suppress(FileNotFoundError):
+                    await self._ask_lookup(parent, name)
+            if not listing.unsure and self._x.listings.get(parent) is listing:
+                return listing
+        self._x.listings.drop(parent)
+        return None
 
     def _loaded(self, parent: int, done: asyncio.Future[Listing]) -> None:
         self._loads.pop(parent, None)
@@ -157,7 +171,7 @@ class Names:
                 names[name] = ino
             else:
                 names.pop(name, None)
-        # What was overtaken by a loss of the stream is good for this once only.
+        # What was overtaken by a change that says too little, or a loss of the stream, is good for this once only.
         return Listing(names) if loading.broken else self._x.listings.put(parent, names)
 
     async def _pages(self, parent: int) -> dict[bytes, int]:
@@ -301,7 +315,7 @@ class Names:
             self._x.listings.set(parent, name, attr.ino)
             self._x.saw(parent, name, attr.ino)
         else:
-            self._x.listings.drop(parent)
+            self._x.listings.set(parent, name, UNSURE)
             self._x.saw(parent, name, 0)
         self._x.touched((parent, name))
         self._x.attrs.touch_directory(parent, attr.ctime_ns)
@@ -310,7 +324,7 @@ class Names:
         if self._x.clock.unchanged((parent, name), since):
             self._x.listings.set(parent, name, 0)
         else:
-            self._x.listings.drop(parent)
+            self._x.listings.set(parent, name, UNSURE)
         self._x.saw(parent, name, 0)
         self._x.touched((parent, name))
         self._x.attrs.touch_directory(parent, now_ns())
@@ -334,10 +348,9 @@ class Names:
                 keep(*old, (target or 0) if request.exchange else 0)
                 keep(*new, source)
         elif not certain:
-            self._x.listings.drop(request.parent)
-            self._x.listings.drop(request.new_parent)
-            self._x.saw(*old, 0)
-            self._x.saw(*new, 0)
+            for place in (old, new):
+                self._x.listings.set(*place, UNSURE)
+                self._x.saw(*place, 0)
         if not request.exchange and source != target:
             self._lost_name(target)
         self._x.touched(old, new)
@@ -354,9 +367,8 @@ class Names:
     def known(self, parent: int, name: bytes) -> int | None:
         """The inode at a name as far as known here; the kernel has looked it up, so it nearly always is."""
         listing = self._x.listings.get(parent)
-        if listing is not None:
-            return listing.names.get(name)
-        return self._x.seen.get((parent, name))
+        known = listing.names.get(name) if listing is not None else self._x.seen.get((parent, name))
+        return None if known == UNSURE else known
 
     def _check_new(self, name: bytes) -> None:
         check_name(name)

@@ -16,6 +16,7 @@ from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount import VERSION
 from holofs_mount.client import DaemonClient
 from holofs_mount.core.attributes import Attributes
+from holofs_mount.core.caches import UNSURE
 from holofs_mount.core.context import Context, Kernel
 from holofs_mount.core.files import Files
 from holofs_mount.core.light import LightOpens
@@ -176,8 +177,8 @@ class Volume:
             x.saw(change.parent, change.name, ino)
         else:
             # Something nobody has asked for yet has no number; or we changed the name ourselves just now, and who was
-            # last is not known here. The listing has to be asked for again.
-            x.listings.drop(change.parent)
+            # last is not known here. The name has to be asked for again.
+            x.listings.set(change.parent, change.name, UNSURE)
             x.saw(change.parent, change.name, 0)
         x.kernel.entry_changed(change.parent, change.name)
         x.kernel.inode_changed(change.parent, False)

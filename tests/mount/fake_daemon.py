@@ -293,8 +293,11 @@ class Control:
         for path in (self.daemon.tree.directory / "content").iterdir():
             path.unlink()
 
-    async def remote_write(self, path: str, data: str, here: bool = True) -> None:
-        """Another device wrote a file: a new one, or a new version, with a new inode where the old is open here."""
+    async def remote_write(self, path: str, data: str, here: bool = True, numbered: bool = True) -> None:
+        """Another device wrote a file: a new one, or a new version, with a new inode where the old is open here.
+
+        Not `numbered`: nobody here has asked for it yet, so it has no inode number that the news could tell.
+        """
         tree = self.daemon.tree
         parent, _, name = path.rpartition("/")
         directory, key = self._node(parent), name.encode()
@@ -307,11 +310,10 @@ class Control:
             node = tree.new_node(directory.ino, key, pb.KIND_FILE, 0o644)
         tree.new_version(node, base64.b64decode(data))
         node.remote = not here
-        self.daemon.tell(
-            None,
-            entry_change(directory.ino, key, node),
-            inode_change(node, previous, content=True, elsewhere=True),
-        )
+        entry = entry_change(directory.ino, key, node)
+        if not numbered:
+            entry.ino = 0
+        self.daemon.tell(None, entry, inode_change(node, previous, content=True, elsewhere=True))
 
     async def silent_write(self, path: str, data: str) -> None:
         """A change that nobody is told of, as when a stream was cut."""

@@ -41,8 +41,8 @@ class FakeDaemon:
     def content(self, path: str) -> bytes:
         return base64.b64decode(self.ask("content", path=path))
 
-    def remote_write(self, path: str, data: bytes, here: bool = True) -> None:
-        self.ask("remote_write", path=path, data=base64.b64encode(data).decode(), here=here)
+    def remote_write(self, path: str, data: bytes, here: bool = True, numbered: bool = True) -> None:
+        self.ask("remote_write", path=path, data=base64.b64encode(data).decode(), here=here, numbered=numbered)
 
     def restart(self) -> None:
         self.ask("stop")

@@ -38,6 +38,30 @@ def test_a_file_removed_elsewhere_disappears(daemon: FakeDaemon, mnt: Path) -> N
     assert names(mnt) == set()
 
 
+def test_news_of_one_name_do_not_list_the_whole_directory_again(daemon: FakeDaemon, mnt: Path) -> None:
+    (mnt / "mine").write_bytes(b"x")
+    (mnt / "other").write_bytes(b"x")
+    assert names(mnt) == {"mine", "other"}
+    daemon.ask("reset_calls")
+    daemon.remote_write("new", b"from elsewhere", numbered=False)
+    daemon.ask("remote_unlink", path="mine")
+    until(lambda: not (mnt / "mine").exists(), "the name disappears")
+    assert names(mnt) == {"new", "other"}
+    assert (mnt / "new").read_bytes() == b"from elsewhere"
+    daemon.remote_write("mine", b"again", numbered=False)
+    until(lambda: (mnt / "mine").exists(), "the name appears")
+    assert names(mnt) == {"mine", "new", "other"}
+    assert "read_dir" not in daemon.ask("calls")
+
+
+def test_news_of_many_names_list_the_directory_again(daemon: FakeDaemon, mnt: Path) -> None:
+    assert names(mnt) == set()
+    wanted = {f"file {number}" for number in range(40)}
+    for name in sorted(wanted):
+        daemon.remote_write(name, b"x", numbered=False)
+    until(lambda: names(mnt) == wanted, "all names")
+
+
 @pytest.mark.parametrize("size", [100, 400_000])
 def test_new_content_from_elsewhere_is_read(daemon: FakeDaemon, mnt: Path, size: int) -> None:
     path = mnt / "file"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from holofs_mount.core.light import Ahead
 from mount.conftest import MakeMount
 from mount.harness import FakeDaemon
 from support.wait import until
@@ -71,6 +72,16 @@ def test_a_file_that_another_mount_is_writing_is_not_opened_from_memory(
         writer.write(b"s" * 100_000)
         until(lambda: (mnt / "file").stat().st_size == 100_000, "the growth to be seen")
         assert (mnt / "file").read_bytes() == b"s" * 100_000
+
+
+def test_more_is_asked_for_only_while_it_is_of_use() -> None:
+    ahead, asked = Ahead(), []
+    for number in range(10):
+        asked.append(ahead.wanted())
+        ahead.told(range(asked[-1]))
+        for ino in range(asked[-1] if number < 6 else 0):
+            ahead.opened(ino)
+    assert asked == [0, 0, 0, 2, 4, 8, 16, 8, 4, 2]
 
 
 def test_many_small_files_come_with_few_calls(daemon: FakeDaemon, mnt: Path) -> None:
