@@ -22,6 +22,8 @@ _PAGE: Final = 2_000
 _LOAD_AFTER: Final = 3
 """Lookups in one directory before its whole listing is fetched in the background."""
 _ASK_SINGLY: Final = 16
+_TRIES: Final = 3
+"""Listings asked for in a row, of a directory that changes all the time."""
 _MAX_ASKED: Final = 10_000
 RENAME_NOREPLACE: Final = 1
 RENAME_EXCHANGE: Final = 2
@@ -132,11 +134,18 @@ class Names:
 
     async def listing(self, parent: int) -> Listing:
         """All names, from the cache or asked for once for all who want it. Nothing in it is unsure."""
-        cached = self._x.listings.get(parent)
-        if cached is not None and cached.unsure:
-            cached = await self._made_sure(parent, cached)
-        if cached is not None:
-            return cached
+        for _ in range(_TRIES):
+            cached = self._x.listings.get(parent)
+            if cached is not None and cached.unsure:
+                cached = await self._made_sure(parent, cached)
+            if cached is not None:
+                return cached
+            loaded = await self._listing_asked_for(parent)
+            if not loaded.unsure:
+                return loaded
+        return Listing({name: ino for name, ino in loaded.names.items() if ino != UNSURE})
+
+    async def _listing_asked_for(self, parent: int) -> Listing:
         running = self._loads.get(parent)
         if running is None:
             running = asyncio.ensure_future(self._load(parent))
@@ -333,6 +342,7 @@ class Names:
         """An inode lost one of its names to this mount's unlink or rename."""
         if ino is None:
             return
+        self._x.journal.gone(ino)
         file = self._x.table.files.get(ino)
         last = self._x.attrs.get(ino) or (file.attr if file is not None else None)
         if file is not None and last is not None and last.nlink <= 1:

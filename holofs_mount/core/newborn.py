@@ -108,6 +108,12 @@ class Newborn:
         file.birth.request.mode = mode
         return True
 
+    def is_kept(self, file: OpenFile) -> None:
+        """It is in the journal, and on its way."""
+        birth, file.birth = file.birth, None
+        if birth is not None:
+            birth.done.set_result(None)
+
     def said(self, file: OpenFile, reply: pb.CreateReply) -> None:
         """The daemon knows it now."""
         if reply.HasField("inos"):
@@ -143,7 +149,7 @@ class Newborn:
         for file in list(self._unsaid.values()):
             birth = self.take(file)
             assert birth is not None
-            for field in ("data", "mtime_ns"):
+            for field in ("data", "mtime_ns", "ctime_ns"):
                 birth.request.ClearField(field)
             birth.request.handle = next(iter(file.handles))
             client.in_background(self._tell(client, file, birth, client.begin("create", birth.request)))

@@ -72,6 +72,7 @@ class Volume:
         await self.saving.finish()
         self.context.later.send()
         await self.context.client.close()
+        self.context.journal.close()
 
     async def _save(self) -> None:
         while True:
@@ -98,6 +99,7 @@ class Volume:
         x.inline_limit = reply.inline_limit
         x.newborn.numbers.lease(reply.inos)
         x.newborn.alone = not reply.shared
+        x.journal.open(reply.journal)
         x.later.interrupted()
         for number in reply.lost_handles:
             handle = x.table.handles.get(number)

@@ -23,6 +23,7 @@ EXPECTED_LOG = [
     r"connection|peer|unreachable|mount|timed out|shutting down|the daemon went away",
     r"could not be saved yet|execute_batch|said that it does not|a new author",
     r"never made is swept|content is damaged|damaged content|damaged|was not written down|could not be backed up",
+    r"content that this device said it holds is lost",
 ]
 
 

@@ -15,6 +15,7 @@ import pytest
 from google.protobuf.message import Message
 
 from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.core.journal import Journal
 from holofs_mount.core.later import Later
 from mount.harness import FakeDaemon, Mount
 from support.wait import until
@@ -51,12 +52,12 @@ class Told:
     def changed_later(self, ino: int, attr: pb.Attr | None, since: int) -> None:
         self.changes.append((ino, attr))
 
-    def still_there(self, parent: int, name: bytes) -> None:
+    def unsure_of(self, parent: int, name: bytes) -> None:
         self.there.append((parent, name))
 
 
 def _later(daemon: Daemon, told: Told) -> Later:
-    return Later(lambda: daemon, lambda: 0, told)
+    return Later(lambda: daemon, lambda: 0, told, Journal())
 
 
 def _away() -> OSError:
@@ -211,6 +212,7 @@ def test_a_mode_on_its_way_when_the_daemon_dies_arrives_all_the_same(daemon: Fak
     os.utime(file, ns=(5_000_000_000, 5_000_000_000))
     assert os.stat(file).st_mode & 0o777 == 0o640
     until(lambda: daemon.ask("mtime_ns", path="file") == 5_000_000_000, "the time arrives")
+    (mnt / "directory").mkdir()  # comes after what is said again
 
 
 def test_removing_many_files_waits_for_none_and_the_directory_goes_last(daemon: FakeDaemon, mnt: Path) -> None:
