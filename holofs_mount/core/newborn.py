@@ -4,7 +4,8 @@
 A file is made here, with an inode number of a lease that the daemon gave, where the name is known to be free. Whatever
 else this mount has to tell the daemon goes after it, so nobody can tell the difference; nearly always the next thing is
 that the file is closed, and then all of it travels at once. `close` waits until it is in the journal (`core.journal`)
-or the daemon has answered, so what is closed survives (invariant I4); what is lost with a mount that is killed is a file that was never closed, as was its content before.
+or the daemon has answered, so what is closed survives (invariant I4); what is lost with a mount that is killed is a
+file that was never closed, as was its content before.
 
 `O_EXCL` promises that nobody else makes the name. Other mounts of the volume could, so while there are any it is asked
 for at once.
