@@ -98,11 +98,14 @@ class DaemonClient:
 
     async def call(self, name: str, request: Message, recover: Recover | None = None) -> Any:
         """The reply. OSError: the daemon's errno, or ETIMEDOUT when it stayed away for too long."""
+        return await self._call(name, request, recover, self.patience)
+
+    async def _call(self, name: str, request: Message, recover: Recover | None, patience: float | None) -> Any:
         sent = False
         for _ in range(_MAX_ATTEMPTS):
             session = self._session
             if session is None or session.lost.is_set():
-                session = await self._connection()
+                session = await self._connection(patience)
             if sent and recover is not None:
                 done = await recover(None)
                 if done is not None:
@@ -119,17 +122,21 @@ class DaemonClient:
         raise OSError(errno.ETIMEDOUT, "the daemon keeps going away")
 
     def begin(self, name: str, request: Message) -> Awaitable[Any]:
-        """A call that may be repeated, sent when this returns if the daemon is there."""
+        """A call that may be repeated, sent when this returns if the daemon is there.
+
+        Nobody waits for it, so it waits for the daemon as long as it takes: with others that do, in the order in which
+        they were begun.
+        """
         session = self._session
         if session is None or session.lost.is_set():
-            return self.call(name, request)
+            return self._call(name, request, None, None)
         return self._again_if_lost(session.begin(name, request), name, request)
 
     async def _again_if_lost(self, answer: Awaitable[Any], name: str, request: Message) -> Any:
         try:
             return await answer
         except SessionLost:
-            return await self.call(name, request)
+            return await self._call(name, request, None, None)
 
     def in_background(self, work: Awaitable[None]) -> None:
         """Carries work on after its caller was answered; `close` waits for it."""
@@ -137,7 +144,8 @@ class DaemonClient:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _connection(self) -> Session:
+    async def _connection(self, patience: float | None) -> Session:
+        """`patience` is in seconds, counted from the daemon's going; None: for ever."""
         asked = time.monotonic()
         while True:
             session = self._session
@@ -147,9 +155,9 @@ class DaemonClient:
                 return session
             # Until the keeper has noticed the loss, `_back` is still set: let it run.
             await asyncio.sleep(0)
-            deadline = max(session.lost_at + self.patience, asked + _GRACE)
+            deadline = None if patience is None else max(session.lost_at + patience, asked + _GRACE)
             try:
-                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                async with asyncio.timeout(None if deadline is None else max(0.0, deadline - time.monotonic())):
                     await self._back.wait()
             except TimeoutError:
                 raise OSError(errno.ETIMEDOUT, "the daemon does not answer") from None

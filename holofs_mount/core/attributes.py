@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from holofs_api import PAST_INO
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core import recovery
 from holofs_mount.core.context import Caller, Context, now_ns, process_of
@@ -60,7 +61,8 @@ class Attributes:
     def _later(self, request: pb.SetAttrRequest) -> pb.Attr | None:
         """Attributes as they will be, where nobody has to wait for the daemon to set them; else None."""
         known = self._x.attrs.get(request.ino)
-        waits = request.HasField("size") or self._x.later.full or not self._x.client.connected
+        waits = request.HasField("size") or request.ino >= PAST_INO
+        waits = waits or self._x.later.full or not self._x.client.connected
         if waits or known is None or known.kind != pb.KIND_FILE:
             return None
         now = now_ns()

@@ -16,7 +16,6 @@ from holofs_mount.client import DaemonClient, Recover
 from holofs_mount.core.bases import ReadTracker
 from holofs_mount.core.caches import PATCH_SECONDS, UNSURE, AttrCache, ListingCache, MapCache
 from holofs_mount.core.clock import ChangeClock
-from holofs_mount.core.journal import Journal
 from holofs_mount.core.later import Later
 from holofs_mount.core.newborn import Newborn
 from holofs_mount.core.openfile import HandleTable
@@ -86,8 +85,7 @@ class Context:
         self._own_names: dict[tuple[int, bytes], float] = {}
         # What the kernel's pages of an inode hold: a version, or OWN where this mount wrote them.
         self.pages: dict[int, bytes] = {}
-        self.journal = Journal()
-        self.later = Later(lambda: self.client, lambda: self.clock.now, self, self.journal)
+        self.later = Later(lambda: self.client, lambda: self.clock.now, self)
         self.newborn = Newborn(self._guessed)
 
     async def call(self, name: str, request: Message, recover: Recover | None = None) -> Any:
@@ -102,7 +100,7 @@ class Context:
         else:
             self.attrs.drop(ino)
 
-    def unsure_of(self, parent: int, name: bytes) -> None:
+    def still_there(self, parent: int, name: bytes) -> None:
         """The name is not what we took it to be: ask again."""
         self.listings.set(parent, name, UNSURE)
         self.attrs.drop(parent)

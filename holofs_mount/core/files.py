@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from holofs_api import PAST_INO
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core import recovery
 from holofs_mount.core.content import Body, BufferedBody, MappedBody, StagedBody
@@ -124,7 +125,7 @@ class Files:
         listing = self._x.listings.get(parent)
         if listing is None or name in listing.names or name == HIDDEN or not self._x.client.connected:
             return None
-        if flags & os.O_ACCMODE == os.O_RDONLY or self._x.later.behind:
+        if flags & os.O_ACCMODE == os.O_RDONLY or self._x.later.behind or parent >= PAST_INO:
             return None
         if not self._x.newborn.may_be(bool(flags & os.O_EXCL)):
             return None

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is on its way to the daemon without anybody waiting for the answer: modes, times, removals, closed new files.
+"""Modes, times and removals that are on their way to the daemon without anybody waiting for the answer.
 
 Copying a file sets its times and then its mode: two round trips that nobody wants the result of. Here both become one
 call, sent before the next call of this mount, so that the daemon sees everything in the order in which it was done.
 Removing a tree is a removal for each file: they are sent at once, and the next one need not wait for the answer.
-A small new file that was closed is in the journal before it is sent (`core.journal`), so it outlives every process.
-What is sent and lost with the daemon is sent again. Other content never goes this way: `close` waits for it.
+What is sent and lost with the daemon is sent again. Content never goes this way: `close` waits for it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -29,18 +27,10 @@ _DELAY: Final = 0.001
 
 _MOST: Final = 64
 
-_FIRST_REST: Final = 1.0
-_LAST_REST: Final = 60.0
-"""Seconds between two attempts to have something stored that the daemon refused."""
-
 
 class Client(Protocol):
     def begin(self, name: str, request: Message) -> Awaitable[Any]: ...
     def in_background(self, work: Awaitable[None]) -> None: ...
-
-
-class Journal(Protocol):
-    def clear(self) -> None: ...
 
 
 class Told(Protocol):
@@ -49,8 +39,8 @@ class Told(Protocol):
     def changed_later(self, ino: int, attr: pb.Attr | None, since: int) -> None:
         """`since`: when it was sent, on the clock of changes. None: the daemon refused."""
 
-    def unsure_of(self, parent: int, name: bytes) -> None:
-        """Where this name leads is not what it seemed."""
+    def still_there(self, parent: int, name: bytes) -> None:
+        """The daemon did not remove this name."""
 
 
 @dataclass(slots=True)
@@ -63,9 +53,8 @@ class _Deferred:
 class Later:
     """At most one unsent change for each inode; several sent ones are answered in their order."""
 
-    def __init__(self, client: Callable[[], Client], now: Callable[[], int], told: Told, journal: Journal) -> None:
+    def __init__(self, client: Callable[[], Client], now: Callable[[], int], told: Told) -> None:
         self._client = client
-        self._journal = journal
         self._now = now
         self._told = told
         self._last: dict[int, _Deferred] = {}
@@ -73,9 +62,6 @@ class Later:
         self._unsent: list[_Deferred] = []
         self._timer: asyncio.TimerHandle | None = None
         self._removals = 0
-        self._promises = 0
-        self._failing = 0
-        """Promises that the daemon refused, and that it is asked for again and again."""
         self._all_answered: asyncio.Future[None] | None = None
         """Since the daemon went away with some of them: done when it has answered them all."""
 
@@ -84,18 +70,13 @@ class Later:
 
     @property
     def any(self) -> bool:
-        return bool(self._last) or self._removals + self._promises > 0
+        return bool(self._last) or self._removals > 0
 
     @property
     def full(self) -> bool:
         """Whoever asks for more than the daemon can follow has to wait for it. While some are said again, nothing may
         join them: they would change places."""
-        return self.behind or len(self._last) + self._removals + self._promises >= _MOST
-
-    @property
-    def failing(self) -> bool:
-        """Closed files wait in the journal for the daemon to take them."""
-        return self._failing > 0
+        return self.behind or len(self._last) + self._removals >= _MOST
 
     def put(self, request: pb.SetAttrRequest) -> None:
         loop = asyncio.get_running_loop()
@@ -124,49 +105,10 @@ class Later:
         except OSError as error:
             if error.errno != errno.ENOENT:  # removed elsewhere, or by the same call before the daemon died
                 log.warning("a name could not be removed", parent=request.parent, problem=str(error))
-            self._told.unsure_of(request.parent, request.name)
+            self._told.still_there(request.parent, request.name)
         finally:
             self._removals -= 1
             self._look_whether_all()
-
-    def promise(self, request: pb.CreateRequest, taken: Callable[[pb.CreateReply], None]) -> None:
-        """A closed file that is in the journal. `taken` is called when the daemon has it."""
-        self.send()
-        self._promises += 1
-        answer = self._client().begin("create", request)
-        self._client().in_background(self._promised(request, answer, taken))
-
-    async def _promised(
-        self, request: pb.CreateRequest, answer: Awaitable[pb.CreateReply], taken: Callable[[pb.CreateReply], None]
-    ) -> None:
-        reply: pb.CreateReply | None = None
-        try:
-            reply = await self._patiently("create", answer, request)
-        except OSError as error:
-            log.error("a closed file is kept in the journal until it can be stored", problem=str(error))
-        finally:
-            self._promises -= 1
-            self._look_whether_all()
-        taken(reply or await self._insist(request))
-        if not self._promises and not self._failing:
-            self._journal.clear()
-
-    async def _insist(self, request: pb.CreateRequest) -> pb.CreateReply:
-        """It was promised: while the mount lives the daemon is asked, later it finds it in the journal."""
-        self._failing += 1
-        self._told.unsure_of(request.parent, request.name)
-        delay = _FIRST_REST
-        try:
-            while True:
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, _LAST_REST)
-                with suppress(OSError):
-                    reply: pb.CreateReply = await self._client().begin("create", request)
-                    log.info("a closed file that was kept in the journal is stored")
-                    self._told.unsure_of(request.parent, request.name)
-                    return reply
-        finally:
-            self._failing -= 1
 
     # ---- the daemon went away
     def interrupted(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
+from holofs_api import PAST_INO
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core import recovery
 from holofs_mount.core.caches import UNSURE, Listing
@@ -259,7 +260,7 @@ class Names:
         since = self._x.clock.now
         known = self.known(parent, name)
         request = pb.UnlinkRequest(parent=parent, name=name)
-        if known is not None and self._goes_for_sure(known):
+        if known is not None and self._goes_for_sure(parent, known):
             request.ino = known
             self._x.later.remove(request)
         else:
@@ -269,10 +270,10 @@ class Names:
         self._went(parent, name, since)
         self._lost_name(known)
 
-    def _goes_for_sure(self, ino: int) -> bool:
+    def _goes_for_sure(self, parent: int, ino: int) -> bool:
         """Nobody has to wait for the daemon to remove this name (ADR 10)."""
         x, attr = self._x, self._x.attrs.get(ino)
-        if attr is None or attr.kind == pb.KIND_DIRECTORY or ino in x.table.files:
+        if attr is None or attr.kind == pb.KIND_DIRECTORY or ino in x.table.files or parent >= PAST_INO:
             return False
         return x.client.connected and not x.later.full and not x.newborn.any
 
@@ -342,7 +343,6 @@ class Names:
         """An inode lost one of its names to this mount's unlink or rename."""
         if ino is None:
             return
-        self._x.journal.gone(ino)
         file = self._x.table.files.get(ino)
         last = self._x.attrs.get(ino) or (file.attr if file is not None else None)
         if file is not None and last is not None and last.nlink <= 1:

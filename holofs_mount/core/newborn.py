@@ -3,9 +3,8 @@
 
 A file is made here, with an inode number of a lease that the daemon gave, where the name is known to be free. Whatever
 else this mount has to tell the daemon goes after it, so nobody can tell the difference; nearly always the next thing is
-that the file is closed, and then all of it travels at once. `close` waits until it is in the journal (`core.journal`)
-or the daemon has answered, so what is closed survives (invariant I4); what is lost with a mount that is killed is a
-file that was never closed, as was its content before.
+that the file is closed, and then all of it travels at once. `close` waits for the answer, so what is closed survives
+(invariant I4); what is lost with a mount that is killed is a file that was never closed, as was its content before.
 
 `O_EXCL` promises that nobody else makes the name. Other mounts of the volume could, so while there are any it is asked
 for at once.
@@ -109,12 +108,6 @@ class Newborn:
         file.birth.request.mode = mode
         return True
 
-    def is_kept(self, file: OpenFile) -> None:
-        """It is in the journal, and on its way."""
-        birth, file.birth = file.birth, None
-        if birth is not None:
-            birth.done.set_result(None)
-
     def said(self, file: OpenFile, reply: pb.CreateReply) -> None:
         """The daemon knows it now."""
         if reply.HasField("inos"):
@@ -127,6 +120,9 @@ class Newborn:
         """It never came to be."""
         self._unsaid.pop(file.ino, None)
         birth, file.birth = file.birth, None
+        if birth is not None and not birth.done.done():
+            birth.failed = OSError(errno.ENOENT, "the daemon refused this file")
+            birth.done.set_result(None)
         return birth
 
     async def all_known(self, client: Client) -> None:
@@ -150,7 +146,7 @@ class Newborn:
         for file in list(self._unsaid.values()):
             birth = self.take(file)
             assert birth is not None
-            for field in ("data", "mtime_ns", "ctime_ns"):
+            for field in ("data", "mtime_ns"):
                 birth.request.ClearField(field)
             birth.request.handle = next(iter(file.handles))
             client.in_background(self._tell(client, file, birth, client.begin("create", birth.request)))

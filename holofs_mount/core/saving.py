@@ -15,7 +15,7 @@ from holofs_mount.core.content import BufferedBody, StagedBody
 from holofs_mount.core.context import Context
 from holofs_mount.core.light import LightOpens, inline_map
 from holofs_mount.core.names import Names
-from holofs_mount.core.openfile import Birth, Handle, OpenFile
+from holofs_mount.core.openfile import Handle, OpenFile
 from holofs_mount.core.registration import daemon_handle, watch_for_lingering
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ class Saving:
         async with file.lock:
             if not file.dirty:
                 return
-            if await self._borne(handle, last):
+            if await self._borne(handle):
                 return
             told = await daemon_handle(self._x, handle)
             generation, since = file.generation, self._x.clock.now
@@ -61,7 +61,7 @@ class Saving:
             if isinstance(file.body, BufferedBody) and not file.dirty and not file.unlinked:
                 self._light.keep(attr, inline_map(attr.version, bytes(file.body.data)), self._x.clock.now)
 
-    async def _borne(self, handle: Handle, last: bool) -> bool:
+    async def _borne(self, handle: Handle) -> bool:
         """Tells the daemon of a new file, with all there is. False: it has heard of it before. The lock is held."""
         file = handle.file
         birth = self._x.newborn.take(file)
@@ -69,13 +69,7 @@ class Saving:
             return False
         generation, since = file.generation, self._x.clock.now
         birth.request.data = bytes(file.body.data)
-        birth.request.mtime_ns = file.mtime_ns or file.attr.mtime_ns
-        birth.request.ctime_ns = self._x.shown(file.attr).ctime_ns
-        birth.request.kept = last and self._may_promise(file)
-        if birth.request.kept and self._x.journal.keep(birth.request):
-            self._promise(handle, birth)
-            return True
-        birth.request.kept = False
+        birth.request.mtime_ns = file.attr.mtime_ns if file.mtime_ns is None else file.mtime_ns
         try:
             await self._x.later.in_order(self._x.client.patience)
             reply: pb.CreateReply = await self._x.client.call("create", birth.request)
@@ -83,38 +77,13 @@ class Saving:
             birth.refused = True
             self._x.newborn.give_back(file)
             raise
-        self._taken(handle, birth.request, generation, since, reply)
-        return True
-
-    def _may_promise(self, file: OpenFile) -> bool:
-        """Nobody has to wait for the daemon to take this file (ADR 11)."""
-        x = self._x
-        simple = len(file.handles) == 1 and not file.unlinked and x.newborn.alone
-        return simple and x.client.connected and not x.later.full and not x.later.failing
-
-    def _promise(self, handle: Handle, birth: Birth) -> None:
-        """It is in the journal: as good as told."""
-        file, request = handle.file, birth.request
-        generation = file.committed = file.generation
-        file.mtime_ns = None
-        self._x.newborn.is_kept(file)
-        attr = pb.Attr()
-        attr.CopyFrom(file.attr)
-        attr.mode, attr.size = request.mode, len(request.data)
-        attr.mtime_ns, attr.ctime_ns = request.mtime_ns, request.ctime_ns
-        self._x.settle(attr, self._x.clock.now)
-        since = self._x.clock.now
-        self._x.later.promise(request, lambda reply: self._taken(handle, request, generation, since, reply))
-
-    def _taken(
-        self, handle: Handle, request: pb.CreateRequest, generation: int, since: int, reply: pb.CreateReply
-    ) -> None:
-        """The daemon has the new file, whole."""
-        file = handle.file
         self._x.newborn.said(file, reply)
         self._told(file, handle, reply.attr, generation, since)
+        if not generation:
+            self._x.kernel.inode_changed(file.ino, content=False)  # its times were our guess
         if not file.dirty:
-            self._light.keep(reply.attr, inline_map(reply.attr.version, request.data), self._x.clock.now)
+            self._light.keep(reply.attr, inline_map(reply.attr.version, birth.request.data), self._x.clock.now)
+        return True
 
     def _told(self, file: OpenFile, handle: Handle, attr: pb.Attr, generation: int, since: int) -> None:
         file.committed = generation
@@ -133,7 +102,6 @@ class Saving:
             self._x.settle(attr, since)
 
     async def fsync(self, number: int) -> None:
-        self._check_kept()
         handle = self._x.table.handle(number)
         file = handle.file
         request = pb.FsyncRequest(handle=number)
@@ -148,12 +116,7 @@ class Saving:
             request = pb.FsyncRequest(ino=file.ino)
         await self._x.call("fsync", request)
 
-    def _check_kept(self) -> None:
-        if self._x.later.failing:
-            raise OSError(errno.EIO, "files that were closed before could not be stored yet")
-
     async def fsync_inode(self, ino: int) -> None:
-        self._check_kept()
         await self._x.call("fsync", pb.FsyncRequest(ino=ino))
 
     async def release(self, number: int) -> None:
@@ -208,7 +171,7 @@ class Saving:
         birth = self._x.newborn.forget(file)
         if birth is not None:
             parent, name = birth.request.parent, birth.request.name
-            self._x.unsure_of(parent, name)
+            self._x.still_there(parent, name)
             self._x.attrs.drop(file.ino)
 
     async def _release(self, handle: Handle) -> None:

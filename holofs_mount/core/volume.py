@@ -72,7 +72,6 @@ class Volume:
         await self.saving.finish()
         self.context.later.send()
         await self.context.client.close()
-        self.context.journal.close()
 
     async def _save(self) -> None:
         while True:
@@ -99,7 +98,6 @@ class Volume:
         x.inline_limit = reply.inline_limit
         x.newborn.numbers.lease(reply.inos)
         x.newborn.alone = not reply.shared
-        x.journal.open(reply.journal)
         x.later.interrupted()
         for number in reply.lost_handles:
             handle = x.table.handles.get(number)

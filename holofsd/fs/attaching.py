@@ -14,15 +14,14 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from holofs_api import PAST_INO
 from holofsd.core.errors import HoloError
 from holofsd.core.ids import Ino
 from holofsd.fs.attrs import Attributes
 from holofsd.fs.endings import Endings
-from holofsd.fs.journals import Journals
 from holofsd.fs.opening import Opening
 from holofsd.fs.processes import fingerprint, is_alive
 from holofsd.fs.scope import Scope
-from holofsd.fs.settings import PAST_INO
 from holofsd.fs.staged import StagedFile, StagedFiles
 from holofsd.fs.types import Attachment, AttachRequest, OpenHandle
 from holofsd.fs.watch import Watchers
@@ -44,7 +43,6 @@ class Attaching:
         writing: Writing,
         opening: Opening,
         watchers: Watchers,
-        journals: Journals,
         name: str,
     ) -> None:
         self._scope = scope
@@ -54,7 +52,6 @@ class Attaching:
         self._writing = writing
         self._opening = opening
         self._watchers = watchers
-        self._journals = journals
         self._name = name
         self._attached: dict[str, Attachment] = {}
         self._absent: dict[str, float] = {}
@@ -77,7 +74,6 @@ class Attaching:
     # ---- coming
     def attach(self, request: AttachRequest) -> Attachment:
         mount_id = request.mount_id
-        self._journals.carry_out(mount_id)
         before = self._attached.pop(mount_id, None)
         if before is not None:
             self._watchers.remove(before)
@@ -89,8 +85,6 @@ class Attaching:
             request=request,
             read_only=request.read_only or not self._scope.remote.can_write,
         )
-        if not attachment.read_only:
-            attachment.journal = self._journals.of(mount_id)
         attachment.lost_handles = tuple(self._take_back(attachment, request.handles))
         self._attached[mount_id] = attachment
         self._watchers.add(attachment)
@@ -163,7 +157,6 @@ class Attaching:
                 self._let_go(mount_id, only_readers=alive)
             living |= alive
             if not alive:
-                self._journals.carry_out(mount_id)
                 del self._absent[mount_id]
                 self._remember(mount_id, None)
         for staged in self._staged.all():

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from holofs_api import PAST_INO
 from holofsd.core.errors import NoSuchName, NotADirectory, ReadOnly, StaleHandle
 from holofsd.core.ids import Ino, NodeId
 from holofsd.core.state import Kind, Version
 from holofsd.fs.scope import Scope
-from holofsd.fs.settings import PAST_INO
 from holofsd.fs.staged import StagedFiles
 from holofsd.fs.types import Attr
 from holofsd.tree.views import NodeView

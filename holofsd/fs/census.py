@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from holofsd.fs.journals import Journals
 from holofsd.fs.scope import Scope
 from holofsd.fs.staged import StagedFiles
 from holofsd.fs.types import Census
 
 
-def take_census(scope: Scope, staged: StagedFiles, journals: Journals) -> Census:
+def take_census(scope: Scope, staged: StagedFiles) -> Census:
     found = scope.tree.census()
     missing_blobs, missing_bytes = scope.store.content.missing()
     return Census(
@@ -18,7 +17,7 @@ def take_census(scope: Scope, staged: StagedFiles, journals: Journals) -> Census
         conflicts=found.conflicts,
         pending=found.pending,
         bad_names=found.bad_names,
-        unsealed=len(staged) + journals.waiting(),
+        unsealed=len(staged),
         missing_blobs=missing_blobs,
         missing_bytes=missing_bytes,
     )

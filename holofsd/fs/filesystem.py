@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Callable
 
 import structlog
 
-from holofsd.core.errors import BadArgument, HoloError, NameExists
-from holofsd.core.ids import Ino
+from holofs_api import PAST_INO
+from holofsd.core.errors import BadArgument, HoloError, NameExists, TooBig
+from holofsd.core.ids import Ino, NodeId
 from holofsd.core.state import Kind, Target
 from holofsd.fs.alternatives import Alternatives
 from holofsd.fs.attaching import Attaching
@@ -28,10 +29,9 @@ from holofsd.fs.naming import Naming
 from holofsd.fs.opening import Opening
 from holofsd.fs.past_files import HIDDEN
 from holofsd.fs.ports import ContentSource
-from holofsd.fs.promises import Promises
 from holofsd.fs.renaming import Renaming
 from holofsd.fs.scope import Scope
-from holofsd.fs.settings import INO_LEASE, PAST_INO, FsSettings
+from holofsd.fs.settings import INLINE_COMMIT, INO_LEASE, FsSettings
 from holofsd.fs.settling import Settling
 from holofsd.fs.staged import StagedFiles
 from holofsd.fs.types import (
@@ -55,6 +55,7 @@ from holofsd.fs.versions import Versions
 from holofsd.fs.watch import Watchers
 from holofsd.fs.writing import Writing
 from holofsd.tree.local import LocalVolume
+from holofsd.tree.views import Entry
 
 log = structlog.get_logger(__name__)
 
@@ -100,17 +101,12 @@ class VolumeFilesystem:
         self.alternatives = Alternatives(scope, self._contents)
         self.settling = Settling(scope, self.alternatives, conflicts, endings, self._renaming, staged)
         self.history = History(scope, self._contents, versions)
-        self._promises = Promises(scope, self._naming, self._opening)
-        journals = self._promises.journals
-        self._attaching = Attaching(
-            scope, attributes, staged, endings, writing, self._opening, self._watchers, journals, name
-        )
+        self._attaching = Attaching(scope, attributes, staged, endings, writing, self._opening, self._watchers, name)
         self._attaching.is_of_the_past = self.history.files.is_known
         staged.load()
         scope.store.staging.sweep()
         volume.is_open = self._attaching.is_open
         self._unsubscribe = volume.subscribe(self._watchers.tree_changed)
-        journals.carry_out_all()
 
     # ---- life
     async def run(self) -> None:
@@ -130,7 +126,6 @@ class VolumeFilesystem:
             ticks += 1
             if ticks % _RETRY_TICKS == 0:
                 self.hasher.try_again()
-                self._promises.journals.try_again()
             await asyncio.sleep(self._scope.settings.tick)
 
     async def tend_once(self) -> None:
@@ -148,7 +143,7 @@ class VolumeFilesystem:
         self._watchers.access_changed(self._scope.remote.can_write)
 
     def census(self) -> Census:
-        return take_census(self._scope, self._staged, self._promises.journals)
+        return take_census(self._scope, self._staged)
 
     # ---- attachments
     def attach(self, request: AttachRequest) -> Attachment:
@@ -209,11 +204,9 @@ class VolumeFilesystem:
         base: bytes,
         promised: Promised | None = None,
     ) -> Created:
-        if promised is not None:
-            self._promises.make(att, parent, name, mode, handle, promised)
-            attr = self._attributes.get(promised.ino)
-            return Created(attr, ContentMap(attr.version, 0), True)
         directory, entry = self._naming.find(parent, name)
+        if promised is not None:
+            return self._create_promised(att, directory, entry, name, mode, handle, promised)
         if entry is not None:
             if exclusive:
                 raise NameExists("This name exists already.")
@@ -225,6 +218,26 @@ class VolumeFilesystem:
         if handle:
             self._opening.opened_new(att, ino, handle)
         attr = self._attributes.get(ino)
+        return Created(attr, ContentMap(attr.version, 0), True)
+
+    def _create_promised(
+        self,
+        att: Attachment,
+        directory: NodeId,
+        entry: Entry | None,
+        name: bytes,
+        mode: int,
+        handle: int,
+        promised: Promised,
+    ) -> Created:
+        if self._scope.nodes.inode(promised.ino) is None:  # else this is said for the second time
+            if promised.data is not None and len(promised.data) > INLINE_COMMIT:
+                raise TooBig(f"A new file carries {INLINE_COMMIT} bytes at most.")
+            hold_ms = self._opening.hold_ms() if promised.data is None else 0
+            self._naming.create_promised(att, directory, name, mode, hold_ms, promised, beside=entry is not None)
+        if promised.data is None and self._scope.files.find(att.request.mount_id, handle) is None:
+            self._opening.opened_new(att, promised.ino, handle)
+        attr = self._attributes.get(promised.ino)
         return Created(attr, ContentMap(attr.version, 0), True)
 
     async def make_dir(self, att: Attachment, parent: Ino, name: bytes, mode: int) -> Attr:

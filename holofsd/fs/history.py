@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from holofs_api import PAST_INO
 from holofsd.core.errors import BadArgument, ContentUnavailable, HoloError, ReadOnly
 from holofsd.core.ids import ROOT_ID, ROOT_INO, Ino
 from holofsd.core.state import Version
@@ -14,7 +15,7 @@ from holofsd.fs.opening import read_map
 from holofsd.fs.past_files import HIDDEN, PastFiles
 from holofsd.fs.restoring import Restoring
 from holofsd.fs.scope import Scope
-from holofsd.fs.settings import MAX_READ, PAST_INO
+from holofsd.fs.settings import MAX_READ
 from holofsd.fs.trash import Trash
 from holofsd.fs.types import Attachment, Opened, OpenHandle
 from holofsd.fs.versions import Versions

@@ -92,8 +92,6 @@ class Naming:
             self._nodes.new_ino(node, ino=promised.ino)
             shown = set() if beside else {(parent, name)}
             draft.write(Origin(att, shown, {promised.ino}), hold_ms, held=node)
-            if promised.ctime_ns is not None:
-                self._nodes.keep_ctime(node, promised.ctime_ns)
         faults.reach("writing.committed", self._scope.store)
 
     def _draft_file(

@@ -20,6 +20,7 @@ from typing import Final
 
 from blake3 import blake3
 
+from holofs_api import PAST_INO
 from holofs_api.times import parse_time
 from holofsd.core.errors import (
     BadArgument,
@@ -35,7 +36,6 @@ from holofsd.core.project import token
 from holofsd.core.retention import DAY_MS
 from holofsd.core.state import Kind, Target, Version
 from holofsd.fs.contents import Contents
-from holofsd.fs.settings import PAST_INO
 from holofsd.fs.types import Attr, ContentMap, Listing
 from holofsd.tree.past import Past, PastEntry
 

@@ -20,8 +20,6 @@ INO_LEASE: Final = 1024
 """Inode numbers that a mount gets at a time."""
 MAX_AHEAD: Final = 64
 """Files told of together with the one that is opened."""
-PAST_INO: Final = 1 << 62
-"""Inode numbers from here on mean something of the past."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import Final
 
-from holofsd.core.errors import StaleHandle
 from holofsd.core.ids import BlobHash, Ino, VolumeId
 from holofsd.core.state import Kind
 
@@ -102,8 +100,6 @@ class Attachment:
     read_only: bool
     lost_handles: tuple[int, ...] = ()
     shared: bool = False
-    journal: str = ""
-    """The path of a file of its own; empty: none."""
 
 
 class RenameFlags(IntFlag):
@@ -144,10 +140,6 @@ class Promised:
     ino: Ino
     data: bytes | None = None
     mtime_ns: int | None = None
-    ctime_ns: int | None = None
-    """What programs saw already."""
-    kept: bool = False
-    """Whoever closed it was told that it is safe: if its directory is gone it comes to lost+found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,14 +223,3 @@ class Census:
     unsealed: int = 0
     missing_blobs: int = 0
     missing_bytes: int = 0
-
-
-_LARGEST_INO: Final = (1 << 63) - 1
-"""What the index can hold; numbers of the contract go further."""
-
-
-def ino_of(number: int) -> Ino:
-    """Raises StaleHandle for what cannot be an inode."""
-    if number > _LARGEST_INO:
-        raise StaleHandle("There is no such file.")
-    return Ino(number)

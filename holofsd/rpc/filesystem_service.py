@@ -82,7 +82,6 @@ class FilesystemService:
             lost_handles=attachment.lost_handles,
             inos=pb.Lease(first=first, count=count) if count else None,
             shared=attachment.shared,
-            journal=attachment.journal,
         )
 
     # ---- for the fast lane

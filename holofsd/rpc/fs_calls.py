@@ -14,9 +14,7 @@ from typing import Any, Final
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofsd.fs import types as fs
 from holofsd.fs.api import Filesystem
-from holofsd.fs.journals import promised_of
-from holofsd.fs.types import ino_of
-from holofsd.rpc.fs_convert import fill_attr, fill_listing, fill_map, set_attr
+from holofsd.rpc.fs_convert import fill_attr, fill_listing, fill_map, ino_of, set_attr
 
 
 @dataclass(eq=False, slots=True)
@@ -88,13 +86,18 @@ async def _create(c: Caller, r: pb.CreateRequest, out: pb.CreateReply) -> None:
         truncate=r.truncate,
         handle=r.handle,
         base=r.base,
-        promised=promised_of(r) if r.ino else None,
+        promised=_promised(r) if r.ino else None,
     )
     fill_attr(out.attr, made.attr)
     fill_map(out.map, made.map)
     out.created = made.created
     if r.lease:
         out.inos.first, out.inos.count = c.filesystem.lease(c.attachment)
+
+
+def _promised(r: pb.CreateRequest) -> fs.Promised:
+    data = r.data if r.HasField("data") else None
+    return fs.Promised(ino_of(r.ino), data, r.mtime_ns if r.HasField("mtime_ns") else None)
 
 
 async def _make_dir(c: Caller, r: pb.MakeDirRequest, out: pb.Attr) -> None:

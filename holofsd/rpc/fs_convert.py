@@ -3,11 +3,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from holofs_api.v1 import filesystem_pb2 as pb
+from holofsd.core.errors import StaleHandle
+from holofsd.core.ids import Ino
 from holofsd.fs import types as fs
-from holofsd.fs.types import ino_of
+
+_LARGEST_INO: Final = (1 << 63) - 1
+"""What the index can hold; numbers of the contract go further."""
+
+
+def ino_of(number: int) -> Ino:
+    """Raises StaleHandle for what cannot be an inode."""
+    if number > _LARGEST_INO:
+        raise StaleHandle("There is no such file.")
+    return Ino(number)
 
 
 def fill_attr(out: pb.Attr, attr: fs.Attr) -> None:

@@ -10,5 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
+PAST_INO: Final = 1 << 62
+"""Inode numbers from here on mean something of the past, which nobody can change."""
 API_VERSION: Final = 1
 """Raised by one with every incompatible change of `holofs.v1`; a mismatch is refused in one sentence (`handshake`)."""

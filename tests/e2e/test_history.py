@@ -151,6 +151,15 @@ def test_the_volume_is_shown_as_it_was(world: World) -> None:
     assert os.listdir(here / ".holofs") == ["at"]
     with pytest.raises(OSError, match="Read-only"):
         (past / "d" / "small").write_text("no")
+    # What a mount knows well enough elsewhere, it asks the daemon for here.
+    assert {entry.name for entry in os.scandir(past / "d") if entry.stat()} == {"small", "large"}
+    for change in (
+        lambda: (past / "d" / "new").write_text("no"),
+        lambda: (past / "d" / "small").unlink(),
+        lambda: (past / "d" / "small").chmod(0o600),
+    ):
+        with pytest.raises(OSError, match="Read-only"):
+            change()
     shutil.copytree(past / "d", here / "d")
     assert contents(here / "d") == contents(past / "d")
 

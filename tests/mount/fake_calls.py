@@ -100,8 +100,6 @@ class Calls:
             node = self.tree.new_node(r.parent, r.name, pb.KIND_FILE, r.mode, r.ino)
             if r.HasField("data"):
                 self.tree.new_version(node, r.data, r.mtime_ns)
-            if r.HasField("ctime_ns"):
-                node.ctime_ns = r.ctime_ns
             self.tell(a, entry_change(r.parent, r.name, node))
         if not r.HasField("data"):
             self._open(a, node, r.handle, write=True)

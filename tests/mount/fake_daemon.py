@@ -42,7 +42,6 @@ class Daemon(Calls, FilesystemServicer):
         self.read_only = False
         self.drop_reply: str | None = None
         self.held: str | None = None
-        self.journals = False
         self.fetch_delay = 0.0
         self.fetch_error = 0
         self.crashed = asyncio.Event()
@@ -70,7 +69,6 @@ class Daemon(Calls, FilesystemServicer):
             lost_handles=lost,
             inos=self.tree.lease(),
             shared=self._tell_company(),
-            journal=str(self.tree.directory / "journal") if self.journals else "",
         )
 
     def _tell_company(self) -> bool:
@@ -275,10 +273,6 @@ class Control:
         for attachment in self.daemon.attachments.values():
             access = pb.ACCESS_READ_ONLY if reader or attachment.read_only else pb.ACCESS_WRITABLE
             attachment.queue.put_nowait(pb.Change(access=access))
-
-    async def keep_journals(self) -> None:
-        """Mounts that attach from now on may keep one; there had better be one mount only."""
-        self.daemon.journals = True
 
     async def hold_news(self, held: bool) -> None:
         """As on a busy machine, where replies are there long before the stream of changes says the same."""

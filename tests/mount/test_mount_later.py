@@ -15,7 +15,6 @@ import pytest
 from google.protobuf.message import Message
 
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.core.journal import Journal
 from holofs_mount.core.later import Later
 from mount.harness import FakeDaemon, Mount
 from support.wait import until
@@ -52,12 +51,12 @@ class Told:
     def changed_later(self, ino: int, attr: pb.Attr | None, since: int) -> None:
         self.changes.append((ino, attr))
 
-    def unsure_of(self, parent: int, name: bytes) -> None:
+    def still_there(self, parent: int, name: bytes) -> None:
         self.there.append((parent, name))
 
 
 def _later(daemon: Daemon, told: Told) -> Later:
-    return Later(lambda: daemon, lambda: 0, told, Journal())
+    return Later(lambda: daemon, lambda: 0, told)
 
 
 def _away() -> OSError:

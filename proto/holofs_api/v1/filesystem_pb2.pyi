@@ -243,7 +243,6 @@ class AttachReply(_message.Message):
     LOST_HANDLES_FIELD_NUMBER: _builtins.int
     INOS_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
-    JOURNAL_FIELD_NUMBER: _builtins.int
     attachment: _builtins.str
     root: _builtins.int
     volume_id: _builtins.bytes
@@ -254,8 +253,6 @@ class AttachReply(_message.Message):
     """bytes that a Commit may carry as data"""
     shared: _builtins.bool
     """other mounts of this volume are attached"""
-    journal: _builtins.str
-    """a file of this mount's own (holofs_api.journal); empty: it may keep none"""
     @_builtins.property
     def lost_handles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """handles that could not be re-attached: ESTALE"""
@@ -276,11 +273,10 @@ class AttachReply(_message.Message):
         lost_handles: _abc.Iterable[_builtins.int] | None = ...,
         inos: Global___Lease | None = ...,
         shared: _builtins.bool = ...,
-        journal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["inos", b"inos"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "inline_limit", b"inline_limit", "inos", b"inos", "journal", b"journal", "lost_handles", b"lost_handles", "read_only", b"read_only", "root", b"root", "shared", b"shared", "volume_id", b"volume_id", "volume_name", b"volume_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "inline_limit", b"inline_limit", "inos", b"inos", "lost_handles", b"lost_handles", "read_only", b"read_only", "root", b"root", "shared", b"shared", "volume_id", b"volume_id", "volume_name", b"volume_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -749,8 +745,6 @@ class CreateRequest(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     MTIME_NS_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
-    CTIME_NS_FIELD_NUMBER: _builtins.int
-    KEPT_FIELD_NUMBER: _builtins.int
     parent: _builtins.int
     name: _builtins.bytes
     mode: _builtins.int
@@ -770,10 +764,6 @@ class CreateRequest(_message.Message):
     """with ino"""
     lease: _builtins.bool
     """more numbers are wanted"""
-    ctime_ns: _builtins.int
-    """with data: the change time that was shown already"""
-    kept: _builtins.bool
-    """with data: it is in the journal, and whoever closed it was told that it is safe. If its"""
     def __init__(
         self,
         *,
@@ -788,21 +778,15 @@ class CreateRequest(_message.Message):
         data: _builtins.bytes | None = ...,
         mtime_ns: _builtins.int | None = ...,
         lease: _builtins.bool = ...,
-        ctime_ns: _builtins.int | None = ...,
-        kept: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ctime_ns", b"_ctime_ns", "_data", b"_data", "_mtime_ns", b"_mtime_ns", "ctime_ns", b"ctime_ns", "data", b"data", "mtime_ns", b"mtime_ns"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "_mtime_ns", b"_mtime_ns", "data", b"data", "mtime_ns", b"mtime_ns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ctime_ns", b"_ctime_ns", "_data", b"_data", "_mtime_ns", b"_mtime_ns", "base", b"base", "ctime_ns", b"ctime_ns", "data", b"data", "exclusive", b"exclusive", "handle", b"handle", "ino", b"ino", "kept", b"kept", "lease", b"lease", "mode", b"mode", "mtime_ns", b"mtime_ns", "name", b"name", "parent", b"parent", "truncate", b"truncate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "_mtime_ns", b"_mtime_ns", "base", b"base", "data", b"data", "exclusive", b"exclusive", "handle", b"handle", "ino", b"ino", "lease", b"lease", "mode", b"mode", "mtime_ns", b"mtime_ns", "name", b"name", "parent", b"parent", "truncate", b"truncate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__ctime_ns: _TypeAlias = _typing.Literal["ctime_ns"]  # noqa: Y015
-    _WhichOneofArgType__ctime_ns: _TypeAlias = _typing.Literal["_ctime_ns", b"_ctime_ns"]  # noqa: Y015
     _WhichOneofReturnType__data: _TypeAlias = _typing.Literal["data"]  # noqa: Y015
     _WhichOneofArgType__data: _TypeAlias = _typing.Literal["_data", b"_data"]  # noqa: Y015
     _WhichOneofReturnType__mtime_ns: _TypeAlias = _typing.Literal["mtime_ns"]  # noqa: Y015
     _WhichOneofArgType__mtime_ns: _TypeAlias = _typing.Literal["_mtime_ns", b"_mtime_ns"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__ctime_ns) -> _WhichOneofReturnType__ctime_ns | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__data) -> _WhichOneofReturnType__data | None: ...
     @_typing.overload
