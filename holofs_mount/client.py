@@ -76,6 +76,14 @@ class DaemonClient:
     def connected(self) -> bool:
         return self._session is not None and not self._session.lost.is_set()
 
+    @property
+    def patience_left(self) -> float:
+        """How many seconds a call that begins now waits for the daemon."""
+        session = self._session
+        if session is None or not session.lost.is_set():
+            return self.patience
+        return max(session.lost_at + self.patience - time.monotonic(), _GRACE)
+
     async def start(self) -> pb.AttachReply:
         """The first attachment; DaemonUnavailable with a sentence where it fails."""
         try:

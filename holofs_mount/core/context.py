@@ -89,7 +89,7 @@ class Context:
         self.newborn = Newborn(self._guessed)
 
     async def call(self, name: str, request: Message, recover: Recover | None = None) -> Any:
-        await self.later.in_order(self.client.patience)
+        await self.later.in_order(self.client.patience_left)
         if self.newborn.any and name not in _OF_KNOWN_FILES:
             await self.newborn.all_known(self.client)
         return await self.client.call(name, request, recover)

@@ -94,7 +94,7 @@ class Names:
 
     async def getattr(self, ino: int) -> pb.Attr:
         if ino in self._x.later:
-            await self._x.later.answered(ino, self._x.client.patience)
+            await self._x.later.answered(ino, self._x.client.patience_left)
         cached = self._x.attrs.get(ino)
         if cached is not None:
             return self._x.shown(cached)

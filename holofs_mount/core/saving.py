@@ -71,7 +71,7 @@ class Saving:
         birth.request.data = bytes(file.body.data)
         birth.request.mtime_ns = file.attr.mtime_ns if file.mtime_ns is None else file.mtime_ns
         try:
-            await self._x.later.in_order(self._x.client.patience)
+            await self._x.later.in_order(self._x.client.patience_left)
             reply: pb.CreateReply = await self._x.client.call("create", birth.request)
         except BaseException:
             birth.refused = True
