@@ -152,6 +152,7 @@ def seeded(seed: int, loop: SeededLoop, processes: Processes) -> Iterator[None]:
         stack.enter_context(patch.object(outgoing, "PAGE_BYTES", 3_000))
         for module in (content, receiving, serving):
             stack.enter_context(patch.object(module, "BLOB_FRAME", 48 * 1024))
+        stack.enter_context(patch.object(serving, "READ_INLINE", 32 * 1024))  # below a frame, as it is
         for point in faults.POINTS:
             stack.enter_context(faults.armed(point, partial(_reached, point)))
         yield
