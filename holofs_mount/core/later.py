@@ -160,7 +160,8 @@ class Later:
         try:
             attr = await self._patiently("set_attr", answer, deferred.request)
         except OSError as error:
-            log.warning("mode or times could not be set", ino=ino, problem=str(error))
+            if error.errno not in (errno.ENOENT, errno.ESTALE):  # removed elsewhere meanwhile
+                log.warning("mode or times could not be set", ino=ino, problem=str(error))
         finally:
             last = self._last.get(ino) is deferred
             if last:
