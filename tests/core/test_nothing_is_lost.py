@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from hypothesis import given, settings
 
 from holofsd.core.ids import NodeId
+from holofsd.core.project import base_of_conflict_name
 from holofsd.core.state import Kind
 from support.model import Shown, meet
 from tests.core.programs import PROGRAMS, Step, start
@@ -41,8 +42,8 @@ def test_what_nobody_ended_is_shown_in_the_end(program: Sequence[Step]) -> None:
 @settings(max_examples=20)
 @given(PROGRAMS)
 def test_an_operation_changes_no_other_file(program: Sequence[Step]) -> None:
-    """Acting on a name leaves every other file with what was in it, conflict copies included. A copy may get the name
-    that became free, and a directory that was removed elsewhere goes with the last that was in it."""
+    """Acting on a name leaves every other file where it was, with what was in it, conflict copies included. A copy may
+    get the name that became free, and a directory that was removed elsewhere goes with the last that was in it."""
     devices = start()
     for step in program:
         device = devices[step.device % 3]
@@ -50,8 +51,13 @@ def test_an_operation_changes_no_other_file(program: Sequence[Step]) -> None:
         step.run(devices, unique=True)
         if step.operation in ("write", "unlink"):
             changed = before ^ files(device.tree())
-            assert len({node for node, _content in changed}) <= 1, changed
+            assert len({node for node, _path, _content in changed}) <= 1, changed
 
 
-def files(tree: Mapping[bytes, Shown]) -> set[tuple[NodeId, bytes | None]]:
-    return {(shown.node, shown.content) for shown in tree.values() if shown.kind is Kind.FILE}
+def files(tree: Mapping[bytes, Shown]) -> set[tuple[NodeId, bytes, bytes | None]]:
+    """A conflict copy counts as having the name that it is a copy of."""
+    return {
+        (shown.node, base_of_conflict_name(path) or path, shown.content)
+        for path, shown in tree.items()
+        if shown.kind is Kind.FILE
+    }

@@ -214,6 +214,16 @@ def test_a_mode_on_its_way_when_the_daemon_dies_arrives_all_the_same(daemon: Fak
     (mnt / "directory").mkdir()  # comes after what is said again
 
 
+def _known_file(daemon: FakeDaemon, mnt: Path, data: bytes) -> Path:
+    """The mount knows its name and attributes, and nobody has it open."""
+    file = mnt / "file"
+    file.write_bytes(data)
+    until(lambda: daemon.ask("handles") == 0, "the file is let go")
+    os.stat(file)
+    os.listdir(mnt)
+    return file
+
+
 def test_removing_many_files_waits_for_none_and_the_directory_goes_last(daemon: FakeDaemon, mnt: Path) -> None:
     (mnt / "many").mkdir()
     for number in range(20):
@@ -231,11 +241,7 @@ def test_removing_many_files_waits_for_none_and_the_directory_goes_last(daemon: 
 
 
 def test_a_removal_on_its_way_when_the_daemon_dies_is_carried_out_once(daemon: FakeDaemon, mnt: Path) -> None:
-    file = mnt / "file"
-    file.write_bytes(b"old")
-    until(lambda: daemon.ask("handles") == 0, "the file is let go")
-    os.stat(file)
-    os.listdir(mnt)
+    file = _known_file(daemon, mnt, b"old")
     daemon.ask("drop_reply", call="unlink")
     os.unlink(file)
     file.write_bytes(b"new")
@@ -244,11 +250,7 @@ def test_a_removal_on_its_way_when_the_daemon_dies_is_carried_out_once(daemon: F
 
 
 def test_a_refused_removal_shows_the_file_again(daemon: FakeDaemon, mnt: Path) -> None:
-    file = mnt / "file"
-    file.write_bytes(b"content")
-    until(lambda: daemon.ask("handles") == 0, "the file is let go")
-    os.stat(file)
-    os.listdir(mnt)
+    file = _known_file(daemon, mnt, b"content")
     daemon.ask("hold_news", held=True)
     daemon.ask("become_reader")
     os.unlink(file)
