@@ -106,14 +106,14 @@ class DaemonClient:
 
     async def call(self, name: str, request: Message, recover: Recover | None = None) -> Any:
         """The reply. OSError: the daemon's errno, or ETIMEDOUT when it stayed away for too long."""
-        return await self._call(name, request, recover, self.patience)
+        return await self._call(name, request, recover, for_ever=False)
 
-    async def _call(self, name: str, request: Message, recover: Recover | None, patience: float | None) -> Any:
+    async def _call(self, name: str, request: Message, recover: Recover | None, *, for_ever: bool) -> Any:
         sent = False
         for _ in range(_MAX_ATTEMPTS):
             session = self._session
             if session is None or session.lost.is_set():
-                session = await self._connection(patience)
+                session = await self._connection(for_ever)
             if sent and recover is not None:
                 done = await recover(None)
                 if done is not None:
@@ -137,14 +137,14 @@ class DaemonClient:
         """
         session = self._session
         if session is None or session.lost.is_set():
-            return self._call(name, request, None, None)
+            return self._call(name, request, None, for_ever=True)
         return self._again_if_lost(session.begin(name, request), name, request)
 
     async def _again_if_lost(self, answer: Awaitable[Any], name: str, request: Message) -> Any:
         try:
             return await answer
         except SessionLost:
-            return await self._call(name, request, None, None)
+            return await self._call(name, request, None, for_ever=True)
 
     def in_background(self, work: Awaitable[None]) -> None:
         """Carries work on after its caller was answered; `close` waits for it."""
@@ -152,9 +152,7 @@ class DaemonClient:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _connection(self, patience: float | None) -> Session:
-        """`patience` is in seconds, counted from the daemon's going; None: for ever."""
-        asked = time.monotonic()
+    async def _connection(self, for_ever: bool) -> Session:
         while True:
             session = self._session
             if session is None:
@@ -163,9 +161,8 @@ class DaemonClient:
                 return session
             # Until the keeper has noticed the loss, `_back` is still set: let it run.
             await asyncio.sleep(0)
-            deadline = None if patience is None else max(session.lost_at + patience, asked + _GRACE)
             try:
-                async with asyncio.timeout(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                async with asyncio.timeout(None if for_ever else self.patience_left):
                     await self._back.wait()
             except TimeoutError:
                 raise OSError(errno.ETIMEDOUT, "the daemon does not answer") from None
