@@ -196,8 +196,8 @@ class LocalVolume:
     def rotate_author(self, seed: bytes) -> None:
         """A new author from now on. What the former ones never published gets dots of the new one (design 4.7)."""
         former = self.store.own_authors()
-        heads = self.store.documents.heads()
-        published = {author: heads[author].dots if author in heads else 0 for author in former}
+        limits = self.limits()  # of folded authors too: what they published stays published without their records
+        published = {author: limits.get(author, 0) for author in former}
         self.store.add_author(AuthorId(SigningKey(seed).public), seed)
         self._clock = VolumeClock(self.store, self.now_ms)
         given: dict[Dot, Dot] = {}

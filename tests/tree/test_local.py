@@ -346,3 +346,25 @@ def test_without_anything_unpublished_a_new_author_changes_no_state(volume: Loca
         assert volume.next_dot() == Dot(volume.author, 1)
     assert volume.tree.state(state.id) == state
     assert volume.store.outbox.count() == 0
+
+
+def test_a_new_author_takes_nothing_back_that_a_folded_one_has_published(volume: LocalVolume) -> None:
+    state = create(volume, b"a", Inline(b"12345"))
+    publish(volume, state.id)
+    folded = volume.author
+    with volume.store.db.transaction():
+        volume.rotate_author(NEW_SEED)
+        head = volume.store.documents.head(folded)
+        assert head is not None
+        volume.store.documents.add_folded(head)
+        volume.store.documents.let_go_of(folded)
+        known = volume.tree.state(state.id)
+        assert known is not None
+        volume.write([edit.with_version(known, volume.new_version(Inline(b"newer"), 5, 0), list(known.versions))])
+        before = volume.tree.state(state.id)
+        volume.rotate_author(b"3" * 32)
+    after = volume.tree.state(state.id)
+    assert before is not None
+    assert after is not None
+    assert after.context[folded] == before.context[folded] > 0
+    assert volume.author in after.context
