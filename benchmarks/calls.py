@@ -48,7 +48,7 @@ def _spent(pid: int) -> float:
 
 async def _call(session: Session, count: int) -> None:
     for _ in range(count):
-        await session.call("lookup", pb.LookupRequest(parent=1, name=b"some-name.txt"))
+        await session.begin("lookup", pb.LookupRequest(parent=1, name=b"some-name.txt"))
 
 
 async def measure(socket: Path, server: int, calls: int, together: int) -> str:

@@ -108,7 +108,16 @@ class DaemonClient:
         """The reply. OSError: the daemon's errno, or ETIMEDOUT when it stayed away for too long."""
         return await self._call(name, request, recover, for_ever=False)
 
-    async def _call(self, name: str, request: Message, recover: Recover | None, *, for_ever: bool) -> Any:
+    async def _call(
+        self,
+        name: str,
+        request: Message,
+        recover: Recover | None,
+        *,
+        for_ever: bool,
+        number: int = 0,
+        late: bool = False,
+    ) -> Any:
         sent = False
         for _ in range(_MAX_ATTEMPTS):
             session = self._session
@@ -119,7 +128,7 @@ class DaemonClient:
                 if done is not None:
                     return done
             try:
-                return await session.call(name, request)
+                return await session.begin(name, request, number, late)
             except SessionLost as lost:
                 sent = sent or lost.sent
             except OSError as error:
@@ -129,22 +138,23 @@ class DaemonClient:
                 return done
         raise OSError(errno.ETIMEDOUT, "the daemon keeps going away")
 
-    def begin(self, name: str, request: Message) -> Awaitable[Any]:
-        """A call that may be repeated, sent when this returns if the daemon is there.
+    def begin(self, name: str, request: Message, number: int = 0, late: bool = False) -> Awaitable[Any]:
+        """A call that may be repeated, sent when this returns if the daemon is there. For `number` and `late` see
+        `Session.begin`.
 
         Nobody waits for it, so it waits for the daemon as long as it takes: with others that do, in the order in which
         they were begun.
         """
         session = self._session
         if session is None or session.lost.is_set():
-            return self._call(name, request, None, for_ever=True)
-        return self._again_if_lost(session.begin(name, request), name, request)
+            return self._call(name, request, None, for_ever=True, number=number, late=late)
+        return self._again_if_lost(session.begin(name, request, number, late), name, request, number, late)
 
-    async def _again_if_lost(self, answer: Awaitable[Any], name: str, request: Message) -> Any:
+    async def _again_if_lost(self, answer: Awaitable[Any], name: str, request: Message, number: int, late: bool) -> Any:
         try:
             return await answer
         except SessionLost:
-            return await self._call(name, request, None, for_ever=True)
+            return await self._call(name, request, None, for_ever=True, number=number, late=late)
 
     def in_background(self, work: Awaitable[None]) -> None:
         """Carries work on after its caller was answered; `close` waits for it."""

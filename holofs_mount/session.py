@@ -65,18 +65,19 @@ class Session:
         self._watch = self._stub.Watch(pb.WatchRequest(), metadata=self._metadata)
         self._reader = asyncio.create_task(self._read_changes(), name="holofs-watch")
 
-    async def call(self, name: str, request: Message) -> Any:
-        """The reply to one call; OSError with the daemon's errno, or SessionLost."""
-        return await self.begin(name, request)
+    def begin(self, name: str, request: Message, number: int = 0, late: bool = False) -> Awaitable[Any]:
+        """The reply to one call; OSError with the daemon's errno, or SessionLost.
 
-    def begin(self, name: str, request: Message) -> Awaitable[Any]:
-        """As `call`, but sent when this returns: calls reach the daemon in the order in which they were begun."""
+        It is sent when this returns: calls reach the daemon in the order in which they were begun. `number`: in the
+        journal of this mount; 0: it is not there. `late`: it was refused before.
+        """
         if self.lost.is_set():
             raise SessionLost(sent=False)
         self._next_id += 1
         future: asyncio.Future[pb.CallReply] = self._loop.create_future()
         self._pending[self._next_id] = future
-        self._lane.send(pb.CallRequest(id=self._next_id, **{name: request}))  # type: ignore[arg-type]
+        call = pb.CallRequest(id=self._next_id, number=number, late=late, **{name: request})  # type: ignore[arg-type]
+        self._lane.send(call)
         return self._answer(self._next_id, future)
 
     async def _answer(self, number: int, future: asyncio.Future[pb.CallReply]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,9 +26,11 @@ class AttrCache:
     def __init__(self) -> None:
         self._attrs: dict[int, pb.Attr] = {}
         self._guessed: dict[int, float] = {}
+        self.still_on_their_way: Callable[[], bool] = lambda: False
+        """Whether the daemon has not heard yet of some of what we did."""
 
     def get(self, ino: int) -> pb.Attr | None:
-        if ino in self._guessed and self._guessed[ino] < time.monotonic():
+        if ino in self._guessed and self._guessed[ino] < time.monotonic() and not self.still_on_their_way():
             self.drop(ino)
         return self._attrs.get(ino)
 
@@ -46,7 +49,7 @@ class AttrCache:
         self._attrs.clear()
         self._guessed.clear()
 
-    def touch_directory(self, ino: int, when_ns: int) -> None:
+    def touch_directory(self, ino: int, when_ns: int, more_subdirectories: int = 0) -> None:
         """We made or removed a name in it: its times are now about `when_ns`.
 
         Asking the daemon after each of a thousand creations would cost more than they do, so the guess stands a moment.
@@ -57,6 +60,7 @@ class AttrCache:
         patched = pb.Attr()
         patched.CopyFrom(attr)
         patched.mtime_ns = patched.ctime_ns = max(when_ns, attr.mtime_ns)
+        patched.nlink += more_subdirectories
         self._attrs[ino] = patched
         self._guessed.setdefault(ino, time.monotonic() + PATCH_SECONDS)
 

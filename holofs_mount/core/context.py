@@ -16,6 +16,7 @@ from holofs_mount.client import DaemonClient, Recover
 from holofs_mount.core.bases import ReadTracker
 from holofs_mount.core.caches import PATCH_SECONDS, UNSURE, AttrCache, ListingCache, MapCache
 from holofs_mount.core.clock import ChangeClock
+from holofs_mount.core.journal import Journal
 from holofs_mount.core.later import Later
 from holofs_mount.core.newborn import Newborn
 from holofs_mount.core.openfile import HandleTable
@@ -85,8 +86,10 @@ class Context:
         self._own_names: dict[tuple[int, bytes], float] = {}
         # What the kernel's pages of an inode hold: a version, or OWN where this mount wrote them.
         self.pages: dict[int, bytes] = {}
-        self.later = Later(lambda: self.client, lambda: self.clock.now, self)
-        self.newborn = Newborn(self._guessed)
+        self.journal = Journal()
+        self.later = Later(lambda: self.client, lambda: self.clock.now, self, self.journal)
+        self.attrs.still_on_their_way = lambda: self.later.any
+        self.newborn = Newborn(self.guessed)
 
     async def call(self, name: str, request: Message, recover: Recover | None = None) -> Any:
         await self.later.in_order(self.client.patience_left)
@@ -98,9 +101,10 @@ class Context:
         if attr is not None:
             self.settle(attr, since)
         else:
-            self.attrs.drop(ino)
+            self.touched(ino)
+            self.guessed(ino)
 
-    def still_there(self, parent: int, name: bytes) -> None:
+    def unsure_of(self, parent: int, name: bytes) -> None:
         """The name is not what we took it to be: ask again."""
         self.listings.set(parent, name, UNSURE)
         self.attrs.drop(parent)
@@ -108,9 +112,15 @@ class Context:
         self.touched((parent, name))
         self.kernel.entry_changed(parent, name)
 
-    def _guessed(self, ino: int) -> None:
+    def guessed(self, ino: int) -> None:
+        """The daemon knows the inode now: what we took its attributes to be is over."""
         self.attrs.drop(ino)
         self.kernel.inode_changed(ino, content=False)
+
+    @property
+    def may_promise(self) -> bool:
+        """Programs may be told of what is new before the daemon has it: nobody else on this device looks for it."""
+        return self.newborn.alone and self.client.connected and not (self.later.full or self.read_only)
 
     def check_writable(self) -> None:
         if self.read_only:

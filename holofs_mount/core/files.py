@@ -15,13 +15,12 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from holofs_api import PAST_INO
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core import recovery
 from holofs_mount.core.content import Body, BufferedBody, MappedBody, StagedBody
 from holofs_mount.core.context import OWN, Caller, Context, check_name, now_ns, process_of
 from holofs_mount.core.light import LightOpens
-from holofs_mount.core.names import HIDDEN, Names
+from holofs_mount.core.names import Names
 from holofs_mount.core.openfile import Handle, OpenFile
 from holofs_mount.core.reading import Reading
 from holofs_mount.core.registration import daemon_handle
@@ -122,10 +121,9 @@ class Files:
         self, parent: int, name: bytes, mode: int, flags: int, caller: Caller
     ) -> tuple[Opened, pb.Attr] | None:
         """Made here alone, where the name is known to be free: see `core.newborn`. None: the daemon has to be asked."""
-        listing = self._x.listings.get(parent)
-        if listing is None or name in listing.names or name == HIDDEN or not self._x.client.connected:
+        if not self._names.is_free(parent, name) or not self._x.client.connected:
             return None
-        if flags & os.O_ACCMODE == os.O_RDONLY or self._x.later.behind or parent >= PAST_INO:
+        if flags & os.O_ACCMODE == os.O_RDONLY or self._x.later.behind:
             return None
         if not self._x.newborn.may_be(bool(flags & os.O_EXCL)):
             return None

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modes, times and removals that are on their way to the daemon without anybody waiting for the answer.
+"""What is on its way to the daemon without anybody waiting for the answer: modes, times, removals, and what is new.
 
 Copying a file sets its times and then its mode: two round trips that nobody wants the result of. Here both become one
 call, sent before the next call of this mount, so that the daemon sees everything in the order in which it was done.
-Removing a tree is a removal for each file: they are sent at once, and the next one need not wait for the answer.
-What is sent and lost with the daemon is sent again. Content never goes this way: `close` waits for it.
+Removing a tree is a removal for each file, unpacking one a new file for each: they are sent at once, and the next one
+need not wait for the answer.
+
+Each call is in the journal before it is sent (`core.journal`), so it is carried out whatever is killed, and once. What
+is lost with the daemon is sent again. A new file or directory is a promise: without a journal it is waited for. What
+the daemon cannot do now holds up what follows: all that is said again, in its order, until it is done; meanwhile
+nothing joins it, and whoever does something waits for the answer.
 """
 
 from __future__ import annotations
@@ -25,22 +30,34 @@ log = structlog.get_logger(__name__)
 _DELAY: Final = 0.001
 """Seconds in which a second change of the same file can join the first."""
 
-_MOST: Final = 64
+_MOST: Final = 512
+"""Whoever does more than the daemon can follow waits for it; so long does what waits come after what does not."""
+
+_FIRST_REST: Final = 1.0
+_LAST_REST: Final = 60.0
+"""Seconds between two attempts to have something done that the daemon refused."""
+_OVERTAKEN_TRIES: Final = 20
+_OVERTAKEN_SECONDS: Final = 0.02
 
 
 class Client(Protocol):
-    def begin(self, name: str, request: Message) -> Awaitable[Any]: ...
+    def begin(self, name: str, request: Message, number: int = 0, late: bool = False) -> Awaitable[Any]: ...
     def in_background(self, work: Awaitable[None]) -> None: ...
+
+
+class Journal(Protocol):
+    def keep(self, request: pb.CallRequest) -> int: ...
+    def clear(self) -> None: ...
 
 
 class Told(Protocol):
     """Who hears what came of it."""
 
     def changed_later(self, ino: int, attr: pb.Attr | None, since: int) -> None:
-        """`since`: when it was sent, on the clock of changes. None: the daemon refused."""
+        """`since`: when it was sent, on the clock of changes. None: it is not what it seemed."""
 
-    def still_there(self, parent: int, name: bytes) -> None:
-        """The daemon did not remove this name."""
+    def unsure_of(self, parent: int, name: bytes) -> None:
+        """Where this name leads is not what it seemed."""
 
 
 @dataclass(slots=True)
@@ -48,20 +65,45 @@ class _Deferred:
     request: pb.SetAttrRequest
     answered: asyncio.Future[None]
     sent: bool = False
+    since: int = 0
+
+
+Promise = pb.CreateRequest | pb.MakeDirRequest
+
+
+@dataclass(slots=True)
+class _Said:
+    """A call on its way. `number`: in the journal; 0: it is not there. `heard` gets the reply, or the error: the last
+    one that there will be, or (of what is said again) the first."""
+
+    name: str
+    request: Any
+    number: int
+    is_promise: bool
+    heard: Callable[[Any, OSError | None], None]
+    late: bool = False
+
+    def may_be_said_again(self, error: OSError) -> bool:
+        return self.number > 0 and (self.is_promise or error.errno == errno.EAGAIN)
 
 
 class Later:
     """At most one unsent change for each inode; several sent ones are answered in their order."""
 
-    def __init__(self, client: Callable[[], Client], now: Callable[[], int], told: Told) -> None:
+    def __init__(self, client: Callable[[], Client], now: Callable[[], int], told: Told, journal: Journal) -> None:
         self._client = client
+        self._journal = journal
         self._now = now
         self._told = told
         self._last: dict[int, _Deferred] = {}
         """The newest change of each inode that is not answered."""
         self._unsent: list[_Deferred] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._removals = 0
+        self._on_their_way = 0
+        self._refused: list[_Said] = []
+        """To be said again, in this order."""
+        self.decided = 0
+        """The number of a call in the journal: that one and all before it are answered for good."""
         self._all_answered: asyncio.Future[None] | None = None
         """Since the daemon went away with some of them: done when it has answered them all."""
 
@@ -70,14 +112,20 @@ class Later:
 
     @property
     def any(self) -> bool:
-        return bool(self._last) or self._removals > 0
+        return bool(self._unsent) or self._on_their_way > 0
 
     @property
     def full(self) -> bool:
         """Whoever asks for more than the daemon can follow has to wait for it. While some are said again, nothing may
         join them: they would change places."""
-        return self.behind or len(self._last) + self._removals >= _MOST
+        return self.behind or self.failing or len(self._unsent) + self._on_their_way >= _MOST
 
+    @property
+    def failing(self) -> bool:
+        """Something that programs were told is done is not: `fsync` says so."""
+        return bool(self._refused)
+
+    # ---- saying
     def put(self, request: pb.SetAttrRequest) -> None:
         loop = asyncio.get_running_loop()
         waiting = self._last.get(request.ino)
@@ -92,34 +140,144 @@ class Later:
         if self._timer is None:
             self._timer = loop.call_later(_DELAY, self.send)
 
+    def send(self) -> None:
+        """What waits for company goes now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        unsent, self._unsent = self._unsent, []
+        for deferred in unsent:
+            deferred.sent, deferred.since = True, self._now()
+            self._say("set_attr", deferred.request, self._settler(deferred))
+
     def remove(self, request: pb.UnlinkRequest) -> None:
         """`request.ino` says what is to go: nothing else that came to the name meanwhile."""
         self.send()
-        self._removals += 1
-        answer = self._client().begin("unlink", request)
-        self._client().in_background(self._removed(request, answer))
 
-    async def _removed(self, request: pb.UnlinkRequest, answer: Awaitable[pb.Done]) -> None:
-        try:
-            await self._patiently("unlink", answer, request)
-        except OSError as error:
-            if error.errno != errno.ENOENT:  # removed elsewhere, or by the same call before the daemon died
+        def heard(_: Any, error: OSError | None) -> None:
+            if error is None:
+                return
+            if error.errno not in (errno.ENOENT, errno.EAGAIN):  # removed elsewhere, or said again
                 log.warning("a name could not be removed", parent=request.parent, problem=str(error))
-            self._told.still_there(request.parent, request.name)
+            self._told.unsure_of(request.parent, request.name)
+
+        self._say("unlink", request, heard)
+
+    def promise(self, name: str, request: Promise, made: Callable[[Any], None]) -> bool:
+        """`request.ino` is new, and whole. `made` gets the reply of the daemon. False: it has to be waited for."""
+        self.send()
+        number = self._kept(name, request)
+        if not number:
+            return False
+
+        def heard(reply: Any, error: OSError | None) -> None:
+            if error is None:
+                made(reply)
+            else:
+                self._told.unsure_of(request.parent, request.name)
+
+        self._begin(_Said(name, request, number, True, heard))
+        return True
+
+    def _say(self, name: str, request: Message, heard: Callable[[Any, OSError | None], None]) -> None:
+        self._begin(_Said(name, request, self._kept(name, request), False, heard))
+
+    def _kept(self, name: str, request: Message) -> int:
+        return self._journal.keep(pb.CallRequest(**{name: request}))  # type: ignore[arg-type]
+
+    def _begin(self, said: _Said) -> None:
+        self._on_their_way += 1
+        self._client().in_background(self._follow(said, self._begin_call(said)))
+
+    def _begin_call(self, said: _Said) -> Awaitable[Any]:
+        return self._client().begin(said.name, said.request, said.number, said.late)
+
+    # ---- hearing
+    async def _follow(self, said: _Said, answer: Awaitable[Any]) -> None:
+        reply, error = await self._outcome(said, answer)
+        if error is not None and said.may_be_said_again(error):
+            self._refused.append(said)
+            if len(self._refused) == 1:
+                log.error("what was closed is kept in the journal until it can be stored", problem=str(error))
+                self._client().in_background(self._say_again())
+        else:
+            self.decided = max(self.decided, said.number)
+        self._on_their_way -= 1
+        try:
+            said.heard(reply, error)
         finally:
-            self._removals -= 1
             self._look_whether_all()
+
+    async def _outcome(self, said: _Said, answer: Awaitable[Any]) -> tuple[Any, OSError | None]:
+        """The program was told that it is done: while the mount lives it is asked for until a daemon has answered."""
+        overtaken = 0
+        while True:
+            try:
+                return await answer, None
+            except OSError as error:
+                if error.errno == errno.EAGAIN and said.number and overtaken < _OVERTAKEN_TRIES and not self._refused:
+                    overtaken += 1  # nothing before it was refused: on a new connection it came before that
+                    await asyncio.sleep(_OVERTAKEN_SECONDS)
+                elif error.errno != errno.ETIMEDOUT:
+                    return None, error
+            answer = self._begin_call(said)
+
+    async def _say_again(self) -> None:
+        """Until the daemon took all that it had refused. If the mount ends first, that is in the journal."""
+        rest = _FIRST_REST
+        while self._refused:
+            await asyncio.sleep(rest)
+            rest = min(2 * rest, _LAST_REST)
+            self._refused.sort(key=lambda said: said.number)
+            while self._refused and not self._on_their_way:
+                said = self._refused[0]
+                said.late = True
+                _, error = await self._outcome(said, self._begin_call(said))
+                if error is not None and said.may_be_said_again(error):
+                    break
+                del self._refused[0]
+                self.decided = max(self.decided, said.number)
+                self._correct(said)
+                rest = _FIRST_REST
+        log.info("what was kept in the journal is stored")
+        self._look_whether_all()
+
+    def _correct(self, said: _Said) -> None:
+        """It came later than it seemed."""
+        if said.name == "set_attr":
+            self._told.changed_later(said.request.ino, None, 0)
+        else:
+            self._told.unsure_of(said.request.parent, said.request.name)
+
+    def _settler(self, deferred: _Deferred) -> Callable[[Any, OSError | None], None]:
+        ino = deferred.request.ino
+
+        def heard(attr: Any, error: OSError | None) -> None:
+            if error is not None and error.errno not in (errno.ENOENT, errno.ESTALE, errno.EAGAIN):  # removed elsewhere
+                log.warning("mode or times could not be set", ino=ino, problem=str(error))
+            last = self._last.get(ino) is deferred
+            if last:
+                del self._last[ino]
+            deferred.answered.set_result(None)
+            if last:
+                self._told.changed_later(ino, attr if attr is not None and attr.ino else None, deferred.since)
+
+        return heard
+
+    def _look_whether_all(self) -> None:
+        if self.any:
+            return
+        if not self._refused:
+            self._journal.clear()
+        if self._all_answered is not None:
+            self._all_answered.set_result(None)
+            self._all_answered = None
 
     # ---- the daemon went away
     def interrupted(self) -> None:
         """What is not answered is said again when a daemon is there: until then nothing may overtake it."""
         if self.any and self._all_answered is None:
             self._all_answered = asyncio.get_running_loop().create_future()
-
-    def _look_whether_all(self) -> None:
-        if self._all_answered is not None and not self.any:
-            self._all_answered.set_result(None)
-            self._all_answered = None
 
     @property
     def behind(self) -> bool:
@@ -142,44 +300,6 @@ class Later:
         while (deferred := self._last.get(ino)) is not None:
             self.send()
             await _no_longer_than(seconds, deferred.answered)
-
-    def send(self) -> None:
-        """What waits for company goes now."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        unsent, self._unsent = self._unsent, []
-        for deferred in unsent:
-            deferred.sent = True
-            answer = self._client().begin("set_attr", deferred.request)
-            self._client().in_background(self._finish(deferred, answer, self._now()))
-
-    async def _finish(self, deferred: _Deferred, answer: Awaitable[pb.Attr], since: int) -> None:
-        ino = deferred.request.ino
-        attr: pb.Attr | None = None
-        try:
-            attr = await self._patiently("set_attr", answer, deferred.request)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ESTALE):  # removed elsewhere meanwhile
-                log.warning("mode or times could not be set", ino=ino, problem=str(error))
-        finally:
-            last = self._last.get(ino) is deferred
-            if last:
-                del self._last[ino]
-            deferred.answered.set_result(None)
-            self._look_whether_all()
-        if last:
-            self._told.changed_later(ino, attr, since)
-
-    async def _patiently(self, name: str, answer: Awaitable[Any], request: Message) -> Any:
-        """The program was told that it is done: while the mount lives it is asked for until a daemon has answered."""
-        while True:
-            try:
-                return await answer
-            except OSError as error:
-                if error.errno != errno.ETIMEDOUT:
-                    raise
-            answer = self._client().begin(name, request)
 
 
 async def _no_longer_than(seconds: float, waited: asyncio.Future[None]) -> None:

@@ -3,8 +3,9 @@
 
 A file is made here, with an inode number of a lease that the daemon gave, where the name is known to be free. Whatever
 else this mount has to tell the daemon goes after it, so nobody can tell the difference; nearly always the next thing is
-that the file is closed, and then all of it travels at once. `close` waits for the answer, so what is closed survives
-(invariant I4); what is lost with a mount that is killed is a file that was never closed, as was its content before.
+that the file is closed, and then all of it travels at once. `close` waits until it is in the journal (`core.journal`)
+or the daemon has answered, so what is closed survives (invariant I4); what is lost with a mount that is killed is a
+file that was never closed, as was its content before.
 
 `O_EXCL` promises that nobody else makes the name. Other mounts of the volume could, so while there are any it is asked
 for at once.
@@ -15,7 +16,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Protocol
 
 from holofs_api.v1 import filesystem_pb2 as pb
@@ -23,6 +25,8 @@ from holofs_mount.core.openfile import Birth, OpenFile
 
 _MOST: Final = 64
 _RENEW_BELOW: Final = 256
+_ASK_AGAIN_SECONDS: Final = 1.0
+_CLOCK_SLACK_SECONDS: Final = 0.001
 _SECRET_SECONDS: Final = 0.05
 """How long a file that stays open is known here alone."""
 
@@ -38,9 +42,18 @@ class Numbers:
     def __init__(self) -> None:
         self._next = 0
         self._left = 0
+        self._asked_at = float("-inf")
 
     def lease(self, lease: pb.Lease) -> None:
         self._next, self._left = lease.first, lease.count
+
+    def ask(self) -> bool:
+        """Whether more should be asked for now: not with each file until they come."""
+        now = time.monotonic()
+        asks = self.few and now > self._asked_at + _ASK_AGAIN_SECONDS
+        if asks:
+            self._asked_at = now
+        return asks
 
     @property
     def any(self) -> bool:
@@ -66,6 +79,8 @@ class Newborn:
         self.alone = False
         """No other mount of this volume is attached."""
         self._unsaid: dict[int, OpenFile] = {}
+        self._since: dict[int, float] = {}
+        """When they were made, on the clock of the loop."""
         self._timer: asyncio.TimerHandle | None = None
 
     def may_be(self, exclusive: bool) -> bool:
@@ -76,13 +91,19 @@ class Newborn:
         loop = asyncio.get_running_loop()
         file.birth = Birth(request, loop.create_future())
         self._unsaid[file.ino] = file
+        self._since[file.ino] = loop.time()
         if self._timer is None:
             self._timer = loop.call_later(_SECRET_SECONDS, self._time_is_up, client)
 
     def _time_is_up(self, client: Client) -> None:
-        """Some of them may be younger: being told of early does no harm."""
+        """For those that stayed open for so long; where files come and go, there is always a younger one."""
+        loop = asyncio.get_running_loop()
         self._timer = None
-        self._send(client)
+        due = loop.time() + _CLOCK_SLACK_SECONDS - _SECRET_SECONDS
+        self._send(client, [file for file in self._unsaid.values() if self._since[file.ino] <= due])
+        if self._unsaid:
+            oldest = min(self._since[ino] for ino in self._unsaid)
+            self._timer = loop.call_at(oldest + _SECRET_SECONDS, self._time_is_up, client)
 
     @property
     def any(self) -> bool:
@@ -92,14 +113,16 @@ class Newborn:
         """To be told of now, whole, by whoever takes it; None: it is on its way already."""
         if self._unsaid.pop(file.ino, None) is None:
             return None
+        self._since.pop(file.ino, None)
         birth = file.birth
         assert birth is not None
-        birth.request.lease = self.numbers.few
+        birth.request.lease = self.numbers.ask()
         return birth
 
     def give_back(self, file: OpenFile) -> None:
         """It could not be told; it is as if nobody had tried."""
         self._unsaid[file.ino] = file
+        self._since[file.ino] = asyncio.get_running_loop().time()
 
     def set_mode(self, file: OpenFile | None, mode: int) -> bool:
         """Of a file that is not told of yet."""
@@ -107,6 +130,12 @@ class Newborn:
             return False
         file.birth.request.mode = mode
         return True
+
+    def is_kept(self, file: OpenFile) -> None:
+        """It is in the journal, and on its way."""
+        birth, file.birth = file.birth, None
+        if birth is not None and not birth.done.done():
+            birth.done.set_result(None)
 
     def said(self, file: OpenFile, reply: pb.CreateReply) -> None:
         """The daemon knows it now."""
@@ -119,6 +148,7 @@ class Newborn:
     def forget(self, file: OpenFile) -> Birth | None:
         """It never came to be."""
         self._unsaid.pop(file.ino, None)
+        self._since.pop(file.ino, None)
         birth, file.birth = file.birth, None
         if birth is not None and not birth.done.done():
             birth.failed = OSError(errno.ENOENT, "the daemon refused this file")
@@ -142,11 +172,12 @@ class Newborn:
         if birth.failed is not None:
             raise OSError(birth.failed.errno, os.strerror(birth.failed.errno or 0))
 
-    def _send(self, client: Client) -> None:
-        for file in list(self._unsaid.values()):
+    def _send(self, client: Client, files: Iterable[OpenFile] | None = None) -> None:
+        """These, or all."""
+        for file in list(self._unsaid.values()) if files is None else files:
             birth = self.take(file)
             assert birth is not None
-            for field in ("data", "mtime_ns"):
+            for field in ("data", "mtime_ns", "ctime_ns"):
                 birth.request.ClearField(field)
             birth.request.handle = next(iter(file.handles))
             client.in_background(self._tell(client, file, birth, client.begin("create", birth.request)))

@@ -12,10 +12,10 @@ import structlog
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.content import BufferedBody, StagedBody
-from holofs_mount.core.context import Context
+from holofs_mount.core.context import Context, now_ns
 from holofs_mount.core.light import LightOpens, inline_map
 from holofs_mount.core.names import Names
-from holofs_mount.core.openfile import Handle, OpenFile
+from holofs_mount.core.openfile import Birth, Handle, OpenFile
 from holofs_mount.core.registration import daemon_handle, watch_for_lingering
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ class Saving:
         async with file.lock:
             if not file.dirty:
                 return
-            if await self._borne(handle):
+            if await self._borne(handle, last):
                 return
             told = await daemon_handle(self._x, handle)
             generation, since = file.generation, self._x.clock.now
@@ -61,7 +61,7 @@ class Saving:
             if isinstance(file.body, BufferedBody) and not file.dirty and not file.unlinked:
                 self._light.keep(attr, inline_map(attr.version, bytes(file.body.data)), self._x.clock.now)
 
-    async def _borne(self, handle: Handle) -> bool:
+    async def _borne(self, handle: Handle, last: bool) -> bool:
         """Tells the daemon of a new file, with all there is. False: it has heard of it before. The lock is held."""
         file = handle.file
         birth = self._x.newborn.take(file)
@@ -70,6 +70,11 @@ class Saving:
         generation, since = file.generation, self._x.clock.now
         birth.request.data = bytes(file.body.data)
         birth.request.mtime_ns = file.attr.mtime_ns if file.mtime_ns is None else file.mtime_ns
+        birth.request.ctime_ns = min(self._x.shown(file.attr).ctime_ns, now_ns())
+        if last and self._may_promise(file):
+            since = self._settle_guess(file, birth.request)
+            if self._promised(handle, birth, generation, since):
+                return True
         try:
             await self._x.later.in_order(self._x.client.patience_left)
             reply: pb.CreateReply = await self._x.client.call("create", birth.request)
@@ -77,13 +82,54 @@ class Saving:
             birth.refused = True
             self._x.newborn.give_back(file)
             raise
-        self._x.newborn.said(file, reply)
-        self._told(file, handle, reply.attr, generation, since)
-        if not generation:
-            self._x.kernel.inode_changed(file.ino, content=False)  # its times were our guess
-        if not file.dirty:
-            self._light.keep(reply.attr, inline_map(reply.attr.version, birth.request.data), self._x.clock.now)
+        self._taken(handle, birth.request, generation, since, reply)
         return True
+
+    def _may_promise(self, file: OpenFile) -> bool:
+        """Nobody has to wait for the daemon to take this file (ADR 11)."""
+        x = self._x
+        return len(file.handles) == 1 and not file.unlinked and x.may_promise
+
+    def _settle_guess(self, file: OpenFile, request: pb.CreateRequest) -> int:
+        """Attributes as the daemon will give them; returns when they were settled."""
+        attr = pb.Attr()
+        attr.CopyFrom(file.attr)
+        attr.mode, attr.size = request.mode, len(request.data)
+        attr.mtime_ns, attr.ctime_ns = request.mtime_ns, request.ctime_ns
+        self._x.settle(attr, self._x.clock.now)
+        return self._x.clock.now
+
+    def _promised(self, handle: Handle, birth: Birth, generation: int, since: int) -> bool:
+        """It is in the journal: as good as told."""
+        file, request = handle.file, birth.request
+
+        def made(reply: pb.CreateReply) -> None:
+            self._taken(handle, request, generation, since, reply)
+
+        if not self._x.later.promise("create", request, made):
+            return False
+        file.committed = generation
+        file.mtime_ns = None
+        self._x.newborn.is_kept(file)
+        return True
+
+    def _taken(
+        self, handle: Handle, request: pb.CreateRequest, generation: int, since: int, reply: pb.CreateReply
+    ) -> None:
+        """The daemon has the new file, whole."""
+        file = handle.file
+        self._x.newborn.said(file, reply)
+        if not reply.created or reply.attr.ino != file.ino:
+            # Made before, with all that was sent: somebody may have changed it since, or removed it.
+            file.committed = generation
+            if not file.dirty:
+                file.mtime_ns = None
+            self._x.attrs.drop(file.ino)
+            file.stale = True
+            return
+        self._told(file, handle, reply.attr, generation, since)
+        if not file.dirty:
+            self._light.keep(reply.attr, inline_map(reply.attr.version, request.data), self._x.clock.now)
 
     def _told(self, file: OpenFile, handle: Handle, attr: pb.Attr, generation: int, since: int) -> None:
         file.committed = generation
@@ -115,9 +161,16 @@ class Saving:
         if not handle.registered:
             request = pb.FsyncRequest(ino=file.ino)
         await self._x.call("fsync", request)
+        self._check_kept()
 
     async def fsync_inode(self, ino: int) -> None:
         await self._x.call("fsync", pb.FsyncRequest(ino=ino))
+        self._check_kept()
+
+    def _check_kept(self) -> None:
+        """What was closed before is said to have been stored by whoever syncs."""
+        if self._x.later.failing:
+            raise OSError(errno.EIO, "files that were closed before could not be stored yet")
 
     async def release(self, number: int) -> None:
         """The last descriptor is gone, and with it the last mapping."""
@@ -130,7 +183,8 @@ class Saving:
 
     async def _handed_over(self, handle: Handle) -> bool:
         """False: the daemon is away, and what was written is still here."""
-        was_told = handle.file.birth is not None and handle.file.birth.refused
+        birth = handle.file.birth
+        was_told = birth is not None and (birth.refused or birth.failed is not None)
         try:
             await self.commit(handle, last=True)
         except OSError as error:
@@ -171,7 +225,7 @@ class Saving:
         birth = self._x.newborn.forget(file)
         if birth is not None:
             parent, name = birth.request.parent, birth.request.name
-            self._x.still_there(parent, name)
+            self._x.unsure_of(parent, name)
             self._x.attrs.drop(file.ino)
 
     async def _release(self, handle: Handle) -> None:

@@ -72,6 +72,7 @@ class Volume:
         await self.saving.finish()
         self.context.later.send()
         await self.context.client.close()
+        self.context.journal.close()
 
     async def _save(self) -> None:
         while True:
@@ -89,6 +90,8 @@ class Volume:
             pid=os.getpid(),
             read_only=self.request.read_only,
             handles=self.context.table.to_reattach(),
+            journal=self.context.journal.name,
+            answered=self.context.later.decided,
         )
 
     def attached(self, reply: pb.AttachReply) -> None:
@@ -98,6 +101,7 @@ class Volume:
         x.inline_limit = reply.inline_limit
         x.newborn.numbers.lease(reply.inos)
         x.newborn.alone = not reply.shared
+        x.journal.open(reply.journal)
         x.later.interrupted()
         for number in reply.lost_handles:
             handle = x.table.handles.get(number)

@@ -44,6 +44,9 @@ def join_salvaged(store: VolumeStore, damaged: Path) -> None:
         rows, _ = rows_of(damaged, table, columns)
         with store.db.transaction():
             store.db.run_many(f"INSERT OR IGNORE INTO {table} VALUES ({','.join('?' * len(columns))})", rows)
+    journals, _ = rows_of(damaged, "journals", ("name", "applied"))
+    with store.db.transaction():  # the damaged index was further, and what was done there is joined below
+        store.db.run_many("INSERT OR REPLACE INTO journals VALUES (?,?)", journals)
     volume = LocalVolume(store, "", lambda: time.time_ns() // 1_000_000)
     for states in _pages(_unpublished(damaged)):
         _join(volume, states)

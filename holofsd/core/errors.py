@@ -69,6 +69,12 @@ class BadHandle(HoloError):
     errno, code = _errno.EBADF, "bad-handle"
 
 
+class NotYet(HoloError):
+    """To be asked again: it has to wait for something else."""
+
+    errno, code = _errno.EAGAIN, "not-yet"
+
+
 class NoSpace(HoloError):
     errno, code = _errno.ENOSPC, "no-space"
 

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from typing import Final
 
 from holofsd.codec.ticket import Invite, decode_ticket
 from holofsd.core.document import Credentials, Role
@@ -32,6 +33,8 @@ from holofsd.rpc import device_api as api
 from holofsd.store.device import DeviceStore, VolumeRow
 from holofsd.sync.hub import SyncHub
 from holofsd.sync.invites import redeem
+
+_LOOK_AGAIN_S: Final = 0.1
 
 
 class Device(DeviceCare, DeviceHistory):
@@ -126,17 +129,22 @@ class Device(DeviceCare, DeviceHistory):
                 yield data
 
     async def wait(self, volume: str, copies: int, timeout_seconds: int) -> AsyncIterator[api.WaitProgress]:
-        sync = self._volumes.find(volume).sync
-        limit = asyncio.get_running_loop().time() + timeout_seconds if timeout_seconds else None
+        opened = self._volumes.find(volume)
+        sync = opened.sync
+        loop = asyncio.get_running_loop()
+        limit = loop.time() + timeout_seconds if timeout_seconds else None
         async with aclosing(sync.copy_counts()) as counts:  # type: ignore[type-var]
             while True:
-                left = None if limit is None else limit - asyncio.get_running_loop().time()
+                left = None if limit is None else limit - loop.time()
                 try:
                     have = await asyncio.wait_for(anext(counts), left)
                 except TimeoutError:
                     yield api.WaitProgress(sync.copies(), False, "")
                     return
-                done = have >= copies
+                while have >= copies and opened.filesystem.is_behind and (limit is None or loop.time() < limit):
+                    await asyncio.sleep(_LOOK_AGAIN_S)  # for a mount, or for room on the disk
+                    have = sync.copies()
+                done = have >= copies and not opened.filesystem.is_behind
                 yield api.WaitProgress(have, done, f"{have} of {copies} other devices hold everything.")
                 if done:
                     return
@@ -233,6 +241,9 @@ class Device(DeviceCare, DeviceHistory):
 
     async def restore_mounts(self) -> tuple[api.MountInfo, ...]:
         return await self._mounts.restore()
+
+    async def caught_up(self) -> None:
+        await asyncio.gather(*(volume.filesystem.caught_up() for volume in self._volumes.all()))
 
     async def filesystem(self, volume: str) -> Filesystem:
         told, at, moment = volume.rpartition("@")

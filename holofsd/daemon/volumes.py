@@ -27,6 +27,7 @@ from holofsd.daemon.rescue import RescuedVolume, rescue
 from holofsd.daemon.vitals import now_ms
 from holofsd.fs.filesystem import VolumeFilesystem
 from holofsd.fs.settings import FsSettings
+from holofsd.rpc import kept_calls
 from holofsd.store import faults
 from holofsd.store.device import DeviceStore, VolumeRow
 from holofsd.store.volume import VolumeStore
@@ -292,7 +293,9 @@ class Volumes:
                 sync.rotate_author()
                 with store.db.transaction():
                     store.db.run("DELETE FROM meta WHERE name=?", (NEW_AUTHOR,))
-            filesystem = VolumeFilesystem(local, sync, self.name_of(store.volume), settings=self._settings.fs)
+            filesystem = VolumeFilesystem(
+                local, sync, self.name_of(store.volume), settings=self._settings.fs, read_kept=kept_calls.read
+            )
             stack.push_async_callback(filesystem.close)
             sync.on_role_change(filesystem.role_changed)
             tasks = Tasks("filesystem")

@@ -8,6 +8,7 @@ not come back, a file without a known writer is not sealed but copied: whoever w
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -19,6 +20,7 @@ from holofsd.core.errors import HoloError
 from holofsd.core.ids import Ino
 from holofsd.fs.attrs import Attributes
 from holofsd.fs.endings import Endings
+from holofsd.fs.journals import Journals
 from holofsd.fs.opening import Opening
 from holofsd.fs.processes import fingerprint, is_alive
 from holofsd.fs.scope import Scope
@@ -43,6 +45,7 @@ class Attaching:
         writing: Writing,
         opening: Opening,
         watchers: Watchers,
+        journals: Journals,
         name: str,
     ) -> None:
         self._scope = scope
@@ -52,6 +55,7 @@ class Attaching:
         self._writing = writing
         self._opening = opening
         self._watchers = watchers
+        self._journals = journals
         self._name = name
         self._attached: dict[str, Attachment] = {}
         self._absent: dict[str, float] = {}
@@ -77,6 +81,8 @@ class Attaching:
         before = self._attached.pop(mount_id, None)
         if before is not None:
             self._watchers.remove(before)
+            before.journal = ""  # what comes late on its lane is in the journal, too
+        self._carry_out_left()
         self._absent.pop(mount_id, None)
         attachment = Attachment(
             id=secrets.token_hex(16),
@@ -85,6 +91,8 @@ class Attaching:
             request=request,
             read_only=request.read_only or not self._scope.remote.can_write,
         )
+        if not request.read_only:
+            attachment.journal = self._journals.path(request.journal, request.answered)
         attachment.lost_handles = tuple(self._take_back(attachment, request.handles))
         self._attached[mount_id] = attachment
         self._watchers.add(attachment)
@@ -93,6 +101,13 @@ class Attaching:
         self._watchers.company_changed(attachment.shared)
         self._remember(mount_id, fingerprint(request.pid))
         return attachment
+
+    def journals(self, but: str = "") -> list[str]:
+        """Paths of the journals of mounts that are attached; not that of this mount id."""
+        return [att.journal for mount_id, att in self._attached.items() if att.journal and mount_id != but]
+
+    def _carry_out_left(self) -> None:
+        self._journals.carry_out_left({os.path.basename(path) for path in self.journals()})
 
     def _take_back(self, attachment: Attachment, handles: Iterable[OpenHandle]) -> list[int]:
         """The handles that the mount still has open; returns those that cannot be had any more."""
@@ -148,6 +163,7 @@ class Attaching:
 
     async def tend(self) -> None:
         """Called every second or so: lets go of mounts that are gone, versions what is open for long."""
+        self._carry_out_left()
         now = time.monotonic()
         living = False
         waited = now > self._waiting_since + self._scope.settings.reattach

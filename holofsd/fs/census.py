@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from holofsd.fs.journals import Journals
 from holofsd.fs.scope import Scope
 from holofsd.fs.staged import StagedFiles
 from holofsd.fs.types import Census
 
 
-def take_census(scope: Scope, staged: StagedFiles) -> Census:
+def take_census(scope: Scope, staged: StagedFiles, journals: Journals) -> Census:
     found = scope.tree.census()
     missing_blobs, missing_bytes = scope.store.content.missing()
     return Census(
@@ -17,7 +18,7 @@ def take_census(scope: Scope, staged: StagedFiles) -> Census:
         conflicts=found.conflicts,
         pending=found.pending,
         bad_names=found.bad_names,
-        unsealed=len(staged),
+        unsealed=len(staged) + journals.waiting(),
         missing_blobs=missing_blobs,
         missing_bytes=missing_bytes,
     )

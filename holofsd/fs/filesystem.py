@@ -8,14 +8,16 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import structlog
 
 from holofs_api import PAST_INO
-from holofsd.core.errors import BadArgument, HoloError, NameExists, TooBig
-from holofsd.core.ids import Ino, NodeId
+from holofsd.core.errors import BadArgument, HoloError, NameExists
+from holofsd.core.ids import Ino
 from holofsd.core.state import Kind, Target
 from holofsd.fs.alternatives import Alternatives
+from holofsd.fs.api import Filesystem
 from holofsd.fs.attaching import Attaching
 from holofsd.fs.attrs import Attributes
 from holofsd.fs.census import take_census
@@ -25,13 +27,15 @@ from holofsd.fs.contents import Contents
 from holofsd.fs.endings import Endings
 from holofsd.fs.hashing import Hasher
 from holofsd.fs.history import History
+from holofsd.fs.journals import Journals, Kept
 from holofsd.fs.naming import Naming
 from holofsd.fs.opening import Opening
 from holofsd.fs.past_files import HIDDEN
 from holofsd.fs.ports import ContentSource
+from holofsd.fs.promises import Promises
 from holofsd.fs.renaming import Renaming
 from holofsd.fs.scope import Scope
-from holofsd.fs.settings import INLINE_COMMIT, INO_LEASE, FsSettings
+from holofsd.fs.settings import INO_LEASE, FsSettings
 from holofsd.fs.settling import Settling
 from holofsd.fs.staged import StagedFiles
 from holofsd.fs.types import (
@@ -55,11 +59,14 @@ from holofsd.fs.versions import Versions
 from holofsd.fs.watch import Watchers
 from holofsd.fs.writing import Writing
 from holofsd.tree.local import LocalVolume
-from holofsd.tree.views import Entry
 
 log = structlog.get_logger(__name__)
 
 _MAX_LISTING = 5000
+
+ReadKept = Callable[[Filesystem, Attachment, bytes], Kept]
+
+
 _RETRY_TICKS = 30
 
 
@@ -74,7 +81,9 @@ class VolumeFilesystem:
         *,
         settings: FsSettings | None = None,
         now_ns: Callable[[], int] = time.time_ns,
+        read_kept: ReadKept | None = None,
     ) -> None:
+        """`read_kept`: what a record of a journal asks for (see `Journals`)."""
         scope = Scope(volume, remote, settings or FsSettings(), now_ns)
         self._scope = scope
         self.identity = volume.store.volume, name
@@ -101,12 +110,19 @@ class VolumeFilesystem:
         self.alternatives = Alternatives(scope, self._contents)
         self.settling = Settling(scope, self.alternatives, conflicts, endings, self._renaming, staged)
         self.history = History(scope, self._contents, versions)
-        self._attaching = Attaching(scope, attributes, staged, endings, writing, self._opening, self._watchers, name)
+        nobody = Attachment("", volume.store.volume, name, AttachRequest("journal", "", "", 0, False), read_only=False)
+        self._promises = Promises(scope, self._naming, self._opening, nobody)
+        read = partial(read_kept, self, nobody) if read_kept is not None else None
+        self._journals = Journals(scope.db, scope.store.directory, read)
+        self._attaching = Attaching(
+            scope, attributes, staged, endings, writing, self._opening, self._watchers, self._journals, name
+        )
         self._attaching.is_of_the_past = self.history.files.is_known
         staged.load()
         scope.store.staging.sweep()
         volume.is_open = self._attaching.is_open
         self._unsubscribe = volume.subscribe(self._watchers.tree_changed)
+        self._journals.carry_out_all()
 
     # ---- life
     async def run(self) -> None:
@@ -143,7 +159,7 @@ class VolumeFilesystem:
         self._watchers.access_changed(self._scope.remote.can_write)
 
     def census(self) -> Census:
-        return take_census(self._scope, self._staged)
+        return take_census(self._scope, self._staged, self._journals)
 
     # ---- attachments
     def attach(self, request: AttachRequest) -> Attachment:
@@ -154,6 +170,18 @@ class VolumeFilesystem:
 
     def watch(self, attachment: Attachment) -> AsyncIterator[ChangeBatch]:
         return self._watchers.watch(attachment)
+
+    # ---- journals
+    def once(self, att: Attachment, number: int, call: Kept, *, late: bool) -> bool:
+        return self._journals.once(os.path.basename(att.journal), number, call, late=late)
+
+    @property
+    def is_behind(self) -> bool:
+        """Something that programs were told is done is not in the index yet."""
+        return self._journals.waiting() > 0
+
+    async def caught_up(self, but: str = "") -> None:
+        await self._journals.caught_up(self._attaching.journals(but))
 
     # ---- looking
     async def lookup(self, att: Attachment, parent: Ino, name: bytes) -> Attr:
@@ -204,9 +232,11 @@ class VolumeFilesystem:
         base: bytes,
         promised: Promised | None = None,
     ) -> Created:
-        directory, entry = self._naming.find(parent, name)
         if promised is not None:
-            return self._create_promised(att, directory, entry, name, mode, handle, promised)
+            ino, new = self._promises.make_file(att, parent, name, mode, handle, promised)
+            made = self._attributes.get(ino)
+            return Created(made, ContentMap(made.version, 0), new)
+        directory, entry = self._naming.find(parent, name)
         if entry is not None:
             if exclusive:
                 raise NameExists("This name exists already.")
@@ -220,27 +250,11 @@ class VolumeFilesystem:
         attr = self._attributes.get(ino)
         return Created(attr, ContentMap(attr.version, 0), True)
 
-    def _create_promised(
-        self,
-        att: Attachment,
-        directory: NodeId,
-        entry: Entry | None,
-        name: bytes,
-        mode: int,
-        handle: int,
-        promised: Promised,
-    ) -> Created:
-        if self._scope.nodes.inode(promised.ino) is None:  # else this is said for the second time
-            if promised.data is not None and len(promised.data) > INLINE_COMMIT:
-                raise TooBig(f"A new file carries {INLINE_COMMIT} bytes at most.")
-            hold_ms = self._opening.hold_ms() if promised.data is None else 0
-            self._naming.create_promised(att, directory, name, mode, hold_ms, promised, beside=entry is not None)
-        if promised.data is None and self._scope.files.find(att.request.mount_id, handle) is None:
-            self._opening.opened_new(att, promised.ino, handle)
-        attr = self._attributes.get(promised.ino)
-        return Created(attr, ContentMap(attr.version, 0), True)
-
-    async def make_dir(self, att: Attachment, parent: Ino, name: bytes, mode: int) -> Attr:
+    async def make_dir(
+        self, att: Attachment, parent: Ino, name: bytes, mode: int, promised: Promised | None = None
+    ) -> Attr:
+        if promised is not None:
+            return self._attributes.get(self._promises.make_dir(att, parent, name, mode, promised))
         return self._attributes.get(self._naming.make_dir(att, parent, name, mode))
 
     async def symlink(self, att: Attachment, parent: Ino, name: bytes, target: bytes) -> Attr:

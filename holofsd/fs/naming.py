@@ -7,7 +7,6 @@ import secrets
 
 from holofsd.core.edit import check_name, link_id, new_node, with_link
 from holofsd.core.errors import (
-    BadArgument,
     DirectoryNotEmpty,
     IsADirectory,
     NameExists,
@@ -74,12 +73,7 @@ class Naming:
     def create_promised(
         self, att: Attachment, parent: NodeId, name: bytes, mode: int, hold_ms: int, promised: Promised, beside: bool
     ) -> None:
-        """A file that a mount made already. `beside`: something came to the name since; both stand there.
-
-        Raises BadArgument for a number that is of no lease.
-        """
-        if promised.ino > self._nodes.last_leased:
-            raise BadArgument("This inode number was not leased for a new file.")
+        """A file that a mount made already. `beside`: something came to the name since; both stand there."""
         place = Place(parent, name)
         data = promised.data or b""
         with self._scope.change(att):
@@ -92,7 +86,9 @@ class Naming:
             self._nodes.new_ino(node, ino=promised.ino)
             shown = set() if beside else {(parent, name)}
             draft.write(Origin(att, shown, {promised.ino}), hold_ms, held=node)
-        faults.reach("writing.committed", self._scope.store)
+            if promised.ctime_ns is not None:
+                self._nodes.keep_ctime(node, promised.ctime_ns)
+            self._scope.db.after_commit(lambda: faults.reach("writing.committed", self._scope.store))
 
     def _draft_file(
         self, draft: Draft, place: Place, mode: int, body: Body, size: int, mtime_ns: int, refill: bool = True
@@ -109,12 +105,16 @@ class Naming:
         return known
 
     def make_dir(self, att: Attachment, parent: Ino, name: bytes, mode: int) -> Ino:
-        directory = self._free_name(parent, name)
+        return self.make_dir_at(att, self._free_name(parent, name), name, mode)
+
+    def make_dir_at(self, att: Attachment, parent: NodeId, name: bytes, mode: int, ino: Ino | None = None) -> Ino:
+        """`ino`: the leased number that it has already; then it stands beside whatever came to the name since."""
+        place = Place(parent, name)
         with self._scope.change(att):
             draft = Draft(self._scope)
-            node = self._scope.tree.new_directory_id(directory, name)
-            self._put_new(draft, node, Kind.DIRECTORY, Place(directory, name), mode, Marker(), 0)
-            return self._write_name(draft, att, node, Place(directory, name))
+            node = self._scope.tree.new_directory_id(parent, name)
+            self._put_new(draft, node, Kind.DIRECTORY, place, mode, Marker(), 0)
+            return self._write_name(draft, att, node, place, ino=ino)
 
     def symlink(self, att: Attachment, parent: Ino, name: bytes, target: bytes) -> Ino:
         if not target:
@@ -166,8 +166,10 @@ class Naming:
         version = self._scope.volume.new_version(body, size, now_ns if mtime_ns is None else mtime_ns)
         draft.put(new_node(node, kind, now_ns, place, link_id(node), version, mode, version.stamp))
 
-    def _write_name(self, draft: Draft, att: Attachment, node: NodeId, place: Place, hold_ms: int = 0) -> Ino:
-        ino = self._nodes.ino_of(node) if self._nodes.exists(node) else self._nodes.new_ino(node)
+    def _write_name(
+        self, draft: Draft, att: Attachment, node: NodeId, place: Place, hold_ms: int = 0, ino: Ino | None = None
+    ) -> Ino:
+        ino = self._nodes.ino_of(node) if self._nodes.exists(node) else self._nodes.new_ino(node, ino=ino)
         draft.write(Origin(att, {(place.parent, place.name)}, {ino}), hold_ms, held=node)
         return ino
 

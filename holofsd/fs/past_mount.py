@@ -12,6 +12,7 @@ from typing import Never
 from holofsd.core.errors import ReadOnly
 from holofsd.core.ids import ROOT_INO, Ino
 from holofsd.fs.filesystem import VolumeFilesystem
+from holofsd.fs.journals import Kept
 from holofsd.fs.types import (
     Attachment,
     AttachRequest,
@@ -50,6 +51,12 @@ class PastMount:
         lost = tuple(known.handle for known in request.handles if not self._history.takes_back(request.mount_id, known))
         volume, name = self._volume.identity
         return Attachment(secrets.token_hex(16), volume, name, request, True, lost)
+
+    def once(self, att: Attachment, number: int, call: Kept, *, late: bool) -> bool:
+        _refuse()
+
+    async def caught_up(self, but: str = "") -> None:
+        pass
 
     def detach(self, attachment: Attachment) -> None:
         self._history.close_all(attachment)
@@ -119,7 +126,9 @@ class PastMount:
     ) -> Created:
         _refuse()
 
-    async def make_dir(self, att: Attachment, parent: Ino, name: bytes, mode: int) -> Attr:
+    async def make_dir(
+        self, att: Attachment, parent: Ino, name: bytes, mode: int, promised: Promised | None = None
+    ) -> Attr:
         _refuse()
 
     async def symlink(self, att: Attachment, parent: Ino, name: bytes, target: bytes) -> Attr:

@@ -87,6 +87,10 @@ class AttachRequest:
     pid: int
     read_only: bool
     handles: tuple[OpenHandle, ...] = ()
+    journal: str = ""
+    """The name of the journal that the mount would keep: 32 hex digits; empty: none."""
+    answered: int = 0
+    """Numbers of its calls up to this were decided."""
 
 
 @dataclass(eq=False, slots=True)
@@ -100,6 +104,8 @@ class Attachment:
     read_only: bool
     lost_handles: tuple[int, ...] = ()
     shared: bool = False
+    journal: str = ""
+    """The path of its journal; empty: none."""
 
 
 class RenameFlags(IntFlag):
@@ -135,11 +141,17 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Promised:
-    """A file that a mount made before it said so: its number (of a lease), and its content if it was closed already."""
+    """What a mount made before it said so: its number (of a lease), and its content if it is a file, closed already."""
 
     ino: Ino
     data: bytes | None = None
     mtime_ns: int | None = None
+    ctime_ns: int | None = None
+    """What programs saw already."""
+    kept: bool = False
+    """It is in a journal, and a program was told that it is there: without its directory it comes to lost+found."""
+    late: bool = False
+    """Of what is kept: said again after it could not be made, so it gives way to what has its name by now."""
 
 
 @dataclass(frozen=True, slots=True)

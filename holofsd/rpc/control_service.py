@@ -43,6 +43,7 @@ class ControlService(HistoryCalls, CareCalls):
         sentence = mismatch(request.api_version, request.program)
         if sentence is not None:
             raise VersionMismatch(sentence)
+        await self._device.caught_up()
         me = self._device.identity()
         return pb.HandshakeReply(api_version=API_VERSION, program=me.program, device_id=me.device_id, pid=me.pid)
 

@@ -305,5 +305,8 @@ class DeviceService(HistoryService, CareService, Protocol):
     async def shutdown(self, unmount: bool) -> None:
         """Unmounts if told, then lets the daemon end soon after the answer."""
 
+    async def caught_up(self) -> None:
+        """Returns when what programs closed is in the volumes, in seconds at most: what is asked now comes after it."""
+
     async def filesystem(self, volume: str) -> Filesystem:
         """The filesystem of a volume, for a mount that attaches; with `@` and ms behind its name, as it was then."""

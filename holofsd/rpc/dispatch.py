@@ -17,6 +17,7 @@ from holofs_api.v1 import filesystem_pb2 as pb
 from holofsd.core.errors import BadArgument
 from holofsd.rpc.errors import describe
 from holofsd.rpc.fs_calls import BY_FIELD, Call, Caller
+from holofsd.rpc.kept_calls import carry_out
 
 MAX_IN_FLIGHT: Final = 512
 """Suspended calls of one client; beyond that its transport is not read, and flow control holds the client."""
@@ -67,6 +68,9 @@ class Dispatcher:
             return pb.CallReply(id=request.id, error=_call_error(error))
         asked = getattr(request, call.field)
         reply = pb.CallReply(id=request.id)
+        if request.number:
+            self._carry_out(request, call, reply)
+            return reply
         work = self._answer(call, asked, reply)
         if call.suspends(asked):
             self._spawn(self._finish(work, reply), cut_short=call.field == "fetch")
@@ -103,6 +107,14 @@ class Dispatcher:
             out.SetInParent()
         except Exception as error:  # noqa: BLE001 - the outermost edge of a call
             reply.error.CopyFrom(_call_error(error))  # the other result of the oneof is gone with this
+
+    def _carry_out(self, request: pb.CallRequest, call: Call, reply: pb.CallReply) -> None:
+        out = getattr(reply, call.result)
+        try:
+            carry_out(self._caller, request, call.field, out)
+            out.SetInParent()
+        except Exception as error:  # noqa: BLE001 - the outermost edge of a call
+            reply.error.CopyFrom(_call_error(error))
 
     async def _finish(self, work: Any, reply: pb.CallReply) -> None:
         await work

@@ -25,6 +25,8 @@ from holofsd.rpc.fs_calls import Caller
 _log = structlog.get_logger(__name__)
 
 _BACKLOG: Final = 64
+_TURN: Final = 16
+"""Calls of one client in a row, before others have their turn."""
 
 
 class Attachments(Protocol):
@@ -47,6 +49,7 @@ class Lane(asyncio.Protocol):
         self._dispatcher: Dispatcher | None = None
         self._congested = False
         self._paused = False
+        self._waiting_turn = False
         self._open = True
         self._ending: asyncio.Task[None] | None = None
 
@@ -80,6 +83,8 @@ class Lane(asyncio.Protocol):
     # ---- calls
     def _work(self) -> None:
         replies: list[bytes] = []
+        left = _TURN
+        self._waiting_turn = False
         try:
             while self._open and (body := self._parser.pop()) is not None:
                 if self._dispatcher is None:
@@ -88,7 +93,12 @@ class Lane(asyncio.Protocol):
                 reply = self._dispatcher.begin(pb.CallRequest.FromString(body))
                 if reply is not None:
                     replies.append(frame(reply.SerializeToString()))
+                left -= 1
                 if self._dispatcher.full:
+                    break
+                if not left:
+                    self._waiting_turn = True
+                    asyncio.get_running_loop().call_soon(self._go_on)
                     break
         except (FrameTooLong, DecodeError):
             _log.warning("a client of the fast lane made no sense and was cut off")
@@ -117,7 +127,8 @@ class Lane(asyncio.Protocol):
 
     def _regulate(self) -> None:
         """Reads no further while the client does not read its replies, or has too much in flight."""
-        stop = self._congested or (self._dispatcher is not None and self._dispatcher.full)
+        full = self._dispatcher is not None and self._dispatcher.full
+        stop = self._congested or full or self._waiting_turn
         if stop != self._paused and self._open and not self._transport.is_closing():
             self._paused = stop
             (self._transport.pause_reading if stop else self._transport.resume_reading)()

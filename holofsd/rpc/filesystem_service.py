@@ -67,6 +67,7 @@ class FilesystemService:
         if not request.volume:
             raise BadArgument("The volume is missing.")
         filesystem = await self._device.filesystem(request.volume)
+        await filesystem.caught_up(request.mount_id)  # a mount that comes sees what programs on this device have closed
         attachment = filesystem.attach(attach_request(request))
         first, count = filesystem.lease(attachment)
         attached = _Attached(Caller(filesystem, attachment))
@@ -82,6 +83,7 @@ class FilesystemService:
             lost_handles=attachment.lost_handles,
             inos=pb.Lease(first=first, count=count) if count else None,
             shared=attachment.shared,
+            journal=attachment.journal,
         )
 
     # ---- for the fast lane

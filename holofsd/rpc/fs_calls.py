@@ -77,6 +77,10 @@ async def _read_link(c: Caller, r: pb.ReadLinkRequest, out: pb.ReadLinkReply) ->
 
 
 async def _create(c: Caller, r: pb.CreateRequest, out: pb.CreateReply) -> None:
+    await create_as(c, r, out, promised_file(r) if r.ino else None)
+
+
+async def create_as(c: Caller, r: pb.CreateRequest, out: pb.CreateReply, promised: fs.Promised | None) -> None:
     made = await c.filesystem.create(
         c.attachment,
         ino_of(r.parent),
@@ -86,7 +90,7 @@ async def _create(c: Caller, r: pb.CreateRequest, out: pb.CreateReply) -> None:
         truncate=r.truncate,
         handle=r.handle,
         base=r.base,
-        promised=_promised(r) if r.ino else None,
+        promised=promised,
     )
     fill_attr(out.attr, made.attr)
     fill_map(out.map, made.map)
@@ -95,13 +99,23 @@ async def _create(c: Caller, r: pb.CreateRequest, out: pb.CreateReply) -> None:
         out.inos.first, out.inos.count = c.filesystem.lease(c.attachment)
 
 
-def _promised(r: pb.CreateRequest) -> fs.Promised:
-    data = r.data if r.HasField("data") else None
-    return fs.Promised(ino_of(r.ino), data, r.mtime_ns if r.HasField("mtime_ns") else None)
+def promised_file(r: pb.CreateRequest, *, kept: bool = False, late: bool = False) -> fs.Promised:
+    return fs.Promised(
+        ino_of(r.ino),
+        r.data if r.HasField("data") else None,
+        r.mtime_ns if r.HasField("mtime_ns") else None,
+        r.ctime_ns if r.HasField("ctime_ns") else None,
+        kept,
+        late,
+    )
 
 
 async def _make_dir(c: Caller, r: pb.MakeDirRequest, out: pb.Attr) -> None:
-    fill_attr(out, await c.filesystem.make_dir(c.attachment, ino_of(r.parent), r.name, r.mode))
+    await make_dir_as(c, r, out, fs.Promised(ino_of(r.ino)) if r.ino else None)
+
+
+async def make_dir_as(c: Caller, r: pb.MakeDirRequest, out: pb.Attr, promised: fs.Promised | None) -> None:
+    fill_attr(out, await c.filesystem.make_dir(c.attachment, ino_of(r.parent), r.name, r.mode, promised))
 
 
 async def _symlink(c: Caller, r: pb.SymlinkRequest, out: pb.Attr) -> None:

@@ -98,6 +98,8 @@ def attach_request(request: pb.AttachRequest) -> fs.AttachRequest:
         pid=request.pid,
         read_only=request.read_only,
         handles=handles,
+        journal=request.journal,
+        answered=request.answered,
     )
 
 

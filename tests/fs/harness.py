@@ -28,6 +28,7 @@ from holofsd.fs.types import (
     RenameFlags,
     SetAttr,
 )
+from holofsd.rpc import kept_calls
 from holofsd.store.damage import is_whole, looks_whole
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.local import LocalVolume
@@ -100,7 +101,14 @@ class Device:
             with self.store.db.transaction():
                 self.store.add_author(AuthorId(SigningKey(seed).public), seed)
         self.volume = LocalVolume(self.store, self.name, lambda: self.clock.now_ns() // 1_000_000)
-        self.fs = VolumeFilesystem(self.volume, self.elsewhere, "vol", settings=self.settings, now_ns=self.clock.now_ns)
+        self.fs = VolumeFilesystem(
+            self.volume,
+            self.elsewhere,
+            "vol",
+            settings=self.settings,
+            now_ns=self.clock.now_ns,
+            read_kept=kept_calls.read,
+        )
 
     def kill(self) -> None:
         """As kill -9 of the daemon: nothing is tidied up."""

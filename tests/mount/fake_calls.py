@@ -19,6 +19,7 @@ class Attachment:
         self.id = f"a{number}"
         self.mount_id = request.mount_id
         self.read_only = request.read_only
+        self.journal = request.journal
         self.queue: asyncio.Queue[pb.Change | None] = asyncio.Queue()
 
 
@@ -100,6 +101,8 @@ class Calls:
             node = self.tree.new_node(r.parent, r.name, pb.KIND_FILE, r.mode, r.ino)
             if r.HasField("data"):
                 self.tree.new_version(node, r.data, r.mtime_ns)
+            if r.HasField("ctime_ns"):
+                node.ctime_ns = r.ctime_ns
             self.tell(a, entry_change(r.parent, r.name, node))
         if not r.HasField("data"):
             self._open(a, node, r.handle, write=True)
@@ -121,7 +124,7 @@ class Calls:
 
     def do_make_dir(self, a: Attachment, r: pb.MakeDirRequest) -> pb.Attr:
         self.check_writable(a)
-        return self._made(a, r, self.tree.new_node(r.parent, r.name, pb.KIND_DIRECTORY, r.mode))
+        return self._made(a, r, self.tree.new_node(r.parent, r.name, pb.KIND_DIRECTORY, r.mode, r.ino))
 
     def do_symlink(self, a: Attachment, r: pb.SymlinkRequest) -> pb.Attr:
         self.check_writable(a)

@@ -42,6 +42,9 @@ class Daemon(Calls, FilesystemServicer):
         self.read_only = False
         self.drop_reply: str | None = None
         self.held: str | None = None
+        self.journals = False
+        self.carried_out: set[tuple[str, int]] = set()
+        """Journals, and numbers in them."""
         self.fetch_delay = 0.0
         self.fetch_error = 0
         self.crashed = asyncio.Event()
@@ -69,6 +72,7 @@ class Daemon(Calls, FilesystemServicer):
             lost_handles=lost,
             inos=self.tree.lease(),
             shared=self._tell_company(),
+            journal=str(self.tree.directory / request.journal) if self.journals else "",
         )
 
     def _tell_company(self) -> bool:
@@ -121,11 +125,17 @@ class Daemon(Calls, FilesystemServicer):
         self.calls[name] += 1
         self.log.append(name)
         reply = pb.CallReply(id=request.id)
+        kept = (attachment.journal, request.number)
         try:
+            if request.number and kept in self.carried_out:
+                getattr(reply, {"create": "create", "unlink": "done"}.get(name, "attr")).SetInParent()
+                return reply
             result = getattr(self, f"do_{name}")(attachment, getattr(request, name))
             if asyncio.iscoroutine(result):
                 result = await result
             getattr(reply, FIELD[type(result)]).CopyFrom(result)
+            if request.number:
+                self.carried_out.add(kept)
         except OSError as error:
             reply.error.errno = error.errno or errno.EIO
             reply.error.message = str(error)
@@ -273,6 +283,10 @@ class Control:
         for attachment in self.daemon.attachments.values():
             access = pb.ACCESS_READ_ONLY if reader or attachment.read_only else pb.ACCESS_WRITABLE
             attachment.queue.put_nowait(pb.Change(access=access))
+
+    async def keep_journals(self) -> None:
+        """Mounts that attach from now on may keep one."""
+        self.daemon.journals = True
 
     async def hold_news(self, held: bool) -> None:
         """As on a busy machine, where replies are there long before the stream of changes says the same."""

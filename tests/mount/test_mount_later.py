@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 from google.protobuf.message import Message
 
 from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.core.journal import Journal
 from holofs_mount.core.later import Later
 from mount.harness import FakeDaemon, Mount
 from support.wait import until
@@ -27,9 +28,12 @@ class Daemon:
         self.asked: list[Any] = []
         self.answers: list[asyncio.Future[Any]] = []
         self.tasks: list[Any] = []
+        self.numbers: list[int] = []
 
-    def begin(self, name: str, request: Message) -> Awaitable[Any]:
-        assert name == {pb.SetAttrRequest: "set_attr", pb.UnlinkRequest: "unlink"}[type(request)]
+    def begin(self, name: str, request: Message, number: int = 0, late: bool = False) -> Awaitable[Any]:
+        self.numbers.append(number)
+        kinds = {pb.SetAttrRequest: "set_attr", pb.UnlinkRequest: "unlink", pb.CreateRequest: "create"}
+        assert name == kinds[type(request)]
         asked = type(request)()
         asked.CopyFrom(request)
         self.asked.append(asked)
@@ -51,12 +55,12 @@ class Told:
     def changed_later(self, ino: int, attr: pb.Attr | None, since: int) -> None:
         self.changes.append((ino, attr))
 
-    def still_there(self, parent: int, name: bytes) -> None:
+    def unsure_of(self, parent: int, name: bytes) -> None:
         self.there.append((parent, name))
 
 
 def _later(daemon: Daemon, told: Told) -> Later:
-    return Later(lambda: daemon, lambda: 0, told)
+    return Later(lambda: daemon, lambda: 0, told, Journal())
 
 
 def _away() -> OSError:
@@ -257,3 +261,61 @@ def test_a_refused_removal_shows_the_file_again(daemon: FakeDaemon, mnt: Path) -
     until(lambda: os.listdir(mnt) == ["file"], "the file shows again")
     assert file.read_bytes() == b"content"
     daemon.ask("hold_news", held=False)
+
+
+class Kept:
+    """A journal that keeps everything."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.cleared = 0
+
+    def keep(self, request: pb.CallRequest) -> int:
+        self.number += 1
+        return self.number
+
+    def clear(self) -> None:
+        self.cleared += 1
+
+
+async def test_what_is_refused_holds_up_what_follows_and_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holofs_mount.core.later._FIRST_REST", 0.0)
+    monkeypatch.setattr("holofs_mount.core.later._LAST_REST", 0.0)
+    daemon, told, journal = Daemon(), Told(), Kept()
+    later = Later(lambda: daemon, lambda: 0, told, journal)
+    made: list[Any] = []
+    assert later.promise("create", pb.CreateRequest(parent=1, name=b"a", ino=7), made.append)
+    later.put(pb.SetAttrRequest(ino=7, mode=0o600))
+    later.remove(pb.UnlinkRequest(parent=1, name=b"b", ino=5))
+    daemon.answers[0].set_exception(OSError(errno.ENOSPC, "full"))
+    for number in (1, 2):
+        daemon.answers[number].set_exception(OSError(errno.EAGAIN, "not yet"))
+    await _turns(lambda: len(daemon.asked) == 4)
+    assert later.failing
+    assert later.full, "nothing joins what is said again"
+    assert told.there == [(1, b"a"), (1, b"b")]
+    assert told.changes == [(7, None)]
+    daemon.answers[3].set_exception(OSError(errno.ENOSPC, "still full"))
+    await _turns(lambda: len(daemon.asked) == 5)
+    for number in (4, 5, 6):
+        await _turns(lambda: len(daemon.asked) == number + 1)  # noqa: B023
+        daemon.answers[number].set_result(pb.Done())
+    await _turns(lambda: not later.failing)
+    assert daemon.numbers == [1, 2, 3, 1, 1, 2, 3]
+    assert (journal.cleared, later.decided, later.full, made) == (1, 3, False, [])
+
+
+async def test_what_can_never_be_done_holds_up_nobody() -> None:
+    daemon, told, journal = Daemon(), Told(), Kept()
+    later = Later(lambda: daemon, lambda: 0, told, journal)
+    later.remove(pb.UnlinkRequest(parent=1, name=b"b", ino=5))
+    assert not journal.cleared
+    daemon.answers[0].set_exception(OSError(errno.ENOENT, "gone"))
+    await _turns(lambda: journal.cleared)
+    assert (later.failing, later.decided, told.there) == (False, 1, [(1, b"b")])
+
+
+async def _turns(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)

@@ -13,6 +13,7 @@ from holofsd.core.ids import BlobHash, Ino, VolumeId
 from holofsd.core.state import Kind
 from holofsd.fs import types as fs
 from holofsd.fs.alternatives import Alternative
+from holofsd.fs.journals import Kept
 from holofsd.rpc import device_api as api
 
 VOLUME = VolumeId(b"v" * 32)
@@ -31,6 +32,17 @@ class FakeFilesystem:
         self.committed: list[tuple[int, bytes | None]] = []
         self.cut_short = 0
         self.watching = 0
+        self.carried_out: set[int] = set()
+
+    async def caught_up(self, but: str = "") -> None:
+        pass
+
+    def once(self, att: fs.Attachment, number: int, call: Kept, *, late: bool) -> bool:
+        if number in self.carried_out:
+            return False
+        call.work()
+        self.carried_out.add(number)
+        return True
 
     def attach(self, request: fs.AttachRequest) -> fs.Attachment:
         attachment = fs.Attachment(f"id-{len(self.attached)}", VOLUME, "docs", request, request.read_only)
@@ -114,6 +126,9 @@ class FakeDevice:
 
     def identity(self) -> api.Identity:
         return api.Identity("aa" * 32, "holofsd 9", 4711)
+
+    async def caught_up(self) -> None:
+        pass
 
     async def filesystem(self, volume: str) -> FakeFilesystem:
         if volume != "docs":

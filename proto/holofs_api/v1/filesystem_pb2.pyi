@@ -162,6 +162,8 @@ class AttachRequest(_message.Message):
     PID_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
     HANDLES_FIELD_NUMBER: _builtins.int
+    JOURNAL_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
     api_version: _builtins.int
     """holofs_api.API_VERSION"""
     program: _builtins.str
@@ -173,6 +175,10 @@ class AttachRequest(_message.Message):
     mountpoint: _builtins.str
     pid: _builtins.int
     read_only: _builtins.bool
+    journal: _builtins.str
+    """32 hex digits chosen by the client for its lifetime: it would keep a journal under this name"""
+    answered: _builtins.int
+    """numbers of the journal up to this are answered"""
     @_builtins.property
     def handles(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenHandle]:
         """what is open now (after a reconnect)"""
@@ -188,10 +194,12 @@ class AttachRequest(_message.Message):
         pid: _builtins.int = ...,
         read_only: _builtins.bool = ...,
         handles: _abc.Iterable[Global___OpenHandle] | None = ...,
+        journal: _builtins.str = ...,
+        answered: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_version", b"api_version", "handles", b"handles", "mount_id", b"mount_id", "mountpoint", b"mountpoint", "pid", b"pid", "program", b"program", "read_only", b"read_only", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "api_version", b"api_version", "handles", b"handles", "journal", b"journal", "mount_id", b"mount_id", "mountpoint", b"mountpoint", "pid", b"pid", "program", b"program", "read_only", b"read_only", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -243,6 +251,7 @@ class AttachReply(_message.Message):
     LOST_HANDLES_FIELD_NUMBER: _builtins.int
     INOS_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
+    JOURNAL_FIELD_NUMBER: _builtins.int
     attachment: _builtins.str
     root: _builtins.int
     volume_id: _builtins.bytes
@@ -253,6 +262,8 @@ class AttachReply(_message.Message):
     """bytes that a Commit may carry as data"""
     shared: _builtins.bool
     """other mounts of this volume are attached"""
+    journal: _builtins.str
+    """path of the journal asked for (format: holofs_api.journal); empty: none may be kept"""
     @_builtins.property
     def lost_handles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """handles that could not be re-attached: ESTALE"""
@@ -273,10 +284,11 @@ class AttachReply(_message.Message):
         lost_handles: _abc.Iterable[_builtins.int] | None = ...,
         inos: Global___Lease | None = ...,
         shared: _builtins.bool = ...,
+        journal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["inos", b"inos"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "inline_limit", b"inline_limit", "inos", b"inos", "lost_handles", b"lost_handles", "read_only", b"read_only", "root", b"root", "shared", b"shared", "volume_id", b"volume_id", "volume_name", b"volume_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "inline_limit", b"inline_limit", "inos", b"inos", "journal", b"journal", "lost_handles", b"lost_handles", "read_only", b"read_only", "root", b"root", "shared", b"shared", "volume_id", b"volume_id", "volume_name", b"volume_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -311,6 +323,8 @@ class CallRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
     LOOKUP_FIELD_NUMBER: _builtins.int
     GET_ATTR_FIELD_NUMBER: _builtins.int
     SET_ATTR_FIELD_NUMBER: _builtins.int
@@ -338,6 +352,13 @@ class CallRequest(_message.Message):
     STAT_FS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """chosen by the client, echoed"""
+    number: _builtins.int
+    """Not 0: this call is in the client's journal under this number, and nobody waits for it. It is carried out once, however
+    often it is said (then with an empty answer), and only after the number before it: as long as that is refused, EAGAIN.
+    Create with data, MakeDir with ino, Unlink with ino, SetAttr without size.
+    """
+    late: _builtins.bool
+    """with number: it was refused before, and what it makes takes no name from others"""
     @_builtins.property
     def lookup(self) -> Global___LookupRequest: ...
     @_builtins.property
@@ -392,6 +413,8 @@ class CallRequest(_message.Message):
         self,
         *,
         id: _builtins.int = ...,
+        number: _builtins.int = ...,
+        late: _builtins.bool = ...,
         lookup: Global___LookupRequest | None = ...,
         get_attr: Global___GetAttrRequest | None = ...,
         set_attr: Global___SetAttrRequest | None = ...,
@@ -420,7 +443,7 @@ class CallRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "commit", b"commit", "create", b"create", "fetch", b"fetch", "fsync", b"fsync", "get_attr", b"get_attr", "get_xattr", b"get_xattr", "link", b"link", "list_xattr", b"list_xattr", "lookup", b"lookup", "make_dir", b"make_dir", "open", b"open", "read", b"read", "read_dir", b"read_dir", "read_link", b"read_link", "release", b"release", "remove_dir", b"remove_dir", "remove_xattr", b"remove_xattr", "rename", b"rename", "set_attr", b"set_attr", "set_xattr", b"set_xattr", "stage", b"stage", "stat_fs", b"stat_fs", "symlink", b"symlink", "unlink", b"unlink", "write", b"write"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "commit", b"commit", "create", b"create", "fetch", b"fetch", "fsync", b"fsync", "get_attr", b"get_attr", "get_xattr", b"get_xattr", "id", b"id", "link", b"link", "list_xattr", b"list_xattr", "lookup", b"lookup", "make_dir", b"make_dir", "open", b"open", "read", b"read", "read_dir", b"read_dir", "read_link", b"read_link", "release", b"release", "remove_dir", b"remove_dir", "remove_xattr", b"remove_xattr", "rename", b"rename", "set_attr", b"set_attr", "set_xattr", b"set_xattr", "stage", b"stage", "stat_fs", b"stat_fs", "symlink", b"symlink", "unlink", b"unlink", "write", b"write"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "commit", b"commit", "create", b"create", "fetch", b"fetch", "fsync", b"fsync", "get_attr", b"get_attr", "get_xattr", b"get_xattr", "id", b"id", "late", b"late", "link", b"link", "list_xattr", b"list_xattr", "lookup", b"lookup", "make_dir", b"make_dir", "number", b"number", "open", b"open", "read", b"read", "read_dir", b"read_dir", "read_link", b"read_link", "release", b"release", "remove_dir", b"remove_dir", "remove_xattr", b"remove_xattr", "rename", b"rename", "set_attr", b"set_attr", "set_xattr", b"set_xattr", "stage", b"stage", "stat_fs", b"stat_fs", "symlink", b"symlink", "unlink", b"unlink", "write", b"write"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["lookup", "get_attr", "set_attr", "read_dir", "read_link", "create", "make_dir", "symlink", "link", "unlink", "remove_dir", "rename", "open", "stage", "commit", "fsync", "release", "fetch", "read", "write", "get_xattr", "set_xattr", "list_xattr", "remove_xattr", "stat_fs"]  # noqa: Y015
     _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
@@ -745,6 +768,7 @@ class CreateRequest(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     MTIME_NS_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    CTIME_NS_FIELD_NUMBER: _builtins.int
     parent: _builtins.int
     name: _builtins.bytes
     mode: _builtins.int
@@ -764,6 +788,8 @@ class CreateRequest(_message.Message):
     """with ino"""
     lease: _builtins.bool
     """more numbers are wanted"""
+    ctime_ns: _builtins.int
+    """with data: the change time that was shown already"""
     def __init__(
         self,
         *,
@@ -778,15 +804,20 @@ class CreateRequest(_message.Message):
         data: _builtins.bytes | None = ...,
         mtime_ns: _builtins.int | None = ...,
         lease: _builtins.bool = ...,
+        ctime_ns: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "_mtime_ns", b"_mtime_ns", "data", b"data", "mtime_ns", b"mtime_ns"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ctime_ns", b"_ctime_ns", "_data", b"_data", "_mtime_ns", b"_mtime_ns", "ctime_ns", b"ctime_ns", "data", b"data", "mtime_ns", b"mtime_ns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "_mtime_ns", b"_mtime_ns", "base", b"base", "data", b"data", "exclusive", b"exclusive", "handle", b"handle", "ino", b"ino", "lease", b"lease", "mode", b"mode", "mtime_ns", b"mtime_ns", "name", b"name", "parent", b"parent", "truncate", b"truncate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ctime_ns", b"_ctime_ns", "_data", b"_data", "_mtime_ns", b"_mtime_ns", "base", b"base", "ctime_ns", b"ctime_ns", "data", b"data", "exclusive", b"exclusive", "handle", b"handle", "ino", b"ino", "lease", b"lease", "mode", b"mode", "mtime_ns", b"mtime_ns", "name", b"name", "parent", b"parent", "truncate", b"truncate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ctime_ns: _TypeAlias = _typing.Literal["ctime_ns"]  # noqa: Y015
+    _WhichOneofArgType__ctime_ns: _TypeAlias = _typing.Literal["_ctime_ns", b"_ctime_ns"]  # noqa: Y015
     _WhichOneofReturnType__data: _TypeAlias = _typing.Literal["data"]  # noqa: Y015
     _WhichOneofArgType__data: _TypeAlias = _typing.Literal["_data", b"_data"]  # noqa: Y015
     _WhichOneofReturnType__mtime_ns: _TypeAlias = _typing.Literal["mtime_ns"]  # noqa: Y015
     _WhichOneofArgType__mtime_ns: _TypeAlias = _typing.Literal["_mtime_ns", b"_mtime_ns"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ctime_ns) -> _WhichOneofReturnType__ctime_ns | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__data) -> _WhichOneofReturnType__data | None: ...
     @_typing.overload
@@ -832,19 +863,23 @@ class MakeDirRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
+    INO_FIELD_NUMBER: _builtins.int
     parent: _builtins.int
     name: _builtins.bytes
     mode: _builtins.int
+    ino: _builtins.int
+    """as in CreateRequest"""
     def __init__(
         self,
         *,
         parent: _builtins.int = ...,
         name: _builtins.bytes = ...,
         mode: _builtins.int = ...,
+        ino: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "name", b"name", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ino", b"ino", "mode", b"mode", "name", b"name", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
