@@ -1,203 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Operations on names and attributes: lookup, listing, making, removing, renaming."""
+"""Operations on names: making, removing, renaming."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import stat
-from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final
 
 from holofs_api import PAST_INO
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core import recovery
-from holofs_mount.core.caches import UNSURE, Listing
-from holofs_mount.core.context import Caller, Context, check_name, now_ns, process_of
+from holofs_mount.core.caches import UNSURE
+from holofs_mount.core.context import Caller, check_name, now_ns, process_of
+from holofs_mount.core.looking import Looking
 from holofs_mount.core.registration import register_all
 
-HIDDEN: Final = b".holofs"
-"""In the root: leads to what was."""
-_PAGE: Final = 2_000
-_LOAD_AFTER: Final = 3
-"""Lookups in one directory before its whole listing is fetched in the background."""
-_ASK_SINGLY: Final = 16
-_TRIES: Final = 3
-"""Listings asked for in a row, of a directory that changes all the time."""
-_MAX_ASKED: Final = 10_000
 RENAME_NOREPLACE: Final = 1
 RENAME_EXCHANGE: Final = 2
 
 
-class Names:
-    """Answers from the caches where they are complete, else asks the daemon."""
-
-    def __init__(self, context: Context) -> None:
-        self._x = context
-        self._asked: dict[int, int] = {}
-        self._loads: dict[int, asyncio.Future[Listing]] = {}
-
-    # ---- asking ----
-    async def lookup(self, parent: int, name: bytes) -> pb.Attr:
-        check_name(name)
-        if name == HIDDEN and parent == self._x.root:
-            return await self._ask_hidden(parent, name)
-        listing = self._x.listings.get(parent)
-        if listing is None:
-            return await self._ask_lookup(parent, name)
-        ino = listing.names.get(name)
-        if ino is None:
-            raise OSError(errno.ENOENT, "no such name")
-        cached = self._x.attrs.get(ino)
-        if cached is not None:
-            return self._x.shown(cached)
-        return await self._ask_lookup(parent, name)
-
-    async def _ask_hidden(self, parent: int, name: bytes) -> pb.Attr:
-        """It is in no listing, so what is known of the directory says nothing about it."""
-        since = self._x.clock.now
-        attr: pb.Attr = await self._x.call("lookup", pb.LookupRequest(parent=parent, name=name))
-        return self._x.remember(attr, since)
-
-    async def _ask_lookup(self, parent: int, name: bytes) -> pb.Attr:
-        self._maybe_load(parent)
-        since = self._x.clock.now
-        try:
-            attr: pb.Attr = await self._x.call("lookup", pb.LookupRequest(parent=parent, name=name))
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                self._found(parent, name, 0, since)
-            raise
-        self._found(parent, name, attr.ino, since)
-        return self._x.remember(attr, since)
-
-    def _found(self, parent: int, name: bytes, ino: int, since: int) -> None:
-        if self._x.clock.unchanged((parent, name), since):
-            self._x.saw(parent, name, ino)
-            self._x.listings.set(parent, name, ino)
-
-    def _maybe_load(self, parent: int) -> None:
-        asked = self._asked.get(parent, 0) + 1
-        if len(self._asked) > _MAX_ASKED:
-            self._asked.clear()
-        self._asked[parent] = asked
-        if asked >= _LOAD_AFTER and self._x.listings.get(parent) is None and parent not in self._loads:
-            self._asked.pop(parent, None)
-            self._x.client.in_background(self._load_quietly(parent))
-
-    async def _load_quietly(self, parent: int) -> None:
-        try:
-            await self.listing(parent)
-        except OSError:
-            return  # nobody waits for it; whoever lists the directory gets the error
-
-    async def getattr(self, ino: int) -> pb.Attr:
-        if ino in self._x.later:
-            await self._x.later.answered(ino, self._x.client.patience_left)
-        cached = self._x.attrs.get(ino)
-        if cached is not None:
-            return self._x.shown(cached)
-        file = self._x.table.files.get(ino)
-        if file is not None and (file.unlinked or not self._x.client.connected):
-            # An open file goes on without the daemon, and without a name.
-            return self._x.shown(file.attr)
-        since = self._x.clock.now
-        try:
-            attr: pb.Attr = await self._x.call("get_attr", pb.GetAttrRequest(ino=ino))
-        except OSError as error:
-            if file is None or error.errno not in (errno.ENOENT, errno.ESTALE):
-                raise
-            file.unlinked = True  # removed on another mount or device while it is open here
-            return self._x.shown(file.attr)
-        if file is not None:
-            file.attr = attr
-        return self._x.remember(attr, since)
-
-    async def attributes(self, parent: int, inos: Sequence[int]) -> list[pb.Attr | None]:
-        """Of several names of one directory; None: gone since it was listed."""
-        if sum(self._x.attrs.get(ino) is None for ino in inos) > _ASK_SINGLY:
-            self._x.listings.drop(parent)
-            await self.listing(parent)  # a page of names brings their attributes
-        return [await self._attributes_if_there(ino) for ino in inos]
-
-    async def _attributes_if_there(self, ino: int) -> pb.Attr | None:
-        try:
-            return await self.getattr(ino)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ESTALE):
-                raise
-            return None
-
-    async def readlink(self, ino: int) -> bytes:
-        reply: pb.ReadLinkReply = await self._x.call("read_link", pb.ReadLinkRequest(ino=ino))
-        return reply.target
-
-    async def listing(self, parent: int) -> Listing:
-        """All names, from the cache or asked for once for all who want it. Nothing in it is unsure."""
-        for _ in range(_TRIES):
-            cached = self._x.listings.get(parent)
-            if cached is not None and cached.unsure:
-                cached = await self._made_sure(parent, cached)
-            if cached is not None:
-                return cached
-            loaded = await self._listing_asked_for(parent)
-            if not loaded.unsure:
-                return loaded
-        return Listing({name: ino for name, ino in loaded.names.items() if ino != UNSURE})
-
-    async def _listing_asked_for(self, parent: int) -> Listing:
-        running = self._loads.get(parent)
-        if running is None:
-            running = asyncio.ensure_future(self._load(parent))
-            self._loads[parent] = running
-            running.add_done_callback(lambda done: self._loaded(parent, done))
-        return await asyncio.shield(running)
-
-    async def _made_sure(self, parent: int, listing: Listing) -> Listing | None:
-        """The listing of that moment, or None: all of it has to be asked for."""
-        if len(listing.unsure) <= _ASK_SINGLY:
-            for name in list(listing.unsure):
-                with suppress(FileNotFoundError):
-                    await self._ask_lookup(parent, name)
-            if not listing.unsure and self._x.listings.get(parent) is listing:
-                return listing
-        self._x.listings.drop(parent)
-        return None
-
-    def _loaded(self, parent: int, done: asyncio.Future[Listing]) -> None:
-        self._loads.pop(parent, None)
-        if not done.cancelled():
-            done.exception()  # seen: everyone who wanted it may have gone
-
-    async def _load(self, parent: int) -> Listing:
-        loading = self._x.listings.begin(parent)
-        try:
-            names = await self._pages(parent)
-        finally:
-            self._x.listings.end(parent, loading)
-        for name, ino in loading.overrides.items():
-            if ino:
-                names[name] = ino
-            else:
-                names.pop(name, None)
-        # What was overtaken by a change that says too little, or a loss of the stream, is good for this once only.
-        return Listing(names) if loading.broken else self._x.listings.put(parent, names)
-
-    async def _pages(self, parent: int) -> dict[bytes, int]:
-        names: dict[bytes, int] = {}
-        after = b""
-        while True:
-            since = self._x.clock.now
-            request = pb.ReadDirRequest(ino=parent, after=after, limit=_PAGE)
-            page: pb.ReadDirReply = await self._x.call("read_dir", request)
-            for entry in page.entries:
-                names[entry.name] = entry.attr.ino
-                if self._x.clock.unchanged(entry.attr.ino, since):
-                    self._x.attrs.put(entry.attr)
-            if page.complete or not page.entries:
-                return names
-            after = page.entries[-1].name
+class Names(Looking):
+    """All that can be done with names; looking at them first."""
 
     # ---- making ----
     async def mkdir(self, parent: int, name: bytes, mode: int) -> pb.Attr:
@@ -238,11 +61,6 @@ class Names:
         """Its times are still those of what was made in it since: they are asked for when that is done."""
         if reply.ino != request.ino:  # gone since, or under another number
             self._x.unsure_of(request.parent, request.name)
-
-    def is_free(self, parent: int, name: bytes) -> bool:
-        """For sure: all names of the directory are known here."""
-        listing = self._x.listings.get(parent)
-        return listing is not None and name not in listing.names and name != HIDDEN and parent < PAST_INO
 
     async def mknod(self, parent: int, name: bytes, mode: int) -> pb.Attr:
         self._check_new(name)
@@ -402,12 +220,6 @@ class Names:
                 self._x.attrs.touch_directory(parent, now_ns())
             else:
                 self._x.attrs.drop(parent)  # a moved directory changes link counts
-
-    def known(self, parent: int, name: bytes) -> int | None:
-        """The inode at a name as far as known here; the kernel has looked it up, so it nearly always is."""
-        listing = self._x.listings.get(parent)
-        known = listing.names.get(name) if listing is not None else self._x.seen.get((parent, name))
-        return None if known == UNSURE else known
 
     def _check_new(self, name: bytes) -> None:
         check_name(name)

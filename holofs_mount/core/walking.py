@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who walks through a tree (`ls -R`, `find`, `du`, `git status`) lists one directory after the other: the daemon is
+asked for the next ones while the program is busy with this one.
+
+The order is that of such programs: a directory, then those in it by name, each with all below it, before the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Final
+
+_ROW: Final = 2
+"""Directories listed in that order, before more are asked for than was wanted."""
+_AHEAD: Final = 4
+_MOST: Final = 50_000
+"""Directories whose place in the order is remembered."""
+
+
+class Walk:
+    def __init__(self, is_known: Callable[[int], bool], load: Callable[[int], None]) -> None:
+        """`is_known`: a listing is here, or on its way."""
+        self._is_known = is_known
+        self._load = load
+        self._first: dict[int, int] = {}
+        """The first directory in a directory."""
+        self._next: dict[int, int] = {}
+        """The one after a directory and all below it."""
+        self._last = 0
+        self._row = 0
+
+    def listed(self, ino: int, directories: Sequence[int]) -> None:
+        """What is in the directory, by name."""
+        if len(self._next) + len(directories) > _MOST:
+            self._first.clear()
+            self._next.clear()
+        self._first.pop(ino, None)
+        after = self._next.get(ino)
+        if directories:
+            self._first[ino] = directories[0]
+            self._next |= pairwise(directories)
+            if after is not None:
+                self._next[directories[-1]] = after
+        if ino == self._last and self._row >= _ROW:
+            self._go_ahead()
+
+    def wanted(self, ino: int) -> None:
+        """A program lists the directory."""
+        self._row = self._row + 1 if ino == self._after(self._last) else 0
+        self._last = ino
+        if self._row >= _ROW and self._is_known(ino):
+            self._go_ahead()
+
+    def _after(self, ino: int) -> int | None:
+        return self._first.get(ino) or self._next.get(ino)
+
+    def _go_ahead(self) -> None:
+        ino = self._after(self._last)
+        for _ in range(_AHEAD):
+            if ino is None:
+                return
+            if not self._is_known(ino):
+                self._load(ino)
+            ino = self._after(ino)
