@@ -25,9 +25,10 @@ OnReply = Callable[[pb.CallReply], None]
 
 
 class Lane(Protocol):
-    """`lost` is done when the lane broke or was closed."""
+    """`lost` is done when the lane broke or was closed. `carries_news`: a `watch` may be sent on it."""
 
     lost: asyncio.Future[None]
+    carries_news: bool
 
     def send(self, request: pb.CallRequest) -> None:
         """Never blocks. What waits to be sent is bounded by the operations that wait for their replies."""
@@ -37,6 +38,8 @@ class Lane(Protocol):
 
 class FastLane(asyncio.Protocol):
     """Frames on the socket beside gRPC's; usable once `greeted` is done."""
+
+    carries_news = True
 
     def __init__(self, attachment: str, on_reply: OnReply) -> None:
         loop = asyncio.get_running_loop()
@@ -96,6 +99,8 @@ async def open_fast_lane(socket: Path, attachment: str, on_reply: OnReply) -> Fa
 
 class GrpcLane:
     """The stream `Filesystem.Calls`."""
+
+    carries_news = False
 
     def __init__(self, calls: Any, on_reply: OnReply) -> None:
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -53,6 +53,9 @@ class Session:
         self._on_change = on_change
         self._pending: dict[int, asyncio.Future[pb.CallReply]] = {}
         self._next_id = 0
+        self._watch_id = 0
+        """Of the replies that carry what changed; 0: a stream of its own does."""
+        self._reader: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._metadata = ((ATTACHMENT_KEY, attached.attachment),)
         self._stub: Any = FilesystemStub(channel)
@@ -62,8 +65,13 @@ class Session:
         lane = await open_fast_lane(calls_socket_beside(socket), self.attached.attachment, self._replied)
         self._lane: Lane = lane or GrpcLane(self._stub.Calls(metadata=self._metadata), self._replied)
         self._lane.lost.add_done_callback(lambda _: self._break())
-        self._watch = self._stub.Watch(pb.WatchRequest(), metadata=self._metadata)
-        self._reader = asyncio.create_task(self._read_changes(), name="holofs-watch")
+        if self._lane.carries_news:
+            self._next_id += 1
+            self._watch_id = self._next_id
+            self._lane.send(pb.CallRequest(id=self._watch_id, watch=pb.WatchRequest()))
+        else:
+            watch = self._stub.Watch(pb.WatchRequest(), metadata=self._metadata)
+            self._reader = asyncio.create_task(self._read_changes(watch), name="holofs-watch")
 
     def begin(self, name: str, request: Message, number: int = 0, late: bool = False) -> Awaitable[Any]:
         """The reply to one call; OSError with the daemon's errno, or SessionLost.
@@ -90,15 +98,24 @@ class Session:
         """Ends both streams and the connection. Idempotent."""
         self._break()
         await self._lane.close()
-        self._watch.cancel()
-        self._reader.cancel()
-        await asyncio.gather(self._reader, return_exceptions=True)
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
         await self._channel.close()
 
     def _replied(self, reply: pb.CallReply) -> None:
+        if reply.id == self._watch_id:
+            self._heard(reply)
+            return
         future = self._pending.get(reply.id)
         if future is not None and not future.done():
             future.set_result(reply)
+
+    def _heard(self, news: pb.CallReply) -> None:
+        if not news.HasField("change"):
+            self._break()
+        elif not self.lost.is_set():
+            self._on_change(news.change)
 
     def _break(self) -> None:
         if not self.lost.is_set():
@@ -109,13 +126,14 @@ class Session:
                 future.set_exception(SessionLost(sent=True))
         self._pending.clear()
 
-    async def _read_changes(self) -> None:
+    async def _read_changes(self, watch: Any) -> None:
         try:
-            while (change := await self._watch.read()) is not grpc.aio.EOF:
+            while (change := await watch.read()) is not grpc.aio.EOF:
                 self._on_change(change)
         except (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
             pass
         finally:
+            watch.cancel()
             self._break()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -37,6 +37,10 @@ class Attachments(Protocol):
 
     def leave(self, caller: Caller) -> None: ...
 
+    def changes(self, caller: Caller) -> AsyncIterator[pb.Change]:
+        """What its Watch stream carries."""
+        ...
+
 
 class Lane(asyncio.Protocol):
     """One client's connection."""
@@ -52,6 +56,10 @@ class Lane(asyncio.Protocol):
         self._waiting_turn = False
         self._open = True
         self._ending: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._reads = asyncio.Event()
+        """The client takes what it is sent."""
+        self._reads.set()
 
     # ---- asyncio.Protocol
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -66,10 +74,12 @@ class Lane(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._congested = True
+        self._reads.clear()
         self._regulate()
 
     def resume_writing(self) -> None:
         self._congested = False
+        self._reads.set()
         self._go_on()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -77,6 +87,8 @@ class Lane(asyncio.Protocol):
         self._open = False
         if self._dispatcher is not None:
             self._dispatcher.cut_short()
+        if self._watching is not None:
+            self._watching.cancel()
         if self._ending is None:
             self._ending = asyncio.get_running_loop().create_task(self._end())
 
@@ -90,7 +102,11 @@ class Lane(asyncio.Protocol):
                 if self._dispatcher is None:
                     self._greet(body)
                     continue
-                reply = self._dispatcher.begin(pb.CallRequest.FromString(body))
+                request = pb.CallRequest.FromString(body)
+                if request.HasField("watch"):
+                    self._watch(request.id)
+                    continue
+                reply = self._dispatcher.begin(request)
                 if reply is not None:
                     replies.append(frame(reply.SerializeToString()))
                 left -= 1
@@ -116,6 +132,18 @@ class Lane(asyncio.Protocol):
         self._dispatcher = Dispatcher(self._caller, self._reply_later, self._go_on)
         self._parser.limit = MAX_FRAME
         self._transport.write(frame(b""))
+
+    # ---- news
+    def _watch(self, number: int) -> None:
+        if self._watching is None and self._caller is not None:
+            self._watching = asyncio.get_running_loop().create_task(self._tell(self._caller, number))
+
+    async def _tell(self, caller: Caller, number: int) -> None:
+        async with aclosing(self._attachments.changes(caller)) as changes:  # type: ignore[type-var]
+            async for change in changes:
+                self._reply_later(pb.CallReply(id=number, change=change))
+                await self._reads.wait()
+        self._reply_later(pb.CallReply(id=number, done=pb.Done()))
 
     def _hang_up(self) -> None:
         self._open = False
@@ -157,6 +185,8 @@ class Lane(asyncio.Protocol):
 
     async def _end(self) -> None:
         try:
+            if self._watching is not None:
+                await asyncio.wait((self._watching,))
             if self._dispatcher is not None:
                 await self._dispatcher.drain()
         finally:

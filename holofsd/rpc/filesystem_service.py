@@ -112,7 +112,7 @@ class FilesystemService:
         attached = self._find(context)
         self._enter(attached)
         try:
-            async for change in self._changes(attached.caller):
+            async for change in self.changes(attached.caller):
                 yield change
         finally:
             self._leave(attached)
@@ -129,7 +129,8 @@ class FilesystemService:
         for attached in [a for a in self._attached.values() if a.caller.filesystem is filesystem]:
             self._detach(attached)
 
-    async def _changes(self, caller: Caller) -> AsyncIterator[pb.Change]:
+    async def changes(self, caller: Caller) -> AsyncIterator[pb.Change]:
+        """Until the daemon goes down, or the attachment ends."""
         closing = asyncio.create_task(self._closing.wait())
         async with aclosing(caller.filesystem.watch(caller.attachment)) as batches:  # type: ignore[type-var]
             following = asyncio.create_task(_next(batches))

@@ -96,7 +96,10 @@ class Daemon(Calls, FilesystemServicer):
         return self.attachments[dict(context.invocation_metadata())[ATTACHMENT_KEY]]
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Change]:
-        attachment = self._attachment(context)
+        async for change in self.changes(self._attachment(context)):
+            yield change
+
+    async def changes(self, attachment: Attachment) -> AsyncIterator[pb.Change]:
         while (change := await attachment.queue.get()) is not None:
             await self.news.wait()
             yield change
@@ -183,7 +186,7 @@ class Control:
         self.daemon = daemon
         self.socket = socket_path(state)
         self.fast = fast
-        self.lanes = FakeLanes(daemon.attachments, daemon.answer)
+        self.lanes = FakeLanes(daemon.attachments, daemon.answer, daemon.changes)
         self.server: Any = None
 
     async def start(self) -> None:

@@ -4,20 +4,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from holofs_api.framing import FrameParser, frame
 from holofs_api.v1 import filesystem_pb2 as pb
 
+Changes = Callable[[Any], AsyncIterator[pb.Change]]
 Answer = Callable[[Any, pb.CallRequest], Awaitable[pb.CallReply | None]]
 
 
 class FakeLane(asyncio.Protocol):
-    def __init__(self, attachments: dict[str, Any], answer: Answer, lanes: set[FakeLane]) -> None:
+    def __init__(self, attachments: dict[str, Any], answer: Answer, changes: Changes, lanes: set[FakeLane]) -> None:
         self._attachments = attachments
         self._answer = answer
+        self._changes = changes
         self._lanes = lanes
         self._parser = FrameParser()
         self._attachment: Any = None
@@ -42,24 +44,33 @@ class FakeLane(asyncio.Protocol):
             task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, request: pb.CallRequest) -> None:
+        if request.HasField("watch"):
+            await self._tell(request.id)
+            return
         reply = await self._answer(self._attachment, request)
         if reply is not None:
             self.transport.write(frame(reply.SerializeToString()))
+
+    async def _tell(self, number: int) -> None:
+        async for change in self._changes(self._attachment):
+            self.transport.write(frame(pb.CallReply(id=number, change=change).SerializeToString()))
+        self.transport.write(frame(pb.CallReply(id=number).SerializeToString()))
 
 
 class FakeLanes:
     """Listens from `start` until `stop`, which cuts everybody off."""
 
-    def __init__(self, attachments: dict[str, Any], answer: Answer) -> None:
+    def __init__(self, attachments: dict[str, Any], answer: Answer, changes: Changes) -> None:
         self._attachments = attachments
         self._answer = answer
+        self._changes = changes
         self._lanes: set[FakeLane] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self, socket: Path) -> None:
         socket.unlink(missing_ok=True)
         self._server = await asyncio.get_running_loop().create_unix_server(
-            lambda: FakeLane(self._attachments, self._answer, self._lanes), str(socket)
+            lambda: FakeLane(self._attachments, self._answer, self._changes, self._lanes), str(socket)
         )
 
     def stop(self) -> None:

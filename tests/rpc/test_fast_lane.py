@@ -20,6 +20,7 @@ from holofs_api.framing import MAX_FRAME, FrameParser, FrameTooLong, frame
 from holofs_api.paths import MAX_SOCKET_PATH, calls_socket_path, socket_path
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_api.v1.filesystem_pb2_grpc import FilesystemStub
+from holofsd.fs.types import Access, ChangeBatch
 from support.fake_device import FakeDevice
 
 
@@ -192,6 +193,30 @@ async def test_the_lane_keeps_its_client_attached(client: Client, channel: Any, 
         await watch.read()
     client.ask(1, lookup=pb.LookupRequest(parent=1, name=b"a"))
     assert (await client.hear()).attr.ino == 2
+
+
+async def test_news_come_between_the_answers_and_end_with_their_client(client: Client, device: FakeDevice) -> None:
+    client.ask(7, watch=pb.WatchRequest())
+    assert (await client.hear()).change == pb.Change(), "the watch is on"
+    device.fs.changes.put_nowait(ChangeBatch(reset=True))
+    told = await client.hear()
+    assert (told.id, told.change.reset) == (7, True)
+    client.ask(8, watch=pb.WatchRequest())
+    client.ask(9, lookup=pb.LookupRequest(parent=1, name=b"a"))
+    assert (await client.hear()).id == 9
+    device.fs.changes.put_nowait(ChangeBatch(access=Access.READ_ONLY))
+    assert (await client.hear()).change.access == pb.ACCESS_READ_ONLY, "there is one watch on a lane"
+    client.writer.transport.abort()
+    await eventually(lambda: device.fs.watching == 0)
+    await eventually(lambda: len(device.fs.detached) == 1)
+
+
+async def test_the_last_news_is_that_there_will_be_no_more(client: Client, device: FakeDevice) -> None:
+    client.ask(7, watch=pb.WatchRequest())
+    await client.hear()
+    device.fs.ended.set()
+    device.fs.changes.put_nowait(ChangeBatch())
+    assert [(await client.hear()).WhichOneof("result") for _ in range(2)] == ["change", "done"]
 
 
 @given(bodies=st.lists(st.binary(max_size=40)), cuts=st.lists(st.integers(1, 30)))

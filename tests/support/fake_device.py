@@ -32,6 +32,8 @@ class FakeFilesystem:
         self.committed: list[tuple[int, bytes | None]] = []
         self.cut_short = 0
         self.watching = 0
+        self.ended = asyncio.Event()
+        """Nothing is told any more."""
         self.carried_out: set[int] = set()
 
     async def caught_up(self, but: str = "") -> None:
@@ -58,7 +60,7 @@ class FakeFilesystem:
     async def watch(self, attachment: fs.Attachment) -> AsyncIterator[fs.ChangeBatch]:
         self.watching += 1
         try:
-            while True:
+            while not self.ended.is_set():
                 yield await self.changes.get()
         finally:
             self.watching -= 1

@@ -350,6 +350,7 @@ class CallRequest(_message.Message):
     LIST_XATTR_FIELD_NUMBER: _builtins.int
     REMOVE_XATTR_FIELD_NUMBER: _builtins.int
     STAT_FS_FIELD_NUMBER: _builtins.int
+    WATCH_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """chosen by the client, echoed"""
     number: _builtins.int
@@ -409,6 +410,10 @@ class CallRequest(_message.Message):
     def remove_xattr(self) -> Global___XattrRequest: ...
     @_builtins.property
     def stat_fs(self) -> Global___StatFsRequest: ...
+    @_builtins.property
+    def watch(self) -> Global___WatchRequest:
+        """on the fast lane: as Watch; each change is a reply with this id, and the last is another one"""
+
     def __init__(
         self,
         *,
@@ -440,12 +445,13 @@ class CallRequest(_message.Message):
         list_xattr: Global___XattrRequest | None = ...,
         remove_xattr: Global___XattrRequest | None = ...,
         stat_fs: Global___StatFsRequest | None = ...,
+        watch: Global___WatchRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "commit", b"commit", "create", b"create", "fetch", b"fetch", "fsync", b"fsync", "get_attr", b"get_attr", "get_xattr", b"get_xattr", "link", b"link", "list_xattr", b"list_xattr", "lookup", b"lookup", "make_dir", b"make_dir", "open", b"open", "read", b"read", "read_dir", b"read_dir", "read_link", b"read_link", "release", b"release", "remove_dir", b"remove_dir", "remove_xattr", b"remove_xattr", "rename", b"rename", "set_attr", b"set_attr", "set_xattr", b"set_xattr", "stage", b"stage", "stat_fs", b"stat_fs", "symlink", b"symlink", "unlink", b"unlink", "write", b"write"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "commit", b"commit", "create", b"create", "fetch", b"fetch", "fsync", b"fsync", "get_attr", b"get_attr", "get_xattr", b"get_xattr", "link", b"link", "list_xattr", b"list_xattr", "lookup", b"lookup", "make_dir", b"make_dir", "open", b"open", "read", b"read", "read_dir", b"read_dir", "read_link", b"read_link", "release", b"release", "remove_dir", b"remove_dir", "remove_xattr", b"remove_xattr", "rename", b"rename", "set_attr", b"set_attr", "set_xattr", b"set_xattr", "stage", b"stage", "stat_fs", b"stat_fs", "symlink", b"symlink", "unlink", b"unlink", "watch", b"watch", "write", b"write"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "commit", b"commit", "create", b"create", "fetch", b"fetch", "fsync", b"fsync", "get_attr", b"get_attr", "get_xattr", b"get_xattr", "id", b"id", "late", b"late", "link", b"link", "list_xattr", b"list_xattr", "lookup", b"lookup", "make_dir", b"make_dir", "number", b"number", "open", b"open", "read", b"read", "read_dir", b"read_dir", "read_link", b"read_link", "release", b"release", "remove_dir", b"remove_dir", "remove_xattr", b"remove_xattr", "rename", b"rename", "set_attr", b"set_attr", "set_xattr", b"set_xattr", "stage", b"stage", "stat_fs", b"stat_fs", "symlink", b"symlink", "unlink", b"unlink", "write", b"write"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "commit", b"commit", "create", b"create", "fetch", b"fetch", "fsync", b"fsync", "get_attr", b"get_attr", "get_xattr", b"get_xattr", "id", b"id", "late", b"late", "link", b"link", "list_xattr", b"list_xattr", "lookup", b"lookup", "make_dir", b"make_dir", "number", b"number", "open", b"open", "read", b"read", "read_dir", b"read_dir", "read_link", b"read_link", "release", b"release", "remove_dir", b"remove_dir", "remove_xattr", b"remove_xattr", "rename", b"rename", "set_attr", b"set_attr", "set_xattr", b"set_xattr", "stage", b"stage", "stat_fs", b"stat_fs", "symlink", b"symlink", "unlink", b"unlink", "watch", b"watch", "write", b"write"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["lookup", "get_attr", "set_attr", "read_dir", "read_link", "create", "make_dir", "symlink", "link", "unlink", "remove_dir", "rename", "open", "stage", "commit", "fsync", "release", "fetch", "read", "write", "get_xattr", "set_xattr", "list_xattr", "remove_xattr", "stat_fs"]  # noqa: Y015
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["lookup", "get_attr", "set_attr", "read_dir", "read_link", "create", "make_dir", "symlink", "link", "unlink", "remove_dir", "rename", "open", "stage", "commit", "fsync", "release", "fetch", "read", "write", "get_xattr", "set_xattr", "list_xattr", "remove_xattr", "stat_fs", "watch"]  # noqa: Y015
     _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
 
@@ -469,6 +475,7 @@ class CallReply(_message.Message):
     XATTR_FIELD_NUMBER: _builtins.int
     XATTR_NAMES_FIELD_NUMBER: _builtins.int
     STAT_FS_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     @_builtins.property
     def error(self) -> Global___CallError: ...
@@ -496,6 +503,8 @@ class CallReply(_message.Message):
     def xattr_names(self) -> Global___XattrNames: ...
     @_builtins.property
     def stat_fs(self) -> Global___StatFsReply: ...
+    @_builtins.property
+    def change(self) -> Global___Change: ...
     def __init__(
         self,
         *,
@@ -513,12 +522,13 @@ class CallReply(_message.Message):
         xattr: Global___XattrReply | None = ...,
         xattr_names: Global___XattrNames | None = ...,
         stat_fs: Global___StatFsReply | None = ...,
+        change: Global___Change | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attr", b"attr", "create", b"create", "done", b"done", "error", b"error", "map", b"map", "open", b"open", "read", b"read", "read_dir", b"read_dir", "read_link", b"read_link", "result", b"result", "stage", b"stage", "stat_fs", b"stat_fs", "xattr", b"xattr", "xattr_names", b"xattr_names"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attr", b"attr", "change", b"change", "create", b"create", "done", b"done", "error", b"error", "map", b"map", "open", b"open", "read", b"read", "read_dir", b"read_dir", "read_link", b"read_link", "result", b"result", "stage", b"stage", "stat_fs", b"stat_fs", "xattr", b"xattr", "xattr_names", b"xattr_names"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attr", b"attr", "create", b"create", "done", b"done", "error", b"error", "id", b"id", "map", b"map", "open", b"open", "read", b"read", "read_dir", b"read_dir", "read_link", b"read_link", "result", b"result", "stage", b"stage", "stat_fs", b"stat_fs", "xattr", b"xattr", "xattr_names", b"xattr_names"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attr", b"attr", "change", b"change", "create", b"create", "done", b"done", "error", b"error", "id", b"id", "map", b"map", "open", b"open", "read", b"read", "read_dir", b"read_dir", "read_link", b"read_link", "result", b"result", "stage", b"stage", "stat_fs", b"stat_fs", "xattr", b"xattr", "xattr_names", b"xattr_names"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "done", "attr", "read_dir", "read_link", "create", "open", "stage", "map", "read", "xattr", "xattr_names", "stat_fs"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "done", "attr", "read_dir", "read_link", "create", "open", "stage", "map", "read", "xattr", "xattr_names", "stat_fs", "change"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
