@@ -73,7 +73,8 @@ class Journals:
         self._known: dict[str, _Progress] = {}
         self._waiters: list[asyncio.Future[None]] = []
         """Of those who wait for the next call of any journal."""
-        self._rest_until = 0.0
+        self._rest_until: dict[str, float] = {}
+        """Of journals that could not be carried out."""
 
     # ---- calls
     def once(self, name: str, number: int, call: Kept, *, late: bool = False) -> bool:
@@ -192,10 +193,8 @@ class Journals:
 
     def carry_out_left(self, attached: set[str]) -> None:
         """What mounts left that are not among these, and are gone."""
-        if time.monotonic() < self._rest_until:
-            return
         for path in self._files():
-            if path.name not in attached:
+            if path.name not in attached and time.monotonic() > self._rest_until.get(path.name, 0.0):
                 self._carry_out(path, of_the_living=False)
 
     def _files(self) -> list[Path]:
@@ -212,7 +211,7 @@ class Journals:
         except FileNotFoundError:
             return
         except (HoloError, OSError, sqlite3.Error) as error:
-            self._rest_until = time.monotonic() + _REST_S
+            self._rest_until[path.name] = time.monotonic() + _REST_S
             log.error("a journal cannot be carried out now", journal=path.name, problem=str(error))
 
     def _carry_out_file(self, path: Path, descriptor: int, of_the_living: bool) -> None:
@@ -264,6 +263,7 @@ class Journals:
     def _forget(self, name: str) -> None:
         """Its file is gone."""
         self._known.pop(name, None)
+        self._rest_until.pop(name, None)
         with self._db.transaction():
             self._db.run("DELETE FROM journals WHERE name=?", (name,))
 
