@@ -62,9 +62,8 @@ class HoloPair(Pair):
         if self._starting:
             self._starting.wait(120)
             self._starting = None
-        files = self.stage.eye(self.first).files(VOLUME)
-        self.stage.rest(self.first, VOLUME)
-        self.stage.rest(self.second, VOLUME, files)
+        self.stage.rest(self.first, VOLUME)  # only then it has counted what was closed
+        self.stage.rest(self.second, VOLUME, self.stage.eye(self.first).files(VOLUME))
         self._before = self.stage.eye(self.second).files(VOLUME)
 
     def stop_there(self) -> None:

@@ -44,7 +44,8 @@ def bulk(run: Run) -> None:
         data, digest = pieces(number)
         pair.here.joinpath(name).mkdir()
         work.write_large(pair.here / name / "big", data)
-        run.add(pair.name, "bulk", mib / _seconds_to_arrive(pair, name, 1))
+        large = pair.there / name / "big"
+        run.add(pair.name, "bulk", mib / _seconds_to_arrive(pair, name, 1, is_whole=lambda: _size(large) == mib << 20))
         pair.settle()
         for side in (pair.here, pair.there):
             run.expect_large(pair.name, side / name / "big", digest)
@@ -94,14 +95,26 @@ def _small_files(run: Run) -> Callable[[int], work.Files]:
     return of
 
 
-def _seconds_to_arrive(pair: Pair, folder: str, files: int, is_told: bool = True) -> float:
-    """Not looked at more often than one per cent of it asks for: a look takes 2 ms from the daemon."""
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _seconds_to_arrive(
+    pair: Pair, folder: str, files: int, is_told: bool = True, is_whole: Callable[[], bool] = lambda: True
+) -> float:
+    """Not looked at more often than one per cent of it asks for: a look takes 2 ms from the daemon.
+
+    `is_whole`: what arrived is not an earlier version, as of a large file that took seconds to write.
+    """
     every_s = 0.1 if files > 1 else 0.025
     began = time.perf_counter()
     if is_told:
         pair.push(folder)
     what = f"{pair.name} to have {files} files on the other side"
-    work.wait_for(lambda: pair.arrived(folder, files), what, every_s=every_s)
+    work.wait_for(lambda: is_whole() and pair.arrived(folder, files), what, every_s=every_s)
     return time.perf_counter() - began
 
 

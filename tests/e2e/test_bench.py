@@ -59,7 +59,7 @@ def test_rows_are_measured_beside_the_bare_binding_and_compared_with_what_was_wr
 
 
 def test_an_interrupted_run_leaves_nothing(place: Path) -> None:
-    running = _begin(place, "create", "--against", "bare")
+    running = _begin(place, "create", "--against", "bare", "--rounds", "500")  # long enough to be met in it
     until(lambda: mounts_below(place), "something to be mounted")
     os.killpg(running.pid, signal.SIGINT)  # as Ctrl-C: everybody in the foreground gets it
     _, err = running.communicate(timeout=60)
