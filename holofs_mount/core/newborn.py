@@ -132,7 +132,7 @@ class Newborn:
         return True
 
     def is_kept(self, file: OpenFile) -> None:
-        """It is in the journal, and on its way."""
+        """It is in the journal, or the daemon has it."""
         birth, file.birth = file.birth, None
         if birth is not None and not birth.done.done():
             birth.done.set_result(None)
@@ -141,9 +141,7 @@ class Newborn:
         """The daemon knows it now."""
         if reply.HasField("inos"):
             self.numbers.lease(reply.inos)
-        birth, file.birth = file.birth, None
-        if birth is not None and not birth.done.done():
-            birth.done.set_result(None)
+        self.is_kept(file)
 
     def forget(self, file: OpenFile) -> Birth | None:
         """It never came to be."""

@@ -51,7 +51,6 @@ class Lane(asyncio.Protocol):
         self._parser = FrameParser(MAX_GREETING)
         self._caller: Caller | None = None
         self._dispatcher: Dispatcher | None = None
-        self._congested = False
         self._paused = False
         self._waiting_turn = False
         self._open = True
@@ -73,12 +72,10 @@ class Lane(asyncio.Protocol):
         self._work()
 
     def pause_writing(self) -> None:
-        self._congested = True
         self._reads.clear()
         self._regulate()
 
     def resume_writing(self) -> None:
-        self._congested = False
         self._reads.set()
         self._go_on()
 
@@ -156,13 +153,13 @@ class Lane(asyncio.Protocol):
     def _regulate(self) -> None:
         """Reads no further while the client does not read its replies, or has too much in flight."""
         full = self._dispatcher is not None and self._dispatcher.full
-        stop = self._congested or full or self._waiting_turn
+        stop = not self._reads.is_set() or full or self._waiting_turn
         if stop != self._paused and self._open and not self._transport.is_closing():
             self._paused = stop
             (self._transport.pause_reading if stop else self._transport.resume_reading)()
 
     def _go_on(self) -> None:
-        if self._open and self._paused and not self._congested:
+        if self._open and self._paused and self._reads.is_set():
             self._work()  # what had arrived before the pause
 
     # ---- the end
