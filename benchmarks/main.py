@@ -62,7 +62,10 @@ class Stages:
 
 
 def measure(rows: list[Row], sizes: Sizes, against: list[str], writeback: bool, quiet: bool, report: Report) -> None:
-    """Fills the report, row by row. What fails in one row does not keep the others from being measured."""
+    """Fills the report, row by row. What fails in one row does not keep the others from being measured.
+
+    Ctrl-C and SIGTERM end it early: the report holds the rows that were whole by then.
+    """
     began = time.monotonic()
     progress = Progress(len(rows))
     if not quiet:
@@ -77,6 +80,10 @@ def measure(rows: list[Row], sizes: Sizes, against: list[str], writeback: bool, 
                 for outcome in (found for found in report.outcomes if found.row == row.name):
                     reports.say_all(reports.table(outcome))
         stages.close()
+    except KeyboardInterrupt:
+        report.stopped = True
+        report.not_measured += [f"{row.name}: stopped" for row in rows if row.name not in report.rows_s]
+        report.unchecked.append("what was on the disk when it was stopped")
     finally:
         progress.clear()
         stages.throw_away()
@@ -167,11 +174,7 @@ def main() -> int:
         return MISSED
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
-    try:
-        measure(rows, sizes, against, told.writeback, told.json, report)
-    except KeyboardInterrupt:
-        print("Stopped; nothing is left behind.", file=sys.stderr)
-        return STOPPED
+    measure(rows, sizes, against, told.writeback, told.json, report)
     if told.json:
         print(report.as_json())
     else:
@@ -180,6 +183,9 @@ def main() -> int:
         print(f"Written: {path.relative_to(ROOT)}", file=sys.stderr)
     if report.wrong:
         return WRONG
+    if report.stopped:
+        print("Stopped; nothing is left behind.", file=sys.stderr)
+        return STOPPED
     return MISSED if report.failed or (not told.quick and not told.tiny and not report.all_met) else 0
 
 

@@ -48,13 +48,20 @@ class Report:
     """Devices that `fsck` could not look at."""
     wrong: list[str] = field(default_factory=list)
     """Contents that were not what was written: no figure of such a run counts."""
+    stopped: bool = False
+    """Whether it was ended before all rows were measured."""
 
     def as_json(self) -> str:
         return json.dumps({**asdict(self), "machine": machine(), "all_met": self.all_met}, indent=2, ensure_ascii=False)
 
     @property
     def all_met(self) -> bool:
-        return not self.wrong and not self.failed and not any(outcome.is_missed for outcome in self.outcomes)
+        return (
+            not self.wrong
+            and not self.failed
+            and not self.stopped
+            and not any(outcome.is_missed for outcome in self.outcomes)
+        )
 
 
 def table(outcome: Outcome) -> Iterator[str]:

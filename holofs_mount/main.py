@@ -76,9 +76,10 @@ def _calm_collector() -> None:
 async def run(options: Options, reporter: Reporter) -> None:
     """One mount, from the checks to its end. MountError with a sentence where it cannot begin."""
     check_fuse()
-    mountpoint = options.path if options.over_dead else check_mountpoint(options.path)
     name, binding = load_binding(options.binding)
     program = unmounter(name)
+    _await_daemon(options.go_fd)
+    mountpoint = options.path if options.over_dead else check_mountpoint(options.path)
     request = MountRequest(
         volume=options.volume,
         mountpoint=mountpoint,
@@ -105,6 +106,15 @@ async def run(options: Options, reporter: Reporter) -> None:
             await binding.serve(volume, os.fspath(mountpoint), options.read_only, ready)
         except (RuntimeError, OSError) as error:
             raise MountError(f"{mountpoint} could not be mounted: {error}", EXIT_FAILED) from error
+
+
+def _await_daemon(fd: int | None) -> None:
+    """Until a daemon that is starting says that it answers; nothing else is to be done here before."""
+    if fd is None:
+        return
+    with os.fdopen(fd, "rb") as go:
+        if not go.readline():
+            raise MountError("the daemon ended before it answered", EXIT_DAEMON)
 
 
 async def _start(volume: Volume) -> None:

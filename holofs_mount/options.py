@@ -44,6 +44,7 @@ class Options:
     binding: str
     mount_id: str | None
     ready_fd: int | None
+    go_fd: int | None
     patience: float
     over_dead: bool
 
@@ -69,6 +70,9 @@ def parse(arguments: list[str]) -> Options:
         help='write the line "ready BINDING" there once the mount answers, or "error SENTENCE"',
     )
     parser.add_argument(
+        "--go-fd", type=int, metavar="N", help="be ready to mount, then wait for a line from there; its end ends this"
+    )
+    parser.add_argument(
         "--patience",
         type=float,
         default=PATIENCE,
@@ -89,6 +93,7 @@ def parse(arguments: list[str]) -> Options:
         binding=told.binding,
         mount_id=told.mount_id,
         ready_fd=told.ready_fd,
+        go_fd=told.go_fd,
         patience=told.patience,
         over_dead=told.over_dead,
     )

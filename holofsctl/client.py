@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Talking to the daemon of one state directory: connects, shakes hands, and turns failed calls into CommandErrors."""
+"""Talking to the daemon of one state directory: connects, shakes hands, and turns failed calls into CommandErrors.
+
+gRPC is imported by what needs it: `up` starts the daemon before, so that both are loaded at the same time.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-import grpc
-
 from holofs_api import API_VERSION
-from holofs_api.errors import detail_of
 from holofs_api.handshake import ApiMismatchError, check
 from holofs_api.paths import socket_path, socket_target
 from holofs_api.v1 import control_pb2 as pb
-from holofs_api.v1.control_pb2_grpc import ControlStub
 from holofsctl import __version__
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit, of_detail
@@ -29,6 +31,10 @@ _MAX_MESSAGE: Final = 64 << 20
 @contextmanager
 def told_plainly(state: Path) -> Iterator[None]:
     """A failed call leaves as a CommandError with one sentence."""
+    import grpc
+
+    from holofs_api.errors import detail_of
+
     try:
         yield
     except grpc.RpcError as error:
@@ -46,13 +52,30 @@ def not_running(state: Path) -> CommandError:
     return CommandError(sentence, Exit.NOT_RUNNING, "not-running")
 
 
+def is_listening(state: Path) -> bool:
+    """Whether somebody accepts connections on the socket (a daemon that was killed leaves it behind).
+
+    Raises PermissionError where the state directory is somebody else's.
+    """
+    path = os.fspath(socket_path(state))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        code = probe.connect_ex(path)
+    if code in (errno.EACCES, errno.EPERM):
+        raise PermissionError(code, os.strerror(code), path)
+    return code not in (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED)
+
+
 class Client:
     """A connection whose handshake has been made. Use it as a context manager."""
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        if not socket_path(state).exists():
+        if not is_listening(state):
             raise not_running(state)
+        import grpc
+
+        from holofs_api.v1.control_pb2_grpc import ControlStub
+
         options = (("grpc.max_receive_message_length", _MAX_MESSAGE), ("grpc.enable_http_proxy", 0))
         self._channel = grpc.insecure_channel(socket_target(state), options=options)
         self._stub: Any = ControlStub(self._channel)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import select
@@ -16,13 +17,13 @@ from pathlib import Path
 from typing import IO, Final
 
 from holofs_api.v1 import control_pb2 as pb
-from holofsctl.client import Client
+from holofsctl.client import Client, is_listening
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 60.0
-_POLL_S: Final = 0.05
+_POLL_S: Final = 0.01
 _ALREADY_RUNNING: Final = 6
 """The daemon's exit code where another one has the state directory."""
 _LEAST_FREE: Final = 1 << 20
@@ -68,9 +69,10 @@ def _spawn(state: Path, remarks: IO[bytes]) -> subprocess.Popen[bytes]:
 
 
 def _wait_until_up(state: Path, process: subprocess.Popen[bytes], remarks: IO[bytes]) -> bool:
+    importlib.import_module("grpc")  # what asks it needs this, and now is the time to load it
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
-        if _answers(state):
+        if is_listening(state) and _answers(state):
             return process.poll() is None
         ended = process.poll()
         # Another `up` at the same time may have won: then its daemon is the one to wait for.

@@ -64,16 +64,17 @@ async def running(
         # Managers.
         volumes = Volumes(state, store, node_key, config.device_name, hub.describe, hub, settings)
         stack.push_async_callback(volumes.close)
-        await volumes.open_all(copied)
-        state_folder.remember_fingerprint(state)
         mounts = MountSupervisor(store, state, volumes.name_of)
         stack.push_async_callback(mounts.close)
+        mounts.start()
+        await volumes.open_all(copied)
+        state_folder.remember_fingerprint(state)
         device = Device(config, store, endpoint, hub, volumes, mounts, stop.set)
         stack.push_async_callback(device.joiner.close)
 
         # The socket, then what needs somebody to answer on it (mounts), then the others.
         await stack.enter_async_context(serving(device, config.socket))
-        mounts.start()
+        mounts.serving()
         tasks = Tasks("daemon")
         stack.push_async_callback(tasks.close)
         tasks.spawn(hub.run(), "hub")

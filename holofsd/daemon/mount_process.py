@@ -2,7 +2,9 @@
 """One mount process: started in a session of its own, so that it outlives the daemon, and told ready through a pipe.
 
 The process writes to the descriptor `--ready-fd`: a line `ready [binding]` once the mount answers, or `error SENTENCE`.
-It ends with a non-zero code when it fails, and with 0 once it was unmounted.
+It ends with a non-zero code when it fails, and with 0 once it was unmounted. One that is started before the daemon
+answers gets ready beside it, and goes on at the line that comes through `--go-fd`; the end of that pipe, without a
+line, is the daemon's end.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 from holofsd.core.errors import MountFailed
 from holofsd.daemon.processes import wait_gone
@@ -98,25 +100,33 @@ def log_of(state: Path, mount_id: str) -> Path:
     return state / "log" / f"mount-{mount_id}.log"
 
 
-async def launch(order: MountOrder) -> MountProcess:
-    """Starts a mount process and waits until the mount answers. Raises MountFailed with its last words."""
+async def launch(order: MountOrder, serving: asyncio.Event) -> MountProcess:
+    """Starts a mount process and waits until the mount answers. Raises MountFailed with its last words.
+
+    `serving`: set when the daemon answers on its socket.
+    """
     remarks = log_of(order.state, order.mount_id)
     remarks.parent.mkdir(mode=0o700, exist_ok=True)
-    reading, writing = os.pipe()
-    try:
-        # Appended to: what the process before it said tells why there is another one.
-        with open(remarks, "ab") as output:
-            process = Started(_spawn(order, writing, output.fileno()))
-    except OSError as error:
-        os.close(reading)
-        raise MountFailed(f"The mount helper cannot be started: {error.strerror}.") from None
-    finally:
-        os.close(writing)
-    try:
-        words = await _first_words(reading)
-    except asyncio.CancelledError:
-        process.terminate()
-        raise
+    reading, ready = os.pipe()
+    go, starter = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as ours, os.fdopen(starter, "wb", buffering=0) as to_start:
+        try:
+            # Appended to: what the process before it said tells why there is another one.
+            with open(remarks, "ab") as output:
+                process = Started(_spawn(order, ready, go, output.fileno()))
+        except OSError as error:
+            raise MountFailed(f"The mount helper cannot be started: {error.strerror}.") from None
+        finally:
+            os.close(ready)
+            os.close(go)
+        try:
+            await serving.wait()
+            with contextlib.suppress(BrokenPipeError):  # it ended already, and said why
+                to_start.write(b"go\n")
+            words = await _first_words(ours)
+        except asyncio.CancelledError:
+            process.terminate()
+            raise
     if words.startswith("ready"):
         process.binding = words.removeprefix("ready").strip() or order.binding
         return process
@@ -125,9 +135,9 @@ async def launch(order: MountOrder) -> MountProcess:
     raise MountFailed(words.removeprefix("error").strip(" :") or _last_line(remarks, order.path))
 
 
-def _spawn(order: MountOrder, ready: int, output: int) -> subprocess.Popen[bytes]:
+def _spawn(order: MountOrder, ready: int, go: int, output: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "holofs_mount.main", "--state-dir", str(order.state)]
-    command += ["--mount-id", order.mount_id, "--ready-fd", str(ready)]
+    command += ["--mount-id", order.mount_id, "--ready-fd", str(ready), "--go-fd", str(go)]
     command += ["--read-only"] if order.read_only else []
     command += ["--binding", order.binding] if order.binding else []
     command += ["--over-dead"] if order.over_dead else []
@@ -138,18 +148,16 @@ def _spawn(order: MountOrder, ready: int, output: int) -> subprocess.Popen[bytes
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        pass_fds=(ready,),
+        pass_fds=(ready, go),
         start_new_session=True,
     )
 
 
-async def _first_words(reading: int) -> str:
-    """The first line from the pipe (the descriptor is closed with it); empty if the process ended without a word."""
+async def _first_words(pipe: IO[bytes]) -> str:
+    """The first line from the pipe, which is closed with it; empty if the process ended without a word."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=_MAX_WORDS)
-    transport, _ = await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", buffering=0)
-    )
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
     try:
         line = await asyncio.wait_for(reader.readline(), READY_TIMEOUT_S)
         return line.decode("utf-8", "replace").strip()

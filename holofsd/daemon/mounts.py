@@ -44,7 +44,7 @@ _END_S: Final = 5.0
 _PROBE_S: Final = 2.0
 _LOOK_S: Final = 0.1
 
-Launch = Callable[[MountOrder], Awaitable[MountProcess]]
+Launch = Callable[[MountOrder, asyncio.Event], Awaitable[MountProcess]]
 
 
 @dataclass(eq=False, slots=True)
@@ -79,10 +79,14 @@ class MountSupervisor:
         self._launch = launch
         self._find = find
         self._mounts: dict[str, _Mount] = {}
+        self._serving = asyncio.Event()
 
     # ---- the daemon's life
     def start(self) -> None:
-        """Adopts the mounts that still run, and begins to bring back the others."""
+        """Adopts the mounts that still run, and begins to bring back the others, which wait for `serving`.
+
+        A mount's program takes as long to be loaded as an index to be opened, so it begins first.
+        """
         for row in self._store.mounts():
             mount = _Mount(row, settled=asyncio.Event())
             self._mounts[mount.path] = mount
@@ -94,6 +98,10 @@ class MountSupervisor:
                 found = self._find(row.mount_id)
             mount.keeper = asyncio.create_task(self._keep(mount, found))
         self._write_file()
+
+    def serving(self) -> None:
+        """The daemon answers on its socket."""
+        self._serving.set()
 
     async def close(self) -> None:
         """Stops watching. The mounts go on without the daemon."""
@@ -138,7 +146,7 @@ class MountSupervisor:
         self._store_row(mount, 0)
         faults.reach("mounting.noted")
         try:
-            process = await self._launch(self._order(mount))
+            process = await self._launch(self._order(mount), self._serving)
             faults.reach("mounting.started")
             self._up(mount, process)
         except BaseException:
@@ -217,7 +225,7 @@ class MountSupervisor:
             over_dead = await _is_dead(mount.path)
             if not over_dead:
                 check_mount_path(mount.path, self._state)
-            self._up(mount, await self._launch(replace(self._order(mount), over_dead=over_dead)))
+            self._up(mount, await self._launch(replace(self._order(mount), over_dead=over_dead), self._serving))
         except HoloError as error:
             _log.warning("a mount could not be brought back", path=mount.path, why=error.message)
             self._down(mount, error.message)

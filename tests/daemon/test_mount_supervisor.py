@@ -55,8 +55,9 @@ class System:
         self.starts = 0
         self.failing = ""
 
-    async def launch(self, order: MountOrder) -> MountProcess:
+    async def launch(self, order: MountOrder, serving: asyncio.Event) -> MountProcess:
         self.starts += 1
+        await serving.wait()
         if self.failing:
             raise MountFailed(self.failing)
         process = self.processes[order.path] = FakeProcess(1_000_000 + self.starts)
@@ -69,8 +70,11 @@ class System:
             self.processes[path].end(0)
         return True
 
-    def supervisor(self) -> MountSupervisor:
-        return MountSupervisor(self.store, self.state, lambda volume: "docs", self.launch)
+    def supervisor(self, *, serving: bool = True) -> MountSupervisor:
+        supervisor = MountSupervisor(self.store, self.state, lambda volume: "docs", self.launch)
+        if serving:
+            supervisor.serving()
+        return supervisor
 
 
 @pytest.fixture
@@ -198,8 +202,11 @@ async def test_down_unmounts_everything_and_up_brings_it_back(
     assert system.mounted == set()
     assert [(row.pid, row.wanted) for row in system.store.mounts()] == [(0, 1), (0, 1)]
     await supervisor.close()
-    later = system.supervisor()
+    later = system.supervisor(serving=False)
     later.start()
+    await eventually(lambda: system.starts == 4)
+    assert {info.state for info in later.infos()} == {"starting"}, "they begin before the daemon answers, and wait"
+    later.serving()
     infos = await later.restore()
     assert [(info.path, info.state) for info in infos] == [(path, "up") for path in paths]
     await later.close()

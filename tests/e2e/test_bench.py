@@ -58,13 +58,18 @@ def test_rows_are_measured_beside_the_bare_binding_and_compared_with_what_was_wr
     assert _is_clean(place)
 
 
-def test_an_interrupted_run_leaves_nothing(place: Path) -> None:
-    running = _begin(place, "create", "--against", "bare", "--rounds", "500")  # long enough to be met in it
+def test_an_interrupted_run_says_what_it_knows_and_leaves_nothing(place: Path) -> None:
+    # Long enough to be met in it.
+    running = _begin(place, "create", "remove", "--against", "bare", "--rounds", "500", "--json")
     until(lambda: mounts_below(place), "something to be mounted")
     os.killpg(running.pid, signal.SIGINT)  # as Ctrl-C: everybody in the foreground gets it
-    _, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=60)
     assert running.returncode == 130, err
     assert "Traceback" not in err
+    told = json.loads(out)
+    assert (told["stopped"], told["all_met"]) == (True, False)
+    assert told["not_measured"] == ["create: stopped", "remove: stopped"]
+    assert told["unchecked"]
     until(lambda: _is_clean(place), "everything to be gone")
 
 

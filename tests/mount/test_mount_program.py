@@ -107,6 +107,23 @@ def test_a_daemon_that_is_absent_is_said(tmp_path: Path, binding: str) -> None:
     assert not mounted(path)
 
 
+@pytest.mark.parametrize(("line", "word"), [(b"go\n", "holofsctl up"), (b"", "ended before it answered")])
+def test_one_that_is_started_before_the_daemon_waits_for_its_word(
+    tmp_path: Path, binding: str, line: bytes, word: str
+) -> None:
+    path = tmp_path / "mnt"
+    path.mkdir()
+    go, starter = os.pipe()
+    arguments = [*command(tmp_path / "no state", path, binding), "--go-fd", str(go)]
+    with subprocess.Popen(arguments, pass_fds=[go], stderr=subprocess.PIPE, text=True) as process:
+        os.close(go)
+        os.write(starter, line)
+        os.close(starter)
+        _, sentence = process.communicate(timeout=40)
+    assert process.returncode == options.EXIT_DAEMON
+    assert word in sentence
+
+
 def test_an_unknown_volume_is_said_in_the_words_of_the_daemon(daemon: FakeDaemon, tmp_path: Path, binding: str) -> None:
     path = tmp_path / "mnt"
     path.mkdir()
