@@ -85,8 +85,7 @@ class Files:
         if request.ahead:
             self._light.ahead.told(other.attr.ino for other in reply.ahead)
         for other in reply.ahead:
-            self._x.remember(other.attr, since)
-            self._light.keep(other.attr, other.map, since)
+            self._light.told(other, since)
         if reads:
             self._x.bases.has_read(ino, reply.map.version, pid)
         return self._opened(handle, reply.map.version, truncate)

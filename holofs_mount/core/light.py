@@ -93,6 +93,11 @@ class LightOpens:
             return None
         return OpenFile(attr.ino, body, attr, content.version)
 
+    def told(self, file: pb.AheadFile, since: int) -> None:
+        """Of a file that nobody asked for here."""
+        self._x.remember(file.attr, since)
+        self.keep(file.attr, file.map, since)
+
     def keep(self, attr: pb.Attr, content: pb.ContentMap, since: int) -> None:
         """Where the content of a small file is, as it was asked for at `since`."""
         small = content.size <= self._x.inline_limit and not (content.staging or attr.remote or attr.writing)

@@ -49,9 +49,9 @@ class Volume:
         self.context.read_only = request.read_only
         self.context.client = DaemonClient(request.socket, self, request.patience)
         self.names = Names(self.context)
-        light = LightOpens(self.context)
-        self.files = Files(self.context, self.names, light)
-        self.saving = Saving(self.context, self.names, light)
+        self._light = LightOpens(self.context)
+        self.files = Files(self.context, self.names, self._light)
+        self.saving = Saving(self.context, self.names, self._light)
         self.attributes = Attributes(self.context, self.names, self.files)
         self._saver: asyncio.Task[None] | None = None
 
@@ -131,6 +131,10 @@ class Volume:
             self._inode_changed(inode)
         for entry in change.entries:
             self._entry_changed(entry)
+        for file in change.files:
+            # What we did ourselves and the daemon has not carried out is not in it.
+            if file.attr.ino not in self.context.later:
+                self._light.told(file, self.context.clock.now)
 
     def forget_everything(self) -> None:
         x = self.context

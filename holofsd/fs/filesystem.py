@@ -35,7 +35,7 @@ from holofsd.fs.ports import ContentSource
 from holofsd.fs.promises import Promises
 from holofsd.fs.renaming import Renaming
 from holofsd.fs.scope import Scope
-from holofsd.fs.settings import INO_LEASE, FsSettings
+from holofsd.fs.settings import INO_LEASE, MAX_NEWS, FsSettings
 from holofsd.fs.settling import Settling
 from holofsd.fs.staged import StagedFiles
 from holofsd.fs.types import (
@@ -170,6 +170,10 @@ class VolumeFilesystem:
 
     def watch(self, attachment: Attachment) -> AsyncIterator[ChangeBatch]:
         return self._watchers.watch(attachment)
+
+    def news_of(self, batch: ChangeBatch) -> list[Opened]:
+        inos = {entry.ino for entry in batch.entries if entry.ino} | {inode.ino for inode in batch.inodes}
+        return self._opening.news_of(inos) if len(inos) <= MAX_NEWS else []
 
     # ---- journals
     def once(self, att: Attachment, number: int, call: Kept, *, late: bool) -> bool:

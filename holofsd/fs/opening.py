@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 
 from holofsd.core.errors import (
     BadArgument,
@@ -94,12 +95,20 @@ class Opening:
 
     def ahead(self, ino: Ino, limit: int) -> list[Opened]:
         """Small files after this one in the directory where it has its first name."""
-        found: list[Opened] = []
-        for entry in self._scope.tree.following(ino, min(limit, MAX_AHEAD)):
-            view = entry.view
-            if view.kind is Kind.FILE and view.size <= INLINE_COMMIT and not view.remote:
-                found.append(Opened(self._attributes.of(view), self._contents.map_of(view)))
-        return found
+        entries = self._scope.tree.following(ino, min(limit, MAX_AHEAD))
+        return self._small(entry.view for entry in entries)
+
+    def news_of(self, inos: Iterable[Ino]) -> list[Opened]:
+        """The small files among these."""
+        views = (self._scope.tree.view(ino) for ino in inos)
+        return self._small(view for view in views if view is not None and not view.detached)
+
+    def _small(self, views: Iterable[NodeView]) -> list[Opened]:
+        return [
+            Opened(self._attributes.of(view), self._contents.map_of(view))
+            for view in views
+            if view.kind is Kind.FILE and view.size <= INLINE_COMMIT and not view.remote
+        ]
 
     def opened_new(self, att: Attachment, ino: Ino, handle: int) -> None:
         """The file was made by this open; until something comes back its emptiness is not published."""

@@ -65,6 +65,9 @@ class PastMount:
         await asyncio.Event().wait()
         yield ChangeBatch()
 
+    def news_of(self, batch: ChangeBatch) -> list[Opened]:
+        return []
+
     # ---- looking
     async def lookup(self, att: Attachment, parent: Ino, name: bytes) -> Attr:
         return self._files.lookup(self._ino(parent), name)

@@ -20,6 +20,9 @@ INO_LEASE: Final = 1024
 """Inode numbers that a mount gets at a time."""
 MAX_AHEAD: Final = 64
 """Files told of together with the one that is opened."""
+MAX_NEWS: Final = 4
+"""Inodes that changed together whose attributes and content are told with the news. What is of more is for nobody in
+particular, and to say what a file is costs as much as a third of its opening."""
 
 
 @dataclass(frozen=True, slots=True)

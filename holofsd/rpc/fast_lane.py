@@ -37,7 +37,7 @@ class Attachments(Protocol):
 
     def leave(self, caller: Caller) -> None: ...
 
-    def changes(self, caller: Caller) -> AsyncIterator[pb.Change]:
+    def changes(self, caller: Caller, *, with_files: bool) -> AsyncIterator[pb.Change]:
         """What its Watch stream carries."""
         ...
 
@@ -136,11 +136,14 @@ class Lane(asyncio.Protocol):
             self._watching = asyncio.get_running_loop().create_task(self._tell(self._caller, number))
 
     async def _tell(self, caller: Caller, number: int) -> None:
-        async with aclosing(self._attachments.changes(caller)) as changes:  # type: ignore[type-var]
-            async for change in changes:
-                self._reply_later(pb.CallReply(id=number, change=change))
-                await self._reads.wait()
-        self._reply_later(pb.CallReply(id=number, done=pb.Done()))
+        try:
+            async with aclosing(self._attachments.changes(caller, with_files=True)) as changes:  # type: ignore[type-var]
+                async for change in changes:
+                    self._reply_later(pb.CallReply(id=number, change=change))
+                    await self._reads.wait()
+        finally:
+            # Whatever ended it: who hears nothing any more must not believe what it has heard.
+            self._reply_later(pb.CallReply(id=number, done=pb.Done()))
 
     def _hang_up(self) -> None:
         self._open = False

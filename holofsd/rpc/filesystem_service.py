@@ -26,7 +26,7 @@ from holofsd.fs.settings import INLINE_COMMIT
 from holofsd.rpc.call_stream import CallStream
 from holofsd.rpc.device_api import DeviceService
 from holofsd.rpc.fs_calls import CALLS, Call, Caller
-from holofsd.rpc.fs_convert import attach_request, change_message
+from holofsd.rpc.fs_convert import attach_request, change_message, fill_ahead
 
 _log = structlog.get_logger(__name__)
 
@@ -112,7 +112,7 @@ class FilesystemService:
         attached = self._find(context)
         self._enter(attached)
         try:
-            async for change in self.changes(attached.caller):
+            async for change in self.changes(attached.caller, with_files=False):
                 yield change
         finally:
             self._leave(attached)
@@ -129,8 +129,11 @@ class FilesystemService:
         for attached in [a for a in self._attached.values() if a.caller.filesystem is filesystem]:
             self._detach(attached)
 
-    async def changes(self, caller: Caller) -> AsyncIterator[pb.Change]:
-        """Until the daemon goes down, or the attachment ends."""
+    async def changes(self, caller: Caller, *, with_files: bool) -> AsyncIterator[pb.Change]:
+        """Until the daemon goes down, or the attachment ends.
+
+        `with_files`: they say what small files are now. Only where replies cannot overtake them.
+        """
         closing = asyncio.create_task(self._closing.wait())
         async with aclosing(caller.filesystem.watch(caller.attachment)) as batches:  # type: ignore[type-var]
             following = asyncio.create_task(_next(batches))
@@ -148,7 +151,10 @@ class FilesystemService:
                     except StopAsyncIteration:
                         return
                     following = asyncio.create_task(_next(batches))
-                    yield change_message(batch)
+                    change = change_message(batch)
+                    if with_files:
+                        fill_ahead(change.files, caller.filesystem.news_of(batch))
+                    yield change
             finally:
                 closing.cancel()
                 following.cancel()

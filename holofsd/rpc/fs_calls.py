@@ -14,7 +14,7 @@ from typing import Any, Final
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofsd.fs import types as fs
 from holofsd.fs.api import Filesystem
-from holofsd.rpc.fs_convert import fill_attr, fill_listing, fill_map, ino_of, set_attr
+from holofsd.rpc.fs_convert import fill_ahead, fill_attr, fill_listing, fill_map, ino_of, set_attr
 
 
 @dataclass(eq=False, slots=True)
@@ -148,10 +148,7 @@ async def _open(c: Caller, r: pb.OpenRequest, out: pb.OpenReply) -> None:
     fill_attr(out.attr, opened.attr)
     fill_map(out.map, opened.map)
     if r.ahead:
-        for other in await c.filesystem.ahead(c.attachment, ino_of(r.ino), r.ahead):
-            told = out.ahead.add()
-            fill_attr(told.attr, other.attr)
-            fill_map(told.map, other.map)
+        fill_ahead(out.ahead, await c.filesystem.ahead(c.attachment, ino_of(r.ino), r.ahead))
 
 
 async def _stage(c: Caller, r: pb.StageRequest, out: pb.StageReply) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from holofs_api.v1 import filesystem_pb2 as pb
@@ -61,6 +62,13 @@ def _fill_extent(out: pb.Extent, extent: fs.Extent) -> None:
         out.remote = extent.hash
     else:
         out.hole = True
+
+
+def fill_ahead(out: Any, files: Iterable[fs.Opened]) -> None:
+    for file in files:
+        told = out.add()
+        fill_attr(told.attr, file.attr)
+        fill_map(told.map, file.map)
 
 
 def fill_listing(out: pb.ReadDirReply, listing: fs.Listing) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from holofsd.core.errors import ReadOnly
 from holofsd.core.ids import ROOT_INO
-from holofsd.fs.settings import FsSettings
+from holofsd.fs.settings import MAX_NEWS, FsSettings
 from holofsd.fs.types import Access, ChangeBatch
 from tests.fs.harness import Device, Program
 
@@ -136,6 +136,24 @@ async def test_an_open_file_that_changes_elsewhere_gets_another_inode_at_its_nam
     assert change.name == b"f"
     assert change.ino == await program.walk("f") != ino
     await program.release(handle)
+
+
+async def test_what_a_few_small_files_are_is_told_with_their_news(device: Device, program: Program) -> None:
+    other = device.attach("other")
+    ear = Ear(other)
+    await program.write("small", b"x")
+    batch = await ear.hear()
+    (told,) = device.fs.news_of(batch)
+    opened = await other.fs.open(other.att, told.attr.ino, 1, write=False, truncate=False, base=b"")
+    assert (told.attr, told.map) == (opened.attr, opened.map), "as opening it answers"
+    await program.unlink("small")
+    assert device.fs.news_of(batch) == [], "what is gone by now is nothing"
+    await ear.hear()
+    await program.write("big", BIG)
+    assert device.fs.news_of(await ear.hear()) == []
+    for number in range(MAX_NEWS + 1):
+        await program.write(f"f{number}", b"x")
+    assert device.fs.news_of(await ear.hear()) == [], "of many, none"
 
 
 async def test_a_slow_watcher_is_told_to_forget_everything(make_device: Callable[..., Device]) -> None:

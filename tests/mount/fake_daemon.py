@@ -14,7 +14,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,9 +150,9 @@ class Daemon(Calls, FilesystemServicer):
             return None
         return reply
 
-    def tell(self, source: Attachment | None, *changes: Any) -> None:
+    def tell(self, source: Attachment | None, *changes: Any, files: Sequence[pb.AheadFile] = ()) -> None:
         """Everybody but the source hears what changed."""
-        message = pb.Change()
+        message = pb.Change(files=files)
         for change in changes:
             (message.entries if isinstance(change, pb.EntryChange) else message.inodes).append(change)
         for attachment in self.attachments.values():
@@ -330,7 +330,10 @@ class Control:
         entry = entry_change(directory.ino, key, node)
         if not numbered:
             entry.ino = 0
-        self.daemon.tell(None, entry, inode_change(node, previous, content=True, elsewhere=True))
+        # As the daemon does: on the fast lane only, and of a small file that is here.
+        told = self.fast and here and len(node.data) <= INLINE_LIMIT
+        files = [pb.AheadFile(attr=tree.attr(node), map=tree.content_map(node))] if told else []
+        self.daemon.tell(None, entry, inode_change(node, previous, content=True, elsewhere=True), files=files)
 
     async def silent_write(self, path: str, data: str) -> None:
         """A change that nobody is told of, as when a stream was cut."""

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.light import Ahead
+from holofs_mount.core.volume import MountRequest, Volume
 from mount.conftest import MakeMount
 from mount.harness import FakeDaemon
 from support.wait import until
@@ -28,6 +30,34 @@ def test_a_small_file_that_was_written_or_read_here_is_opened_without_the_daemon
         assert (mnt / "written").read_bytes() == b"by me"
         assert (mnt / "read").read_bytes() == b"by another device"
     assert opens(daemon) < 10  # of 40; one that lasts is made known
+
+
+def test_a_small_file_that_the_news_brought_is_looked_up_and_opened_without_the_daemon(
+    daemon: FakeDaemon, mnt: Path, binding: str
+) -> None:
+    (mnt / "other").write_bytes(b"x")
+    os.listdir(mnt)
+    daemon.ask("reset_calls")
+    for content in (b"new", b"newer"):
+        daemon.remote_write("file", content)
+        until(lambda content=content: (mnt / "file").exists() and (mnt / "file").read_bytes() == content, "the news")
+    asked = daemon.ask("calls")
+    # By gRPC alone, news and replies overtake each other, so it brings names only.
+    assert ("open" in asked, "lookup" in asked) == ((False, False) if binding == "pyfuse3" else (True, True))
+
+
+def _volume(directory: Path) -> Volume:
+    """Without a daemon."""
+    return Volume(MountRequest("vol", directory, directory / "socket", "mount", read_only=False, patience=1.0))
+
+
+async def test_news_do_not_bring_back_what_this_mount_changed_meanwhile(tmp_path: Path) -> None:
+    volume = _volume(tmp_path)
+    told = [pb.AheadFile(attr=pb.Attr(ino=ino, mode=0o644, version=b"v")) for ino in (7, 8)]
+    volume.context.later.put(pb.SetAttrRequest(ino=7, mode=0o600))
+    volume.changed(pb.Change(files=told))
+    assert volume.context.attrs.get(7) is None, "the daemon has not heard of our mode"
+    assert volume.context.attrs.get(8) == told[1].attr
 
 
 @pytest.mark.parametrize("size", [20, 30_000])

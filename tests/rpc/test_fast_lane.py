@@ -20,6 +20,7 @@ from holofs_api.framing import MAX_FRAME, FrameParser, FrameTooLong, frame
 from holofs_api.paths import MAX_SOCKET_PATH, calls_socket_path, socket_path
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_api.v1.filesystem_pb2_grpc import FilesystemStub
+from holofsd.core.ids import Ino
 from holofsd.fs.types import Access, ChangeBatch
 from support.fake_device import FakeDevice
 
@@ -209,6 +210,24 @@ async def test_news_come_between_the_answers_and_end_with_their_client(client: C
     client.writer.transport.abort()
     await eventually(lambda: device.fs.watching == 0)
     await eventually(lambda: len(device.fs.detached) == 1)
+
+
+async def test_news_say_what_small_files_are_but_only_where_replies_cannot_overtake_them(
+    client: Client, device: FakeDevice, channel: Any, attachment: str
+) -> None:
+    device.fs.news = [await device.fs.open(device.fs.attached[0], Ino(5), 1)]
+    client.ask(7, watch=pb.WatchRequest())
+    await client.hear()
+    device.fs.changes.put_nowait(ChangeBatch())
+    (told,) = (await client.hear()).change.files
+    assert (told.attr.ino, told.map.version) == (5, b"version")
+    stream = FilesystemStub(channel).Watch(pb.WatchRequest(), metadata=[("holofs-attachment", attachment)])
+    await stream.read()
+    client.writer.transport.abort()
+    await eventually(lambda: device.fs.watching == 1)
+    device.fs.changes.put_nowait(ChangeBatch(reset=True))
+    change = await stream.read()
+    assert (change.reset, len(change.files)) == (True, 0)
 
 
 async def test_the_last_news_is_that_there_will_be_no_more(client: Client, device: FakeDevice) -> None:

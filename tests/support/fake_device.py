@@ -33,6 +33,7 @@ class FakeFilesystem:
         self.cut_short = 0
         self.watching = 0
         self.ended = asyncio.Event()
+        self.news: list[fs.Opened] = []
         """Nothing is told any more."""
         self.carried_out: set[int] = set()
 
@@ -64,6 +65,9 @@ class FakeFilesystem:
                 yield await self.changes.get()
         finally:
             self.watching -= 1
+
+    def news_of(self, batch: fs.ChangeBatch) -> list[fs.Opened]:
+        return self.news
 
     async def lookup(self, att: fs.Attachment, parent: Ino, name: bytes) -> fs.Attr:
         if name == b"missing":

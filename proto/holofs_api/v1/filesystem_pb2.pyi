@@ -1607,6 +1607,7 @@ class Change(_message.Message):
     GOING_DOWN_FIELD_NUMBER: _builtins.int
     ACCESS_FIELD_NUMBER: _builtins.int
     COMPANY_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
     reset: _builtins.bool
     """too much changed: forget every cache"""
     going_down: _builtins.bool
@@ -1619,6 +1620,10 @@ class Change(_message.Message):
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___EntryChange]: ...
     @_builtins.property
     def inodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___InodeChange]: ...
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___AheadFile]:
+        """what small files among these are now, where few changed; not on the stream Watch"""
+
     def __init__(
         self,
         *,
@@ -1628,10 +1633,11 @@ class Change(_message.Message):
         going_down: _builtins.bool = ...,
         access: Global___Access.ValueType = ...,
         company: Global___Company.ValueType = ...,
+        files: _abc.Iterable[Global___AheadFile] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "company", b"company", "entries", b"entries", "going_down", b"going_down", "inodes", b"inodes", "reset", b"reset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "company", b"company", "entries", b"entries", "files", b"files", "going_down", b"going_down", "inodes", b"inodes", "reset", b"reset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
