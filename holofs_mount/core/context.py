@@ -31,6 +31,8 @@ NEWS_SECONDS: Final = 15.0
 
 _OF_KNOWN_FILES: Final = frozenset({"commit", "stage", "fetch", "release", "stat_fs"})
 """Calls that have nothing to do with files that the daemon does not know yet."""
+_LASTING: Final = frozenset({"stage", "fetch"})
+"""Calls that take as long as content takes to come from elsewhere, not as long as what is before them."""
 
 
 class Caller(NamedTuple):
@@ -95,7 +97,10 @@ class Context:
         await self.later.in_order(self.client.patience_left)
         if self.newborn.any and name not in _OF_KNOWN_FILES:
             await self.newborn.all_known(self.client)
-        return await self.client.call(name, request, recover)
+        if name in _LASTING:
+            return await self.client.call(name, request, recover)
+        with self.later.somebody_waits():
+            return await self.client.call(name, request, recover)
 
     def changed_later(self, ino: int, attr: pb.Attr | None, since: int) -> None:
         if attr is not None:

@@ -107,9 +107,11 @@ class Files:
             truncate=bool(flags & os.O_TRUNC),
             handle=self._x.table.number(),
             base=self._x.bases.base(known, pid) if known is not None else b"",
+            lease=self._x.newborn.numbers.ask(),  # perhaps this one could not be made here because there are none
         )
         recover = recovery.created(self._x.call, request) if request.exclusive else None
         reply: pb.CreateReply = await self._x.call("create", request, recover)
+        self._x.newborn.numbers.lease_in(reply)
         fresh = reply.created or request.truncate
         handle = self._take_over(request.handle, reply.attr, reply.map, flags, pid, fresh)
         self._names.came(parent, name, reply.attr, since)

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -30,8 +31,10 @@ log = structlog.get_logger(__name__)
 _DELAY: Final = 0.001
 """Seconds in which a second change of the same file can join the first."""
 
-_MOST: Final = 512
-"""Whoever does more than the daemon can follow waits for it; so long does what waits come after what does not."""
+_MOST: Final = 2_048
+"""Whoever does more than the daemon can follow waits for it: this is about two seconds of its work."""
+_MOST_BEFORE_SOMEBODY: Final = 64
+"""As long as somebody waits: who does much at once shall not keep the next call of others behind all of it."""
 
 _FIRST_REST: Final = 1.0
 _LAST_REST: Final = 60.0
@@ -100,6 +103,7 @@ class Later:
         self._unsent: list[_Deferred] = []
         self._timer: asyncio.TimerHandle | None = None
         self._on_their_way = 0
+        self._waited_for = 0
         self._refused: list[_Said] = []
         """To be said again, in this order."""
         self.decided = 0
@@ -118,7 +122,16 @@ class Later:
     def full(self) -> bool:
         """Whoever asks for more than the daemon can follow has to wait for it. While some are said again, nothing may
         join them: they would change places."""
-        return self.behind or self.failing or len(self._unsent) + self._on_their_way >= _MOST
+        most = _MOST_BEFORE_SOMEBODY if self._waited_for else _MOST
+        return self.behind or self.failing or len(self._unsent) + self._on_their_way >= most
+
+    @contextmanager
+    def somebody_waits(self) -> Iterator[None]:
+        self._waited_for += 1
+        try:
+            yield
+        finally:
+            self._waited_for -= 1
 
     @property
     def failing(self) -> bool:
@@ -150,18 +163,19 @@ class Later:
             deferred.sent, deferred.since = True, self._now()
             self._say("set_attr", deferred.request, self._settler(deferred))
 
-    def remove(self, request: pb.UnlinkRequest) -> None:
+    def remove(self, name: str, request: pb.UnlinkRequest) -> None:
         """`request.ino` says what is to go: nothing else that came to the name meanwhile."""
         self.send()
 
         def heard(_: Any, error: OSError | None) -> None:
             if error is None:
                 return
-            if error.errno not in (errno.ENOENT, errno.EAGAIN):  # removed elsewhere, or said again
+            # Removed elsewhere, filled from elsewhere, or said again.
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EAGAIN):
                 log.warning("a name could not be removed", parent=request.parent, problem=str(error))
             self._told.unsure_of(request.parent, request.name)
 
-        self._say("unlink", request, heard)
+        self._say(name, request, heard)
 
     def promise(self, name: str, request: Promise, made: Callable[[Any], None]) -> bool:
         """`request.ino` is new, and whole. `made` gets the reply of the daemon. False: it has to be waited for."""

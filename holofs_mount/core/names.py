@@ -43,8 +43,8 @@ class Names(Looking):
         x, now = self._x, now_ns()
         if not self.is_free(request.parent, request.name) or not x.may_promise:
             return None
-        if x.newborn.numbers.few:
-            return None  # only with a file the daemon is asked for more
+        if not x.newborn.numbers.any:
+            return None
         request.ino = x.newborn.numbers.take()
         attr = pb.Attr(ino=request.ino, kind=pb.KIND_DIRECTORY, mode=request.mode, nlink=2, mtime_ns=now, ctime_ns=now)
         if not x.later.promise("make_dir", request, lambda reply: self._dir_made(request, reply)):
@@ -109,7 +109,7 @@ class Names(Looking):
         request = pb.UnlinkRequest(parent=parent, name=name)
         if known is not None and self._goes_for_sure(parent, known):
             request.ino = known
-            self._x.later.remove(request)
+            self._x.later.remove("unlink", request)
         else:
             if known is not None:
                 await register_all(self._x, self._x.table.files.get(known))
@@ -119,23 +119,39 @@ class Names(Looking):
 
     def _goes_for_sure(self, parent: int, ino: int) -> bool:
         """Nobody has to wait for the daemon to remove this name (ADR 10)."""
-        x, attr = self._x, self._x.attrs.get(ino)
-        if attr is None or attr.kind == pb.KIND_DIRECTORY or ino in x.table.files or parent >= PAST_INO:
-            return False
-        return x.client.connected and not x.later.full and not x.newborn.any
+        attr = self._x.attrs.get(ino)
+        is_known = attr is not None and attr.kind != pb.KIND_DIRECTORY and ino not in self._x.table.files
+        return is_known and self._may_go_unheard(parent)
+
+    def _may_go_unheard(self, parent: int) -> bool:
+        x = self._x
+        return parent < PAST_INO and x.client.connected and not x.later.full and not x.newborn.any
 
     async def rmdir(self, parent: int, name: bytes) -> None:
         self._check_new(name)
         since = self._x.clock.now
         known = self.known(parent, name)
         request = pb.UnlinkRequest(parent=parent, name=name)
-        await self._x.call("remove_dir", request, recovery.gone(errno.ENOENT))
-        self._went(parent, name, since)
-        self._x.attrs.drop(parent)
+        if known is not None and self._is_empty_for_sure(parent, known):
+            request.ino = known
+            self._x.later.remove("remove_dir", request)
+            self._went(parent, name, since, subdirectories=1)
+        else:
+            await self._x.call("remove_dir", request, recovery.gone(errno.ENOENT))
+            self._went(parent, name, since)
+            self._x.attrs.drop(parent)
         if known is not None:
             self._x.touched(known)
             self._x.attrs.drop(known)
             self._x.listings.drop(known)
+
+    def _is_empty_for_sure(self, parent: int, ino: int) -> bool:
+        """Nobody has to wait for the daemon to remove this directory: what may come into it from another device in
+        this moment is as if it came after (ADR 10)."""
+        listing, attr = self._x.listings.get(ino), self._x.attrs.get(ino)
+        is_known = attr is not None and attr.kind == pb.KIND_DIRECTORY
+        is_empty = listing is not None and not (listing.names or listing.unsure)
+        return is_known and is_empty and self._x.newborn.alone and self._may_go_unheard(parent)
 
     async def rename(
         self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, caller: Caller
@@ -177,14 +193,14 @@ class Names(Looking):
         self._x.touched((parent, name), parent)
         self._x.attrs.touch_directory(parent, attr.ctime_ns, subdirectories)
 
-    def _went(self, parent: int, name: bytes, since: int) -> None:
+    def _went(self, parent: int, name: bytes, since: int, subdirectories: int = 0) -> None:
         if self._x.clock.unchanged((parent, name), since):
             self._x.listings.set(parent, name, 0)
         else:
             self._x.listings.set(parent, name, UNSURE)
         self._x.saw(parent, name, 0)
         self._x.touched((parent, name), parent)
-        self._x.attrs.touch_directory(parent, now_ns())
+        self._x.attrs.touch_directory(parent, now_ns(), -subdirectories)
 
     def _lost_name(self, ino: int | None) -> None:
         """An inode lost one of its names to this mount's unlink or rename."""

@@ -24,7 +24,6 @@ from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.openfile import Birth, OpenFile
 
 _MOST: Final = 64
-_RENEW_BELOW: Final = 256
 _ASK_AGAIN_SECONDS: Final = 1.0
 _CLOCK_SLACK_SECONDS: Final = 0.001
 _SECRET_SECONDS: Final = 0.05
@@ -42,15 +41,20 @@ class Numbers:
     def __init__(self) -> None:
         self._next = 0
         self._left = 0
+        self._enough = 0
         self._asked_at = float("-inf")
 
     def lease(self, lease: pb.Lease) -> None:
-        self._next, self._left = lease.first, lease.count
+        self._next, self._left, self._enough = lease.first, lease.count, lease.count // 2
+
+    def lease_in(self, reply: pb.CreateReply) -> None:
+        if reply.HasField("inos"):
+            self.lease(reply.inos)
 
     def ask(self) -> bool:
         """Whether more should be asked for now: not with each file until they come."""
         now = time.monotonic()
-        asks = self.few and now > self._asked_at + _ASK_AGAIN_SECONDS
+        asks = self._left < self._enough and now > self._asked_at + _ASK_AGAIN_SECONDS
         if asks:
             self._asked_at = now
         return asks
@@ -58,10 +62,6 @@ class Numbers:
     @property
     def any(self) -> bool:
         return self._left > 0
-
-    @property
-    def few(self) -> bool:
-        return self._left < _RENEW_BELOW
 
     def take(self) -> int:
         self._left -= 1
@@ -139,8 +139,7 @@ class Newborn:
 
     def said(self, file: OpenFile, reply: pb.CreateReply) -> None:
         """The daemon knows it now."""
-        if reply.HasField("inos"):
-            self.numbers.lease(reply.inos)
+        self.numbers.lease_in(reply)
         self.is_kept(file)
 
     def forget(self, file: OpenFile) -> Birth | None:

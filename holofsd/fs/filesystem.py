@@ -271,8 +271,8 @@ class VolumeFilesystem:
     async def unlink(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
         self._naming.unlink(att, parent, name, ino)
 
-    async def remove_dir(self, att: Attachment, parent: Ino, name: bytes) -> None:
-        self._naming.remove_dir(att, parent, name)
+    async def remove_dir(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
+        self._naming.remove_dir(att, parent, name, ino)
 
     async def rename(
         self,

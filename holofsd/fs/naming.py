@@ -175,9 +175,7 @@ class Naming:
 
     # ---- going
     def unlink(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
-        entry = self.must_find(parent, name)
-        if ino not in (None, entry.ino):
-            raise NoSuchName("Something else has this name now.")
+        entry = self._going(parent, name, ino)
         if entry.view.kind is Kind.DIRECTORY:
             raise IsADirectory("This is a directory.")
         with self._scope.change(att, needs_space=False):
@@ -190,8 +188,15 @@ class Naming:
             if entry.view.kind is Kind.FILE:
                 self._vacated.leave(entry.parent, name, entry.node)
 
-    def remove_dir(self, att: Attachment, parent: Ino, name: bytes) -> None:
+    def _going(self, parent: Ino, name: bytes, ino: Ino | None) -> Entry:
+        """What is to be removed: only `ino`, if that is said."""
         entry = self.must_find(parent, name)
+        if ino not in (None, entry.ino):
+            raise NoSuchName("Something else has this name now.")
+        return entry
+
+    def remove_dir(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
+        entry = self._going(parent, name, ino)
         if entry.view.kind is not Kind.DIRECTORY:
             raise NotADirectory("This is not a directory.")
         if self._scope.tree.has_children(entry.node):

@@ -143,7 +143,7 @@ class PastMount:
     async def unlink(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
         _refuse()
 
-    async def remove_dir(self, att: Attachment, parent: Ino, name: bytes) -> None:
+    async def remove_dir(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
         _refuse()
 
     async def rename(

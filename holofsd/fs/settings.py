@@ -16,8 +16,9 @@ MAX_XATTR_VALUE: Final = 65536
 MAX_XATTR_TOTAL: Final = 128 << 10
 """Of all attributes of a node, absent ones included by name: well below what a record may carry."""
 MAX_READ: Final = 1 << 20
-INO_LEASE: Final = 1024
-"""Inode numbers that a mount gets at a time."""
+INO_LEASE: Final = 16_384
+"""Inode numbers that a mount gets at a time. It asks for more when half are left, and what it makes until the answer is
+there must not use them up."""
 MAX_AHEAD: Final = 64
 """Files told of together with the one that is opened."""
 MAX_NEWS: Final = 4

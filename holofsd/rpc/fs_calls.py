@@ -131,7 +131,7 @@ async def _unlink(c: Caller, r: pb.UnlinkRequest, out: pb.Done) -> None:
 
 
 async def _remove_dir(c: Caller, r: pb.UnlinkRequest, out: pb.Done) -> None:
-    await c.filesystem.remove_dir(c.attachment, ino_of(r.parent), r.name)
+    await c.filesystem.remove_dir(c.attachment, ino_of(r.parent), r.name, ino_of(r.ino) if r.ino else None)
 
 
 async def _rename(c: Caller, r: pb.RenameRequest, out: pb.Done) -> None:

@@ -16,7 +16,7 @@ from holofsd.fs.types import Attachment, Promised
 from holofsd.rpc.fs_calls import BY_FIELD, Caller, create_as, make_dir_as, promised_file
 from holofsd.rpc.fs_convert import ino_of
 
-_OTHERS: Final = frozenset({"unlink", "set_attr"})
+_OTHERS: Final = frozenset({"unlink", "remove_dir", "set_attr"})
 
 
 def carry_out(caller: Caller, request: pb.CallRequest, field: str, out: Any) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 from collections.abc import Callable
@@ -50,6 +51,10 @@ def mkdir(ino: int, name: bytes, parent: int = ROOT_INO) -> pb.CallRequest:
 
 def unlink(ino: int, name: bytes, parent: int = ROOT_INO) -> pb.CallRequest:
     return pb.CallRequest(unlink=pb.UnlinkRequest(parent=parent, name=name, ino=ino))
+
+
+def rmdir(ino: int, name: bytes, parent: int = ROOT_INO) -> pb.CallRequest:
+    return pb.CallRequest(remove_dir=pb.UnlinkRequest(parent=parent, name=name, ino=ino))
 
 
 def chmod(ino: int, mode: int) -> pb.CallRequest:
@@ -128,12 +133,25 @@ async def test_all_kinds_of_calls_come_in_their_order(device: Device, mount: Pro
         chmod(ino + 2, 0o604),
         create(ino + 3, b"gone again"),
         unlink(ino + 3, b"gone again"),
+        mkdir(ino + 4, b"gone too"),
+        rmdir(ino + 4, b"gone too"),
+        rmdir(ino + 1, b"folder"),
     )
     device.restart()
     seen = device.attach("other")
     assert await seen.tree() == {"old": b"new", "folder": None, "folder/file": b"promised"}
     assert (await seen.stat("folder/file")).mode == 0o604
     assert (await seen.stat("folder")).mode == 0o750
+
+
+async def test_a_directory_is_removed_only_if_it_is_the_one_that_was_seen(device: Device, mount: Program) -> None:
+    await mount.mkdir("folder")
+    seen = (await mount.stat("folder")).ino
+    await mount.rename("folder", "moved")
+    await mount.mkdir("folder")
+    reply = say(device, mount, 1, rmdir(seen, b"folder"))
+    assert reply.error.errno == errno.ENOENT
+    assert {*await mount.tree()} == {"folder", "moved"}
 
 
 @pytest.mark.parametrize("done", range(5))

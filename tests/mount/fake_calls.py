@@ -142,14 +142,18 @@ class Calls:
 
     def do_unlink(self, a: Attachment, r: pb.UnlinkRequest) -> pb.Done:
         self.check_writable(a)
-        if r.ino and self.tree.child(r.parent, r.name).ino != r.ino:
-            raise fail(errno.ENOENT)
+        self._check_going(r)
         node = self.tree.unlink(r.parent, r.name)
         self.tell(a, entry_change(r.parent, r.name, None), inode_change(node, node.version, False))
         return pb.Done()
 
+    def _check_going(self, r: pb.UnlinkRequest) -> None:
+        if r.ino and self.tree.child(r.parent, r.name).ino != r.ino:
+            raise fail(errno.ENOENT)
+
     def do_remove_dir(self, a: Attachment, r: pb.UnlinkRequest) -> pb.Done:
         self.check_writable(a)
+        self._check_going(r)
         self.tree.remove_dir(r.parent, r.name)
         self.tell(a, entry_change(r.parent, r.name, None))
         return pb.Done()

@@ -131,7 +131,9 @@ class Daemon(Calls, FilesystemServicer):
         kept = (attachment.journal, request.number)
         try:
             if request.number and kept in self.carried_out:
-                getattr(reply, {"create": "create", "unlink": "done"}.get(name, "attr")).SetInParent()
+                getattr(
+                    reply, {"create": "create", "unlink": "done", "remove_dir": "done"}.get(name, "attr")
+                ).SetInParent()
                 return reply
             result = getattr(self, f"do_{name}")(attachment, getattr(request, name))
             if asyncio.iscoroutine(result):

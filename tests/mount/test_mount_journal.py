@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,23 @@ def test_closing_waits_for_nobody_and_what_was_shown_stays_true(daemon: FakeDaem
         assert (mnt / f"file {size}").read_bytes() == daemon.content(f"file {size}") == b"x" * size
 
 
+def test_after_a_burst_that_used_up_all_numbers_there_are_new_ones(daemon: FakeDaemon, mnt: Path) -> None:
+    os.listdir(mnt)
+    daemon.ask("hold", call="create")
+    daemon.ask("reset_calls")
+    with ThreadPoolExecutor(1) as pool:
+        burst = pool.submit(lambda: [(mnt / str(number)).write_bytes(b"") for number in range(310)])
+        until(lambda: len(kept(daemon)) < daemon.ask("calls").get("create", 0), "one that has to be waited for")
+        daemon.ask("hold", call="")
+        burst.result(30)
+    until(lambda: is_empty(daemon), "the journal to be empty")
+    daemon.ask("reset_calls")
+    for number in range(20):
+        (mnt / f"later {number}").write_bytes(b"x")
+    until(lambda: is_empty(daemon), "the journal to be empty")
+    assert daemon.ask("calls") == {"create": 20}, "each is one call"
+
+
 def test_what_follows_on_a_closed_file_comes_after_it(daemon: FakeDaemon, mnt: Path) -> None:
     os.listdir(mnt)
     (mnt / "file").write_bytes(b"content")
@@ -116,6 +134,35 @@ def test_a_new_directory_and_what_is_in_it_wait_for_nobody(daemon: FakeDaemon, m
     until(lambda: is_empty(daemon), "the journal to be empty")
     assert daemon.ask("names") == ["one", "one/two", "one/two/file"]
     assert os.stat(mnt / "one" / "two").st_mode & 0o777 == 0o750
+
+
+def test_a_tree_that_is_removed_waits_for_nobody(daemon: FakeDaemon, mnt: Path) -> None:
+    (mnt / "one" / "two").mkdir(parents=True)
+    (mnt / "one" / "two" / "file").write_bytes(b"x")
+    until(lambda: is_empty(daemon), "the journal to be empty")
+    daemon.ask("hold", call="unlink")
+    shutil.rmtree(mnt / "one")
+    assert os.listdir(mnt) == []
+    assert os.stat(mnt).st_nlink == 2
+    assert [request.name for request in kept(daemon)] == [b"file", b"two", b"one"]
+    (mnt / "one").mkdir()
+    daemon.ask("hold", call="")
+    until(lambda: is_empty(daemon), "the journal to be empty")
+    assert daemon.ask("names") == ["one"]
+
+
+def test_a_folder_that_is_filled_from_elsewhere_as_it_is_removed_stays(daemon: FakeDaemon, mnt: Path) -> None:
+    (mnt / "one").mkdir()
+    until(lambda: is_empty(daemon), "the journal to be empty")
+    daemon.ask("hold_news", held=True)
+    try:
+        daemon.remote_write("one/file", b"theirs")
+        (mnt / "one").rmdir()
+    finally:
+        daemon.ask("hold_news", held=False)
+    until(lambda: (mnt / "one" / "file").exists(), "the folder to show again")
+    assert (mnt / "one" / "file").read_bytes() == b"theirs"
+    assert os.stat(mnt).st_nlink == 3
 
 
 def test_all_that_is_not_waited_for_is_in_one_order(daemon: FakeDaemon, mnt: Path) -> None:

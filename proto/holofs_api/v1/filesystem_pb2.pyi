@@ -955,7 +955,7 @@ class UnlinkRequest(_message.Message):
     parent: _builtins.int
     name: _builtins.bytes
     ino: _builtins.int
-    """Unlink: only if the name leads to this inode, else there is no such name; 0: whatever it is"""
+    """only if the name leads to this inode, else there is no such name; 0: whatever it is"""
     def __init__(
         self,
         *,
