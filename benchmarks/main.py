@@ -100,6 +100,9 @@ def _measure_one(row: Row, stages: Stages, against: list[str]) -> None:
         taking_part = tuple(name for name in row.baselines if name in against and BASELINES[name].is_here)
         run = Run(row.name, stage, taking_part, rounds, stages.progress.say)
         row.measure(run)
+    except KeyboardInterrupt:
+        report.wrong += run.wrong if run is not None else []
+        raise
     except Exception as error:  # noqa: BLE001 (a row may fail in any way; the others are measured all the same)
         stages.throw_away()
         report.failed.append(row.name)

@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 import time
+from contextlib import nullcontext
 from typing import Any, Final, NamedTuple, Protocol
 
 from google.protobuf.message import Message
@@ -94,12 +95,10 @@ class Context:
         self.newborn = Newborn(self.guessed)
 
     async def call(self, name: str, request: Message, recover: Recover | None = None) -> Any:
-        await self.later.in_order(self.client.patience_left)
-        if self.newborn.any and name not in _OF_KNOWN_FILES:
-            await self.newborn.all_known(self.client)
-        if name in _LASTING:
-            return await self.client.call(name, request, recover)
-        with self.later.somebody_waits():
+        with nullcontext() if name in _LASTING else self.later.somebody_waits():
+            await self.later.in_order(self.client.patience_left)
+            if self.newborn.any and name not in _OF_KNOWN_FILES:
+                await self.newborn.all_known(self.client)
             return await self.client.call(name, request, recover)
 
     def changed_later(self, ino: int, attr: pb.Attr | None, since: int) -> None:

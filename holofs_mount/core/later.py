@@ -7,7 +7,7 @@ Removing a tree is a removal for each file, unpacking one a new file for each: t
 need not wait for the answer.
 
 Each call is in the journal before it is sent (`core.journal`), so it is carried out whatever is killed, and once. What
-is lost with the daemon is sent again. A new file or directory is a promise: without a journal it is waited for. What
+is lost with the daemon is sent again. Without a journal, what is new and what is removed is waited for. What
 the daemon cannot do now holds up what follows: all that is said again, in its order, until it is done; meanwhile
 nothing joins it, and whoever does something waits for the answer.
 """
@@ -161,11 +161,16 @@ class Later:
         unsent, self._unsent = self._unsent, []
         for deferred in unsent:
             deferred.sent, deferred.since = True, self._now()
-            self._say("set_attr", deferred.request, self._settler(deferred))
+            number = self._kept("set_attr", deferred.request)
+            self._begin(_Said("set_attr", deferred.request, number, False, self._settler(deferred)))
 
-    def remove(self, name: str, request: pb.UnlinkRequest) -> None:
-        """`request.ino` says what is to go: nothing else that came to the name meanwhile."""
+    def remove(self, name: str, request: pb.UnlinkRequest) -> bool:
+        """`request.ino` says what is to go: nothing else that came to the name meanwhile. False: it has to be waited
+        for."""
         self.send()
+        number = self._kept(name, request)
+        if not number:
+            return False
 
         def heard(_: Any, error: OSError | None) -> None:
             if error is None:
@@ -175,7 +180,8 @@ class Later:
                 log.warning("a name could not be removed", parent=request.parent, problem=str(error))
             self._told.unsure_of(request.parent, request.name)
 
-        self._say(name, request, heard)
+        self._begin(_Said(name, request, number, False, heard))
+        return True
 
     def promise(self, name: str, request: Promise, made: Callable[[Any], None]) -> bool:
         """`request.ino` is new, and whole. `made` gets the reply of the daemon. False: it has to be waited for."""
@@ -192,9 +198,6 @@ class Later:
 
         self._begin(_Said(name, request, number, True, heard))
         return True
-
-    def _say(self, name: str, request: Message, heard: Callable[[Any, OSError | None], None]) -> None:
-        self._begin(_Said(name, request, self._kept(name, request), False, heard))
 
     def _kept(self, name: str, request: Message) -> int:
         return self._journal.keep(pb.CallRequest(**{name: request}))  # type: ignore[arg-type]
@@ -311,9 +314,10 @@ class Later:
 
     async def answered(self, ino: int, seconds: float) -> None:
         """Returns when what the daemon says of the inode includes all that was set here. Raises OSError."""
-        while (deferred := self._last.get(ino)) is not None:
-            self.send()
-            await _no_longer_than(seconds, deferred.answered)
+        with self.somebody_waits():
+            while (deferred := self._last.get(ino)) is not None:
+                self.send()
+                await _no_longer_than(seconds, deferred.answered)
 
 
 async def _no_longer_than(seconds: float, waited: asyncio.Future[None]) -> None:

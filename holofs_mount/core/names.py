@@ -44,7 +44,7 @@ class Names(Looking):
         if not self.is_free(request.parent, request.name) or not x.may_promise:
             return None
         if not x.newborn.numbers.any:
-            return None
+            return None  # only with a file the daemon is asked for more
         request.ino = x.newborn.numbers.take()
         attr = pb.Attr(ino=request.ino, kind=pb.KIND_DIRECTORY, mode=request.mode, nlink=2, mtime_ns=now, ctime_ns=now)
         if not x.later.promise("make_dir", request, lambda reply: self._dir_made(request, reply)):
@@ -107,10 +107,7 @@ class Names(Looking):
         since = self._x.clock.now
         known = self.known(parent, name)
         request = pb.UnlinkRequest(parent=parent, name=name)
-        if known is not None and self._goes_for_sure(parent, known):
-            request.ino = known
-            self._x.later.remove("unlink", request)
-        else:
+        if known is None or not self._goes_for_sure(parent, known) or not self._promised("unlink", request, known):
             if known is not None:
                 await register_all(self._x, self._x.table.files.get(known))
             await self._x.call("unlink", request, recovery.gone(errno.ENOENT))
@@ -123,6 +120,14 @@ class Names(Looking):
         is_known = attr is not None and attr.kind != pb.KIND_DIRECTORY and ino not in self._x.table.files
         return is_known and self._may_go_unheard(parent)
 
+    def _promised(self, call: str, request: pb.UnlinkRequest, ino: int) -> bool:
+        """It is in the journal: as good as done."""
+        request.ino = ino
+        if self._x.later.remove(call, request):
+            return True
+        request.ino = 0
+        return False
+
     def _may_go_unheard(self, parent: int) -> bool:
         x = self._x
         return parent < PAST_INO and x.client.connected and not x.later.full and not x.newborn.any
@@ -132,9 +137,8 @@ class Names(Looking):
         since = self._x.clock.now
         known = self.known(parent, name)
         request = pb.UnlinkRequest(parent=parent, name=name)
-        if known is not None and self._is_empty_for_sure(parent, known):
-            request.ino = known
-            self._x.later.remove("remove_dir", request)
+        empty = known is not None and self._is_empty_for_sure(parent, known)
+        if known is not None and empty and self._promised("remove_dir", request, known):
             self._went(parent, name, since, subdirectories=1)
         else:
             await self._x.call("remove_dir", request, recovery.gone(errno.ENOENT))

@@ -54,7 +54,7 @@ class Numbers:
     def ask(self) -> bool:
         """Whether more should be asked for now: not with each file until they come."""
         now = time.monotonic()
-        asks = self._left < self._enough and now > self._asked_at + _ASK_AGAIN_SECONDS
+        asks = self._left <= self._enough and now > self._asked_at + _ASK_AGAIN_SECONDS
         if asks:
             self._asked_at = now
         return asks

@@ -76,8 +76,9 @@ class Saving:
             if self._promised(handle, birth, generation, since):
                 return True
         try:
-            await self._x.later.in_order(self._x.client.patience_left)
-            reply: pb.CreateReply = await self._x.client.call("create", birth.request)
+            with self._x.later.somebody_waits():
+                await self._x.later.in_order(self._x.client.patience_left)
+                reply: pb.CreateReply = await self._x.client.call("create", birth.request)
         except BaseException:
             birth.refused = True
             self._x.newborn.give_back(file)

@@ -72,7 +72,7 @@ async def running(
         device = Device(config, store, endpoint, hub, volumes, mounts, stop.set)
         stack.push_async_callback(device.joiner.close)
 
-        # The socket, then what needs somebody to answer on it (mounts), then the others.
+        # The socket, then what waits for somebody to answer on it (mounts), then the others.
         await stack.enter_async_context(serving(device, config.socket))
         mounts.serving()
         tasks = Tasks("daemon")

@@ -10,11 +10,11 @@ line, is the daemon's end.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Protocol
@@ -66,11 +66,11 @@ class Adopted:
         return None
 
     def terminate(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
 
@@ -106,24 +106,16 @@ async def launch(order: MountOrder, serving: asyncio.Event) -> MountProcess:
     `serving`: set when the daemon answers on its socket.
     """
     remarks = log_of(order.state, order.mount_id)
-    remarks.parent.mkdir(mode=0o700, exist_ok=True)
-    reading, ready = os.pipe()
-    go, starter = os.pipe()
-    with os.fdopen(reading, "rb", buffering=0) as ours, os.fdopen(starter, "wb", buffering=0) as to_start:
+    with ExitStack() as ours:
         try:
-            # Appended to: what the process before it said tells why there is another one.
-            with open(remarks, "ab") as output:
-                process = Started(_spawn(order, ready, go, output.fileno()))
+            process, ready, go = _started(order, remarks, ours)
         except OSError as error:
             raise MountFailed(f"The mount helper cannot be started: {error.strerror}.") from None
-        finally:
-            os.close(ready)
-            os.close(go)
         try:
             await serving.wait()
-            with contextlib.suppress(BrokenPipeError):  # it ended already, and said why
-                to_start.write(b"go\n")
-            words = await _first_words(ours)
+            with suppress(BrokenPipeError):  # it ended already, and said why
+                go.write(b"go\n")
+            words = await _first_words(ready)
         except asyncio.CancelledError:
             process.terminate()
             raise
@@ -133,6 +125,26 @@ async def launch(order: MountOrder, serving: asyncio.Event) -> MountProcess:
     process.terminate()
     await _end(process)
     raise MountFailed(words.removeprefix("error").strip(" :") or _last_line(remarks, order.path))
+
+
+def _started(order: MountOrder, remarks: Path, ours: ExitStack) -> tuple[Started, IO[bytes], IO[bytes]]:
+    """The process, and our ends of its pipes, which `ours` closes."""
+    remarks.parent.mkdir(mode=0o700, exist_ok=True)
+    with ExitStack() as its:
+        ready_to_read, ready = _pipe(ours, its)
+        go, go_to_write = _pipe(its, ours)
+        # Appended to: what the process before it said tells why there is another one.
+        output = its.enter_context(open(remarks, "ab"))
+        process = Started(_spawn(order, ready.fileno(), go.fileno(), output.fileno()))
+    return process, ready_to_read, go_to_write
+
+
+def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+    reading, writing = os.pipe()
+    return (
+        reader.enter_context(os.fdopen(reading, "rb", buffering=0)),
+        writer.enter_context(os.fdopen(writing, "wb", buffering=0)),
+    )
 
 
 def _spawn(order: MountOrder, ready: int, go: int, output: int) -> subprocess.Popen[bytes]:

@@ -99,7 +99,8 @@ class Opening:
         return self._small(entry.view for entry in entries)
 
     def news_of(self, inos: Iterable[Ino]) -> list[Opened]:
-        """The small files among these."""
+        """The small files among these, without those that are being written: they grow, and nobody hears of it."""
+        inos = (ino for ino in inos if self._staged.of(ino) is None)
         views = (self._scope.tree.view(ino) for ino in inos)
         return self._small(view for view in views if view is not None and not view.detached)
 

@@ -141,6 +141,8 @@ class Lane(asyncio.Protocol):
                 async for change in changes:
                     self._reply_later(pb.CallReply(id=number, change=change))
                     await self._reads.wait()
+        except Exception:  # noqa: BLE001 - the outermost edge of this task
+            _log.exception("a mount hears no news any more, and has to attach again")
         finally:
             # Whatever ended it: who hears nothing any more must not believe what it has heard.
             self._reply_later(pb.CallReply(id=number, done=pb.Done()))

@@ -4,13 +4,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+
+import pytest
 
 from support.device import World
 from support.trees import contents
 from support.wait import until
-from support.wrong_clock import WrongClock
+from support.wrong_clock import WrongClock, leave_nothing
+
+
+@pytest.fixture(autouse=True)
+def _clean() -> Iterator[None]:
+    """After the world of the test is gone."""
+    yield
+    leave_nothing()
 
 
 def holds(folder: Path, text: str) -> bool:

@@ -151,6 +151,11 @@ async def test_what_a_few_small_files_are_is_told_with_their_news(device: Device
     await ear.hear()
     await program.write("big", BIG)
     assert device.fs.news_of(await ear.hear()) == []
+    begun = await program.create("small too")
+    batch = await ear.hear()
+    assert len(device.fs.news_of(batch)) == 1
+    await program.fs.stage(program.att, begun, empty=True, base=b"")
+    assert device.fs.news_of(batch) == [], "it grows, and nobody hears how far"
     for number in range(MAX_NEWS + 1):
         await program.write(f"f{number}", b"x")
     assert device.fs.news_of(await ear.hear()) == [], "of many, none"

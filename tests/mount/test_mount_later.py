@@ -15,10 +15,16 @@ import pytest
 from google.protobuf.message import Message
 
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.core.journal import Journal
 from holofs_mount.core.later import Later
+from mount.conftest import Shared
 from mount.harness import FakeDaemon, Mount
 from support.wait import until
+
+
+@pytest.fixture(autouse=True, scope="module")
+def journals(shared: Shared) -> None:
+    """Without one, a removal is waited for."""
+    shared.daemon().ask("keep_journals")
 
 
 class Daemon:
@@ -59,8 +65,23 @@ class Told:
         self.there.append((parent, name))
 
 
+class Kept:
+    """A journal that keeps everything."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.cleared = 0
+
+    def keep(self, request: pb.CallRequest) -> int:
+        self.number += 1
+        return self.number
+
+    def clear(self) -> None:
+        self.cleared += 1
+
+
 def _later(daemon: Daemon, told: Told) -> Later:
-    return Later(lambda: daemon, lambda: 0, told, Journal())
+    return Later(lambda: daemon, lambda: 0, told, Kept())
 
 
 def _away() -> OSError:
@@ -267,21 +288,6 @@ def test_a_refused_removal_shows_the_file_again(daemon: FakeDaemon, mnt: Path) -
     until(lambda: os.listdir(mnt) == ["file"], "the file shows again")
     assert file.read_bytes() == b"content"
     daemon.ask("hold_news", held=False)
-
-
-class Kept:
-    """A journal that keeps everything."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self.cleared = 0
-
-    def keep(self, request: pb.CallRequest) -> int:
-        self.number += 1
-        return self.number
-
-    def clear(self) -> None:
-        self.cleared += 1
 
 
 async def test_what_is_refused_holds_up_what_follows_and_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:

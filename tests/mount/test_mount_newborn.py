@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.core.newborn import Numbers
 from mount.conftest import MakeMount, only
 from mount.harness import FakeDaemon, Mount
 from support.wait import until
@@ -117,6 +119,18 @@ def test_a_file_that_outgrows_memory_before_it_is_known(daemon: FakeDaemon, mnt:
     os.listdir(mnt)
     (mnt / "large").write_bytes(b"large" * 100_000)
     assert daemon.content("large") == b"large" * 100_000
+
+
+def test_more_numbers_are_asked_for_at_half_and_by_who_never_had_any() -> None:
+    numbers = Numbers()
+    assert numbers.ask(), "this device was a reader when the mount attached"
+    assert not numbers.ask(), "once until they come"
+    numbers = Numbers()
+    numbers.lease(pb.Lease(first=100, count=10))
+    taken = []
+    while not numbers.ask():
+        taken.append(numbers.take())
+    assert taken == [100, 101, 102, 103, 104]
 
 
 def test_numbers_do_not_run_out(daemon: FakeDaemon, mnt: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from support.processes import is_alive
+
 
 class WrongClock:
     """`environment` is for the process; `set` may change its clock while it runs. Offsets as `+90`, seconds."""
@@ -27,6 +29,13 @@ class WrongClock:
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",  # what older versions call it
         }
+
+
+def leave_nothing() -> None:
+    """The library forgets its shared memory where a process is killed, or its child goes on as another program."""
+    for path in Path("/dev/shm").glob("*faketime_s[eh]m_*"):
+        if not is_alive(int(path.name.rpartition("_")[2])):
+            path.unlink(missing_ok=True)
 
 
 def _library() -> Path:
