@@ -36,21 +36,27 @@ class NotHere(Exception):
 class MappedBody:
     """Read-only content by map. Files that were opened stay open, so what could be read stays readable."""
 
-    __slots__ = ("_fds", "_starts", "content")
+    __slots__ = ("_fds", "_size", "_starts", "_whole", "content")
 
     def __init__(self, content: pb.ContentMap) -> None:
         self.content = content
+        self._size = content.size
         self._starts = [extent.offset for extent in content.extents]
         self._fds: dict[str, int] = {}
+        first = content.extents[0] if len(self._starts) == 1 else None
+        self._whole = first if first is not None and (first.offset, first.length) == (0, self._size) else None
+        """Nearly always all of it is in one place."""
 
     def size(self) -> int:
-        return self.content.size
+        return self._size
 
     def read(self, offset: int, size: int) -> bytes:
         """At most `size` bytes, fewer only at the end; NotHere where the map does not help."""
-        end = min(offset + size, self.content.size)
+        end = min(offset + size, self._size)
         if offset >= end:
             return b""
+        if self._whole is not None:
+            return self._read_extent(self._whole, offset, end - offset, offset)
         index = max(bisect_right(self._starts, offset) - 1, 0)
         pieces: list[bytes] = []
         at = offset
