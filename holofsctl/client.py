@@ -52,7 +52,7 @@ def not_running(state: Path) -> CommandError:
     return CommandError(sentence, Exit.NOT_RUNNING, "not-running")
 
 
-def is_listening(state: Path) -> bool:
+def _is_listening(state: Path) -> bool:
     """Whether somebody accepts connections on the socket (a daemon that was killed leaves it behind).
 
     Raises PermissionError where the state directory is somebody else's.
@@ -70,7 +70,7 @@ class Client:
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        if not is_listening(state):
+        if not _is_listening(state):
             raise not_running(state)
         import grpc
 

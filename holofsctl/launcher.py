@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from holofs_api.v1 import control_pb2 as pb
-from holofsctl.client import Client, is_listening
+from holofsctl.client import Client
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 
@@ -72,7 +72,7 @@ def _wait_until_up(state: Path, process: subprocess.Popen[bytes], remarks: IO[by
     importlib.import_module("grpc")  # what asks it needs this, and now is the time to load it
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
-        if is_listening(state) and _answers(state):
+        if _answers(state):
             return process.poll() is None
         ended = process.poll()
         # Another `up` at the same time may have won: then its daemon is the one to wait for.

@@ -80,8 +80,7 @@ class Files:
             self._x.settle(reply.attr, since)
             self._x.bases.has_written(ino, pid)
         else:
-            self._x.remember(reply.attr, since)
-            self._light.keep(reply.attr, reply.map, since)
+            self._light.told(reply, since)
         if request.ahead:
             self._light.ahead.told(other.attr.ino for other in reply.ahead)
         for other in reply.ahead:

@@ -167,10 +167,6 @@ class Later:
     def remove(self, name: str, request: pb.UnlinkRequest) -> bool:
         """`request.ino` says what is to go: nothing else that came to the name meanwhile. False: it has to be waited
         for."""
-        self.send()
-        number = self._kept(name, request)
-        if not number:
-            return False
 
         def heard(_: Any, error: OSError | None) -> None:
             if error is None:
@@ -180,15 +176,10 @@ class Later:
                 log.warning("a name could not be removed", parent=request.parent, problem=str(error))
             self._told.unsure_of(request.parent, request.name)
 
-        self._begin(_Said(name, request, number, False, heard))
-        return True
+        return self._say_if_kept(name, request, False, heard)
 
     def promise(self, name: str, request: Promise, made: Callable[[Any], None]) -> bool:
         """`request.ino` is new, and whole. `made` gets the reply of the daemon. False: it has to be waited for."""
-        self.send()
-        number = self._kept(name, request)
-        if not number:
-            return False
 
         def heard(reply: Any, error: OSError | None) -> None:
             if error is None:
@@ -196,8 +187,16 @@ class Later:
             else:
                 self._told.unsure_of(request.parent, request.name)
 
-        self._begin(_Said(name, request, number, True, heard))
-        return True
+        return self._say_if_kept(name, request, True, heard)
+
+    def _say_if_kept(
+        self, name: str, request: Any, is_promise: bool, heard: Callable[[Any, OSError | None], None]
+    ) -> bool:
+        self.send()
+        number = self._kept(name, request)
+        if number:
+            self._begin(_Said(name, request, number, is_promise, heard))
+        return number > 0
 
     def _kept(self, name: str, request: Message) -> int:
         return self._journal.keep(pb.CallRequest(**{name: request}))  # type: ignore[arg-type]

@@ -93,8 +93,8 @@ class LightOpens:
             return None
         return OpenFile(attr.ino, body, attr, content.version)
 
-    def told(self, file: pb.AheadFile, since: int) -> None:
-        """Of a file that nobody asked for here."""
+    def told(self, file: pb.AheadFile | pb.OpenReply, since: int) -> None:
+        """What a file is, as it was asked for, or came by itself, at `since`."""
         self._x.remember(file.attr, since)
         self.keep(file.attr, file.map, since)
 

@@ -106,10 +106,11 @@ class Names(Looking):
         self._check_new(name)
         since = self._x.clock.now
         known = self.known(parent, name)
-        request = pb.UnlinkRequest(parent=parent, name=name)
-        if known is None or not self._goes_for_sure(parent, known) or not self._promised("unlink", request, known):
+        request = pb.UnlinkRequest(parent=parent, name=name, ino=known or 0)
+        if known is None or not self._goes_for_sure(parent, known) or not self._x.later.remove("unlink", request):
             if known is not None:
                 await register_all(self._x, self._x.table.files.get(known))
+            request.ino = 0
             await self._x.call("unlink", request, recovery.gone(errno.ENOENT))
         self._went(parent, name, since)
         self._lost_name(known)
@@ -120,14 +121,6 @@ class Names(Looking):
         is_known = attr is not None and attr.kind != pb.KIND_DIRECTORY and ino not in self._x.table.files
         return is_known and self._may_go_unheard(parent)
 
-    def _promised(self, call: str, request: pb.UnlinkRequest, ino: int) -> bool:
-        """It is in the journal: as good as done."""
-        request.ino = ino
-        if self._x.later.remove(call, request):
-            return True
-        request.ino = 0
-        return False
-
     def _may_go_unheard(self, parent: int) -> bool:
         x = self._x
         return parent < PAST_INO and x.client.connected and not x.later.full and not x.newborn.any
@@ -136,14 +129,16 @@ class Names(Looking):
         self._check_new(name)
         since = self._x.clock.now
         known = self.known(parent, name)
-        request = pb.UnlinkRequest(parent=parent, name=name)
-        empty = known is not None and self._is_empty_for_sure(parent, known)
-        if known is not None and empty and self._promised("remove_dir", request, known):
-            self._went(parent, name, since, subdirectories=1)
-        else:
+        request = pb.UnlinkRequest(parent=parent, name=name, ino=known or 0)
+        if (
+            known is None
+            or not self._is_empty_for_sure(parent, known)
+            or not self._x.later.remove("remove_dir", request)
+        ):
+            request.ino = 0
             await self._x.call("remove_dir", request, recovery.gone(errno.ENOENT))
-            self._went(parent, name, since)
-            self._x.attrs.drop(parent)
+            self._x.attrs.drop(parent)  # its link count is asked for
+        self._went(parent, name, since, subdirectories=1)
         if known is not None:
             self._x.touched(known)
             self._x.attrs.drop(known)
