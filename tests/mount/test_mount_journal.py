@@ -82,7 +82,11 @@ def test_after_a_burst_that_used_up_all_numbers_there_are_new_ones(daemon: FakeD
     for number in range(20):
         (mnt / f"later {number}").write_bytes(b"x")
     until(lambda: is_empty(daemon), "the journal to be empty")
-    assert daemon.ask("calls") == {"create": 20}, "each is one call"
+    asked = daemon.ask("calls")
+    asked.pop(
+        "get_attr", None
+    )  # of the directory: on a busy machine half a second passes, and its times are no guess any more
+    assert asked == {"create": 20}, "each is one call"
 
 
 def test_what_follows_on_a_closed_file_comes_after_it(daemon: FakeDaemon, mnt: Path) -> None:
