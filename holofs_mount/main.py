@@ -14,7 +14,6 @@ import logging
 import os
 import secrets
 import signal
-import subprocess
 import sys
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -25,12 +24,14 @@ import structlog
 
 from holofs_api.handshake import ApiMismatchError
 from holofs_api.paths import socket_path, state_dir
+from holofs_api.places import PathRefused, check_state_dir, run_within
 from holofs_mount.client import DaemonUnavailable
 from holofs_mount.core.volume import MountRequest, Volume
 from holofs_mount.options import (
     EXIT_DAEMON,
     EXIT_FAILED,
     EXIT_FUSE,
+    EXIT_PATH,
     EXIT_VOLUME,
     MountError,
     Options,
@@ -45,6 +46,7 @@ log = structlog.get_logger(__name__)
 
 _UNMOUNT_GRACE: Final = 3.0
 """Seconds for programs to let go of the mount before it is taken from them."""
+_HELPER_SECONDS: Final = 20.0
 _BINDINGS: Final = ("pyfuse3", "fusepy")
 
 
@@ -76,6 +78,7 @@ def _calm_collector() -> None:
 async def run(options: Options, reporter: Reporter) -> None:
     """One mount, from the checks to its end. MountError with a sentence where it cannot begin."""
     check_fuse()
+    state = _state_of(options)
     name, binding = load_binding(options.binding)
     program = unmounter(name)
     _await_daemon(options.go_fd)
@@ -83,7 +86,7 @@ async def run(options: Options, reporter: Reporter) -> None:
     request = MountRequest(
         volume=options.volume,
         mountpoint=mountpoint,
-        socket=socket_path(state_dir(options.state_dir)),
+        socket=socket_path(state),
         mount_id=options.mount_id or secrets.token_hex(8),
         read_only=options.read_only,
         patience=options.patience,
@@ -106,6 +109,15 @@ async def run(options: Options, reporter: Reporter) -> None:
             await binding.serve(volume, os.fspath(mountpoint), options.read_only, ready)
         except (RuntimeError, OSError) as error:
             raise MountError(f"{mountpoint} could not be mounted: {error}", EXIT_FAILED) from error
+
+
+def _state_of(options: Options) -> Path:
+    state = state_dir(options.state_dir)
+    try:
+        check_state_dir(state)
+    except PathRefused as refused:
+        raise MountError(str(refused), EXIT_PATH) from None
+    return state
 
 
 def _await_daemon(fd: int | None) -> None:
@@ -172,8 +184,8 @@ class Stopper:
     async def _fusermount(self, *flags: str) -> bool:
         # In a thread: the loop may end, with the mount, before the program does.
         command = [self._program, *flags, "--", os.fspath(self._mountpoint)]
-        done = await asyncio.to_thread(subprocess.run, command, stderr=subprocess.DEVNULL, check=False)
-        return done.returncode == 0
+        code, _ = await asyncio.to_thread(run_within, command, _HELPER_SECONDS)
+        return code == 0
 
 
 class Reporter:

@@ -7,12 +7,11 @@ import argparse
 import errno
 import os
 import shutil
-import stat
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from holofs_api.places import PathRefused, look, mount_points, run_within
 from holofs_mount.client import PATIENCE
 
 EXIT_FAILED: Final = 1
@@ -21,6 +20,7 @@ EXIT_PATH: Final = 3
 EXIT_FUSE: Final = 4
 EXIT_DAEMON: Final = 5
 EXIT_VOLUME: Final = 6
+_HELPER_SECONDS: Final = 20.0
 
 _EPILOG: Final = """\
 exit codes: 0 unmounted cleanly, 1 the mount failed, 2 wrong usage, 3 the path cannot be mounted on,
@@ -100,23 +100,22 @@ def parse(arguments: list[str]) -> Options:
 
 
 def check_mountpoint(path: Path) -> Path:
-    """The absolute path to mount on; MountError with a sentence where it cannot be."""
+    """The absolute path to mount on; MountError with a sentence where it cannot be. Never waits for long."""
     try:
-        absolute = path.resolve(strict=True)
-        mode = absolute.stat().st_mode
-    except FileNotFoundError:
-        raise MountError(f"{path} does not exist: make the directory first", EXIT_PATH) from None
-    except OSError as error:
-        raise MountError(_why(path, error), EXIT_PATH) from None
-    if not stat.S_ISDIR(mode):
+        seen = look(os.path.abspath(path))
+    except PathRefused as refused:
+        raise MountError(str(refused), EXIT_PATH) from None
+    if seen.error == errno.ENOENT:
+        raise MountError(f"{path} does not exist: make the directory first", EXIT_PATH)
+    if seen.error == errno.ENOTDIR or not (seen.error or seen.is_directory):
         raise MountError(f"{path} is not a directory", EXIT_PATH)
+    if seen.error:
+        raise MountError(_why(path, seen.error), EXIT_PATH)
+    absolute = Path(seen.real)
     if is_mounted(absolute):
         raise MountError(f"something is already mounted on {path}: unmount it first", EXIT_PATH)
-    try:
-        if any(absolute.iterdir()):
-            raise MountError(f"{path} is not empty: mount on an empty directory", EXIT_PATH)
-    except OSError as error:
-        raise MountError(_why(path, error), EXIT_PATH) from None
+    if not seen.is_empty:
+        raise MountError(f"{path} is not empty: mount on an empty directory", EXIT_PATH)
     return absolute
 
 
@@ -124,31 +123,20 @@ def take_away_dead(path: Path, program: str) -> None:
     """Where something is mounted, of which who called us says that its program is gone. Then as `check_mountpoint`."""
     for flags in (["-u"], ["-u", "-z"]):
         if is_mounted(path):
-            subprocess.run([program, *flags, "--", os.fspath(path)], stderr=subprocess.DEVNULL, check=False)
+            run_within([program, *flags, "--", os.fspath(path)], _HELPER_SECONDS)
     check_mountpoint(path)
 
 
-def _why(path: Path, error: OSError) -> str:
-    if error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO):
+def _why(path: Path, error: int) -> str:
+    if error in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO):
         return f"{path} is a mount whose program is gone: run `fusermount3 -u -z {path}`, then mount again"
-    return f"{path} cannot be mounted on: {os.strerror(error.errno or errno.EIO)}"
+    return f"{path} cannot be mounted on: {os.strerror(error)}"
 
 
 def is_mounted(path: Path) -> bool:
     """By the kernel's own list; st_dev misses bind mounts of one filesystem."""
-    wanted = os.fsencode(path)
-    try:
-        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    except OSError:
-        return os.path.ismount(path)
-    return any(_unescaped(line.split(b" ")[4]) == wanted for line in lines)
-
-
-def _unescaped(field: bytes) -> bytes:
-    """mountinfo writes space, tab, newline and backslash in octal."""
-    for escaped, plain in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
-        field = field.replace(escaped, plain)
-    return field
+    points = mount_points()
+    return os.path.ismount(path) if points is None else os.fspath(path) in points
 
 
 def check_fuse(device: str = "/dev/fuse") -> None:

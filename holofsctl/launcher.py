@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
+from holofs_api.places import mount_points, run_within
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
@@ -23,6 +24,7 @@ from holofsctl.exit_codes import Exit
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 60.0
+_HELPER_TIMEOUT_S: Final = 20.0
 _POLL_S: Final = 0.01
 _ALREADY_RUNNING: Final = 6
 """The daemon's exit code where another one has the state directory."""
@@ -151,21 +153,14 @@ def _unmount_leftovers(state: Path) -> None:
     helper = shutil.which("fusermount3") or shutil.which("fusermount")
     for path in paths:
         if helper is not None and is_mounted(path):
-            done = subprocess.run([helper, "-u", path], capture_output=True, check=False)
-            if done.returncode != 0:
-                subprocess.run([helper, "-uz", path], capture_output=True, check=False)
+            code, _ = run_within([helper, "-u", path], _HELPER_TIMEOUT_S)
+            if code != 0:
+                run_within([helper, "-uz", path], _HELPER_TIMEOUT_S)
     with contextlib.suppress(OSError):
         (state / MOUNTS_FILE).unlink()
 
 
 def is_mounted(path: str) -> bool:
     """Whether something is mounted exactly there, without touching it (a dead mount would hang)."""
-    try:
-        with open("/proc/self/mountinfo", "rb") as lines:
-            points = [line.split()[4] for line in lines]
-    except OSError:
-        return os.path.ismount(path)
-    escaped = os.fsencode(path)
-    for character in (b"\\", b" ", b"\t", b"\n"):
-        escaped = escaped.replace(character, b"\\%03o" % ord(character))
-    return escaped in points
+    points = mount_points()
+    return os.path.ismount(path) if points is None else path in points

@@ -9,10 +9,12 @@ import sys
 from collections.abc import Sequence
 
 from holofs_api.paths import state_dir
+from holofs_api.places import check_state_dir
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import Output
 from holofsctl.parser import build
+from holofsctl.places import refused_plainly
 from holofsctl.session import Session
 
 
@@ -33,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> Exit:
     output = Output(getattr(arguments, "json", False))
     try:
-        session = Session(state_dir(getattr(arguments, "state_dir", None)), output)
+        state = state_dir(getattr(arguments, "state_dir", None))
+        with refused_plainly():
+            check_state_dir(state)
+        session = Session(state, output)
         result: Exit | None = arguments.run(session, arguments)
     except CommandError as error:
         output.failure(error)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from holofs_api import places as api
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
@@ -59,7 +61,38 @@ def _below(path: str, mounts: Iterable[pb.MountInfo]) -> Place | None:
 def _followed(told: str) -> str:
     """The last part is not followed: it may itself be a symlink that is meant."""
     parent, name = os.path.split(os.path.abspath(told))
-    return os.path.join(os.path.realpath(parent), name)
+    return os.path.join(real(parent), name)
+
+
+def real(path: str) -> str:
+    """An absolute path with its symlinks resolved, but for those inside mounted volumes, which are not looked at.
+
+    Raises CommandError where a filesystem on the way does not answer.
+    """
+    walked = api.walk(path)
+    if walked.mount is None or walked.mount.is_holofs or walked.real == walked.mount.path:
+        return walked.real
+    with refused_plainly():
+        return api.look(path).real
+
+
+def mount_point(told: str) -> str:
+    """A path as the kernel names a mount there. Raises CommandError for a place inside a mounted volume."""
+    path = os.path.abspath(told)
+    if path in (api.mount_points() or ()):
+        return path
+    with refused_plainly():
+        api.refuse_inside(path)
+    return real(path)
+
+
+@contextmanager
+def refused_plainly() -> Iterator[None]:
+    """A path that is not looked at leaves as a CommandError with one sentence."""
+    try:
+        yield
+    except api.PathRefused as refused:
+        raise CommandError(safe(str(refused)), Exit.USAGE, "bad-argument") from None
 
 
 def _inside(path: str) -> bytes:

@@ -10,14 +10,13 @@ from holofs_api.v1 import control_pb2 as pb
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import plain, safe
+from holofsctl.places import mount_point
 from holofsctl.session import Session
 
 
 def absolute(path: str) -> str:
-    """The path as the kernel names a mount there. The last part is not followed: looking at it could wait for a dead
-    mount."""
-    parent, name = os.path.split(os.path.abspath(path))
-    whole = os.path.join(os.path.realpath(parent), name)
+    """The path as the kernel names a mount there, found without looking into any mounted volume."""
+    whole = mount_point(path)
     try:
         whole.encode()
     except UnicodeEncodeError:
@@ -29,8 +28,6 @@ def absolute(path: str) -> str:
 
 def mount(session: Session, arguments: argparse.Namespace) -> None:
     path = absolute(arguments.path)
-    if os.path.islink(path):
-        path = os.path.realpath(path)
     request = pb.MountRequest(
         volume=arguments.name,
         path=path,

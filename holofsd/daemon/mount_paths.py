@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 from pathlib import Path
 from typing import Final
 
+from holofs_api.places import PathRefused, Seen, look, refuse_inside, run_within
 from holofsd.core.errors import MountFailed, MountPathUnusable
 
 FUSE_DEVICE: Final = "/dev/fuse"
 _MOUNTINFO: Final = "/proc/self/mountinfo"
 _HELPER_TIMEOUT_S: Final = 20.0
+_PROBE_S: Final = 2.0
 
 
 def mounted_at(path: str) -> str | None:
@@ -39,29 +42,50 @@ def _escaped(path: str) -> bytes:
     return raw
 
 
-def check_mount_path(path: str, state: Path) -> None:
+async def check_mount_path(path: str, state: Path) -> None:
     """Raises MountPathUnusable or MountFailed, with one sentence."""
     if not os.path.isabs(path):
         raise MountPathUnusable(f"{path} is not an absolute path.")
-    if mounted_at(path) is not None:
-        raise MountPathUnusable(f"Something is already mounted at {path}; unmount it first, or choose another folder.")
-    try:
-        with os.scandir(path) as entries:
-            empty = next(entries, None) is None
-    except FileNotFoundError:
-        raise MountPathUnusable(f"{path} does not exist; make it with `mkdir` first.") from None
-    except NotADirectoryError:
-        raise MountPathUnusable(f"{path} is not a directory.") from None
-    except OSError as error:
-        raise MountPathUnusable(f"{path} cannot be read: {error.strerror}.") from None
-    if not empty:
-        raise MountPathUnusable(f"{path} is not empty; mounting there would hide what it holds.")
-    if Path(path).is_relative_to(state):
+    seen = await _look(path)
+    if Path(seen.real).is_relative_to(state) or Path(path).is_relative_to(state):
         raise MountPathUnusable(f"{path} is inside the state directory; choose a folder outside of it.")
-    if not os.access(path, os.W_OK):
+    if not seen.is_writable:
         raise MountPathUnusable(f"{path} is not yours to write, so nothing can be mounted there.")
     if not os.path.exists(FUSE_DEVICE):
         raise MountFailed(f"{FUSE_DEVICE} is missing: install FUSE, or load its module with `modprobe fuse`.")
+
+
+async def _look(path: str) -> Seen:
+    """Facts about an empty directory. Raises MountPathUnusable for anything else."""
+    try:
+        refuse_inside(path)
+        if mounted_at(path) is not None:
+            raise MountPathUnusable(
+                f"Something is already mounted at {path}; unmount it first, or choose another folder."
+            )
+        seen = await asyncio.to_thread(look, path)
+    except PathRefused as refused:
+        raise MountPathUnusable(str(refused)) from None
+    if seen.error == errno.ENOENT:
+        raise MountPathUnusable(f"{path} does not exist; make it with `mkdir` first.")
+    if seen.error == errno.ENOTDIR or not (seen.error or seen.is_directory):
+        raise MountPathUnusable(f"{path} is not a directory.")
+    if seen.error:
+        raise MountPathUnusable(f"{path} cannot be read: {os.strerror(seen.error)}.")
+    if not seen.is_empty:
+        raise MountPathUnusable(f"{path} is not empty; mounting there would hide what it holds.")
+    return seen
+
+
+async def is_dead(path: str) -> bool:
+    """Whether a mount is there that answers every call with ENOTCONN, because its process was killed."""
+    kind = mounted_at(path)
+    if kind is None or not kind.startswith("fuse"):
+        return False
+    try:
+        return (await asyncio.to_thread(look, path, _PROBE_S)).error == errno.ENOTCONN
+    except PathRefused:
+        return False  # alive and slow, or inside another mount, which is said by who checks the path
 
 
 async def unmount(path: str) -> bool:
@@ -85,13 +109,5 @@ async def unmount(path: str) -> bool:
 
 
 async def _run(command: list[str]) -> tuple[int, bytes]:
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        _, remark = await asyncio.wait_for(process.communicate(), _HELPER_TIMEOUT_S)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        return -1, b"it did not answer in time"
-    return process.returncode or 0, remark
+    code, remark = await asyncio.to_thread(run_within, command, _HELPER_TIMEOUT_S)
+    return (-1, b"it did not answer in time") if code is None else (code, remark)

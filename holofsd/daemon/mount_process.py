@@ -23,6 +23,7 @@ from holofsd.core.errors import MountFailed
 from holofsd.daemon.processes import wait_gone
 
 READY_TIMEOUT_S: Final = 30.0
+_END_S: Final = 5.0
 _MAX_WORDS: Final = 4096
 
 
@@ -182,11 +183,14 @@ async def _first_words(pipe: IO[bytes]) -> str:
 
 
 async def _end(process: Started) -> None:
-    try:
-        await asyncio.wait_for(process.ended(), 5.0)
-    except TimeoutError:
-        process.kill()
-        await process.ended()
+    for step in (process.kill, None):
+        try:
+            await asyncio.wait_for(process.ended(), _END_S)
+        except TimeoutError:
+            if step is not None:  # else it hangs in the kernel, at a path that does not answer
+                step()
+            continue
+        return
 
 
 def _last_line(remarks: Path, path: str) -> str:

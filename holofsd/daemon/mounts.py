@@ -9,7 +9,6 @@ process is gone is brought back by `restore`.
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import os
 import time
@@ -25,7 +24,7 @@ import structlog
 from holofsd.core.errors import HoloError, MountUnknown
 from holofsd.core.ids import VolumeId
 from holofsd.daemon.fuse_connections import connection_at, end_connection
-from holofsd.daemon.mount_paths import check_mount_path, mounted_at, unmount
+from holofsd.daemon.mount_paths import check_mount_path, is_dead, mounted_at, unmount
 from holofsd.daemon.mount_process import READY_TIMEOUT_S, Adopted, MountOrder, MountProcess, launch, log_of
 from holofsd.daemon.processes import find, hanging, is_running
 from holofsd.rpc.device_api import MountInfo, MountOptions
@@ -41,7 +40,6 @@ _LONGEST_PAUSE_S: Final = 30.0
 _STEADY_S: Final = 60.0
 """A mount that ran this long starts again without a pause."""
 _END_S: Final = 5.0
-_PROBE_S: Final = 2.0
 _LOOK_S: Final = 0.1
 
 Launch = Callable[[MountOrder, asyncio.Event], Awaitable[MountProcess]]
@@ -127,9 +125,9 @@ class MountSupervisor:
         known = self._mounts.get(path)
         if known is not None and known.state != "up":
             await self._forget(known)
-        if await _is_dead(path):
+        if await is_dead(path):
             await unmount(path)
-        check_mount_path(path, self._state)
+        await check_mount_path(path, self._state)
         row = MountRow(
             os.fsencode(path),
             volume,
@@ -222,9 +220,9 @@ class MountSupervisor:
         try:
             await self._let_go(mount)
             # A dead mount stays until there is a new one: an empty folder would look as if everything had been removed.
-            over_dead = await _is_dead(mount.path)
+            over_dead = await is_dead(mount.path)
             if not over_dead:
-                check_mount_path(mount.path, self._state)
+                await check_mount_path(mount.path, self._state)
             self._up(mount, await self._launch(replace(self._order(mount), over_dead=over_dead), self._serving))
         except HoloError as error:
             _log.warning("a mount could not be brought back", path=mount.path, why=error.message)
@@ -320,21 +318,6 @@ class MountSupervisor:
             binding,
             row.at_ms,
         )
-
-
-async def _is_dead(path: str) -> bool:
-    """Whether a mount is there that answers every call with ENOTCONN, because its process was killed."""
-    kind = mounted_at(path)
-    if kind is None or not kind.startswith("fuse"):
-        return False
-    try:
-        # Not stat: the kernel may answer that for a dead mount from what it remembers.
-        await asyncio.wait_for(asyncio.to_thread(os.statvfs, path), _PROBE_S)
-    except TimeoutError:
-        return False  # alive, and slow
-    except OSError as error:
-        return error.errno == errno.ENOTCONN
-    return False
 
 
 async def _await_end(process: MountProcess, patience: bool) -> None:

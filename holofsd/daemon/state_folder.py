@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from holofs_api.places import PathRefused, check_state_dir
 from holofsd.core.errors import AlreadyRunning, StateDirUnusable
 
 SEED_BYTES: Final = 32
@@ -21,6 +22,10 @@ _LOCK: Final = "lock"
 
 def prepare(state: Path) -> None:
     """Makes the directory, readable by its owner alone. Raises StateDirUnusable."""
+    try:
+        check_state_dir(state)
+    except PathRefused as refused:
+        raise StateDirUnusable(str(refused)) from None
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = state.stat()
