@@ -13,7 +13,7 @@ import errno
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 import structlog
@@ -21,16 +21,17 @@ from google.protobuf.message import Message
 
 from holofs_api.errors import detail_of
 from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.patience import GRACE, LONGEST, PATIENCE, no_answer, pause_of
 from holofs_mount.session import Session, SessionLost, attach
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
-PATIENCE: Final = 30.0
-"""Seconds that calls wait for a daemon that is away, counted from its going; a short grace for each after that."""
-_GRACE: Final = 1.0
 _MAX_ATTEMPTS: Final = 8
 _FIRST_DELAY: Final = 0.05
 _LAST_DELAY: Final = 1.0
+_CLOSING: Final = 5.0
+"""Seconds for what was sent in the background to be answered when the mount ends, and for a connection to be closed."""
 
 Recover = Callable[[OSError | None], Awaitable[Message | None]]
 """Asked before a call is sent again (None) and when the repetition failed (its error): the reply that the first attempt
@@ -82,12 +83,12 @@ class DaemonClient:
         session = self._session
         if session is None or not session.lost.is_set():
             return self.patience
-        return max(session.lost_at + self.patience - time.monotonic(), _GRACE)
+        return max(session.lost_at + self.patience - time.monotonic(), GRACE)
 
     async def start(self) -> pb.AttachReply:
         """The first attachment; DaemonUnavailable with a sentence where it fails."""
         try:
-            session = await attach(self._socket, self._observer.hello(), self._observer.changed)
+            session = await attach(self._socket, self._observer.hello(), self._observer.changed, self.patience)
         except grpc.RpcError as error:
             raise _unavailable(error, self._socket) from None
         self._adopt(session)
@@ -97,12 +98,37 @@ class DaemonClient:
     async def close(self) -> None:
         """Waits for what was sent in the background (bounded), then detaches."""
         if self._background:
-            await asyncio.wait(self._background, timeout=5.0)
+            await asyncio.wait(self._background, timeout=_CLOSING)
         for task in [*self._background, *([self._keeper] if self._keeper else [])]:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         if self._session is not None:
-            await self._session.close()
+            await self._closed(self._session)
+
+    async def _closed(self, session: Session) -> None:
+        closing = asyncio.ensure_future(session.close())
+        await asyncio.wait((closing,), timeout=_CLOSING)
+        closing.cancel()
+
+    async def patiently(self, waited: asyncio.Future[T]) -> T:
+        """The result of `waited`, which goes on if this gives up.
+
+        OSError ETIMEDOUT: the daemon is away or silent for longer than the patience, or (whatever it does) this took
+        `LONGEST` patiences.
+        """
+        begun = time.monotonic()
+        while not waited.done():
+            now = time.monotonic()
+            limit = begun + LONGEST * self.patience
+            if not self.connected:
+                limit = min(limit, max(self._gone_at(begun) + self.patience, begun + GRACE))
+            if now >= limit:
+                raise no_answer()
+            await asyncio.wait((waited,), timeout=min(limit - now, pause_of(self.patience)))
+        return waited.result()
+
+    def _gone_at(self, begun: float) -> float:
+        return begun if self._session is None else self._session.lost_at
 
     async def call(self, name: str, request: Message, recover: Recover | None = None) -> Any:
         """The reply. OSError: the daemon's errno, or ETIMEDOUT when it stayed away for too long."""
@@ -175,7 +201,7 @@ class DaemonClient:
                 async with asyncio.timeout(None if for_ever else self.patience_left):
                     await self._back.wait()
             except TimeoutError:
-                raise OSError(errno.ETIMEDOUT, "the daemon does not answer") from None
+                raise no_answer() from None
 
     def _adopt(self, session: Session) -> None:
         self._observer.attached(session.attached)
@@ -191,7 +217,7 @@ class DaemonClient:
             self._back.clear()
             log.warning("the daemon went away; waiting for it")
             self._observer.lost()
-            await session.close()
+            await self._closed(session)
             self._adopt(await self._reattach())
             log.info("the daemon is back")
 
@@ -200,7 +226,7 @@ class DaemonClient:
         told = False
         while True:
             try:
-                return await attach(self._socket, self._observer.hello(), self._observer.changed)
+                return await attach(self._socket, self._observer.hello(), self._observer.changed, self.patience)
             except grpc.RpcError as error:
                 detail = detail_of(error)
                 if not told and not detail.code.startswith("grpc-"):

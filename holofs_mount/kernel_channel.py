@@ -33,6 +33,7 @@ _INODE: Final = struct.Struct("=Qqq")
 _ENTRY: Final = struct.Struct("=QII")
 _INVAL_INODE: Final = 2
 _INVAL_ENTRY: Final = 3
+_ENTER_SECONDS: Final = 10.0
 _FIRST_FREE: Final = 3
 """Standard input, output and error stay."""
 
@@ -60,8 +61,7 @@ class KernelChannel:
     def entered(self) -> None:
         """By the thread that started it: waits for that, and closes what only the other one shall have."""
         clone = self._clone
-        self._entered.wait()
-        if clone >= 0 and self._clone >= 0:
+        if self._entered.wait(_ENTER_SECONDS) and clone >= 0 and self._clone >= 0:
             os.close(clone)
 
     def invalidate_inode(self, inode: int, attr_only: bool = False) -> None:

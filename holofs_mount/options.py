@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from holofs_api.places import PathRefused, look, mount_points, run_within
-from holofs_mount.client import PATIENCE
+from holofs_mount.patience import PATIENCE
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
+import structlog
 from google.protobuf.message import Message
 
 from holofs_api.errors import ATTACHMENT_KEY
@@ -21,6 +22,9 @@ from holofs_api.paths import calls_socket_beside
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_api.v1.filesystem_pb2_grpc import FilesystemStub
 from holofs_mount.lanes import GrpcLane, Lane, open_fast_lane
+from holofs_mount.patience import LONGEST, PATIENCE, Silence, no_answer
+
+log = structlog.get_logger(__name__)
 
 _MESSAGE_LIMIT: Final = 32 * 1024 * 1024
 _ATTACH_TIMEOUT: Final = 10.0
@@ -45,25 +49,31 @@ class SessionLost(Exception):
 class Session:
     """Calls and changes of one attachment. `lost` is set once, when the first stream ends."""
 
-    def __init__(self, channel: Any, attached: pb.AttachReply, on_change: Callable[[pb.Change], None]) -> None:
+    def __init__(
+        self, channel: Any, attached: pb.AttachReply, on_change: Callable[[pb.Change], None], patience: float
+    ) -> None:
         self.attached = attached
         self.lost = asyncio.Event()
         self.lost_at = 0.0
         self._channel = channel
         self._on_change = on_change
-        self._pending: dict[int, asyncio.Future[pb.CallReply]] = {}
+        self._pending: dict[int, tuple[asyncio.Future[pb.CallReply], float]] = {}
+        """With the time of the loop at which each was begun; the oldest first."""
         self._next_id = 0
         self._watch_id = 0
         """Of the replies that carry what changed; 0: a stream of its own does."""
         self._reader: asyncio.Task[None] | None = None
+        self._lane: Lane | None = None
         self._loop = asyncio.get_running_loop()
+        self._longest = LONGEST * patience
+        self._silence = Silence(patience, self._asks, self._ping, self._fell_silent)
         self._metadata = ((ATTACHMENT_KEY, attached.attachment),)
         self._stub: Any = FilesystemStub(channel)
 
     async def open(self, socket: Path) -> None:
         """Before anything else. What is lost while it opens is seen as `lost`, like any later loss."""
         lane = await open_fast_lane(calls_socket_beside(socket), self.attached.attachment, self._replied)
-        self._lane: Lane = lane or GrpcLane(self._stub.Calls(metadata=self._metadata), self._replied)
+        self._lane = lane or GrpcLane(self._stub.Calls(metadata=self._metadata), self._replied)
         self._lane.lost.add_done_callback(lambda _: self._break())
         if self._lane.carries_news:
             self._next_id += 1
@@ -79,13 +89,14 @@ class Session:
         It is sent when this returns: calls reach the daemon in the order in which they were begun. `number`: in the
         journal of this mount; 0: it is not there. `late`: it was refused before.
         """
-        if self.lost.is_set():
+        lane = self._lane
+        if lane is None or self.lost.is_set():
             raise SessionLost(sent=False)
         self._next_id += 1
         future: asyncio.Future[pb.CallReply] = self._loop.create_future()
-        self._pending[self._next_id] = future
+        self._pending[self._next_id] = future, self._loop.time()
         call = pb.CallRequest(id=self._next_id, number=number, late=late, **{name: request})  # type: ignore[arg-type]
-        self._lane.send(call)
+        lane.send(call)
         return self._answer(self._next_id, future)
 
     async def _answer(self, number: int, future: asyncio.Future[pb.CallReply]) -> Any:
@@ -94,22 +105,49 @@ class Session:
         finally:
             self._pending.pop(number, None)
 
+    def abandon(self) -> None:
+        """As if lost."""
+        self._break()
+
     async def close(self) -> None:
         """Ends both streams and the connection. Idempotent."""
         self._break()
-        await self._lane.close()
+        if self._lane is not None:
+            await self._lane.close()
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
         await self._channel.close()
 
     def _replied(self, reply: pb.CallReply) -> None:
+        self._silence.heard = True
         if reply.id == self._watch_id:
             self._heard(reply)
             return
-        future = self._pending.get(reply.id)
+        future, _ = self._pending.get(reply.id, (None, 0.0))
         if future is not None and not future.done():
             future.set_result(reply)
+
+    # ---- a daemon that says nothing
+    def _asks(self) -> bool:
+        """Whether the daemon owes an answer. Gives up on those that it has owed for too long."""
+        late = self._loop.time() - self._longest
+        for future, begun in self._pending.values():
+            if begun > late:
+                break
+            if not future.done():
+                future.set_exception(no_answer())
+        return bool(self._pending)
+
+    def _ping(self) -> None:
+        """A request without a call: every daemon answers it at once, with an error."""
+        if self._lane is not None and not self.lost.is_set():
+            self._next_id += 1
+            self._lane.send(pb.CallRequest(id=self._next_id))
+
+    def _fell_silent(self) -> None:
+        log.warning("the daemon is connected and does not answer: it counts as away", seconds=self._longest / LONGEST)
+        self._break()
 
     def _heard(self, news: pb.CallReply) -> None:
         if not news.HasField("change"):
@@ -119,9 +157,11 @@ class Session:
 
     def _break(self) -> None:
         if not self.lost.is_set():
-            self.lost_at = time.monotonic()
+            silent = self._loop.time() - self._silence.since if self._pending else 0.0
+            self.lost_at = time.monotonic() - silent
             self.lost.set()
-        for future in self._pending.values():
+            self._silence.stop()
+        for future, _ in self._pending.values():
             if not future.done():
                 future.set_exception(SessionLost(sent=True))
         self._pending.clear()
@@ -129,6 +169,7 @@ class Session:
     async def _read_changes(self, watch: Any) -> None:
         try:
             while (change := await watch.read()) is not grpc.aio.EOF:
+                self._silence.heard = True
                 self._on_change(change)
         except (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
             pass
@@ -137,14 +178,20 @@ class Session:
             self._break()
 
 
-async def attach(socket: Path, hello: pb.AttachRequest, on_change: Callable[[pb.Change], None]) -> Session:
+async def attach(
+    socket: Path, hello: pb.AttachRequest, on_change: Callable[[pb.Change], None], patience: float = PATIENCE
+) -> Session:
     """A new session; grpc.RpcError when the daemon is absent or refuses."""
     channel = grpc.aio.insecure_channel(f"unix:{socket}", options=_CHANNEL_OPTIONS)
     try:
         stub: Any = FilesystemStub(channel)
         reply = await stub.Attach(hello, timeout=_ATTACH_TIMEOUT)
-        session = Session(channel, reply, on_change)
-        await session.open(socket)
+        session = Session(channel, reply, on_change, patience)
+        try:
+            await session.open(socket)
+        except BaseException:
+            session.abandon()
+            raise
     except BaseException:
         await channel.close()
         raise

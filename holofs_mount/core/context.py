@@ -78,7 +78,7 @@ class Context:
         self.clock = ChangeClock()
         self.news = ChangeClock()
         self.bases = ReadTracker()
-        self.table = HandleTable()
+        self.table = HandleTable(lambda waited: self.client.patiently(waited))
         self.uid = os.getuid()
         self.gid = os.getgid()
         self.root = 1

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ import structlog
 from google.protobuf.message import Message
 
 from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.patience import within
 
 log = structlog.get_logger(__name__)
 
@@ -303,7 +305,7 @@ class Later:
         """Before any other call: returns when it cannot overtake what was said before. Raises OSError."""
         self.send()
         if self._all_answered is not None:
-            await _no_longer_than(seconds, self._all_answered)
+            await within(seconds, self._all_answered)
 
     def written(self, ino: int) -> None:
         """The file was written since: its time is not the one that was set before."""
@@ -313,15 +315,8 @@ class Later:
 
     async def answered(self, ino: int, seconds: float) -> None:
         """Returns when what the daemon says of the inode includes all that was set here. Raises OSError."""
+        end = time.monotonic() + seconds
         with self.somebody_waits():
             while (deferred := self._last.get(ino)) is not None:
                 self.send()
-                await _no_longer_than(seconds, deferred.answered)
-
-
-async def _no_longer_than(seconds: float, waited: asyncio.Future[None]) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await asyncio.shield(waited)
-    except TimeoutError:
-        raise OSError(errno.ETIMEDOUT, "the daemon does not answer") from None
+                await within(end - time.monotonic(), deferred.answered)

@@ -33,6 +33,7 @@ _SECRET_SECONDS: Final = 0.05
 class Client(Protocol):
     def begin(self, name: str, request: pb.CreateRequest) -> Awaitable[pb.CreateReply]: ...
     def in_background(self, work: Awaitable[None]) -> None: ...
+    async def patiently(self, waited: asyncio.Future[None]) -> None: ...
 
 
 class Numbers:
@@ -153,19 +154,23 @@ class Newborn:
         return birth
 
     async def all_known(self, client: Client) -> None:
-        """Returns when the daemon knows, as open files, all that were made before; what it refused says so itself."""
+        """Returns when the daemon knows, as open files, all that were made before; what it refused says so itself.
+
+        OSError ETIMEDOUT: it does not hear of them now, but will.
+        """
         births = [file.birth for file in self._unsaid.values() if file.birth is not None]
         self._send(client)
         for birth in births:
-            await asyncio.shield(birth.done)
+            await client.patiently(birth.done)
 
     async def known(self, file: OpenFile, client: Client) -> None:
-        """After this the daemon knows the file. Raises the OSError with which it refused."""
+        """After this the daemon knows the file. Raises the OSError with which it refused, or ETIMEDOUT: the daemon does
+        not hear of it now, but will."""
         birth = file.birth
         if birth is None:
             return
         self._send(client)
-        await asyncio.shield(birth.done)
+        await client.patiently(birth.done)
         if birth.failed is not None:
             raise OSError(birth.failed.errno, os.strerror(birth.failed.errno or 0))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.content import Body, BufferedBody, StagedBody
+from holofs_mount.patience import Patiently, Turns
 
 
 @dataclass(eq=False, slots=True)
@@ -40,7 +41,7 @@ class OpenFile:
     attr: pb.Attr
     version: bytes
     handles: dict[int, Handle] = field(default_factory=dict)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: Turns = field(default_factory=Turns)
     generation: int = 0
     committed: int = 0
     mtime_ns: int | None = None
@@ -121,7 +122,9 @@ class Handle:
 class HandleTable:
     """Handles by number and open files by inode. Numbers do not repeat in a later process with the same mount id."""
 
-    def __init__(self) -> None:
+    def __init__(self, patiently: Patiently | None = None) -> None:
+        """`patiently`: how operations wait for their turn with a file."""
+        self._patiently = patiently
         self._next = secrets.randbits(38) << 24
         self.handles: dict[int, Handle] = {}
         self.files: dict[int, OpenFile] = {}
@@ -139,6 +142,8 @@ class HandleTable:
         return handle
 
     def add(self, handle: Handle) -> None:
+        if self._patiently is not None:
+            handle.file.lock.patiently = self._patiently
         self.handles[handle.number] = handle
         handle.file.handles[handle.number] = handle
         self.files[handle.file.ino] = handle.file

@@ -62,13 +62,12 @@ def _look_again(context: Context, handle: Handle) -> None:
 
 
 async def _register_quietly(context: Context, handle: Handle) -> None:
-    async with handle.file.lock:
-        if handle.closing:
-            return
-        try:
-            await register(context, handle)
-        except OSError as error:
-            log.debug("a handle could not be taken back", reason=str(error))
+    try:
+        async with handle.file.lock:
+            if not handle.closing:
+                await register(context, handle)
+    except OSError as error:
+        log.debug("a handle could not be taken back", reason=str(error))
 
 
 async def register_all(context: Context, file: OpenFile | None) -> None:

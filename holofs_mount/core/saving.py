@@ -17,6 +17,7 @@ from holofs_mount.core.light import LightOpens, inline_map
 from holofs_mount.core.names import Names
 from holofs_mount.core.openfile import Birth, Handle, OpenFile
 from holofs_mount.core.registration import daemon_handle, watch_for_lingering
+from holofs_mount.patience import GRACE
 
 log = structlog.get_logger(__name__)
 
@@ -177,10 +178,14 @@ class Saving:
         """The last descriptor is gone, and with it the last mapping."""
         handle = self._x.table.handle(number)
         handle.closing = True
-        if not (handle.write and handle.file.dirty) or await self._handed_over(handle):
-            await self._let_go(handle)
-        else:
+        if not await self._ended(handle):
             self._x.client.in_background(self._release_later(handle))
+
+    async def _ended(self, handle: Handle) -> bool:
+        """False: the daemon is away, and the handle, with what was written, is still here."""
+        if handle.write and handle.file.dirty and not await self._handed_over(handle):
+            return False
+        return await self._let_go(handle)
 
     async def _handed_over(self, handle: Handle) -> bool:
         """False: the daemon is away, and what was written is still here."""
@@ -200,18 +205,23 @@ class Saving:
     async def _release_later(self, handle: Handle) -> None:
         # Each attempt waits a moment for the daemon; for as long as the mount lives nothing is given up.
         try:
-            while not await self._handed_over(handle):
+            while not await self._ended(handle):
                 pass
         except asyncio.CancelledError:
             log.error("the mount ended before the daemon came back: a file lost its last writes", ino=handle.file.ino)
             raise
-        await self._let_go(handle)
 
-    async def _let_go(self, handle: Handle) -> None:
+    async def _let_go(self, handle: Handle) -> bool:
+        """False: the file is in use for longer than the patience."""
         file = handle.file
         wrote_staging = handle.write and isinstance(file.body, StagedBody)
-        async with file.lock:  # whoever tells the daemon of the handle again has done so, or sees that it closes
-            self._x.table.detach(handle)
+        try:
+            async with file.lock:  # whoever tells the daemon of the handle again has done so, or sees that it closes
+                self._x.table.detach(handle)
+        except OSError as error:
+            if error.errno != errno.ETIMEDOUT:
+                raise
+            return False
         if file.birth is not None and not file.handles:
             self._stillborn(file)
         if wrote_staging and not file.handles:
@@ -220,6 +230,7 @@ class Saving:
             self._x.client.in_background(self._release(handle))
         else:
             self._x.table.remove(handle)
+        return True
 
     def _stillborn(self, file: OpenFile) -> None:
         """The daemon refused a new file, and who made it was told so."""
@@ -259,7 +270,15 @@ class Saving:
                 log.warning("an open file could not be saved yet", ino=file.ino, reason=str(error))
 
     async def finish(self) -> None:
-        """The mount ends: nothing written may be lost."""
-        for handle in list(self._x.table.handles.values()):
-            if not handle.closing:
-                await self.release(handle.number)
+        """The mount ends: nothing written may be lost, as far as the daemon answers within the patience."""
+        handles = [handle for handle in self._x.table.handles.values() if not handle.closing]
+        releases = {asyncio.ensure_future(self.release(handle.number)): handle for handle in handles}
+        if not releases:
+            return
+        done, late = await asyncio.wait(releases, timeout=self._x.client.patience_left + GRACE)
+        for release in late:
+            log.error("the mount ended before an open file could be handed over", ino=releases[release].file.ino)
+            release.cancel()
+        for release in done:
+            if (error := release.exception()) is not None:
+                log.error("an open file could not be let go", ino=releases[release].file.ino, reason=str(error))

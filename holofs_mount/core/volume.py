@@ -54,6 +54,7 @@ class Volume:
         self.saving = Saving(self.context, self.names, self._light)
         self.attributes = Attributes(self.context, self.names, self.files)
         self._saver: asyncio.Task[None] | None = None
+        self._attempt = 0
 
     async def start(self) -> pb.AttachReply:
         """Attaches; DaemonUnavailable with a sentence where that fails."""
@@ -81,6 +82,7 @@ class Volume:
 
     # ---- Observer of the client ----
     def hello(self) -> pb.AttachRequest:
+        self._attempt += 1
         return pb.AttachRequest(
             api_version=API_VERSION,
             program=f"holofs-mount {VERSION}",
@@ -92,6 +94,7 @@ class Volume:
             handles=self.context.table.to_reattach(),
             journal=self.context.journal.name,
             answered=self.context.later.decided,
+            attempt=self._attempt,
         )
 
     def attached(self, reply: pb.AttachReply) -> None:

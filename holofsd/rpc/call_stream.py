@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofsd.rpc.dispatch import Dispatcher
+from holofsd.rpc.dispatch import SIGN, SIGN_S, Dispatcher
 from holofsd.rpc.fs_calls import Caller
 
 
@@ -35,7 +35,11 @@ class CallStream:
                     await self._write()
                 while self._dispatcher.full:
                     self._room.clear()
-                    await self._room.wait()
+                    try:
+                        async with asyncio.timeout(SIGN_S):
+                            await self._room.wait()
+                    except TimeoutError:
+                        self._reply_later(SIGN)
         except asyncio.CancelledError:
             self._dispatcher.cut_short()
             raise

@@ -14,13 +14,18 @@ from functools import partial
 from typing import Any, Final
 
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofsd.core.errors import BadArgument
+from holofsd.core.errors import BadArgument, StaleHandle
 from holofsd.rpc.errors import describe
 from holofsd.rpc.fs_calls import BY_FIELD, Call, Caller
 from holofsd.rpc.kept_calls import carry_out
 
 MAX_IN_FLIGHT: Final = 512
 """Suspended calls of one client; beyond that its transport is not read, and flow control holds the client."""
+
+SIGN_S: Final = 1.0
+"""Between two signs of life to a client that is not read."""
+SIGN: Final = pb.CallReply(id=(1 << 64) - 1)
+"""An empty reply to no call: a client whose calls are not read must not take this daemon for dead."""
 
 
 class _Resumed:
@@ -50,6 +55,7 @@ class Dispatcher:
 
     def __init__(self, caller: Caller, later: Callable[[pb.CallReply], None], room: Callable[[], None]) -> None:
         self._caller = caller
+        caller.calls.append(self)
         self._later = later
         self._room = room
         self._tasks: set[asyncio.Task[None]] = set()
@@ -66,6 +72,10 @@ class Dispatcher:
         if call is None:
             error = BadArgument("The daemon does not know this call; upgrade it.")
             return pb.CallReply(id=request.id, error=_call_error(error))
+        if self._caller.superseded:
+            return pb.CallReply(
+                id=request.id, error=_call_error(StaleHandle("This attachment was replaced by another."))
+            )
         asked = getattr(request, call.field)
         reply = pb.CallReply(id=request.id)
         if request.number:

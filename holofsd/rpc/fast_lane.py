@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 
 from holofs_api.framing import GREETING_S, MAX_FRAME, MAX_GREETING, FrameParser, FrameTooLong, frame
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofsd.rpc.dispatch import Dispatcher
+from holofsd.rpc.dispatch import SIGN, SIGN_S, Dispatcher
 from holofsd.rpc.fs_calls import Caller
 
 _log = structlog.get_logger(__name__)
@@ -56,6 +56,7 @@ class Lane(asyncio.Protocol):
         self._open = True
         self._ending: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._sign: asyncio.TimerHandle | None = None
         self._reads = asyncio.Event()
         """The client takes what it is sent."""
         self._reads.set()
@@ -82,6 +83,8 @@ class Lane(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._greeting.cancel()
         self._open = False
+        if self._sign is not None:
+            self._sign.cancel()
         if self._dispatcher is not None:
             self._dispatcher.cut_short()
         if self._watching is not None:
@@ -159,9 +162,17 @@ class Lane(asyncio.Protocol):
         """Reads no further while the client does not read its replies, or has too much in flight."""
         full = self._dispatcher is not None and self._dispatcher.full
         stop = not self._reads.is_set() or full or self._waiting_turn
+        if full and self._sign is None:
+            self._sign = asyncio.get_running_loop().call_later(SIGN_S, self._sign_of_life)
         if stop != self._paused and self._open and not self._transport.is_closing():
             self._paused = stop
             (self._transport.pause_reading if stop else self._transport.resume_reading)()
+
+    def _sign_of_life(self) -> None:
+        self._sign = None
+        if self._dispatcher is not None and self._dispatcher.full and self._open:
+            self._reply_later(SIGN)
+            self._regulate()
 
     def _go_on(self) -> None:
         if self._open and self._paused and self._reads.is_set():

@@ -34,6 +34,11 @@ IDLE_S: Final = 60.0
 """How long an attachment without any stream is kept after its last call."""
 
 
+_SUPERSEDE_S: Final = 5.0
+"""How long a client that comes back waits for its calls that are in flight: they wait for the disk."""
+_MAX_ATTEMPTS: Final = 1_000
+
+
 class _Attached:
     """A caller with its open streams."""
 
@@ -48,6 +53,8 @@ class FilesystemService:
         self._device = device
         self._attached: dict[str, _Attached] = {}
         self._closing = asyncio.Event()
+        self._attempts: dict[tuple[str, str], int] = {}
+        """The last attempt to attach, by mount id and journal."""
 
     def handlers(self) -> Any:
         """The generic handler to add to a server."""
@@ -66,7 +73,9 @@ class FilesystemService:
             raise VersionMismatch(sentence)
         if not request.volume:
             raise BadArgument("The volume is missing.")
+        self._note_attempt(request)
         filesystem = await self._device.filesystem(request.volume)
+        await self._supersede(filesystem, request)
         await filesystem.caught_up(request.mount_id)  # a mount that comes sees what programs on this device have closed
         attachment = filesystem.attach(attach_request(request))
         first, count = filesystem.lease(attachment)
@@ -85,6 +94,33 @@ class FilesystemService:
             shared=attachment.shared,
             journal=attachment.journal,
         )
+
+    def _note_attempt(self, request: pb.AttachRequest) -> None:
+        """Raises StaleHandle for an attempt that the client has given up and followed by another: this daemon was
+        stopped, or busy, meanwhile, and what the client says in it of its open files is not true any more."""
+        if not request.attempt:
+            return
+        key = request.mount_id, request.journal
+        if request.attempt < self._attempts.get(key, 0):
+            raise StaleHandle("A later attempt to attach came before this one.")
+        self._attempts.pop(key, None)  # the newest last
+        self._attempts[key] = request.attempt
+        if len(self._attempts) > _MAX_ATTEMPTS:
+            del self._attempts[next(iter(self._attempts))]
+
+    async def _supersede(self, filesystem: Filesystem, request: pb.AttachRequest) -> None:
+        """The client that comes back gave up its connection: calls that still arrive on the old one are refused, and
+        those in flight end first."""
+        ending = []
+        for attached in self._attached.values():
+            caller = attached.caller
+            if caller.filesystem is filesystem and caller.attachment.request.mount_id == request.mount_id:
+                caller.superseded = True
+                for calls in caller.calls:
+                    calls.cut_short()
+                    ending.append(asyncio.ensure_future(calls.drain()))
+        if ending:
+            await asyncio.wait(ending, timeout=_SUPERSEDE_S)
 
     # ---- for the fast lane
     def enter(self, attachment: str) -> Caller | None:
@@ -164,6 +200,8 @@ class FilesystemService:
         async def answer(request: Any, context: Any) -> Any:
             reply = call.reply()
             attached = self._find(context)
+            if attached.caller.superseded:
+                raise StaleHandle("This attachment was replaced by another; attach again.")
             await call.run(attached.caller, request, reply)
             self._rest(attached)
             return reply

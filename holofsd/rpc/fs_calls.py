@@ -7,9 +7,9 @@ A handler gets the client (`Caller`), the request, and the message to fill.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofsd.fs import types as fs
@@ -17,12 +17,23 @@ from holofsd.fs.api import Filesystem
 from holofsd.rpc.fs_convert import fill_ahead, fill_attr, fill_listing, fill_map, ino_of, set_attr
 
 
+class CallsInFlight(Protocol):
+    def cut_short(self) -> None: ...
+    async def drain(self) -> None: ...
+
+
 @dataclass(eq=False, slots=True)
 class Caller:
-    """An attached client."""
+    """An attached client.
+
+    `superseded`: the client has attached anew, and what still comes by this attachment is not carried out: it may be
+    older than what the client did since. `calls` has the calls in flight of each of its connections.
+    """
 
     filesystem: Filesystem
     attachment: fs.Attachment
+    superseded: bool = False
+    calls: list[CallsInFlight] = field(default_factory=list)
 
 
 Handler = Callable[[Caller, Any, Any], Coroutine[Any, Any, None]]

@@ -124,7 +124,8 @@ class Daemon(Calls, FilesystemServicer):
     async def answer(self, attachment: Attachment, request: pb.CallRequest) -> pb.CallReply | None:
         """None: the daemon dies before it can answer."""
         name = request.WhichOneof("call")
-        assert name is not None
+        if name is None:
+            return pb.CallReply(id=request.id, error=pb.CallError(errno=errno.EINVAL))
         self.calls[name] += 1
         self.log.append(name)
         reply = pb.CallReply(id=request.id)

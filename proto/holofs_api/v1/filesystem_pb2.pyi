@@ -164,6 +164,7 @@ class AttachRequest(_message.Message):
     HANDLES_FIELD_NUMBER: _builtins.int
     JOURNAL_FIELD_NUMBER: _builtins.int
     ANSWERED_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     api_version: _builtins.int
     """holofs_api.API_VERSION"""
     program: _builtins.str
@@ -179,6 +180,8 @@ class AttachRequest(_message.Message):
     """32 hex digits chosen by the client for its lifetime: it would keep a journal under this name"""
     answered: _builtins.int
     """numbers of the journal up to this are answered"""
+    attempt: _builtins.int
+    """grows with each Attach of this journal name: one that comes after a later one is refused"""
     @_builtins.property
     def handles(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenHandle]:
         """what is open now (after a reconnect)"""
@@ -196,10 +199,11 @@ class AttachRequest(_message.Message):
         handles: _abc.Iterable[Global___OpenHandle] | None = ...,
         journal: _builtins.str = ...,
         answered: _builtins.int = ...,
+        attempt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "api_version", b"api_version", "handles", b"handles", "journal", b"journal", "mount_id", b"mount_id", "mountpoint", b"mountpoint", "pid", b"pid", "program", b"program", "read_only", b"read_only", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "api_version", b"api_version", "attempt", b"attempt", "handles", b"handles", "journal", b"journal", "mount_id", b"mount_id", "mountpoint", b"mountpoint", "pid", b"pid", "program", b"program", "read_only", b"read_only", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -320,6 +324,8 @@ Global___Lease: _TypeAlias = Lease  # noqa: Y015
 
 @_typing.final
 class CallRequest(_message.Message):
+    """Without a call it is answered at once, with an error: so a client learns whether a daemon that owes it answers lives."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
