@@ -15,6 +15,7 @@ from holofsctl.exit_codes import Exit
 from holofsctl.output import moment, plain, safe, table
 from holofsctl.session import Session
 from holofsctl.status_view import status_lines
+from holofsctl.terminal import width_of
 
 _RESTORE_TIMEOUT_S = 120.0
 _WATCH_S = 1.0
@@ -46,7 +47,7 @@ def status(session: Session, arguments: argparse.Namespace) -> None:
         _show_status(session, client, arguments.name)
         while arguments.watch:
             time.sleep(_WATCH_S)
-            if sys.stdout.isatty() and not session.output.as_json:
+            if width_of(sys.stdout) and not session.output.as_json:
                 sys.stdout.write("\x1b[H\x1b[2J")
             _show_status(session, client, arguments.name)
 
