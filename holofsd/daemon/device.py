@@ -22,7 +22,7 @@ from holofsd.daemon.fsck_device import check_device_in_use
 from holofsd.daemon.history import DeviceHistory
 from holofsd.daemon.joining import Joiner
 from holofsd.daemon.mounts import MountSupervisor
-from holofsd.daemon.names import check_volume_name, free_name
+from holofsd.daemon.names import check_volume_name, did_you_mean, free_name
 from holofsd.daemon.recovering import Recovery
 from holofsd.daemon.safety import DeviceCare
 from holofsd.daemon.volumes import READY, OpenVolume, Volumes
@@ -236,8 +236,8 @@ class Device(DeviceCare, DeviceHistory):
         self._volumes.filesystem(volume)
         return await self._mounts.mount(self._volumes.row(volume).id, path, options)
 
-    async def unmount(self, path: str) -> None:
-        await self._mounts.unmount(path)
+    async def unmount(self, path: str, force: bool) -> bool:
+        return not await self._mounts.unmount(path, force)
 
     async def restore_mounts(self) -> tuple[api.MountInfo, ...]:
         return await self._mounts.restore()
@@ -295,5 +295,6 @@ def _find_member(opened: OpenVolume, told: str) -> DeviceId:
     if len(found) > 1:
         raise BadArgument(f"Several members are called {told!r}; tell the device's id, `holofsctl members` shows it.")
     if not found:
-        raise DeviceUnknown(f"The volume has no member {told!r}; `holofsctl members` shows those it has.")
+        near = did_you_mean(told, (membership.names.get(device, "") for device in known))
+        raise DeviceUnknown(f"The volume has no member {told!r}; `holofsctl members` shows those it has.{near}")
     return found[0]

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 from typing import Final
 
 from holofsd.core.errors import BadArgument
@@ -27,6 +28,12 @@ def check_volume_name(name: str) -> str:
     if name.startswith("-") or name in (".", "..") or _ID.fullmatch(name):
         raise BadArgument(f"A volume cannot be called {name!r}: it would be mistaken for something else.")
     return name
+
+
+def did_you_mean(told: str, known: Iterable[str]) -> str:
+    """A question to put behind a sentence, with a space before it; empty where nothing is near."""
+    near = get_close_matches(told, [*dict.fromkeys(known)], n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def free_name(wanted: str, taken: Collection[str]) -> str:

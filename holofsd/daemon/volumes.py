@@ -21,7 +21,7 @@ from holofsd.core.document import Credentials, DeviceInfo
 from holofsd.core.errors import HoloError, VolumeExists, VolumeUnknown
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
 from holofsd.daemon.fsck import explained, index_complaint
-from holofsd.daemon.names import check_volume_name
+from holofsd.daemon.names import check_volume_name, did_you_mean
 from holofsd.daemon.orphans import DELETING, finish_deleting, take_up
 from holofsd.daemon.rescue import RescuedVolume, rescue
 from holofsd.daemon.vitals import now_ms
@@ -188,7 +188,8 @@ class Volumes:
         for row in self._rows.values():
             if told in (row.name, row.id.hex()):
                 return row
-        raise VolumeUnknown(f"This device has no volume {told!r}; `holofsctl list` shows those it has.")
+        near = did_you_mean(told, self.names())
+        raise VolumeUnknown(f"This device has no volume {told!r}; `holofsctl list` shows those it has.{near}")
 
     def row_of(self, volume: VolumeId) -> VolumeRow | None:
         return self._rows.get(volume)

@@ -90,8 +90,8 @@ class ControlService(HistoryCalls, CareCalls):
         return to_message(await self._device.mount(volume, path, options), pb.MountInfo)
 
     async def Unmount(self, request: pb.UnmountRequest, context: Context) -> pb.UnmountReply:
-        await self._device.unmount(_needed(request.path, "The path"))
-        return pb.UnmountReply()
+        detached = await self._device.unmount(_needed(request.path, "The path"), request.force)
+        return pb.UnmountReply(detached=detached)
 
     async def RestoreMounts(self, request: pb.RestoreMountsRequest, context: Context) -> pb.RestoreMountsReply:
         mounts = await self._device.restore_mounts()

@@ -282,7 +282,8 @@ class DeviceService(HistoryService, CareService, Protocol):
 
     async def mount(self, volume: str, path: str, options: MountOptions) -> MountInfo: ...
 
-    async def unmount(self, path: str) -> None: ...
+    async def unmount(self, path: str, force: bool) -> bool:
+        """Whether programs go on with what they have open there. Raises MountUnknown, MountBusy (not with `force`)."""
 
     async def restore_mounts(self) -> tuple[MountInfo, ...]: ...
 

@@ -191,7 +191,8 @@ class FakeDevice:
     async def mount(self, volume: str, path: str, options: api.MountOptions) -> api.MountInfo:
         return api.MountInfo(volume, path, options.read_only, "up", pid=5)
 
-    async def unmount(self, path: str) -> None: ...
+    async def unmount(self, path: str, force: bool) -> bool:
+        return force
 
     async def restore_mounts(self) -> tuple[api.MountInfo, ...]:
         return ()
