@@ -37,8 +37,8 @@ _BY_CODE: Final = {
     "content-timeout": Exit.TIMED_OUT,
     "timed-out": Exit.TIMED_OUT,
     "bad-argument": Exit.USAGE,
-    "ticket-invalid": Exit.REFUSED,
-    "recovery-invalid": Exit.REFUSED,
+    "ticket-invalid": Exit.USAGE,
+    "recovery-invalid": Exit.USAGE,
     "unreachable": Exit.REFUSED,
     "connection-lost": Exit.REFUSED,
 }

@@ -178,6 +178,11 @@ def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
     status = command("status", device.status, "Whether everything written here is safe on another device.")
     status.add_argument("name", nargs="?", default="", metavar="NAME")
     status.add_argument("--watch", action="store_true", help="print it again every second")
+    own = command("device", device.device_name, "What this device is called, in conflict copies and by the others.")
+    actions = own.add_subparsers(dest="action", metavar="name", required=True, parser_class=_Parser)
+    text = "Shows what this device is called, or calls it otherwise, on every device."
+    named = actions.add_parser("name", parents=[_common()], description=text, epilog=EPILOG)
+    named.add_argument("new", nargs="?", metavar="NEW", help="what to call it from now on")
     command("peers", device.peers, "The other devices, and how they are reached.")
     command("doctor", device.doctor, "Looks for what could be in the way.")
     check = command(

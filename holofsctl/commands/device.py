@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""up, down, status, peers, doctor."""
+"""up, down, status, device, peers, doctor."""
 
 from __future__ import annotations
 
@@ -55,6 +55,16 @@ def status(session: Session, arguments: argparse.Namespace) -> None:
 def _show_status(session: Session, client: Client, volume: str) -> None:
     reply = client.call("Status", pb.StatusRequest(volume=volume))
     session.output.data(plain(reply), status_lines(reply))
+
+
+def device_name(session: Session, arguments: argparse.Namespace) -> None:
+    request = pb.DeviceNameRequest() if arguments.new is None else pb.DeviceNameRequest(name=arguments.new)
+    reply = session.call("DeviceName", request)
+    session.output.data(plain(reply), [safe(reply.name)])
+    if arguments.new is not None:
+        session.output.remark(
+            "The other devices hear of it when they are connected; files that are there keep their names."
+        )
 
 
 def peers(session: Session, arguments: argparse.Namespace) -> None:

@@ -61,8 +61,10 @@ def unmount(session: Session, arguments: argparse.Namespace) -> None:
 
 
 def _names_of(told: str) -> Iterator[str]:
-    """The path as it was given, and what it leads to by symlinks, one after the other. The mount itself is not looked at:
-    `readlink` of its folder does not ask the process behind it."""
+    """The path as it was given, and what it leads to by symlinks, one after the other.
+
+    The mount itself is not looked at: `readlink` of its folder does not ask the process behind it.
+    """
     path = os.path.abspath(told)
     for _ in range(_MOST_SYMLINKS):
         yield path

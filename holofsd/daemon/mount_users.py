@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which processes use files below a mount point, by /proc alone: the mount itself is never touched, so nothing hangs."""
+"""Processes that use files below a mount point, found by /proc alone: the mount is never touched, so nothing hangs."""
 
 from __future__ import annotations
 

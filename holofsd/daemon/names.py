@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What volumes are called on a device: one line, no slash, and never mistaken for an option or an id."""
+"""What volumes and devices are called: one line, no slash, and never mistaken for an option or an id."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from holofsd.core.errors import BadArgument
 
 MAX_NAME: Final = 100
 """Characters; the sync layer's limit is 200."""
+MAX_DEVICE_NAME: Final = 64
 _ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -27,6 +28,21 @@ def check_volume_name(name: str) -> str:
         )
     if name.startswith("-") or name in (".", "..") or _ID.fullmatch(name):
         raise BadArgument(f"A volume cannot be called {name!r}: it would be mistaken for something else.")
+    return name
+
+
+def check_device_name(name: str) -> str:
+    """The name, or BadArgument with one sentence that says what is wrong with it. It becomes part of files' names."""
+    if not name:
+        raise BadArgument("A device needs a name.")
+    if len(name) > MAX_DEVICE_NAME:
+        raise BadArgument(f"A device's name has at most {MAX_DEVICE_NAME} characters.")
+    if not name.isprintable() or "/" in name or name != name.strip():
+        raise BadArgument(
+            "A device's name is one line of text without slashes, and does not begin or end with a space."
+        )
+    if name.startswith("-") or name in (".", "..") or _ID.fullmatch(name):
+        raise BadArgument(f"A device cannot be called {name!r}: it would be mistaken for something else.")
     return name
 
 

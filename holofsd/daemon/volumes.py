@@ -74,7 +74,6 @@ class Volumes:
         state: Path,
         store: DeviceStore,
         node_key: SigningKey,
-        device_name: str,
         describe: Callable[[], DeviceInfo],
         hub: SyncHub,
         settings: Settings,
@@ -82,7 +81,6 @@ class Volumes:
         self._state = state
         self._store = store
         self._node_key = node_key
-        self._device_name = device_name
         self._describe = describe
         self._hub = hub
         self._settings = settings
@@ -222,7 +220,7 @@ class Volumes:
     async def create(self, name: str) -> VolumeRow:
         check_volume_name(name)
         self.require_free(name)
-        created = create_volume(self.directory, name, self._node_key, self._device_name, now_ms())
+        created = create_volume(self.directory, name, self._node_key, self._hub.names.own, now_ms())
         faults.reach("creating.made")
         row = VolumeRow(created.store.volume, name, READY, created.secret, now_ms())
         self._put(row)
@@ -285,7 +283,7 @@ class Volumes:
             stack.callback(store.close)
             store.db.on_damage = lambda complaint: self.damaged(store.volume, complaint)
             needs_author = make_sure_of_author(store)
-            local = LocalVolume(store, self._device_name, now_ms)
+            local = LocalVolume(store, self._hub.names.own, now_ms)
             sync = VolumeSync(local, self._node_key, self._describe, now_ms, self._settings.sync)
             stack.push_async_callback(sync.close)
             row = self._rows.get(store.volume)

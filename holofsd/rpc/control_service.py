@@ -89,6 +89,10 @@ class ControlService(HistoryCalls, CareCalls):
         options = MountOptions(request.read_only, request.binding, not request.no_remember, request.at_ms)
         return to_message(await self._device.mount(volume, path, options), pb.MountInfo)
 
+    async def DeviceName(self, request: pb.DeviceNameRequest, context: Context) -> pb.DeviceNameReply:
+        name = await self._device.device_name(request.name if request.HasField("name") else None)
+        return pb.DeviceNameReply(name=name, device_id=self._device.identity().device_id)
+
     async def Unmount(self, request: pb.UnmountRequest, context: Context) -> pb.UnmountReply:
         detached = await self._device.unmount(_needed(request.path, "The path"), request.force)
         return pb.UnmountReply(detached=detached)

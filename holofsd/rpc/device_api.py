@@ -280,6 +280,9 @@ class DeviceService(HistoryService, CareService, Protocol):
     async def set_member(self, volume: str, device: str, role: Role | None) -> Member:
         """Gives the device a role, or removes it (None)."""
 
+    async def device_name(self, new: str | None) -> str:
+        """What this device is called; with `new` from now on, for every device. Raises BadArgument."""
+
     async def mount(self, volume: str, path: str, options: MountOptions) -> MountInfo: ...
 
     async def unmount(self, path: str, force: bool) -> bool:

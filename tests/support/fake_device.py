@@ -191,6 +191,9 @@ class FakeDevice:
     async def mount(self, volume: str, path: str, options: api.MountOptions) -> api.MountInfo:
         return api.MountInfo(volume, path, options.read_only, "up", pid=5)
 
+    async def device_name(self, new: str | None) -> str:
+        return new or "laptop"
+
     async def unmount(self, path: str, force: bool) -> bool:
         return force
 
