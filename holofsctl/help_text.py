@@ -61,7 +61,10 @@ _GROUPS: Final[Sequence[_Group]] = (
     (
         "people and devices",
         (
-            ("share NAME", "print an invite, a ticket ([--read-only|--admin] [--uses N] [--expires 24h] [--qr])"),
+            (
+                "share NAME",
+                "print an invite, a ticket ([--read-only|--admin] [--uses N] [--expires 24h] [--reuse] [--qr])",
+            ),
             ("join TICKET|-", "redeem a ticket; `-` reads it from standard input ([--name NAME] [--no-wait])"),
             ("share --list NAME", "the invites made here that can still be redeemed"),
             ("share --revoke NAME INVITE", "make one worth nothing"),

@@ -74,8 +74,7 @@ def _sentence(message: str) -> str:
     message = re.sub(r"^argument ([^:]+): ", lambda found: f"{found[1]}: ", safe(message))
     missing = re.fullmatch(r"the following arguments are required: (.*)", message)
     if missing:
-        names = missing[1].split(", ")
-        message = f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} missing"
+        message = f"Missing: {missing[1].replace(', ', ' and ')}"
     begin = message[:1].upper() + message[1:] if not message.startswith("--") else message
     return begin if begin.endswith((".", "?")) else f"{begin}."
 
@@ -245,6 +244,7 @@ def _sharing(command: Callable[..., argparse.ArgumentParser]) -> None:
     roles.add_argument("--admin", action="store_true", help="invite somebody who may invite and remove others")
     share.add_argument("--uses", type=number(0), default=1, metavar="N", help="how often (1); 0: without limit")
     share.add_argument("--expires", type=seconds, default=86400, metavar="T", help="after, for example 24h; or never")
+    share.add_argument("--reuse", action="store_true", help="one that was made before, if it is still good")
     share.add_argument("--qr", action="store_true", help="also draw it, on standard error")
     join = command("join", sharing.join, "Redeems a ticket.")
     join.add_argument("ticket", metavar="TICKET|-", help="- reads it from standard input")

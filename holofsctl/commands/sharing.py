@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+import time
 from typing import Any, Final
 
 from holofs_api.v1 import control_pb2 as pb
@@ -65,11 +66,18 @@ def _revoke(session: Session, volume: str, invite: str) -> None:
 
 def _make_invite(session: Session, arguments: argparse.Namespace) -> None:
     role = pb.ROLE_READER if arguments.read_only else pb.ROLE_ADMIN if arguments.admin else pb.ROLE_WRITER
-    request = pb.ShareRequest(volume=arguments.name, role=role, uses=arguments.uses, expires_seconds=arguments.expires)
+    request = pb.ShareRequest(
+        volume=arguments.name,
+        role=role,
+        uses=arguments.uses,
+        expires_seconds=arguments.expires,
+        reuse=arguments.reuse,
+    )
     reply = session.call("Share", request)
     session.output.data(plain(reply), [reply.ticket], exact=True)
     uses = "any number of times" if not reply.uses else "once" if reply.uses == 1 else f"{reply.uses:,} times"
-    ends = f"for {duration(arguments.expires)}" if reply.expires_at_ms else "for ever"
+    left = int(reply.expires_at_ms / 1000 - time.time()) if arguments.reuse else arguments.expires
+    ends = f"for {duration(left)}" if reply.expires_at_ms else "for ever"
     session.output.remark(f"A {role_name(reply.role)}'s invite, good {uses}, {ends}. Whoever has it can join.")
     if arguments.qr:
         session.output.remark(_qr(reply.ticket), exact=True)

@@ -156,11 +156,13 @@ class Device(DeviceCare, DeviceHistory):
                     return
 
     # ---- members
-    async def share(self, volume: str, role: Role, uses: int, expires_seconds: int) -> api.ShareReply:
+    async def share(
+        self, volume: str, role: Role, uses: int, expires_seconds: int, reuse: bool = False
+    ) -> api.ShareReply:
         opened = self._volumes.find(volume)
         name = self._volumes.name_of(opened.id)
         addresses, relay = self._endpoint.addresses(), self._endpoint.relay_url()
-        issued = self._hub.inviter.make(opened.id, role, name, addresses, relay, uses, expires_seconds)
+        issued = self._hub.inviter.make(opened.id, role, name, addresses, relay, uses, expires_seconds, reuse)
         return api.ShareReply(issued.ticket, issued.expires_at_ms, issued.uses, issued.role)
 
     async def invites(self, volume: str) -> tuple[api.Invite, ...]:

@@ -57,7 +57,8 @@ class ControlService(HistoryCalls, CareCalls):
         volume = _needed(request.volume, "The volume")
         if request.expires_seconds < 0:
             raise BadArgument("An invite cannot expire before it is made.")
-        shared = await self._device.share(volume, _role(request.role), request.uses, request.expires_seconds)
+        role, reuse = _role(request.role), request.reuse
+        shared = await self._device.share(volume, role, request.uses, request.expires_seconds, reuse)
         return to_message(shared, pb.ShareReply)
 
     async def Join(self, request: pb.JoinRequest, context: Context) -> AsyncIterator[pb.JoinProgress]:

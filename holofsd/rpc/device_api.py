@@ -254,7 +254,8 @@ class DeviceService(HistoryService, CareService, Protocol):
 
     async def create_volume(self, name: str) -> Volume: ...
 
-    async def share(self, volume: str, role: Role, uses: int, expires_seconds: int) -> ShareReply: ...
+    async def share(self, volume: str, role: Role, uses: int, expires_seconds: int, reuse: bool = False) -> ShareReply:
+        """`reuse`: the ticket of an invite made before, if one of this kind is still good."""
 
     async def invites(self, volume: str) -> tuple[Invite, ...]:
         """Made here, and still to be redeemed."""

@@ -194,12 +194,15 @@ class ShareRequest(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     USES_FIELD_NUMBER: _builtins.int
     EXPIRES_SECONDS_FIELD_NUMBER: _builtins.int
+    REUSE_FIELD_NUMBER: _builtins.int
     volume: _builtins.str
     role: Global___Role.ValueType
     uses: _builtins.int
     """0: no limit"""
     expires_seconds: _builtins.int
     """0: never"""
+    reuse: _builtins.bool
+    """the ticket of an invite made before, if one of this kind is still good"""
     def __init__(
         self,
         *,
@@ -207,10 +210,11 @@ class ShareRequest(_message.Message):
         role: Global___Role.ValueType = ...,
         uses: _builtins.int = ...,
         expires_seconds: _builtins.int = ...,
+        reuse: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_seconds", b"expires_seconds", "role", b"role", "uses", b"uses", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_seconds", b"expires_seconds", "reuse", b"reuse", "role", b"role", "uses", b"uses", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
