@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
 
+from holofsctl import terminal
 from holofsctl.client import Client
 from holofsctl.comparing import compare
 from holofsctl.conflict_view import Conflict, lines_of
@@ -27,9 +27,7 @@ def ask(session: Session, client: Client, conflict: Conflict) -> tuple[Answer, s
     labels = [str(number) for number in range(1, len(conflict.choices) + 1)]
     session.output.remark("\n".join(lines_of(conflict, labels)))
     while True:
-        sys.stderr.write(f"Keep which? 1-{len(labels)}, b both, d what differs, s skip, q quit: ")
-        sys.stderr.flush()
-        line = sys.stdin.readline()
+        line = terminal.ask(f"Keep which? 1-{len(labels)}, b both, d what differs, s skip, q quit: ")
         told = line.strip().lower()
         if not line:
             session.output.remark("")
@@ -41,4 +39,4 @@ def ask(session: Session, client: Client, conflict: Conflict) -> tuple[Answer, s
         if told == "d":
             for copy in conflict.choices[1:]:
                 comparison = compare(client, conflict, copy, session.output.remark)
-                session.output.remark("\n".join(comparison.lines()))
+                session.output.remark("\n".join(comparison.lines()), exact=not comparison.explanation)

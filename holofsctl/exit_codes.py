@@ -27,7 +27,7 @@ class Exit(IntEnum):
 
 
 EPILOG: Final = (
-    "exit codes: 0 done, 1 failed, 2 wrong usage, 3 the daemon is not running, 4 refused or unreachable, "
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the daemon is not running, 4 refused or unreachable, "
     "5 not within the time given, 130 interrupted"
 )
 
@@ -37,8 +37,8 @@ _BY_CODE: Final = {
     "content-timeout": Exit.TIMED_OUT,
     "timed-out": Exit.TIMED_OUT,
     "bad-argument": Exit.USAGE,
-    "ticket-invalid": Exit.REFUSED,
-    "recovery-invalid": Exit.REFUSED,
+    "ticket-invalid": Exit.USAGE,
+    "recovery-invalid": Exit.USAGE,
     "unreachable": Exit.REFUSED,
     "connection-lost": Exit.REFUSED,
 }

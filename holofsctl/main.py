@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -12,14 +12,24 @@ from holofs_api.paths import state_dir
 from holofs_api.places import check_state_dir
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
+<<<<<<< HEAD
 from holofsctl.output import Output
 from holofsctl.parser import build
 from holofsctl.places import refused_plainly
+=======
+from holofsctl.output import Output, flush
+from holofsctl.parser import parse, wants_json
+>>>>>>> people
 from holofsctl.session import Session
+from holofsctl.terminal import give_up_output, prepare_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    prepare_streams()
+    words = [*(sys.argv[1:] if arguments is None else arguments)]
+    output = Output(wants_json(words))
     try:
+<<<<<<< HEAD
         code = int(_run(build().parse_args(arguments)))
         sys.stdout.flush()
         return code
@@ -40,22 +50,46 @@ def _run(arguments: argparse.Namespace) -> Exit:
             check_state_dir(state)
         session = Session(state, output)
         result: Exit | None = arguments.run(session, arguments)
+=======
+        code = _run(words, output)
+        flush()
+        return int(code)
+>>>>>>> people
     except CommandError as error:
         output.failure(error)
-        return error.exit_code
+        return int(error.exit_code)
     except BrokenPipeError:
+        # The reader of our output went away (`| head`); a second error at interpreter exit would be noise.
+        give_up_output()
+        return int(Exit.FAILED)
+    except KeyboardInterrupt:
+        if sys.stderr is not None:
+            with contextlib.suppress(OSError):
+                sys.stderr.write("\n")
+        return int(Exit.INTERRUPTED)
+
+
+def _run(words: Sequence[str], output: Output) -> Exit:
+    """Raises CommandError, BrokenPipeError and KeyboardInterrupt only."""
+    try:
+        arguments = parse(words)
+        if isinstance(arguments, Exit):  # `--help`, `--version`: printed already
+            return arguments
+        output.as_json = getattr(arguments, "json", False)
+        session = Session(state_dir(getattr(arguments, "state_dir", None)), output)
+        result: Exit | None = arguments.run(session, arguments)
+    except (CommandError, BrokenPipeError):
         raise
     except OSError as error:
         # For example a state directory of somebody else: what and why, without a traceback.
         where = f" ({error.filename})" if error.filename else ""
-        output.failure(CommandError(f"{error.strerror or error}{where}."))
-        return Exit.FAILED
+        raise CommandError(f"{error.strerror or error}{where}.") from None
     except Exception as error:
         # The outermost edge: a person gets a sentence, never a traceback.
         if os.environ.get("HOLOFS_DEBUG"):
             raise
-        output.failure(CommandError(f"internal error: {type(error).__name__}: {error} (HOLOFS_DEBUG=1 shows where)."))
-        return Exit.FAILED
+        sentence = f"Internal error: {type(error).__name__}: {error}. HOLOFS_DEBUG=1 shows where."
+        raise CommandError(sentence, code="internal") from None
     return Exit.OK if result is None else result
 
 

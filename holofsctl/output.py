@@ -1,56 +1,129 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Printing: data to standard output (text or JSON), remarks to standard error; nothing that a terminal would obey."""
+"""Printing: data to standard output (text or JSON), remarks to standard error; nothing that a terminal would obey, and
+nothing wider than it."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from google.protobuf.message import Message
 
 from holofsctl.errors import CommandError
+from holofsctl.terminal import columns_of, give_up_output, width_of, wrapped
+
+_LEAST_COLUMN = 20
+"""Columns that the last column of a table needs to be read."""
 
 
 class Output:
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
 
-    def data(self, plain: object, lines: Sequence[str]) -> None:
-        """The command's answer: `plain` as one JSON document, or the lines for a person."""
-        text = json.dumps(plain, indent=2) if self.as_json else "\n".join(lines)
-        if text:
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
+    def data(self, plain: object, lines: Sequence[str], exact: bool = False) -> None:
+        """The command's answer: `plain` as one JSON document, or the lines for a person.
 
-    def remark(self, text: str) -> None:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+        `exact`: lines to be copied as a whole, like a ticket; they are not broken at the terminal's width. Raises
+        CommandError where standard output cannot be written, BrokenPipeError where its reader went away.
+        """
+        width = 0 if exact else width_of(sys.stdout)
+        text = json.dumps(plain, indent=2) if self.as_json else "\n".join(_shown(lines, width))
+        if text:
+            print_text(text + "\n")
+
+    def remark(self, text: str, exact: bool = False) -> None:
+        """For a person, beside the data. A remark that cannot be written is dropped: the work was done."""
+        if sys.stderr is None:
+            return
+        width = 0 if exact else width_of(sys.stderr)
+        with contextlib.suppress(OSError):
+            sys.stderr.write("\n".join(_shown(text.split("\n"), width)) + "\n")
+            sys.stderr.flush()
 
     def failure(self, error: CommandError) -> None:
         if self.as_json:
             told = {"code": error.code, "message": error.message, "exit_code": int(error.exit_code)}
-            self.remark(json.dumps({"error": told}))
+            self.remark(json.dumps({"error": told}), exact=True)
         else:
             self.remark(f"holofsctl: {safe(error.message)}")
 
 
+def print_text(text: str) -> None:
+    """Raises CommandError where standard output cannot be written, BrokenPipeError where its reader went away."""
+    if sys.stdout is None:
+        raise CommandError("Standard output is closed: the answer cannot be printed.", code="output-failed")
+    with _told_plainly():
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def flush() -> None:
+    """Write out what standard output holds; raises as `print_text` does."""
+    if sys.stdout is not None:
+        with _told_plainly():
+            sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _told_plainly() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        give_up_output()
+        sentence = f"Standard output cannot be written: {error.strerror or error}."
+        raise CommandError(sentence, code="output-failed") from None
+
+
+def _shown(lines: Sequence[str], width: int) -> Iterator[str]:
+    """Every line as a terminal may get it: a last look, whatever the caller has escaped already."""
+    for line in lines:
+        yield from wrapped("\t".join(safe(part) for part in line.split("\t")), width)
+
+
 def safe(text: str | bytes) -> str:
-    """Text for a terminal: bytes that are not UTF-8 and control characters become escapes."""
+    """Text for a terminal: bytes that are not UTF-8 (`\\xff`) and control characters (`\\x1b`) become escapes."""
     if isinstance(text, bytes):
-        text = text.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+        text = text.decode("utf-8", "surrogateescape")
+    return "".join(character if character.isprintable() else _escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that is not UTF-8, as os.fsdecode hands it over
+        return f"\\x{number - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
-    """Rows as aligned columns."""
+    """Rows as aligned columns. Where they are wider than the terminal, the last column goes on below itself; where that
+    leaves it no room, every row is a paragraph of its own."""
+    return [line for lines in table_rows(rows, indent) for line in lines]
+
+
+def table_rows(rows: Sequence[Sequence[str]], indent: str = "") -> list[list[str]]:
+    """As `table`: the lines of each row."""
     if not rows:
         return []
     shown = [[safe(cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in shown) for column in range(len(shown[0]))]
-    return [(indent + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True))).rstrip() for row in shown]
+    widths = [max(columns_of(row[column]) for row in shown) for column in range(len(shown[0]))]
+    lines = [(indent + "  ".join(map(_padded, row, widths))).rstrip() for row in shown]
+    width = width_of(sys.stdout)
+    hanging = len(indent) + sum(widths[:-1]) + 2 * (len(widths) - 1)
+    if not width or all(columns_of(line) <= width for line in lines):
+        return [[line] for line in lines]
+    if len(widths) > 1 and width - hanging >= _LEAST_COLUMN:
+        return [wrapped(line, width, hanging) for line in lines]
+    return [wrapped(indent + "  ".join(cell for cell in row if cell), width) for row in shown]
+
+
+def _padded(cell: str, width: int) -> str:
+    return cell + " " * (width - columns_of(cell))
 
 
 def count(number: int, thing: str, things: str = "") -> str:

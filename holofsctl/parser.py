@@ -5,58 +5,21 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from holofsctl import __version__, history_parser, safety_parser
 from holofsctl.commands import conflicts, device, fsck, mounts, recovering, sharing, volumes
 from holofsctl.commands import diff as comparison
 from holofsctl.commands.history import time_told
-from holofsctl.exit_codes import EPILOG
+from holofsctl.errors import CommandError
+from holofsctl.exit_codes import EPILOG, Exit
+from holofsctl.help_text import help_text
+from holofsctl.mistakes import command_meant, did_you_mean
+from holofsctl.output import print_text, safe
 
-_HELP: Final = """\
-usage: holofsctl [--state-dir DIR] [--json] COMMAND ...
-
-this device
-  up                       start the daemon if needed, bring mounts back
-  down                     unmount everything, stop the daemon
-  status [NAME] [--watch]  is it safe on another device yet?
-  peers                    the other devices, and how they are reached
-  doctor                   look for what could be in the way
-  fsck [NAME]              check what is on disk ([--repair] [--content] [--from-backup]); also without the daemon
-
-volumes
-  create NAME              make a new volume
-  list                     the volumes of this device
-  mount NAME PATH          show a volume as a folder ([--read-only] [--at TIME])
-  unmount PATH             take the folder away
-  conflicts [NAME|PATH]    files that were changed in two places at once
-  diff PATH [COPY]         what differs between their contents
-  resolve PATH             settle it ([--keep shown|copy|both|newest|DEVICE]), or all of NAME or PATH with --all
-  history PATH             the versions of a file that are kept
-  restore PATH             bring one back, or what was removed ([--version ID|--at TIME] [--to PATH])
-  trash list|empty NAME    what was removed and is still kept; let it go ([--older T])
-  history-policy NAME      how long all of that is kept ([--all T] [--daily T])
-  gc NAME                  delete content that nothing needs any more
-  brake NAME               what is held of many removals elsewhere ([--files N] [--percent P] [--off])
-                           let it happen, or keep everything: --accept, --refuse
-  scrub [NAME]             read all content here, repair from other devices what is damaged
-  wait NAME                until other devices hold everything ([--copies N] [--timeout T])
-  leave NAME               stop holding a volume ([--delete])
-
-people and devices
-  share NAME               print an invite, a ticket ([--read-only|--admin] [--uses N] [--expires 24h] [--qr])
-  join TICKET|-            redeem a ticket; `-` reads it from standard input ([--name NAME] [--no-wait])
-  share --list NAME        the invites made here that can still be redeemed; share --revoke NAME INVITE
-  members NAME             who has the volume
-  members role NAME DEVICE reader|writer|admin
-  members remove NAME DEVICE
-  recovery NAME            print the code that makes any device an admin ([--forget])
-  recover CODE|-           become an admin by that code ([--name NAME] [--from DEVICE[@ADDRESS]])
-
-every command takes --json (data as JSON) and --help; HOLOFS_STATE_DIR or --state-dir selects the device
-"""
-
+_PATHS: Final = ("path", "place", "to", "copy", "state_dir")
+"""Arguments that name a file."""
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -85,13 +48,96 @@ def number(least: int) -> Callable[[str], int]:
 
 
 class _Parser(argparse.ArgumentParser):
+    """Complains with one sentence, as a CommandError."""
+
     def error(self, message: str) -> Any:
-        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` says more.\n")
+        raise CommandError(f"{_sentence(message)} `{self.prog} --help` says more.", Exit.USAGE, "bad-argument")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """argparse's own drops the error of a disk that is full."""
+        print_text(message)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """argparse's own sentence lists every command that there is."""
+        if action.choices is None or value in action.choices:
+            return
+        choices = [str(choice) for choice in action.choices]
+        if isinstance(action, argparse._SubParsersAction):
+            what = "command" if action.dest == "command" else f"`{self.prog}` command"
+            self.error(f"There is no {what} `{safe(value)}`.{command_meant(value, choices)}")
+        name = "/".join(action.option_strings) or str(action.metavar or action.dest)
+        self.error(f"{name} takes {', '.join(choices)}, not {safe(value)!r}.{did_you_mean(value, choices)}")
+
+
+def _sentence(message: str) -> str:
+    """argparse's complaint in our style: it begins with a capital letter and ends with a full stop."""
+    message = re.sub(r"^argument ([^:]+): ", lambda found: f"{found[1]}: ", safe(message))
+    missing = re.fullmatch(r"the following arguments are required: (.*)", message)
+    if missing:
+        message = f"Missing: {missing[1].replace(', ', ' and ')}"
+    begin = message[:1].upper() + message[1:] if not message.startswith("--") else message
+    return begin if begin.endswith((".", "?")) else f"{begin}."
 
 
 class _GroupedHelp(_Parser):
     def format_help(self) -> str:
-        return f"{_HELP}\n{EPILOG}\n"
+        return help_text()
+
+
+def wants_json(words: Sequence[str]) -> bool:
+    """Whether a complaint about these words is to be JSON, before they are understood."""
+    return "--json" in words[: words.index("--")] if "--" in words else "--json" in words
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace | Exit:
+    """The arguments, with the command as `run`; an exit code where there is nothing left to do (`--help`).
+
+    Raises CommandError (exit code 2) for what makes no sense.
+    """
+    top = build()
+    try:
+        arguments, unknown = top.parse_known_args(words)
+        if arguments.command == "help":  # as of git, apt and others
+            arguments, unknown = top.parse_known_args([*arguments.words, "--help"])
+    except SystemExit as end:
+        return Exit.USAGE if end.code else Exit.OK
+    if arguments.command is None and not unknown:
+        top.print_help()
+        return Exit.USAGE
+    if unknown:
+        _refuse(top, arguments.command, unknown)
+    _check_text(words, arguments)
+    return arguments
+
+
+def _refuse(top: argparse.ArgumentParser, command: str | None, unknown: Sequence[str]) -> None:
+    parser = _commands_of(top)[command] if command else top
+    options = [option for action in parser._actions for option in action.option_strings]
+    option = next((word for word in unknown if word.startswith("-")), "")
+    told = safe(option.partition("=")[0])
+    if option:
+        sentence = f"`{command or 'holofsctl'}` has no option {told}.{did_you_mean(told, options)}"
+    else:
+        sentence = f"`{command}` takes no further argument: '{safe(unknown[0])}' is one too many."
+    raise CommandError(f"{sentence} `{parser.prog} --help` says more.", Exit.USAGE, "bad-argument")
+
+
+def _commands_of(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    return next(dict(action.choices) for action in top._actions if isinstance(action, argparse._SubParsersAction))
+
+
+def _check_text(words: Sequence[str], arguments: argparse.Namespace) -> None:
+    """No argument is empty, and what is no path is text, for that is how it is sent. Paths may have any bytes."""
+    if any(not word or (word.startswith("--") and word.endswith("=")) for word in words):
+        sentence = f"An argument of `{arguments.command}` is empty; is it a variable that is not set?"
+        raise CommandError(sentence, Exit.USAGE, "bad-argument")
+    for name, value in vars(arguments).items():
+        for text in value if isinstance(value, list) else (value,):
+            if not isinstance(text, str) or name in _PATHS:
+                continue
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                sentence = f"'{safe(text)}' is not UTF-8: a name, a ticket or a word is text."
+                raise CommandError(sentence, Exit.USAGE, "bad-argument")
 
 
 def _common() -> _Parser:
@@ -107,7 +153,7 @@ def build() -> argparse.ArgumentParser:
     common = _common()
     top = _GroupedHelp(prog="holofsctl", parents=[common])
     top.add_argument("--version", action="version", version=f"holofsctl {__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
     def command(name: str, run: Callable[..., Any], text: str) -> argparse.ArgumentParser:
         made: argparse.ArgumentParser = commands.add_parser(name, parents=[common], description=text, epilog=EPILOG)
@@ -124,11 +170,18 @@ def build() -> argparse.ArgumentParser:
 
 
 def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
+    help_of = command("help", lambda session, arguments: None, "Shows the help of a command, as --help does.")
+    help_of.add_argument("words", nargs="*", metavar="COMMAND")
     command("up", device.up, "Starts the daemon unless it runs, and brings remembered mounts back.")
     command("down", device.down, "Unmounts everything, stops the daemon and waits for its end.")
     status = command("status", device.status, "Whether everything written here is safe on another device.")
     status.add_argument("name", nargs="?", default="", metavar="NAME")
     status.add_argument("--watch", action="store_true", help="print it again every second")
+    own = command("device", device.device_name, "What this device is called, in conflict copies and by the others.")
+    actions = own.add_subparsers(dest="action", metavar="name", required=True, parser_class=_Parser)
+    text = "Shows what this device is called, or calls it otherwise, on every device."
+    named = actions.add_parser("name", parents=[_common()], description=text, epilog=EPILOG)
+    named.add_argument("new", nargs="?", metavar="NEW", help="what to call it from now on")
     command("peers", device.peers, "The other devices, and how they are reached.")
     command("doctor", device.doctor, "Looks for what could be in the way.")
     check = command(
@@ -158,7 +211,11 @@ def _volumes(command: Callable[..., argparse.ArgumentParser]) -> None:
     mount.add_argument("--read-only", action="store_true")
     mount.add_argument("--at", type=time_told, metavar="TIME", help="as it was then, read-only")
     mount.add_argument("--binding", choices=("pyfuse3", "fusepy"), default="", help="the FUSE binding to use")
-    command("unmount", mounts.unmount, "Takes a mounted folder away.").add_argument("path", metavar="PATH")
+    unmount = command("unmount", mounts.unmount, "Takes a mounted folder away, unless a program still uses it.")
+    unmount.add_argument("path", metavar="PATH")
+    unmount.add_argument(
+        "--force", action="store_true", help="though it is in use: the name is free at once, open files go on"
+    )
     wait = command("wait", volumes.wait, "Waits until other devices hold everything that was written here.")
     wait.add_argument("name", metavar="NAME")
     wait.add_argument("--copies", type=number(1), default=1, metavar="N", help="on how many other devices (1)")
@@ -187,6 +244,7 @@ def _sharing(command: Callable[..., argparse.ArgumentParser]) -> None:
     roles.add_argument("--admin", action="store_true", help="invite somebody who may invite and remove others")
     share.add_argument("--uses", type=number(0), default=1, metavar="N", help="how often (1); 0: without limit")
     share.add_argument("--expires", type=seconds, default=86400, metavar="T", help="after, for example 24h; or never")
+    share.add_argument("--reuse", action="store_true", help="one that was made before, if it is still good")
     share.add_argument("--qr", action="store_true", help="also draw it, on standard error")
     join = command("join", sharing.join, "Redeems a ticket.")
     join.add_argument("ticket", metavar="TICKET|-", help="- reads it from standard input")

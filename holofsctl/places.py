@@ -13,6 +13,7 @@ from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
+from holofsctl.mistakes import did_you_mean
 from holofsctl.output import safe
 
 
@@ -43,7 +44,9 @@ def place_of(told: str, volumes: Sequence[str], mounts: Iterable[pb.MountInfo]) 
     volume, colon, inside = told.partition(":")
     if colon and volume in volumes:
         return Place(volume, _inside(inside))
-    sentence = f"{safe(os.fsencode(told))} is neither in a mounted volume nor one: say PATH, VOLUME or VOLUME:PATH."
+    near = did_you_mean(volume if colon and "/" not in volume else told, volumes)
+    name = safe(told)
+    sentence = f"{name} is neither in a mounted volume nor one: say PATH, VOLUME or VOLUME:PATH.{near}"
     raise CommandError(sentence, Exit.USAGE, "bad-argument")
 
 

@@ -30,6 +30,11 @@ def _volume(status: pb.VolumeStatus, mounts: Iterable[pb.MountInfo]) -> list[str
     lines = [f"{safe(volume.name)}: {role_name(volume.role)}, {volume.state}"]
     if volume.explanation:
         lines.append(f"  {safe(volume.explanation)}")
+    if volume.state == "joining":  # nothing is known of it yet
+        lines.append("  Its files are on the device that made the invite, and come from there.")
+        return lines + [f"  {_mount(mount)}" for mount in mounts]
+    if volume.state == "damaged":
+        return lines + [f"  {_mount(mount)}" for mount in mounts]
     lines.append(f"  {count(status.files, 'file')}, {size(status.bytes)}")
     lines += [f"  {_safety(status)}", *(f"  {line}" for line in _arriving(status))]
     lines += [f"  {_mount(mount)}" for mount in mounts]

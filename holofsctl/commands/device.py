@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""up, down, status, peers, doctor."""
+"""up, down, status, device, peers, doctor."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from holofsctl.exit_codes import Exit
 from holofsctl.output import moment, plain, safe, table
 from holofsctl.session import Session
 from holofsctl.status_view import status_lines
+from holofsctl.terminal import width_of
 
 _RESTORE_TIMEOUT_S = 120.0
 _WATCH_S = 1.0
@@ -46,7 +47,7 @@ def status(session: Session, arguments: argparse.Namespace) -> None:
         _show_status(session, client, arguments.name)
         while arguments.watch:
             time.sleep(_WATCH_S)
-            if sys.stdout.isatty() and not session.output.as_json:
+            if width_of(sys.stdout) and not session.output.as_json:
                 sys.stdout.write("\x1b[H\x1b[2J")
             _show_status(session, client, arguments.name)
 
@@ -54,6 +55,16 @@ def status(session: Session, arguments: argparse.Namespace) -> None:
 def _show_status(session: Session, client: Client, volume: str) -> None:
     reply = client.call("Status", pb.StatusRequest(volume=volume))
     session.output.data(plain(reply), status_lines(reply))
+
+
+def device_name(session: Session, arguments: argparse.Namespace) -> None:
+    request = pb.DeviceNameRequest() if arguments.new is None else pb.DeviceNameRequest(name=arguments.new)
+    reply = session.call("DeviceName", request)
+    session.output.data(plain(reply), [safe(reply.name)])
+    if arguments.new is not None:
+        session.output.remark(
+            "The other devices hear of it when they are connected; files that are there keep their names."
+        )
 
 
 def peers(session: Session, arguments: argparse.Namespace) -> None:

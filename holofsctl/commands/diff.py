@@ -22,7 +22,8 @@ def diff(session: Session, arguments: argparse.Namespace) -> None:
         conflict = _conflict_at(client, place)
         copies = _told(client, conflict, arguments.copy) if arguments.copy else _meant(conflict, place.path)
         found = [compare(client, conflict, copy, session.output.remark) for copy in copies]
-    session.output.data([one.plain() for one in found], [line for one in found for line in one.lines()])
+    exact = not any(one.explanation for one in found)
+    session.output.data([one.plain() for one in found], [line for one in found for line in one.lines()], exact)
 
 
 def _conflict_at(client: Client, place: Place) -> Conflict:

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.output import count, moment, plain, safe, table
+from holofsctl.output import count, moment, plain, safe, table_rows
 from holofsctl.session import Session
 
 _TIMEOUT_S: Final = 24 * 3600.0
@@ -92,8 +92,8 @@ def _lines(volume: pb.FsckVolume) -> list[str]:
     lines += [f"    checked: {safe(checked)}"] if checked else []
     lines.append(f"    {backup}")
     rows = [(f.outcome, f"{f.count:,}", f.message) for f in volume.findings]
-    for row, finding in zip(table(rows, "    "), volume.findings, strict=True):
-        lines.append(row)
+    for row, finding in zip(table_rows(rows, "    "), volume.findings, strict=True):
+        lines += row
         lines += [f"        {safe(subject)}" for subject in finding.subjects[:5]]
         if finding.count > 5:
             lines.append(f"        and {finding.count - 5:,} more")

@@ -19,11 +19,17 @@ _TIMEOUT_S = 3600.0
 
 
 def time_told(text: str) -> int:
-    """For argparse: wall time in ms."""
+    """For argparse: wall time in ms, of the past."""
+    now = datetime.now().astimezone()
     try:
-        return parse_time(text, datetime.now().astimezone())
+        told = parse_time(text, now)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    if told > now.timestamp() * 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is in the future: say when it was")
+    if told <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is before 1970: say a later time")
+    return told
 
 
 def _file(client: Client, told: str) -> Place:

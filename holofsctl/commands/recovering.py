@@ -18,7 +18,7 @@ _WARNING = (
 
 def recovery(session: Session, arguments: argparse.Namespace) -> None:
     reply = session.call("Recovery", pb.RecoveryRequest(volume=arguments.name, forget=arguments.forget))
-    session.output.data(plain(reply), [reply.code])
+    session.output.data(plain(reply), [reply.code], exact=True)
     session.output.remark(_WARNING)
     if arguments.forget:
         session.output.remark("This device does not keep it any longer.")

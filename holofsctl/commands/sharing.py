@@ -6,14 +6,17 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+import time
 from typing import Any, Final
 
 from holofs_api.v1 import control_pb2 as pb
+from holofsctl import terminal
 from holofsctl.commands.volumes import role_name
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import count, duration, moment, plain, safe, table
 from holofsctl.session import Session
+from holofsctl.terminal import width_of
 
 ROLES: Final = {"reader": pb.ROLE_READER, "writer": pb.ROLE_WRITER, "admin": pb.ROLE_ADMIN}
 _KEEPS: Final = (
@@ -63,17 +66,25 @@ def _revoke(session: Session, volume: str, invite: str) -> None:
 
 def _make_invite(session: Session, arguments: argparse.Namespace) -> None:
     role = pb.ROLE_READER if arguments.read_only else pb.ROLE_ADMIN if arguments.admin else pb.ROLE_WRITER
-    request = pb.ShareRequest(volume=arguments.name, role=role, uses=arguments.uses, expires_seconds=arguments.expires)
+    request = pb.ShareRequest(
+        volume=arguments.name,
+        role=role,
+        uses=arguments.uses,
+        expires_seconds=arguments.expires,
+        reuse=arguments.reuse,
+    )
     reply = session.call("Share", request)
-    session.output.data(plain(reply), [reply.ticket])
+    session.output.data(plain(reply), [reply.ticket], exact=True)
     uses = "any number of times" if not reply.uses else "once" if reply.uses == 1 else f"{reply.uses:,} times"
-    ends = f"for {duration(arguments.expires)}" if reply.expires_at_ms else "for ever"
+    left = int(reply.expires_at_ms / 1000 - time.time()) if arguments.reuse else arguments.expires
+    ends = f"for {duration(left)}" if reply.expires_at_ms else "for ever"
     session.output.remark(f"A {role_name(reply.role)}'s invite, good {uses}, {ends}. Whoever has it can join.")
     if arguments.qr:
-        session.output.remark(_qr(reply.ticket))
+        session.output.remark(_qr(reply.ticket), exact=True)
 
 
 def _qr(ticket: str) -> str:
+    """The ticket as a drawing, or a sentence where the terminal cannot show one."""
     import qrcode  # only here: no other command needs it, and it costs 40 ms
 
     drawing = io.StringIO()
@@ -81,17 +92,25 @@ def _qr(ticket: str) -> str:
     code = qrcode.QRCode(border=2)
     code.add_data(ticket.upper())
     code.print_ascii(out=drawing, invert=True)
-    return drawing.getvalue()
+    drawn = drawing.getvalue().replace("\xa0", " ")
+    needed, width = max(map(len, drawn.splitlines())), width_of(sys.stderr)
+    if width and width < needed:
+        return f"The drawing needs {needed} columns, and this terminal has {width}."
+    try:
+        drawn.encode(getattr(sys.stderr, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return f"The ticket cannot be drawn in this terminal's encoding, {sys.stderr.encoding}."
+    return drawn
 
 
 def read_secret(given: str, what: str) -> str:
     """A ticket or a recovery code as it was given; `-`: from standard input."""
     if given != "-":
         return given.strip()
-    if sys.stdin.isatty():
-        sys.stderr.write(f"Paste the {what} and press Enter: ")
-        sys.stderr.flush()
-    secret = sys.stdin.readline(_MAX_TICKET).strip()
+    if sys.stdin is not None and sys.stdin.isatty():
+        secret = terminal.ask(f"Paste the {what} and press Enter: ").strip()
+    else:
+        secret = terminal.read_line(_MAX_TICKET).strip()
     if not secret:
         raise CommandError(f"There was no {what} on standard input.", Exit.USAGE, "bad-argument")
     return secret

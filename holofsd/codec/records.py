@@ -345,6 +345,7 @@ def encode_device(info: DeviceInfo) -> bytes:
         program=info.program,
         addresses=info.addresses,
         replica_kind=info.replica_kind,
+        named_ms=info.named_ms,
     )
     return record.SerializeToString(deterministic=True)
 
@@ -358,7 +359,8 @@ def decode_device(payload: bytes) -> DeviceInfo:
     for text in (record.name, record.program, record.replica_kind, *record.addresses):
         at_most(text, MAX_TEXT, "characters")
     device = DeviceId(sized(record.node_key, KEY, "node key"))
-    return DeviceInfo(device, record.name, record.program, tuple(record.addresses), record.replica_kind)
+    named_ms = number(record.named_ms, "time of a name")
+    return DeviceInfo(device, record.name, record.program, tuple(record.addresses), record.replica_kind, named_ms)
 
 
 def encode_volume(info: VolumeInfo) -> bytes:

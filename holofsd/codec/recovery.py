@@ -20,7 +20,7 @@ SEED: Final = 32
 _CHECKSUM: Final = 4
 _GROUP: Final = 6
 _MAX: Final = 4096
-_WRONG: Final = "the recovery code is cut or has a mistyped character; type it again as a whole"
+_WRONG: Final = "The recovery code is cut or has a mistyped character; type it again as a whole."
 
 
 def encode_recovery(seed: bytes) -> str:
@@ -39,10 +39,10 @@ def decode_recovery(text: str) -> bytes:
     try:
         raw = base64.b32decode(digits[:_MAX].upper().encode("ascii") + b"=" * (-len(digits) % 8))
     except (binascii.Error, UnicodeEncodeError) as error:
-        raise RecoveryInvalid(_WRONG + ".") from error
+        raise RecoveryInvalid(_WRONG) from error
     seed, checksum = raw[:-_CHECKSUM], raw[-_CHECKSUM:]
     if len(seed) != SEED or _checksum(seed) != checksum or _digits(raw) != digits:
-        raise RecoveryInvalid(_WRONG + ".")
+        raise RecoveryInvalid(_WRONG)
     return seed
 
 

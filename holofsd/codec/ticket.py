@@ -25,7 +25,7 @@ PREFIX: Final = "holofs1"
 SECRET: Final = 16
 MAX_TICKET: Final = 16384
 _CHECKSUM: Final = 4
-_WRONG: Final = "copy it again as a whole, from 'holofs1' to its end"
+_MISTYPED: Final = "The ticket is cut or has a mistyped character; copy it again as a whole, from 'holofs1' to its end."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,16 @@ def decode_ticket(text: str) -> Invite:
     """Raises TicketInvalid with a sentence that helps. White space and case do not matter."""
     compact = "".join(text.split()).lower()
     if not compact:
-        raise TicketInvalid("the ticket is empty; a ticket begins with 'holofs1'")
+        raise TicketInvalid("The ticket is empty; a ticket begins with 'holofs1'.")
     if not compact.startswith(PREFIX):
-        raise TicketInvalid("this is not a HoloFS ticket; a ticket begins with 'holofs1'")
+        raise TicketInvalid(f"This is not a HoloFS ticket; a ticket begins with 'holofs1'.{_code_hint(compact)}")
     if len(compact) > MAX_TICKET:
-        raise TicketInvalid("this is too long for a ticket; " + _WRONG)
+        raise TicketInvalid("This is too long for a ticket; copy it again as a whole, from 'holofs1' to its end.")
     return _decode_invite(_decode_data(compact[len(PREFIX) :]))
+
+
+def _code_hint(compact: str) -> str:
+    return " This is a recovery code, for `holofsctl recover`." if compact.startswith("holofs-recovery-") else ""
 
 
 def _checksum(data: bytes) -> bytes:
@@ -75,11 +79,11 @@ def _decode_data(digits: str) -> bytes:
     try:
         raw = base64.b32decode(digits.upper().encode("ascii") + b"=" * (-len(digits) % 8))
     except (binascii.Error, UnicodeEncodeError) as error:
-        raise TicketInvalid("the ticket is cut or has a mistyped character; " + _WRONG) from error
+        raise TicketInvalid(_MISTYPED) from error
     data, checksum = raw[:-_CHECKSUM], raw[-_CHECKSUM:]
     # Base32 ignores the last bits of an incomplete group: only the text that these bytes encode to counts.
     if _checksum(data) != checksum or base64.b32encode(raw).decode().rstrip("=").lower() != digits:
-        raise TicketInvalid("the ticket is cut or has a mistyped character; " + _WRONG)
+        raise TicketInvalid(_MISTYPED)
     return data
 
 
@@ -100,4 +104,6 @@ def _decode_invite(data: bytes) -> Invite:
             message.volume_name,
         )
     except (DecodeError, ValueError, Refused) as error:
-        raise TicketInvalid("the ticket was made by a program that this one does not understand") from error
+        raise TicketInvalid(
+            "The ticket was made by a program that this one does not understand: upgrade this one."
+        ) from error

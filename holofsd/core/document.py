@@ -125,6 +125,8 @@ class DeviceInfo:
     program: str
     addresses: tuple[str, ...] = ()
     replica_kind: str = "full"
+    named_ms: int = 0
+    """When it got this name; 0 in records of programs that did not say."""
 
 
 @dataclass(frozen=True, slots=True)

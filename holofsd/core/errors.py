@@ -194,6 +194,12 @@ class MountFailed(HoloError):
     errno, code = _errno.EIO, "mount-failed"
 
 
+class MountBusy(HoloError):
+    """A program still uses files or folders of a mount that a person wants to take away."""
+
+    errno, code = _errno.EBUSY, "mount-busy"
+
+
 class MountUnknown(HoloError):
     errno, code = _errno.ENOENT, "mount-unknown"
 

@@ -62,7 +62,7 @@ async def running(
         stack.push_async_callback(hub.close)
 
         # Managers.
-        volumes = Volumes(state, store, node_key, config.device_name, hub.describe, hub, settings)
+        volumes = Volumes(state, store, node_key, hub.describe, hub, settings)
         stack.push_async_callback(volumes.close)
         mounts = MountSupervisor(store, state, volumes.name_of)
         stack.push_async_callback(mounts.close)

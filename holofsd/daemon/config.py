@@ -23,6 +23,7 @@ _LEVELS: Final = ("debug", "info", "warning", "error")
 class Config:
     state: Path
     device_name: str
+    """Of a device that has no name yet."""
     net: NetConfig = field(default_factory=NetConfig)
     log_level: str = "info"
     detached: bool = False

@@ -22,7 +22,7 @@ from holofsd.daemon.fsck_device import check_device_in_use
 from holofsd.daemon.history import DeviceHistory
 from holofsd.daemon.joining import Joiner
 from holofsd.daemon.mounts import MountSupervisor
-from holofsd.daemon.names import check_volume_name, free_name
+from holofsd.daemon.names import check_device_name, check_volume_name, did_you_mean, free_name
 from holofsd.daemon.recovering import Recovery
 from holofsd.daemon.safety import DeviceCare
 from holofsd.daemon.volumes import READY, OpenVolume, Volumes
@@ -60,7 +60,7 @@ class Device(DeviceCare, DeviceHistory):
         self._stop = stop
         self._began = time.monotonic()
         self.joiner = Joiner(store, self._redeem, self._enter)
-        self._recovery = Recovery(endpoint, hub, volumes, self.joiner, config.device_name)
+        self._recovery = Recovery(endpoint, hub, volumes, self.joiner)
 
     # ---- this device
     def identity(self) -> api.Identity:
@@ -78,7 +78,7 @@ class Device(DeviceCare, DeviceHistory):
         sentences += [f"{row.name}: {self._volumes.damage[row.id]}" for row in rows if row.id in self._volumes.damage]
         return api.DeviceStatus(
             device_id=self._device.hex(),
-            device_name=self._config.device_name,
+            device_name=self._hub.names.own,
             program=PROGRAM,
             pid=os.getpid(),
             uptime_seconds=int(time.monotonic() - self._began),
@@ -87,6 +87,12 @@ class Device(DeviceCare, DeviceHistory):
             warnings=tuple(sentences),
             resident_bytes=vitals.resident_bytes(),
         )
+
+    async def device_name(self, new: str | None) -> str:
+        """What this device is called, after it got a new name if one is given."""
+        if new is not None and check_device_name(new) != self._hub.names.own:
+            self._hub.rename(new)
+        return self._hub.names.own
 
     async def peers(self) -> tuple[api.Peer, ...]:
         return report.peers(self._hub, self._volumes)
@@ -150,11 +156,13 @@ class Device(DeviceCare, DeviceHistory):
                     return
 
     # ---- members
-    async def share(self, volume: str, role: Role, uses: int, expires_seconds: int) -> api.ShareReply:
+    async def share(
+        self, volume: str, role: Role, uses: int, expires_seconds: int, reuse: bool = False
+    ) -> api.ShareReply:
         opened = self._volumes.find(volume)
         name = self._volumes.name_of(opened.id)
         addresses, relay = self._endpoint.addresses(), self._endpoint.relay_url()
-        issued = self._hub.inviter.make(opened.id, role, name, addresses, relay, uses, expires_seconds)
+        issued = self._hub.inviter.make(opened.id, role, name, addresses, relay, uses, expires_seconds, reuse)
         return api.ShareReply(issued.ticket, issued.expires_at_ms, issued.uses, issued.role)
 
     async def invites(self, volume: str) -> tuple[api.Invite, ...]:
@@ -224,7 +232,7 @@ class Device(DeviceCare, DeviceHistory):
         return self._summary(row) if row is not None else None
 
     async def _redeem(self, invite: Invite) -> Credentials:
-        return (await redeem(self._endpoint, invite, self._config.device_name)).credentials
+        return (await redeem(self._endpoint, invite, self._hub.names.own)).credentials
 
     async def _enter(self, invite: Invite, name: str, credentials: Credentials) -> api.Volume:
         row = await self._volumes.enter(invite.volume, credentials)
@@ -236,8 +244,8 @@ class Device(DeviceCare, DeviceHistory):
         self._volumes.filesystem(volume)
         return await self._mounts.mount(self._volumes.row(volume).id, path, options)
 
-    async def unmount(self, path: str) -> None:
-        await self._mounts.unmount(path)
+    async def unmount(self, path: str, force: bool) -> bool:
+        return not await self._mounts.unmount(path, force)
 
     async def restore_mounts(self) -> tuple[api.MountInfo, ...]:
         return await self._mounts.restore()
@@ -287,13 +295,15 @@ def _find_member(opened: OpenVolume, told: str) -> DeviceId:
     """By node key, the beginning of one (eight digits at least), or name. Raises DeviceUnknown, BadArgument."""
     membership = opened.sync.membership
     known = set(membership.roles) | set(membership.removed)
+    name_of = opened.sync.members.name_of
     found = [device for device in known if device.hex() == told.lower()]
     if not found and len(told) >= 8:
         found = [device for device in known if device.hex().startswith(told.lower())]
     if not found:
-        found = [device for device in known if membership.names.get(device) == told]
+        found = [device for device in known if name_of(device) == told]
     if len(found) > 1:
         raise BadArgument(f"Several members are called {told!r}; tell the device's id, `holofsctl members` shows it.")
     if not found:
-        raise DeviceUnknown(f"The volume has no member {told!r}; `holofsctl members` shows those it has.")
+        near = did_you_mean(told, map(name_of, known))
+        raise DeviceUnknown(f"The volume has no member {told!r}; `holofsctl members` shows those it has.{near}")
     return found[0]

@@ -93,19 +93,27 @@ async def unmount(path: str) -> bool:
 
     Returns whether it is all over, which it is not after detaching. Raises MountFailed where neither works.
     """
-    if mounted_at(path) is None:
+    if await unmounted(path):
         return True
-    helper = shutil.which("fusermount3") or shutil.which("fusermount")
-    commands = (
-        [[helper, "-u", path], [helper, "-u", "-z", path]] if helper else [["umount", path], ["umount", "-l", path]]
-    )
-    remark = b""
-    for command in commands:
-        code, remark = await _run(command)
-        if code == 0 or mounted_at(path) is None:
-            return command is commands[0]
+    helper = _helper()
+    code, remark = await _run([helper, "-u", "-z", path] if helper else ["umount", "-l", path])
+    if code == 0 or mounted_at(path) is None:
+        return False
     told = remark.decode("utf-8", "replace").strip().splitlines()
     raise MountFailed(f"{path} cannot be unmounted: {told[-1] if told else 'the system did not say why'}.")
+
+
+async def unmounted(path: str) -> bool:
+    """Unmounts unless files are in use; whether nothing is mounted there any more."""
+    if mounted_at(path) is None:
+        return True
+    helper = _helper()
+    code, _ = await _run([helper, "-u", path] if helper else ["umount", path])
+    return code == 0 or mounted_at(path) is None
+
+
+def _helper() -> str | None:
+    return shutil.which("fusermount3") or shutil.which("fusermount")
 
 
 async def _run(command: list[str]) -> tuple[int, bytes]:

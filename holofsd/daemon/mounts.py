@@ -21,11 +21,13 @@ from typing import Final
 
 import structlog
 
-from holofsd.core.errors import HoloError, MountUnknown
+from holofsd.core.errors import HoloError, MountBusy, MountUnknown
 from holofsd.core.ids import VolumeId
+from holofsd.daemon import mount_users
 from holofsd.daemon.fuse_connections import connection_at, end_connection
-from holofsd.daemon.mount_paths import check_mount_path, is_dead, mounted_at, unmount
+from holofsd.daemon.mount_paths import check_mount_path, is_dead, mounted_at, unmount, unmounted
 from holofsd.daemon.mount_process import READY_TIMEOUT_S, Adopted, MountOrder, MountProcess, launch, log_of
+from holofsd.daemon.names import did_you_mean
 from holofsd.daemon.processes import find, hanging, is_running
 from holofsd.rpc.device_api import MountInfo, MountOptions
 from holofsd.store import faults
@@ -41,6 +43,9 @@ _STEADY_S: Final = 60.0
 """A mount that ran this long starts again without a pause."""
 _END_S: Final = 5.0
 _LOOK_S: Final = 0.1
+_BUSY_ATTEMPTS: Final = 5
+_BUSY_PAUSE_S: Final = 0.2
+"""A mount that is in use by nobody who can be found is tried so often: a program may just be ending."""
 
 Launch = Callable[[MountOrder, asyncio.Event], Awaitable[MountProcess]]
 
@@ -153,11 +158,46 @@ class MountSupervisor:
         mount.keeper = asyncio.create_task(self._keep(mount))
         return self._info(mount)
 
-    async def unmount(self, path: str) -> None:
+    async def unmount(self, path: str, force: bool = True) -> bool:
+        """Takes a mount away and forgets it; whether it is over, which it is not where `force` detached what is in use.
+
+        Raises MountUnknown, and without `force` MountBusy where a program uses it: then nothing is changed.
+        """
         mount = self._mounts.get(path)
         if mount is None:
-            raise MountUnknown(f"Nothing of this device is mounted at {path}.")
-        await self._forget(mount)
+            raise MountUnknown(self._not_mounted(path))
+        if not force and not await self._unmounted(mount):
+            raise MountBusy(await self._in_use(mount))
+        return await self._forget(mount)
+
+    async def _unmounted(self, mount: _Mount) -> bool:
+        """Whether nothing is mounted there any more. What is just being closed is waited for."""
+        if not _is_ours(mount.path):
+            return True
+        for attempt in range(_BUSY_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(_BUSY_PAUSE_S)
+            if await unmounted(mount.path):
+                return True
+            if mount_users.mounts_below(mount.path) or await mount_users.users_of(mount.path, mount.row.pid):
+                return False
+        return False
+
+    async def _in_use(self, mount: _Mount) -> str:
+        told = "Close it there, or detach it with `holofsctl unmount --force`."
+        below = mount_users.mounts_below(mount.path)
+        if below:
+            return f"{mount.path} is in use: something is mounted inside, at {below[0]}. Unmount that first."
+        users = await mount_users.users_of(mount.path, mount.row.pid)
+        if users:
+            return f"{mount.path} is in use by {mount_users.told(users)}. {told}"
+        return f"{mount.path} is in use by a program that this user cannot see. {told}"
+
+    def _not_mounted(self, path: str) -> str:
+        around = [known for known in self._mounts if path.startswith(known.rstrip("/") + "/")]
+        if around:
+            return f"{path} is inside the folder mounted at {max(around, key=len)}; unmount that one."
+        return f"Nothing of this device is mounted at {path}.{did_you_mean(path, self._mounts)}"
 
     async def unmount_volume(self, volume: VolumeId) -> None:
         for mount in [m for m in self._mounts.values() if m.row.volume == volume]:
@@ -244,18 +284,22 @@ class MountSupervisor:
                 await asyncio.wait_for(mount.process.ended(), _END_S)
         return True
 
-    async def _forget(self, mount: _Mount) -> None:
-        await self._take_down(mount, patience=False)
+    async def _forget(self, mount: _Mount) -> bool:
+        over = await self._take_down(mount, patience=False)
         self._drop(mount)
+        return over
 
-    async def _take_down(self, mount: _Mount, patience: bool) -> None:
-        """Unmounts and stops watching. With `patience` the process is made to end, whatever still uses its files."""
+    async def _take_down(self, mount: _Mount, patience: bool) -> bool:
+        """Unmounts and stops watching. With `patience` the process is made to end, whatever still uses its files.
+
+        Whether it is over: not where files in use were detached.
+        """
         if mount.keeper is not None:
             mount.keeper.cancel()
             await asyncio.gather(mount.keeper, return_exceptions=True)
             mount.keeper = None
         over = True
-        if mount.process is not None or (mounted_at(mount.path) or "").startswith("fuse.holofs"):
+        if mount.process is not None or _is_ours(mount.path):
             over = await unmount(mount.path)
         if mount.process is not None and (over or patience):
             await _await_end(mount.process, patience)
@@ -263,6 +307,7 @@ class MountSupervisor:
         self._down(mount, "")
         if mount.settled is not None:
             mount.settled.set()
+        return over
 
     # ---- bookkeeping
     def _order(self, mount: _Mount) -> MountOrder:
@@ -318,6 +363,10 @@ class MountSupervisor:
             binding,
             row.at_ms,
         )
+
+
+def _is_ours(path: str) -> bool:
+    return (mounted_at(path) or "").startswith("fuse.holofs")
 
 
 async def _await_end(process: MountProcess, patience: bool) -> None:

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What volumes are called on a device: one line, no slash, and never mistaken for an option or an id."""
+"""What volumes and devices are called: one line, no slash, and never mistaken for an option or an id."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 from typing import Final
 
 from holofsd.core.errors import BadArgument
 
 MAX_NAME: Final = 100
 """Characters; the sync layer's limit is 200."""
+MAX_DEVICE_NAME: Final = 64
 _ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -27,6 +29,27 @@ def check_volume_name(name: str) -> str:
     if name.startswith("-") or name in (".", "..") or _ID.fullmatch(name):
         raise BadArgument(f"A volume cannot be called {name!r}: it would be mistaken for something else.")
     return name
+
+
+def check_device_name(name: str) -> str:
+    """The name, or BadArgument with one sentence that says what is wrong with it. It becomes part of files' names."""
+    if not name:
+        raise BadArgument("A device needs a name.")
+    if len(name) > MAX_DEVICE_NAME:
+        raise BadArgument(f"A device's name has at most {MAX_DEVICE_NAME} characters.")
+    if not name.isprintable() or "/" in name or name != name.strip():
+        raise BadArgument(
+            "A device's name is one line of text without slashes, and does not begin or end with a space."
+        )
+    if name.startswith("-") or name in (".", "..") or _ID.fullmatch(name):
+        raise BadArgument(f"A device cannot be called {name!r}: it would be mistaken for something else.")
+    return name
+
+
+def did_you_mean(told: str, known: Iterable[str]) -> str:
+    """A question to put behind a sentence, with a space before it; empty where nothing is near."""
+    near = get_close_matches(told, [*dict.fromkeys(known)], n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def free_name(wanted: str, taken: Collection[str]) -> str:

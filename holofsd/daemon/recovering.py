@@ -24,12 +24,11 @@ from holofsd.sync.recovery import read_source, recover
 
 
 class Recovery:
-    def __init__(self, endpoint: Endpoint, hub: SyncHub, volumes: Volumes, joiner: Joiner, device_name: str) -> None:
+    def __init__(self, endpoint: Endpoint, hub: SyncHub, volumes: Volumes, joiner: Joiner) -> None:
         self._endpoint = endpoint
         self._hub = hub
         self._volumes = volumes
         self._joiner = joiner
-        self._device_name = device_name
 
     def code(self, told: str, forget: bool) -> str:
         """The recovery code of a volume, which is kept here no longer if told to forget it. Raises RecoveryUnknown."""
@@ -65,7 +64,7 @@ class Recovery:
             raise BadArgument(f"This device already knows this volume as {row.name!r}.")
         opened = self._volumes.get(volume)
         if opened is not None:
-            opened.sync.members.recover(key, self._device_name)
+            opened.sync.members.recover(key, self._hub.names.own)
         else:
             await self._bring(key, name, sources)
         self._volumes.keep_secret(volume, key.seed)
@@ -83,7 +82,7 @@ class Recovery:
                 "This device does not hold that volume: say with --from which device does, or run `recover` there."
             )
         sources = [read_source(source) for source in told]
-        credentials, source = await recover(self._endpoint, key, self._device_name, sources, now_ms)
+        credentials, source = await recover(self._endpoint, key, self._hub.names.own, sources, now_ms)
         self._joiner.drop(volume)
         if self._volumes.row_of(volume) is None:
             self._volumes.reserve(volume, name)

@@ -77,7 +77,7 @@ def members(opened: OpenVolume, me: DeviceId) -> tuple[api.Member, ...]:
     found = [
         api.Member(
             device_id=device.hex(),
-            name=membership.names.get(device, ""),
+            name=opened.sync.members.name_of(device),
             role=role,
             is_self=device == me,
             connected=opened.sync.is_connected(device),
@@ -87,7 +87,13 @@ def members(opened: OpenVolume, me: DeviceId) -> tuple[api.Member, ...]:
     ]
     found += [
         api.Member(
-            device.hex(), membership.names.get(device, ""), None, device == me, True, False, letting(removed.generation)
+            device.hex(),
+            opened.sync.members.name_of(device),
+            None,
+            device == me,
+            True,
+            False,
+            letting(removed.generation),
         )
         for device, removed in membership.removed.items()
         if device not in membership.roles

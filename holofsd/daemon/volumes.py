@@ -21,7 +21,7 @@ from holofsd.core.document import Credentials, DeviceInfo
 from holofsd.core.errors import HoloError, VolumeExists, VolumeUnknown
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
 from holofsd.daemon.fsck import explained, index_complaint
-from holofsd.daemon.names import check_volume_name
+from holofsd.daemon.names import check_volume_name, did_you_mean
 from holofsd.daemon.orphans import DELETING, finish_deleting, take_up
 from holofsd.daemon.rescue import RescuedVolume, rescue
 from holofsd.daemon.vitals import now_ms
@@ -74,7 +74,6 @@ class Volumes:
         state: Path,
         store: DeviceStore,
         node_key: SigningKey,
-        device_name: str,
         describe: Callable[[], DeviceInfo],
         hub: SyncHub,
         settings: Settings,
@@ -82,7 +81,6 @@ class Volumes:
         self._state = state
         self._store = store
         self._node_key = node_key
-        self._device_name = device_name
         self._describe = describe
         self._hub = hub
         self._settings = settings
@@ -188,7 +186,8 @@ class Volumes:
         for row in self._rows.values():
             if told in (row.name, row.id.hex()):
                 return row
-        raise VolumeUnknown(f"This device has no volume {told!r}; `holofsctl list` shows those it has.")
+        near = did_you_mean(told, self.names())
+        raise VolumeUnknown(f"This device has no volume {told!r}; `holofsctl list` shows those it has.{near}")
 
     def row_of(self, volume: VolumeId) -> VolumeRow | None:
         return self._rows.get(volume)
@@ -221,7 +220,7 @@ class Volumes:
     async def create(self, name: str) -> VolumeRow:
         check_volume_name(name)
         self.require_free(name)
-        created = create_volume(self.directory, name, self._node_key, self._device_name, now_ms())
+        created = create_volume(self.directory, name, self._node_key, self._hub.names.own, now_ms())
         faults.reach("creating.made")
         row = VolumeRow(created.store.volume, name, READY, created.secret, now_ms())
         self._put(row)
@@ -284,7 +283,7 @@ class Volumes:
             stack.callback(store.close)
             store.db.on_damage = lambda complaint: self.damaged(store.volume, complaint)
             needs_author = make_sure_of_author(store)
-            local = LocalVolume(store, self._device_name, now_ms)
+            local = LocalVolume(store, self._hub.names.own, now_ms)
             sync = VolumeSync(local, self._node_key, self._describe, now_ms, self._settings.sync)
             stack.push_async_callback(sync.close)
             row = self._rows.get(store.volume)

@@ -71,3 +71,14 @@ def sockets_for(bind: str) -> tuple[str, ...]:
     if ip.is_unspecified:
         return (bind,)
     return (bind, "[::1]:0" if ip.version == 4 else "127.0.0.1:0")
+
+
+def is_meant(bind: str, address: str) -> bool:
+    """Whether an address, our own or another device's, is one that `bind` asks for: of the same IP version, and on this
+    machine only if `bind` is. Iroh listens on the loopback of the other version too, tells of it and uses it."""
+    asked, found = parse(bind), parse(address)
+    if asked is None or asked[0].is_unspecified:
+        return True
+    if found is None or found[0].version != asked[0].version:
+        return False
+    return found[0].is_loopback == asked[0].is_loopback

@@ -18,7 +18,7 @@ from iroh import iroh_ffi
 
 from holofsd.core.errors import BadConfiguration, ConnectionLost, Unreachable
 from holofsd.core.ids import DeviceId
-from holofsd.net.addresses import sockets_again, sockets_for, usable
+from holofsd.net.addresses import is_meant, sockets_again, sockets_for, usable
 from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, CloseCode, CloseReason, Discovery, NetConfig
 from holofsd.net.connection import FramedConnection
 from holofsd.net.keep import TaskSet
@@ -106,8 +106,9 @@ def parse_close(text: str) -> CloseReason:
 class IrohRawConnection:
     """Implements connection.RawConnection."""
 
-    def __init__(self, connection: iroh_ffi.Connection) -> None:
+    def __init__(self, connection: iroh_ffi.Connection, bind: str = "") -> None:
         self._connection = connection
+        self._bind = bind
 
     async def open_raw(self) -> IrohRawStream:
         try:
@@ -146,11 +147,11 @@ class IrohRawConnection:
             return CloseReason(CloseCode.LOST, message_of(error))
 
     def remote_address(self) -> str:
-        paths = self._connection.paths()
-        chosen = next((path for path in paths if path.is_selected), paths[0] if paths else None)
-        if chosen is None:
-            return ""
-        return f"relay:{chosen.remote_addr}" if chosen.is_relay else str(chosen.remote_addr)
+        """Of the path in use. Iroh finds paths by itself; one outside of what was asked for is not told of."""
+        paths = sorted(self._connection.paths(), key=lambda path: not path.is_selected)
+        told = (f"relay:{path.remote_addr}" if path.is_relay else str(path.remote_addr) for path in paths)
+        meant = (address for address in told if address.startswith("relay:") or is_meant(self._bind, address))
+        return next(meant, "")
 
 
 # ---- the endpoint ----
@@ -191,7 +192,8 @@ class IrohEndpoint:
     def addresses(self) -> list[str]:
         if self._closing is not None:
             return []
-        return usable(self._endpoint.addr().direct_addresses() or self.sockets())
+        found = usable(self._endpoint.addr().direct_addresses() or self.sockets())
+        return [address for address in found if is_meant(self._config.bind, address)]
 
     def sockets(self) -> list[str]:
         return [] if self._closing is not None else list(self._endpoint.bound_sockets())
@@ -217,7 +219,8 @@ class IrohEndpoint:
     ) -> FramedConnection:
         if self._closing is not None:
             raise Unreachable("this device's network is closed")
-        dialling = self._tasks.spawn(self._dial(peer, usable(addresses), alpn, relay_url))
+        reachable = [address for address in usable(addresses) if is_meant(self._config.bind, address)]
+        dialling = self._tasks.spawn(self._dial(peer, reachable, alpn, relay_url))
         try:
             await asyncio.wait((dialling,), timeout=self._config.connect_timeout)
         except asyncio.CancelledError:
@@ -290,7 +293,12 @@ class IrohEndpoint:
     def _adopt(self, raw: iroh_ffi.Connection, *, dialled: bool) -> FramedConnection:
         peer = DeviceId(bytes(raw.remote_id().to_bytes()))
         connection = FramedConnection(
-            IrohRawConnection(raw), peer, bytes(raw.alpn()), dialled, self._config, self._connections.discard
+            IrohRawConnection(raw, self._config.bind),
+            peer,
+            bytes(raw.alpn()),
+            dialled,
+            self._config,
+            self._connections.discard,
         )
         self._connections.add(connection)
         return connection

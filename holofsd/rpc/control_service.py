@@ -57,7 +57,8 @@ class ControlService(HistoryCalls, CareCalls):
         volume = _needed(request.volume, "The volume")
         if request.expires_seconds < 0:
             raise BadArgument("An invite cannot expire before it is made.")
-        shared = await self._device.share(volume, _role(request.role), request.uses, request.expires_seconds)
+        role, reuse = _role(request.role), request.reuse
+        shared = await self._device.share(volume, role, request.uses, request.expires_seconds, reuse)
         return to_message(shared, pb.ShareReply)
 
     async def Join(self, request: pb.JoinRequest, context: Context) -> AsyncIterator[pb.JoinProgress]:
@@ -89,9 +90,13 @@ class ControlService(HistoryCalls, CareCalls):
         options = MountOptions(request.read_only, request.binding, not request.no_remember, request.at_ms)
         return to_message(await self._device.mount(volume, path, options), pb.MountInfo)
 
+    async def DeviceName(self, request: pb.DeviceNameRequest, context: Context) -> pb.DeviceNameReply:
+        name = await self._device.device_name(request.name if request.HasField("name") else None)
+        return pb.DeviceNameReply(name=name, device_id=self._device.identity().device_id)
+
     async def Unmount(self, request: pb.UnmountRequest, context: Context) -> pb.UnmountReply:
-        await self._device.unmount(_needed(request.path, "The path"))
-        return pb.UnmountReply()
+        detached = await self._device.unmount(_needed(request.path, "The path"), request.force)
+        return pb.UnmountReply(detached=detached)
 
     async def RestoreMounts(self, request: pb.RestoreMountsRequest, context: Context) -> pb.RestoreMountsReply:
         mounts = await self._device.restore_mounts()

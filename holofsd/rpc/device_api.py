@@ -254,7 +254,8 @@ class DeviceService(HistoryService, CareService, Protocol):
 
     async def create_volume(self, name: str) -> Volume: ...
 
-    async def share(self, volume: str, role: Role, uses: int, expires_seconds: int) -> ShareReply: ...
+    async def share(self, volume: str, role: Role, uses: int, expires_seconds: int, reuse: bool = False) -> ShareReply:
+        """`reuse`: the ticket of an invite made before, if one of this kind is still good."""
 
     async def invites(self, volume: str) -> tuple[Invite, ...]:
         """Made here, and still to be redeemed."""
@@ -280,9 +281,13 @@ class DeviceService(HistoryService, CareService, Protocol):
     async def set_member(self, volume: str, device: str, role: Role | None) -> Member:
         """Gives the device a role, or removes it (None)."""
 
+    async def device_name(self, new: str | None) -> str:
+        """What this device is called; with `new` from now on, for every device. Raises BadArgument."""
+
     async def mount(self, volume: str, path: str, options: MountOptions) -> MountInfo: ...
 
-    async def unmount(self, path: str) -> None: ...
+    async def unmount(self, path: str, force: bool) -> bool:
+        """Whether programs go on with what they have open there. Raises MountUnknown, MountBusy (not with `force`)."""
 
     async def restore_mounts(self) -> tuple[MountInfo, ...]: ...
 

@@ -66,6 +66,11 @@ class DeviceStore:
     def set_meta(self, name: str, value: bytes) -> None:
         self.db.run("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, value))
 
+    def metas(self, prefix: str) -> list[tuple[str, bytes]]:
+        """Names that begin like that, with their values."""
+        found = self.db.all("SELECT name, value FROM meta WHERE substr(name, 1, ?)=?", (len(prefix), prefix))
+        return [(row[0], row[1]) for row in found]
+
     # ---- volumes
     def volumes(self) -> list[VolumeRow]:
         rows = self.db.all("SELECT id, name, state, secret, added_ms FROM volumes ORDER BY name")

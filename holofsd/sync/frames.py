@@ -36,7 +36,9 @@ def _checked(read: Callable[[M], T], message: M) -> T:
 
 
 # ---- beginning of a stream
-def hello(volume: VolumeId, purpose: int, credentials: Credentials, name: str, clock_ms: int) -> bytes:
+def hello(
+    volume: VolumeId, purpose: int, credentials: Credentials, name: str, clock_ms: int, named_ms: int = 0
+) -> bytes:
     message = pb.Hello(
         protocol=PROTOCOL,
         volume=volume,
@@ -45,12 +47,14 @@ def hello(volume: VolumeId, purpose: int, credentials: Credentials, name: str, c
         device_name=name[:MAX_NAME],
         program=PROGRAM,
         clock_ms=clock_ms,
+        named_ms=named_ms,
     )
     return pb.Frame(hello=message).SerializeToString()
 
 
-def welcome(name: str, clock_ms: int) -> bytes:
-    message = pb.Welcome(protocol=PROTOCOL, device_name=name[:MAX_NAME], program=PROGRAM, clock_ms=clock_ms)
+def welcome(name: str, clock_ms: int, named_ms: int = 0) -> bytes:
+    told = name[:MAX_NAME]
+    message = pb.Welcome(protocol=PROTOCOL, device_name=told, program=PROGRAM, clock_ms=clock_ms, named_ms=named_ms)
     return pb.Frame(welcome=message).SerializeToString()
 
 

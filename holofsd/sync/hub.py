@@ -28,6 +28,7 @@ from holofsd.sync.config import MAX_HELLO, MAX_NAME, PROGRAM, PROTOCOL, SyncConf
 from holofsd.sync.invites import Inviter, RedeemResult, redeem
 from holofsd.sync.links import accept_session, keep_session
 from holofsd.sync.members import Members
+from holofsd.sync.names import DeviceNames
 from holofsd.sync.session import FAREWELL
 from holofsd.sync.tasks import Tasks
 from holofsd.sync.volume import VolumeSync
@@ -55,7 +56,8 @@ class Link:
 
 
 class SyncHub:
-    """`endpoint` stays the caller's to close. Call `run` in a task of its own, and `close` before the stores close."""
+    """`device_name`: of a device that has no name yet. `endpoint` stays the caller's to close. Call `run` in a task of
+    its own, and `close` before the stores close."""
 
     def __init__(
         self,
@@ -70,9 +72,9 @@ class SyncHub:
         self._endpoint = endpoint
         self._node_key = node_key
         self.device = DeviceId(node_key.public)
-        self._device_name = device_name
         self._devices = devices
         self._now_ms = now_ms
+        self.names = DeviceNames(devices, self.device, device_name[:MAX_NAME], now_ms)
         self.config = config or SyncConfig()
         self._volumes: dict[VolumeId, VolumeSync] = {}
         self._links: dict[DeviceId, Link] = {}
@@ -102,6 +104,8 @@ class SyncHub:
         """From now on this volume is synchronized; the hub closes it."""
         self._volumes[sync.id] = sync
         sync.on_device = self._device_described
+        sync.on_named = self.names.heard
+        sync.members.called = self.names.of
         sync.members.subscribe(self._rewire.set)
         sync.on_session_end = self._rewire.set
         self._tasks.spawn(sync.run(), "volume")
@@ -122,7 +126,13 @@ class SyncHub:
         """What our device record says now; `VolumeSync` is constructed with this."""
         relay = self._endpoint.relay_url()
         addresses = (*self._endpoint.addresses()[:16], *((relay,) if relay else ()))
-        return DeviceInfo(self.device, self._device_name[:MAX_NAME], PROGRAM, addresses)
+        return DeviceInfo(self.device, self.names.own, PROGRAM, addresses, named_ms=self.names.named_ms)
+
+    def rename(self, name: str) -> None:
+        """Call this device so from now on: in what it writes, and towards the others."""
+        self.names.rename(name)
+        for sync in self._volumes.values():
+            sync.renamed(name)
 
     def learn(self, device: DeviceId, addresses: list[str] | tuple[str, ...]) -> None:
         """Remembers where a device can be reached; entries with a scheme are relays."""
@@ -134,7 +144,7 @@ class SyncHub:
 
     async def redeem(self, invite: Invite) -> RedeemResult:
         """Redeems a ticket at its issuer, and remembers where that is. See `invites.redeem` for what it raises."""
-        result = await redeem(self._endpoint, invite, self._device_name)
+        result = await redeem(self._endpoint, invite, self.names.own)
         self.learn(invite.issuer, (*invite.addresses, *((invite.relay_url,) if invite.relay_url else ())))
         return result
 
@@ -211,6 +221,7 @@ class SyncHub:
 
     def _device_described(self, info: DeviceInfo) -> None:
         if info.device != self.device:
+            self.names.heard(info.device, info.name, info.named_ms)
             self.learn(info.device, info.addresses)
 
     def _members_of(self, volume: VolumeId) -> Members | None:
@@ -339,7 +350,7 @@ class SyncHub:
             return
         link.content_streams[sync.id] = count + 1
         try:
-            await stream.send(frames.welcome(self._device_name, self._now_ms()))
+            await stream.send(frames.welcome(self.names.own, self._now_ms()))
             await sync.server.serve(stream, link.connection.peer)
         finally:
             link.content_streams[sync.id] -= 1

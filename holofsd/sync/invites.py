@@ -44,6 +44,8 @@ ANSWER_TIMEOUT = 10.0
 ATTEMPTS = 10
 ATTEMPTS_WINDOW = 60.0
 MAX_ADDRESSES_WATCHED = 4096
+REUSED_MS = 10 * 60 * 1000
+"""An invite that is good for less than this is not given a second time."""
 ID_DIGITS = 12
 MIN_ID = 4
 
@@ -123,16 +125,30 @@ class Inviter:
         relay_url: str = "",
         uses: int = 1,
         expires_seconds: int = 24 * 3600,
+        reuse: bool = False,
     ) -> IssuedInvite:
-        """`uses` 0: no limit; `expires_seconds` 0: never. Raises RoleTooLow, NotAMember."""
+        """`uses` 0: no limit; `expires_seconds` 0: never. `reuse`: the invite made before for this role and number of
+        uses, if one stays good for a while. Raises RoleTooLow, NotAMember.
+        """
         members = self._admin_of(volume)
         now = self._now_ms()
-        secret = secrets.token_bytes(16)
         expires = now + expires_seconds * 1000 if expires_seconds else 0
-        with self._devices.db.transaction():
-            self._devices.put_invite(InviteRow(secret, volume, int(role), uses or -1, expires, now, 0))
-        invite = Invite(volume, secret, role, members.device, tuple(addresses[:16]), relay_url, volume_name[:MAX_NAME])
-        return IssuedInvite(encode_ticket(invite), role, uses, expires)
+        row = self._still_good(volume, role, uses or -1) if reuse else None
+        if row is None:
+            row = InviteRow(secrets.token_bytes(16), volume, int(role), uses or -1, expires, now, 0)
+            with self._devices.db.transaction():
+                self._devices.put_invite(row)
+        invite = Invite(
+            volume, row.secret, role, members.device, tuple(addresses[:16]), relay_url, volume_name[:MAX_NAME]
+        )
+        return IssuedInvite(encode_ticket(invite), role, uses, row.expires_ms)
+
+    def _still_good(self, volume: VolumeId, role: Role, uses_left: int) -> InviteRow | None:
+        """The invite of this kind that is good for longest, if somebody has the time to redeem it."""
+        least = self._now_ms() + REUSED_MS
+        rows = [row for row in self.outstanding(volume) if (row.role, row.uses_left) == (int(role), uses_left)]
+        rows = [row for row in rows if not row.expires_ms or row.expires_ms > least]
+        return max(rows, key=lambda row: (not row.expires_ms, row.expires_ms), default=None)
 
     def outstanding(self, volume: VolumeId) -> list[InviteRow]:
         """Those that can still be redeemed. The rows hold secrets: show a digest at most."""

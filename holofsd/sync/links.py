@@ -62,6 +62,7 @@ async def _open(sync: VolumeSync, connection: Connection) -> None:
         answer = await open_stream(stream, _hello(sync, pb.PURPOSE_SESSION), sync.config.hello_timeout)
         session = Session(sync, stream, sync.new_outgoing(), connection.peer, opened_here=True)
         session.clock.measured(answer.clock_ms, sent_ms, sync.now_ms())
+        sync.on_named(connection.peer, answer.device_name, answer.named_ms)
         await converse(sync, session)
     except ProtocolViolation:
         stream.abort(CloseCode.PROTOCOL)
@@ -74,7 +75,8 @@ async def _open(sync: VolumeSync, connection: Connection) -> None:
 
 
 def _hello(sync: VolumeSync, purpose: int) -> bytes:
-    return frames.hello(sync.id, purpose, sync.members.proof(), sync.describe().name, sync.now_ms())
+    info = sync.describe()
+    return frames.hello(sync.id, purpose, sync.members.proof(), info.name, sync.now_ms(), info.named_ms)
 
 
 async def accept_session(sync: VolumeSync, stream: Stream, hello: pb.Hello) -> None:
@@ -82,7 +84,9 @@ async def accept_session(sync: VolumeSync, stream: Stream, hello: pb.Hello) -> N
     if len(sync.sessions) >= sync.config.sessions_most and stream.connection.peer not in sync.sessions:
         stream.abort(CloseCode.BUSY)
         return
-    await stream.send(frames.welcome(sync.describe().name, sync.now_ms()))
+    info = sync.describe()
+    await stream.send(frames.welcome(info.name, sync.now_ms(), info.named_ms))
+    sync.on_named(stream.connection.peer, hello.device_name, hello.named_ms)
     session = Session(sync, stream, sync.new_outgoing(), stream.connection.peer, opened_here=False)
     now = sync.now_ms()
     session.clock.measured(hello.clock_ms, now, now)

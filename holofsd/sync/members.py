@@ -46,6 +46,8 @@ class Members:
         self.device = DeviceId(node_key.public)
         self.credentials = load_credentials(store)
         self.membership = rules.resolve(store.volume, self.credentials)
+        self.called: Callable[[DeviceId], str] = lambda device: ""
+        """What a device calls itself; empty where it has not said."""
         self._subscribers: list[Callable[[], None]] = []
         self.volume_key: SigningKey | None = None
         """Where this device keeps the recovery code: it signs removals then, so that no admin can undo them."""
@@ -74,7 +76,8 @@ class Members:
         return device in self.membership.removed and not self.is_member(device)
 
     def name_of(self, device: DeviceId) -> str:
-        return self.membership.names.get(device, "")
+        """As it calls itself; else as it was called when it was let in."""
+        return self.called(device) or self.membership.names.get(device, "")
 
     def counts(self, author: AuthorId, seq: int) -> bool:
         """Does that author's record with this number count?"""

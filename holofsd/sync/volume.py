@@ -60,6 +60,8 @@ class VolumeSync:
         self.members = Members(self.store, node_key)
         self.on_device: Callable[[DeviceInfo], None] = lambda info: None
         """Told of addresses that members' device records name."""
+        self.on_named: Callable[[DeviceId, str, int], None] = lambda device, name, named_ms: None
+        """Told what a member calls itself at the beginning of a session, and since when."""
         self.on_session_end: Callable[[], None] = lambda: None
         self.merger = Merger(volume, self.members, now_ms, self.config, lambda info: self.on_device(info))
         self.brake = self.merger.brake
@@ -171,6 +173,14 @@ class VolumeSync:
 
     def remove_member(self, device: DeviceId) -> None:
         self.members.remove(device)
+
+    def renamed(self, name: str) -> None:
+        """Use the new name of this device. A reader has no records to say it in; its next sessions begin with it."""
+        self.volume.device_name = name
+        self.publisher.changed()
+        if not self.can_write:
+            for session in self.sessions.values():
+                session.close(CloseCode.GOING_AWAY)
 
     def is_connected(self, device: DeviceId) -> bool:
         return device in self.sessions

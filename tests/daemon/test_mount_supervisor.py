@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from holofsd.core.errors import MountFailed, MountPathUnusable, MountUnknown
+from holofsd.core.errors import MountBusy, MountFailed, MountPathUnusable, MountUnknown
 from holofsd.core.ids import VolumeId
 from holofsd.daemon import mounts as module
 from holofsd.daemon.mount_process import MountOrder, MountProcess
@@ -54,6 +54,7 @@ class System:
         self.mounted: set[str] = set()
         self.starts = 0
         self.failing = ""
+        self.busy: set[str] = set()
 
     async def launch(self, order: MountOrder, serving: asyncio.Event) -> MountProcess:
         self.starts += 1
@@ -70,6 +71,9 @@ class System:
             self.processes[path].end(0)
         return True
 
+    async def unmounted(self, path: str) -> bool:
+        return path not in self.busy and await self.unmount(path)
+
     def supervisor(self, *, serving: bool = True) -> MountSupervisor:
         supervisor = MountSupervisor(self.store, self.state, lambda volume: "docs", self.launch)
         if serving:
@@ -85,6 +89,7 @@ async def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     system = System(store, state)
     monkeypatch.setattr(module, "mounted_at", lambda path: "fuse.holofs" if path in system.mounted else None)
     monkeypatch.setattr(module, "unmount", system.unmount)
+    monkeypatch.setattr(module, "unmounted", system.unmounted)
     monkeypatch.setattr(module, "_FIRST_PAUSE_S", 0.001)
     yield system
     store.close()
@@ -190,6 +195,31 @@ async def test_unmounting_forgets_and_what_is_not_mounted_is_said(
     assert (system.mounted, system.store.mounts(), supervisor.infos()) == (set(), [], ())
     with pytest.raises(MountUnknown):
         await supervisor.unmount(path)
+
+
+async def test_a_mount_in_use_stays_as_it_is_until_it_is_taken_by_force(
+    system: System, supervisor: MountSupervisor, tmp_path: Path
+) -> None:
+    path = folder(tmp_path)
+    await supervisor.mount(VOLUME, path, MountOptions())
+    system.busy.add(path)
+    with pytest.raises(MountBusy, match="--force"):
+        await supervisor.unmount(path, force=False)
+    assert [(info.path, info.state) for info in supervisor.infos()] == [(path, "up")]
+    system.processes[path].end(1)  # and it is still watched over
+    await eventually(lambda: system.starts == 2)
+    await eventually(lambda: supervisor.infos()[0].state == "up")
+    await supervisor.unmount(path, force=True)
+    assert supervisor.infos() == ()
+
+
+async def test_a_path_inside_a_mount_is_told_from_the_mount(
+    system: System, supervisor: MountSupervisor, tmp_path: Path
+) -> None:
+    path = folder(tmp_path)
+    await supervisor.mount(VOLUME, path, MountOptions())
+    with pytest.raises(MountUnknown, match="inside the folder mounted at"):
+        await supervisor.unmount(f"{path}/letters", force=False)
 
 
 async def test_down_unmounts_everything_and_up_brings_it_back(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -45,18 +46,25 @@ def test_the_demo_of_the_readme_can_be_pasted(world: World) -> None:
     assert processes_of(demo_directory) == []
 
 
+def _local(world: World) -> dict[str, str]:
+    where = {"HOLOFS_STATE_DIR": str(world.root / "state"), "HOLOFS_FOLDER": str(world.root / "HoloFS")}
+    return _environment(world, HOLOFS_BIND="127.0.0.1:0", HOLOFS_DISCOVERY="none", **where)
+
+
+def _nothing_is_left(world: World) -> bool:
+    return mounts_below(world.root) == [] and processes_of(world.root) == []
+
+
 class Newcomer:
     """A terminal with `scripts/run` in it."""
 
     def __init__(self, world: World) -> None:
         self.state, self.folder = world.root / "state", world.root / "HoloFS"
         self._log = world.root / "terminal"
-        bind = {"HOLOFS_BIND": "127.0.0.1:0", "HOLOFS_DISCOVERY": "none"}
-        where = {"HOLOFS_STATE_DIR": str(self.state), "HOLOFS_FOLDER": str(self.folder)}
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
                 [ROOT / "scripts" / "run"],
-                env=_environment(world, **bind, **where),
+                env=_local(world),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -92,8 +100,46 @@ def test_scripts_run_gives_a_folder_and_finds_it_again_the_second_time(world: Wo
     assert processes_of(world.root) == []
 
     second = Newcomer(world)
+    assert re.findall(r"^ +(holofs1[a-z2-7]+)$", second.said(), re.MULTILINE) == tickets, "the one that is still good"
     assert second.folder.joinpath("hello.txt").read_text() == "hello\n"
     second.press_control_c()
     assert mounts_below(world.root) == []
     assert processes_of(world.root) == []
     assert os.listdir(second.state / "volumes")
+
+
+@pytest.mark.timeout(180)
+def test_closing_the_terminal_takes_everything_down(world: World) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        ["setsid", "--ctty", "--wait", ROOT / "scripts" / "run"],
+        env=_local(world),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    with open(ours, "rb", buffering=0) as terminal:
+        said = b""
+        while b"Ctrl-C" not in said:
+            said += terminal.read(4096)
+        assert world.root.joinpath("HoloFS").is_mount()
+    process.wait(60)
+    until(lambda: _nothing_is_left(world), "everything to be taken down", 30)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("how", ["before it is read", "when it is read"])
+def test_a_broken_connection_takes_everything_down(world: World, how: str) -> None:
+    """Without a terminal there is no signal: standard output and error lead nowhere all of a sudden."""
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [ROOT / "scripts" / "run"], env=_local(world), stdin=subprocess.DEVNULL, stdout=writer, stderr=writer
+    )
+    os.close(writer)
+    with open(reader, "rb", buffering=0) as connection:
+        said = b""
+        while how == "when it is read" and b"Ctrl-C" not in said:
+            said += connection.read(4096)
+    process.wait(120)
+    until(lambda: _nothing_is_left(world), "everything to be taken down", 30)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holofsd.core.errors import BadConfiguration
-from holofsd.net.addresses import MAX_ADDRESSES, parse, render, sockets_again, sockets_for, usable
+from holofsd.net.addresses import MAX_ADDRESSES, is_meant, parse, render, sockets_again, sockets_for, usable
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:0", "10.1.2.3:65535", "[::1]:4000", "[fe80::1]:1"])
@@ -70,3 +70,17 @@ def test_a_bind_that_is_no_address_says_what_one_looks_like():
 )
 def test_sockets_of_the_last_time_are_taken_again_only_where_they_fit(bind, last, sockets):
     assert sockets_again(bind, last) == sockets
+
+
+@pytest.mark.parametrize(
+    ("bind", "meant", "others"),
+    [
+        ("127.0.0.1:0", ["127.0.0.1:5"], ["[::1]:5", "10.0.0.5:5", "junk"]),
+        ("[::1]:7", ["[::1]:5"], ["127.0.0.1:5", "[fe80::1]:1"]),
+        ("10.0.0.5:7", ["10.0.0.5:5", "203.0.113.9:5"], ["127.0.0.1:5", "[2001:db8::1]:1"]),
+        ("0.0.0.0:0", ["10.0.0.5:5", "[::1]:5"], []),
+        ("", ["10.0.0.5:5", "[::1]:5"], []),
+    ],
+)
+def test_only_addresses_that_were_asked_for_are_told_of_and_dialled(bind, meant, others):
+    assert [address for address in meant + others if is_meant(bind, address)] == meant

@@ -88,6 +88,8 @@ async def test_bound_to_loopback_nothing_else_is_open(world, bind):
         ip, port = parse(socket)
         assert ip.is_loopback
         assert port > 0
+    version = 6 if bind.startswith("[") else 4
+    assert [parse(address)[0].version for address in endpoint.addresses()] == [version]
 
 
 async def test_a_restarted_device_takes_its_ports_again(world):

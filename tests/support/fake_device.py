@@ -150,7 +150,9 @@ class FakeDevice:
     async def create_volume(self, name: str) -> api.Volume:
         return api.Volume("00" * 32, name, Role.ADMIN, "ready")
 
-    async def share(self, volume: str, role: Role, uses: int, expires_seconds: int) -> api.ShareReply:
+    async def share(
+        self, volume: str, role: Role, uses: int, expires_seconds: int, reuse: bool = False
+    ) -> api.ShareReply:
         if volume == "theirs":
             raise RoleTooLow("Only an admin can share this volume.")
         return api.ShareReply("holofs1abc", expires_seconds * 1000, uses, role)
@@ -191,7 +193,11 @@ class FakeDevice:
     async def mount(self, volume: str, path: str, options: api.MountOptions) -> api.MountInfo:
         return api.MountInfo(volume, path, options.read_only, "up", pid=5)
 
-    async def unmount(self, path: str) -> None: ...
+    async def device_name(self, new: str | None) -> str:
+        return new or "laptop"
+
+    async def unmount(self, path: str, force: bool) -> bool:
+        return force
 
     async def restore_mounts(self) -> tuple[api.MountInfo, ...]:
         return ()

@@ -44,6 +44,11 @@ class ControlStub:
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.StatusRequest.SerializeToString,
                 response_deserializer=holofs__api_dot_v1_dot_control__pb2.StatusReply.FromString,
                 _registered_method=True)
+        self.DeviceName = channel.unary_unary(
+                '/holofs.v1.Control/DeviceName',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.DeviceNameRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.DeviceNameReply.FromString,
+                _registered_method=True)
         self.CreateVolume = channel.unary_unary(
                 '/holofs.v1.Control/CreateVolume',
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.CreateVolumeRequest.SerializeToString,
@@ -201,6 +206,12 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeviceName(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -394,6 +405,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=holofs__api_dot_v1_dot_control__pb2.StatusRequest.FromString,
                     response_serializer=holofs__api_dot_v1_dot_control__pb2.StatusReply.SerializeToString,
+            ),
+            'DeviceName': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeviceName,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.DeviceNameRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.DeviceNameReply.SerializeToString,
             ),
             'CreateVolume': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateVolume,
@@ -595,6 +611,33 @@ class Control:
             '/holofs.v1.Control/Status',
             holofs__api_dot_v1_dot_control__pb2.StatusRequest.SerializeToString,
             holofs__api_dot_v1_dot_control__pb2.StatusReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeviceName(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/DeviceName',
+            holofs__api_dot_v1_dot_control__pb2.DeviceNameRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.DeviceNameReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,7 @@ class ControlStub:
     def __new__(cls, channel: _aio.Channel) -> ControlAsyncStub: ...
     Handshake: _grpc.UnaryUnaryMultiCallable[_control_pb2.HandshakeRequest, _control_pb2.HandshakeReply]
     Status: _grpc.UnaryUnaryMultiCallable[_control_pb2.StatusRequest, _control_pb2.StatusReply]
+    DeviceName: _grpc.UnaryUnaryMultiCallable[_control_pb2.DeviceNameRequest, _control_pb2.DeviceNameReply]
     CreateVolume: _grpc.UnaryUnaryMultiCallable[_control_pb2.CreateVolumeRequest, _control_pb2.Volume]
     Share: _grpc.UnaryUnaryMultiCallable[_control_pb2.ShareRequest, _control_pb2.ShareReply]
     Join: _grpc.UnaryStreamMultiCallable[_control_pb2.JoinRequest, _control_pb2.JoinProgress]
@@ -72,6 +73,7 @@ class ControlAsyncStub(ControlStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Handshake: _aio.UnaryUnaryMultiCallable[_control_pb2.HandshakeRequest, _control_pb2.HandshakeReply]  # type: ignore[assignment]
     Status: _aio.UnaryUnaryMultiCallable[_control_pb2.StatusRequest, _control_pb2.StatusReply]  # type: ignore[assignment]
+    DeviceName: _aio.UnaryUnaryMultiCallable[_control_pb2.DeviceNameRequest, _control_pb2.DeviceNameReply]  # type: ignore[assignment]
     CreateVolume: _aio.UnaryUnaryMultiCallable[_control_pb2.CreateVolumeRequest, _control_pb2.Volume]  # type: ignore[assignment]
     Share: _aio.UnaryUnaryMultiCallable[_control_pb2.ShareRequest, _control_pb2.ShareReply]  # type: ignore[assignment]
     Join: _aio.UnaryStreamMultiCallable[_control_pb2.JoinRequest, _control_pb2.JoinProgress]  # type: ignore[assignment]
@@ -118,6 +120,13 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.StatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.StatusReply, _abc.Awaitable[_control_pb2.StatusReply]]: ...
+
+    @_abc_1.abstractmethod
+    def DeviceName(
+        self,
+        request: _control_pb2.DeviceNameRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.DeviceNameReply, _abc.Awaitable[_control_pb2.DeviceNameReply]]: ...
 
     @_abc_1.abstractmethod
     def CreateVolume(

@@ -528,12 +528,15 @@ class DeviceRecord(_message.Message):
     PROGRAM_FIELD_NUMBER: _builtins.int
     ADDRESSES_FIELD_NUMBER: _builtins.int
     REPLICA_KIND_FIELD_NUMBER: _builtins.int
+    NAMED_MS_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     node_key: _builtins.bytes
     name: _builtins.str
     program: _builtins.str
     replica_kind: _builtins.str
     """"full" """
+    named_ms: _builtins.int
+    """when the device got this name; the newest counts"""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -545,10 +548,11 @@ class DeviceRecord(_message.Message):
         program: _builtins.str = ...,
         addresses: _abc.Iterable[_builtins.str] | None = ...,
         replica_kind: _builtins.str = ...,
+        named_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "format", b"format", "name", b"name", "node_key", b"node_key", "program", b"program", "replica_kind", b"replica_kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "format", b"format", "name", b"name", "named_ms", b"named_ms", "node_key", b"node_key", "program", b"program", "replica_kind", b"replica_kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1004,6 +1008,7 @@ class Hello(_message.Message):
     DEVICE_NAME_FIELD_NUMBER: _builtins.int
     PROGRAM_FIELD_NUMBER: _builtins.int
     CLOCK_MS_FIELD_NUMBER: _builtins.int
+    NAMED_MS_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     """1"""
     volume: _builtins.bytes
@@ -1011,6 +1016,8 @@ class Hello(_message.Message):
     device_name: _builtins.str
     program: _builtins.str
     clock_ms: _builtins.int
+    named_ms: _builtins.int
+    """as of DeviceRecord"""
     @_builtins.property
     def credentials(self) -> Global___Credentials:
         """what proves that the opener is a member: its grant and the chain above it"""
@@ -1025,10 +1032,11 @@ class Hello(_message.Message):
         device_name: _builtins.str = ...,
         program: _builtins.str = ...,
         clock_ms: _builtins.int = ...,
+        named_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ms", b"clock_ms", "credentials", b"credentials", "device_name", b"device_name", "program", b"program", "protocol", b"protocol", "purpose", b"purpose", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ms", b"clock_ms", "credentials", b"credentials", "device_name", b"device_name", "named_ms", b"named_ms", "program", b"program", "protocol", b"protocol", "purpose", b"purpose", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1042,10 +1050,12 @@ class Welcome(_message.Message):
     DEVICE_NAME_FIELD_NUMBER: _builtins.int
     PROGRAM_FIELD_NUMBER: _builtins.int
     CLOCK_MS_FIELD_NUMBER: _builtins.int
+    NAMED_MS_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     device_name: _builtins.str
     program: _builtins.str
     clock_ms: _builtins.int
+    named_ms: _builtins.int
     def __init__(
         self,
         *,
@@ -1053,10 +1063,11 @@ class Welcome(_message.Message):
         device_name: _builtins.str = ...,
         program: _builtins.str = ...,
         clock_ms: _builtins.int = ...,
+        named_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ms", b"clock_ms", "device_name", b"device_name", "program", b"program", "protocol", b"protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ms", b"clock_ms", "device_name", b"device_name", "named_ms", b"named_ms", "program", b"program", "protocol", b"protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What devices are called: this one's own name, kept in `device.db`, and those that others say of themselves.
+
+A device says its name in its device record and at the beginning of a session, with the time at which it got it; the
+newest counts. Of a device that never said one, the name in its grant counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from holofsd.core.ids import DeviceId
+from holofsd.store.device import DeviceStore
+from holofsd.sync.config import MAX_NAME
+
+_OWN: Final = "device-name"
+_OTHERS: Final = "name-of:"
+_MAX_MS: Final = 2**62
+
+
+class DeviceNames:
+    def __init__(self, store: DeviceStore, device: DeviceId, first: str, now_ms: Callable[[], int]) -> None:
+        """`first`: the name of a device that has none yet; it is kept."""
+        self._store = store
+        self._device = device
+        self._now_ms = now_ms
+        self._heard: dict[DeviceId, tuple[int, str]] = {}
+        for key, value in store.metas(_OTHERS):
+            self._heard[DeviceId(bytes.fromhex(key.removeprefix(_OTHERS)))] = _decode(value)
+        kept = store.meta(_OWN)
+        self.named_ms, self.own = _decode(kept) if kept is not None else (0, "")
+        if not self.own:
+            self.rename(first)
+
+    def rename(self, name: str) -> None:
+        """Call this device so. Later than any time before, whatever the clock says, for the newest name counts."""
+        self.named_ms, self.own = max(self._now_ms(), self.named_ms + 1), name
+        with self._store.db.transaction():
+            self._store.set_meta(_OWN, _encode(self.named_ms, name))
+
+    def heard(self, device: DeviceId, name: str, named_ms: int) -> None:
+        """Note what a member says that it is called; it has proved to be that device."""
+        if device == self._device or not name or not 0 < named_ms < _MAX_MS:
+            return
+        said = (named_ms, name[:MAX_NAME])
+        if said > self._heard.get(device, (0, "")):
+            self._heard[device] = said
+            with self._store.db.transaction():
+                self._store.set_meta(_OTHERS + device.hex(), _encode(*said))
+
+    def of(self, device: DeviceId) -> str:
+        """Empty where the device has not said."""
+        return self.own if device == self._device else self._heard.get(device, (0, ""))[1]
+
+
+def _encode(named_ms: int, name: str) -> bytes:
+    return f"{named_ms} {name}".encode("utf-8", "surrogatepass")
+
+
+def _decode(value: bytes) -> tuple[int, str]:
+    told, _, name = value.decode("utf-8", "surrogatepass").partition(" ")
+    return int(told), name
