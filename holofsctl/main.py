@@ -12,14 +12,9 @@ from holofs_api.paths import state_dir
 from holofs_api.places import check_state_dir
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-<<<<<<< HEAD
-from holofsctl.output import Output
-from holofsctl.parser import build
-from holofsctl.places import refused_plainly
-=======
 from holofsctl.output import Output, flush
 from holofsctl.parser import parse, wants_json
->>>>>>> people
+from holofsctl.places import refused_plainly
 from holofsctl.session import Session
 from holofsctl.terminal import give_up_output, prepare_streams
 
@@ -29,32 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [*(sys.argv[1:] if arguments is None else arguments)]
     output = Output(wants_json(words))
     try:
-<<<<<<< HEAD
-        code = int(_run(build().parse_args(arguments)))
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`); a second error at interpreter exit would be noise.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.FAILED
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        return Exit.INTERRUPTED
-
-
-def _run(arguments: argparse.Namespace) -> Exit:
-    output = Output(getattr(arguments, "json", False))
-    try:
-        state = state_dir(getattr(arguments, "state_dir", None))
-        with refused_plainly():
-            check_state_dir(state)
-        session = Session(state, output)
-        result: Exit | None = arguments.run(session, arguments)
-=======
         code = _run(words, output)
         flush()
         return int(code)
->>>>>>> people
     except CommandError as error:
         output.failure(error)
         return int(error.exit_code)
@@ -76,7 +48,10 @@ def _run(words: Sequence[str], output: Output) -> Exit:
         if isinstance(arguments, Exit):  # `--help`, `--version`: printed already
             return arguments
         output.as_json = getattr(arguments, "json", False)
-        session = Session(state_dir(getattr(arguments, "state_dir", None)), output)
+        state = state_dir(getattr(arguments, "state_dir", None))
+        with refused_plainly():
+            check_state_dir(state)
+        session = Session(state, output)
         result: Exit | None = arguments.run(session, arguments)
     except (CommandError, BrokenPipeError):
         raise
