@@ -25,12 +25,14 @@ import structlog
 
 from holofs_api.handshake import ApiMismatchError
 from holofs_api.paths import socket_path, state_dir
+from holofs_api.state_directory import StateDirError, require_device
 from holofs_mount.client import DaemonUnavailable
 from holofs_mount.core.volume import MountRequest, Volume
 from holofs_mount.options import (
     EXIT_DAEMON,
     EXIT_FAILED,
     EXIT_FUSE,
+    EXIT_USAGE,
     EXIT_VOLUME,
     MountError,
     Options,
@@ -79,11 +81,12 @@ async def run(options: Options, reporter: Reporter) -> None:
     name, binding = load_binding(options.binding)
     program = unmounter(name)
     _await_daemon(options.go_fd)
+    state = _device(options.state_dir)
     mountpoint = options.path if options.over_dead else check_mountpoint(options.path)
     request = MountRequest(
         volume=options.volume,
         mountpoint=mountpoint,
-        socket=socket_path(state_dir(options.state_dir)),
+        socket=socket_path(state),
         mount_id=options.mount_id or secrets.token_hex(8),
         read_only=options.read_only,
         patience=options.patience,
@@ -106,6 +109,15 @@ async def run(options: Options, reporter: Reporter) -> None:
             await binding.serve(volume, os.fspath(mountpoint), options.read_only, ready)
         except (RuntimeError, OSError) as error:
             raise MountError(f"{mountpoint} could not be mounted: {error}", EXIT_FAILED) from error
+
+
+def _device(told: str | None) -> Path:
+    try:
+        state = state_dir(told)
+        require_device(state)
+    except StateDirError as error:
+        raise MountError(error.message.rstrip("."), EXIT_USAGE if error.usage else EXIT_DAEMON) from None
+    return state
 
 
 def _await_daemon(fd: int | None) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from holofs_api.paths import state_dir
+from holofs_api.state_directory import StateDirError
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import Output
@@ -38,6 +39,10 @@ def _run(arguments: argparse.Namespace) -> Exit:
     except CommandError as error:
         output.failure(error)
         return error.exit_code
+    except StateDirError as error:
+        code = Exit.USAGE if error.usage else Exit.FAILED
+        output.failure(CommandError(error.message, code, "state-dir-unusable"))
+        return code
     except BrokenPipeError:
         raise
     except OSError as error:
