@@ -24,14 +24,15 @@ import structlog
 
 from holofs_api.handshake import ApiMismatchError
 from holofs_api.paths import socket_path, state_dir
-from holofs_api.places import PathRefused, check_state_dir, run_within
+from holofs_api.places import run_within
+from holofs_api.state_directory import StateDirError, require_device
 from holofs_mount.client import DaemonUnavailable
 from holofs_mount.core.volume import MountRequest, Volume
 from holofs_mount.options import (
     EXIT_DAEMON,
     EXIT_FAILED,
     EXIT_FUSE,
-    EXIT_PATH,
+    EXIT_USAGE,
     EXIT_VOLUME,
     MountError,
     Options,
@@ -78,10 +79,10 @@ def _calm_collector() -> None:
 async def run(options: Options, reporter: Reporter) -> None:
     """One mount, from the checks to its end. MountError with a sentence where it cannot begin."""
     check_fuse()
-    state = _state_of(options)
     name, binding = load_binding(options.binding)
     program = unmounter(name)
     _await_daemon(options.go_fd)
+    state = _device(options.state_dir)
     mountpoint = options.path if options.over_dead else check_mountpoint(options.path)
     request = MountRequest(
         volume=options.volume,
@@ -111,12 +112,12 @@ async def run(options: Options, reporter: Reporter) -> None:
             raise MountError(f"{mountpoint} could not be mounted: {error}", EXIT_FAILED) from error
 
 
-def _state_of(options: Options) -> Path:
-    state = state_dir(options.state_dir)
+def _device(told: str | None) -> Path:
     try:
-        check_state_dir(state)
-    except PathRefused as refused:
-        raise MountError(str(refused), EXIT_PATH) from None
+        state = state_dir(told)
+        require_device(state)
+    except StateDirError as error:
+        raise MountError(error.message.rstrip("."), EXIT_USAGE if error.usage else EXIT_DAEMON) from None
     return state
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from holofs_api.paths import socket_path
+from holofs_api.state_directory import Standing, StateDirError, require_ours, standing
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
 from holofsctl.output import size
@@ -50,14 +51,18 @@ def _fuse() -> Iterator[Check]:
 
 
 def _state_directory(state: Path) -> Iterator[Check]:
-    if not state.exists():
-        yield Check(True, "state", f"{state} does not exist yet; `holofsctl up` makes it.")
+    try:
+        known = standing(state)
+        if known is not Standing.ABSENT:
+            require_ours(state)
+    except StateDirError as error:
+        yield Check(False, "state", error.message)
         return
-    found = state.stat()
-    if found.st_uid != os.getuid() or not os.access(state, os.R_OK | os.W_OK | os.X_OK):
-        yield Check(False, "state", f"{state} is not yours to write.")
+    if known is not Standing.DEVICE:
+        there = "does not exist yet" if known is Standing.ABSENT else "is empty"
+        yield Check(True, "state", f"{state} {there}; `holofsctl up` makes a device of it.")
         return
-    private = not found.st_mode & 0o077
+    private = not state.stat().st_mode & 0o077
     told = "only you can read it" if private else "others can read it: `chmod 700` it"
     yield Check(private, "state", f"{state}: {told}.")
     free = shutil.disk_usage(state).free
@@ -65,7 +70,7 @@ def _state_directory(state: Path) -> Iterator[Check]:
 
 
 def _daemon(state: Path) -> Iterator[Check]:
-    if not socket_path(state).exists():
+    if not os.path.exists(socket_path(state)):
         yield Check(True, "daemon", "not running; `holofsctl up` starts it.")
         return
     try:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from holofs_api import API_VERSION
 from holofs_api.handshake import ApiMismatchError, check
 from holofs_api.paths import socket_path, socket_target
+from holofs_api.state_directory import Standing, standing
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl import __version__
 from holofsctl.errors import CommandError
@@ -48,6 +49,9 @@ def told_plainly(state: Path) -> Iterator[None]:
 
 
 def not_running(state: Path) -> CommandError:
+    """Says that there is no device at all where there is none. Raises StateDirError where there cannot be one."""
+    if standing(state) is not Standing.DEVICE:
+        return CommandError(f"There is no device in {state}: `holofsctl up` makes one.", Exit.NOT_RUNNING, "no-device")
     sentence = f"holofsd is not running for {state}: start it with `holofsctl up`."
     return CommandError(sentence, Exit.NOT_RUNNING, "not-running")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from holofs_api.places import mount_points, run_within
+from holofs_api.state_directory import prepare
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
@@ -38,8 +39,7 @@ def ensure_running(state: Path) -> bool:
     """Returns whether a daemon had to be started; returns once it answers."""
     if _answers(state):
         return False
-    _make_private(state)
-    with open(state / "log" / "start.log", "w+b") as remarks:
+    with _private_remarks(state) as remarks:
         process = _spawn(state, remarks)
         return _wait_until_up(state, process, remarks)
 
@@ -54,12 +54,17 @@ def _answers(state: Path) -> bool:
         raise
 
 
-def _make_private(state: Path) -> None:
+def _private_remarks(state: Path) -> IO[bytes]:
+    """A file in the state directory, which is made where there is none. Raises StateDirError."""
+    prepare(state)
+    before = os.umask(0o077)
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (state / "log").mkdir(mode=0o700, exist_ok=True)
+        (state / "log").mkdir(exist_ok=True)
+        return open(state / "log" / "start.log", "w+b")
     except OSError as error:
-        raise CommandError(f"{state} cannot be made: {error.strerror}.", code="state-dir-unusable") from None
+        raise CommandError(f"{state} cannot be used: {error.strerror}.", code="state-dir-unusable") from None
+    finally:
+        os.umask(before)
 
 
 def _spawn(state: Path, remarks: IO[bytes]) -> subprocess.Popen[bytes]:

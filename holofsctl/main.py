@@ -9,12 +9,11 @@ import sys
 from collections.abc import Sequence
 
 from holofs_api.paths import state_dir
-from holofs_api.places import check_state_dir
+from holofs_api.state_directory import StateDirError
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import Output, flush
 from holofsctl.parser import parse, wants_json
-from holofsctl.places import refused_plainly
 from holofsctl.session import Session
 from holofsctl.terminal import give_up_output, prepare_streams
 
@@ -48,13 +47,13 @@ def _run(words: Sequence[str], output: Output) -> Exit:
         if isinstance(arguments, Exit):  # `--help`, `--version`: printed already
             return arguments
         output.as_json = getattr(arguments, "json", False)
-        state = state_dir(getattr(arguments, "state_dir", None))
-        with refused_plainly():
-            check_state_dir(state)
-        session = Session(state, output)
+        session = Session(state_dir(getattr(arguments, "state_dir", None)), output)
         result: Exit | None = arguments.run(session, arguments)
     except (CommandError, BrokenPipeError):
         raise
+    except StateDirError as error:
+        code = Exit.USAGE if error.usage else Exit.FAILED
+        raise CommandError(error.message, code, "state-dir-unusable") from None
     except OSError as error:
         # For example a state directory of somebody else: what and why, without a traceback.
         where = f" ({error.filename})" if error.filename else ""

@@ -53,14 +53,14 @@ def _answer(session: Session, request: pb.FsckRequest) -> pb.FsckReply:
             reply: pb.FsckReply = client.call("Fsck", request, _TIMEOUT_S)
             return reply
     except CommandError as error:
+        if error.code == "no-device":  # a daemon would not help
+            raise CommandError(error.message, Exit.FAILED, error.code) from None
         if error.code != "not-running":
             raise
     return _without_daemon(session, request)
 
 
 def _without_daemon(session: Session, request: pb.FsckRequest) -> pb.FsckReply:
-    if not session.state.exists():
-        raise CommandError(f"{session.state} does not exist: there is nothing to check.")
     orders = [f"--{name.replace('_', '-')}" for name in ("repair", "from_backup", "content") if getattr(request, name)]
     names = [request.volume] if request.volume else []
     command = [

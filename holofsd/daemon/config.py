@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from holofs_api.paths import socket_path, state_dir
-from holofsd.core.errors import BadConfiguration
+from holofs_api.state_directory import StateDirError
+from holofsd.core.errors import BadConfiguration, StateDirUnusable
 from holofsd.net.api import Discovery, NetConfig
 
 PROGRAM: Final = "holofsd 0.1.0"
@@ -44,7 +45,7 @@ def read_config(explicit_state: str | None, detached: bool, environment: Mapping
     if level not in _LEVELS:
         raise BadConfiguration(f"HOLOFS_LOG is {level!r}; it can be {', '.join(_LEVELS)}.")
     return Config(
-        state=state_dir(explicit_state),
+        state=read_state_dir(explicit_state),
         device_name=_device_name(environment),
         net=NetConfig(
             bind=_bind(environment.get("HOLOFS_BIND", "")),
@@ -54,6 +55,14 @@ def read_config(explicit_state: str | None, detached: bool, environment: Mapping
         log_level=level,
         detached=detached,
     )
+
+
+def read_state_dir(explicit: str | None) -> Path:
+    """Raises BadConfiguration, StateDirUnusable."""
+    try:
+        return state_dir(explicit)
+    except StateDirError as error:
+        raise (BadConfiguration if error.usage else StateDirUnusable)(error.message) from None
 
 
 def _device_name(environment: Mapping[str, str]) -> str:

@@ -17,11 +17,11 @@ from pathlib import Path
 import structlog
 
 from holofs_api.v1 import control_pb2 as pb
-from holofsd.check.device import DEVICE
 from holofsd.codec.signing import SigningKey
-from holofsd.core.errors import AlreadyRunning, HoloError, StateDirUnusable, VolumeUnknown
+from holofsd.core.errors import AlreadyRunning, HoloError, VolumeUnknown
 from holofsd.core.ids import DeviceId
 from holofsd.daemon import state_folder
+from holofsd.daemon.config import read_state_dir
 from holofsd.daemon.fsck import check_closed
 from holofsd.daemon.fsck_device import DAMAGED, check_device_closed, open_device_store
 from holofsd.daemon.main import EXIT_ALREADY_RUNNING, EXIT_FAILED
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     orders = FsckOrders(told.repair, told.from_backup, told.content)
     try:
         faults.arm_from(os.environ)
-        reply = check(Path(told.state_dir), told.name, orders)
+        reply = check(read_state_dir(told.state_dir), told.name, orders)
     except AlreadyRunning as error:
         return _fail(error.message, EXIT_ALREADY_RUNNING)
     except HoloError as error:
@@ -51,8 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check(state: Path, name: str, orders: FsckOrders) -> pb.FsckReply:
-    if not any((state / known).exists() for known in (DEVICE, "device.key")):
-        raise StateDirUnusable(f"{state} is no state directory of a device: it has no {DEVICE}.")
+    state_folder.require(state)
     reply = pb.FsckReply()
     with state_folder.locked(state):
         device = DeviceId(SigningKey(state_folder.device_seed(state)).public)

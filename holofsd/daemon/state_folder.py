@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from holofs_api.places import PathRefused, check_state_dir
+from holofs_api import state_directory
+from holofs_api.state_directory import StateDirError
 from holofsd.core.errors import AlreadyRunning, StateDirUnusable
+from holofsd.store import faults
 
 SEED_BYTES: Final = 32
 _KEY: Final = "device.key"
@@ -21,20 +23,23 @@ _LOCK: Final = "lock"
 
 
 def prepare(state: Path) -> None:
-    """Makes the directory, readable by its owner alone. Raises StateDirUnusable."""
+    """Makes the directory, readable by its owner alone, unless it holds something else. Raises StateDirUnusable."""
     try:
-        check_state_dir(state)
-    except PathRefused as refused:
-        raise StateDirUnusable(str(refused)) from None
+        state_directory.make_folder(state)
+        faults.reach("starting.folder")
+        state_directory.mark(state)
+        faults.reach("starting.marked")
+    except StateDirError as error:
+        raise StateDirUnusable(error.message) from None
+
+
+def require(state: Path) -> None:
+    """There is a device, and it is ours. Raises StateDirUnusable."""
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = state.stat()
-        if found.st_uid != os.geteuid():
-            raise StateDirUnusable(f"{state} belongs to another user; choose another directory with --state-dir.")
-        if found.st_mode & 0o077:
-            state.chmod(0o700)
-    except OSError as error:
-        raise StateDirUnusable(f"{state} cannot be used: {error.strerror}.") from None
+        state_directory.require_device(state)
+        state_directory.require_ours(state)
+    except StateDirError as error:
+        raise StateDirUnusable(error.message) from None
 
 
 @contextmanager

@@ -31,6 +31,7 @@ POINTS: Final = frozenset({
     *("publishing.begun", "publishing.numbered", "publishing.synced", "publishing.sent"),
     *("receiving.stored", "receiving.advanced", "receiving.merged"),
     *("fetching.part", "fetching.placed", "fetching.known"),
+    *("starting.folder", "starting.marked"),
     *("mounting.started", "mounting.noted"),
     *("creating.made", "joining.noted", "joining.granted", "joining.stored", "leaving.aside"),
     *("collecting.marked", "collecting.forgotten", "collecting.unlinked"),

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from holofs_api.state_directory import StateDirError, resolved
+
 STATE_DIR_VARIABLE: Final = "HOLOFS_STATE_DIR"
 SOCKET_NAME: Final = "holofsd.sock"
 CALLS_SOCKET_NAME: Final = "calls.sock"  # not longer than the other: fits wherever that fits
@@ -18,15 +20,22 @@ MAX_SOCKET_PATH: Final = 107
 def state_dir(explicit: str | None = None) -> Path:
     """The state directory, absolute.
 
-    As told, else $HOLOFS_STATE_DIR, else $XDG_STATE_HOME/holofs, else ~/.local/state/holofs.
+    As told, else $HOLOFS_STATE_DIR, else $XDG_STATE_HOME/holofs, else ~/.local/state/holofs. Raises StateDirError;
+    nothing is never taken for the user's own device: it is what a variable that was misspelt becomes.
     """
-    told = explicit or os.environ.get(STATE_DIR_VARIABLE)
+    variable = os.environ.get(STATE_DIR_VARIABLE)
+    if explicit == "":
+        raise StateDirError("--state-dir is empty: name a folder, or leave the option out.", usage=True)
+    if explicit is None and variable == "":
+        sentence = f"{STATE_DIR_VARIABLE} is set and empty: name a folder, or `unset {STATE_DIR_VARIABLE}`."
+        raise StateDirError(sentence, usage=True)
+    told = explicit or variable
     if told:
-        return Path(os.path.abspath(os.path.expanduser(told)))
+        return resolved(told)
     home = os.environ.get("XDG_STATE_HOME", "")
     # The XDG rules: a path that is not absolute counts as not set.
     base = Path(home) if os.path.isabs(home) else Path("~/.local/state").expanduser()
-    return base / "holofs"
+    return resolved(os.fspath(base / "holofs"))
 
 
 def socket_path(state: Path) -> Path:

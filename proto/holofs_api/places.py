@@ -208,12 +208,6 @@ def look(path: str, seconds: float = LIMIT_S) -> Seen:
     return seen
 
 
-def check_state_dir(state: Path) -> None:
-    """Raises PathRefused for a state directory that lies inside a mounted volume, or does not answer."""
-    if refuse_inside(os.fspath(state)).mount is not None:
-        look(os.fspath(state))
-
-
 def _see(path: str) -> Seen:
     real = os.path.realpath(path)
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from holofs_api import places
+from holofs_api.state_directory import StateDirError, resolved
 
 
 @pytest.fixture
@@ -73,9 +74,11 @@ def test_symlinks_that_lead_in_a_circle_end_the_walk(mounts: Path) -> None:
 def test_a_path_inside_a_volume_is_refused_untouched(untouched: Path, inside: str) -> None:
     (untouched / "folder").mkdir()
     (untouched / "into").symlink_to("volume")
-    for ask in (places.refuse_inside, places.look, lambda path: places.check_state_dir(Path(path))):
-        with pytest.raises(places.InsideMount, match="is inside the HoloFS mount at"):
+    for ask, error in ((places.refuse_inside, places.InsideMount), (places.look, places.InsideMount)):
+        with pytest.raises(error, match="is inside the HoloFS mount at"):
             ask(f"{untouched}/{inside}")
+    with pytest.raises(StateDirError, match="is inside the HoloFS mount at"):
+        resolved(f"{untouched}/{inside}")
 
 
 def test_what_is_seen(mounts: Path) -> None:

@@ -37,7 +37,7 @@ def test_the_directory_is_made_private_also_where_it_was_not(tmp_path: Path) -> 
 
 def test_a_file_in_the_place_of_the_directory_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StateDirUnusable, match="cannot be used"):
+    with pytest.raises(StateDirUnusable, match="is a file, not a folder"):
         state_folder.prepare(tmp_path / "file")
 
 

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from holofs_api.state_directory import prepare
+
 HERE = Path(__file__).parent
 START_SECONDS = 20.0
 
@@ -22,7 +24,7 @@ class FakeDaemon:
 
     def __init__(self, state: Path, *flags: str) -> None:
         self.state = state
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        prepare(state)
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / "fake_daemon.py"), str(state), *flags],
             stdin=subprocess.PIPE,

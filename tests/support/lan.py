@@ -36,7 +36,7 @@ def problem() -> str:
     """Why no network can be made here, or an empty string."""
     for tool in ("ip", "unshare", "nsenter"):
         if shutil.which(tool, path=PATH) is None:
-            return f"{tool} is missing (scripts/setup installs it)"
+            return f"{tool} is missing (scripts/setup --dev installs it)"
     try:
         with ExitStack() as stack:
             space = Namespace()

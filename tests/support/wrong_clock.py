@@ -40,5 +40,5 @@ def leave_nothing() -> None:
 
 def _library() -> Path:
     found = sorted(Path("/usr").glob("lib*/**/faketime/libfaketimeMT.so.1"))
-    assert found, "libfaketime is missing: scripts/setup installs it"
+    assert found, "libfaketime is missing: scripts/setup --dev installs it"
     return found[0]

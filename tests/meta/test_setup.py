@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`scripts/setup` in a checkout of its own, with real virtual environments; pip and apt-get only write down what they
+are asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from support.sources import ROOT
+
+TOOLS = [
+    "bash",
+    "cat",
+    "chmod",
+    "cut",
+    "dirname",
+    "env",
+    "flock",
+    "id",
+    "ldconfig",
+    "mktemp",
+    "rm",
+    "sha256sum",
+    "tail",
+]
+NEEDED = ("fusermount3", "pkg-config", "gcc")
+FOR_DEVELOPERS = {"git", "rsync", "sqlite3", "iproute2", "faketime"}
+PACKAGES = ("holofsd", "holofsctl", "holofs_mount", "holofs_api", "holofs_peer")
+PIP = """
+import os, pathlib, site, sys
+with open(os.environ["ASKED_FOR"], "a") as log:
+    log.write("pip " + sys.argv[-1] + "\\n")
+if os.environ.get("PIP_FAILS"):
+    sys.exit("no network")
+pathlib.Path(site.getsitepackages()[0], "holofs.pth").write_text(os.environ["MODULES"])
+"""
+APT_GET = """#!/bin/bash
+case "$1" in install)
+    for name in "$@"; do case $name in -* | install) ;; *) echo "apt $name" >>"$ASKED_FOR" ;; esac; done
+    for name in git rsync sqlite3 faketime; do printf '#!/bin/bash\\n' >"$STUBS/$name"; chmod +x "$STUBS/$name"; done
+    printf '#!/bin/bash\\n' >"$STUBS/ip"; chmod +x "$STUBS/ip" ;;
+esac
+"""
+
+
+@dataclass
+class Checkout:
+    root: Path
+    stubs: Path
+    asked: Path
+    environment: dict[str, str]
+
+    def setup(self, *options: str, venv_first: bool = False, **more: str) -> subprocess.CompletedProcess[str]:
+        """What `export PATH="$PWD/.venv/bin:$PATH"` makes of the path is `venv_first`."""
+        path = str(self.stubs)
+        environment = {**self.environment, "PATH": f"{self.root}/.venv/bin:{path}" if venv_first else path, **more}
+        return subprocess.run(
+            [self.stubs / "bash", "scripts/setup", *options],
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def installed(self, *options: str, venv_first: bool = False) -> list[str]:
+        """What a run that goes well asks for."""
+        self.asked.write_text("")
+        done = self.setup(*options, venv_first=venv_first)
+        assert done.returncode == 0, done.stderr
+        return self.asked.read_text().splitlines()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    root, stubs, modules, fakes = (tmp_path / name for name in ("checkout", "stubs", "modules", "fakes"))
+    for folder in (root / "scripts", stubs, modules, fakes / "pip"):
+        folder.mkdir(parents=True)
+    for name in PACKAGES:
+        (modules / name).mkdir()
+        (modules / name / "__init__.py").touch()
+    (fakes / "pip" / "__init__.py").touch()
+    (fakes / "pip" / "__main__.py").write_text(PIP)
+    shutil.copy(ROOT / "scripts" / "setup", root / "scripts")
+    (root / "pyproject.toml").write_text("[project]\n")
+    for tool in TOOLS:
+        if (found := shutil.which(tool, path=os.defpath + ":/usr/sbin:/sbin")) is not None:
+            (stubs / tool).symlink_to(found)
+    for tool in NEEDED:
+        _program(stubs / tool, "#!/bin/bash\n")
+    _program(stubs / "apt-get", APT_GET)
+    _program(stubs / "apt-cache", "#!/bin/bash\nexit 1\n")
+    (stubs / "python3").symlink_to(Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}"))
+    asked = tmp_path / "asked"
+    environment = {
+        "ASKED_FOR": str(asked),
+        "STUBS": str(stubs),
+        "MODULES": str(modules),
+        "PYTHONPATH": str(fakes),
+        "TMPDIR": str(tmp_path),
+    }
+    return Checkout(root, stubs, asked, environment)
+
+
+def _program(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def test_each_set_is_installed_once_and_what_only_developers_need_only_for_them(checkout: Checkout) -> None:
+    for_a_person = checkout.installed()
+    assert "pip ." in for_a_person
+    assert not {f"apt {name}" for name in FOR_DEVELOPERS} & {*for_a_person}
+    # The first line of the README's demo makes the environment's own Python the first one.
+    assert checkout.installed(venv_first=True) == []
+    assert checkout.installed() == []
+
+    added = checkout.installed("--dev", venv_first=True)
+    assert "pip .[dev]" in added
+    assert {"apt git", "apt rsync", "apt sqlite3", "apt faketime"} <= {*added}
+    for options in (["--dev"], []):
+        assert checkout.installed(*options) == []
+        assert checkout.installed(*options, venv_first=True) == []
+
+    (checkout.root / "pyproject.toml").write_text("[project]\nversion = '2'\n")
+    assert checkout.installed() == ["pip ."]
+    assert checkout.installed("--dev") == ["pip .[dev]"]
+
+
+def test_an_installation_that_failed_is_tried_again(checkout: Checkout) -> None:
+    failed = checkout.setup(PIP_FAILS="yes")
+    assert failed.returncode == 1
+    assert "no network" in failed.stderr
+    assert "pip ." in checkout.installed()
+
+
+def test_an_environment_that_is_broken_is_made_anew_with_the_python_below_it(checkout: Checkout) -> None:
+    checkout.installed()
+    for python in checkout.root.glob(".venv/bin/python*"):
+        python.unlink()
+        python.symlink_to("/nowhere/python3")
+    assert checkout.installed(venv_first=True) == ["pip ."]
+    assert checkout.installed(venv_first=True) == []
+
+
+def test_what_is_no_option_is_refused_and_nothing_is_installed(checkout: Checkout) -> None:
+    refused = checkout.setup("--devel")
+    assert refused.returncode == 2
+    assert "--devel" in refused.stderr
+    assert not checkout.asked.exists()
+
+
+def test_who_tests_and_measures_gets_more_than_who_runs() -> None:
+    for name, asks in {"run": "scripts/setup", "test": "scripts/setup --dev", "check": "scripts/setup --dev"}.items():
+        lines = (ROOT / "scripts" / name).read_text().splitlines()
+        assert [line.removesuffix(" || exit 1") for line in lines if line.startswith("scripts/setup")] == [asks]
