@@ -38,7 +38,7 @@ class Opened(NamedTuple):
     handle: int
     keep_pages: bool
     direct: bool = False
-    """Past the kernel's pages: they may be of another version for a while, and an append through them goes in pieces."""
+    """Past the kernel's pages: they may be of another version for a while, and cut an append into pieces."""
 
 
 class Files:
