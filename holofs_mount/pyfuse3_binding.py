@@ -95,7 +95,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         entry.st_blocks = (attr.size + 511) // 512
         entry.st_mtime_ns = entry.st_atime_ns = attr.mtime_ns
         entry.st_ctime_ns = attr.ctime_ns
-        entry.attr_timeout = self._x.kernel_seconds(attr.ino, since)
+        entry.attr_timeout = self._x.kernel_seconds(attr, since)
         entry.entry_timeout = 0
         return entry
 

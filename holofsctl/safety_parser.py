@@ -15,6 +15,8 @@ def add(command: Callable[..., argparse.ArgumentParser], number: Callable[[int],
     brake.add_argument("name", metavar="NAME")
     brake.add_argument("--files", type=number(0), metavar="N", help="hold when more than N files go (50)")
     brake.add_argument("--percent", type=number(0), metavar="P", help="and more than P percent of the volume (20)")
+    skip = "names of folders whose content is made by tools (repeatable; replaces those named before; '' for none)"
+    brake.add_argument("--skip", action="append", metavar="FOLDER", help=skip)
     verdicts = brake.add_mutually_exclusive_group()
     for verdict, told in (
         ("off", "never hold anything"),

@@ -129,12 +129,17 @@ class MappedBody:
 
 
 class BufferedBody:
-    """All of a small file, in memory, until a flush carries it to the daemon."""
+    """All of a small file, in memory, until a flush carries it to the daemon.
 
-    __slots__ = ("data",)
+    `told`: length of the beginning that the daemon has as this file's content, where all after it was appended; None:
+    the buffer replaces what the daemon has.
+    """
 
-    def __init__(self, data: bytes = b"") -> None:
-        self.data = bytearray(data)
+    __slots__ = ("data", "told")
+
+    def __init__(self, told: int | None = None) -> None:
+        self.data = bytearray()
+        self.told = told
 
     def size(self) -> int:
         return len(self.data)
@@ -142,13 +147,20 @@ class BufferedBody:
     def read(self, offset: int, size: int) -> bytes:
         return bytes(self.data[offset : offset + size])
 
+    def append(self, data: bytes) -> tuple[int, int]:
+        """As `StagedBody.append`."""
+        self.data += data
+        return len(self.data) - len(data), len(data)
+
     def write(self, offset: int, data: bytes) -> None:
+        self.told = None
         gap = offset - len(self.data)
         if gap > 0:
             self.data.extend(bytes(gap))
         self.data[offset : offset + len(data)] = data
 
     def truncate(self, size: int) -> None:
+        self.told = None
         if size <= len(self.data):
             del self.data[size:]
         else:
@@ -161,9 +173,10 @@ class BufferedBody:
 class StagedBody:
     """A staging file, shared with the daemon and with other mounts on this device."""
 
-    __slots__ = ("_fd", "_unchecked", "path", "writable")
+    __slots__ = ("_appending", "_fd", "_unchecked", "path", "writable")
 
     def __init__(self, path: str, write: bool) -> None:
+        self._appending: int | None = None
         self._unchecked = _CHECK_EVERY
         self.path = path
         self.writable = write
@@ -177,15 +190,29 @@ class StagedBody:
 
     def write(self, offset: int, data: bytes) -> None:
         """Raises ENOSPC while there is room left: the index needs some, to remember and to remove."""
-        self._unchecked += len(data)
+        self._check_room(len(data))
+        written = os.pwrite(self._fd, data, offset)
+        while written < len(data):
+            written += os.pwrite(self._fd, memoryview(data)[written:], offset + written)
+
+    def append(self, data: bytes) -> tuple[int, int]:
+        """Writes at the end, wherever other mounts have moved it: the kernel orders the appends of one file.
+
+        Returns the offset and how much was written, less than all only where the disk became full. Raises as `write`.
+        """
+        self._check_room(len(data))
+        if self._appending is None:
+            self._appending = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        written = os.write(self._appending, data)
+        return os.lseek(self._appending, 0, os.SEEK_CUR) - written, written
+
+    def _check_room(self, more: int) -> None:
+        self._unchecked += more
         if self._unchecked >= _CHECK_EVERY:
             found = os.fstatvfs(self._fd)
             if found.f_bavail * found.f_frsize < _RESERVE:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._unchecked = 0
-        written = os.pwrite(self._fd, data, offset)
-        while written < len(data):
-            written += os.pwrite(self._fd, memoryview(data)[written:], offset + written)
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._fd, size)
@@ -195,6 +222,8 @@ class StagedBody:
 
     def close(self) -> None:
         os.close(self._fd)
+        if self._appending is not None:
+            os.close(self._appending)
 
 
 Body = MappedBody | BufferedBody | StagedBody

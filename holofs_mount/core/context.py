@@ -157,13 +157,17 @@ class Context:
 
     def remember(self, attr: pb.Attr, since: int) -> pb.Attr:
         """Keeps attributes that were asked for at `since`, unless a change overtook the answer."""
-        if self.clock.unchanged(attr.ino, since):
+        if self.clock.unchanged(attr.ino, since) and not self.grows_unheard(attr):
             self.attrs.put(attr)
         return self.shown(attr)
 
+    def grows_unheard(self, attr: pb.Attr) -> bool:
+        """Whether another mount may write the file at any moment: into its staging file, so that nobody tells of it."""
+        return attr.writing and not self.newborn.alone
+
     def settle(self, attr: pb.Attr, since: int) -> pb.Attr:
         """As `remember`, for the answer to a change of this inode by this mount."""
-        kept = self.clock.unchanged(attr.ino, since)
+        kept = self.clock.unchanged(attr.ino, since) and not self.grows_unheard(attr)
         self.clock.touch(attr.ino)
         if kept:
             self.attrs.put(attr)
@@ -191,8 +195,11 @@ class Context:
             overlaid.nlink = 0
         return overlaid
 
-    def kernel_seconds(self, ino: int, since: int) -> float:
+    def kernel_seconds(self, attr: pb.Attr, since: int) -> float:
         """How long the kernel may keep attributes of which we began to ask at `since` on the clock of news."""
+        ino = attr.ino
+        if self.grows_unheard(attr):
+            return 0.0
         if not self.client.connected or not self.news.unchanged(ino, since):
             return 0.0
         file = self.table.files.get(ino)

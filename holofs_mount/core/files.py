@@ -24,6 +24,7 @@ from holofs_mount.core.names import Names
 from holofs_mount.core.openfile import Handle, OpenFile
 from holofs_mount.core.reading import Reading
 from holofs_mount.core.registration import daemon_handle
+from holofs_mount.core.sharing import Sharing, spill, stage
 
 log = structlog.get_logger(__name__)
 
@@ -37,15 +38,16 @@ class Opened(NamedTuple):
     handle: int
     keep_pages: bool
     direct: bool = False
-    """Past the kernel's pages: they may be those of another version for a while."""
+    """Past the kernel's pages: they may be of another version for a while, and cut an append into pieces."""
 
 
 class Files:
     """All open files of one mount."""
 
-    def __init__(self, context: Context, names: Names, light: LightOpens) -> None:
+    def __init__(self, context: Context, names: Names, light: LightOpens, sharing: Sharing) -> None:
         self._x = context
         self._names = names
+        self._sharing = sharing
         self._reading = Reading(context)
         self._light = light
 
@@ -58,7 +60,7 @@ class Files:
         reads = flags & os.O_ACCMODE != os.O_WRONLY and not truncate
         pid = process_of(caller.pid) if reads or self._x.bases.any_stale(ino) else 0
         if not (write or truncate) and (light := self._light.open(ino, pid)) is not None:
-            return self._opened(light, light.file.version, fresh=False)
+            return self._opened(light, light.file.version, False, flags)
         base = self._x.bases.base(ino, pid) if write or truncate else b""
         since = self._x.clock.now
         number = self._x.table.number()
@@ -87,7 +89,7 @@ class Files:
             self._light.told(other, since)
         if reads:
             self._x.bases.has_read(ino, reply.map.version, pid)
-        return self._opened(handle, reply.map.version, truncate)
+        return self._opened(handle, reply.map.version, truncate, flags)
 
     async def create(self, parent: int, name: bytes, mode: int, flags: int, caller: Caller) -> tuple[Opened, pb.Attr]:
         check_name(name)
@@ -115,7 +117,7 @@ class Files:
         handle = self._take_over(request.handle, reply.attr, reply.map, flags, pid, fresh)
         self._names.came(parent, name, reply.attr, since)
         attr = self._x.settle(reply.attr, since)
-        return self._opened(handle, reply.map.version, fresh), attr
+        return self._opened(handle, reply.map.version, fresh, flags), attr
 
     def _newborn(
         self, parent: int, name: bytes, mode: int, flags: int, caller: Caller
@@ -125,7 +127,7 @@ class Files:
             return None
         if flags & os.O_ACCMODE == os.O_RDONLY or self._x.later.behind:
             return None
-        if not self._x.newborn.may_be(bool(flags & os.O_EXCL)):
+        if not self._x.newborn.may_be:
             return None
         since, now = self._x.clock.now, now_ns()
         attr = pb.Attr(
@@ -136,7 +138,7 @@ class Files:
             mtime_ns=now,
             ctime_ns=now,
         )
-        file = OpenFile(attr.ino, BufferedBody(), attr, b"", written_at=time.monotonic())
+        file = OpenFile(attr.ino, BufferedBody(told=0), attr, b"", written_at=time.monotonic())
         handle = Handle(
             self._x.table.number(), file, True, bool(flags & os.O_APPEND), process_of(caller.pid), registered=False
         )
@@ -144,7 +146,7 @@ class Files:
         self._x.newborn.put(file, pb.CreateRequest(parent=parent, name=name, mode=attr.mode), self._x.client)
         self._names.came(parent, name, attr, since)
         self._x.settle(attr, since)
-        return self._opened(handle, b"", fresh=True), attr
+        return self._opened(handle, b"", True, flags), attr
 
     def _take_over(
         self, number: int, attr: pb.Attr, content: pb.ContentMap, flags: int, pid: int, fresh: bool
@@ -169,10 +171,14 @@ class Files:
     def _body(self, content: pb.ContentMap, write: bool, fresh: bool) -> Body:
         if content.staging:
             return self._reading.staged_body(content, write)
-        return BufferedBody() if fresh else MappedBody(content)
+        return BufferedBody(told=0) if fresh else MappedBody(content)
 
-    def _opened(self, handle: Handle, version: bytes, fresh: bool) -> Opened:
+    def _opened(self, handle: Handle, version: bytes, fresh: bool, flags: int) -> Opened:
         file = handle.file
+        if handle.append and (flags & os.O_ACCMODE == os.O_WRONLY or not self._x.newborn.alone):
+            # The kernel sends what it caches in pieces that end with a page, and between two of them others append.
+            self._keep_pages(file, version, fresh)
+            return Opened(handle.number, keep_pages=True, direct=True)
         if self._x.table.any_frozen(file.ino):
             self._x.pages.pop(file.ino, None)
             return Opened(handle.number, keep_pages=False, direct=True)
@@ -208,62 +214,53 @@ class Files:
             await self._reading.refresh(file)
         async with file.lock:
             at = file.body.size() if handle.append and isinstance(file.body, BufferedBody) else offset
-            body = await self._writable(handle, at + len(data))
+            body = await self._writable(handle, at + len(data), shares=handle.append)
             return self._write_now(handle, body, offset, data)
 
     def _write_now(self, handle: Handle, body: BufferedBody | StagedBody, offset: int, data: bytes) -> int:
         file = handle.file
-        if handle.append:
-            end = body.size()
-            if end != offset:
-                # Another mount made the file longer than the kernel knew; its idea of this range is wrong now.
-                offset = end
+        written = len(data)
+        if not handle.append:
+            body.write(offset, data)
+        else:
+            at, written = body.append(data)
+            if at != offset:
+                # Another mount changed the size unknown to the kernel; its idea of this range is wrong now.
                 self._x.kernel.inode_changed(file.ino, content=True)
-        body.write(offset, data)
         self._wrote(file)
-        return len(data)
+        return written
 
     def _wrote(self, file: OpenFile) -> None:
         file.wrote()
         self._x.later.written(file.ino)
         self._x.pages[file.ino] = OWN
+        self._sharing.wrote(file)
 
-    async def _writable(self, handle: Handle, size: int) -> BufferedBody | StagedBody:
-        """The file's body made writable for content of `size` bytes through this handle; the lock is held."""
+    async def _writable(self, handle: Handle, size: int, shares: bool) -> BufferedBody | StagedBody:
+        """The file's body made writable for content of `size` bytes through this handle; the lock is held.
+
+        `shares`: the change depends on what other mounts of this device write.
+        """
         file = handle.file
         body = file.body
         if isinstance(body, StagedBody) and handle.staged:
             return body
         if isinstance(body, BufferedBody):
-            if size <= self._x.inline_limit and self._buffered() <= BUFFER_BUDGET:
+            alone = self._x.newborn.alone or not shares
+            if alone and size <= self._x.inline_limit and self._buffered() <= BUFFER_BUDGET:
                 return body
-            return await self._spill(handle, body)
-        reply = await self._stage(handle, empty=False)
+            return await spill(self._x, handle, body)
+        return await self._staged(handle, empty=False)
+
+    async def _staged(self, handle: Handle, empty: bool) -> StagedBody:
+        """The file's staging file; the lock is held."""
+        file, body = handle.file, handle.file.body
+        reply = await stage(self._x, handle, empty)
         if not (isinstance(body, StagedBody) and body.path == reply.path and body.writable):
             body = StagedBody(reply.path, write=True)
             file.exchange(body)
         handle.staged = True
         return body
-
-    async def _spill(self, handle: Handle, body: BufferedBody) -> StagedBody:
-        """The file outgrew memory."""
-        reply = await self._stage(handle, empty=True)
-        staged = StagedBody(reply.path, write=True)
-        try:
-            staged.truncate(0)
-            staged.write(0, bytes(body.data))
-        except OSError:
-            staged.close()
-            raise
-        handle.file.exchange(staged)
-        handle.staged = True
-        return staged
-
-    async def _stage(self, handle: Handle, empty: bool) -> pb.StageReply:
-        handle = await daemon_handle(self._x, handle)
-        request = pb.StageRequest(handle=handle.number, empty=empty, base=handle.base)
-        reply: pb.StageReply = await self._x.call("stage", request)
-        return reply
 
     def _buffered(self) -> int:
         # Counted only when a buffer grows; there are few open files with content in memory.
@@ -274,9 +271,11 @@ class Files:
         if file.stale:
             await self._reading.refresh(file)
         async with file.lock:
-            if size == 0 and isinstance(file.body, MappedBody):
+            if size == 0 and isinstance(file.body, MappedBody) and self._x.newborn.alone:
                 file.exchange(BufferedBody())
+            elif size == 0 and isinstance(file.body, MappedBody):
+                await self._staged(handle, empty=True)
             else:
-                body = await self._writable(handle, size)
+                body = await self._writable(handle, size, shares=True)
                 body.truncate(size)
             self._wrote(file)

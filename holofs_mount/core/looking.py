@@ -200,7 +200,7 @@ class Looking:
                 names[entry.name] = entry.attr.ino
                 if entry.attr.kind == pb.KIND_DIRECTORY:
                     directories.append(entry.attr.ino)
-                if self._x.clock.unchanged(entry.attr.ino, since):
+                if self._x.clock.unchanged(entry.attr.ino, since) and not self._x.grows_unheard(entry.attr):
                     self._x.attrs.put(entry.attr)
             if page.complete or not page.entries:
                 self._walk.listed(parent, directories)

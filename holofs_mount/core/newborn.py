@@ -7,8 +7,8 @@ that the file is closed, and then all of it travels at once. `close` waits until
 or the daemon has answered, so what is closed survives (invariant I4); what is lost with a mount that is killed is a
 file that was never closed, as was its content before.
 
-`O_EXCL` promises that nobody else makes the name. Other mounts of the volume could, so while there are any it is asked
-for at once.
+Other mounts of the volume on this device could make the same name, so while there are any the daemon is asked at once:
+`O_EXCL` promises that nobody else makes it, and what several append to is one file.
 """
 
 from __future__ import annotations
@@ -84,8 +84,10 @@ class Newborn:
         """When they were made, on the clock of the loop."""
         self._timer: asyncio.TimerHandle | None = None
 
-    def may_be(self, exclusive: bool) -> bool:
-        return self.numbers.any and (self.alone or not exclusive) and len(self._unsaid) < _MOST
+    @property
+    def may_be(self) -> bool:
+        """Whether a new file can be made here alone."""
+        return self.numbers.any and self.alone and len(self._unsaid) < _MOST
 
     def put(self, file: OpenFile, request: pb.CreateRequest, client: Client) -> None:
         request.ino = file.ino

@@ -17,6 +17,7 @@ from holofs_mount.core.light import LightOpens, inline_map
 from holofs_mount.core.names import Names
 from holofs_mount.core.openfile import Birth, Handle, OpenFile
 from holofs_mount.core.registration import daemon_handle, watch_for_lingering
+from holofs_mount.core.sharing import is_refused, onto, spill
 from holofs_mount.patience import GRACE
 
 log = structlog.get_logger(__name__)
@@ -51,15 +52,28 @@ class Saving:
             if await self._borne(handle, last):
                 return
             told = await daemon_handle(self._x, handle)
-            generation, since = file.generation, self._x.clock.now
-            request = pb.CommitRequest(handle=told.number, mtime_ns=file.mtime_ns, base=told.base)
-            if isinstance(file.body, BufferedBody):
-                request.data = bytes(file.body.data)
-                request.release = last and len(file.handles) == 1 and not file.unlinked
-            attr: pb.Attr = await self._x.call("commit", request)
-            told.registered = not request.release
-            self._told(file, told, attr, generation, since)
-            if isinstance(file.body, BufferedBody) and not file.dirty and not file.unlinked:
+            try:
+                await self._committed(told, last)
+            except OSError as error:
+                if not (isinstance(file.body, BufferedBody) and is_refused(error)):
+                    raise
+                await spill(self._x, told, file.body)
+                await self._committed(told, last)
+
+    async def _committed(self, told: Handle, last: bool) -> None:
+        """Tells the daemon through a handle that it knows. Raises EBUSY where the file is not what was appended to."""
+        file = told.file
+        generation, since = file.generation, self._x.clock.now
+        request = pb.CommitRequest(handle=told.number, mtime_ns=file.mtime_ns, base=told.base)
+        if isinstance(file.body, BufferedBody):
+            request.MergeFrom(pb.CommitRequest(data=bytes(file.body.data), onto=onto(file)))
+            request.release = last and len(file.handles) == 1 and not file.unlinked
+        attr: pb.Attr = await self._x.call("commit", request)
+        told.registered = not request.release
+        self._told(file, told, attr, generation, since)
+        if isinstance(file.body, BufferedBody):
+            file.body.told = len(request.data)
+            if not file.dirty and not file.unlinked:
                 self._light.keep(attr, inline_map(attr.version, bytes(file.body.data)), self._x.clock.now)
 
     async def _borne(self, handle: Handle, last: bool) -> bool:
@@ -85,6 +99,7 @@ class Saving:
             self._x.newborn.give_back(file)
             raise
         self._taken(handle, birth.request, generation, since, reply)
+        file.body.told = len(birth.request.data)
         return True
 
     def _may_promise(self, file: OpenFile) -> bool:
@@ -112,6 +127,8 @@ class Saving:
             return False
         file.committed = generation
         file.mtime_ns = None
+        if isinstance(file.body, BufferedBody):
+            file.body.told = len(request.data)
         self._x.newborn.is_kept(file)
         return True
 
@@ -152,18 +169,32 @@ class Saving:
     async def fsync(self, number: int) -> None:
         handle = self._x.table.handle(number)
         file = handle.file
-        request = pb.FsyncRequest(handle=number)
-        if isinstance(file.body, BufferedBody) and file.dirty:
-            request.handle = (await daemon_handle(self._x, handle)).number
-            request.data = bytes(file.body.data)
-        elif isinstance(file.body, StagedBody) and file.body.writable:
-            body = file.body
-            async with file.lock:  # nobody may close the descriptor meanwhile
-                await asyncio.to_thread(body.sync)
-        if not handle.registered:
-            request = pb.FsyncRequest(ino=file.ino)
-        await self._x.call("fsync", request)
+        if not await self._kept_from_memory(handle):
+            if isinstance(file.body, StagedBody) and file.body.writable:
+                body = file.body
+                async with file.lock:  # nobody may close the descriptor meanwhile
+                    await asyncio.to_thread(body.sync)
+            told = pb.FsyncRequest(handle=number) if handle.registered else pb.FsyncRequest(ino=file.ino)
+            await self._x.call("fsync", told)
         self._check_kept()
+
+    async def _kept_from_memory(self, handle: Handle) -> bool:
+        """Makes durable what only this mount has. False: the content is in the staging file, or unchanged."""
+        file = handle.file
+        async with file.lock:
+            if not (isinstance(file.body, BufferedBody) and file.dirty):
+                return False
+            told = await daemon_handle(self._x, handle)
+            data = bytes(file.body.data)
+            try:
+                await self._x.call("fsync", pb.FsyncRequest(handle=told.number, data=data, onto=onto(file)))
+            except OSError as error:
+                if not is_refused(error):
+                    raise
+                await spill(self._x, told, file.body)
+                return False
+            file.body.told = len(data)
+            return True
 
     async def fsync_inode(self, ino: int) -> None:
         await self._x.call("fsync", pb.FsyncRequest(ino=ino))

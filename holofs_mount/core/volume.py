@@ -22,6 +22,7 @@ from holofs_mount.core.files import Files
 from holofs_mount.core.light import LightOpens
 from holofs_mount.core.names import Names
 from holofs_mount.core.saving import Saving
+from holofs_mount.core.sharing import Sharing
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +51,8 @@ class Volume:
         self.context.client = DaemonClient(request.socket, self, request.patience)
         self.names = Names(self.context)
         self._light = LightOpens(self.context)
-        self.files = Files(self.context, self.names, self._light)
+        self._sharing = Sharing(self.context)
+        self.files = Files(self.context, self.names, self._light, self._sharing)
         self.saving = Saving(self.context, self.names, self._light)
         self.attributes = Attributes(self.context, self.names, self.files)
         self._saver: asyncio.Task[None] | None = None
@@ -126,6 +128,8 @@ class Volume:
             self.context.read_only = change.access == pb.ACCESS_READ_ONLY or self.request.read_only
         if change.company != pb.COMPANY_UNCHANGED:
             self.context.newborn.alone = change.company == pb.COMPANY_ALONE
+            if not self.context.newborn.alone:
+                self._sharing.begin()
         if change.reset:
             self.forget_everything()
             self._ask_again()

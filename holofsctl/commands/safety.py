@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Final
 
 from holofs_api.v1 import control_pb2 as pb
@@ -26,6 +27,8 @@ def brake(session: Session, arguments: argparse.Namespace) -> None:
         now = session.call("Brake", pb.BrakeRequest(volume=arguments.name))
         request.files = now.files if arguments.files is None else arguments.files
         request.percent = now.percent if arguments.percent is None else arguments.percent
+    if act == "skip":
+        request.skip.extend(os.fsencode(name) for name in arguments.skip)
     with session.connect() as client:
         reply = client.call("Brake", request, _DECIDING_S if act in ("accept", "refuse") else CALL_TIMEOUT_S)
     session.output.data(plain(reply), _brake_lines(reply) if act not in ("accept", "refuse") else [])
@@ -39,11 +42,18 @@ def brake(session: Session, arguments: argparse.Namespace) -> None:
 
 
 def _act(arguments: argparse.Namespace) -> str:
-    if arguments.verdict and (arguments.files is not None or arguments.percent is not None):
-        raise CommandError("Set the limit, or decide about what is held: one at a time.", Exit.USAGE, "bad-argument")
+    limits = arguments.files is not None or arguments.percent is not None
+    if sum((bool(arguments.verdict), limits, arguments.skip is not None)) > 1:
+        raise CommandError(
+            "Set the limit, name folders to skip, or decide about what is held: one at a time.",
+            Exit.USAGE,
+            "bad-argument",
+        )
     if arguments.verdict:
         return str(arguments.verdict)
-    return "limit" if arguments.files is not None or arguments.percent is not None else ""
+    if arguments.skip is not None:
+        return "skip"
+    return "limit" if limits else ""
 
 
 def _decided(reply: pb.BrakeReply, what: str) -> str:
@@ -60,6 +70,8 @@ def _brake_lines(reply: pb.BrakeReply) -> list[str]:
             f"The brake holds removals from other devices when they are more than {count(reply.files, 'file')}"
             f" and more than {reply.percent} % of the volume within ten minutes."
         ]
+    if reply.skip:
+        lines.append(f"Beside what tools are known to make it skips: {', '.join(safe(name) for name in reply.skip)}.")
     if not reply.held_files and not reply.held_directories:
         return [*lines, "It holds nothing."]
     lines.append(held_sentence(reply))

@@ -217,6 +217,12 @@ class NoConflict(HoloError):
     errno, code = _errno.ENOENT, "no-conflict"
 
 
+class ContentMoved(HoloError):
+    """A mount hands over what it appended to, and another mount of this device has written the file meanwhile."""
+
+    errno, code = _errno.EBUSY, "content-moved"
+
+
 class FileBusy(HoloError):
     """A program has it open for writing: what it writes would be nobody's afterwards."""
 

@@ -14,13 +14,15 @@ from holofsd.rpc import safety_api as api
 class DeviceCare:
     _volumes: Volumes
 
-    async def brake(self, volume: str, act: str, files: int, percent: int) -> api.BrakeReply:
+    async def brake(self, volume: str, act: str, files: int, percent: int, skip: tuple[bytes, ...]) -> api.BrakeReply:
         brake = self._volumes.find(volume).sync.brake
         decided = 0
         if act == "limit":
             brake.set_limit(BrakeLimit(files, percent))
         elif act == "off":
             brake.set_limit(BrakeLimit(off=True))
+        elif act == "skip":
+            brake.set_skip([name for name in skip if name])
         elif act == "accept":
             decided = await brake.accept()
         elif act == "refuse":
@@ -36,6 +38,7 @@ class DeviceCare:
             held_by=report.devices,
             paths=tuple(brake.paths()) if brake.holds else (),
             decided=decided,
+            skip=brake.skip,
         )
 
     async def scrub(self, volume: str, no_wait: bool) -> AsyncIterator[api.ScrubProgress]:

@@ -108,8 +108,11 @@ class Filesystem(Protocol):
         seal: bool,
         release: bool,
         base: bytes,
+        onto: bytes | None = None,
     ) -> Attr: ...
-    async def fsync(self, att: Attachment, handle: int, ino: Ino, data: bytes | None) -> None:
+    async def fsync(
+        self, att: Attachment, handle: int, ino: Ino, data: bytes | None, onto: bytes | None = None
+    ) -> None:
         """Suspends: waits for the disk."""
         ...
 

@@ -314,11 +314,16 @@ class VolumeFilesystem:
         seal: bool,
         release: bool,
         base: bytes,
+        onto: bytes | None = None,
     ) -> Attr:
-        return self._opening.commit(att, handle, data=data, mtime_ns=mtime_ns, seal=seal, release=release, base=base)
+        return self._opening.commit(
+            att, handle, data=data, mtime_ns=mtime_ns, seal=seal, release=release, base=base, onto=onto
+        )
 
-    async def fsync(self, att: Attachment, handle: int, ino: Ino, data: bytes | None) -> None:
-        await self._opening.fsync(att, handle, ino, data)
+    async def fsync(
+        self, att: Attachment, handle: int, ino: Ino, data: bytes | None, onto: bytes | None = None
+    ) -> None:
+        await self._opening.fsync(att, handle, ino, data, onto)
 
     async def release(self, att: Attachment, handle: int) -> None:
         self._opening.release(att, self._opening.handle(att, handle))

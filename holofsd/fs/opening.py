@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from holofsd.core.errors import (
     BadArgument,
     BadHandle,
+    ContentMoved,
     ContentUnavailable,
     IsADirectory,
     TooBig,
@@ -183,7 +184,9 @@ class Opening:
         seal: bool,
         release: bool,
         base: bytes,
+        onto: bytes | None = None,
     ) -> Attr:
+        """Raises ContentMoved where the file does not contain what `data` go on from (`onto`)."""
         if data is None and mtime_ns is None:
             opened = self.handle(att, handle)
         else:
@@ -191,6 +194,7 @@ class Opening:
         ino = opened.ino
         view = self._attributes.resolve(ino)
         if data is not None:
+            self._check_goes_on(opened, view, onto)
             self._commit_data(att, opened, view, data, mtime_ns, base)
         else:
             self._commit_staged(att, opened, mtime_ns)
@@ -251,30 +255,44 @@ class Opening:
             opened.held = False
             self._scope.volume.release(self._attributes.resolve(opened.ino).node)
 
-    async def fsync(self, att: Attachment, handle: int, ino: Ino, data: bytes | None) -> None:
+    def _check_goes_on(self, opened: OpenFile, view: NodeView, onto: bytes | None) -> None:
+        """Whether this version, or what the last fsync brought, is still all that the file contains."""
+        if onto is None:
+            return
+        staged = self._staged.of(opened.ino)
+        others = [writer for writer in self._scope.files.writers(opened.ino) if writer is not opened]
+        goes_on = view.version == onto if staged is None else staged.is_as_kept() and not others
+        if not goes_on:
+            raise ContentMoved("Another mount of this device has written to this file: what was added goes after it.")
+
+    async def fsync(
+        self, att: Attachment, handle: int, ino: Ino, data: bytes | None, onto: bytes | None = None
+    ) -> None:
         if handle:
             opened = self.handle(att, handle)
             ino = opened.ino
             if data is not None:
-                self._keep_data(att, self._writable(att, handle), data)
+                self._keep_data(att, self._writable(att, handle), data, onto)
         view = self._attributes.resolve(ino)
         if view.kind is Kind.FILE:
             await self._writing.sync(ino)
         else:
             await self._scope.db.sync()
 
-    def _keep_data(self, att: Attachment, opened: OpenFile, data: bytes) -> None:
+    def _keep_data(self, att: Attachment, opened: OpenFile, data: bytes, onto: bytes | None) -> None:
         """What the mount still has in memory goes to a staging file: durable, and no version yet."""
         if len(data) > INLINE_COMMIT:
             raise TooBig(f"An fsync carries {INLINE_COMMIT} bytes at most.")
         self._scope.require_space()
         view = self._attributes.resolve(opened.ino)
+        self._check_goes_on(opened, view, onto)
         staged = self._staged.of(opened.ino)
         if staged is None:
-            self._writing.stage_data(view, data, view.version, att.request.mount_id)
+            staged = self._writing.stage_data(view, data, view.version, att.request.mount_id)
         else:
             with full_disk_is_said():
                 staged.replace(data)
+        staged.keep()
 
     # ---- plain reads and writes
     async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes:

@@ -171,10 +171,13 @@ class PastMount:
         seal: bool,
         release: bool,
         base: bytes,
+        onto: bytes | None = None,
     ) -> Attr:
         _refuse()
 
-    async def fsync(self, att: Attachment, handle: int, ino: Ino, data: bytes | None) -> None:
+    async def fsync(
+        self, att: Attachment, handle: int, ino: Ino, data: bytes | None, onto: bytes | None = None
+    ) -> None:
         return
 
     async def write(self, att: Attachment, handle: int, offset: int, data: bytes) -> Attr:

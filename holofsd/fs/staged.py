@@ -33,6 +33,8 @@ class StagedFile:
     """(mtime_ns, size) with which it equals `base`; None: not known to."""
     synced: bool = False
     """fsync returned for it: its way into the content store must survive power loss at each step."""
+    kept: tuple[int, int] | None = None
+    """(mtime_ns, size) as an fsync brought all of it from a mount's memory; None: it did not."""
     snapshot_at: float = 0.0
     """Monotonic time of the last version made while it was open."""
 
@@ -44,6 +46,16 @@ class StagedFile:
             return False
         found = self.stat()
         return (found.st_mtime_ns, found.st_size) == self.clean
+
+    def is_as_kept(self) -> bool:
+        """Whether nobody wrote to it since an fsync brought its content."""
+        found = self.stat()
+        return (found.st_mtime_ns, found.st_size) == self.kept
+
+    def keep(self) -> None:
+        """Call it when an fsync has brought its content."""
+        found = self.stat()
+        self.kept = (found.st_mtime_ns, found.st_size)
 
     def set_mtime(self, mtime_ns: int) -> None:
         self.clean = None

@@ -177,13 +177,15 @@ async def _commit(c: Caller, r: pb.CommitRequest, out: pb.Attr) -> None:
         seal=r.seal,
         release=r.release,
         base=r.base,
+        onto=r.onto if r.HasField("onto") else None,
     )
     fill_attr(out, attr)
 
 
 async def _fsync(c: Caller, r: pb.FsyncRequest, out: pb.Done) -> None:
     data = r.data if r.HasField("data") else None
-    await c.filesystem.fsync(c.attachment, r.handle, ino_of(r.ino), data)
+    onto = r.onto if r.HasField("onto") else None
+    await c.filesystem.fsync(c.attachment, r.handle, ino_of(r.ino), data, onto)
 
 
 async def _release(c: Caller, r: pb.ReleaseRequest, out: pb.Done) -> None:

@@ -21,6 +21,8 @@ class BrakeReply:
     """Of what is held, at most a thousand."""
     decided: int = 0
     """How many files and directories a verdict was about."""
+    skip: tuple[bytes, ...] = ()
+    """Names of folders that do not count, beside those that are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,8 @@ class ScrubProgress:
 
 
 class CareService(Protocol):
-    async def brake(self, volume: str, act: str, files: int, percent: int) -> BrakeReply:
-        """`act`: "" shows, "limit" and "off" set, "accept" and "refuse" decide about what is held."""
+    async def brake(self, volume: str, act: str, files: int, percent: int, skip: tuple[bytes, ...]) -> BrakeReply:
+        """`act`: "" shows, "limit", "off" and "skip" set, "accept" and "refuse" decide about what is held."""
 
     def scrub(self, volume: str, no_wait: bool) -> AsyncIterator[ScrubProgress]:
         """Of one volume, or of all where `volume` is empty. Ends when the iterator is dropped."""

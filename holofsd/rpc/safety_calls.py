@@ -22,9 +22,11 @@ class CareCalls(ControlServicer):
     async def Brake(self, request: pb.BrakeRequest, context: Context) -> pb.BrakeReply:
         if not request.volume:
             raise BadArgument("The volume is missing.")
-        if request.act not in ("", "limit", "off", "accept", "refuse"):
+        if request.act not in ("", "limit", "off", "accept", "refuse", "skip"):
             raise BadArgument("The brake can be set, put off, and what it holds accepted or refused.")
-        reply = await self._device.brake(request.volume, request.act, request.files, request.percent)
+        reply = await self._device.brake(
+            request.volume, request.act, request.files, request.percent, tuple(request.skip)
+        )
         return to_message(reply, pb.BrakeReply)
 
     async def Scrub(self, request: pb.ScrubRequest, context: Context) -> AsyncIterator[pb.ScrubProgress]:

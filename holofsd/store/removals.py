@@ -29,6 +29,18 @@ class HeldCounts:
     since_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class RecentRemoval:
+    """A removal that was merged; see volume_formats for each column."""
+
+    node: NodeId
+    author: AuthorId
+    file: bool
+    born_ms: int
+    counts: bool
+    repository: NodeId | None
+
+
 class Removals:
     """All writes belong inside `db.transaction()`."""
 
@@ -53,6 +65,11 @@ class Removals:
         rows = self.db.all("SELECT node, author, seq, payload FROM held_removals WHERE node=?", (node,))
         return [HeldRow(*row) for row in rows]
 
+    def is_any_held_in(self, directory: NodeId) -> bool:
+        """Whether the removal of something that has a name in this directory is held."""
+        sql = "SELECT 1 FROM placements AS p JOIN held_removals AS h ON h.node=p.node WHERE p.parent=? LIMIT 1"
+        return self.db.one(sql, (directory,)) is not None
+
     def first_held(self, limit: int) -> list[NodeId]:
         """Some nodes, oldest first."""
         rows = self.db.all("SELECT node FROM held_removals GROUP BY node ORDER BY min(since_ms) LIMIT ?", (limit,))
@@ -60,6 +77,10 @@ class Removals:
 
     def release(self, node: NodeId) -> None:
         self.db.run("DELETE FROM held_removals WHERE node=?", (node,))
+
+    def is_any_file_held(self) -> bool:
+        sql = "SELECT 1 FROM held_removals AS h JOIN nodes AS n ON n.node=h.node WHERE n.kind!=2 LIMIT 1"
+        return self.db.one(sql) is not None
 
     def any_held(self) -> bool:
         return self.db.one("SELECT 1 FROM held_removals LIMIT 1") is not None
@@ -77,19 +98,32 @@ class Removals:
         return [row[0] for row in self.db.all("SELECT DISTINCT author FROM held_removals")]
 
     # ---- merged lately
-    def note(self, removals: Iterable[tuple[NodeId, AuthorId, bool]], now_ms: int) -> None:
-        """(node, who said so, is it a file)."""
+    def note(self, removals: Iterable[RecentRemoval], now_ms: int) -> None:
         self.db.run_many(
-            "INSERT OR REPLACE INTO recent_removals VALUES (?,?,?,?)",
-            [(node, author, int(file), now_ms) for node, author, file in removals],
+            "INSERT OR REPLACE INTO recent_removals (node, author, file, at_ms, born_ms, counts, repository)"
+            " VALUES (?,?,?,?,?,?,?)",
+            [(r.node, r.author, int(r.file), now_ms, r.born_ms, int(r.counts), r.repository) for r in removals],
         )
 
     def forget_recent(self, before_ms: int, after_ms: int) -> None:
         """Those that are older, or of a time that has not come (the clock was set back)."""
         self.db.run("DELETE FROM recent_removals WHERE at_ms<? OR at_ms>?", (before_ms, after_ms))
 
-    def recent_files(self) -> int:
-        return self.db.number("SELECT count(*) FROM recent_removals WHERE file=1")
+    def recent_repositories(self) -> list[NodeId]:
+        """Those whose life excused removals."""
+        rows = self.db.all("SELECT DISTINCT repository FROM recent_removals WHERE file=1 AND repository IS NOT NULL")
+        return [row[0] for row in rows]
+
+    def recent_files(self, gone: Sequence[NodeId]) -> int:
+        """Files that count, where these repositories are gone."""
+        where, values = _counting(gone)
+        return self.db.number(f"SELECT count(*) FROM recent_removals WHERE {where}", values)
+
+    def recent_lives(self, gone: Sequence[NodeId]) -> list[tuple[int, int]]:
+        """From when to when the same files were here."""
+        where, values = _counting(gone)
+        rows = self.db.all(f"SELECT born_ms, at_ms FROM recent_removals WHERE {where}", values)
+        return [(row[0], row[1]) for row in rows]
 
     def recent_by(self, authors: Sequence[AuthorId], limit: int) -> list[NodeId]:
         marks = ",".join("?" * len(authors))
@@ -102,7 +136,35 @@ class Removals:
     def drop_all_recent(self) -> None:
         self.db.run("DELETE FROM recent_removals")
 
+    # ---- births
+    def born(self, nodes: Iterable[NodeId], now_ms: int, in_hold: bool) -> None:
+        self.db.run_many("INSERT OR IGNORE INTO births VALUES (?,?,?)", [(node, now_ms, in_hold) for node in nodes])
+
+    def birth(self, node: NodeId) -> tuple[int, bool] | None:
+        """When this device heard of it, and whether during the hold; None: longer ago, or made here."""
+        row = self.db.one("SELECT at_ms, in_hold FROM births WHERE node=?", (node,))
+        return (row[0], bool(row[1])) if row else None
+
+    def recently_born(self, limit: int) -> list[NodeId]:
+        """Newest first."""
+        return [row[0] for row in self.db.all("SELECT node FROM births ORDER BY at_ms DESC LIMIT ?", (limit,))]
+
+    def forget_births(self, before_ms: int, after_ms: int) -> None:
+        """As `forget_recent`. What was born during a hold is known as long as that goes on."""
+        for bound in ("at_ms<?", "at_ms>?"):
+            when = before_ms if "<" in bound else after_ms
+            self.db.run(f"DELETE FROM births WHERE {bound} AND in_hold=0", (when,))
+
+    def hold_is_over(self) -> None:
+        self.db.run("UPDATE births SET in_hold=0 WHERE in_hold=1")
+
     # ---- what counts
     def shown_files(self) -> int:
         """Everything but directories that has a name. Reads every row: asked only where many removals came."""
         return self.db.number("SELECT count(*) FROM nodes WHERE kind!=2 AND visible>0")
+
+
+def _counting(gone: Sequence[NodeId]) -> tuple[str, tuple[NodeId, ...]]:
+    """Condition for files that count where these repositories are gone, with its values."""
+    marks = ",".join("?" * len(gone))
+    return f"file=1 AND (counts=1 OR repository IN ({marks}))", tuple(gone)

@@ -5,8 +5,9 @@ A held removal is part of the document like every other record: it is counted, v
 effect on the tree of this device waits. What is done here meanwhile is done to nodes that live, and an edit beats the
 removal as always; to accept is to merge the held records, to refuse is to say once more what lives here.
 
-What never counts: removals by this device, a name that is taken over by another node, and nodes that this device has
-heard of only while it was catching up (nobody could have seen them here).
+What never counts: removals by this device, a name that is taken over by another node, nodes that this device has heard
+of only while it was catching up (nobody could have seen them here), and what nobody would miss (`sync.losses`). While
+removals are held, only those that count wait, and none of what came to be after the hold began.
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ from typing import Final
 
 import structlog
 
-from holofsd.core.brake import WINDOW_MS, BrakeLimit, check_limit, decode_limit, exceeds, kept, removes, restored
-from holofsd.core.document import Envelope
-from holofsd.core.errors import HoloError, RoleTooLow
+from holofsd.core.brake import BrakeLimit, check_limit, decode_limit, kept, removes, restored
+from holofsd.core.errors import BadArgument, HoloError, RoleTooLow
 from holofsd.core.ids import AuthorId, NodeId
 from holofsd.core.join import join
-from holofsd.core.node import is_alive, live_links
-from holofsd.core.state import Kind, NodeState, Place, Version
+from holofsd.core.node import is_alive
+from holofsd.core.state import NodeState, Version
 from holofsd.store import faults
 from holofsd.store.removals import HeldRow
 from holofsd.sync.members import Members
+from holofsd.sync.replacing import Replacing
+from holofsd.sync.weighing import Said, Weighing
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.local import LocalVolume
 
@@ -45,18 +47,6 @@ MOST_YOUNG: Final = 500_000
 RETRY: Final = 1.0
 PATHS: Final = 1000
 """So many names of held nodes are told at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A record that counts, and what of it counts now."""
-
-    envelope: Envelope
-    state: NodeState
-
-    @property
-    def author(self) -> AuthorId:
-        return self.envelope.author
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +78,7 @@ class Brake:
         self._members = members
         self._now_ms = now_ms
         self._decode = decode
+        self._weighing = Weighing(volume, now_ms)
         self._young: set[NodeId] = set()
         self._known_held: set[NodeId] | None = None
         self._wake = asyncio.Event()
@@ -132,14 +123,11 @@ class Brake:
             self._join(item.state for item in said)
             return
         passing, removals = self._divide(said)
-        if removals and self._has_to_wait(removals):
-            self._hold(removals)
-        else:
-            passing += [item.state for item in removals]
-            self._note(removals)
+        passing += [item.state for item in self._weigh(removals)]
         self._join(passing)
         if self._held:
             self._release_replaced(passing)
+            self._release_empty()
 
     def _join(self, states: Iterable[NodeState]) -> None:
         change = self._volume.merge(list(states))
@@ -148,6 +136,8 @@ class Brake:
     def _grow_up(self, change: TreeChange) -> None:
         if change.new and len(self._young) < MOST_YOUNG:
             self._young.update(change.new)
+        if change.new and self._armed:
+            self._weighing.born(change.new, self.holds)
 
     def _divide(self, said: Sequence[Said]) -> tuple[list[NodeState], list[Said]]:
         """What is merged in any case, and the removals of nodes that are alive here."""
@@ -167,9 +157,8 @@ class Brake:
                 continue
             passing += [item.state for item in items if is_alive(item.state)]
             removals += [item for item in items if not is_alive(item.state)]
-        places = {place for state in passing if is_alive(state) for place in _places(state)}
-        dying = {item.state.id for item in removals} | self._held
-        replaced = [item for item in removals if self._is_replaced(item.state.id, places, dying)]
+        replacing = Replacing(self._volume, {item.state.id for item in removals} | self._held, passing)
+        replaced = [item for item in removals if replacing.is_replaced(item.state.id)]
         for item in replaced:
             removals.remove(item)
             passing += [item.state, *self._held_states(item.state.id)]
@@ -187,29 +176,18 @@ class Brake:
     def _is_ours(self, author: AuthorId) -> bool:
         return self._members.membership.authors.get(author) == self._members.device
 
-    def _is_replaced(self, node: NodeId, places: set[Place], dying: set[NodeId]) -> bool:
-        """A node that stays has every name that this one has here: it was replaced, not removed."""
-        stored = self._volume.tree.state(node)
-        mine = _places(stored) if stored is not None else []
-        return bool(mine) and all(place in places or self._is_taken(place, dying) for place in mine)
-
-    def _is_taken(self, place: Place, dying: set[NodeId]) -> bool:
-        return any(row.node not in dying for row in self._store.nodes.slot(place.parent, place.name))
-
-    def _has_to_wait(self, removals: Sequence[Said]) -> bool:
-        if self._limit.off or self._store.meta(VERDICT) == ACCEPT:
-            return False
-        if self._held:
-            return True
-        files = len({item.state.id for item in removals if item.state.kind is not Kind.DIRECTORY})
-        now = self._now_ms()
-        self._removals.forget_recent(now - WINDOW_MS, now + WINDOW_MS)
-        before = self._removals.recent_files()
-        if before + files <= self._limit.files:
-            return False
-        return exceeds(self._limit, before + files, before + self._removals.shown_files())
+    def _weigh(self, removals: Sequence[Said]) -> list[Said]:
+        """Those that happen; the others are held from now on."""
+        if not removals or self._limit.off or self._store.meta(VERDICT) == ACCEPT:
+            return list(removals)
+        weighed = self._weighing.weigh(removals, frozenset(self._held), self._limit)
+        self._hold(weighed.hold)
+        self._removals.note(weighed.notes, self._now_ms())
+        return weighed.follow
 
     def _hold(self, removals: Sequence[Said]) -> None:
+        if not removals:
+            return
         if not self._held:
             log.info("the brake holds removals", records=len(removals), volume=self._store.volume.hex()[:8])
         for item in removals:
@@ -219,24 +197,26 @@ class Brake:
             self._held.add(row.node)
         self._store.db.after_commit(lambda: faults.reach("brake.held", self._store))
 
-    def _note(self, removals: Sequence[Said]) -> None:
-        if removals and not self._limit.off:
-            rows = [(item.state.id, item.author, item.state.kind is not Kind.DIRECTORY) for item in removals]
-            self._removals.note(rows, self._now_ms())
-
     def _release(self, node: NodeId) -> None:
         if node in self._held:
             self._removals.release(node)
             self._held.discard(node)
+            if not self._held:
+                self._removals.hold_is_over()
 
     def _release_replaced(self, passing: Sequence[NodeState]) -> None:
         """A new node has taken the name of one whose removal is held: that was no removal after all."""
-        slots = {place for state in passing for place in _places(state)}
-        rows = [row for place in slots for row in self._store.nodes.slot(place.parent, place.name)]
-        candidates = dict.fromkeys(row.node for row in rows if row.node in self._held)
-        taken = [node for node in candidates if self._is_replaced(node, set(), self._held)]
-        states = [state for node in taken for state in self._held_states(node)]
-        for node in taken:
+        replacing = Replacing(self._volume, self._held)
+        self._happen([node for node in replacing.met_by(passing) if replacing.is_replaced(node)])
+
+    def _release_empty(self) -> None:
+        """Folders wait for the files in them, and without any there is nothing to decide."""
+        if self._held and not self._removals.is_any_file_held():
+            self._happen(list(self._held))
+
+    def _happen(self, nodes: Sequence[NodeId]) -> None:
+        states = [state for node in nodes for state in self._held_states(node)]
+        for node in nodes:
             self._release(node)
         if states:
             self._join(states)
@@ -246,6 +226,17 @@ class Brake:
         return [state for state in found if state is not None]
 
     # ---- what a person says
+    @property
+    def skip(self) -> tuple[bytes, ...]:
+        return self._weighing.skip
+
+    def set_skip(self, names: Sequence[bytes]) -> None:
+        """Names of folders whose content is made by tools, beside those that are known. Raises BadArgument."""
+        if any(b"/" in name or b"\0" in name or not name for name in names):
+            raise BadArgument("A folder to skip is given by its name alone, without a slash.")
+        with self._store.db.transaction():
+            self._weighing.set_skip(names)
+
     @property
     def limit(self) -> BrakeLimit:
         return self._limit
@@ -326,17 +317,12 @@ class Brake:
         with self._store.db.transaction():
             nodes = self._removals.first_held(SLICE)
             if nodes and verdict == ACCEPT:
-                self._let_happen(nodes)
+                self._happen(nodes)
             elif nodes:
                 self._keep(nodes)
             elif verdict == ACCEPT or not self._bring_back(verdict[len(REFUSE) :]):
                 self._finish()
         return True
-
-    def _let_happen(self, nodes: Sequence[NodeId]) -> None:
-        self._join([state for node in nodes for state in self._held_states(node)])
-        for node in nodes:
-            self._release(node)
 
     def _keep(self, nodes: Sequence[NodeId]) -> None:
         said_again, merely_joined = [], []
@@ -376,7 +362,3 @@ class Brake:
         stamp = self._volume.stamp(version.stamp)
         dot = self._volume.next_dot()
         return Version(dot, stamp, version.body, version.size, version.mtime, version.device_name)
-
-
-def _places(state: NodeState) -> list[Place]:
-    return [link.place for link in live_links(state).values() if link.place is not None]

@@ -18,10 +18,11 @@ from holofsd.core.node import is_alive
 from holofsd.core.state import Kind, NodeState
 from holofsd.store import faults
 from holofsd.store.removals import HeldRow
-from holofsd.sync.brake import Brake, Said
+from holofsd.sync.brake import Brake
 from holofsd.sync.config import KEY_DEVICE, KEY_DROPPED, KEY_FOLDED, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
 from holofsd.sync.members import Members
 from holofsd.sync.told import Told
+from holofsd.sync.weighing import Said
 from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)

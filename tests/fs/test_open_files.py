@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from holofsd.core.errors import BadHandle, ContentUnavailable
+from holofsd.core.errors import BadHandle, ContentMoved, ContentUnavailable
 from holofsd.core.ids import BlobHash
 from holofsd.core.state import Blob, Inline, Pending
 from holofsd.fs.settings import FsSettings
@@ -320,3 +320,49 @@ async def test_sizes_and_times_set_on_an_open_file_are_those_of_what_is_written(
     await program.release(handle)
     attr = await program.stat("f")
     assert (attr.size, attr.mtime_ns) == (70_000, 1_000_000_000_000_000_002)
+
+
+async def test_content_from_memory_does_not_replace_what_another_mount_appended(
+    device: Device, program: Program
+) -> None:
+    handle = await program.create("f")
+    seen = (await program.stat("f")).version
+
+    async def hands_over(data: bytes, onto: bytes) -> None:
+        await program.fs.commit(
+            program.att, handle, data=data, mtime_ns=None, seal=False, release=False, base=b"", onto=onto
+        )
+
+    await hands_over(b"mine\n", seen)
+    with pytest.raises(ContentMoved):
+        await hands_over(b"mine\n", seen)
+    seen = (await program.stat("f")).version
+    other = await program.open("f", write=True)
+    staged = Path((await program.fs.stage(program.att, other, empty=False, base=b"")).path)
+    staged.write_bytes(b"mine\nits\n")
+    ino = await program.walk("f")
+    for hand_over in (
+        lambda: hands_over(b"mine\nagain\n", seen),
+        lambda: program.fs.fsync(program.att, handle, ino, b"mine\nagain\n", seen),
+    ):
+        with pytest.raises(ContentMoved):
+            await hand_over()
+    await program.release(other)
+    with pytest.raises(ContentMoved):
+        await hands_over(b"mine\nagain\n", seen)
+    await program.release(handle)
+    assert await program.read("f") == b"mine\nits\n"
+
+
+async def test_content_goes_on_from_what_the_last_fsync_brought(device: Device, program: Program) -> None:
+    handle = await program.create("f")
+    ino, seen = await program.walk("f"), (await program.stat("f")).version
+    await program.fs.fsync(program.att, handle, ino, b"kept", seen)
+    await program.fs.fsync(program.att, handle, ino, b"kept, and more", seen)
+    other = await program.open("f", write=True)
+    await program.fs.stage(program.att, other, empty=False, base=b"")
+    with pytest.raises(ContentMoved):  # it may write at any moment
+        await program.fs.fsync(program.att, handle, ino, b"kept, and more, and more", seen)
+    await program.release(other)
+    await program.release(handle)
+    assert await program.read("f") == b"kept, and more"

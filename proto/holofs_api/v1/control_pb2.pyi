@@ -1858,13 +1858,18 @@ class BrakeRequest(_message.Message):
     ACT_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     PERCENT_FIELD_NUMBER: _builtins.int
+    SKIP_FIELD_NUMBER: _builtins.int
     volume: _builtins.str
     act: _builtins.str
-    """"" only shows | "limit" | "off" | "accept" | "refuse" """
+    """"" only shows | "limit" | "off" | "accept" | "refuse" | "skip" """
     files: _builtins.int
     """with "limit": more files than this, and"""
     percent: _builtins.int
     """more than this share of the volume"""
+    @_builtins.property
+    def skip(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """with "skip": names of folders whose content is made by tools, beside those that are known"""
+
     def __init__(
         self,
         *,
@@ -1872,10 +1877,11 @@ class BrakeRequest(_message.Message):
         act: _builtins.str = ...,
         files: _builtins.int = ...,
         percent: _builtins.int = ...,
+        skip: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "files", b"files", "percent", b"percent", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "files", b"files", "percent", b"percent", "skip", b"skip", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1894,6 +1900,7 @@ class BrakeReply(_message.Message):
     HELD_BY_FIELD_NUMBER: _builtins.int
     PATHS_FIELD_NUMBER: _builtins.int
     DECIDED_FIELD_NUMBER: _builtins.int
+    SKIP_FIELD_NUMBER: _builtins.int
     off: _builtins.bool
     files: _builtins.int
     percent: _builtins.int
@@ -1908,6 +1915,8 @@ class BrakeReply(_message.Message):
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """of what is held, at most a thousand"""
 
+    @_builtins.property
+    def skip(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
         self,
         *,
@@ -1920,10 +1929,11 @@ class BrakeReply(_message.Message):
         held_by: _abc.Iterable[_builtins.str] | None = ...,
         paths: _abc.Iterable[_builtins.bytes] | None = ...,
         decided: _builtins.int = ...,
+        skip: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided", b"decided", "files", b"files", "held_by", b"held_by", "held_directories", b"held_directories", "held_files", b"held_files", "held_since_ms", b"held_since_ms", "off", b"off", "paths", b"paths", "percent", b"percent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided", b"decided", "files", b"files", "held_by", b"held_by", "held_directories", b"held_directories", "held_files", b"held_files", "held_since_ms", b"held_since_ms", "off", b"off", "paths", b"paths", "percent", b"percent", "skip", b"skip"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1261,6 +1261,7 @@ class CommitRequest(_message.Message):
     SEAL_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
+    ONTO_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     data: _builtins.bytes
     mtime_ns: _builtins.int
@@ -1268,6 +1269,10 @@ class CommitRequest(_message.Message):
     release: _builtins.bool
     """and release the handle"""
     base: _builtins.bytes
+    onto: _builtins.bytes
+    """With data: they go on from this version, or from what the last fsync brought. EBUSY if the file contains anything else
+    by now: then what was added goes to the staging file.
+    """
     def __init__(
         self,
         *,
@@ -1277,19 +1282,24 @@ class CommitRequest(_message.Message):
         seal: _builtins.bool = ...,
         release: _builtins.bool = ...,
         base: _builtins.bytes = ...,
+        onto: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "_mtime_ns", b"_mtime_ns", "data", b"data", "mtime_ns", b"mtime_ns"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "_mtime_ns", b"_mtime_ns", "_onto", b"_onto", "data", b"data", "mtime_ns", b"mtime_ns", "onto", b"onto"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "_mtime_ns", b"_mtime_ns", "base", b"base", "data", b"data", "handle", b"handle", "mtime_ns", b"mtime_ns", "release", b"release", "seal", b"seal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "_mtime_ns", b"_mtime_ns", "_onto", b"_onto", "base", b"base", "data", b"data", "handle", b"handle", "mtime_ns", b"mtime_ns", "onto", b"onto", "release", b"release", "seal", b"seal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__data: _TypeAlias = _typing.Literal["data"]  # noqa: Y015
     _WhichOneofArgType__data: _TypeAlias = _typing.Literal["_data", b"_data"]  # noqa: Y015
     _WhichOneofReturnType__mtime_ns: _TypeAlias = _typing.Literal["mtime_ns"]  # noqa: Y015
     _WhichOneofArgType__mtime_ns: _TypeAlias = _typing.Literal["_mtime_ns", b"_mtime_ns"]  # noqa: Y015
+    _WhichOneofReturnType__onto: _TypeAlias = _typing.Literal["onto"]  # noqa: Y015
+    _WhichOneofArgType__onto: _TypeAlias = _typing.Literal["_onto", b"_onto"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__data) -> _WhichOneofReturnType__data | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mtime_ns) -> _WhichOneofReturnType__mtime_ns | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__onto) -> _WhichOneofReturnType__onto | None: ...
 
 Global___CommitRequest: _TypeAlias = CommitRequest  # noqa: Y015
 
@@ -1302,23 +1312,32 @@ class FsyncRequest(_message.Message):
     HANDLE_FIELD_NUMBER: _builtins.int
     INO_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    ONTO_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     ino: _builtins.int
     data: _builtins.bytes
+    onto: _builtins.bytes
+    """as in CommitRequest"""
     def __init__(
         self,
         *,
         handle: _builtins.int = ...,
         ino: _builtins.int = ...,
         data: _builtins.bytes | None = ...,
+        onto: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "data", b"data"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "_onto", b"_onto", "data", b"data", "onto", b"onto"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "data", b"data", "handle", b"handle", "ino", b"ino"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "_onto", b"_onto", "data", b"data", "handle", b"handle", "ino", b"ino", "onto", b"onto"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__data: _TypeAlias = _typing.Literal["data"]  # noqa: Y015
     _WhichOneofArgType__data: _TypeAlias = _typing.Literal["_data", b"_data"]  # noqa: Y015
+    _WhichOneofReturnType__onto: _TypeAlias = _typing.Literal["onto"]  # noqa: Y015
+    _WhichOneofArgType__onto: _TypeAlias = _typing.Literal["_onto", b"_onto"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__data) -> _WhichOneofReturnType__data | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__onto) -> _WhichOneofReturnType__onto | None: ...
 
 Global___FsyncRequest: _TypeAlias = FsyncRequest  # noqa: Y015
 

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Paths that a git index lists: what git has and gives back. Format: gitformat-index(5), versions 2 to 4. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_HEADER: Final = 12
+_FIXED: Final = 40
+"""Bytes of an entry before the object name."""
+_EXTENDED: Final = 0x4000
+_LENGTH: Final = 0x0FFF
+_HASHES: Final = (20, 32)
+
+
+def tracked_paths(data: bytes) -> frozenset[bytes]:
+    """Relative to the top of the working tree. Empty for what is no index, or of a version that is not known."""
+    if data[:4] != b"DIRC" or len(data) < _HEADER:
+        return frozenset()
+    version, count = (int.from_bytes(data[at : at + 4], "big") for at in (4, 8))
+    if version not in (2, 3, 4):
+        return frozenset()
+    for hash_length in _HASHES:
+        try:
+            return _entries(data, version, count, hash_length)
+        except (ValueError, IndexError):
+            continue
+    return frozenset()
+
+
+def _entries(data: bytes, version: int, count: int, hash_length: int) -> frozenset[bytes]:
+    """Raises ValueError or IndexError where the bytes do not make sense with this length of an object name."""
+    paths: set[bytes] = set()
+    at, last = _HEADER, b""
+    for _ in range(count):
+        flags_at = at + _FIXED + hash_length
+        flags = int.from_bytes(data[flags_at : flags_at + 2], "big")
+        name_at = flags_at + 2 + (2 if version >= 3 and flags & _EXTENDED else 0)
+        if version == 4:
+            keep, name_at = _number(data, name_at)
+            end = data.index(b"\0", name_at)
+            last = last[: len(last) - keep] + data[name_at:end]
+            at = end + 1
+        else:
+            end = data.index(b"\0", name_at)
+            last = data[name_at:end]
+            at += (end - at) // 8 * 8 + 8
+        if len(last) < _LENGTH and flags & _LENGTH != len(last):
+            raise ValueError("not the length of this name")
+        paths.add(last)
+    return frozenset(paths)
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """As git encodes offsets in packs."""
+    byte = data[at]
+    value = byte & 0x7F
+    while byte & 0x80:
+        at += 1
+        byte = data[at]
+        value = ((value + 1) << 7) | (byte & 0x7F)
+    return value, at + 1

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Replaced nodes: something that stays has their path, so they were not removed but made anew.
+
+The path counts, not the directory: a folder may have been removed and unpacked again with all that is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Final
+
+from holofsd.core.ids import NodeId
+from holofsd.core.node import is_alive, live_links
+from holofsd.core.state import Kind, NodeState, Place
+from holofsd.tree.local import LocalVolume
+
+_DEEPEST: Final = 200
+"""Directories above a path that are followed."""
+
+
+class Replacing:
+    """The tree as it is when `dying` are gone and `coming` are here. Good for one transaction."""
+
+    def __init__(self, volume: LocalVolume, dying: Collection[NodeId], coming: Iterable[NodeState] = ()) -> None:
+        self._tree = volume.tree
+        self._nodes = volume.store.nodes
+        self._dying = dying
+        self._coming: dict[Place, list[NodeState]] = {}
+        for state in coming:
+            if is_alive(state) and state.id not in dying:
+                for place in places_of(state):
+                    self._coming.setdefault(place, []).append(state)
+
+    def is_replaced(self, node: NodeId) -> bool:
+        """A node that stays has every name that this one has here."""
+        stored = self._tree.state(node)
+        mine = places_of(stored) if stored is not None else []
+        return bool(mine) and all(self._is_taken(place) for place in mine)
+
+    def _is_taken(self, place: Place) -> bool:
+        parents = [place.parent, *self._successors(place.parent, _DEEPEST)]
+        return any(True for parent in parents for _ in self._staying(Place(parent, place.name)))
+
+    def _successors(self, directory: NodeId, depth: int) -> list[NodeId]:
+        """Directories that stay, at the path of one that goes."""
+        stored = self._tree.state(directory) if depth and directory in self._dying else None
+        found: list[NodeId] = []
+        for place in places_of(stored) if stored is not None else ():
+            for parent in (place.parent, *self._successors(place.parent, depth - 1)):
+                staying = self._staying(Place(parent, place.name))
+                found += [node for node, kind in staying if kind == Kind.DIRECTORY]
+        return found
+
+    def _staying(self, place: Place) -> Iterator[tuple[NodeId, int]]:
+        for state in self._coming.get(place, ()):
+            yield state.id, state.kind
+        for row in self._nodes.slot(place.parent, place.name):
+            found = self._nodes.get(row.node) if row.node not in self._dying else None
+            if found is not None:
+                yield row.node, found.kind
+
+    def met_by(self, came: Sequence[NodeState]) -> list[NodeId]:
+        """Nodes that go, at the paths of these."""
+        found: dict[NodeId, None] = {}
+        for place in {place for state in came for place in places_of(state)}:
+            for parent in (place.parent, *self._predecessors(place.parent, _DEEPEST)):
+                rows = self._nodes.slot(parent, place.name)
+                found.update((row.node, None) for row in rows if row.node in self._dying)
+        return list(found)
+
+    def _predecessors(self, directory: NodeId, depth: int) -> list[NodeId]:
+        """Directories that go, at the path of one that stays."""
+        stored = self._tree.state(directory) if depth else None
+        found: list[NodeId] = []
+        for place in places_of(stored) if stored is not None else ():
+            for parent in (place.parent, *self._predecessors(place.parent, depth - 1)):
+                found += [row.node for row in self._nodes.slot(parent, place.name) if row.node in self._dying]
+        return found
+
+
+def places_of(state: NodeState) -> list[Place]:
+    """Names of a node by its live links."""
+    return [link.place for link in live_links(state).values() if link.place is not None]
