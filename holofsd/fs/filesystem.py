@@ -109,7 +109,7 @@ class VolumeFilesystem:
         )
         self.alternatives = Alternatives(scope, self._contents)
         self.settling = Settling(scope, self.alternatives, conflicts, endings, self._renaming, staged)
-        self.history = History(scope, self._contents, versions)
+        self.history = History(scope, self._contents, versions, self.hasher)
         nobody = Attachment("", volume.store.volume, name, AttachRequest("journal", "", "", 0, False), read_only=False)
         self._promises = Promises(scope, self._naming, self._opening, nobody)
         read = partial(read_kept, self, nobody) if read_kept is not None else None

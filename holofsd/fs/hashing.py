@@ -71,6 +71,7 @@ class Hasher:
         """Rows that wait for an open file, or failed."""
         self._lost: set[str] = set()
         """Rows whose file is gone."""
+        self._draining = asyncio.Lock()
         self._detached_before = set(scope.nodes.detached())
         """Open files of a mount that may still come back."""
 
@@ -95,7 +96,11 @@ class Hasher:
             await self._wake.wait()
 
     async def drain(self) -> None:
-        """Hashes all that is sealed. Rows that cannot be handled now are left out."""
+        """Hashes all that is sealed. Rows that cannot be handled now are left out. One caller at a time."""
+        async with self._draining:
+            await self._drain()
+
+    async def _drain(self) -> None:
         while True:
             self._wake.clear()
             left_out = self._skipped | self._lost

@@ -10,6 +10,7 @@ from holofsd.core.errors import BadArgument, ContentUnavailable, HoloError, Read
 from holofsd.core.ids import ROOT_ID, ROOT_INO, Ino
 from holofsd.core.state import Version
 from holofsd.fs.contents import Contents
+from holofsd.fs.hashing import Hasher
 from holofsd.fs.keeping import Keeping
 from holofsd.fs.opening import read_map
 from holofsd.fs.past_files import HIDDEN, PastFiles
@@ -23,11 +24,11 @@ from holofsd.tree.past import Past
 
 
 class History:
-    def __init__(self, scope: Scope, contents: Contents, versions: Versions) -> None:
+    def __init__(self, scope: Scope, contents: Contents, versions: Versions, hasher: Hasher) -> None:
         self._scope = scope
         self.past = Past(scope.tree)
         self.trash = Trash(scope, self.past)
-        self.restoring = Restoring(scope, contents, versions, self.past)
+        self.restoring = Restoring(scope, contents, versions, self.past, hasher)
         self.files = PastFiles(self.past, contents, scope.now_ms)
         self.keeping = Keeping(scope, self.trash)
         self.keeping.collector.also_needed = self._open_versions
@@ -72,6 +73,10 @@ class History:
             raise ContentUnavailable("The content of this version is gone.") from None
 
     def _open_versions(self) -> Iterator[Version]:
+        """What programs read of the past, and what is being restored."""
+        for entry in self.restoring.in_use():
+            if entry.version is not None:
+                yield entry.version
         for ino in list(self._scope.files.inos()):
             if ino >= PAST_INO:
                 try:

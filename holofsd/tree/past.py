@@ -8,16 +8,16 @@ falls is when this device saw it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from blake3 import blake3
 
 from holofsd.codec.records import decode_local_state
 from holofsd.core.ids import ROOT_ID, Dot, NodeId
-from holofsd.core.node import is_alive, live_versions
+from holofsd.core.node import is_alive, is_live, live_versions
 from holofsd.core.project import token
-from holofsd.core.state import Kind, NodeState, Version
+from holofsd.core.state import Kind, NodeState, Place, Version
 from holofsd.store.history import PastPlaceRow
 from holofsd.tree.past_settings import Settings, settings_at
 from holofsd.tree.states import decode_version
@@ -25,6 +25,8 @@ from holofsd.tree.tree import Tree
 
 _SLICE: Final = 200
 _TOO_DEEP: Final = 4096
+LOST: Final = b"lost+found"
+"""Where things lie of whose directory nothing is known."""
 
 
 def short_id(dot: Dot) -> str:
@@ -59,7 +61,10 @@ class PastEntry:
 
 @dataclass(frozen=True, slots=True)
 class Trashed:
-    """A removed node, at the place that it had last."""
+    """A removed node at the place that it had last, or a name that was unlinked from a node that has or had others.
+
+    `version`: what it held then; None for directories, and where nothing is kept (`kept` is False then).
+    """
 
     node: NodeId
     kind: Kind
@@ -67,6 +72,7 @@ class Trashed:
     name: bytes
     removed_ms: int
     version: Version | None
+    kept: bool = True
 
 
 class Past:
@@ -108,6 +114,17 @@ class Past:
         known = [past.version for past in self.versions(node)]
         before = [version for version in known if version.stamp.wall_ms <= at_ms]
         return before[0] if before else known[-1] if known else None
+
+    def version_then(self, node: NodeId, at_ms: int) -> Version | None:
+        """The version that stood when this device's clock said `at_ms`; where it left no trace, the one after it.
+
+        Goes by the times of replacement as this device saw them, so that a stamp from a wrong clock does not matter.
+        """
+        standing = [past for past in self.versions(node) if not past.ended_ms or past.ended_ms > at_ms]
+        ended = sorted((past for past in standing if past.ended_ms), key=lambda past: past.ended_ms)
+        if ended:
+            return ended[0].version
+        return standing[0].version if standing else self.version_at(node, at_ms)
 
     # ---- a directory at some time
     def names(self, parent: NodeId, at_ms: int, only: bytes | None = None) -> list[tuple[bytes, NodeId]]:
@@ -196,19 +213,51 @@ class Past:
             yield [item for state in states if (item := self._trashed(state)) is not None]
 
     def removed_at(self, parent: NodeId, name: bytes) -> Trashed | None:
-        """What was removed from this name last."""
+        """What was removed or unlinked from this name last, and is kept."""
         for row in self._history.places_named(parent, name):
-            item = self.trashed(row.node)
-            if item is not None and (item.parent, item.name) == (parent, name):
+            item = self._gone(row)
+            if item is not None and item.kept:
                 return item
         return None
 
+    def removed_from(self, parent: NodeId, name: bytes) -> list[Trashed]:
+        """All that was removed or unlinked from this name, and is kept; what went last first."""
+        found = (self._gone(row) for row in self._history.places_named(parent, name))
+        return [item for item in found if item is not None and item.kept]
+
+    def places_named(self, parent: NodeId, name: bytes) -> list[PastPlaceRow]:
+        """Every node that had this name and gave it up, the last one first."""
+        return self._history.places_named(parent, name)
+
+    def lost(self) -> Iterator[Trashed]:
+        """What is in the trash and in a directory of which nothing is known. Reads the whole trash."""
+        for items in self.trash():
+            yield from (item for item in items if self._is_lost(item))
+
+    def _is_lost(self, item: Trashed) -> bool:
+        return self.resting_path(item.parent, item.name).startswith(LOST + b"/")
+
     def removed_in(self, parent: NodeId) -> list[Trashed]:
-        """What was removed from a directory, oldest first."""
-        nodes = dict.fromkeys(row.node for row in self._history.last_in(parent))
-        items = (self.trashed(node) for node in nodes)
-        found = [item for item in items if item is not None and item.parent == parent]
+        """What was removed or unlinked from a directory, oldest first; also what is not kept any more."""
+        latest = {(row.node, row.name): row for row in self._history.last_in(parent)}
+        found = [item for row in latest.values() if (item := self._gone(row)) is not None]
         return sorted(found, key=lambda item: item.removed_ms)
+
+    def _gone(self, row: PastPlaceRow) -> Trashed | None:
+        """None for a name that a node gave up by moving, and where nothing is known of the node."""
+        state = self.tree.state(row.node)
+        if state is None:
+            return None
+        alive = is_alive(state)
+        if not alive:
+            item = self._trashed(state)
+            if item is not None and (item.parent, item.name) == (row.parent, row.name):
+                return item if not self._history.is_purged(row.node) else replace(item, version=None, kept=False)
+        if not was_unlinked(state, Place(row.parent, row.name)) or state.kind is Kind.DIRECTORY:
+            return None
+        kept = alive or not self._history.is_purged(row.node)
+        version = self.version_then(row.node, row.until_ms) if kept else None
+        return Trashed(row.node, state.kind, row.parent, row.name, row.until_ms, version, kept and version is not None)
 
     def resting_path(self, parent: NodeId, name: bytes) -> bytes:
         """The path that a place has or had, through directories that may be removed themselves."""
@@ -221,10 +270,20 @@ class Past:
                 return b"/".join([path, *reversed(names)])
             places = self._history.places_of(parent)
             if not places:
-                return b"/".join([b"lost+found", *reversed(names)])
+                return b"/".join([LOST, *reversed(names)])
             parent, above = places[0].parent, places[0].name
             names.append(above)
         return b"/".join(reversed(names))
+
+
+def was_unlinked(state: NodeState, place: Place) -> bool:
+    """Whether a node lost this name by an unlink or its removal. False where it has the name, or moved away from it."""
+    for id, link in state.links.items():
+        if link.place == place and not is_live(state, id, link):
+            return True
+        if link.place is None and link.before == place:
+            return True
+    return False
 
 
 def _without_repeats(versions: list[PastVersion]) -> list[PastVersion]:

@@ -13,6 +13,7 @@ from typing import Final
 from holofsd.codec.records import decode_local_state
 from holofsd.core.edit import split_id
 from holofsd.core.ids import AuthorId, BlobHash, NodeId
+from holofsd.core.node import is_alive
 from holofsd.core.project import token
 from holofsd.core.state import Blob, Kind, NodeState, Pending, Version
 from holofsd.store.history import HistoryRow, PastPlaceRow, SettingsRow
@@ -36,11 +37,16 @@ class Recorder:
         """Versions that may go on as nodes of their own: then they are not replaced, or it is there that they were."""
         self._ours: dict[AuthorId, bool] = {}
         self._due = False
+        self.keeps_all = False
+        """While a person restores: what that replaces leaves a trace, however short it stood."""
         store.db.on_rollback.append(self._clear)
 
     # ---- what goes
     def replaced(self, before: NodeState, now: NodeState) -> None:
         """The stored state of a node becomes another one."""
+        if before.removed.context and not is_alive(before) and is_alive(now):
+            # If the trash was emptied of it: when it is removed again, it is in the trash again.
+            self._store.history.lives_again((now.id,))
         if before.mode is not now.mode or before.xattrs is not now.xattrs or before.times is not now.times:
             self._changed(before, _settings_since(before, now))
         if before.versions is now.versions or before.kind is Kind.DIRECTORY:
@@ -68,7 +74,8 @@ class Recorder:
         for version in gone:
             if isinstance(version.body, Pending):
                 continue  # never published, as it has no hash yet
-            if version.stamp.wall_ms + STOOD_MS > now_ms and self._is_only_ours(version):
+            stood = self.keeps_all or version.stamp.wall_ms + STOOD_MS <= now_ms
+            if not stood and self._is_only_ours(version):
                 continue
             self._versions.append(_row(before.id, before.kind, version, now_ms))
             if len(before.versions) > 1:
@@ -131,8 +138,10 @@ class Recorder:
         if found is None:
             return row
         state = decode_local_state(found.state) if found.state else None
-        goes_on = state is not None and any(token(dot) == row.dot for dot in state.versions)
-        return None if goes_on else copy
+        if state is None or not any(token(dot) == row.dot for dot in state.versions):
+            return copy
+        # A copy that ended with it, as where a conflict is settled, is in the trash under a name that nobody looks for.
+        return None if is_alive(state) else row
 
     def _clear(self) -> None:
         self._versions, self._places, self._settings, self._due = [], [], [], False

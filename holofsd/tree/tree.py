@@ -7,7 +7,8 @@ and `bad_names` are those that a projection of all states from scratch would giv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from holofsd.core.ids import ROOT_ID, BlobHash, Ino, NodeId
 from holofsd.core.join import join
@@ -127,6 +128,15 @@ class Tree(TreeReading):
 
     def census(self) -> TreeCensus:
         return self._census.take()
+
+    @contextmanager
+    def keeping_all(self) -> Iterator[None]:
+        """What is replaced meanwhile goes to the history, however short it stood. Inside a transaction."""
+        self._recorder.keeps_all = True
+        try:
+            yield
+        finally:
+            self._recorder.keeps_all = False
 
     # ---- how
     def _batch(self) -> Batch:

@@ -76,7 +76,7 @@ def _followed(absolute: str) -> str:
             _check_link(absolute, walked.real)
             return walked.real
         if walked.mount.is_holofs:
-            raise StateDirError(f"{walked.real} is a mount of HoloFS, which cannot hold a state directory: {_OTHER}.")
+            raise StateDirError(f"{walked.real} is a HoloFS mount, which cannot hold a state directory: {_OTHER}.")
         return places.look(absolute).real
     except places.PathRefused as refused:
         raise StateDirError(str(refused)) from None

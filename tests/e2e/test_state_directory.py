@@ -230,12 +230,12 @@ def test_a_folder_inside_a_mount_of_holofs_is_refused(world: World) -> None:
     link.symlink_to(mounted)
     for state in (mounted / "state", mounted, link / "state", a.home / "x" / ".." / mounted.name):
         for arguments in PROGRAMS.values():
-            _refused(ask(*arguments(str(state))), "HoloFS mount at")
+            _refused(ask(*arguments(str(state))), "HoloFS mount")
     # Also while nobody answers there.
     daemon = a.daemon_pid()
     os.kill(daemon, signal.SIGSTOP)
     try:
-        _refused(ask(*PROGRAMS["status"](str(link / "state"))), "HoloFS mount at")
+        _refused(ask(*PROGRAMS["status"](str(link / "state"))), "HoloFS mount")
     finally:
         os.kill(daemon, signal.SIGCONT)
     assert list(mounted.iterdir()) == []

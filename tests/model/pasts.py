@@ -40,11 +40,14 @@ class Pasts(Looking):
     async def _restore(self, path: bytes, version: str, at_ms: int = 0, to: bytes = b"") -> None:
         """As `Restoring.restore`, step by step: what it replaces is what is shown at the moment of the step."""
         restoring = self.device.fs.history.restoring
-        for item in restoring._items(path, to or path, version, at_ms, not version and not at_ms):
-            if item.entry.version is not None:
-                await restoring._contents.bring(item.entry.node, item.entry.version)
-            self._replaces(item.path)
-            await restoring._put(item, revive=not to)
+        from_trash = not version and not at_ms
+        plan = restoring.plan(path, version=version, at_ms=at_ms, to=to, from_trash=from_trash)
+        for item in plan.items:
+            if item.entry is not None:
+                if item.entry.version is not None:
+                    await restoring._contents.bring(item.entry.node, item.entry.version)
+                self._replaces(item.path)
+                await restoring.put(plan, item)
 
     def _replaces(self, path: bytes) -> None:
         node = ROOT_ID
