@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 
 from holofs_api.errors import detail_of
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.patience import GRACE, LONGEST, PATIENCE, no_answer, pause_of
+from holofs_mount.patience import GRACE, LONGEST, PATIENCE, left, no_answer, pause_of
 from holofs_mount.session import Session, SessionLost, attach
 
 log = structlog.get_logger(__name__)
@@ -83,7 +83,7 @@ class DaemonClient:
         session = self._session
         if session is None or not session.lost.is_set():
             return self.patience
-        return max(session.lost_at + self.patience - time.monotonic(), GRACE)
+        return left(time.monotonic() - session.lost_at, self.patience)
 
     async def start(self) -> pb.AttachReply:
         """The first attachment; DaemonUnavailable with a sentence where it fails."""
@@ -117,11 +117,12 @@ class DaemonClient:
         `LONGEST` patiences.
         """
         begun = time.monotonic()
+        grace = self.patience_left
         while not waited.done():
             now = time.monotonic()
             limit = begun + LONGEST * self.patience
             if not self.connected:
-                limit = min(limit, max(self._gone_at(begun) + self.patience, begun + GRACE))
+                limit = min(limit, max(self._gone_at(begun) + self.patience, begun + min(grace, GRACE)))
             if now >= limit:
                 raise no_answer()
             await asyncio.wait((waited,), timeout=min(limit - now, pause_of(self.patience)))
@@ -129,6 +130,10 @@ class DaemonClient:
 
     def _gone_at(self, begun: float) -> float:
         return begun if self._session is None else self._session.lost_at
+
+    async def back(self) -> None:
+        """Waits for the daemon for as long as it takes: for what no program waits for."""
+        await self._back.wait()
 
     async def call(self, name: str, request: Message, recover: Recover | None = None) -> Any:
         """The reply. OSError: the daemon's errno, or ETIMEDOUT when it stayed away for too long."""

@@ -21,6 +21,8 @@ PATIENCE: Final = 30.0
 """Seconds that calls wait for a daemon that is away or silent, counted from its going; a short grace for each after
 that."""
 GRACE: Final = 1.0
+_LATE_GRACE: Final = 0.1
+"""Once it has been away for twice the patience: a program that ends closes its files one after the other."""
 LONGEST: Final = 10
 """Patiences that a call may take which a living daemon does not answer."""
 _LOOKS: Final = 16
@@ -33,6 +35,11 @@ Patiently = Callable[[asyncio.Future[Any]], Awaitable[Any]]
 
 def no_answer() -> OSError:
     return OSError(errno.ETIMEDOUT, "the daemon does not answer")
+
+
+def left(away: float, patience: float) -> float:
+    """Seconds that a call which begins now waits for a daemon that has been away for so many."""
+    return max(patience - away, GRACE if away < 2 * patience else _LATE_GRACE)
 
 
 def pause_of(patience: float) -> float:

@@ -234,10 +234,10 @@ class Saving:
         return True
 
     async def _release_later(self, handle: Handle) -> None:
-        # Each attempt waits a moment for the daemon; for as long as the mount lives nothing is given up.
+        # For as long as the mount lives nothing is given up.
         try:
             while not await self._ended(handle):
-                pass
+                await self._x.client.back()
         except asyncio.CancelledError:
             log.error("the mount ended before the daemon came back: a file lost its last writes", ino=handle.file.ino)
             raise

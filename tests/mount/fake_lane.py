@@ -48,7 +48,7 @@ class FakeLane(asyncio.Protocol):
             await self._tell(request.id)
             return
         reply = await self._answer(self._attachment, request)
-        if reply is not None:
+        if reply is not None and not self.transport.is_closing():
             self.transport.write(frame(reply.SerializeToString()))
 
     async def _tell(self, number: int) -> None:

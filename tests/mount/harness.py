@@ -32,6 +32,10 @@ class FakeDaemon:
         )
         assert self._answer() == "ready"
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def ask(self, command: str, **arguments: Any) -> Any:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([command, arguments]).encode() + b"\n")
