@@ -33,6 +33,7 @@ POINTS: Final = frozenset({
     *("fetching.part", "fetching.placed", "fetching.known"),
     *("mounting.started", "mounting.noted"),
     *("creating.made", "joining.noted", "joining.granted", "joining.stored", "leaving.aside"),
+    "thinning.dropped",
     *("collecting.marked", "collecting.forgotten", "collecting.unlinked"),
     *("rotating.restamped", "rotating.certified", "forgetting.dropped", "folding.named"),
     *("damage.marked", "damage.aside", "damage.whole", "brake.held", "brake.decided", "brake.carried"),
