@@ -131,6 +131,7 @@ class VolumeFilesystem:
             group.create_task(self.hasher.run(), name="hasher")
             group.create_task(self._tend(), name="tending open files")
             group.create_task(self.history.keeping.run(), name="keeping history")
+            group.create_task(self.history.keeping.budget.run(), name="history within its budget")
 
     async def _tend(self) -> None:
         ticks = 0
@@ -240,6 +241,7 @@ class VolumeFilesystem:
             ino, new = self._promises.make_file(att, parent, name, mode, handle, promised)
             made = self._attributes.get(ino)
             return Created(made, ContentMap(made.version, 0), new)
+        await self._scope.room()
         directory, entry = self._naming.find(parent, name)
         if entry is not None:
             if exclusive:
@@ -259,12 +261,15 @@ class VolumeFilesystem:
     ) -> Attr:
         if promised is not None:
             return self._attributes.get(self._promises.make_dir(att, parent, name, mode, promised))
+        await self._scope.room()
         return self._attributes.get(self._naming.make_dir(att, parent, name, mode))
 
     async def symlink(self, att: Attachment, parent: Ino, name: bytes, target: bytes) -> Attr:
+        await self._scope.room()
         return self._attributes.get(self._naming.symlink(att, parent, name, target))
 
     async def link(self, att: Attachment, ino: Ino, parent: Ino, name: bytes) -> Attr:
+        await self._scope.room()
         self._naming.link(att, ino, parent, name)
         return self._attributes.get(ino)
 
@@ -316,6 +321,8 @@ class VolumeFilesystem:
         base: bytes,
         onto: bytes | None = None,
     ) -> Attr:
+        if data is not None:
+            await self._scope.room()
         return self._opening.commit(
             att, handle, data=data, mtime_ns=mtime_ns, seal=seal, release=release, base=base, onto=onto
         )
@@ -346,6 +353,8 @@ class VolumeFilesystem:
 
     # ---- attributes
     async def set_attr(self, att: Attachment, ino: Ino, change: SetAttr) -> Attr:
+        if change.size is not None:
+            await self._scope.room()
         return await self._changing.set_attr(att, ino, change)
 
     async def get_xattr(self, att: Attachment, ino: Ino, name: bytes) -> bytes:
@@ -356,6 +365,7 @@ class VolumeFilesystem:
     async def set_xattr(
         self, att: Attachment, ino: Ino, name: bytes, value: bytes, *, create: bool, replace: bool
     ) -> None:
+        await self._scope.room()
         self._changing.set_xattr(att, ino, name, value, create=create, replace=replace)
 
     async def list_xattr(self, att: Attachment, ino: Ino) -> tuple[bytes, ...]:

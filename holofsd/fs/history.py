@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from holofs_api import PAST_INO
 from holofsd.core.errors import BadArgument, ContentUnavailable, HoloError, ReadOnly
-from holofsd.core.ids import ROOT_ID, ROOT_INO, Ino
+from holofsd.core.ids import ROOT_ID, ROOT_INO, Ino, NodeId
+from holofsd.core.project import token
 from holofsd.core.state import Version
+from holofsd.fs.budget import InUse
 from holofsd.fs.contents import Contents
 from holofsd.fs.hashing import Hasher
 from holofsd.fs.keeping import Keeping
@@ -30,8 +33,10 @@ class History:
         self.trash = Trash(scope, self.past)
         self.restoring = Restoring(scope, contents, versions, self.past, hasher)
         self.files = PastFiles(self.past, contents, scope.now_ms)
-        self.keeping = Keeping(scope, self.trash)
-        self.keeping.collector.also_needed = self._open_versions
+        self.keeping = Keeping(scope, self.past, self.trash, self._in_use)
+        for collector in (self.keeping.collector, self.keeping.budget.collector):
+            collector.also_needed = self._open_versions
+        self._began = time.monotonic()
 
     # ---- files of the past
     def is_meant(self, parent: Ino, name: bytes) -> bool:
@@ -72,14 +77,26 @@ class History:
         except FileNotFoundError:
             raise ContentUnavailable("The content of this version is gone.") from None
 
+    def _in_use(self) -> InUse:
+        """What programs have open of the past, and what is being restored."""
+        found = InUse()
+        for node, version in self._versions_in_use():
+            found.versions.add(token(version.dot))
+            found.removed.add(node)
+        if time.monotonic() - self._began < self._scope.settings.reattach:
+            found.whole = self._scope.store.history.past_nodes()  # mounts of before the start may come back
+        return found
+
     def _open_versions(self) -> Iterator[Version]:
-        """What programs read of the past, and what is being restored."""
+        return (version for _node, version in self._versions_in_use())
+
+    def _versions_in_use(self) -> Iterator[tuple[NodeId, Version]]:
         for entry in self.restoring.in_use():
             if entry.version is not None:
-                yield entry.version
+                yield entry.node, entry.version
         for ino in list(self._scope.files.inos()):
             if ino >= PAST_INO:
                 try:
-                    yield self.files.version(ino)[1]
+                    yield self.files.version(ino)
                 except HoloError:
                     continue  # forgotten: who has it open asks for its path again

@@ -7,6 +7,7 @@ In short slices with pauses between them, so that mounts do not notice.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
 from typing import Final
@@ -14,11 +15,14 @@ from typing import Final
 import structlog
 
 from holofsd.core.errors import HoloError
-from holofsd.core.retention import DAY_MS, HistoryPolicy, decode_policy
+from holofsd.core.retention import DAY_MS, HistoryPolicy, decode_policy, default_budget
+from holofsd.fs.budget import Budget, InUse
 from holofsd.fs.scope import Scope
 from holofsd.fs.trash import Trash
 from holofsd.store.history import HistoryCounts
+from holofsd.store.past_sizes import Totals
 from holofsd.tree.garbage import GRACE_MS, Collected, GarbageCollector
+from holofsd.tree.past import Past
 
 log = structlog.get_logger(__name__)
 
@@ -31,13 +35,18 @@ _PAUSE: Final = 0.02
 
 
 class Keeping:
-    def __init__(self, scope: Scope, trash: Trash) -> None:
+    def __init__(self, scope: Scope, past: Past, trash: Trash, in_use: Callable[[], InUse]) -> None:
         self._scope = scope
         self._store = scope.store
         self._db = scope.db
         self._trash = trash
         self._collecting = asyncio.Lock()
         self.collector = GarbageCollector(scope.volume)
+        self.share: Callable[[], int] = self._own_default
+        """Bytes that history and trash may take where the policy does not say it. Set by the daemon."""
+        self.budget = Budget(scope, past, self.limit, in_use)
+        scope.on_tight = self.budget.wake
+        scope.relieve = self.budget.make_room
 
     # ---- policy
     @property
@@ -51,6 +60,26 @@ class Keeping:
             self._store.set_meta(_POLICY, encoded)
             # A shorter time may thin days that were done with before.
             self._store.set_meta(_THINNED, b"0")
+
+    def limit(self) -> int:
+        """Bytes that history and trash of this volume may take now."""
+        own = self.policy.max_bytes
+        return self.share() if own is None else own
+
+    def _own_default(self) -> int:
+        disk = os.statvfs(self._store.directory)
+        return default_budget(disk.f_blocks * disk.f_frsize, self.live_bytes())
+
+    def live_bytes(self) -> int:
+        """What the files of this volume have in them."""
+        return self._scope.tree.live_bytes()
+
+    def sizes(self) -> Totals:
+        return self._store.past_sizes.totals()
+
+    def garbage(self) -> int:
+        """Bytes that nothing needs, in their day of grace."""
+        return self._store.past_sizes.garbage()
 
     def counts(self) -> HistoryCounts:
         return self._store.history.counts()
@@ -76,6 +105,7 @@ class Keeping:
         await self._in_slices(lambda: history.purge_before(policy.purge_before_ms(now_ms), _SLICE), pause)
         await self._thin(policy.thin_before_ms(now_ms), pause)
         await self._trash.empty(removed_before_ms=policy.purge_before_ms(now_ms))
+        await self.budget.recount()
 
     async def _thin(self, before_ms: int, pause: float) -> None:
         history = self._store.history

@@ -161,8 +161,8 @@ class Opening:
 
     # ---- writing
     async def stage(self, att: Attachment, handle: int, *, empty: bool, base: bytes) -> Staged:
+        await self._scope.room()
         opened = self._writable(att, handle)
-        self._scope.require_space()
         new = self._staged.of(opened.ino) is None
         staged = await self._writing.stage(opened.ino, att.request.mount_id, empty=empty, base=base)
         if self._scope.files.find(*opened.key) is not opened:
@@ -318,10 +318,10 @@ class Opening:
         raise ContentUnavailable("This file changes too often to be read: try again.")
 
     async def write(self, att: Attachment, handle: int, offset: int, data: bytes) -> Attr:
+        await self._scope.room()
         opened = self._writable(att, handle)
         if offset < 0:
             raise BadArgument("A write needs an offset.")
-        self._scope.require_space()
         staged = await self._writing.stage(opened.ino, att.request.mount_id, empty=False, base=b"")
         self._write_at(staged, offset, data)
         self._watchers.content_changed(opened.ino, staged.base, att)

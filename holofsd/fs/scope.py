@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from holofsd.core.errors import NoSpace, ReadOnly
@@ -20,6 +21,10 @@ from holofsd.fs.succession import Succession
 from holofsd.fs.types import Attachment
 from holofsd.tree.local import LocalVolume
 
+_MARGIN = 256 << 20
+"""Bytes above the reserve from which on history makes room, where it can; on a small disk an eighth of it."""
+_PATIENCE = 20.0
+"""Seconds for which an operation waits for that before it is refused."""
 _FREE_FOR = 0.05
 """Seconds for which a look at the free space is good: small changes come faster than that."""
 
@@ -50,6 +55,13 @@ class Scope:
         self.files = OpenFiles()
         self.succession = Succession(volume.current_dot)
         self._free, self._free_at = 0, -_FREE_FOR
+        self._margin = 0
+        self.refused_since_ms = 0
+        """Since when there is less room than the reserve, as far as it was noticed; 0: there is room."""
+        self.on_tight: Callable[[], None] = lambda: None
+        """Told when somebody writes while there is little more room than the reserve."""
+        self.relieve: Callable[[int], Awaitable[None]] = _nothing_to_give
+        """Makes room for so many bytes beyond the reserve, by letting go of history, if there is any."""
 
     def now_ms(self) -> int:
         return self.now_ns() // 1_000_000
@@ -69,14 +81,51 @@ class Scope:
         if att.read_only or not self.remote.can_write:
             raise ReadOnly("This volume can only be read here.")
 
+    # ---- room
+    async def room(self, more: int = 0) -> None:
+        """Before an operation that needs `more` bytes: where it would be refused, history makes room first. Raises
+        NoSpace."""
+        if self.free(fresh=more > 0) < self.settings.reserve_bytes + more:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await self.relieve(more)
+            self.free(fresh=True)
+        self.require_space(more)
+
     def require_space(self, more: int = 0) -> None:
         """Room for `more` bytes and the reserve."""
+        left = self.free(fresh=more > 0) - self.settings.reserve_bytes - more
+        if left < self._margin:
+            self.on_tight()
+        if left < 0:
+            self.note_space()
+            raise NoSpace("The disk that holds HoloFS's state is almost full: make room there, then try again.")
+
+    def free(self, fresh: bool = False) -> int:
+        """Bytes that the disk has left; not `fresh`: as it was a moment ago."""
         now = time.monotonic()
-        if more or now - self._free_at > _FREE_FOR:
+        if fresh or now - self._free_at > _FREE_FOR:
             found = os.statvfs(self.store.directory)
             self._free, self._free_at = found.f_bavail * found.f_frsize, now
-        if self._free < self.settings.reserve_bytes + more:
-            raise NoSpace("The disk that holds HoloFS's state is almost full: make room there, then try again.")
+            self._margin = min(_MARGIN, found.f_blocks * found.f_frsize // 8)
+        return self._free
+
+    def missing_room(self, more: int = 0) -> int:
+        """Bytes to be freed until there is room again, with some to spare; 0 or less: there is."""
+        free = self.free(fresh=True)
+        wanted = self.settings.reserve_bytes + more
+        return wanted + 2 * self._margin - free if free < wanted + self._margin else 0
+
+    def note_space(self) -> None:
+        """Notices since when there is less than the reserve."""
+        if self.free() >= self.settings.reserve_bytes:
+            self.refused_since_ms = 0
+        elif not self.refused_since_ms:
+            self.refused_since_ms = self.now_ms()
+
+
+async def _nothing_to_give(_more: int) -> None:
+    return
 
 
 @contextmanager

@@ -116,7 +116,7 @@ class Writing:
         for _ in range(_ATTEMPTS):
             version = self._attributes.version(ino)
             await self._contents.bring(self._attributes.resolve(ino).node, version)
-            self._scope.require_space(version.size)
+            await self._scope.room(version.size)
             staging_id, path = self._staged.make_file()
             adopted = False
             try:

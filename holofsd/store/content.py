@@ -167,7 +167,11 @@ class Content:
         Whoever calls this tells the tree in the same transaction (`LocalVolume.content_arrived`), which shows the nodes
         that waited for it and takes it off the list of wanted content.
         """
-        self.db.run("INSERT OR REPLACE INTO content VALUES (?,?,?)", (blob, size, now_ms))
+        self.db.run(  # not OR REPLACE, which would not tell the triggers of format 0020 of the row that it removes
+            "INSERT INTO content VALUES (?,?,?)"
+            " ON CONFLICT (hash) DO UPDATE SET size=excluded.size, added_ms=excluded.added_ms",
+            (blob, size, now_ms),
+        )
         self.db.after_commit(lambda: self._arriving.discard(blob))
 
     def lost(self, blob: BlobHash) -> None:

@@ -34,6 +34,7 @@ POINTS: Final = frozenset({
     *("starting.folder", "starting.marked"),
     *("mounting.started", "mounting.noted"),
     *("creating.made", "joining.noted", "joining.granted", "joining.stored", "leaving.aside"),
+    "thinning.dropped",
     *("collecting.marked", "collecting.forgotten", "collecting.unlinked"),
     *("rotating.restamped", "rotating.certified", "forgetting.dropped", "folding.named"),
     *("damage.marked", "damage.aside", "damage.whole", "brake.held", "brake.decided", "brake.carried"),

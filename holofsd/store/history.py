@@ -45,7 +45,7 @@ class SettingsRow:
 
 @dataclass(frozen=True, slots=True)
 class HistoryCounts:
-    """`bytes`: the sizes of replaced versions, each content once."""
+    """`bytes`: the sizes of replaced versions that are on this device, each content once."""
 
     versions: int
     bytes: int
@@ -63,9 +63,6 @@ class History:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        # Rows come with a new number and go; none changes. Adding up their sizes reads all of them.
-        self._counted_at = (0, 0)
-        self._counted = HistoryCounts(0, 0)
 
     # ---- recording
     def add(
@@ -94,16 +91,8 @@ class History:
         return [HistoryRow(*row) for row in rows]
 
     def counts(self) -> HistoryCounts:
-        row = self.db.one("SELECT max(id), count(*) FROM history")
-        known = (row[0] or 0, row[1]) if row else (0, 0)
-        if known != self._counted_at:
-            self._counted_at, self._counted = known, HistoryCounts(known[1], self._bytes())
-        return self._counted
-
-    def _bytes(self) -> int:
-        small = self.db.number("SELECT sum(size) FROM history WHERE blob IS NULL")
-        large = self.db.number("SELECT sum(size) FROM (SELECT DISTINCT blob, size FROM history WHERE blob NOT NULL)")
-        return small + large
+        found: dict[str, int] = dict(self.db.all("SELECT name, value FROM past_sizes"))
+        return HistoryCounts(found["versions"], found["history"])
 
     # ---- places
     def places_of(self, node: NodeId) -> list[PastPlaceRow]:
@@ -166,6 +155,9 @@ class History:
     def past_inodes(self) -> list[Ino]:
         return [row[0] for row in self.db.all("SELECT ino FROM past_inodes")]
 
+    def past_nodes(self) -> set[NodeId]:
+        return {row[0] for row in self.db.all("SELECT node FROM past_inodes")}
+
     def keep_past_inode(self, ino: Ino, at_ms: int, node: NodeId, name: bytes) -> None:
         self.db.run("INSERT OR IGNORE INTO past_inodes VALUES (?,?,?,?)", (ino, at_ms, node, name))
 
@@ -188,6 +180,7 @@ class History:
         self.db.run("DELETE FROM history WHERE node=?", (node,))
         self.db.run("DELETE FROM past_places WHERE node=?", (node,))
         self.db.run("DELETE FROM past_settings WHERE node=?", (node,))
+        self.db.run("DELETE FROM trash_content WHERE node=?", (node,))
 
     def is_purged(self, node: NodeId) -> bool:
         return self.db.one("SELECT 1 FROM trash_purged WHERE node=?", (node,)) is not None
@@ -205,7 +198,9 @@ class History:
         self.db.run("DELETE FROM trash_purged WHERE node=?", (node,))
 
     def lives_again(self, nodes: Iterable[NodeId]) -> None:
-        self.db.run_many("DELETE FROM trash_purged WHERE node=?", [(node,) for node in nodes])
+        gone = [(node,) for node in nodes]
+        self.db.run_many("DELETE FROM trash_purged WHERE node=?", gone)
+        self.db.run_many("DELETE FROM let_go WHERE node=?", gone)
 
     # ---- policy: each of these removes `limit` rows at most and says how many
     def purge_before(self, end_ms: int, limit: int) -> int:
@@ -215,6 +210,7 @@ class History:
             gone += self.db.run(
                 f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {column}<? LIMIT ?)", (end_ms, limit)
             ).rowcount
+        self.db.run("DELETE FROM let_go WHERE removed_ms<?", (end_ms,))
         return gone
 
     def thin(self, start_ms: int, end_ms: int, limit: int) -> int:

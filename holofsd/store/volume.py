@@ -13,6 +13,7 @@ from holofsd.store.documents import Documents
 from holofsd.store.history import History
 from holofsd.store.nodes import Nodes
 from holofsd.store.outbox import Outbox
+from holofsd.store.past_sizes import PastSizes
 from holofsd.store.removals import Removals
 from holofsd.store.staging import Staging
 
@@ -34,6 +35,7 @@ class VolumeStore:
         self.staging = Staging(self.db, directory / "staging")
         self.content = Content(self.db, directory / "content", directory / "incoming")
         self.history = History(self.db)
+        self.past_sizes = PastSizes(self.db)
         self.removals = Removals(self.db)
         self.damage = Damage(self.db, self.content, directory / "damaged")
         with self.db.transaction():

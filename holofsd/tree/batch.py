@@ -66,6 +66,8 @@ class Batch:
         before = earlier.state if earlier is not None else old_state
         if before is not None:
             self.recorder.replaced(before, state)
+        if state.removed.context and state is not old_state:
+            self.recorder.removed(state)
         facts = facts_of(state, self.is_here, lambda: _as_now_in(state, _shown_before(old, old_state)))
         work = Work(state, old, self._row(state, old, old_state, facts), facts.shown, old_state)
         self.works[node] = work

@@ -16,11 +16,15 @@ class Census:
         self._totals: tuple[int, int] | None = None
         """(files, bytes) as committed; None until somebody asked."""
 
+    def totals(self) -> tuple[int, int]:
+        """(files, bytes)."""
+        if self._totals is None:
+            self._totals = self._store.nodes.count_files()
+        return self._totals
+
     def take(self) -> TreeCensus:
         nodes = self._store.nodes
-        if self._totals is None:
-            self._totals = nodes.count_files()
-        files, size = self._totals
+        files, size = self.totals()
         return TreeCensus(files, size, nodes.count_copies(), nodes.count_unreachable(), nodes.bad_names())
 
     def note(self, batch: Batch) -> None:

@@ -62,6 +62,8 @@ class GarbageCollector:
         self.busy = False
         self._suspects: dict[BlobHash, int] = {}
         """Content that nothing was found to need so far, with its size."""
+        self._only: frozenset[BlobHash] | None = None
+        """Set while a pass looks at nothing but this content."""
         self._changed: set[NodeId] = set()
         self._last_history = 0
         self._doomed: list[BlobHash] = []
@@ -86,18 +88,31 @@ class GarbageCollector:
                 yield True
             self._unlink()
             faults.reach("collecting.unlinked", self._store)
-            for _ in self._sweep(collected):
+            for _ in self._sweep(collected) if self._only is None else ():
                 yield False
         finally:
             unsubscribe()
             self._suspects, self._doomed = {}, []
             self.busy = False
 
+    def steps_for(self, blobs: Iterable[BlobHash], collected: Collected) -> Iterator[bool]:
+        """A pass for this content alone, which was let go to make room: without the grace period. Steps as those of
+        `steps`."""
+        self._only = frozenset(blobs)
+        try:
+            yield from self.steps(collected, 0)
+        finally:
+            self._only = None
+
     def _note(self, change: TreeChange, _origin: object) -> None:
         self._changed.update(change.nodes)
 
     # ---- what is needed
     def _suspect_all(self) -> Iterator[None]:
+        if self._only is not None:
+            sizes = ((blob, self._store.content.size(blob)) for blob in self._only)
+            self._suspects.update((blob, size) for blob, size in sizes if size is not None)
+            return
         after = b""
         sql = "SELECT hash, size FROM content WHERE hash>? ORDER BY hash LIMIT ?"
         while rows := self._db.all(sql, (after, _LARGE_SLICE)):
@@ -168,13 +183,18 @@ class GarbageCollector:
         ]
         return found + [row[0] for row in self._db.all("SELECT payload FROM incoming")]
 
+    def _needed_by_records(self) -> None:
+        payloads = self._not_merged() if self._suspects else []
+        for blob in [blob for blob in self._suspects if any(payload.find(blob) >= 0 for payload in payloads)]:
+            del self._suspects[blob]
+
     def _write_down(self) -> None:
         """Since when each suspect is one: what was needed in between starts again."""
         with self._db.transaction():
             self._needed_meanwhile()
-            payloads = self._not_merged() if self._suspects else []
-            for blob in [blob for blob in self._suspects if any(payload.find(blob) >= 0 for payload in payloads)]:
-                del self._suspects[blob]
+            self._needed_by_records()
+            if self._only is not None:
+                return
             known = {row[0] for row in self._db.all("SELECT hash FROM garbage")}
             gone = [(blob,) for blob in known if blob not in self._suspects]
             self._db.run_many("DELETE FROM garbage WHERE hash=?", gone)
@@ -191,11 +211,16 @@ class GarbageCollector:
     # ---- what goes
     def _forget(self, collected: Collected, before_ms: int) -> Iterator[None]:
         """Rows go first. What a record brought since the last look, or a hasher is about to name, stays."""
-        due = self._db.all("SELECT hash FROM garbage WHERE since_ms<=?", (before_ms,))
+        if self._only is not None:
+            due = list(self._suspects)
+        else:
+            due = [row[0] for row in self._db.all("SELECT hash FROM garbage WHERE since_ms<=?", (before_ms,))]
         for start in range(0, len(due), _SLICE):
             with self._db.transaction():
                 self._needed_meanwhile()
-                for (blob,) in due[start : start + _SLICE]:
+                if self._only is not None:
+                    self._needed_by_records()  # no day of grace stands between the look and the end
+                for blob in due[start : start + _SLICE]:
                     size = self._suspects.pop(blob, None)
                     if size is not None and self._store.content.forget(blob):
                         self._doomed.append(blob)

@@ -241,6 +241,10 @@ class Past:
         """What was removed or unlinked from a directory, oldest first; also what is not kept any more."""
         latest = {(row.node, row.name): row for row in self._history.last_in(parent)}
         found = [item for row in latest.values() if (item := self._gone(row)) is not None]
+        found += [
+            Trashed(node, Kind.FILE, parent, name, removed_ms, None, kept=False)
+            for node, name, removed_ms in self._store.past_sizes.let_go_from(parent)
+        ]
         return sorted(found, key=lambda item: item.removed_ms)
 
     def _gone(self, row: PastPlaceRow) -> Trashed | None:

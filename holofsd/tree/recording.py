@@ -18,7 +18,9 @@ from holofsd.core.project import token
 from holofsd.core.state import Blob, Kind, NodeState, Pending, Version
 from holofsd.store.history import HistoryRow, PastPlaceRow, SettingsRow
 from holofsd.store.nodes import PlacementRow
+from holofsd.store.past_sizes import INLINE
 from holofsd.store.volume import VolumeStore
+from holofsd.tree.facts import blobs_of
 from holofsd.tree.states import encode_settings, encode_version
 
 STOOD_MS: Final = 60_000
@@ -33,6 +35,7 @@ class Recorder:
         self._versions: list[HistoryRow] = []
         self._places: list[PastPlaceRow] = []
         self._settings: list[SettingsRow] = []
+        self._removed: dict[NodeId, NodeState] = {}
         self._maybe_split: dict[tuple[NodeId, bytes], HistoryRow] = {}
         """Versions that may go on as nodes of their own: then they are not replaced, or it is there that they were."""
         self._ours: dict[AuthorId, bool] = {}
@@ -113,8 +116,15 @@ class Recorder:
             self._places.append(PastPlaceRow(state.id, last.place.parent, last.place.name, since, now_ms))
             self._write_at_the_end()
 
+    def removed(self, state: NodeState) -> None:
+        """The state of a node that is removed, or was: what it contains counts as trash while it is."""
+        self._removed[state.id] = state
+        self._write_at_the_end()
+
     def forget(self, node: NodeId) -> None:
         """Nobody ever heard of it."""
+        self._removed.pop(node, None)
+        self._store.past_sizes.set_trash(node, {}, 0)
         self._versions = [row for row in self._versions if row.node != node]
         self._places = [row for row in self._places if row.node != node]
         self._settings = [row for row in self._settings if row.node != node]
@@ -127,9 +137,11 @@ class Recorder:
 
     def _write(self) -> None:
         versions = [row for row in map(self._as_it_went, self._versions) if row is not None]
-        places, settings = self._places, self._settings
+        places, settings, removed = self._places, self._settings, self._removed
         self._clear()
         self._store.history.add(versions, places, settings)
+        for state in removed.values():
+            note_trash(self._store, state, self._now_ms())
 
     def _as_it_went(self, row: HistoryRow) -> HistoryRow | None:
         """None for a version that goes on. One that became a node elsewhere may have been replaced there already."""
@@ -145,7 +157,21 @@ class Recorder:
 
     def _clear(self) -> None:
         self._versions, self._places, self._settings, self._due = [], [], [], False
+        self._removed = {}
         self._maybe_split.clear()
+
+
+def note_trash(store: VolumeStore, state: NodeState, now_ms: int) -> None:
+    """What a removed node contains is written down, or struck out where it lives or is not kept."""
+    content: dict[BlobHash, int] = {}
+    if state.kind is Kind.FILE and not is_alive(state) and not store.history.is_purged(state.id):
+        for version in state.versions.values():
+            blobs = blobs_of(version.body, version.size)
+            for blob, size in blobs:
+                content[blob] = size
+            if not blobs:
+                content[INLINE] = content.get(INLINE, 0) + version.size
+    store.past_sizes.set_trash(state.id, content, now_ms)
 
 
 def _row(node: NodeId, kind: Kind, version: Version, ended_ms: int) -> HistoryRow:

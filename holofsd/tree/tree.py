@@ -129,6 +129,10 @@ class Tree(TreeReading):
     def census(self) -> TreeCensus:
         return self._census.take()
 
+    def live_bytes(self) -> int:
+        """The sizes of all files added up."""
+        return self._census.totals()[1]
+
     @contextmanager
     def keeping_all(self) -> Iterator[None]:
         """What is replaced meanwhile goes to the history, however short it stood. Inside a transaction."""

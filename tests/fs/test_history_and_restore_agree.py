@@ -15,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holofsd.core.errors import HoloError, IsADirectory, NoSuchName
+from holofsd.core.retention import HistoryPolicy
 from holofsd.core.state import Blob, Inline, Kind, Pending, Target, Version
 from holofsd.fs.settling import Keep
 from holofsd.tree.past import PastVersion
 from tests.fs.harness import Device, Program
 from tests.fs.test_conflicts import Pair
+from tests.fs.test_history_budget import assert_counted_right
 from tests.fs.test_restoring_folders import remove_all
 
 PATHS = ("a", "b", "d", "d/a", "d/b", "e", "e/a", "d/e", "d/e/a")
@@ -67,7 +69,7 @@ class Doing:
             self.write, self.write, self.save, self.save, self.unlink, self.rename, self.rename, self.link,
             self.symlink,
             self.mkdir, self.remove_all, self.meet, self.meet, self.wait, self.resolve, self.resolve, self.restore,
-            self.restore_trash, self.empty_trash, self.collect, self.purge,
+            self.restore_trash, self.empty_trash, self.collect, self.purge, self.squeeze,
         )  # fmt: skip
         self.count += 1
         with suppress(HoloError):
@@ -130,6 +132,11 @@ class Doing:
     async def purge(self, program: Program, path: str, target: str) -> None:
         with program.device.store.db.transaction():
             program.device.store.history.purge_before(program.device.volume.now_ms() - 120_000, ENDLESS)
+
+    async def squeeze(self, program: Program, path: str, target: str) -> None:
+        keeping = program.fs.history.keeping
+        keeping.set_policy(HistoryPolicy(max_bytes=keeping.sizes().all // 2))
+        await keeping.budget.enforce()
 
 
 class Looking:
@@ -205,7 +212,7 @@ class Looking:
                 assert (out.encode(), "restored") in [(one.path, one.what) for one in done]
 
 
-STEPS = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 1), st.integers(0, 8), st.integers(0, 8)), max_size=25)
+STEPS = st.lists(st.tuples(st.integers(0, 21), st.integers(0, 1), st.integers(0, 8), st.integers(0, 8)), max_size=25)
 
 
 @settings(deadline=None, max_examples=int(os.environ.get("HOLOFS_EXAMPLES", "40")))
@@ -231,6 +238,7 @@ async def _run(pair: Pair, steps: list[tuple[int, int, int, int]]) -> None:
     for program in (pair.pa, pair.pb):
         await program.device.settle()
         await program.fs.history.keeping.collect(0)
+        assert_counted_right(program.device)
         looking = Looking(program.device, program)
         await looking.each_path()
         await looking.each_removed()
