@@ -284,7 +284,14 @@ def siblings(state: NodeState) -> tuple[Version, ...]:
 
 
 def materialise(
-    state: NodeState, dot: Dot, stamp: Hlc, kept: Version | None = None, unseen: Iterable[Dot] = ()
+    state: NodeState,
+    dot: Dot,
+    stamp: Hlc,
+    kept: Version | None = None,
+    unseen: Iterable[Dot] = (),
+    *,
+    rewrite: bool = True,
+    always: bool = False,
 ) -> tuple[NodeState, list[NodeState]]:
     """You act on what you see: the conflict copies of a file become nodes of their own.
 
@@ -293,7 +300,9 @@ def materialise(
     Versions in `unseen` (content on its way, not shown yet) stay as they are. Without copies nothing is written.
 
     Written anew, because another device may keep a different version at the same time: merely dropping the others on
-    both sides would leave the name with none.
+    both sides would leave the name with none. `rewrite` False: `kept` goes on under its own dot, because its content is
+    not here. Then it is the newest live version, and of two devices that do this one holds the other's choice too.
+    `always`: `kept` is written anew even without copies.
     """
     hidden = set(unseen)
     live = [v for v in live_versions(state) if v.dot not in hidden]
@@ -306,7 +315,10 @@ def materialise(
         if version.dot != kept.dot and version.body not in bodies:
             bodies.append(version.body)
             split_off.append(split(state, version.dot))
-    if not split_off:
+    if not live or not (split_off or always):
         return state, []
+    if not rewrite:
+        ended = {version.dot for version in live} - {kept.dot}
+        return replace(state, versions={d: v for d, v in state.versions.items() if d not in ended}), split_off
     anew = Version(dot, above(stamp, live[0].stamp), kept.body, kept.size, kept.mtime, kept.device_name)
     return with_version(state, anew, [v.dot for v in live]), split_off

@@ -200,7 +200,11 @@ class Alternatives:
         for choice in self.at(slot):
             row = self._nodes.get(choice.node)
             if row is not None and row.held is not None:
-                await self._contents.bring(choice.node, choice.version)
+                await self.bring(choice)
+
+    async def bring(self, choice: Choice) -> None:
+        """Raises as `Contents.bring`."""
+        await self._contents.bring(choice.node, choice.version)
 
 
 def _joined(directory: bytes, name: bytes) -> bytes:

@@ -7,14 +7,15 @@ plain node. In the usual case, one node with one version at the name, nothing is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from holofsd.core.edit import materialise, moved, split_id
-from holofsd.core.errors import NoSuchName
+from holofsd.core.errors import ContentUnavailable, NoSuchName
 from holofsd.core.ids import Dot, Ino, NodeId
+from holofsd.core.node import live_versions
 from holofsd.core.project import conflict_name, parse_token, token
-from holofsd.core.state import Kind, Place, Version
+from holofsd.core.state import Kind, NodeState, Place, Version
 from holofsd.fs.drafts import Draft, shown_of, unseen_of
 from holofsd.fs.endings import Endings
 from holofsd.fs.scope import Origin, Scope
@@ -29,16 +30,22 @@ class Conflicts:
         self._endings = endings
 
     # ---- names
-    def settle_name(self, entry: Entry, origin: Origin | None) -> Entry:
-        """Before this name is unlinked, renamed or replaced: its siblings become files of their own, its twins end."""
+    def settle_name(self, entry: Entry, origin: Origin | None, *, ending: bool = False) -> Entry:
+        """Before this name is unlinked, renamed or replaced: its siblings become files of their own, its twins end.
+
+        `ending`: what the name shows goes. Raises ContentUnavailable for a copy that is to stay and is not here.
+        """
         placed = self._nodes.slot(entry.parent, entry.slot)
         if len(placed) == 1 and not entry.is_copy:
             glance = self._nodes.glance(entry.node)
             if glance is not None and glance[2] <= 1:
                 return entry
+        if entry.dot and not ending:
+            self._require_here(entry.node, entry.dot)
         entries = self._nodes.entries_of_slot(entry.parent, entry.slot)
         if len(entries) > 1:
-            self._materialise_slot(entries, origin)
+            last = entry.view.nlink <= 1
+            self._materialise_slot(entries, origin, acted={entry.dot}, ended=entry.node if ending and last else None)
         self._end_twins(entry.parent, entry.slot, origin)
         found = self._scope.tree.lookup(entry.parent, entry.name)
         if found is None:
@@ -63,7 +70,7 @@ class Conflicts:
         for row in rows:
             named.append(row if row.name else replace(row, name=self._free_name(row, {r.name for r in named})))
         bodies = [v.body for row in rows if (v := self._scope.tree.version_of(row.node, row.dot)) is not None]
-        self._materialise_slot(named, origin, kept)
+        self._materialise_slot(named, origin, kept, acted={row.dot for row in rows})
         shown, draft = rows[0], Draft(self._scope)
         for node in {row.node for row in self._nodes.slot(shown.parent, shown.slot)} - {shown.node}:
             twin = self._scope.tree.version_of(node)
@@ -84,18 +91,41 @@ class Conflicts:
         taken = self._scope.tree.lookup
         return next((n for n in names if n not in used and taken(row.parent, n) is None), names[-1])
 
+    def _require_here(self, node: NodeId, dot: bytes) -> None:
+        """A copy becomes a file of its own only where its content is: elsewhere it may have been replaced by now."""
+        version = self._scope.tree.version_of(node, dot)
+        if version is not None and not self._scope.tree.is_here(version):
+            raise ContentUnavailable(
+                "The content of this conflict copy is still on its way: try again when it has arrived, or remove it."
+            )
+
     def _materialise_slot(
-        self, entries: Sequence[EntryRow], origin: Origin | None, kept: Version | None = None
+        self,
+        entries: Sequence[EntryRow],
+        origin: Origin | None,
+        kept: Version | None = None,
+        acted: Collection[bytes] = (),
+        ended: NodeId | None = None,
     ) -> None:
+        """`acted`: tokens of the copies that the operation is about, by name; `ended`: what this node shows goes."""
         draft = Draft(self._scope)
         for node in {entry.node for entry in entries if entry.dot}:
-            self._materialise_node(draft, node, kept)
+            self._materialise_node(draft, node, kept, acted, ending=node == ended and b"" in acted)
         for entry in entries:
             if not entry.dot and entry.name != entry.slot:
                 self._name_for_good(draft, entry)
         draft.write(origin, detach_open=kept is not None)
 
-    def _materialise_node(self, draft: Draft, node: NodeId, wanted: Version | None = None) -> None:
+    def _materialise_node(
+        self,
+        draft: Draft,
+        node: NodeId,
+        wanted: Version | None = None,
+        acted: Collection[bytes] = (),
+        *,
+        ending: bool = False,
+    ) -> None:
+        """`ending`: what the node shows goes."""
         state, row = draft.state(node), self._nodes.get(node)
         if row is None:
             return
@@ -103,8 +133,11 @@ class Conflicts:
         shown = shown_of(row, state)
         if wanted is not None and wanted.dot in state.versions:
             shown = wanted
-        kept, copies = materialise(state, dot, stamp, shown, unseen_of(row, state))
-        if copies and shown is not None:
+        unseen = [beside for beside in unseen_of(self._scope, row, state) if token(beside) not in acted]
+        rewrite = ending or shown is None or self._scope.tree.is_here(shown)
+        always = ending and _shares_an_author(state, unseen)
+        kept, copies = materialise(state, dot, stamp, shown, unseen, rewrite=rewrite, always=always)
+        if dot in kept.versions and shown is not None:
             self.rewritten(shown.dot, dot)
         draft.put(kept)
         made = {copy.id for copy in copies}
@@ -143,16 +176,19 @@ class Conflicts:
         draft.write(origin)
 
     # ---- files by inode
-    def settle_ref(self, view: NodeView, origin: Origin | None) -> bool:
+    def settle_ref(self, view: NodeView, origin: Origin | None, *, replacing: bool = False) -> bool:
         """Before the content or attributes of a file change: a conflict copy becomes a file of its own, twins end.
 
-        True if the inode number means something else now, and has to be resolved again.
+        `replacing`: its content goes. True if the inode number means something else now, and has to be resolved again.
+        Raises ContentUnavailable for a copy whose content stays and is not here.
         """
         if view.detached or view.kind is Kind.DIRECTORY:
             return False
         if view.dot:
+            if not replacing:
+                self._require_here(view.node, view.dot)
             draft = Draft(self._scope)
-            self._materialise_node(draft, view.node)
+            self._materialise_node(draft, view.node, acted={view.dot})
             draft.write(origin)
             return True
         if self._scope.tree.is_plain(view.node):
@@ -172,3 +208,9 @@ class Conflicts:
             draft.write(origin)
         elif mine:
             self._end_twins(parent, slot, origin)
+
+
+def _shares_an_author(state: NodeState, unseen: Sequence[Dot]) -> bool:
+    """Whether a removal, which counts by author, could not tell what was seen from what was not."""
+    seen = [version.dot for version in live_versions(state) if version.dot not in unseen]
+    return any(one.author == other.author for one in seen for other in unseen)

@@ -7,7 +7,7 @@ from holofsd.core.errors import NoSuchName
 from holofsd.core.ids import Dot, Ino, NodeId
 from holofsd.core.join import join
 from holofsd.core.node import live_versions
-from holofsd.core.project import parse_token
+from holofsd.core.project import parse_token, token
 from holofsd.core.state import NodeState, Version
 from holofsd.fs.scope import Origin, Scope
 from holofsd.store.nodes import NodeRow
@@ -67,6 +67,17 @@ def shown_of(row: NodeRow, state: NodeState) -> Version | None:
     return state.versions.get(parse_token(row.shown)) if row.shown else None
 
 
-def unseen_of(row: NodeRow, state: NodeState) -> list[Dot]:
-    """Live versions that nobody could see here yet."""
-    return [version.dot for version in live_versions(state)[:1]] if row.held is not None else []
+def unseen_of(scope: Scope, row: NodeRow, state: NodeState) -> list[Dot]:
+    """Live versions whose content was never here, apart from the one that the name of the node shows.
+
+    An operation on the name leaves them as they are: a version made here of content that is elsewhere would need that
+    content for ever, also after its writer has replaced it and collected it.
+    """
+    live = live_versions(state)
+    unseen = [version.dot for version in live[:1]] if row.held is not None else []
+    if len(live) < 2:
+        return unseen
+    own = set(scope.store.own_authors())
+    copies = {entry.dot for entry in scope.nodes.entries_of_node(row.node)}
+    beside = [version for version in live if version.dot not in unseen and token(version.dot) in copies]
+    return unseen + [v.dot for v in beside if v.dot.author not in own and not scope.tree.is_here(v)]

@@ -37,7 +37,7 @@ class Endings:
         link = self.link_at(node, parent, name)
         if row is not None and row.nlink <= 1:
             self.release_inode(row, state)
-        unseen = unseen_of(row, state) if row else []
+        unseen = unseen_of(self._scope, row, state) if row else []
         draft.put(unlinked(state, link, self._scope.volume.stamp(), unseen))
 
     def release_inode(self, row: NodeRow, state: NodeState) -> None:

@@ -180,7 +180,7 @@ class Naming:
             raise IsADirectory("This is a directory.")
         with self._scope.change(att, needs_space=False):
             origin = Origin(att, {(entry.parent, name)})
-            entry = self._conflicts.settle_name(entry, origin)
+            entry = self._conflicts.settle_name(entry, origin, ending=True)
             draft = Draft(self._scope)
             for node in (entry.node, *self._conflicts.hidden_at(entry)):
                 self._endings.end_name(draft, node, entry.parent, entry.slot)
@@ -203,7 +203,7 @@ class Naming:
             raise DirectoryNotEmpty("This directory is not empty.")
         with self._scope.change(att, needs_space=False):
             origin = Origin(att, {(entry.parent, name)})
-            entry = self._conflicts.settle_name(entry, origin)
+            entry = self._conflicts.settle_name(entry, origin, ending=True)
             draft = Draft(self._scope)
             self._endings.end_name(draft, entry.node, entry.parent, entry.slot)
             draft.write(origin)

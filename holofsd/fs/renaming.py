@@ -87,7 +87,8 @@ class Renaming:
             source = self._conflicts.settle_name(source, origin)
             # Looked up again: where the two share a name, settling one settled the other.
             target = self._scope.tree.lookup(new_directory, new_name)
-            target = self._conflicts.settle_name(target, origin) if target is not None else None
+            if target is not None:
+                target = self._conflicts.settle_name(target, origin, ending=not exchange)
             if exchange and target is not None:
                 self._exchange(source, target, origin)
             else:
@@ -120,7 +121,7 @@ class Renaming:
 
     # ---- flavours
     def _move(self, source: Entry, target: Entry | None, place: Place, base: bytes, origin: Origin) -> None:
-        plain = _is_plain(source)
+        plain = self._can_be_rewritten(source)
         if plain and target is not None and _is_plain(target):
             self._replace(source, target, base, origin)
         elif plain and target is None and (known := self._vacated.take(place.parent, place.name)) is not None:
@@ -135,9 +136,19 @@ class Renaming:
         if source.view.kind is Kind.FILE:
             self._vacated.leave(source.parent, source.name, source.node)
 
+    def _can_be_rewritten(self, source: Entry) -> bool:
+        """Whether what the source shows may become a version of another file: all of it is shown, and it is here."""
+        if not _is_plain(source):
+            return False
+        row, state = self._nodes.get(source.node), self._scope.tree.state(source.node)
+        shown = shown_of(row, state) if row is not None and state is not None else None
+        if row is None or state is None or shown is None or not self._scope.tree.is_here(shown):
+            return False
+        return len(unseen_of(self._scope, row, state)) == (row.held is not None)
+
     def take_name(self, source: Entry, target: Entry, origin: Origin) -> None:
         """`mv source target` inside a transaction, both being alone at their names; the content stays its writer's."""
-        if _is_plain(source) and _is_plain(target):
+        if self._can_be_rewritten(source) and _is_plain(target):
             written = self._scope.tree.version(source.ino)
             self._replace(source, target, b"", origin, written.device_name if written is not None else "")
         else:
@@ -201,7 +212,7 @@ class Renaming:
             self._staged.based_on(staged, version)
         link = self._endings.link_at(source.node, source.parent, source.slot)
         state, row = draft.state(source.node), self._nodes.get(source.node)
-        unseen = unseen_of(row, state) if row is not None else []
+        unseen = unseen_of(self._scope, row, state) if row is not None else []
         draft.put(unlinked(state, link, self._scope.volume.stamp(), unseen))
         writers = [opened for opened in self._scope.files.of_ino(ino) if opened.write]
         for opened in writers:

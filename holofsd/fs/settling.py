@@ -90,7 +90,7 @@ class Settling:
 
     async def _settle(self, slot: Slot, keep: Keep, named: str = "") -> Settled:
         self._require_writer()
-        await self._alternatives.bring_newest(slot)
+        await self.bring(slot, keep, named)
         with self._scope.change(None, needs_space=False):
             before = self._alternatives.contested(slot)
             choices = self._alternatives.at(slot)
@@ -99,6 +99,8 @@ class Settling:
             if any(self._is_on_its_way(choice) for choice in choices):
                 raise ContentUnavailable("A newer version is on its way here: try again in a moment.")
             kept = _chosen(choices, keep, named)
+            if not all(self._scope.tree.is_here(choice.version) for choice in _staying(choices, kept)):
+                raise ContentUnavailable("The content that is to stay is on its way here: try again in a moment.")
             losing = [choice for choice in choices if choice is not kept] if kept is not None else []
             for choice in losing:
                 self._require_replaceable(choice)
@@ -108,6 +110,14 @@ class Settling:
             return Settled(before.path, files=tuple(directory + name for name in files))
         told = {alternative.id: alternative for alternative in before.choices}
         return Settled(before.path, told[kept.id], tuple(told[choice.id] for choice in losing))
+
+    async def bring(self, slot: Slot, keep: Keep, named: str = "") -> None:
+        """Waits for what has to be here first: newer versions that nobody saw yet, and the content that is to stay."""
+        await self._alternatives.bring_newest(slot)
+        choices = self._alternatives.at(slot)
+        if len(choices) > 1:
+            for choice in _staying(choices, _chosen(choices, keep, named)):
+                await self._alternatives.bring(choice)
 
     # ---- may it be done?
     def _require_writer(self) -> None:
@@ -222,6 +232,10 @@ def _files(choices: list[Choice], names: list[bytes], own: Version | None) -> li
         node = choice.node if stays else split_id(choice.node, choice.version.dot)
         found.append(_File(choice, node, name, split=not stays))
     return found
+
+
+def _staying(choices: list[Choice], kept: Choice | None) -> list[Choice]:
+    return choices if kept is None else [kept]
 
 
 def _chosen(choices: list[Choice], keep: Keep, named: str) -> Choice | None:

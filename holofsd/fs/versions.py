@@ -53,7 +53,7 @@ class Versions:
         `view`: what the inode means, where the caller just asked.
         """
         view = view or self._attributes.resolve(ino)
-        if self._conflicts.settle_ref(view, origin):
+        if self._conflicts.settle_ref(view, origin, replacing=True):
             view = self._attributes.resolve(ino)
         draft = Draft(self._scope)
         state = draft.state(view.node)

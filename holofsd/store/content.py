@@ -18,6 +18,7 @@ from holofsd.core.ids import BlobHash, NodeId
 from holofsd.store.database import Database
 
 _READ_SIZE = 1 << 20
+_ANY_SIZE = (1 << 63) - 1
 
 
 def hash_file(path: Path) -> tuple[BlobHash, int]:
@@ -213,9 +214,10 @@ class Content:
     def wanted_for(self, node: NodeId) -> list[BlobHash]:
         return [row[0] for row in self.db.all("SELECT hash FROM wanted WHERE node=?", (node,))]
 
-    def wanted(self, limit: int) -> list[tuple[BlobHash, int]]:
-        """(hash, size), oldest first."""
-        rows = self.db.all("SELECT hash, max(size) FROM wanted GROUP BY hash ORDER BY min(since_ms) LIMIT ?", (limit,))
+    def wanted(self, limit: int, below: int = _ANY_SIZE) -> list[tuple[BlobHash, int]]:
+        """(hash, size), oldest first; only what is smaller than `below` bytes."""
+        sql = "SELECT hash, max(size) FROM wanted GROUP BY hash HAVING max(size)<? ORDER BY min(since_ms) LIMIT ?"
+        rows = self.db.all(sql, (below, limit))
         return [(row[0], row[1]) for row in rows]
 
     def wanted_by(self, blob: BlobHash) -> list[NodeId]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -21,7 +22,7 @@ from holofsd.core.ids import BlobHash, DeviceId
 from holofsd.net.api import CloseCode, Stream
 from holofsd.store import faults
 from holofsd.sync.config import BLOB_FRAME, SyncConfig
-from holofsd.sync.jobs import FOREVER, Job, Jobs
+from holofsd.sync.jobs import NO_LIMIT, Job, Jobs
 from holofsd.sync.receiving import Receiver, Trip
 from holofsd.sync.tasks import Tasks
 from holofsd.tree.local import LocalVolume
@@ -35,6 +36,8 @@ IDLE_LEAST = 0.1
 """Seconds after which a device that did not have something is first asked again; doubles each time."""
 PAUSE = 2.0
 """Seconds until a device whose content stream failed is asked again."""
+WRONG_MOST = 3600.0
+"""Most seconds until a device that sent other bytes than it was asked for is asked for them again."""
 
 OpenStream = Callable[[], Awaitable[Stream]]
 
@@ -63,7 +66,10 @@ class Fetcher:
         self._refill.set()
         self._news = asyncio.Event()
         """Set, and replaced, whenever a worker should look again."""
-        self._paused_until = 0.0
+        self._too_large = NO_LIMIT
+        """Content of this size or above did not fit on the disk. Smaller content is fetched meanwhile..."""
+        self._room_again_at = 0.0
+        """... and from this loop time on the large one is tried again."""
         self.counts = FetchCounts()
 
     # ---- who can be asked
@@ -125,13 +131,19 @@ class Fetcher:
         if not self._peers:
             return
         now = asyncio.get_running_loop().time()
-        blocked = self._jobs.blocked(list(self._peers), now)
+        room = self._room(now)
+        blocked = self._jobs.blocked(list(self._peers), now, room)
         if len(self._jobs) - blocked >= LOOK_AHEAD:
             return
         limit = 2 * LOOK_AHEAD + blocked
-        wanted = self._content.wanted(limit)
-        if len(wanted) < limit:
+        wanted = self._content.wanted(limit, room)
+        if len(wanted) < limit and room == NO_LIMIT:
             self._jobs.prune({blob for blob, _size in wanted})
+            if (
+                self._jobs.largest() < self._too_large
+                and max((size for _, size in wanted), default=0) < self._too_large
+            ):
+                self._fits_again()
         known = len(self._jobs)
         for blob, size in wanted:
             self._jobs.add(blob, size, urgent=False)
@@ -156,9 +168,11 @@ class Fetcher:
                 idle = IDLE_LEAST
                 try:
                     stream = stream or await open_stream()
-                    await self._trip(device, stream, jobs)
-                except (ConnectionLost, ProtocolViolation) as error:
-                    log.info("content stream ended", peer=device.hex()[:8], why=error.message)
+                    if not await self._trip(device, stream, jobs):
+                        stream.abort(CloseCode.NORMAL)
+                        stream = None
+                except (ConnectionLost, ProtocolViolation, OSError, sqlite3.OperationalError) as error:
+                    self._say_why(device, error)
                     self._failed(device, jobs, error)
                     if stream is not None:
                         stream.abort(CloseCode.NORMAL)
@@ -168,11 +182,15 @@ class Fetcher:
             if stream is not None:
                 stream.abort(CloseCode.NORMAL)
 
+    def _say_why(self, device: DeviceId, error: Exception) -> None:
+        if isinstance(error, HoloError):
+            log.info("content stream ended", peer=device.hex()[:8], why=error.message)
+        else:
+            log.warning("content cannot be stored now; it is tried again", peer=device.hex()[:8], why=str(error))
+
     def _take(self, device: DeviceId) -> list[Job]:
         now = asyncio.get_running_loop().time()
-        if now < self._paused_until:
-            return []
-        jobs = self._jobs.take(device, now, BATCH, BATCH_BYTES, BLOB_FRAME)
+        jobs = self._jobs.take(device, now, BATCH, BATCH_BYTES, BLOB_FRAME, self._room(now))
         if len(self._jobs) < LOOK_AHEAD // 2:
             self._refill.set()
         return jobs
@@ -187,13 +205,16 @@ class Fetcher:
             return min(idle * 2, self._config.missing_retry / 3)
         return IDLE_LEAST
 
-    async def _trip(self, device: DeviceId, stream: Stream, jobs: list[Job]) -> None:
+    async def _trip(self, device: DeviceId, stream: Stream, jobs: list[Job]) -> bool:
+        """False if the stream cannot be used any more."""
         trip = Trip()
         try:
             await Receiver(self._content, stream, self._config.reserve_bytes).fetch(jobs, trip)
-            self.counts.no_space = False
+            if jobs and max(job.size for job in jobs) >= self._too_large:
+                self._fits_again()
         except NoSpace as error:
             self._out_of_space(jobs, error)
+            return not trip.asked
         finally:
             self._settle(device, trip)
             if trip.stalled:
@@ -201,6 +222,7 @@ class Fetcher:
             for job in jobs:
                 job.taken = False
             self._announce()
+        return True
 
     def _not_soon(self, device: DeviceId, jobs: list[Job]) -> None:
         """It stalled, and would again: meanwhile somebody else may deliver."""
@@ -217,7 +239,9 @@ class Fetcher:
             job.not_from[device] = now + min(self._config.missing_retry, IDLE_LEAST * 2.0**misses)
         for job in trip.wrong:
             log.warning("a device sent wrong content", peer=device.hex()[:8], blob=job.blob.hex()[:8])
-            job.not_from[device] = FOREVER
+            # Not believed for a long time, but not for good: a damaged disk may be mended, and nobody else may have it.
+            times = job.wrong[device] = job.wrong.get(device, 0) + 1
+            job.not_from[device] = now + min(WRONG_MOST, 5 * self._config.missing_retry * 2.0**times)
             self.counts.wrong[device] = self.counts.wrong.get(device, 0) + 1
 
     def _arrived(self, jobs: list[Job]) -> None:
@@ -233,7 +257,7 @@ class Fetcher:
                 job.done.set_result(None)
         self._on_arrived()
 
-    def _failed(self, device: DeviceId, jobs: list[Job], error: HoloError) -> None:
+    def _failed(self, device: DeviceId, jobs: list[Job], error: Exception) -> None:
         if isinstance(error, ProtocolViolation):
             now = asyncio.get_running_loop().time()
             self.counts.wrong[device] = self.counts.wrong.get(device, 0) + 1
@@ -242,10 +266,25 @@ class Fetcher:
         for job in jobs:
             job.taken = False
 
+    # ---- a full disk
+    def _room(self, now: float) -> int:
+        """Content of this size or above is not tried now."""
+        return self._too_large if now < self._room_again_at else NO_LIMIT
+
+    def _fits_again(self) -> None:
+        self._too_large = NO_LIMIT
+        self.counts.no_space = False
+
     def _out_of_space(self, jobs: list[Job], error: NoSpace) -> None:
+        """What is smaller may fit: one large file keeps nothing else from arriving."""
+        now = asyncio.get_running_loop().time()
+        largest = max(job.size for job in jobs)
+        self._too_large = min(self._room(now), largest)
+        self._room_again_at = now + self._config.no_space_retry
+        if not self.counts.no_space:
+            log.warning("content has to wait for room on the disk", size=largest)
         self.counts.no_space = True
-        self._paused_until = asyncio.get_running_loop().time() + self._config.no_space_retry
-        log.warning("content has to wait for room on the disk")
+        self._refill.set()
         for job in jobs:
             if job.waiters and not job.done.done():
                 self._jobs.remove(job)

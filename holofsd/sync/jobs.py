@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from holofsd.core.ids import BlobHash, DeviceId
 
-FOREVER = float("inf")
+NO_LIMIT = 1 << 62
 
 
 @dataclass(slots=True, eq=False)
@@ -22,6 +22,8 @@ class Job:
     not_from: dict[DeviceId, float] = field(default_factory=dict)
     """Until when (loop time) a device is not asked: it did not have it, or sent something else."""
     misses: dict[DeviceId, int] = field(default_factory=dict)
+    wrong: dict[DeviceId, int] = field(default_factory=dict)
+    """How often a device sent other bytes."""
     taken: bool = False
     waiters: int = 0
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -67,16 +69,19 @@ class Jobs:
     def retry(self, device: DeviceId) -> None:
         """That device may have what it did not have before."""
         for job in [*self._urgent.values(), *self._rest.values()]:
-            if job.not_from.get(device, FOREVER) != FOREVER:
-                del job.not_from[device]
+            if device not in job.wrong:
+                job.not_from.pop(device, None)
 
-    def take(self, device: DeviceId, now: float, most: int, most_bytes: int, small: int) -> list[Job]:
-        """Jobs for one trip to that device: several small ones, or one large one."""
+    def take(
+        self, device: DeviceId, now: float, most: int, most_bytes: int, small: int, room: int = NO_LIMIT
+    ) -> list[Job]:
+        """Jobs for one trip to that device: several small ones, or one large one. `room`: a job of this size or above
+        does not fit on the disk, and is taken only if somebody waits for it."""
         taken: list[Job] = []
         total = 0
         for table in (self._urgent, self._rest):
             for job in table.values():
-                if job.taken or not job.may_ask(device, now):
+                if job.taken or not job.may_ask(device, now) or not _fits(job, room):
                     continue
                 if job.size > small:
                     if taken:
@@ -94,11 +99,18 @@ class Jobs:
                 return taken
         return taken
 
-    def blocked(self, devices: list[DeviceId], now: float) -> int:
-        """How many jobs none of these devices can be asked for now."""
+    def largest(self) -> int:
+        return max((job.size for table in (self._urgent, self._rest) for job in table.values()), default=0)
+
+    def blocked(self, devices: list[DeviceId], now: float, room: int = NO_LIMIT) -> int:
+        """How many jobs none of these devices can be asked for now, or do not fit on the disk."""
         return sum(
             1
             for table in (self._urgent, self._rest)
             for job in table.values()
-            if not job.taken and not any(job.may_ask(device, now) for device in devices)
+            if not job.taken and not (_fits(job, room) and any(job.may_ask(device, now) for device in devices))
         )
+
+
+def _fits(job: Job, room: int) -> bool:
+    return job.size < room or job.waiters > 0

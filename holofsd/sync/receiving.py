@@ -39,6 +39,8 @@ class Trip:
     missing: list[Job] = field(default_factory=list)
     wrong: list[Job] = field(default_factory=list)
     """The bytes were not those of the hash."""
+    asked: bool = False
+    """Answers may be on their way: a stream that is left before they came is of no use."""
     stalled: bool = False
     """The other side stopped, or is too slow to wait for."""
 
@@ -77,6 +79,7 @@ class Receiver:
     async def fetch(self, jobs: Sequence[Job], trip: Trip) -> None:
         """Fills `trip`, also when it raises: ConnectionLost, ProtocolViolation, NoSpace."""
         self._check_space(sum(job.size for job in jobs))
+        trip.asked = True
         try:
             if len(jobs) == 1 and jobs[0].size > BLOB_FRAME:
                 await self._fetch_large(jobs[0], trip)

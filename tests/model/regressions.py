@@ -112,6 +112,26 @@ CRASHED_SIZE = Program(
 )
 """The same, of a file that is extended."""
 
+COPY_ELSEWHERE = Program(
+    1,
+    2,
+    sequential=False,
+    quick=False,
+    steps=(
+        Step(0, "write", (0, 0, 0), -1, 0.0),
+        Step(1, "write", (0, 0, 0), -1, 0.0),
+        Step(0, "write", (0, 32765, 0), -1, 0.0),
+        *(Step(0, "append", (0, 0, 0), -1, pause) for pause in (*[0.0] * 11, 0.012)),
+        Step(0, "rewrite", (1, 17611, 0), -1, 0.0),
+        *(Step(0, "append", (0, 0, 0), -1, 0.0) for _ in range(2)),
+        Step(1, "rewrite", (1, 32765, 0), -1, 0.012),
+        Step(1, "unlink", (1, 0, 0), -1, 0.0),
+        Step(0, "append", (1, 0, 0), -1, 0.0),
+        Step(0, "collect", (1, 0, 0), -1, 0.0),
+    ),
+)
+"""Seed 79842 of the model as it was then."""
+
 ALL = {
     "stale handle": STALE_HANDLE,
     "detached handle": DETACHED_HANDLE,
@@ -120,4 +140,5 @@ ALL = {
     "opened by both": OPENED_BY_BOTH,
     "crashed save": CRASHED_SAVE,
     "crashed size": CRASHED_SIZE,
+    "copy elsewhere": COPY_ELSEWHERE,
 }

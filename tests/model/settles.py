@@ -14,16 +14,16 @@ class Settles(Looking):
         if not found:
             return
         contested = found[n[0] % len(found)]
-        # What follows it does at one go, on what is shown now.
-        await alternatives.bring_newest(contested.slot)
-        contents = {choice.id: self.content_of(choice.version) for choice in alternatives.at(contested.slot)}
-        if not contents:
-            return
-        one = Keep("id", list(contents)[n[2] % len(contents)])
+        ids = [choice.id for choice in contested.choices]
+        one = Keep("id", ids[n[2] % len(ids)])
         of = Keep("device", contested.choices[n[2] % len(contested.choices)].device)
         keep = (one, one, Keep("shown"), Keep("newest"), Keep("both"), Keep("copy"), of)[n[1] % 7]
         copies = [choice.path for choice in contested.choices[1:] if choice.path]
         path = copies[n[2] % len(copies)] if keep.how == "copy" and copies else contested.path
+        slot, named = alternatives.find(path)
+        await self.device.fs.settling.bring(slot, keep, named.id if named is not None else "")
+        # What follows it does at one go, on what is shown now.
+        contents = {choice.id: self.content_of(choice.version) for choice in alternatives.at(slot)}
         self._settled(await self.device.fs.settling.one(path, keep), contents)
 
     async def settle_all(self, n: Numbers) -> None:
@@ -31,7 +31,7 @@ class Settles(Looking):
         contents: dict[str, bytes] = {}
         keep = (Keep("shown"), Keep("newest"), Keep("both"))[n[0] % 3]
         for contested in await alternatives.listing():
-            await alternatives.bring_newest(contested.slot)
+            await self.device.fs.settling.bring(contested.slot, keep)
         for contested in await alternatives.listing():
             for choice in alternatives.at(contested.slot):
                 contents[choice.id] = self.content_of(choice.version)
