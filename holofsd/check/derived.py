@@ -23,7 +23,8 @@ from holofsd.tree.tree import Tree
 
 _BATCH: Final = 200
 TABLES: Final = {
-    "placements": (("node", "link", "parent", "name", "stamp"), "the names of a file"),
+    "placements": (("node", "link", "parent", "name", "stamp", "real"), "the names of a file"),
+    "aliases": (("node", "shown"), "a folder that is shown as one with another"),
     "entries": (("parent", "name", "node", "dot", "slot"), "a name in a folder"),
     "overrides": (("node", "parent", "name"), "a folder that falls back"),
     "hidden_copies": (("parent", "slot", "node", "dot"), "a conflict copy"),

@@ -35,7 +35,10 @@ _MENDED: Final = "mended"
 _INODES_SKIPPED: Final = 1_000_000
 """Inode numbers that the lost index may have given since its backup are not given again."""
 REBUILT: Final = frozenset(
-    ("placements", "entries", "overrides", "hidden_copies", "bad_names", "wanted", "pending_bodies", "inodes", "folded")
+    (
+        *("placements", "entries", "aliases", "overrides", "hidden_copies", "bad_names", "wanted", "pending_bodies"),
+        *("inodes", "folded"),
+    )
 )
 """Tables of which nothing is lost with their rows: they are derived."""
 

@@ -50,10 +50,10 @@ def _digest(domain: bytes, *fields: bytes) -> bytes:
 
 
 def directory_id(parent: NodeId, name: bytes, known: int) -> NodeId:
-    """The id of a new directory, the same on two devices that make it without knowing of each other.
+    """The id of a directory that is the same on two devices that make it without knowing of each other: `lost+found`,
+    and every directory of programs before 0030-folders.sql. Others have random ids (ADR 12).
 
-    `known`: how many directories were known at that name before, moved and removed ones included (equivalently the
-    smallest number whose id is not taken yet), so that a name used again gets a fresh directory.
+    `known`: the smallest number whose id is not taken yet, so that a name used again gets a fresh directory.
     """
     return NodeId(_digest(b"holofs-directory-1", parent, name, known.to_bytes(8, "big")))
 
@@ -195,6 +195,13 @@ def _without_same_place(state: NodeState, link: LinkId, stamp: Hlc) -> NodeState
     for other, value in live_links(state).items():
         if own is not None and other != link and value.place == own.place:
             state = _write_link(state, other, None, stamp)
+    return state
+
+
+def without_links(state: NodeState, links: Iterable[LinkId], stamp: Hlc) -> NodeState:
+    """Further links that made one name, because their directories are shown as one: they go with it."""
+    for link in links:
+        state = _write_link(state, link, None, stamp)
     return state
 
 

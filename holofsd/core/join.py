@@ -9,6 +9,7 @@ the greater by an arbitrary total order wins, so that all devices still agree.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from holofsd.core import context as ctx
@@ -59,6 +60,17 @@ def join(a: NodeState, b: NodeState) -> NodeState:
         _join_optional(a.times, b.times),
     )
     return a if joined == a else joined
+
+
+def join_settings(a: NodeState, b: NodeState) -> NodeState:
+    """`a` with the mode, owner, attributes and times that were set last on either: two directories shown as one."""
+    return replace(
+        a,
+        mode=_join_optional(a.mode, b.mode),
+        owner=_join_optional(a.owner, b.owner),
+        xattrs=_join_maps(a.xattrs, b.xattrs, _join_xattr),
+        times=_join_optional(a.times, b.times),
+    )
 
 
 def _join_versions(a: NodeState, b: NodeState) -> Mapping[Dot, Version]:

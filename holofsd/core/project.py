@@ -12,6 +12,7 @@ from typing import Final
 from blake3 import blake3
 
 from holofsd.core.errors import BadArgument
+from holofsd.core.folders import seniority
 from holofsd.core.ids import AuthorId, Dot, Hlc, NodeId
 from holofsd.core.node import Placement, live_versions
 from holofsd.core.state import Body, Kind, NodeState, Version
@@ -39,7 +40,8 @@ class Candidate:
 class SlotEntry:
     """One name to show. `dot` is None for the node's shown version, else the conflict copy.
 
-    `twins`: other nodes of the same content that this name stands for; an operation on it applies to all of them.
+    `twins`: other nodes that this name stands for, files of the same content or directories; an operation on it applies
+    to all of them.
     """
 
     name: bytes
@@ -111,8 +113,9 @@ def project_slot(
     """What `candidates`, all of which want `name` in one directory, show; the entry with the name itself first.
 
     A directory beats a file, then the highest link stamp wins. Nodes of the same content (the mode may differ) show
-    once. `taken` says whether another node has that very name by its own placement, never whether a conflict name was
-    given before: so the answer does not depend on the order in which slots are projected. With `hide_copies` only the
+    once, and so do directories, whatever is in them: as the one that `core.folders` chooses. `taken` says whether
+    another node has that very name by its own placement, never whether a conflict name was given before: so the answer
+    does not depend on the order in which slots are projected. With `hide_copies` only the
     entry with the name itself is given.
     """
     shown = _show(candidates)
@@ -136,16 +139,19 @@ def project_slot(
     return tuple(entries)
 
 
-def _order(candidate: Candidate) -> tuple[bool, Hlc, NodeId]:
-    state = candidate.state
-    return (state.kind is Kind.DIRECTORY, candidate.placement.stamp, state.id)
+def _order(candidate: Candidate) -> tuple[Hlc, NodeId]:
+    return (candidate.placement.stamp, candidate.state.id)
 
 
 def _show(candidates: Sequence[Candidate]) -> list[_Shown]:
-    ordered = sorted(candidates, key=_order, reverse=True) if len(candidates) > 1 else candidates
     shown: list[_Shown] = []
     seen: set[NodeId] = set()
-    for candidate in ordered:
+    folders = [candidate for candidate in candidates if candidate.state.kind is Kind.DIRECTORY]
+    if folders:
+        folders.sort(key=lambda candidate: seniority(candidate.state))
+        shown.append(_Shown(folders[0], None, [candidate.state.id for candidate in folders[1:]]))
+        candidates = [candidate for candidate in candidates if candidate.state.kind is not Kind.DIRECTORY]
+    for candidate in sorted(candidates, key=_order, reverse=True) if len(candidates) > 1 else candidates:
         if candidate.state.id in seen:
             continue
         seen.add(candidate.state.id)
@@ -159,9 +165,7 @@ def _show(candidates: Sequence[Candidate]) -> list[_Shown]:
 
 
 def _content(state: NodeState) -> Body | None:
-    """What makes two nodes the same to a person; None for directories, which never are."""
-    if state.kind is Kind.DIRECTORY:
-        return None
+    """What makes two files the same to a person."""
     live = live_versions(state)
     return live[0].body if live else None
 

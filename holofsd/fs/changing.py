@@ -17,7 +17,7 @@ from holofsd.core.errors import (
     NotSupported,
     TooBig,
 )
-from holofsd.core.ids import ROOT_ID, Ino
+from holofsd.core.ids import ROOT_ID, Hlc, Ino, NodeId
 from holofsd.core.project import parse_token
 from holofsd.core.state import Inline, Kind, NodeState, Register
 from holofsd.fs.attrs import Attributes
@@ -137,7 +137,7 @@ class Changing:
                 view = self._attributes.resolve(view.ino)
             draft = Draft(self._scope)
             state = draft.state(view.node)
-            stamp = self._scope.volume.stamp()
+            stamp = self._stamp_above_all(view.node)
             if mode is not None:
                 state = with_mode(state, mode, stamp)
             if mtime_ns is not None:
@@ -145,6 +145,15 @@ class Changing:
                 state = with_mtime(state, dot, mtime_ns, stamp)
             draft.put(state)
             draft.write(origin)
+
+    def _stamp_above_all(self, node: NodeId) -> Hlc:
+        """A stamp that counts more than any setting of a directory that is shown as one with this one."""
+        if not self._scope.nodes.aliases.of(node):
+            return self._scope.volume.stamp()
+        settings = self._scope.tree.settings_of(node)
+        assert settings is not None
+        registers = (settings.mode, settings.times, *settings.xattrs.values())
+        return self._scope.volume.stamp(max((r.stamp for r in registers if r is not None), default=None))
 
     def _set_root(self, mode: int | None, mtime_ns: int | None) -> None:
         """The root has no record: its attributes are this device's own."""
@@ -179,7 +188,7 @@ class Changing:
         return tuple(sorted(self._xattrs(self._attributes.resolve(ino))))
 
     def _xattrs(self, view: NodeView) -> dict[bytes, bytes]:
-        state = self._scope.tree.state(view.node) if view.xattrs else None
+        state = self._scope.tree.settings_of(view.node) if view.xattrs else None
         if state is None:
             return {}
         return {name: register.value for name, register in state.xattrs.items() if register.value is not None}
@@ -209,7 +218,7 @@ class Changing:
             if self._conflicts.settle_ref(view, origin):
                 view = self._attributes.resolve(ino)
             draft = Draft(self._scope)
-            state = with_xattr(draft.state(view.node), name, value, self._scope.volume.stamp())
+            state = with_xattr(draft.state(view.node), name, value, self._stamp_above_all(view.node))
             if value is not None and _xattr_bytes(state) > MAX_XATTR_TOTAL:
                 raise NoSpace("The extended attributes of this file are too large in all.")
             draft.put(state)

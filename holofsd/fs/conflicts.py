@@ -15,7 +15,7 @@ from holofsd.core.errors import ContentUnavailable, NoSuchName
 from holofsd.core.ids import Dot, Ino, NodeId
 from holofsd.core.node import live_versions
 from holofsd.core.project import conflict_name, parse_token, token
-from holofsd.core.state import Kind, NodeState, Place, Version
+from holofsd.core.state import Kind, Marker, NodeState, Place, Version
 from holofsd.fs.drafts import Draft, shown_of, unseen_of
 from holofsd.fs.endings import Endings
 from holofsd.fs.scope import Origin, Scope
@@ -74,7 +74,7 @@ class Conflicts:
         shown, draft = rows[0], Draft(self._scope)
         for node in {row.node for row in self._nodes.slot(shown.parent, shown.slot)} - {shown.node}:
             twin = self._scope.tree.version_of(node)
-            if twin is not None and twin.body in bodies:
+            if twin is not None and not isinstance(twin.body, Marker) and twin.body in bodies:
                 self._endings.end_name(draft, node, shown.parent, shown.slot)
         draft.write(origin)
         return [row.name for row in named]
@@ -158,7 +158,7 @@ class Conflicts:
 
     def _name_for_good(self, draft: Draft, entry: EntryRow) -> None:
         """A node that shows under a conflict name, because another has its own, is renamed to it."""
-        link = self._endings.link_at(entry.node, entry.parent, entry.slot)
+        link = self._endings.only_link_at(draft, entry.node, entry.parent, entry.slot)
         stamp = self._scope.volume.stamp()
         draft.put(moved(draft.state(entry.node), link, Place(entry.parent, entry.name), stamp))
 
@@ -174,6 +174,11 @@ class Conflicts:
         for node in self._scope.tree.twins(entry):
             self._endings.end_name(draft, node, parent, slot)
         draft.write(origin)
+
+    # ---- directories
+    def together(self, entry: Entry) -> list[NodeId]:
+        """All directories that this name stands for: what is done to the name is done to each."""
+        return self._nodes.aliases.together(entry.node)
 
     # ---- files by inode
     def settle_ref(self, view: NodeView, origin: Origin | None, *, replacing: bool = False) -> bool:

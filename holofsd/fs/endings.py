@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import secrets
 
-from holofsd.core.edit import link_id, unlinked
+from holofsd.core.edit import link_id, unlinked, without_links
 from holofsd.core.errors import NoSuchName
 from holofsd.core.ids import Ino, LinkId, NodeId
+from holofsd.core.node import live_links
 from holofsd.core.state import Kind, NodeState
 from holofsd.fs.attrs import Attributes, OrphanAttrs
 from holofsd.fs.drafts import Draft, shown_of, unseen_of
@@ -31,10 +32,23 @@ class Endings:
                 return placement.link or link_id(node)
         raise NoSuchName("This name is not there any more.")
 
+    def only_link_at(self, draft: Draft, node: NodeId, parent: NodeId, name: bytes) -> LinkId:
+        """As `link_at`, after all others that make the same name were given up: their directories are shown as one."""
+        link, state = self.link_at(node, parent, name), draft.state(node)
+        if len(state.links) > 1 and self._nodes.aliases:
+            shown_as = self._nodes.aliases.shown_as
+            others = [
+                other
+                for other, value in live_links(state).items()
+                if other != link and value.place and (shown_as(value.place.parent), value.place.name) == (parent, name)
+            ]
+            draft.put(without_links(state, others, self._scope.volume.stamp()))
+        return link
+
     def end_name(self, draft: Draft, node: NodeId, parent: NodeId, name: bytes) -> None:
         """Unlinks one name; with the last one the node is removed, and open files of it become orphans."""
+        link = self.only_link_at(draft, node, parent, name)
         state, row = draft.state(node), self._nodes.get(node)
-        link = self.link_at(node, parent, name)
         if row is not None and row.nlink <= 1:
             self.release_inode(row, state)
         unseen = unseen_of(self._scope, row, state) if row else []

@@ -112,7 +112,7 @@ class Naming:
         place = Place(parent, name)
         with self._scope.change(att):
             draft = Draft(self._scope)
-            node = self._scope.tree.new_directory_id(parent, name)
+            node = NodeId(secrets.token_bytes(16))
             self._put_new(draft, node, Kind.DIRECTORY, place, mode, Marker(), 0)
             return self._write_name(draft, att, node, place, ino=ino)
 
@@ -191,9 +191,14 @@ class Naming:
     def _going(self, parent: Ino, name: bytes, ino: Ino | None) -> Entry:
         """What is to be removed: only `ino`, if that is said."""
         entry = self.must_find(parent, name)
-        if ino not in (None, entry.ino):
+        if ino not in (None, entry.ino) and not self._is_alias(ino, entry):
             raise NoSuchName("Something else has this name now.")
         return entry
+
+    def _is_alias(self, ino: Ino | None, entry: Entry) -> bool:
+        """Whether that number shows the same directory as this name, which leads to another number of it."""
+        inode = self._nodes.inode(ino) if ino is not None and self._nodes.aliases else None
+        return inode is not None and self._nodes.aliases.shown_as(inode.node) == entry.node
 
     def remove_dir(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
         entry = self._going(parent, name, ino)
@@ -205,5 +210,6 @@ class Naming:
             origin = Origin(att, {(entry.parent, name)})
             entry = self._conflicts.settle_name(entry, origin, ending=True)
             draft = Draft(self._scope)
-            self._endings.end_name(draft, entry.node, entry.parent, entry.slot)
+            for node in self._conflicts.together(entry):
+                self._endings.end_name(draft, node, entry.parent, entry.slot)
             draft.write(origin)

@@ -156,7 +156,7 @@ class Renaming:
 
     def _put_moved(self, draft: Draft, entry: Entry, place: Place) -> None:
         for node in (entry.node, *self._conflicts.hidden_at(entry)):
-            link = self._endings.link_at(node, entry.parent, entry.slot)
+            link = self._endings.only_link_at(draft, node, entry.parent, entry.slot)
             draft.put(moved(draft.state(node), link, place, self._scope.volume.stamp()))
 
     def _exchange(self, source: Entry, target: Entry, origin: Origin) -> None:
@@ -210,7 +210,7 @@ class Renaming:
         if staged is not None:
             self._staged.rebind(ino, node)
             self._staged.based_on(staged, version)
-        link = self._endings.link_at(source.node, source.parent, source.slot)
+        link = self._endings.only_link_at(draft, source.node, source.parent, source.slot)
         state, row = draft.state(source.node), self._nodes.get(source.node)
         unseen = unseen_of(self._scope, row, state) if row is not None else []
         draft.put(unlinked(state, link, self._scope.volume.stamp(), unseen))

@@ -172,7 +172,7 @@ class Restoring:
         if state is not None and not is_alive(state) and [p.place for p in placements(state, True)] == [place]:
             made = reasserted(state, version, version.stamp)
         else:
-            node = self._tree.new_directory_id(parent, name)
+            node = NodeId(secrets.token_bytes(16))
             made = new_node(node, Kind.DIRECTORY, now_ns, place, link_id(node), version, settings.mode, version.stamp)
         self._write(_with_settings(made, settings))
         return True

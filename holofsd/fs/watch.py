@@ -95,7 +95,9 @@ class Watchers:
         made_by = origin if isinstance(origin, Origin) else Origin(None)
         others = [w for attachment, w in self._watchers.items() if attachment is not made_by.attachment]
         own = self._watchers.get(made_by.attachment) if made_by.attachment is not None else None
-        names = [e for e in change.entries if e.parent_ino is not None]
+        names = [e for e in (*change.entries, *change.beside) if e.parent_ino is not None]
+        # The answer showed the name under one number of its directory only.
+        doubled = {e.parent for e in change.beside}
         inodes = [InodeChange(u.ino, u.content, u.elsewhere, u.now, u.previous) for u in change.inodes]
         if others:
             entries = [self._entry(e) for e in names]
@@ -103,7 +105,7 @@ class Watchers:
                 watcher.put(entries, inodes)
         if own is not None:
             own.put(
-                [self._entry(e) for e in names if (e.parent, e.name) not in made_by.names],
+                [self._entry(e) for e in names if (e.parent, e.name) not in made_by.names or e.parent in doubled],
                 [
                     replace(i, content=False) if i.ino in made_by.written else i
                     for i in inodes

@@ -117,7 +117,11 @@ class History:
             f" AND until_ms>{at_ms:d}",
             values,
         )
-        now = self.db.all(f"SELECT node, name, stamp FROM placements WHERE parent=?1{only}", values)
+        now = self.db.all(
+            f"SELECT node, name, stamp FROM placements WHERE parent=?1 AND real IS NULL{only}"
+            f" UNION ALL SELECT node, name, stamp FROM placements WHERE real=?1{only}",
+            values,
+        )
         present = ((row[0], row[1], int.from_bytes(row[2][:8], "big")) for row in now)
         return [(row[0], row[1], row[2]) for row in past] + [row for row in present if row[2] <= at_ms]
 

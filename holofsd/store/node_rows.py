@@ -30,11 +30,19 @@ class NodeRow:
 
 @dataclass(frozen=True, slots=True)
 class PlacementRow:
+    """`parent` is the directory that shows the name; `real` the one that the link names, where that is an alias."""
+
     node: NodeId
     link: LinkId
     parent: NodeId
     name: bytes
     stamp: bytes
+    real: NodeId | None = None
+
+    @property
+    def under(self) -> NodeId:
+        """The directory that the link names."""
+        return self.real or self.parent
 
 
 @dataclass(frozen=True, slots=True)

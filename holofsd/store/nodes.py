@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from holofsd.core.ids import ROOT_ID, Ino, NodeId
+from holofsd.store.aliases import Aliases
 from holofsd.store.database import Database, Row
 from holofsd.store.node_rows import EntryRow, InodeRow, NodeRow, PlacementRow
 
@@ -39,6 +40,7 @@ class Nodes:
 
     def __init__(self, db: Database) -> None:
         self.db = db
+        self.aliases = Aliases(db)
         # A call asks several times for the same inode; nothing is remembered over a change of any row.
         self._views: dict[Ino, Row | None] = {}
         self._viewed_at = -1
@@ -131,14 +133,31 @@ class Nodes:
 
     # ---- placements
     def placements(self, node: NodeId) -> list[PlacementRow]:
-        rows = self.db.all("SELECT node, link, parent, name, stamp FROM placements WHERE node=?", (node,))
+        rows = self.db.all("SELECT node, link, parent, name, stamp, real FROM placements WHERE node=?", (node,))
         return [PlacementRow(*row) for row in rows]
 
     def clear_placements(self, node: NodeId) -> None:
         self.db.run("DELETE FROM placements WHERE node=?", (node,))
 
     def add_placement(self, row: PlacementRow) -> None:
-        self.db.run("INSERT INTO placements VALUES (?,?,?,?,?)", (row.node, row.link, row.parent, row.name, row.stamp))
+        self.db.run(
+            "INSERT INTO placements VALUES (?,?,?,?,?,?)",
+            (row.node, row.link, row.parent, row.name, row.stamp, row.real),
+        )
+
+    def real_parent(self, node: NodeId) -> NodeId | None:
+        """The directory that a directory's link names."""
+        row = self.db.one("SELECT coalesce(real, parent) FROM placements WHERE node=? LIMIT 1", (node,))
+        return row[0] if row else None
+
+    def directories_at_one_name(self) -> list[NodeId]:
+        """Of all directories those that share their name with another one. Reads all of them."""
+        rows = self.db.all(
+            "SELECT p.node FROM placements AS p JOIN nodes AS n ON n.node=p.node AND n.kind=2"
+            " WHERE EXISTS (SELECT 1 FROM placements AS q JOIN nodes AS m ON m.node=q.node AND m.kind=2"
+            " WHERE q.parent=p.parent AND q.name=p.name AND q.node!=p.node)"
+        )
+        return [row[0] for row in rows]
 
     def placed_under(self, node: NodeId) -> tuple[NodeId, bytes] | None:
         """(parent, name) of one placement: of the only one, if it is a directory."""
@@ -165,13 +184,13 @@ class Nodes:
 
     def slot(self, parent: NodeId, name: bytes) -> list[PlacementRow]:
         rows = self.db.all(
-            "SELECT node, link, parent, name, stamp FROM placements WHERE parent=? AND name=?", (parent, name)
+            "SELECT node, link, parent, name, stamp, real FROM placements WHERE parent=? AND name=?", (parent, name)
         )
         return [PlacementRow(*row) for row in rows]
 
     def placed_in(self, parent: NodeId, limit: int) -> list[PlacementRow]:
         """What wants a name in a directory, shown or not."""
-        sql = "SELECT node, link, parent, name, stamp FROM placements WHERE parent=? ORDER BY name LIMIT ?"
+        sql = "SELECT node, link, parent, name, stamp, real FROM placements WHERE parent=? ORDER BY name LIMIT ?"
         return [PlacementRow(*row) for row in self.db.all(sql, (parent, limit))]
 
     def unknown_parents(self, limit: int) -> list[NodeId]:
@@ -183,8 +202,16 @@ class Nodes:
         )
         return [row[0] for row in rows]
 
+    def really_in(self, parent: NodeId) -> list[NodeId]:
+        """Nodes with a link that names this directory, wherever it is shown."""
+        return [row[0] for row in self.db.all(f"SELECT DISTINCT node FROM placements {self._real(parent)}", (parent,))]
+
     def has_children(self, parent: NodeId) -> bool:
-        return self.db.one("SELECT 1 FROM placements WHERE parent=? LIMIT 1", (parent,)) is not None
+        """Whether a link of a visible node names this directory."""
+        return self.db.one(f"SELECT 1 FROM placements {self._real(parent)} LIMIT 1", (parent,)) is not None
+
+    def _real(self, parent: NodeId) -> str:
+        return "WHERE real=?" if parent in self.aliases else "WHERE parent=? AND real IS NULL"
 
     # ---- entries
     def entry(self, parent: NodeId, name: bytes) -> EntryRow | None:
@@ -289,6 +316,9 @@ class Nodes:
             (ino,),
         )
         return row
+
+    def view_node(self, node: NodeId) -> Row | None:
+        return self.db.one(f"SELECT n.node, x'', {_VIEW_NODE} FROM nodes AS n WHERE n.node=?", (node,))
 
     def has_entries(self, parent: NodeId) -> bool:
         return self.db.one("SELECT 1 FROM entries WHERE parent=? LIMIT 1", (parent,)) is not None

@@ -50,6 +50,13 @@ class VolumeStore:
     def set_meta(self, name: str, value: bytes) -> None:
         self.db.run("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, value))
 
+    def take_meta(self, name: str) -> bytes | None:
+        """What is there, and is not any more."""
+        value = self.meta(name)
+        if value is not None:
+            self.db.run("DELETE FROM meta WHERE name=?", (name,))
+        return value
+
     # ---- own authors
     def active_author(self) -> tuple[AuthorId, bytes, int] | None:
         """(author, seed, last dot counter given)."""

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from holofsd.core.edit import link_id, moved, new_node
+from holofsd.core.edit import directory_id, link_id, moved, new_node
 from holofsd.core.ids import ROOT_ID, AuthorId, NodeId
 from holofsd.core.state import Kind, Marker, NodeState, Place
 from holofsd.store.nodes import PlacementRow
@@ -68,7 +68,9 @@ def _home(volume: LocalVolume) -> tuple[NodeId, list[NodeState]]:
     entry = volume.tree.lookup(ROOT_ID, NAME)
     if entry is not None and entry.view.kind is Kind.DIRECTORY:
         return entry.node, []
-    node = volume.tree.new_directory_id(ROOT_ID, NAME)
+    known = 0
+    while volume.store.nodes.exists(node := directory_id(ROOT_ID, NAME, known)):
+        known += 1
     version = volume.new_version(Marker(), 0, volume.now_ms() * 1_000_000)
     place = Place(ROOT_ID, NAME)
     made = new_node(node, Kind.DIRECTORY, version.mtime.value, place, link_id(node), version, _MODE, version.stamp)

@@ -12,6 +12,7 @@ from typing import Final
 from holofsd.core.ids import NodeId
 from holofsd.core.node import is_alive, live_links
 from holofsd.core.state import Kind, NodeState, Place
+from holofsd.store.nodes import PlacementRow
 from holofsd.tree.local import LocalVolume
 
 _DEEPEST: Final = 200
@@ -54,17 +55,21 @@ class Replacing:
     def _staying(self, place: Place) -> Iterator[tuple[NodeId, int]]:
         for state in self._coming.get(place, ()):
             yield state.id, state.kind
-        for row in self._nodes.slot(place.parent, place.name):
+        for row in self._slot(place.parent, place.name):
             found = self._nodes.get(row.node) if row.node not in self._dying else None
             if found is not None:
                 yield row.node, found.kind
+
+    def _slot(self, parent: NodeId, name: bytes) -> list[PlacementRow]:
+        """What wants a name, also where its directory is shown as part of another one."""
+        return self._nodes.slot(self._nodes.aliases.shown_as(parent), name)
 
     def met_by(self, came: Sequence[NodeState]) -> list[NodeId]:
         """Nodes that go, at the paths of these."""
         found: dict[NodeId, None] = {}
         for place in {place for state in came for place in places_of(state)}:
             for parent in (place.parent, *self._predecessors(place.parent, _DEEPEST)):
-                rows = self._nodes.slot(parent, place.name)
+                rows = self._slot(parent, place.name)
                 found.update((row.node, None) for row in rows if row.node in self._dying)
         return list(found)
 
@@ -74,7 +79,7 @@ class Replacing:
         found: list[NodeId] = []
         for place in places_of(stored) if stored is not None else ():
             for parent in (place.parent, *self._predecessors(place.parent, depth - 1)):
-                found += [row.node for row in self._nodes.slot(parent, place.name) if row.node in self._dying]
+                found += [row.node for row in self._slot(parent, place.name) if row.node in self._dying]
         return found
 
 

@@ -50,6 +50,12 @@ class Batch:
     works: dict[NodeId, Work] = field(default_factory=dict)
     dirty: dict[Slot, None] = field(default_factory=dict)
     """Slots to project again, in order of discovery."""
+    gathered: dict[Slot, None] = field(default_factory=dict)
+    """Slots to which a directory came or which one left: those that are there may be shown as one now, or apart."""
+    without_place: list[NodeId] = field(default_factory=list)
+    """Directories that are at no name."""
+    regrouped: dict[NodeId, NodeId] = field(default_factory=dict)
+    """Directories that are shown as another one than before this update, or by themselves: as which before."""
     change: TreeChange = field(default_factory=TreeChange)
     _here: dict[BlobHash, bool] = field(default_factory=dict)
 
@@ -136,6 +142,12 @@ class Batch:
 
     def shown_before(self, work: Work) -> Version | None:
         return _shown_before(work.old, work.old_state)
+
+    def shown_token(self, node: NodeId, earlier: bool = False) -> bytes:
+        """Token of the version that a node shows, or showed before this update; b"" for none."""
+        work = self.works.get(node)
+        row = self.store.nodes.get(node) if work is None else work.old if earlier else work.row
+        return row.shown if row is not None else b""
 
     def kind(self, node: NodeId) -> int:
         work = self.works.get(node)

@@ -39,6 +39,9 @@ class InodeUpdate:
 @dataclass(slots=True)
 class TreeChange:
     entries: list[EntryChange] = field(default_factory=list)
+    beside: list[EntryChange] = field(default_factory=list)
+    """The same names for numbers that are shown as part of another directory, or no longer: `parent_ino` is that
+    number, `parent` the directory that it shows."""
     inodes: list[InodeUpdate] = field(default_factory=list)
     nodes: list[NodeId] = field(default_factory=list)
     """Every node whose row was written."""
@@ -48,10 +51,11 @@ class TreeChange:
     """Content became wanted that was not before."""
 
     def __bool__(self) -> bool:
-        return bool(self.entries or self.inodes or self.nodes)
+        return bool(self.entries or self.beside or self.inodes or self.nodes)
 
     def merge(self, later: TreeChange) -> None:
         self.entries += later.entries
+        self.beside += later.beside
         self.inodes += later.inodes
         self.nodes += later.nodes
         self.new += later.new

@@ -30,8 +30,9 @@ def settle_cycles(batch: Batch) -> None:
     if not changed:
         return
     overrides = batch.store.nodes.overrides()
-    # A directory that was unknown cannot undo a fall-back: if it matters, a walk up from it finds a cycle.
-    simple = not overrides or all(work.old is None for work in changed)
+    # A directory that was unknown cannot undo a fall-back: if it matters, a walk up from it finds a cycle. But one that
+    # was moved may have to fall back with another one.
+    simple = not overrides or all(work.old is None and not _was_moved(work) for work in changed)
     if simple and not any(_in_cycle(batch, overrides, work.node) for work in changed):
         return
     resolved = _resolve_all(batch)
@@ -55,6 +56,11 @@ def _place_changed(work: Work) -> bool:
     return (before.place, before.stamp, before.before) != (now.place, now.stamp, now.before)
 
 
+def _was_moved(work: Work) -> bool:
+    wanted = wanted_place(work.state)
+    return wanted is not None and wanted.before is not None
+
+
 def _in_cycle(batch: Batch, overrides: Overrides, start: NodeId) -> bool:
     seen: set[NodeId] = set()
     node: NodeId | None = start
@@ -69,9 +75,9 @@ def _parent(batch: Batch, overrides: Overrides, node: NodeId) -> NodeId | None:
     if fallen is not None:
         return fallen[0]
     if node not in batch.works:
-        placed = batch.store.nodes.placed_under(node)
-        if placed is not None:
-            return placed[0]
+        parent = batch.store.nodes.real_parent(node)
+        if parent is not None:
+            return parent
     state = batch.state(node)
     if state is None or state.kind is not Kind.DIRECTORY:
         return None

@@ -24,6 +24,16 @@ def blobs_of(body: Body, size: int) -> tuple[tuple[BlobHash, int], ...]:
     return ()
 
 
+def mode_of(state: NodeState) -> int:
+    """Permission bits."""
+    return state.mode.value if state.mode is not None else _DEFAULT_MODE[state.kind]
+
+
+def xattrs_of(state: NodeState) -> int:
+    """How many extended attributes there are."""
+    return sum(1 for register in state.xattrs.values() if register.value is not None) if state.xattrs else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """`held`: the version shown is an earlier one, because the content of the newest is not here yet."""
@@ -62,8 +72,8 @@ def facts_of(state: NodeState, is_here: Callable[[BlobHash], bool], previous: Ca
         held,
         bool(wanted) and shown is not None and not held and missing(shown),
         1 + len(siblings(state)) if len(live) > 1 and state.kind is not Kind.DIRECTORY else len(live),
-        state.mode.value if state.mode is not None else _DEFAULT_MODE[state.kind],
-        sum(1 for register in state.xattrs.values() if register.value is not None) if state.xattrs else 0,
+        mode_of(state),
+        xattrs_of(state),
         wanted,
         tuple(v.body.staging for v in state.versions.values() if isinstance(v.body, Pending)),
     )

@@ -17,6 +17,7 @@ from holofsd.core.state import Kind, Version
 from holofsd.store.nodes import EntryRow, InodeRow, NodeRow
 from holofsd.tree.batch import Batch, Slot, Work
 from holofsd.tree.changes import EntryChange, InodeUpdate
+from holofsd.tree.numbering import Shows, keep_numbers
 from holofsd.tree.states import decode_version, encode_version
 
 
@@ -29,6 +30,7 @@ class Inodes:
     elsewhere: bool
     names: dict[Slot, tuple[EntryRow | None, EntryRow | None]] = field(default_factory=dict)
     """Names to tell of: the entry before and after."""
+    renumbered: dict[NodeId, Shows] = field(default_factory=dict)
     _took_from: dict[NodeId, tuple[bytes, Version | None]] = field(default_factory=dict)
     """What inodes that were taken over showed before: token and version."""
 
@@ -62,6 +64,8 @@ class Inodes:
     def settle(self, lost_copies: Mapping[tuple[NodeId, bytes], None]) -> None:
         """After the projection."""
         nodes = self.batch.store.nodes
+        self.renumbered = keep_numbers(self.batch, self.names)
+        self._tell_of_folders()
         for work in self.batch.works.values():
             if work.old is None and work.node not in self._took_from:
                 continue
@@ -80,12 +84,16 @@ class Inodes:
             self._all_names(work.node)
         if not row.visible:
             self._let_go(ino, work, self.batch.shown_before(work))
+        elif row.kind == Kind.DIRECTORY and self._is_told(work):
+            pass
         elif took is not None:
             self._shows_another(work, ino, *took)
         elif old is not None and old.shown != row.shown:
             self._shows_another(work, ino, old.shown, self.batch.shown_before(work))
+            self._update_aliases(work, old.shown)
         elif old is not None and _attributes(old) != _attributes(row):
             self._update(ino, False, row.shown, row.shown)
+            self._update_aliases(work, row.shown)
 
     def _shows_another(self, work: Work, ino: Ino, previous: bytes, before: Version | None) -> None:
         row = work.row
@@ -100,6 +108,30 @@ class Inodes:
 
     def _update(self, ino: Ino, content: bool, previous: bytes, now: bytes) -> None:
         self.batch.change.inodes.append(InodeUpdate(ino, content, previous, now, self.elsewhere))
+
+    # ---- directories that are shown as one
+    def _tell_of_folders(self) -> None:
+        """Numbers that show another directory than before have its attributes now."""
+        nodes = self.batch.store.nodes
+        shows = dict(self.renumbered)
+        for node, before in self.batch.regrouped.items():
+            ino = nodes.find_ino(node)
+            if ino is not None and node not in shows:
+                shows[node] = Shows(ino, before)
+        for node, item in shows.items():
+            now = self.batch.shown_token(nodes.aliases.shown_as(node))
+            self._update(item.ino, False, self.batch.shown_token(item.before, earlier=True), now)
+
+    def _is_told(self, work: Work) -> bool:
+        node = work.node
+        return node in self.renumbered or node in self.batch.regrouped or node in self.batch.store.nodes.aliases
+
+    def _update_aliases(self, shown: Work, previous: bytes) -> None:
+        """Numbers that are shown as part of this directory have its attributes."""
+        for alias in self.batch.store.nodes.aliases.of(shown.node):
+            ino = self.batch.store.nodes.find_ino(alias)
+            if ino is not None and alias not in self.batch.regrouped and alias not in self.renumbered:
+                self._update(ino, False, previous, shown.row.shown)
 
     def _let_go(self, ino: Ino, work: Work, version: Version | None) -> None:
         nodes = self.batch.store.nodes
@@ -143,7 +175,8 @@ class Inodes:
     def _is_unseen(self, entry: EntryRow) -> bool:
         """New in this update: it cannot have an inode yet."""
         work = self.batch.works.get(entry.node)
-        return work is not None and work.old is None and entry.node not in self._took_from
+        known = entry.node in self._took_from or entry.node in self.renumbered
+        return work is not None and work.old is None and not known
 
 
 def _attributes(row: NodeRow) -> tuple[int, ...]:

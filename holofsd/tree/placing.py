@@ -35,16 +35,27 @@ def settle_placements(batch: Batch) -> None:
             continue
         if overrides is None and work.state.kind is Kind.DIRECTORY:
             overrides = batch.store.nodes.overrides()
-        before = list(batch.placed(work))
-        _place(batch, work, overrides or {})
-        now = batch.placed(work)
-        for slot in (*before, *now):
-            batch.dirty[(slot.parent, slot.name)] = None
+        before, now = place(batch, work, overrides or {})
         for parent in _parents_to_ask(batch, before, now):
             queue[parent] = None
 
 
-def _place(batch: Batch, work: Work, overrides: Overrides) -> None:
+def place(batch: Batch, work: Work, overrides: Overrides) -> tuple[list[PlacementRow], list[PlacementRow]]:
+    """Writes the placements of one node. Returns those before and those now; all their names are projected again."""
+    before = list(batch.placed(work))
+    _write_rows(batch, work, overrides)
+    now = batch.placed(work)
+    was_directory = work.old is not None and work.old.kind == Kind.DIRECTORY
+    for row in (*before, *now):
+        batch.dirty[(row.parent, row.name)] = None
+        if work.row.kind == Kind.DIRECTORY or was_directory:
+            batch.gathered[(row.parent, row.name)] = None
+    if not now and work.row.kind == Kind.DIRECTORY:
+        batch.without_place.append(work.node)
+    return before, now
+
+
+def _write_rows(batch: Batch, work: Work, overrides: Overrides) -> None:
     nodes = batch.store.nodes
     rows, bad = _wanted_rows(batch, work, overrides)
     before = batch.placed(work)
@@ -76,23 +87,28 @@ def _wanted_rows(batch: Batch, work: Work, overrides: Overrides) -> tuple[list[P
     rows: list[PlacementRow] = []
     bad: list[LinkId] = []
     fallen = overrides.get(work.node)
+    aliases = batch.store.nodes.aliases
     for placement in placements(state, needed):
         link = placement.link or LinkId(b"")
         place = placement.place
         if not is_valid_name(place.name):
             bad.append(link)
             continue
-        parent, name = fallen if fallen is not None else (place.parent, place.name)
-        rows.append(PlacementRow(work.node, link, parent, name, encode_stamp(placement.stamp)))
+        real, name = fallen if fallen is not None else (place.parent, place.name)
+        parent = aliases.shown_as(real)
+        stamp = encode_stamp(placement.stamp)
+        rows.append(PlacementRow(work.node, link, parent, name, stamp, real if real != parent else None))
     if len(rows) > 1:
-        rows.sort(key=lambda row: row.link)
+        # Two links whose directories are shown as one make one name: the latest of them does.
+        latest = {(row.parent, row.name): row for row in reversed(rows)}
+        rows = sorted(latest.values(), key=lambda row: row.link)
     return rows, bad
 
 
 def _parents_to_ask(batch: Batch, before: list[PlacementRow], now: list[PlacementRow]) -> list[NodeId]:
     """Removed directories that are needed from now on, or may not be needed any more."""
-    had = {row.parent for row in before}
-    have = {row.parent for row in now}
+    had = {row.under for row in before}
+    have = {row.under for row in now}
     asked: list[NodeId] = []
     for parent in had ^ have:
         if parent == ROOT_ID:

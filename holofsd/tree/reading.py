@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from holofsd.core.edit import directory_id
+from holofsd.core.folders import settings_of
 from holofsd.core.ids import ROOT_ID, BlobHash, Ino, NodeId
 from holofsd.core.project import token
 from holofsd.core.state import Kind, NodeState, Version
@@ -43,9 +43,16 @@ class TreeReading:
             return None
         if row[12] is not None:
             return self._detached_view(row)
+        if row[1] in self._nodes.aliases:
+            return self._alias_view(row)
         if row[3] is None:
             return None
         return self._view(row)
+
+    def _alias_view(self, row: Row) -> NodeView | None:
+        """Of a directory that is shown as part of another one: that one, under its own number."""
+        shown = self._nodes.view_node(self._nodes.aliases.shown_as(row[1]))
+        return self._view((row[0], *shown)) if shown is not None else None
 
     def version(self, ino: Ino) -> Version | None:
         """What an inode shows: the node's shown (or held) version, a copy's, or the one a detached inode keeps."""
@@ -106,7 +113,9 @@ class TreeReading:
         return list(dict.fromkeys(row.node for row in self._nodes.slot(parent, slot)))
 
     def twins(self, entry: Entry) -> list[NodeId]:
-        """Other nodes that this name stands for, being of the same content."""
+        """Other files that this name stands for, being of the same content."""
+        if entry.view.kind is Kind.DIRECTORY:
+            return []
         shown = {row.node for row in self._nodes.entries_of_slot(entry.parent, entry.slot)}
         hidden = [node for node in self.at_slot(entry.parent, entry.slot) if node not in shown]
         mine = self.version_of(entry.node, entry.dot)
@@ -118,17 +127,11 @@ class TreeReading:
         found = [entry for entry in entries if entry is not None]
         return sorted(found, key=lambda entry: (entry.is_copy, entry.name))
 
-    def new_directory_id(self, parent: NodeId, name: bytes) -> NodeId:
-        """For a directory that is to be made at this name."""
-        known = 0
-        while self._nodes.exists(node := directory_id(parent, name, known)):
-            known += 1
-        return node
-
     def path_of(self, node: NodeId, dot: bytes = b"") -> bytes | None:
         """A path from the root that leads to the node or copy, without a leading slash; None if none does."""
         names: list[bytes] = []
         seen: set[NodeId] = set()
+        node = self._nodes.aliases.shown_as(node)
         while node != ROOT_ID:
             entry = self._first_entry(node, dot)
             if entry is None or node in seen:
@@ -142,7 +145,14 @@ class TreeReading:
         entries = [entry for entry in self._nodes.entries_of_node(node) if entry.dot == dot]
         return min(entries, key=lambda entry: (entry.parent, entry.name), default=None)
 
-    # ---- conflicts
+    def settings_of(self, node: NodeId) -> NodeState | None:
+        """The state of a node, a directory with the settings of all that are shown as one with it."""
+        state = self.state(node)
+        if state is None or state.kind is not Kind.DIRECTORY or not self._nodes.aliases.of(node):
+            return state
+        others = (self.state(alias) for alias in self._nodes.aliases.of(node))
+        return settings_of([state, *(other for other in others if other is not None)])
+
     # ---- rows to views
     def _entry(self, row: Row) -> Entry:
         view = self._view(row)

@@ -98,11 +98,11 @@ class Recorder:
     def left(self, before: Sequence[PlacementRow], now: Sequence[PlacementRow]) -> None:
         """A node has other places than before."""
         now_ms = self._now_ms()
-        there = {(row.parent, row.name) for row in now}
+        there = {(row.under, row.name) for row in now}
         for row in before:
-            if (row.parent, row.name) not in there:
+            if (row.under, row.name) not in there:
                 since = int.from_bytes(row.stamp[:8], "big")
-                self._places.append(PastPlaceRow(row.node, row.parent, row.name, min(since, now_ms), now_ms))
+                self._places.append(PastPlaceRow(row.node, row.under, row.name, min(since, now_ms), now_ms))
                 self._write_at_the_end()
 
     def arrived_removed(self, state: NodeState) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final
 
 from holofsd.core.ids import ROOT_ID, BlobHash, Ino, NodeId
 from holofsd.core.join import join
@@ -19,13 +20,18 @@ from holofsd.tree.batch import Batch
 from holofsd.tree.census import Census
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.cycles import settle_cycles
+from holofsd.tree.folders import group_settings, settle_folders
 from holofsd.tree.inodes import Inodes
+from holofsd.tree.numbering import doubled
 from holofsd.tree.placing import encode_stamp, settle_placements
 from holofsd.tree.plain import Plain
 from holofsd.tree.reading import TreeReading
 from holofsd.tree.recording import Recorder
 from holofsd.tree.slots import Projection
 from holofsd.tree.views import TreeCensus
+
+_APART: Final = "folders-apart"
+"""In `meta`: the volume was used by a program that showed two directories of one name beside each other."""
 
 
 def _nobody(_ino: Ino) -> bool:
@@ -46,6 +52,8 @@ class Tree(TreeReading):
         """Set by sync: what the records alone say of a node, if it is alive by them; None leaves it to the join."""
         with store.db.transaction():
             store.nodes.put_root(now_ms() * 1_000_000)
+            if store.take_meta(_APART) is not None:
+                self.refresh(store.nodes.directories_at_one_name())
 
     # ---- changes
     def apply(
@@ -154,6 +162,7 @@ class Tree(TreeReading):
             inodes.take_over(takeover)
         settle_cycles(batch)
         settle_placements(batch)
+        settle_folders(batch)
         batch.save()
         projection = Projection(batch)
         projection.run()
@@ -161,6 +170,7 @@ class Tree(TreeReading):
         inodes.names = {slot: (before, projection.now[slot]) for slot, before in projection.names.items()}
         inodes.settle(projection.lost_copies)
         batch.change.entries = inodes.entry_changes()
+        batch.change.beside = doubled(batch, batch.change.entries, inodes.renumbered)
         self._census.note(batch)
         return batch.change
 
@@ -181,7 +191,8 @@ class Tree(TreeReading):
             self._nodes.count_subdirectories_again(parent)
         if elsewhere:
             dated = {node for node, work in batch.works.items() if work.row.kind == Kind.DIRECTORY}
-            for directory in dated.union(more):
+            shown_as = self._nodes.aliases.shown_as
+            for directory in {shown_as(node) for node in dated.union(more)}:
                 self._date_as_elsewhere(batch, directory)
 
     def _date_as_elsewhere(self, batch: Batch, directory: NodeId) -> None:
@@ -189,7 +200,7 @@ class Tree(TreeReading):
 
         Without this the arrival of the files of a copied directory would date it anew on every other device.
         """
-        state = batch.state(directory)
+        state = group_settings(batch, directory)
         if state is None or state.times is None:
             return
         newest = self._nodes.newest_name(directory)

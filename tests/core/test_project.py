@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -83,9 +84,17 @@ def test_a_directory_beats_a_file() -> None:
     assert slot(node(1, None, 1), node(2, b"two", 9))[0].node[0] == 1
 
 
-def test_of_two_directories_the_latest_keeps_the_name_and_both_show() -> None:
-    entries = slot(node(1, None, 1), node(2, None, 2))
-    assert [e.node[0] for e in entries] == [2, 1]
+def test_directories_show_once_as_the_one_made_first_and_never_beside_each_other() -> None:
+    entries = slot(node(3, None, 1), node(1, None, 5), node(2, None, 9))
+    assert entries == (SlotEntry(b"n.txt", NodeId(b"\1" * 16), None, (NodeId(b"\2" * 16), NodeId(b"\3" * 16))),)
+    older = replace(node(2, None, 9), created_ns=-1)
+    assert slot(node(1, None, 5), older)[0].node[0] == 2
+
+
+def test_a_file_stands_beside_all_directories_of_its_name() -> None:
+    entries = slot(node(1, None, 1), node(2, b"two", 9), node(3, None, 2))
+    assert [(e.node[0], [twin[0] for twin in e.twins]) for e in entries] == [(1, [3]), (2, [])]
+    assert base_of_conflict_name(entries[1].name) == b"n.txt"
 
 
 def test_identical_files_show_once_and_the_name_stands_for_all_of_them() -> None:

@@ -53,7 +53,7 @@ def project(states: Iterable[NodeState]) -> dict[bytes, Shown]:
             slot = slots.setdefault(placement.place.parent, {}).setdefault(placement.place.name, [])
             slot.append(Candidate(known[node], placement))
     tree: dict[bytes, Shown] = {}
-    _descend(ROOT_ID, b"", False, known, slots, tree)
+    _descend((ROOT_ID,), b"", False, known, slots, tree)
     return tree
 
 
@@ -90,14 +90,18 @@ def _valid_place(place: Place | None) -> Place | None:
 
 
 def _descend(
-    parent: NodeId,
+    group: tuple[NodeId, ...],
     path: bytes,
     hide: bool,
     known: States,
     slots: Mapping[NodeId, Mapping[bytes, list[Candidate]]],
     tree: dict[bytes, Shown],
 ) -> None:
-    here = slots.get(parent, {})
+    """`group`: all directories at this path, which are shown as one."""
+    here: dict[bytes, list[Candidate]] = {}
+    for parent in group:
+        for name, candidates in slots.get(parent, {}).items():
+            here.setdefault(name, []).extend(candidates)
     for name, candidates in here.items():
         by_id = {c.state.id: c for c in candidates}
         for entry in project_slot(name, candidates, hide, here.__contains__):
@@ -105,7 +109,9 @@ def _descend(
             assert full not in tree, f"two entries at {full!r}"
             state = known[entry.node]
             version = state.versions[entry.dot] if entry.dot else shown_version(state)
-            mode = state.mode.value if state.mode else None
+            together = (entry.node, *entry.twins) if state.kind is Kind.DIRECTORY else (entry.node,)
+            modes = [m for node in together if (m := known[node].mode)]
+            mode = max(modes, key=lambda m: (m.stamp, m.value)).value if modes else None
             tree[full] = Shown(
                 state.kind,
                 content_of(version.body if version else None),
@@ -116,7 +122,7 @@ def _descend(
                 by_id[entry.node].placement,
             )
             if state.kind is Kind.DIRECTORY:
-                _descend(entry.node, full, hide or entry.name == b".git", known, slots, tree)
+                _descend(together, full, hide or entry.name == b".git", known, slots, tree)
 
 
 def content_of(body: Body | None) -> Content:
@@ -190,16 +196,11 @@ class Device:
         if where is None or path in self.tree():
             return None
         version = self.version(body)
-        if kind is Kind.DIRECTORY:
-            known = 0
-            while edit.directory_id(*where, known) in self.states:
-                known += 1
-            node = edit.directory_id(*where, known)
-        else:
-            node = edit.split_id(NodeId(b"random-for-tests"), version.dot)
+        node = edit.split_id(NodeId(b"random-for-tests"), version.dot)
         place = Place(*where)
         mode = 0o755 if kind is Kind.DIRECTORY else 0o644
-        self.put(edit.new_node(node, kind, 0, place, edit.link_id(node), version, mode, version.stamp))
+        created_ns = version.stamp.wall_ms * 1_000_000
+        self.put(edit.new_node(node, kind, created_ns, place, edit.link_id(node), version, mode, version.stamp))
         return node
 
     def mkdir(self, path: bytes) -> NodeId | None:
@@ -231,7 +232,8 @@ class Device:
         shown = tree.get(path)
         if shown is None or shown.kind is not Kind.DIRECTORY or any(p.startswith(path + b"/") for p in tree):
             return
-        self.put(edit.unlinked(self.states[shown.node], self._link_at(shown.node, path), self.stamp()))
+        for node in (shown.node, *shown.twins):
+            self.put(edit.unlinked(self.states[node], self._link_at(node, path), self.stamp()))
 
     def rename(self, old: bytes, new: bytes) -> None:
         tree = self.tree()

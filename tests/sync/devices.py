@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -158,7 +159,7 @@ class Device:
     def mkdir(self, path: str) -> NodeId:
         parent, name = self._place(path)
         with self.store.db.transaction():
-            node = self.volume.tree.new_directory_id(parent, name)
+            node = NodeId(secrets.token_bytes(16))
             version = self.volume.new_version(Marker(), 0, time.time_ns())
             state = edit.new_node(
                 node, Kind.DIRECTORY, 0, Place(parent, name), edit.link_id(node), version, 0o755, version.stamp

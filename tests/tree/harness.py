@@ -20,7 +20,8 @@ from support.model import Shown, content_of, project
 
 VOLUME = VolumeId(b"v" * 32)
 DERIVED = {
-    "placements": "node, link, parent, name, stamp",
+    "placements": "node, link, parent, name, stamp, real",
+    "aliases": "node, shown",
     "entries": "parent, name, node, dot, slot",
     "overrides": "node, parent, name",
     "hidden_copies": "parent, slot, node, dot",
@@ -131,6 +132,8 @@ class Mirror:
         self.tree = tree
         self.names: dict[tuple[NodeId, bytes], Ino | None] = {}
         self.versions: dict[Ino, bytes] = {}
+        self.numbers: dict[Ino, dict[bytes, Ino | None]] = {}
+        """What each number of a directory shows, also those of directories that are shown as part of another one."""
 
     def follow(self, change: TreeChange) -> None:
         for entry in change.entries:
@@ -140,6 +143,11 @@ class Mirror:
                 del self.names[(entry.parent, entry.name)]
             else:
                 self.names[(entry.parent, entry.name)] = entry.ino
+        for entry in (*change.entries, *change.beside):
+            if entry.parent_ino in self.numbers and entry.gone:
+                self.numbers[entry.parent_ino].pop(entry.name, None)
+            elif entry.parent_ino in self.numbers:
+                self.numbers[entry.parent_ino][entry.name] = entry.ino
         for inode in change.inodes:
             if inode.ino in self.versions:
                 assert self.versions[inode.ino] == inode.previous
@@ -159,3 +167,17 @@ class Mirror:
             assert self.versions.get(entry.ino, entry.view.version) == entry.view.version
             seen[entry.ino] = entry.view.version
         self.versions = seen
+        self._look_at_numbers()
+
+    def _look_at_numbers(self) -> None:
+        rows = self.tree.store.db.all("SELECT ino FROM inodes WHERE detached IS NULL")
+        views = {Ino(row[0]): self.tree.view(Ino(row[0])) for row in rows}
+        now: dict[Ino, dict[bytes, Ino | None]] = {}
+        for ino, view in views.items():
+            if view is not None and view.kind is Kind.DIRECTORY:
+                now[ino] = {entry.name: entry.ino for entry in self.tree.children(view.node)}
+                known = self.numbers.get(ino)
+                if known is not None:
+                    assert known.keys() == now[ino].keys()
+                    assert all(known[name] in (None, number) for name, number in now[ino].items())
+        self.numbers = now

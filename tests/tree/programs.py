@@ -58,7 +58,7 @@ class Trouble:
             case "rmdir":
                 device.rmdir(folder)
             case "rmtree":
-                _remove_tree(device, folder)
+                remove_tree(device, folder)
             case "write":
                 device.write(file if self.b % 3 else new, b"%s %d" % (device.name.encode(), device.dots % 5))
             case "link":
@@ -95,7 +95,7 @@ def cause(program: Sequence[Trouble]) -> list[Device]:
     return devices
 
 
-def _remove_tree(device: Device, folder: bytes) -> None:
+def remove_tree(device: Device, folder: bytes) -> None:
     below = sorted((p for p in device.tree() if p.startswith(folder + b"/")), reverse=True)
     for path in (*below, folder):
         device.unlink(path)

@@ -15,6 +15,7 @@ from holofsd.core.state import Kind
 from holofsd.tree.tree import Tree
 from support.model import everything, joined
 from tests.core.programs import PROGRAMS, Step, run
+from tests.tree.folders import FOLDINGS, Folding, fold
 from tests.tree.harness import Clock, Mirror, check_index, derived, expected, from_scratch, plain, volume_store
 from tests.tree.programs import TROUBLES, Trouble, cause
 
@@ -31,6 +32,12 @@ def test_records_in_any_order_and_grouping_give_the_tree_of_all_states(program: 
 @given(TROUBLES, SEEDS)
 def test_trouble_in_any_order_gives_the_tree_of_all_states(program: Sequence[Trouble], seed: int) -> None:
     replay([record for _, record in everything(cause(program))], seed)
+
+
+@settings(max_examples=60)
+@given(FOLDINGS, SEEDS)
+def test_folders_of_one_name_in_any_order_give_the_tree_of_all_states(program: Sequence[Folding], seed: int) -> None:
+    replay([record for _, record in everything(fold(program))], seed)
 
 
 def replay(records: list[bytes], seed: int) -> None:

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeps `aliases` right: directories that want one name are shown as one (rules: `core.folders`).
+
+Walks downwards, in a graph without cycles (`settle_cycles` came first), so it ends: a directory that becomes part of
+another one brings its names there, and those of its subdirectories that meet one of the same name become part of that.
+"""
+
+from __future__ import annotations
+
+from holofsd.core.folders import seniority, settings_of
+from holofsd.core.ids import NodeId
+from holofsd.core.state import Kind, NodeState
+from holofsd.tree.batch import Batch
+from holofsd.tree.cycles import Overrides
+from holofsd.tree.facts import mode_of, xattrs_of
+from holofsd.tree.placing import place
+
+
+def settle_folders(batch: Batch) -> None:
+    """Brings `aliases` up to date, and the placements of all that is in directories that are shown otherwise now."""
+    overrides: Overrides | None = None
+    aliases = batch.store.nodes.aliases
+    moving = [(node, node) for node in batch.without_place if node in aliases]
+    while moving or batch.gathered:
+        if not moving:
+            slot = next(iter(batch.gathered))
+            del batch.gathered[slot]
+            moving = _regrouped(batch, *slot)
+            continue
+        if overrides is None:
+            overrides = batch.store.nodes.overrides()
+        _show_as(batch, *moving.pop(), overrides)
+    _settle_attributes(batch)
+
+
+def _regrouped(batch: Batch, parent: NodeId, name: bytes) -> list[tuple[NodeId, NodeId]]:
+    """(directory, as which it is shown now) for those at one name that were shown as another one."""
+    rows = batch.store.nodes.slot(parent, name)
+    aliases = batch.store.nodes.aliases
+    if len(rows) < 2 and not aliases:
+        return []
+    found = [row.node for row in rows if batch.kind(row.node) == Kind.DIRECTORY]
+    if len(found) < 2:
+        return [(node, node) for node in found if node in aliases]
+    shown = min((state for node in found if (state := batch.state(node))), key=seniority).id
+    return [(node, shown) for node in found if aliases.shown_as(node) != shown]
+
+
+def _show_as(batch: Batch, directory: NodeId, shown: NodeId, overrides: Overrides) -> None:
+    nodes = batch.store.nodes
+    children = nodes.really_in(directory)
+    batch.regrouped.setdefault(directory, nodes.aliases.shown_as(directory))
+    nodes.aliases.put(directory, shown)
+    batch.plain.forget(children)
+    for child in children:
+        work = batch.pull(child)
+        if work is not None:
+            place(batch, work, overrides)
+
+
+def _settle_attributes(batch: Batch) -> None:
+    aliases = batch.store.nodes.aliases
+    if not aliases and not batch.regrouped:
+        return
+    changed = {work.node for work in batch.works.values() if work.row.kind == Kind.DIRECTORY}
+    changed.update(batch.regrouped.values(), batch.regrouped)
+    for node in sorted({aliases.shown_as(node) for node in changed}):
+        work = batch.pull(node)
+        if work is not None:
+            settings = group_settings(batch, node) or work.state
+            work.row.mode, work.row.xattrs = mode_of(settings), xattrs_of(settings)
+
+
+def group_settings(batch: Batch, shown: NodeId) -> NodeState | None:
+    """The state of this directory with the settings of all that are shown as one with it; None if it has no state."""
+    states = [batch.state(node) for node in batch.store.nodes.aliases.together(shown)]
+    group = [state for state in states if state is not None]
+    return settings_of(group) if states[0] is not None else None

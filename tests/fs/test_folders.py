@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Folders are what people mean by them: made, moved and removed on devices that are apart, then met (issue 12, 4)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from holofsd.core.errors import DirectoryNotEmpty, NoSuchName
+from holofsd.core.ids import Ino
+from holofsd.fs.types import RenameFlags
+from tests.fs.harness import Program
+from tests.fs.test_two_devices import Both
+
+
+@asynccontextmanager
+async def two(tmp_path: Path, *paths: str) -> AsyncIterator[tuple[Both, Program, Program]]:
+    """Two devices that have met; `paths` are there: folders end with a slash, files have their path as content."""
+    both = Both(tmp_path)
+    try:
+        a, b = both.programs
+        for path in paths:
+            await (a.mkdir(path[:-1]) if path.endswith("/") else a.write(path, path.encode()))
+        await both.agree()
+        yield both, a, b
+    finally:
+        for device in both.devices:
+            device.kill()
+
+
+async def remove(program: Program, path: str) -> None:
+    """rm -r"""
+    for name in await program.names(path):
+        below = f"{path}/{name}"
+        if (await program.stat(below)).kind.name == "DIRECTORY":
+            await remove(program, below)
+        else:
+            await program.unlink(below)
+    await program.rmdir(path)
+
+
+async def make(program: Program, folder: str, *files: str) -> None:
+    """A new folder, with files whose content says who made them."""
+    await program.mkdir(folder)
+    for file in files:
+        await program.write(f"{folder}/{file}", f"{file} by {program.device.name}".encode())
+
+
+def files(*paths: str, by: str) -> dict[str, bytes | None]:
+    return {path: f"{path.rpartition('/')[2]} by {by}".encode() for path in paths}
+
+
+# ---- identity
+async def test_new_folders_that_were_renamed_apart_are_two(tmp_path: Path) -> None:
+    async with two(tmp_path) as (both, a, b):
+        await make(a, "New", "a")
+        await a.rename("New", "Photos")
+        await make(b, "New", "b")
+        await b.rename("New", "Music")
+        assert await both.agree() == {
+            "Photos": None,
+            "Music": None,
+            **files("Photos/a", by="alpha"),
+            **files("Music/b", by="beta"),
+        }
+
+
+async def test_a_folder_made_again_under_a_name_that_was_moved_away_is_one_with_that_of_another_device(
+    tmp_path: Path,
+) -> None:
+    async with two(tmp_path) as (both, a, b):
+        await make(a, "New", "first")
+        await a.rename("New", "Photos")
+        await make(a, "New", "second")
+        await make(b, "New", "b")
+        assert await both.agree() == {
+            "Photos": None,
+            "New": None,
+            **files("Photos/first", "New/second", by="alpha"),
+            **files("New/b", by="beta"),
+        }
+
+
+async def test_a_folder_removed_and_made_anew_is_one_with_what_was_edited_in_it_meanwhile(tmp_path: Path) -> None:
+    async with two(tmp_path, "feat/", "feat/0", "feat/1", "feat/2") as (both, a, b):
+        await remove(a, "feat")
+        await make(a, "feat", "0", "1", "2")
+        await b.write("feat/1", b"edited")
+        tree = await both.agree()
+        copies = [path for path in tree if "conflict" in path]
+        assert len(copies) == 1
+        assert copies[0].startswith("feat/1 (conflict ")
+        assert {tree.pop(copies[0]), tree.pop("feat/1")} == {b"edited", b"1 by alpha"}
+        assert tree == {"feat": None, **files("feat/0", "feat/2", by="alpha")}
+
+
+async def test_a_folder_moved_over_an_empty_one_that_got_a_file_meanwhile_has_both(tmp_path: Path) -> None:
+    async with two(tmp_path, "d/", "d/x", "e/") as (both, a, b):
+        await a.rename("d", "e")
+        await b.write("e/new", b"new")
+        assert await both.agree() == {"e": None, "e/x": b"d/x", "e/new": b"new"}
+
+
+# ---- what is done to the name is done to all
+@pytest.mark.parametrize("who", [0, 1])
+async def test_a_folder_made_on_two_devices_is_renamed_as_one(tmp_path: Path, who: int) -> None:
+    async with two(tmp_path) as (both, a, b):
+        await make(a, "d", "a")
+        await make(b, "d", "b")
+        await both.agree()
+        one, other = both.programs[who], both.programs[1 - who]
+        await one.rename("d", "e")
+        await other.write("d/late", b"late")
+        assert await both.agree() == {
+            "e": None,
+            "e/late": b"late",
+            **files("e/a", by="alpha"),
+            **files("e/b", by="beta"),
+        }
+
+
+@pytest.mark.parametrize("who", [0, 1])
+async def test_a_folder_made_on_two_devices_is_removed_as_one(tmp_path: Path, who: int) -> None:
+    async with two(tmp_path) as (both, a, b):
+        await make(a, "d", "a")
+        await make(b, "d", "b")
+        await both.agree()
+        with pytest.raises(DirectoryNotEmpty):
+            await both.programs[who].rmdir("d")
+        await remove(both.programs[who], "d")
+        assert await both.programs[who].tree() == {}
+        assert await both.agree() == {}
+
+
+async def test_nested_folders_are_one_at_every_depth_and_part_with_what_is_theirs(tmp_path: Path) -> None:
+    async with two(tmp_path) as (both, a, b):
+        for program, name in ((a, "a"), (b, "b")):
+            await program.mkdir("x")
+            await program.mkdir("x/y")
+            await make(program, "x/y/z", name)
+        # Met by one device only: the other moves what it made.
+        for device in both.devices:
+            await device.fs.hasher.drain()
+        both.devices[0].give_to(both.devices[1])
+        assert sorted(await b.names("x/y/z")) == ["a", "b"]
+        await a.rename("x/y", "mine")
+        assert await both.agree() == {
+            **dict.fromkeys(("x", "x/y", "x/y/z", "mine", "mine/z")),
+            **files("mine/z/a", by="alpha"),
+            **files("x/y/z/b", by="beta"),
+        }
+
+
+async def test_modes_and_attributes_of_folders_that_are_one_are_those_set_last(tmp_path: Path) -> None:
+    async with two(tmp_path) as (both, a, b):
+        b.device.clock.advance(1)
+        await a.mkdir("d", 0o700)
+        await b.mkdir("d", 0o750)
+        for program, name in ((a, "a"), (b, "b")):
+            ino = (await program.stat("d")).ino
+            await program.fs.set_xattr(program.att, ino, b"user.x", name.encode(), create=False, replace=False)
+        await both.agree()
+        seen = []
+        for program in (a, b):
+            attr = await program.stat("d")
+            seen.append((attr.mode, await program.fs.get_xattr(program.att, attr.ino, b"user.x")))
+        assert seen == [(0o750, b"b")] * 2
+        for program in (a, b):
+            await program.chmod("d", 0o711)
+            ino = (await program.stat("d")).ino
+            await program.fs.remove_xattr(program.att, ino, b"user.x")
+            await both.agree()
+            for other in (a, b):
+                attr = await other.stat("d")
+                assert (attr.mode, attr.has_xattrs) == (0o711, False)
+            await b.fs.set_xattr(b.att, (await b.stat("d")).ino, b"user.x", b"again", create=False, replace=False)
+            await b.chmod("d", 0o700)
+            await both.agree()
+
+
+async def test_a_folder_moved_into_one_that_is_removed_meanwhile_keeps_it(tmp_path: Path) -> None:
+    async with two(tmp_path, "d/", "d/x") as (both, a, b):
+        await make(a, "e", "a")
+        await make(b, "e", "b")
+        await both.agree()
+        await remove(a, "e")
+        await b.rename("d", "e/d")
+        assert await both.agree() == {"e": None, "e/d": None, "e/d/x": b"d/x"}
+
+
+async def test_folders_that_are_one_moved_into_each_other_stay_whole(tmp_path: Path) -> None:
+    async with two(tmp_path) as (both, a, b):
+        for program, name in ((a, "a"), (b, "b")):
+            await make(program, "p", name)
+            await make(program, "q", name)
+        await both.agree()
+        await a.rename("p", "q/p")
+        await b.rename("q", "p/q")
+        tree = await both.agree()
+        assert len([path for path, content in tree.items() if content is None]) == 2
+        for name in ("p", "q"):
+            (home,) = {path.rpartition("/")[0] for path in tree if path.endswith((f"{name}/a", f"{name}/b"))}
+            assert sorted(n for n in await a.names(home) if len(n) == 1 and n in "ab") == ["a", "b"]
+
+
+async def test_a_file_of_that_name_stands_beside_the_folder(tmp_path: Path) -> None:
+    async with two(tmp_path) as (both, a, b):
+        await make(a, "n", "a")
+        await b.write("n", b"a file")
+        tree = await both.agree()
+        assert sorted(path for path, content in tree.items() if content is None) == ["n"]
+        await make(a, "m", "a")
+        await make(b, "m", "b")
+        await a.rename("n", "m2")
+        await both.agree()
+        await b.rename("m2", "m3")
+        tree = await both.agree()
+        assert sorted(path for path, content in tree.items() if content is None) == ["m", "m3"]
+        assert b"a file" in tree.values()
+
+
+async def test_exchanging_folders_that_are_one_exchanges_all(tmp_path: Path) -> None:
+    async with two(tmp_path, "f/", "f/x") as (both, a, b):
+        await make(a, "d", "a")
+        await make(b, "d", "b")
+        await both.agree()
+        await b.rename("d", "f", RenameFlags.EXCHANGE)
+        assert await both.agree() == {
+            "d": None,
+            "d/x": b"f/x",
+            "f": None,
+            **files("f/a", by="alpha"),
+            **files("f/b", by="beta"),
+        }
+
+
+async def test_a_hard_link_of_one_name_in_both_folders_is_one_name(tmp_path: Path) -> None:
+    async with two(tmp_path, "x") as (both, a, b):
+        for program in (a, b):
+            await program.mkdir("d")
+            await program.link("x", "d/x")
+        await both.agree()
+        for program in (a, b):
+            assert (await program.stat("x")).nlink == 2
+        await a.unlink("d/x")
+        assert await a.tree() == {"x": b"x", "d": None}
+        assert await both.agree() == {"x": b"x", "d": None}
+        await both.meet()
+        assert (await b.stat("x")).nlink == 1
+
+
+async def test_a_hard_link_of_one_name_in_both_folders_is_moved_as_one(tmp_path: Path) -> None:
+    async with two(tmp_path, "x") as (both, a, b):
+        for program in (a, b):
+            await program.mkdir("d")
+            await program.link("x", "d/x")
+        await both.agree()
+        await b.rename("d/x", "y")
+        assert await both.agree() == {"x": b"x", "y": b"x", "d": None}
+
+
+async def test_three_devices_and_git_folders(tmp_path: Path) -> None:
+    async with two(tmp_path) as (both, a, b):
+        for program, name in ((a, "a"), (b, "b")):
+            await program.mkdir("r")
+            await make(program, "r/.git", name)
+        tree = await both.agree()
+        assert tree == {"r": None, "r/.git": None, **files("r/.git/a", by="alpha"), **files("r/.git/b", by="beta")}
+
+
+# ---- numbers
+async def lookup(program: Program, ino: Ino, name: str) -> Ino:
+    return (await program.fs.lookup(program.att, ino, name.encode())).ino
+
+
+async def test_a_number_stays_with_its_name_and_shows_everything_whichever_device_made_the_folder_first(
+    tmp_path: Path,
+) -> None:
+    async with two(tmp_path) as (both, a, b):
+        await make(a, "d", "a")
+        await make(b, "d", "b")
+        numbers = [(await program.stat("d")).ino for program in (a, b)]
+        await both.agree()
+        for program, number in zip((a, b), numbers, strict=True):
+            assert (await program.stat("d")).ino == number
+            listing = await program.fs.read_dir(program.att, number, b"", 0)
+            assert [name for name, _attr in listing.entries] == [b"a", b"b"]
+
+
+async def test_a_folder_open_under_two_numbers_shows_the_same_under_both(tmp_path: Path) -> None:
+    async with two(tmp_path, "d/", "e/", "d/x", "e/y") as (both, a, b):
+        one, other = (await b.stat("d")).ino, (await b.stat("e")).ino
+        await remove(a, "e")
+        await a.rename("d", "e")
+        await b.write("e/y", b"edited")
+        await both.agree()
+        assert await b.tree() == {"e": None, "e/x": b"d/x", "e/y": b"edited"}
+        for number in (one, other):
+            listing = await b.fs.read_dir(b.att, number, b"", 0)
+            assert [name for name, _attr in listing.entries] == [b"x", b"y"]
+            assert (await b.fs.get_attr(b.att, number)).ino == number
+        assert await lookup(b, one, "x") == await lookup(b, other, "x")
+        assert (await b.stat("e")).ino == other
+        await b.fs.make_dir(b.att, one, b"new", 0o755)
+        assert await lookup(b, other, "new")
+        await b.fs.remove_dir(b.att, other, b"new")
+        with pytest.raises(NoSuchName):
+            await lookup(b, one, "new")
