@@ -71,7 +71,7 @@ def encode_state(state: NodeState) -> bytes:
     for id, link in sorted(state.links.items()) if len(state.links) > 1 else state.links.items():
         _put_link(record.links.add(), id, link)
     removed = state.removed
-    if removed.context or removed.links:
+    if removed.context or removed.links or removed.at:
         _put_removal(record.removed, removed)
     if state.mode is not None:
         record.mode.value = state.mode.value
@@ -148,6 +148,8 @@ def _put_removal(target: pb.Removal, removed: Removal) -> None:
         target.context.add(author=author, counter=counter)
     for id, stamp in sorted(removed.links.items()):
         _put_stamp(target.links.add(id=id).stamp, stamp)
+    for _author, at in sorted(removed.at.items()):
+        _put_stamp(target.at.add(), at)
 
 
 # ---- decode ----
@@ -309,7 +311,11 @@ def _take_removal(removal: pb.Removal) -> Removal:
     links = {LinkId(sized(entry.id, _ID, "link id")): _take_stamp(entry.stamp) for entry in removal.links}
     if len(links) != len(removal.links):
         raise Refused("a removal names a link twice")
-    return Removal(seen, links)
+    at_most(removal.at, MAX_AUTHORS, "removals")
+    at = {stamp.author: stamp for stamp in map(_take_stamp, removal.at)}
+    if len(at) != len(removal.at):
+        raise Refused("a removal names an author twice")
+    return Removal(seen, links, at)
 
 
 def _take_mode(register: pb.IntRegister) -> Register[int]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from holofsd.core.ids import AuthorId, Dot
-from holofsd.core.state import Context, NodeState, Removal, Version
+from holofsd.core.state import Context, NodeState, Version
 
 
 def covers(context: Context, dot: Dot) -> bool:
@@ -61,7 +61,7 @@ def clip_state(
         state,
         context=clip(state.context, allowed),
         versions=versions,
-        removed=Removal(clip(state.removed.context, allowed), state.removed.links),
+        removed=replace(state.removed, context=clip(state.removed.context, allowed)),
     )
     return clipped, waiting
 

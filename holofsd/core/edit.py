@@ -205,19 +205,21 @@ def without_links(state: NodeState, links: Iterable[LinkId], stamp: Hlc) -> Node
     return state
 
 
-def unlinked(state: NodeState, link: LinkId, stamp: Hlc, unseen: Iterable[Dot] = ()) -> NodeState:
+def unlinked(
+    state: NodeState, link: LinkId, stamp: Hlc, unseen: Iterable[Dot] = (), at: Hlc | None = None
+) -> NodeState:
     """A name is gone: its register while other links remain, else the node is removed (see `removed`)."""
     state = _without_same_place(state, link, stamp)
     rest = [i for i, value in state.links.items() if i != link and is_live(state, i, value)]
-    return _write_link(state, link, None, stamp) if rest else removed(state, unseen)
+    return _write_link(state, link, None, stamp) if rest else removed(state, unseen, at)
 
 
-def removed(state: NodeState, unseen: Iterable[Dot] = ()) -> NodeState:
+def removed(state: NodeState, unseen: Iterable[Dot] = (), at: Hlc | None = None) -> NodeState:
     """The node is removed, as far as it is known here: a version, move or link unknown to this state outlives it.
 
     The link keeps its place and stamp, so that a concurrent move wins whatever its stamp, and a node that lives on
     knows where it was. `unseen`: versions whose record is here but that nobody could see yet (content on its way);
-    they outlive the removal too.
+    they outlive the removal too. `at`: when it was removed for its own sake; None if something else took its name.
     """
     context = dict(state.context)
     for dot in unseen:
@@ -228,7 +230,8 @@ def removed(state: NodeState, unseen: Iterable[Dot] = ()) -> NodeState:
     for i, link in state.links.items():
         if link.place is not None and (i not in links or links[i] < link.stamp):
             links[i] = link.stamp
-    return replace(state, removed=Removal(ctx.merge(state.removed.context, seen), links))
+    when = state.removed.at if at is None else {**state.removed.at, at.author: at}
+    return replace(state, removed=Removal(ctx.merge(state.removed.context, seen), links, when))
 
 
 def reasserted(state: NodeState, version: Version, stamp: Hlc) -> NodeState:

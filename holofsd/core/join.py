@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from holofsd.core import context as ctx
-from holofsd.core.ids import Dot, Hlc, LinkId
+from holofsd.core.ids import AuthorId, Dot, Hlc, LinkId
 from holofsd.core.state import (
     Blob,
     Body,
@@ -152,7 +152,8 @@ def _join_removal(a: Removal, b: Removal) -> Removal:
     if a is b or a == b:
         return a
     links: Mapping[LinkId, Hlc] = _join_maps(a.links, b.links, max)
-    return Removal(ctx.merge(a.context, b.context), links)
+    at: Mapping[AuthorId, Hlc] = _join_maps(a.at, b.at, max)
+    return Removal(ctx.merge(a.context, b.context), links, at)
 
 
 def _join_register(a: Register[T], b: Register[T]) -> Register[T]:

@@ -26,7 +26,7 @@ def shrunk(state: NodeState) -> NodeState:
     for id, link in state.links.items():
         if id not in links or links[id] < link.stamp:
             links[id] = link.stamp
-    removed = Removal(ctx.merge(state.removed.context, state.context), links)
+    removed = Removal(ctx.merge(state.removed.context, state.context), links, state.removed.at)
     return NodeState(state.id, state.kind, state.created_ns, removed=removed)
 
 

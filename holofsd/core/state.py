@@ -116,10 +116,15 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What a removal has seen: versions by context, links by stamp."""
+    """What a removal has seen: versions by context, links by stamp.
+
+    `at`: when each author last removed the node for its own sake (not because something else took its name). It decides
+    nothing about this node, but about what was removed from a directory together with it (`core.outliving`).
+    """
 
     context: Context = field(default_factory=dict)
     links: Mapping[LinkId, Hlc] = field(default_factory=dict)
+    at: Mapping[AuthorId, Hlc] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,14 +45,18 @@ class Endings:
             draft.put(without_links(state, others, self._scope.volume.stamp()))
         return link
 
-    def end_name(self, draft: Draft, node: NodeId, parent: NodeId, name: bytes) -> None:
-        """Unlinks one name; with the last one the node is removed, and open files of it become orphans."""
+    def end_name(self, draft: Draft, node: NodeId, parent: NodeId, name: bytes, *, meant: bool = False) -> None:
+        """Unlinks one name; with the last one the node is removed, and open files of it become orphans.
+
+        `meant`: somebody removed just this name, rather than put something else in its place.
+        """
         link = self.only_link_at(draft, node, parent, name)
         state, row = draft.state(node), self._nodes.get(node)
         if row is not None and row.nlink <= 1:
             self.release_inode(row, state)
         unseen = unseen_of(self._scope, row, state) if row else []
-        draft.put(unlinked(state, link, self._scope.volume.stamp(), unseen))
+        stamp = self._scope.volume.stamp()
+        draft.put(unlinked(state, link, stamp, unseen, stamp if meant else None))
 
     def release_inode(self, row: NodeRow, state: NodeState) -> None:
         """The inode number of a node means the node no more: for open files it goes on with what they have."""

@@ -183,7 +183,7 @@ class Naming:
             entry = self._conflicts.settle_name(entry, origin, ending=True)
             draft = Draft(self._scope)
             for node in (entry.node, *self._conflicts.hidden_at(entry)):
-                self._endings.end_name(draft, node, entry.parent, entry.slot)
+                self._endings.end_name(draft, node, entry.parent, entry.slot, meant=True)
             draft.write(origin)
             if entry.view.kind is Kind.FILE:
                 self._vacated.leave(entry.parent, name, entry.node)
@@ -211,5 +211,5 @@ class Naming:
             entry = self._conflicts.settle_name(entry, origin, ending=True)
             draft = Draft(self._scope)
             for node in self._conflicts.together(entry):
-                self._endings.end_name(draft, node, entry.parent, entry.slot)
+                self._endings.end_name(draft, node, entry.parent, entry.slot, meant=True)
             draft.write(origin)

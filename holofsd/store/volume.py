@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from holofsd.core.ids import ROOT_ID, AuthorId, VolumeId
+from holofsd.core.ids import ROOT_ID, AuthorId, NodeId, VolumeId
 from holofsd.store.content import Content
 from holofsd.store.damage import Damage
 from holofsd.store.database import Database, scripts
@@ -56,6 +56,16 @@ class VolumeStore:
         if value is not None:
             self.db.run("DELETE FROM meta WHERE name=?", (name,))
         return value
+
+    # ---- directories that outlived their removal, to be looked at
+    def outlived(self, limit: int) -> list[NodeId]:
+        return [row[0] for row in self.db.all("SELECT node FROM outlived LIMIT ?", (limit,))]
+
+    def note_outlived(self, node: NodeId) -> None:
+        self.db.run("INSERT OR IGNORE INTO outlived VALUES (?)", (node,))
+
+    def forget_outlived(self, node: NodeId) -> None:
+        self.db.run("DELETE FROM outlived WHERE node=?", (node,))
 
     # ---- own authors
     def active_author(self) -> tuple[AuthorId, bytes, int] | None:

@@ -34,6 +34,7 @@ from holofsd.sync.session import Session
 from holofsd.sync.status import DeviceReport, SyncStatus
 from holofsd.sync.tasks import Tasks
 from holofsd.tree.local import LocalVolume
+from holofsd.tree.outliving import bring_back
 
 log = structlog.get_logger(__name__)
 
@@ -296,10 +297,19 @@ class VolumeSync:
         if self.brake.catching_up and self.merger.backlog() == 0 and self._heard_all():
             self.brake.caught_up()
         # A removed directory that is shown for the sake of files whose removal is held is not given a life of its own.
-        if self.can_write and not self.brake.holds and self.merger.backlog() == 0 and self.store.nodes.revived(1):
+        if self.can_write and not self.brake.holds and self.merger.backlog() == 0:
+            self._put_right()
+        self.marks.notify()
+
+    def _put_right(self) -> None:
+        """What the removals of others left half done."""
+        if self.store.nodes.revived(1):
             with self.store.db.transaction():
                 self.volume.reassert_revived()
-        self.marks.notify()
+        if self.store.outlived(1):
+            with self.store.db.transaction():
+                bring_back(self.volume)
+            self.merger.kick()  # perhaps there is more
 
     def _heard_all(self) -> bool:
         """Somebody has told what there is (if anybody can), and nobody has shown a record that is not here."""

@@ -91,6 +91,7 @@ def _stamps(state: NodeState) -> Iterator[Hlc]:
         yield version.mtime.stamp
     for link in state.links.values():
         yield link.stamp
+    yield from state.removed.at.values()
     for register in (state.mode, state.owner, state.times, *state.xattrs.values()):
         if register is not None:
             yield register.stamp

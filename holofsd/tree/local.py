@@ -73,10 +73,12 @@ class LocalVolume:
     def observe(self, stamp: Hlc) -> None:
         self._clock.observe(stamp)
 
-    def new_version(self, body: Body, size: int, mtime_ns: int, above: Hlc | None = None) -> Version:
-        """A version made now, here."""
+    def new_version(
+        self, body: Body, size: int, mtime_ns: int, above: Hlc | None = None, device_name: str = ""
+    ) -> Version:
+        """A version made now, here; `device_name`: of who wrote its content, if that is another device."""
         stamp = self.stamp(above)
-        return Version(self.next_dot(), stamp, body, size, Register(mtime_ns, stamp), self.device_name)
+        return Version(self.next_dot(), stamp, body, size, Register(mtime_ns, stamp), device_name or self.device_name)
 
     def current_dot(self, dot: Dot) -> Dot:
         """What became of a dot that somebody remembers from before the author was rotated."""

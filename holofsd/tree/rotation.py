@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from holofsd.core.context import covers
 from holofsd.core.ids import AuthorId, Dot
-from holofsd.core.state import Context, NodeState, Removal, Version
+from holofsd.core.state import Context, NodeState, Version
 
 
 def restamped(state: NodeState, published: Mapping[AuthorId, int], new_dot: Callable[[Dot], Dot]) -> NodeState:
@@ -36,7 +36,7 @@ def restamped(state: NodeState, published: Mapping[AuthorId, int], new_dot: Call
             removed = _raised(removed, new)
     if not renamed and context == state.context and removed == state.removed.context:
         return state
-    return replace(state, context=context, versions=versions, removed=Removal(removed, state.removed.links))
+    return replace(state, context=context, versions=versions, removed=replace(state.removed, context=removed))
 
 
 def redotted(state: NodeState, author: AuthorId, new_dot: Callable[[Dot], Dot]) -> NodeState:

@@ -14,6 +14,7 @@ from typing import Final
 from holofsd.core.ids import ROOT_ID, BlobHash, Ino, NodeId
 from holofsd.core.join import join
 from holofsd.core.node import is_alive
+from holofsd.core.outliving import outlives
 from holofsd.core.state import Kind, NodeState
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.batch import Batch
@@ -82,6 +83,8 @@ class Tree(TreeReading):
             joined = record if stored is None else self._joined(stored, record)
             if joined is not stored:
                 batch.put(joined)
+                if outlives(joined):
+                    self.store.note_outlived(joined.id)
         return self._settle(batch, {}, detach_open=True, elsewhere=True)
 
     def _joined(self, stored: NodeState, record: NodeState) -> NodeState:

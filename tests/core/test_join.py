@@ -58,7 +58,11 @@ def states(draw: st.DrawFn) -> NodeState:
         context,
         versions,
         draw(st.dictionaries(LINK_IDS, LINKS)),
-        Removal(draw(CONTEXTS), draw(st.dictionaries(LINK_IDS, STAMPS))),
+        Removal(
+            draw(CONTEXTS),
+            draw(st.dictionaries(LINK_IDS, STAMPS)),
+            {stamp.author: stamp for stamp in draw(st.lists(STAMPS, max_size=2))},
+        ),
         draw(st.none() | st.builds(Register, st.integers(0, 2), STAMPS)),
         draw(st.none() | st.builds(Register, st.tuples(st.integers(0, 1), st.integers(0, 1)), STAMPS)),
         draw(

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from holofsd.core.errors import DirectoryNotEmpty, NoSuchName
 from holofsd.core.ids import Ino
 from holofsd.fs.types import RenameFlags
 from tests.fs.harness import Program
-from tests.fs.test_two_devices import Both
+from tests.fs.test_two_devices import Both, Step, step
 
 
 @asynccontextmanager
@@ -309,3 +312,153 @@ async def test_a_folder_open_under_two_numbers_shows_the_same_under_both(tmp_pat
         await b.fs.remove_dir(b.att, other, b"new")
         with pytest.raises(NoSuchName):
             await lookup(b, one, "new")
+
+
+# ---- moved here, removed there
+LATER = [pytest.param(0, id="moved first"), pytest.param(3600, id="removed first")]
+"""By how many seconds the mover's clock is ahead of the remover's."""
+
+
+@pytest.mark.parametrize("ahead", LATER)
+async def test_a_folder_moved_out_of_one_that_is_removed_meanwhile_keeps_its_files(tmp_path: Path, ahead: int) -> None:
+    paths = ("d/", "d/s/", "d/s/f", "d/s/t/", "d/s/t/g", "d/other")
+    async with two(tmp_path, *paths) as (both, a, b):
+        a.device.clock.advance(ahead)
+        await a.rename("d/s", "s")
+        await remove(b, "d")
+        assert await both.agree() == {"s": None, "s/f": b"d/s/f", "s/t": None, "s/t/g": b"d/s/t/g"}
+        # And removed by somebody who sees it there, it is gone.
+        await remove(b, "s")
+        assert await both.agree() == {}
+
+
+@pytest.mark.parametrize("ahead", LATER)
+async def test_a_removed_folder_that_was_renamed_meanwhile_keeps_its_files(tmp_path: Path, ahead: int) -> None:
+    async with two(tmp_path, "d/", "d/f", "d/s/", "d/s/f") as (both, a, b):
+        a.device.clock.advance(ahead)
+        await a.rename("d", "e")
+        await a.write("e/new", b"new")
+        await remove(b, "d")
+        assert await both.agree() == {"e": None, "e/f": b"d/f", "e/s": None, "e/s/f": b"d/s/f", "e/new": b"new"}
+
+
+@pytest.mark.parametrize("ahead", LATER)
+async def test_a_file_removed_beside_the_move_of_its_folder_stays_removed(tmp_path: Path, ahead: int) -> None:
+    async with two(tmp_path, "d/", "d/s/", "d/s/f", "d/s/g") as (both, a, b):
+        a.device.clock.advance(ahead)
+        await a.rename("d/s", "s")
+        await b.unlink("d/s/f")
+        assert await both.agree() == {"d": None, "s": None, "s/g": b"d/s/g"}
+
+
+@pytest.mark.parametrize("ahead", LATER)
+async def test_a_file_removed_long_before_its_folder_stays_removed(tmp_path: Path, ahead: int) -> None:
+    async with two(tmp_path, "d/", "d/s/", "d/s/f", "d/s/g") as (both, a, b):
+        a.device.clock.advance(ahead)
+        await a.rename("d/s", "s")
+        await b.unlink("d/s/f")
+        b.device.clock.advance(600)
+        await remove(b, "d")
+        assert await both.agree() == {"s": None, "s/g": b"d/s/g"}
+
+
+@pytest.mark.parametrize("ahead", LATER)
+async def test_a_file_that_the_mover_knew_to_be_removed_stays_removed(tmp_path: Path, ahead: int) -> None:
+    async with two(tmp_path, "d/", "d/s/", "d/s/f", "d/s/g", "d/s/h") as (both, a, b):
+        a.device.clock.advance(ahead)
+        await b.unlink("d/s/f")
+        await both.agree()
+        a.device.clock.advance(0.01)
+        await a.unlink("d/s/h")
+        await a.rename("d/s", "s")
+        await remove(b, "d")
+        assert await both.agree() == {"s": None, "s/g": b"d/s/g"}
+
+
+async def test_a_temporary_file_that_took_a_name_does_not_come_back_with_its_folder(tmp_path: Path) -> None:
+    async with two(tmp_path, "d/", "d/f", "d/t") as (both, a, b):
+        await a.rename("d", "e")
+        await b.rename("d/t", "d/f")
+        await remove(b, "d")
+        assert await both.agree() == {"e": None, "e/f": b"d/t"}
+
+
+async def test_hard_links_and_symlinks_come_back_with_their_folder(tmp_path: Path) -> None:
+    async with two(tmp_path, "x", "d/", "d/s/") as (both, a, b):
+        await a.link("x", "d/s/x")
+        await a.write("d/s/y", b"y")
+        await a.link("d/s/y", "d/y")
+        await a.symlink("x", "d/s/l")
+        await both.agree()
+        await a.rename("d/s", "s")
+        await remove(b, "d")
+        tree = await both.agree()
+        assert tree.keys() == {"x", "s", "s/x", "s/y", "s/l"}
+        for program in (a, b):
+            assert [(await program.stat(path)).nlink for path in ("x", "s/x", "s/y")] == [2, 2, 1]
+
+
+async def test_a_folder_made_by_both_moved_by_one_and_removed_by_the_other_keeps_its_files(tmp_path: Path) -> None:
+    async with two(tmp_path) as (both, a, b):
+        await make(a, "d", "a")
+        await make(b, "d", "b")
+        await both.agree()
+        await a.rename("d", "e")
+        await remove(b, "d")
+        assert await both.agree() == {"e": None, **files("e/a", by="alpha"), **files("e/b", by="beta")}
+
+
+async def test_many_files_come_back_in_slices(tmp_path: Path) -> None:
+    names = [f"d/{number}" for number in range(450)]
+    async with two(tmp_path, "d/", *names) as (both, a, b):
+        await a.rename("d", "e")
+        await remove(b, "d")
+        assert (await both.agree()).keys() == {"e", *(f"e/{number}" for number in range(450))}
+
+
+# ---- anything at all
+NAMES = st.sampled_from(["a", "b"])
+PATHS = st.one_of(NAMES, st.tuples(NAMES, NAMES).map("/".join), st.tuples(NAMES, NAMES, NAMES).map("/".join))
+STEPS = st.lists(
+    st.one_of(
+        step("mkdir", PATHS),
+        step("mkdir", PATHS),
+        step("rename", PATHS, PATHS),
+        step("rename", PATHS, PATHS),
+        step("rmdir", PATHS),
+        step("remove_all_of", PATHS),
+        step("make_again", PATHS),
+        step("write", PATHS.map(lambda path: f"{path}/f"), st.sampled_from([b"one", b"two"])),
+        step("link", PATHS.map(lambda path: f"{path}/f"), PATHS.map(lambda path: f"{path}/l")),
+        step("chmod", PATHS, st.sampled_from([0o700, 0o755])),
+        step("meet"),
+    ),
+    max_size=30,
+)
+
+
+class Folders(Both):
+    async def remove_all_of(self, program: Program, path: str) -> None:
+        await remove(program, path)
+
+    async def make_again(self, program: Program, path: str) -> None:
+        await remove(program, path)
+        await make(program, path, "f", "new")
+
+
+@settings(max_examples=80)
+@given(STEPS)
+async def test_no_folder_ever_has_a_conflict_name_and_all_of_them_can_be_removed(steps: list[Step]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        both = Folders(Path(name))
+        try:
+            for one in steps:
+                await both.do(one)
+            tree = await both.agree()
+            assert not [path for path, content in tree.items() if content is None and "conflict" in path]
+            await both.remove_all(both.programs[1])
+            assert await both.programs[1].tree() == {}
+            assert await both.agree() == {}
+        finally:
+            for device in both.devices:
+                device.kill()

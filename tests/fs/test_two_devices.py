@@ -15,6 +15,7 @@ from holofsd.core.errors import HoloError
 from holofsd.core.state import Kind
 from holofsd.fs.settling import Keep
 from holofsd.fs.types import RenameFlags
+from holofsd.tree.outliving import bring_back
 from tests.fs.harness import Device, Program
 
 _NAMES = st.sampled_from(["a", "b", ".git"])
@@ -31,26 +32,26 @@ class Step:
     args: tuple[Any, ...] = ()
 
 
-def _step(name: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
+def step(name: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
     return st.tuples(st.integers(0, 1), st.tuples(*arguments)).map(lambda pair: Step(pair[0], name, pair[1]))
 
 
 _STEPS = st.lists(
     st.one_of(
-        _step("write", _PATHS, _DATA),
-        _step("write", _PATHS, _DATA),
-        _step("append", _PATHS, _DATA),
-        _step("chmod", _PATHS, st.sampled_from([0o600, 0o755])),
-        _step("mkdir", _PATHS),
-        _step("unlink", _PATHS),
-        _step("rmdir", _PATHS),
-        _step("link", _PATHS, _PATHS),
-        _step("rename", _PATHS, _PATHS, st.sampled_from([RenameFlags.NONE, RenameFlags.NONE, RenameFlags.EXCHANGE])),
-        _step("rename", _PATHS, _PATHS),
-        _step("touch_copy", st.integers(0, 5), st.sampled_from(["unlink", "append", "rename"])),
-        _step("settle", st.integers(0, 5), st.sampled_from(["shown", "newest", "both", "id"])),
-        _step("meet"),
-        _step("meet"),
+        step("write", _PATHS, _DATA),
+        step("write", _PATHS, _DATA),
+        step("append", _PATHS, _DATA),
+        step("chmod", _PATHS, st.sampled_from([0o600, 0o755])),
+        step("mkdir", _PATHS),
+        step("unlink", _PATHS),
+        step("rmdir", _PATHS),
+        step("link", _PATHS, _PATHS),
+        step("rename", _PATHS, _PATHS, st.sampled_from([RenameFlags.NONE, RenameFlags.NONE, RenameFlags.EXCHANGE])),
+        step("rename", _PATHS, _PATHS),
+        step("touch_copy", st.integers(0, 5), st.sampled_from(["unlink", "append", "rename"])),
+        step("settle", st.integers(0, 5), st.sampled_from(["shown", "newest", "both", "id"])),
+        step("meet"),
+        step("meet"),
     ),
     max_size=30,
 )
@@ -103,6 +104,8 @@ class Both:
             for device in self.devices:
                 with device.store.db.transaction():
                     device.volume.reassert_revived()
+                    while device.store.outlived(1):
+                        bring_back(device.volume)
         await self.meet()
         one, other = [await program.tree() for program in self.programs]
         assert one == other

@@ -359,19 +359,25 @@ class Removal(_message.Message):
 
     CONTEXT_FIELD_NUMBER: _builtins.int
     LINKS_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def context(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextEntry]: ...
     @_builtins.property
     def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinkStamp]: ...
+    @_builtins.property
+    def at(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stamp]:
+        """when each author last removed it, not in favour of something else; absent from older programs"""
+
     def __init__(
         self,
         *,
         context: _abc.Iterable[Global___ContextEntry] | None = ...,
         links: _abc.Iterable[Global___LinkStamp] | None = ...,
+        at: _abc.Iterable[Global___Stamp] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "links", b"links"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "context", b"context", "links", b"links"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
