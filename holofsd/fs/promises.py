@@ -46,7 +46,7 @@ class Promises:
 
     def make_dir(self, att: Attachment, parent: Ino, name: bytes, mode: int, promised: Promised) -> Ino:
         if not self._is_made(promised):
-            att, directory, _ = self._place(att, parent, name, promised)
+            att, directory, _ = self._place(att, parent, name, promised, Kind.DIRECTORY)
             promised = self._with_number(promised)
             self._naming.make_dir_at(att, directory, name, mode, promised.ino)
         return promised.ino
@@ -65,12 +65,12 @@ class Promises:
             return replace(promised, ino=self._nodes.lease_inos(1))
 
     def _place(
-        self, att: Attachment, parent: Ino, name: bytes, promised: Promised
+        self, att: Attachment, parent: Ino, name: bytes, promised: Promised, kind: Kind = Kind.FILE
     ) -> tuple[Attachment, NodeId, Entry | None]:
-        """For whom it is made, where, and what is there already."""
+        """For whom it is made, where, and what is there already. A directory is one with another one at its name."""
         try:
             directory, entry = self._naming.find(parent, name)
-            if entry is None or not promised.late:
+            if entry is None or not promised.late or kind is entry.view.kind is Kind.DIRECTORY:
                 return att, directory, entry
         except (NoSuchName, NotADirectory, StaleHandle):
             if not promised.kept:

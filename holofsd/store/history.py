@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from holofsd.core.ids import BlobHash, Ino, NodeId
+from holofsd.store.aliases import Aliases
 from holofsd.store.database import Database
+from holofsd.store.families import Families
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,9 @@ _ENDS = (*_THINNED, ("past_places", "until_ms"))
 class History:
     """All writes belong inside `db.transaction()`."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, aliases: Aliases) -> None:
         self.db = db
+        self.families = Families(db, aliases)
 
     # ---- recording
     def add(
@@ -101,15 +104,23 @@ class History:
         return [PastPlaceRow(*row) for row in rows]
 
     def places_named(self, parent: NodeId, name: bytes) -> list[PastPlaceRow]:
-        """Newest first."""
-        rows = self.db.all(
-            f"SELECT {_PLACES} FROM past_places WHERE parent=? AND name=? ORDER BY until_ms DESC, id DESC",
-            (parent, name),
-        )
-        return [PastPlaceRow(*row) for row in rows]
+        """Newest first; also in directories that are shown as one with this one, and removed ones of its name."""
+        rows = [
+            PastPlaceRow(*row)
+            for directory in self.families.now(parent)
+            for row in self.db.all(
+                f"SELECT {_PLACES} FROM past_places WHERE parent=? AND name=? ORDER BY until_ms DESC, id DESC",
+                (directory, name),
+            )
+        ]
+        return sorted(rows, key=lambda row: row.until_ms, reverse=True)
 
     def placed_in(self, parent: NodeId, at_ms: int, name: bytes | None = None) -> list[tuple[NodeId, bytes, int]]:
-        """(node, name, since) of what was in a directory at that time, or at one name of it, there still or not."""
+        """(node, name, since) of what was in a directory at that time, or at one name of it, there still or not; also
+        of what was in those that were shown as one with it."""
+        return [row for each in self.families.then(parent, at_ms) for row in self._placed_in(each, at_ms, name)]
+
+    def _placed_in(self, parent: NodeId, at_ms: int, name: bytes | None) -> list[tuple[NodeId, bytes, int]]:
         values: tuple[bytes, ...] = (parent,) if name is None else (parent, name)
         only = "" if name is None else " AND name=?2"
         past = self.db.all(
@@ -127,6 +138,9 @@ class History:
 
     def names_changed_ms(self, parent: NodeId, at_ms: int) -> int:
         """When a name last came to a directory or left it, up to that time, as far as it is known; 0 for never."""
+        return max(self._names_changed_ms(each, at_ms) for each in self.families.then(parent, at_ms))
+
+    def _names_changed_ms(self, parent: NodeId, at_ms: int) -> int:
         row = self.db.one(
             "SELECT max(t) FROM (SELECT max(from_ms) AS t FROM past_places WHERE parent=?1 AND from_ms<=?2"
             " UNION ALL SELECT max(until_ms) FROM past_places WHERE parent=?1 AND until_ms<=?2)",
@@ -138,9 +152,15 @@ class History:
         return max(row[0] or 0 if row else 0, int.from_bytes(now[0][:8], "big") if now and now[0] else 0)
 
     def last_in(self, parent: NodeId) -> list[PastPlaceRow]:
-        """Every past place in a directory, oldest first."""
-        rows = self.db.all(f"SELECT {_PLACES} FROM past_places WHERE parent=? ORDER BY until_ms, id", (parent,))
-        return [PastPlaceRow(*row) for row in rows]
+        """Every past place in a directory, oldest first; also in those of `places_named`."""
+        rows = [
+            PastPlaceRow(*row)
+            for directory in self.families.now(parent)
+            for row in self.db.all(
+                f"SELECT {_PLACES} FROM past_places WHERE parent=? ORDER BY until_ms, id", (directory,)
+            )
+        ]
+        return sorted(rows, key=lambda row: row.until_ms)
 
     # ---- settings
     def settings_after(self, node: NodeId, at_ms: int) -> list[SettingsRow]:

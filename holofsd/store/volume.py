@@ -34,7 +34,7 @@ class VolumeStore:
         self.outbox = Outbox(self.db)
         self.staging = Staging(self.db, directory / "staging")
         self.content = Content(self.db, directory / "content", directory / "incoming")
-        self.history = History(self.db)
+        self.history = History(self.db, self.nodes.aliases)
         self.past_sizes = PastSizes(self.db)
         self.removals = Removals(self.db)
         self.damage = Damage(self.db, self.content, directory / "damaged")

@@ -83,7 +83,8 @@ def _to_bring_back(volume: LocalVolume, state: NodeState) -> list[_Gone]:
 
 def _below(volume: LocalVolume, directory: NodeId, above: tuple[NodeId, ...]) -> list[_Gone]:
     found: list[_Gone] = []
-    heard_ms = {row.node: row.until_ms for row in volume.store.history.last_in(directory)}
+    rows = volume.store.history.last_in(directory)
+    heard_ms = {row.node: row.until_ms for row in rows if row.parent == directory}
     for node, until_ms in heard_ms.items():
         state = volume.tree.state(node)
         if state is None or node in above or not is_publishable(state):

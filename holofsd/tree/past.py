@@ -242,8 +242,9 @@ class Past:
         latest = {(row.node, row.name): row for row in self._history.last_in(parent)}
         found = [item for row in latest.values() if (item := self._gone(row)) is not None]
         found += [
-            Trashed(node, Kind.FILE, parent, name, removed_ms, None, kept=False)
-            for node, name, removed_ms in self._store.past_sizes.let_go_from(parent)
+            Trashed(node, Kind.FILE, directory, name, removed_ms, None, kept=False)
+            for directory in self._history.families.now(parent)
+            for node, name, removed_ms in self._store.past_sizes.let_go_from(directory)
         ]
         return sorted(found, key=lambda item: item.removed_ms)
 

@@ -416,6 +416,59 @@ async def test_many_files_come_back_in_slices(tmp_path: Path) -> None:
         assert (await both.agree()).keys() == {"e", *(f"e/{number}" for number in range(450))}
 
 
+# ---- what was
+async def made_apart(both: Both, a: Program, b: Program) -> None:
+    """One folder `d` with one in it, made by both: `d/a`, `d/b`, `d/s/a`, `d/s/b`."""
+    for program, name in ((a, "a"), (b, "b")):
+        await make(program, "d", name)
+        await make(program, "d/s", name)
+    await both.agree()
+
+
+async def test_a_removed_folder_that_two_devices_had_made_is_restored_with_everything(tmp_path: Path) -> None:
+    async with two(tmp_path) as (both, a, b):
+        await made_apart(both, a, b)
+        before = await a.tree()
+        await remove(a, "d")
+        await both.agree()
+        for program in (b, a):
+            for device in both.devices:
+                device.clock.advance(100)
+            assert all(done.what == "restored" for done in await program.fs.history.restoring.restore(b"d"))
+            assert await both.agree() == before
+            await remove(program, "d")
+            await both.agree()
+
+
+async def test_the_past_of_a_folder_shows_what_both_devices_had_put_into_it(tmp_path: Path) -> None:
+    async with two(tmp_path) as (both, a, b):
+        await made_apart(both, a, b)
+        at_ms = a.device.clock.now_ns() // 1_000_000
+        for device in both.devices:
+            device.clock.advance(100)
+        await a.rename("d/s", "moved")
+        await a.unlink("d/b")
+        for program in (a, b):
+            await both.agree()
+            past = program.fs.history.past
+            for path, names in ((b"d", [b"a", b"b", b"s"]), (b"d/s", [b"a", b"b"])):
+                entry = past.find(path, at_ms)
+                assert entry is not None
+                assert [child.name for child in past.children(entry.node, at_ms)] == names
+        assert [item.path for item in await b.fs.history.restoring.restore(b"d/b")] == [b"d/b"]
+        assert (await both.agree())["d/b"] == b"b by beta"
+
+
+async def test_a_file_of_a_folder_that_was_removed_and_made_again_is_restored_into_the_new_one(tmp_path: Path) -> None:
+    async with two(tmp_path, "d/", "d/f", "d/g") as (both, a, _b):
+        for device in both.devices:
+            device.clock.advance(100)
+        await remove(a, "d")
+        await make(a, "d", "g")
+        assert [item.what for item in await a.fs.history.restoring.restore(b"d/f")] == ["restored"]
+        assert await both.agree() == {"d": None, "d/f": b"d/f", **files("d/g", by="alpha")}
+
+
 # ---- anything at all
 NAMES = st.sampled_from(["a", "b"])
 PATHS = st.one_of(NAMES, st.tuples(NAMES, NAMES).map("/".join), st.tuples(NAMES, NAMES, NAMES).map("/".join))
