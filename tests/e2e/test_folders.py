@@ -57,9 +57,17 @@ def test_folders_are_what_people_mean_by_them(world: World) -> None:
     assert copies[0].startswith("feat/1 (conflict ")
     assert {shown.pop(copies[0]), shown.pop("feat/1")} == {b"anew", b"edited"}
     assert {name: data for name, data in shown.items() if data is not None} == {
-        **{"Photos/a": b"a", "Music/b": b"b", "feat/0": b"anew", "feat/2": b"anew"},
-        **{"s/0": b"first", "s/1": b"first", "s/2": b"first"},
-        **{"empty/x": b"first", "empty/b": b"b", "both/a": b"a", "both/b": b"b"},
+        "Photos/a": b"a",
+        "Music/b": b"b",
+        "feat/0": b"anew",
+        "feat/2": b"anew",
+        "s/0": b"first",
+        "s/1": b"first",
+        "s/2": b"first",
+        "empty/x": b"first",
+        "empty/b": b"b",
+        "both/a": b"a",
+        "both/b": b"b",
     }
     assert {path.name for path in pair.here.iterdir()} == {"Photos", "Music", "feat", "s", "empty", "both"}
     assert [found["shown_path"] for found in pair.a.json("conflicts")] == ["feat/1"]
