@@ -28,6 +28,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from holofs_api.journal import records
+from holofs_api.numbers import MAX_INTEGER
 from holofsd.core.errors import BadArgument, DamagedIndex, HoloError, NoSpace, NotYet, ReadOnly
 from holofsd.core.ids import Ino
 from holofsd.store.database import Database
@@ -156,7 +157,7 @@ class Journals:
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             progress = self._progress(name)
-            if answered > progress.applied:
+            if progress.applied < answered <= MAX_INTEGER:
                 self._decide(progress, name, answered)
         except (HoloError, OSError, sqlite3.Error):  # the disk is full, most likely
             return ""
