@@ -45,7 +45,13 @@ def truncate_open_to_same_size(path: Path) -> None:
         file.truncate(path.stat().st_size)
 
 
-RENEWALS = [open_and_close, shell_redirection, truncate_to_same_size, truncate_open_to_same_size, Path.touch]
+RENEWALS: list[Callable[[Path], object]] = [
+    open_and_close,
+    shell_redirection,
+    truncate_to_same_size,
+    truncate_open_to_same_size,
+    Path.touch,
+]
 
 
 @pytest.mark.parametrize("size", [0, 100, 100_000], ids=["empty", "small", "large"])
