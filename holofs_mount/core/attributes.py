@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from holofs_api import PAST_INO
+from holofs_api.numbers import time_in_range
+from holofs_api.stamps import CLOCK
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core import recovery
 from holofs_mount.core.context import Caller, Context, now_ns, process_of
-from holofs_mount.core.files import Files
+from holofs_mount.core.files import Files, check_size
 from holofs_mount.core.names import Names
 from holofs_mount.core.openfile import OpenFile
 
@@ -22,7 +24,8 @@ _USER: Final = b"user."
 
 @dataclass(slots=True)
 class Wanted:
-    """A setattr; None: leave as it is. Access times are not kept."""
+    """A setattr; None: leave as it is. Access times are not kept. A time is in its range from here on: what is kept of
+    it in an open file, a cache or a journal can always be sent."""
 
     mode: int | None = None
     uid: int | None = None
@@ -30,6 +33,11 @@ class Wanted:
     size: int | None = None
     mtime_ns: int | None = None
     mtime_now: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mtime_ns is not None:
+            self.mtime_ns = time_in_range(self.mtime_ns)
+            CLOCK.seen(self.mtime_ns)
 
 
 class Attributes:
@@ -44,9 +52,8 @@ class Attributes:
         self._check_owner(wanted)
         since = self._x.clock.now
         request = pb.SetAttrRequest(ino=ino)
-        asks = self._fill(request, wanted, self._x.table.files.get(ino))
-        if wanted.size is not None:
-            asks |= await self._resize(request, wanted.size, number, caller)
+        asks = wanted.size is not None and await self._resize(request, wanted.size, number, caller)
+        asks |= self._fill(request, wanted, self._x.table.files.get(ino))
         if not asks:
             self._of_newborn(request)
             return await self._names.getattr(ino)
@@ -102,8 +109,8 @@ class Attributes:
             asks = not self._x.newborn.set_mode(file, request.mode)
         if wanted.mtime_ns is None and not wanted.mtime_now:
             return asks
-        if file is not None and file.dirty and wanted.size is None:
-            file.set_time(now_ns() if wanted.mtime_now else wanted.mtime_ns)
+        if file is not None and file.dirty and not request.HasField("size"):
+            file.set_time(now_ns() if wanted.mtime_ns is None else wanted.mtime_ns)
             self._x.touched(file.ino)
             return asks
         if wanted.mtime_now:
@@ -113,7 +120,8 @@ class Attributes:
         return True
 
     async def _resize(self, request: pb.SetAttrRequest, size: int, number: int | None, caller: Caller) -> bool:
-        """Locally where the file is open for writing here; else true: the daemon has to do it."""
+        """Locally where the file is open for writing here; else true: the daemon has to do it. Raises OSError."""
+        check_size(size)
         file = self._x.table.files.get(request.ino)
         handle = self._x.table.handles.get(number) if number else None
         if file is not None:

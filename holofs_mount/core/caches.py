@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from holofs_api.stamps import LEAD_NS
 from holofs_api.v1 import filesystem_pb2 as pb
 
 MAX_ATTRS: Final = 200_000
@@ -50,7 +51,7 @@ class AttrCache:
         self._guessed.clear()
 
     def touch_directory(self, ino: int, when_ns: int, more_subdirectories: int = 0) -> None:
-        """We made or removed a name in it: its times are now about `when_ns`.
+        """We made or removed a name in it: its times are now about `when_ns`, also if they were set far ahead before.
 
         Asking the daemon after each of a thousand creations would cost more than they do, so the guess stands a moment.
         """
@@ -59,7 +60,8 @@ class AttrCache:
             return
         patched = pb.Attr()
         patched.CopyFrom(attr)
-        patched.mtime_ns = patched.ctime_ns = max(when_ns, attr.mtime_ns)
+        patched.mtime_ns = when_ns if attr.mtime_ns > when_ns + LEAD_NS else max(when_ns, attr.mtime_ns)
+        patched.ctime_ns = max(when_ns, attr.ctime_ns)
         patched.nlink += more_subdirectories
         self._attrs[ino] = patched
         self._guessed.setdefault(ino, time.monotonic() + PATCH_SECONDS)

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from google.protobuf.message import Message
 
+from holofs_api.stamps import CLOCK
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.client import DaemonClient, Recover
 from holofs_mount.core.bases import ReadTracker
@@ -190,7 +191,7 @@ class Context:
             overlaid.remote = False
         if file.mtime_ns is not None:
             overlaid.mtime_ns = file.mtime_ns
-            overlaid.ctime_ns = max(attr.ctime_ns, file.mtime_ns)
+            overlaid.ctime_ns = max(attr.ctime_ns, file.ctime_ns)
         if file.unlinked:
             overlaid.nlink = 0
         return overlaid
@@ -224,6 +225,8 @@ def st_mode(attr: pb.Attr) -> int:
 def check_name(name: bytes) -> None:
     if len(name) > NAME_MAX:
         raise OSError(errno.ENAMETOOLONG, "a name has at most 255 bytes")
+    if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
+        raise OSError(errno.EINVAL, "a name is not empty, '.' or '..', and holds no '/' or NUL")
 
 
 _PROCESS_SECONDS: Final = 1.0
@@ -255,4 +258,5 @@ def _look_up_process(pid: int) -> int:
 
 
 def now_ns() -> int:
-    return time.time_ns()
+    """The time with which this mount stamps files."""
+    return CLOCK.now()

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from holofs_api.numbers import MAX_FILE_SIZE
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core import recovery
 from holofs_mount.core.content import Body, BufferedBody, MappedBody, StagedBody
@@ -30,6 +31,24 @@ log = structlog.get_logger(__name__)
 
 BUFFER_BUDGET: Final = 64 * 1024 * 1024
 """All buffered files together; above it even small ones are staged."""
+
+
+def check_size(size: int) -> None:
+    """Raises OSError for a size that no file can have."""
+    if size < 0:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    if size > MAX_FILE_SIZE:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+
+def _within_limit(offset: int, data: bytes) -> bytes:
+    """What of the data a file can hold at this offset. Raises OSError if that is nothing."""
+    check_size(offset)
+    if offset + len(data) <= MAX_FILE_SIZE:
+        return data
+    if offset == MAX_FILE_SIZE:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return data[: MAX_FILE_SIZE - offset]
 
 
 class Opened(NamedTuple):
@@ -115,7 +134,8 @@ class Files:
         self._x.newborn.numbers.lease_in(reply)
         fresh = reply.created or request.truncate
         handle = self._take_over(request.handle, reply.attr, reply.map, flags, pid, fresh)
-        self._names.came(parent, name, reply.attr, since)
+        arrived = self._names.came if reply.created else self._names.leads_to
+        arrived(parent, name, reply.attr, since)
         attr = self._x.settle(reply.attr, since)
         return self._opened(handle, reply.map.version, fresh, flags), attr
 
@@ -201,6 +221,8 @@ class Files:
         file = handle.file
         if not handle.write:
             raise OSError(errno.EBADF, "not open for writing")
+        if not handle.append:
+            data = _within_limit(offset, data)
         if handle.lost:
             await daemon_handle(self._x, handle)
         body = file.body
@@ -223,7 +245,7 @@ class Files:
         if not handle.append:
             body.write(offset, data)
         else:
-            at, written = body.append(data)
+            at, written = body.append(_within_limit(body.size(), data))
             if at != offset:
                 # Another mount changed the size unknown to the kernel; its idea of this range is wrong now.
                 self._x.kernel.inode_changed(file.ino, content=True)
@@ -267,7 +289,7 @@ class Files:
         return sum(len(f.body.data) for f in self._x.table.files.values() if isinstance(f.body, BufferedBody))
 
     async def truncate(self, file: OpenFile, handle: Handle, size: int) -> None:
-        """Through an open handle that may write."""
+        """Through an open handle that may write. The size is in its range: `check_size`."""
         if file.stale:
             await self._reading.refresh(file)
         async with file.lock:

@@ -106,6 +106,7 @@ class Names(Looking):
         self._check_new(name)
         since = self._x.clock.now
         known = self.known(parent, name)
+        is_last = await self._is_last_name(known)
         request = pb.UnlinkRequest(parent=parent, name=name, ino=known or 0)
         if known is None or not self._goes_for_sure(parent, known) or not self._x.later.remove("unlink", request):
             if known is not None:
@@ -113,7 +114,7 @@ class Names(Looking):
             request.ino = 0
             await self._x.call("unlink", request, recovery.gone(errno.ENOENT))
         self._went(parent, name, since)
-        self._lost_name(known)
+        self._lost_name(known, is_last)
 
     def _goes_for_sure(self, parent: int, ino: int) -> bool:
         """Nobody has to wait for the daemon to remove this name (ADR 10)."""
@@ -161,6 +162,7 @@ class Names(Looking):
             raise OSError(errno.EINVAL, "unknown flags")
         since = self._x.clock.now
         source, target = self.known(parent, name), self.known(new_parent, new_name)
+        is_last = await self._is_last_name(target)
         request = pb.RenameRequest(
             parent=parent,
             name=name,
@@ -179,18 +181,25 @@ class Names(Looking):
         if target is not None and pid:
             self._x.bases.has_written(target, pid)
         self._moved(request, source, target, since)
+        if source != target and not request.exchange:
+            self._lost_name(target, is_last)
 
     # ---- what our own changes mean for the caches ----
     def came(self, parent: int, name: bytes, attr: pb.Attr, since: int, subdirectories: int = 0) -> None:
         """This mount made a name. Where others changed it meanwhile we cannot tell who was last: ask again."""
+        self.leads_to(parent, name, attr, since)
+        self._x.touched(parent)
+        self._x.attrs.touch_directory(parent, now_ns(), subdirectories)
+
+    def leads_to(self, parent: int, name: bytes, attr: pb.Attr, since: int) -> None:
+        """What this mount found or made at a name; the directory is as it was."""
         if self._x.clock.unchanged((parent, name), since):
             self._x.listings.set(parent, name, attr.ino)
             self._x.saw(parent, name, attr.ino)
         else:
             self._x.listings.set(parent, name, UNSURE)
             self._x.saw(parent, name, 0)
-        self._x.touched((parent, name), parent)
-        self._x.attrs.touch_directory(parent, attr.ctime_ns, subdirectories)
+        self._x.touched((parent, name))
 
     def _went(self, parent: int, name: bytes, since: int, subdirectories: int = 0) -> None:
         if self._x.clock.unchanged((parent, name), since):
@@ -201,19 +210,25 @@ class Names(Looking):
         self._x.touched((parent, name), parent)
         self._x.attrs.touch_directory(parent, now_ns(), -subdirectories)
 
-    def _lost_name(self, ino: int | None) -> None:
+    async def _is_last_name(self, ino: int | None) -> bool:
+        """Whether an open file has one name only: to be asked before it loses that, for news of it may come before the
+        answer."""
+        file = self._x.table.files.get(ino) if ino is not None else None
+        return file is not None and (await self.getattr(file.ino)).nlink <= 1
+
+    def _lost_name(self, ino: int | None, is_last: bool) -> None:
         """An inode lost one of its names to this mount's unlink or rename."""
         if ino is None:
             return
         file = self._x.table.files.get(ino)
-        last = self._x.attrs.get(ino) or (file.attr if file is not None else None)
-        if file is not None and last is not None and last.nlink <= 1:
+        if file is not None and is_last:
             file.unlinked = True
         self._x.touched(ino)
         self._x.attrs.drop(ino)
 
     def _moved(self, request: pb.RenameRequest, source: int | None, target: int | None, since: int) -> None:
         old, new = (request.parent, request.name), (request.new_parent, request.new_name)
+        fewer = self._fewer_subdirectories(request, source, target)
         certain = source is not None and self._x.clock.unchanged(old, since) and self._x.clock.unchanged(new, since)
         if certain and source != target and source is not None:
             for keep in (self._x.listings.set, self._x.saw):
@@ -223,18 +238,25 @@ class Names(Looking):
             for place in (old, new):
                 self._x.listings.set(*place, UNSURE)
                 self._x.saw(*place, 0)
-        if not request.exchange and source != target:
-            self._lost_name(target)
         self._x.touched(old, new)
         for ino in (source, target):
             if ino is not None:
                 self._x.touched(ino)
                 self._x.attrs.drop(ino)
         for parent in {request.parent, request.new_parent}:
-            if request.parent == request.new_parent and not request.exchange:
-                self._x.attrs.touch_directory(parent, now_ns())
+            if fewer is not None:
+                self._x.attrs.touch_directory(parent, now_ns(), -fewer)
             else:
-                self._x.attrs.drop(parent)  # a moved directory changes link counts
+                self._x.attrs.drop(parent)  # its link count and times are asked for
+
+    def _fewer_subdirectories(self, request: pb.RenameRequest, source: int | None, target: int | None) -> int | None:
+        """How many subdirectories less a directory has after a rename inside of it; None: the daemon has to say."""
+        if request.parent != request.new_parent or request.exchange or source is None or source == target:
+            return None
+        if target is None:
+            return 0 if self.is_free(request.new_parent, request.new_name) else None
+        replaced = self._x.attrs.get(target)
+        return None if replaced is None else int(replaced.kind == pb.KIND_DIRECTORY)
 
     def _check_new(self, name: bytes) -> None:
         check_name(name)

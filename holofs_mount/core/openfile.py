@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from holofs_api.stamps import CLOCK
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.content import Body, BufferedBody, StagedBody
 from holofs_mount.patience import Patiently, Turns
@@ -45,6 +46,8 @@ class OpenFile:
     generation: int = 0
     committed: int = 0
     mtime_ns: int | None = None
+    ctime_ns: int = 0
+    """When it was last changed here."""
     stale: bool = False
     behind: bool = False
     frozen: bool = False
@@ -77,13 +80,13 @@ class OpenFile:
 
     def wrote(self) -> None:
         self.generation += 1
-        self.mtime_ns = time.time_ns()
+        self.mtime_ns = self.ctime_ns = CLOCK.now()
         self.written_at = time.monotonic()
 
-    def set_time(self, mtime_ns: int | None) -> None:
+    def set_time(self, mtime_ns: int) -> None:
         """Travels with the next commit; what is on its way to the daemon already does not have it."""
         self.generation += 1
-        self.mtime_ns = mtime_ns
+        self.mtime_ns, self.ctime_ns = mtime_ns, CLOCK.now()
 
     def writer(self) -> Handle | None:
         """Some handle through which the daemon lets us write."""

@@ -7,10 +7,12 @@ A content map is a lease: what it leads to may be elsewhere by the time it is re
 from __future__ import annotations
 
 import errno
+import os
 from typing import Final
 
 import structlog
 
+from holofs_api.numbers import MAX_FILE_SIZE
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.content import Body, BufferedBody, MappedBody, NotHere, StagedBody
 from holofs_mount.core.context import Context
@@ -20,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 READ_AHEAD: Final = 8 * 1024 * 1024
 _ASK_AGAIN: Final = 5
+_MOST: Final = 16 * 1024 * 1024
+"""Bytes of one read; a kernel asks for 1 MiB at most."""
 
 
 class Reading:
@@ -29,7 +33,12 @@ class Reading:
         self._x = context
 
     async def read(self, file: OpenFile, offset: int, size: int) -> bytes:
-        """At most `size` bytes, fewer only at the end of the file."""
+        """At most `size` bytes, fewer only at the end of the file, and where more are asked for than a kernel asks."""
+        if offset < 0 or size < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if offset >= MAX_FILE_SIZE:
+            return b""
+        size = min(size, _MOST)
         if file.stale:
             await self.refresh(file)
         for _ in range(_ASK_AGAIN):

@@ -12,7 +12,7 @@ import structlog
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.content import BufferedBody, StagedBody
-from holofs_mount.core.context import Context, now_ns
+from holofs_mount.core.context import Context
 from holofs_mount.core.light import LightOpens, inline_map
 from holofs_mount.core.names import Names
 from holofs_mount.core.openfile import Birth, Handle, OpenFile
@@ -83,14 +83,14 @@ class Saving:
         if birth is None or not isinstance(file.body, BufferedBody):
             return False
         generation, since = file.generation, self._x.clock.now
-        birth.request.data = bytes(file.body.data)
-        birth.request.mtime_ns = file.attr.mtime_ns if file.mtime_ns is None else file.mtime_ns
-        birth.request.ctime_ns = min(self._x.shown(file.attr).ctime_ns, now_ns())
-        if last and self._may_promise(file):
-            since = self._settle_guess(file, birth.request)
-            if self._promised(handle, birth, generation, since):
-                return True
         try:
+            birth.request.data = bytes(file.body.data)
+            birth.request.mtime_ns = file.attr.mtime_ns if file.mtime_ns is None else file.mtime_ns
+            birth.request.ctime_ns = self._x.shown(file.attr).ctime_ns
+            if last and self._may_promise(file):
+                since = self._settle_guess(file, birth.request)
+                if self._promised(handle, birth, generation, since):
+                    return True
             with self._x.later.somebody_waits():
                 await self._x.later.in_order(self._x.client.patience_left)
                 reply: pb.CreateReply = await self._x.client.call("create", birth.request)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from holofs_api.numbers import time_in_range
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec.checks import KEY, at_most, number, parse, sized
 from holofsd.core.clock import MAX_WALL_MS
@@ -176,7 +177,7 @@ def _decode_state(payload: bytes, local: bool) -> NodeState:
     return NodeState(
         NodeId(record.id),
         kind,
-        record.created_ns,
+        time_in_range(record.created_ns),
         context,
         _take_versions(record, kind, context, local),
         _take_links(record),
@@ -184,7 +185,7 @@ def _decode_state(payload: bytes, local: bool) -> NodeState:
         _take_mode(record.mode) if record.HasField("mode") else None,
         _take_owner(record.owner) if record.HasField("owner") else None,
         _take_xattrs(record) if record.xattrs else {},
-        Register(record.times.value, _take_stamp(record.times.stamp)) if record.HasField("times") else None,
+        _take_time(record.times) if record.HasField("times") else None,
     )
 
 
@@ -236,7 +237,7 @@ def _take_version(entry: pb.Version, kind: Kind, local: bool) -> Version:
         _take_stamp(entry.stamp),
         body,
         size,
-        Register(entry.mtime_ns, _take_stamp(entry.mtime_stamp)),
+        Register(time_in_range(entry.mtime_ns), _take_stamp(entry.mtime_stamp)),
         entry.device_name,
     )
 
@@ -322,6 +323,11 @@ def _take_mode(register: pb.IntRegister) -> Register[int]:
     if not 0 <= register.value <= _MODE_BITS:
         raise Refused("a mode has twelve bits")
     return Register(register.value, _take_stamp(register.stamp))
+
+
+def _take_time(register: pb.IntRegister) -> Register[int]:
+    """Brought into its range, by every device in the same way: a time is no reason to refuse a file."""
+    return Register(time_in_range(register.value), _take_stamp(register.stamp))
 
 
 def _take_owner(register: pb.OwnerRegister) -> Register[tuple[int, int]]:

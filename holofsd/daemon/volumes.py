@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 import structlog
 
+from holofs_api.stamps import CLOCK
 from holofsd.check.document import NEW_AUTHOR
 from holofsd.check.mending import finish, forget_readable
 from holofsd.codec.signing import SigningKey, generate
@@ -283,7 +284,7 @@ class Volumes:
             stack.callback(store.close)
             store.db.on_damage = lambda complaint: self.damaged(store.volume, complaint)
             needs_author = make_sure_of_author(store)
-            local = LocalVolume(store, self._hub.names.own, now_ms)
+            local = LocalVolume(store, self._hub.names.own, now_ms, CLOCK.now)
             sync = VolumeSync(local, self._node_key, self._describe, now_ms, self._settings.sync)
             stack.push_async_callback(sync.close)
             row = self._rows.get(store.volume)

@@ -72,7 +72,7 @@ class Attributes:
         if staged is not None:
             found = staged.stat()
             size, mtime_ns, remote = found.st_size, found.st_mtime_ns, False
-            ctime_ns = max(ctime_ns, mtime_ns)
+            ctime_ns = max(ctime_ns, min(mtime_ns, found.st_ctime_ns))
         return Attr(
             view.ino,
             view.kind,

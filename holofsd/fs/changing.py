@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from holofs_api.numbers import MAX_FILE_SIZE
 from holofsd.core.edit import with_mode, with_mtime, with_xattr
 from holofsd.core.errors import (
     BadArgument,
@@ -35,8 +36,6 @@ from holofsd.tree.states import encode_version
 from holofsd.tree.views import NodeView
 
 _USER = b"user."
-_MAX_SIZE = 1 << 43
-"""8 TiB: what any local filesystem below can hold as one file."""
 
 
 class Changing:
@@ -79,11 +78,11 @@ class Changing:
             raise IsADirectory("A directory has no size to set.")
         if view.kind is not Kind.FILE or size < 0:
             raise BadArgument("Only a file can be cut or extended, to a size of 0 or more.")
-        if size > _MAX_SIZE:
+        if size > MAX_FILE_SIZE:
             raise FileTooBig("A file cannot be that large.")
         if self._attributes.of(view).size == size:
-            return
-        if not self._set_size_at_once(att, view, size, change):
+            self._set_mode_and_time(att, ino, None, self._scope.now_ns())
+        elif not self._set_size_at_once(att, view, size, change):
             await self._set_size_staged(att, ino, size, change.base)
 
     def _set_size_at_once(self, att: Attachment, view: NodeView, size: int, change: SetAttr) -> bool:
@@ -114,6 +113,7 @@ class Changing:
         staged = await self._writing.stage(ino, att.request.mount_id, empty=size == 0, base=base)
         with full_disk_is_said():
             staged.truncate(size)
+            staged.set_mtime(self._scope.now_ns())
         self._watchers.content_changed(ino, staged.base, att)
         self._writing.seal_if_unwritten(ino, Origin(att, inodes={ino}))
 

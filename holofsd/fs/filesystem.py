@@ -6,13 +6,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 import structlog
 
 from holofs_api import PAST_INO
+from holofs_api.stamps import CLOCK
 from holofsd.core.errors import BadArgument, HoloError, NameExists
 from holofsd.core.ids import Ino
 from holofsd.core.state import Kind, Target
@@ -80,7 +80,7 @@ class VolumeFilesystem:
         name: str,
         *,
         settings: FsSettings | None = None,
-        now_ns: Callable[[], int] = time.time_ns,
+        now_ns: Callable[[], int] = CLOCK.now,
         read_kept: ReadKept | None = None,
     ) -> None:
         """`read_kept`: what a record of a journal asks for (see `Journals`)."""

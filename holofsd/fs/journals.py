@@ -28,7 +28,18 @@ from typing import Final, NamedTuple
 import structlog
 
 from holofs_api.journal import records
-from holofsd.core.errors import BadArgument, DamagedIndex, HoloError, NoSpace, NotYet, ReadOnly
+from holofs_api.numbers import MAX_INTEGER
+from holofsd.core.errors import (
+    BadArgument,
+    DamagedIndex,
+    HoloError,
+    NameTooLong,
+    NoSpace,
+    NotYet,
+    ReadOnly,
+    StaleHandle,
+    TooBig,
+)
 from holofsd.core.ids import Ino
 from holofsd.store.database import Database
 
@@ -96,6 +107,9 @@ class Journals:
         except Exception as error:
             if number <= progress.applied:
                 raise  # it is done, and something else failed
+            if call.is_promise and _can_never_be(error):
+                self._give_up(progress, name, number, call)
+                raise
             if call.is_promise or _may_pass(error) or isinstance(error, ReadOnly):
                 progress.blocked = True
                 if call.is_promise:
@@ -106,6 +120,15 @@ class Journals:
         if late and call.is_promise:
             progress.made_late.add(call.ino)
         return True
+
+    def _give_up(self, progress: _Progress, name: str, number: int, call: Kept) -> None:
+        """A promise that no attempt will ever keep must not hold up what follows."""
+        try:
+            self._save_beside(name, number, call)
+        except OSError as error:
+            progress.blocked = True
+            raise NotYet(f"This cannot be kept elsewhere now: {error}") from error
+        self._decide_or_wait(progress, name, number)
 
     def _decide_or_wait(self, progress: _Progress, name: str, number: int) -> None:
         try:
@@ -156,7 +179,7 @@ class Journals:
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             progress = self._progress(name)
-            if answered > progress.applied:
+            if progress.applied < answered <= MAX_INTEGER:
                 self._decide(progress, name, answered)
         except (HoloError, OSError, sqlite3.Error):  # the disk is full, most likely
             return ""
@@ -270,6 +293,11 @@ class Journals:
 
 def _may_pass(error: Exception) -> bool:
     return isinstance(error, NoSpace | DamagedIndex | OSError | sqlite3.Error)
+
+
+def _can_never_be(error: Exception) -> bool:
+    """What is asked for makes no sense, on any day: a name, a size or a number that nothing can have."""
+    return isinstance(error, BadArgument | NameTooLong | StaleHandle | TooBig | ValueError | ArithmeticError)
 
 
 def _last_number(path: Path) -> int:

@@ -7,11 +7,13 @@ import errno
 import os
 from collections.abc import Iterable
 
+from holofs_api.numbers import MAX_FILE_SIZE
 from holofsd.core.errors import (
     BadArgument,
     BadHandle,
     ContentMoved,
     ContentUnavailable,
+    FileTooBig,
     IsADirectory,
     TooBig,
 )
@@ -120,21 +122,25 @@ class Opening:
         return self._scope.now_ms() + int(self._scope.settings.hold * 1000)
 
     def _empty(self, att: Attachment, opened: OpenFile, base: bytes) -> None:
-        """O_TRUNC: empty at once for everybody here, and published when something comes back."""
-        ino = opened.ino
+        """O_TRUNC: empty at once for everybody here, written now even if it was empty, and published when something
+        comes back."""
+        ino, now_ns = opened.ino, self._scope.now_ns()
         staged = self._staged.of(ino)
-        attr = self._attributes.get(ino)
+        view = self._attributes.resolve(ino)
+        attr = self._attributes.of(view)
         if staged is not None:
             staged.truncate(0)
+            staged.set_mtime(now_ns)
             self._watchers.content_changed(ino, attr.version, att)
-        elif self._attributes.is_orphan(self._attributes.resolve(ino)):
-            self._writing.stage_data(self._attributes.resolve(ino), b"", b"", att.request.mount_id)
-        elif attr.size:
+        elif self._attributes.is_orphan(view):
+            self._writing.stage_data(view, b"", b"", att.request.mount_id).set_mtime(now_ns)
+        elif attr.size or not view.detached:
             with self._scope.change(att):
-                hold = self.hold_ms() if opened.write else 0
-                self._versions.write_data(
-                    ino, b"", self._scope.now_ns(), base=base, hold_ms=hold, origin=Origin(att, inodes={ino})
-                )
+                hold, origin = self.hold_ms() if opened.write else 0, Origin(att, inodes={ino})
+                if attr.size:
+                    self._versions.write_data(ino, b"", now_ns, base=base, hold_ms=hold, origin=origin)
+                else:
+                    self._versions.redate(ino, now_ns, hold_ms=hold, origin=origin)
             opened.held = opened.write
 
     def release(self, att: Attachment | None, opened: OpenFile) -> None:
@@ -299,6 +305,8 @@ class Opening:
         opened = self.handle(att, handle)
         if offset < 0 or not 0 <= length <= MAX_READ:
             raise BadArgument(f"A read has an offset and at most {MAX_READ} bytes.")
+        if offset >= MAX_FILE_SIZE:
+            return b""
         suspect = False
         for _ in range(3):
             view = self._attributes.resolve(opened.ino)
@@ -322,6 +330,8 @@ class Opening:
         opened = self._writable(att, handle)
         if offset < 0:
             raise BadArgument("A write needs an offset.")
+        if offset + len(data) > MAX_FILE_SIZE:
+            raise FileTooBig("A file cannot be that large.")
         staged = await self._writing.stage(opened.ino, att.request.mount_id, empty=False, base=b"")
         self._write_at(staged, offset, data)
         self._watchers.content_changed(opened.ino, staged.base, att)
@@ -331,6 +341,7 @@ class Opening:
         staged.clean = None
         with full_disk_is_said(), open(staged.path, "r+b", buffering=0) as file:
             os.pwrite(file.fileno(), data, offset)
+        staged.set_mtime(self._scope.now_ns())
 
 
 def _read_file(path: str, offset: int, length: int) -> bytes:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from holofsd.core.edit import with_version
+from holofsd.core.edit import with_mtime, with_version
 from holofsd.core.ids import Dot, Ino
 from holofsd.core.project import parse_token
 from holofsd.core.state import Blob, Body, Inline, Kind, Pending, Version
@@ -98,6 +98,15 @@ class Versions:
             if content.wanted_by(blob):
                 self._scope.volume.content_arrived(blob)
         return Blob(blob)
+
+    def redate(self, ino: Ino, mtime_ns: int, *, hold_ms: int = 0, origin: Origin | None = None) -> None:
+        """The same content, written at this time. Not for detached inodes. Inside a transaction."""
+        view = self._attributes.resolve(ino)
+        if self._conflicts.settle_ref(view, origin):
+            view = self._attributes.resolve(ino)
+        draft = Draft(self._scope)
+        draft.put(with_mtime(draft.state(view.node), parse_token(view.version), mtime_ns, self._scope.volume.stamp()))
+        draft.write(origin, hold_ms)
 
     def write_staged(self, staged: StagedFile, origin: Origin | None = None) -> Version:
         """Of what a staging file contains now. The caller marks the row as sealed, or removes it."""

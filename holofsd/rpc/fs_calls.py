@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofsd.fs import types as fs
 from holofsd.fs.api import Filesystem
-from holofsd.rpc.fs_convert import fill_ahead, fill_attr, fill_listing, fill_map, ino_of, set_attr
+from holofsd.rpc.fs_convert import fill_ahead, fill_attr, fill_listing, fill_map, ino_of, set_attr, time_of
 
 
 class CallsInFlight(Protocol):
@@ -114,8 +114,8 @@ def promised_file(r: pb.CreateRequest, *, kept: bool = False, late: bool = False
     return fs.Promised(
         ino_of(r.ino),
         r.data if r.HasField("data") else None,
-        r.mtime_ns if r.HasField("mtime_ns") else None,
-        r.ctime_ns if r.HasField("ctime_ns") else None,
+        time_of(r, "mtime_ns"),
+        time_of(r, "ctime_ns"),
         kept,
         late,
     )
@@ -173,7 +173,7 @@ async def _commit(c: Caller, r: pb.CommitRequest, out: pb.Attr) -> None:
         c.attachment,
         r.handle,
         data=r.data if r.HasField("data") else None,
-        mtime_ns=r.mtime_ns if r.HasField("mtime_ns") else None,
+        mtime_ns=time_of(r, "mtime_ns"),
         seal=r.seal,
         release=r.release,
         base=r.base,

@@ -4,22 +4,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
+from holofs_api.numbers import MAX_INTEGER, time_in_range
+from holofs_api.stamps import CLOCK
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofsd.core.errors import StaleHandle
 from holofsd.core.ids import Ino
 from holofsd.fs import types as fs
 
-_LARGEST_INO: Final = (1 << 63) - 1
-"""What the index can hold; numbers of the contract go further."""
-
 
 def ino_of(number: int) -> Ino:
     """Raises StaleHandle for what cannot be an inode."""
-    if number > _LARGEST_INO:
+    if number > MAX_INTEGER:
         raise StaleHandle("There is no such file.")
     return Ino(number)
+
+
+def time_of(request: Any, field: str) -> int | None:
+    """A time that a client asks for, in its range; None: it asks for none."""
+    if not request.HasField(field):
+        return None
+    time_ns = time_in_range(getattr(request, field))
+    CLOCK.seen(time_ns)
+    return time_ns
 
 
 def fill_attr(out: pb.Attr, attr: fs.Attr) -> None:
@@ -28,8 +36,8 @@ def fill_attr(out: pb.Attr, attr: fs.Attr) -> None:
     out.mode = attr.mode
     out.size = attr.size
     out.nlink = attr.nlink
-    out.mtime_ns = attr.mtime_ns
-    out.ctime_ns = attr.ctime_ns
+    out.mtime_ns = time_in_range(attr.mtime_ns)
+    out.ctime_ns = time_in_range(attr.ctime_ns)
     out.version = attr.version
     if attr.has_xattrs:
         out.has_xattrs = True
@@ -115,7 +123,7 @@ def set_attr(request: pb.SetAttrRequest) -> fs.SetAttr:
     return fs.SetAttr(
         mode=_optional(request, "mode"),
         size=_optional(request, "size"),
-        mtime_ns=_optional(request, "mtime_ns"),
+        mtime_ns=time_of(request, "mtime_ns"),
         mtime_now=request.mtime_now,
         handle=request.handle,
         base=request.base,

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofsd.core.errors import BadArgument, NotYet
+from holofsd.core.errors import BadArgument, HoloError, NotYet
+from holofsd.core.ids import Ino
 from holofsd.fs.api import Filesystem
 from holofsd.fs.journals import Kept
 from holofsd.fs.types import Attachment, Promised
@@ -20,15 +21,21 @@ _OTHERS: Final = frozenset({"unlink", "remove_dir", "set_attr"})
 
 
 def carry_out(caller: Caller, request: pb.CallRequest, field: str, out: Any) -> None:
-    """Once. Said again, it is answered with nothing."""
-    call = _kept(caller, field, getattr(request, field), out, late=request.late)
+    """Once. Said again, it is answered with nothing. What makes no sense is decided as well: it holds up nothing."""
+    try:
+        call, senseless = _kept(caller, field, getattr(request, field), out, late=request.late), None
+    except HoloError as error:
+        call, senseless = Kept(False, _raising(error), Ino(0)), error
     if not caller.attachment.journal:
-        raise NotYet("This client keeps no journal now.")
-    caller.filesystem.once(caller.attachment, request.number, call, late=request.late)
+        raise senseless or NotYet("This client keeps no journal now.")
+    caller.filesystem.once(caller.attachment, request.number, call, late=request.late and senseless is None)
+    if senseless is not None:
+        raise senseless
 
 
 def read(filesystem: Filesystem, att: Attachment, body: bytes) -> Kept:
-    """What a record of a journal asks for. It comes later than what has its name by now."""
+    """What a record of a journal asks for. It comes later than what has its name by now. BadArgument if that makes no
+    sense."""
     try:
         request = pb.CallRequest.FromString(body)
     except DecodeError as error:
@@ -36,7 +43,17 @@ def read(filesystem: Filesystem, att: Attachment, body: bytes) -> Kept:
     field = request.WhichOneof("call") or ""
     if field not in BY_FIELD:
         raise BadArgument("The daemon does not know this call.")
-    return _kept(Caller(filesystem, att), field, getattr(request, field), BY_FIELD[field].reply(), late=True)
+    try:
+        return _kept(Caller(filesystem, att), field, getattr(request, field), BY_FIELD[field].reply(), late=True)
+    except HoloError as error:
+        raise BadArgument(error.message) from None
+
+
+def _raising(error: HoloError) -> Callable[[], None]:
+    def work() -> None:
+        raise error
+
+    return work
 
 
 def _kept(caller: Caller, field: str, asked: Any, out: Any, *, late: bool) -> Kept:

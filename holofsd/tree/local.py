@@ -41,13 +41,20 @@ Subscriber = Callable[[TreeChange, object], None]
 class LocalVolume:
     """Raises DamagedIndex if the volume has no author yet (`store.add_author` comes first)."""
 
-    def __init__(self, store: VolumeStore, device_name: str, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: VolumeStore,
+        device_name: str,
+        now_ms: Callable[[], int],
+        now_ns: Callable[[], int] | None = None,
+    ) -> None:
+        """`now_ns`: see `Tree`."""
         self.store = store
         self.device_name = device_name
         self.now_ms = now_ms
         self.is_open: Callable[[Ino], bool] = lambda _ino: False
         """Set by fs: does anybody hold this inode open?"""
-        self.tree = Tree(store, now_ms, lambda ino: self.is_open(ino))
+        self.tree = Tree(store, now_ms, lambda ino: self.is_open(ino), now_ns)
         self._clock = VolumeClock(store, now_ms)
         self._subscribers: list[Subscriber] = []
         self._on_outbox: list[Callable[[], None]] = []

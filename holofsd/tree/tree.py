@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
+from holofs_api.numbers import time_in_range
 from holofsd.core.ids import ROOT_ID, BlobHash, Ino, NodeId
 from holofsd.core.join import join
 from holofsd.core.node import is_alive
@@ -42,9 +43,16 @@ def _nobody(_ino: Ino) -> bool:
 class Tree(TreeReading):
     """Over one VolumeStore. Everything that changes the tree is called inside `store.db.transaction()`."""
 
-    def __init__(self, store: VolumeStore, now_ms: Callable[[], int], is_open: Callable[[Ino], bool] = _nobody) -> None:
+    def __init__(
+        self,
+        store: VolumeStore,
+        now_ms: Callable[[], int],
+        is_open: Callable[[Ino], bool] = _nobody,
+        now_ns: Callable[[], int] | None = None,
+    ) -> None:
+        """`now_ns`: the clock of the times that programs see on files; None: `now_ms`."""
         super().__init__(store)
-        self._now_ms = now_ms
+        self._now_ns = now_ns or (lambda: now_ms() * 1_000_000)
         self._is_open = is_open
         self._census = Census(store)
         self._recorder = Recorder(store, now_ms)
@@ -52,7 +60,7 @@ class Tree(TreeReading):
         self.told: Callable[[NodeId], NodeState | None] = lambda _node: None
         """Set by sync: what the records alone say of a node, if it is alive by them; None leaves it to the join."""
         with store.db.transaction():
-            store.nodes.put_root(now_ms() * 1_000_000)
+            store.nodes.put_root(self._now_ns())
             if store.take_meta(_APART) is not None:
                 self.refresh(store.nodes.directories_at_one_name())
 
@@ -155,7 +163,7 @@ class Tree(TreeReading):
 
     # ---- how
     def _batch(self) -> Batch:
-        return Batch(self.store, self._states, self._now_ms() * 1_000_000, self._recorder, self._plain)
+        return Batch(self.store, self._states, self._now_ns(), self._recorder, self._plain)
 
     def _settle(self, batch: Batch, takeover: Mapping[Ino, NodeId], detach_open: bool, elsewhere: bool) -> TreeChange:
         if not batch.works:
@@ -210,4 +218,4 @@ class Tree(TreeReading):
         if newest is None or newest <= encode_stamp(state.times.stamp):
             self._nodes.date_directory(directory, state.times.value)
         else:
-            self._nodes.date_directory(directory, int.from_bytes(newest[:8], "big") * 1_000_000)
+            self._nodes.date_directory(directory, time_in_range(int.from_bytes(newest[:8], "big") * 1_000_000))

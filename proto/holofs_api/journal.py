@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
+from holofs_api.numbers import MAX_INTEGER
+
 _HEAD: Final = Struct(">II")
 _NUMBER: Final = Struct(">Q")
 _BEFORE_BODY: Final = _HEAD.size + _NUMBER.size
@@ -26,13 +28,14 @@ def record(number: int, body: bytes) -> bytes:
 
 
 def records(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Numbers and bodies of the records that are whole. What was cut off at the end was promised to nobody."""
+    """Numbers and bodies of the records that are whole. What was cut off at the end was promised to nobody; a number
+    that no mount reaches is no record of one."""
     at = 0
     while at + _BEFORE_BODY <= len(data):
         length, checksum = _HEAD.unpack_from(data, at)
         (number,) = _NUMBER.unpack_from(data, at + _HEAD.size)
         end = at + _BEFORE_BODY + length
-        if end > len(data) or zlib.crc32(data[at + _HEAD.size : end]) != checksum:
+        if end > len(data) or zlib.crc32(data[at + _HEAD.size : end]) != checksum or number > MAX_INTEGER:
             return
         yield number, data[at + _BEFORE_BODY : end]
         at = end

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holofs_api.numbers import MAX_TIME_NS, MIN_TIME_NS
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec import records
 from holofsd.codec.records import (
@@ -66,7 +67,7 @@ def everything() -> NodeState:
     state = edit.with_xattr(edit.with_xattr(state, b"user.k", b"v", stamp()), b"user.gone", None, stamp())
     state = edit.moved(edit.with_owner(state, 1000, 2**32 - 1, stamp()), LinkId(b"l" * 16), Place(NODE, b"x"), stamp(9))
     state = edit.with_link(state, LinkId(b"m" * 16), Place(NODE, b""), stamp(10))
-    state = replace(edit.removed(state), times=Register(-(2**63), stamp()))
+    state = replace(edit.removed(state), times=Register(MIN_TIME_NS, stamp()))
     return edit.unlinked(
         edit.with_link(state, LinkId(b"o" * 16), Place(NODE, b"z"), stamp(50)), LinkId(b"m" * 16), stamp()
     )
@@ -119,6 +120,18 @@ def test_a_newer_format_is_not_understood_rather_than_wrong() -> None:
 def test_fields_of_the_future_are_passed_over() -> None:
     unknown = b"\xfa\x7f\x03abc"  # field 2047, three bytes
     assert decode_state(encode_state(everything()) + unknown) == everything()
+
+
+@pytest.mark.parametrize(
+    ("sent", "taken"), [(-(2**63), MIN_TIME_NS), (MIN_TIME_NS - 1, MIN_TIME_NS), (-1, -1), (2**63 - 1, MAX_TIME_NS)]
+)
+def test_times_from_elsewhere_are_brought_into_the_range_of_times(sent: int, taken: int) -> None:
+    record = pb.NodeRecord.FromString(encode_state(everything()))
+    record.created_ns = record.times.value = record.versions[0].mtime_ns = sent
+    state = decode_state(record.SerializeToString())
+    assert state.times is not None
+    assert {state.created_ns, state.times.value, min(state.versions.items())[1].mtime.value} == {taken}
+    assert decode_state(encode_state(state)) == state
 
 
 def _of(change: Callable[[pb.NodeRecord], object]) -> bytes:
