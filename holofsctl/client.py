@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from holofs_api import API_VERSION
 from holofs_api.handshake import ApiMismatchError, check
@@ -26,6 +27,9 @@ from holofsctl.exit_codes import Exit, of_detail
 
 CALL_TIMEOUT_S: Final = 90.0
 HANDSHAKE_TIMEOUT_S: Final = 15.0
+_PROBE_TIMEOUT_S: Final = 1.0
+_LOOK_S: Final = 10.0
+"""Between two looks at whether a daemon whose stream is followed still answers."""
 _MAX_MESSAGE: Final = 64 << 20
 
 
@@ -63,10 +67,30 @@ def _is_listening(state: Path) -> bool:
     """
     path = os.fspath(socket_path(state))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_TIMEOUT_S)  # a daemon that is stopped accepts nobody, and its queue may be full
         code = probe.connect_ex(path)
     if code in (errno.EACCES, errno.EPERM):
         raise PermissionError(code, os.strerror(code), path)
     return code not in (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED)
+
+
+def not_answering(state: Path) -> CommandError:
+    """For a daemon that is there, but stopped or blocked."""
+    try:
+        pid = (state / "lock").read_text("ascii").strip()
+    except (OSError, ValueError):
+        pid = ""
+    told = f"holofsd (process {pid})" if pid.isdigit() else "holofsd"
+    end = f"`kill -9 {pid}`" if pid.isdigit() else "`kill -9`"
+    sentence = (
+        f"{told} is running for {state} but does not answer: wait a moment and try again, "
+        f"or end it with {end} and run `holofsctl up`."
+    )
+    return CommandError(sentence, Exit.TIMED_OUT, "not-answering")
+
+
+def _hello() -> pb.HandshakeRequest:
+    return pb.HandshakeRequest(api_version=API_VERSION, program=f"holofsctl {__version__}")
 
 
 class Client:
@@ -90,14 +114,17 @@ class Client:
             raise
 
     def _handshake(self) -> pb.HandshakeReply:
-        request = pb.HandshakeRequest(api_version=API_VERSION, program=f"holofsctl {__version__}")
-        with told_plainly(self.state):
-            reply: pb.HandshakeReply = self._stub.Handshake(request, timeout=HANDSHAKE_TIMEOUT_S)
+        try:
+            reply = self.call("Handshake", _hello(), HANDSHAKE_TIMEOUT_S)
+        except CommandError as error:
+            if error.code == "grpc-deadline-exceeded":
+                raise not_answering(self.state) from None
+            raise
         try:
             check(reply.api_version, reply.program)
         except ApiMismatchError as error:
             raise CommandError(str(error), Exit.FAILED, "version-mismatch") from None
-        return reply
+        return cast(pb.HandshakeReply, reply)
 
     def call(self, method: str, request: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
         """One unary call of Control, by its name."""
@@ -107,11 +134,33 @@ class Client:
     def stream(self, method: str, request: Any) -> Iterator[Any]:
         """The messages of a streaming call of Control; dropping the iterator, also by Ctrl-C, ends the call."""
         call = getattr(self._stub, method)(request)
+        ended, is_silent = threading.Event(), threading.Event()
+        threading.Thread(target=self._look_after, args=(call, ended, is_silent), daemon=True).start()
         try:
             with told_plainly(self.state):
                 yield from call
+        except CommandError:
+            if is_silent.is_set():
+                raise not_answering(self.state) from None
+            raise
         finally:
+            ended.set()
             call.cancel()
+
+    def _look_after(self, call: Any, ended: threading.Event, is_silent: threading.Event) -> None:
+        """Ends a stream of a daemon that does not answer any more: by itself it would wait for ever."""
+        import grpc
+
+        while not ended.wait(_LOOK_S):
+            try:
+                self._stub.Handshake(_hello(), timeout=HANDSHAKE_TIMEOUT_S)
+            except grpc.RpcError as error:
+                if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                    is_silent.set()
+                    call.cancel()
+                    return
+            except ValueError:  # the channel is closed
+                return
 
     def __enter__(self) -> Client:
         return self

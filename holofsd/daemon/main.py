@@ -26,6 +26,8 @@ from holofsd.daemon import logging as log_setup
 from holofsd.daemon import state_folder
 from holofsd.daemon.composition import running
 from holofsd.daemon.config import PROGRAM, Config, read_config
+from holofsd.daemon.loop_watch import LoopWatch
+from holofsd.daemon.service_manager import ServiceManager
 from holofsd.store import faults
 
 _log = structlog.get_logger(__name__)
@@ -86,11 +88,13 @@ async def _run(config: Config) -> None:
     loop.set_exception_handler(_unhandled)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(config, stop) as device:
-        _calm_collector()
-        _log.info("holofsd is up", program=PROGRAM, device=device.identity().device_id, pid=os.getpid())
-        await stop.wait()
-        _log.info("holofsd stops")
+    manager = ServiceManager(os.environ)
+    with LoopWatch(loop).watching():
+        async with running(config, stop) as device, manager.told():
+            _calm_collector()
+            _log.info("holofsd is up", program=PROGRAM, device=device.identity().device_id, pid=os.getpid())
+            await stop.wait()
+            _log.info("holofsd stops")
 
 
 def _calm_collector() -> None:
