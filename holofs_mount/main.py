@@ -26,6 +26,7 @@ from holofs_api.handshake import ApiMismatchError
 from holofs_api.paths import socket_path, state_dir
 from holofs_api.places import run_within
 from holofs_api.state_directory import StateDirError, require_device
+from holofs_api.utf8 import require_utf8
 from holofs_mount.client import DaemonUnavailable
 from holofs_mount.core.volume import MountRequest, Volume
 from holofs_mount.options import (
@@ -53,6 +54,7 @@ _BINDINGS: Final = ("pyfuse3", "fusepy")
 
 def main() -> None:
     """The console script."""
+    require_utf8("holofs_mount.main")
     options = parse(sys.argv[1:])
     _configure_logging()
     reporter = Reporter(options.ready_fd)
@@ -65,7 +67,7 @@ def main() -> None:
         sys.exit(error.code)
     except Exception:
         log.exception("the mount failed")
-        print("holofs-mount: the mount failed; the log above says why", file=sys.stderr)
+        print("holofs-mount: The mount failed; the log above says why.", file=sys.stderr)
         sys.exit(EXIT_FAILED)
 
 
@@ -109,7 +111,7 @@ async def run(options: Options, reporter: Reporter) -> None:
         try:
             await binding.serve(volume, os.fspath(mountpoint), options.read_only, ready)
         except (RuntimeError, OSError) as error:
-            raise MountError(f"{mountpoint} could not be mounted: {error}", EXIT_FAILED) from error
+            raise MountError(f"{mountpoint} could not be mounted: {error}.", EXIT_FAILED) from error
 
 
 def _device(told: str | None) -> Path:
@@ -117,7 +119,7 @@ def _device(told: str | None) -> Path:
         state = state_dir(told)
         require_device(state)
     except StateDirError as error:
-        raise MountError(error.message.rstrip("."), EXIT_USAGE if error.usage else EXIT_DAEMON) from None
+        raise MountError(error.message, EXIT_USAGE if error.usage else EXIT_DAEMON) from None
     return state
 
 
@@ -127,7 +129,7 @@ def _await_daemon(fd: int | None) -> None:
         return
     with os.fdopen(fd, "rb") as go:
         if not go.readline():
-            raise MountError("the daemon ended before it answered", EXIT_DAEMON)
+            raise MountError("The daemon ended before it answered.", EXIT_DAEMON)
 
 
 async def _start(volume: Volume) -> None:
@@ -148,7 +150,7 @@ def load_binding(wanted: str) -> tuple[str, ModuleType]:
             return name, importlib.import_module(f"holofs_mount.{name}_binding")
         except (ImportError, OSError) as error:
             reasons.append(f"{name}: {error}")
-    raise MountError(f"no FUSE binding can be used ({'; '.join(reasons)})", EXIT_FUSE)
+    raise MountError(f"No FUSE binding can be used ({'; '.join(reasons)}).", EXIT_FUSE)
 
 
 class Stopper:

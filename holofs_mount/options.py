@@ -23,7 +23,7 @@ EXIT_VOLUME: Final = 6
 _HELPER_SECONDS: Final = 20.0
 
 _EPILOG: Final = """\
-exit codes: 0 unmounted cleanly, 1 the mount failed, 2 wrong usage, 3 the path cannot be mounted on,
+Exit codes: 0 unmounted cleanly, 1 the mount failed, 2 wrong usage, 3 the path cannot be mounted on,
 4 FUSE is not there, 5 no daemon answers, 6 the daemon refuses (for example an unknown volume)"""
 
 
@@ -106,16 +106,16 @@ def check_mountpoint(path: Path) -> Path:
     except PathRefused as refused:
         raise MountError(str(refused), EXIT_PATH) from None
     if seen.error == errno.ENOENT:
-        raise MountError(f"{path} does not exist: make the directory first", EXIT_PATH)
+        raise MountError(f"{path} does not exist: make the directory first.", EXIT_PATH)
     if seen.error == errno.ENOTDIR or not (seen.error or seen.is_directory):
-        raise MountError(f"{path} is not a directory", EXIT_PATH)
+        raise MountError(f"{path} is not a directory.", EXIT_PATH)
     if seen.error:
         raise MountError(_why(path, seen.error), EXIT_PATH)
     absolute = Path(seen.real)
     if is_mounted(absolute):
-        raise MountError(f"something is already mounted on {path}: unmount it first", EXIT_PATH)
+        raise MountError(f"Something is already mounted on {path}: unmount it first.", EXIT_PATH)
     if not seen.is_empty:
-        raise MountError(f"{path} is not empty: mount on an empty directory", EXIT_PATH)
+        raise MountError(f"{path} is not empty: mount on an empty directory.", EXIT_PATH)
     return absolute
 
 
@@ -129,8 +129,8 @@ def take_away_dead(path: Path, program: str) -> None:
 
 def _why(path: Path, error: int) -> str:
     if error in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO):
-        return f"{path} is a mount whose program is gone: run `fusermount3 -u -z {path}`, then mount again"
-    return f"{path} cannot be mounted on: {os.strerror(error)}"
+        return f"{path} is a mount whose program is gone: run `fusermount3 -u -z {path}`, then mount again."
+    return f"{path} cannot be mounted on: {os.strerror(error)}."
 
 
 def is_mounted(path: Path) -> bool:
@@ -142,9 +142,9 @@ def is_mounted(path: Path) -> bool:
 def check_fuse(device: str = "/dev/fuse") -> None:
     """MountError where this machine cannot mount FUSE filesystems."""
     if not os.path.exists(device):
-        raise MountError(f"{device} is missing: load the kernel module with `modprobe fuse`", EXIT_FUSE)
+        raise MountError(f"{device} is missing: load the kernel module with `modprobe fuse`.", EXIT_FUSE)
     if not os.access(device, os.R_OK | os.W_OK):
-        raise MountError(f"{device} may not be opened by you: check its permissions", EXIT_FUSE)
+        raise MountError(f"{device} may not be opened by you: check its permissions.", EXIT_FUSE)
 
 
 def unmounter(binding: str) -> str:
@@ -154,4 +154,4 @@ def unmounter(binding: str) -> str:
         found = shutil.which(name)
         if found:
             return found
-    raise MountError(f"{names[0]} is not installed: install the package fuse3", EXIT_FUSE)
+    raise MountError(f"{names[0]} is not installed: install the package fuse3.", EXIT_FUSE)

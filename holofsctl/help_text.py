@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from shutil import get_terminal_size
 from typing import Final
 
@@ -83,8 +83,16 @@ _FOOT: Final = (
 
 
 def help_text() -> str:
-    width = max(LEAST_WIDTH, min(get_terminal_size().columns, _WIDEST))
-    return "\n".join(_lines(width)) + "\n"
+    return "\n".join(_lines(_width())) + "\n"
+
+
+def fitting(lines: Iterable[str]) -> list[str]:
+    """Lines of a command's own help, none wider than the terminal."""
+    return [piece for line in lines for piece in wrapped(line, _width())]
+
+
+def _width() -> int:
+    return max(LEAST_WIDTH, min(get_terminal_size().columns, _WIDEST))
 
 
 def _lines(width: int) -> Iterator[str]:

@@ -18,6 +18,7 @@ from typing import IO, Final
 
 from holofs_api.places import mount_points, run_within
 from holofs_api.state_directory import prepare
+from holofs_api import utf8
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
@@ -68,7 +69,7 @@ def _private_remarks(state: Path) -> IO[bytes]:
 
 
 def _spawn(state: Path, remarks: IO[bytes]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "holofsd.daemon.main", "--state-dir", str(state), "--detached"]
+    command = [sys.executable, *utf8.MODE, "-m", "holofsd.daemon.main", "--state-dir", str(state), "--detached"]
     # cwd "/": a daemon must not keep a removable disk busy. A session of its own: Ctrl-C here is not for it.
     return subprocess.Popen(
         command, cwd="/", stdin=subprocess.DEVNULL, stdout=remarks, stderr=remarks, start_new_session=True

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from holofs_api.paths import state_dir
 from holofs_api.state_directory import StateDirError
+from holofs_api.utf8 import require_utf8
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import Output, flush
@@ -19,6 +20,8 @@ from holofsctl.terminal import give_up_output, prepare_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    if arguments is None:
+        require_utf8("holofsctl.main")
     prepare_streams()
     words = [*(sys.argv[1:] if arguments is None else arguments)]
     output = Output(wants_json(words))

@@ -39,7 +39,7 @@ _OTHER_WORDS: Final = {
 
 def did_you_mean(told: str, known: Iterable[str]) -> str:
     """A question to put behind a sentence, with a space before it; empty where nothing is near."""
-    near = get_close_matches(told.lower(), [*dict.fromkeys(known)], n=1, cutoff=0.6)
+    near = get_close_matches(told.lower(), [*dict.fromkeys(known)], n=1, cutoff=0.65)
     return f" Did you mean `{safe(near[0])}`?" if near else ""
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,8 @@ from google.protobuf.message import Message
 from holofsctl.errors import CommandError
 from holofsctl.terminal import columns_of, give_up_output, width_of, wrapped
 
+_LONG_WORD = re.compile(r"\S{300,}")
+"""What a person gave us, and nobody wants to read again as a whole."""
 _LEAST_COLUMN = 20
 """Columns that the last column of a table needs to be read."""
 
@@ -49,7 +52,11 @@ class Output:
             told = {"code": error.code, "message": error.message, "exit_code": int(error.exit_code)}
             self.remark(json.dumps({"error": told}), exact=True)
         else:
-            self.remark(f"holofsctl: {safe(error.message)}")
+            self.remark(f"holofsctl: {_LONG_WORD.sub(_shortened, safe(error.message))}")
+
+
+def _shortened(word: re.Match[str]) -> str:
+    return f"{word[0][:60]}...{word[0][-20:]}"
 
 
 def print_text(text: str) -> None:

@@ -14,7 +14,7 @@ from holofsctl.commands import diff as comparison
 from holofsctl.commands.history import time_told
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import EPILOG, Exit
-from holofsctl.help_text import help_text
+from holofsctl.help_text import fitting, help_text
 from holofsctl.mistakes import command_meant, did_you_mean
 from holofsctl.output import print_text, safe
 
@@ -49,6 +49,10 @@ def number(least: int) -> Callable[[str], int]:
 
 class _Parser(argparse.ArgumentParser):
     """Complains with one sentence, as a CommandError."""
+
+    def format_help(self) -> str:
+        """argparse does not break the words of a usage line."""
+        return "\n".join(fitting(super().format_help().split("\n")))
 
     def error(self, message: str) -> Any:
         raise CommandError(f"{_sentence(message)} `{self.prog} --help` says more.", Exit.USAGE, "bad-argument")
@@ -97,7 +101,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace | Exit:
     top = build()
     try:
         arguments, unknown = top.parse_known_args(words)
-        if arguments.command == "help":  # as of git, apt and others
+        if arguments.command == "help" and not unknown:  # as of git, apt and others
+            _check_text(words, arguments)
             arguments, unknown = top.parse_known_args([*arguments.words, "--help"])
     except SystemExit as end:
         return Exit.USAGE if end.code else Exit.OK
@@ -209,7 +214,7 @@ def _volumes(command: Callable[..., argparse.ArgumentParser]) -> None:
     mount = command("mount", mounts.mount, "Shows a volume as a folder; returns when the folder answers.")
     mount.add_argument("name", metavar="NAME")
     mount.add_argument("path", metavar="PATH")
-    mount.add_argument("--read-only", action="store_true")
+    mount.add_argument("--read-only", action="store_true", help="let nothing be changed there")
     mount.add_argument("--at", type=time_told, metavar="TIME", help="as it was then, read-only")
     mount.add_argument("--binding", choices=("pyfuse3", "fusepy"), default="", help="the FUSE binding to use")
     unmount = command("unmount", mounts.unmount, "Takes a mounted folder away, unless a program still uses it.")

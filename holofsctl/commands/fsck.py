@@ -10,6 +10,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
+from holofs_api import utf8
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
@@ -65,6 +66,7 @@ def _without_daemon(session: Session, request: pb.FsckRequest) -> pb.FsckReply:
     names = [request.volume] if request.volume else []
     command = [
         sys.executable,
+        *utf8.MODE,
         "-m",
         "holofsd.daemon.fsck_main",
         "--state-dir",

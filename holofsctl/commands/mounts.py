@@ -45,8 +45,11 @@ def mount(session: Session, arguments: argparse.Namespace) -> None:
 
 def unmount(session: Session, arguments: argparse.Namespace) -> None:
     with session.connect() as client:
-        mounted = {info.path for info in client.call("Status", pb.StatusRequest()).mounts}
-        path = next((path for path in _names_of(arguments.path) if path in mounted), None) or absolute(arguments.path)
+        mounted = {info.path: info.volume for info in client.call("Status", pb.StatusRequest()).mounts}
+        path = next((path for path in _names_of(arguments.path) if path in mounted), "")
+        if not path and arguments.path in mounted.values():
+            _refuse_volume(arguments.path, mounted)
+        path = path or absolute(arguments.path)
         os.chdir("/")  # this command may have been called from inside of the mount, and is no user of it
         reply = client.call("Unmount", pb.UnmountRequest(path=path, force=arguments.force))
     session.output.data({"path": path, "detached": reply.detached}, [])
@@ -55,6 +58,12 @@ def unmount(session: Session, arguments: argparse.Namespace) -> None:
             f"{safe(path)} is detached: the folder is free. Programs that have files open there go on with them, and"
             " what they write is kept, until they close them."
         )
+
+
+def _refuse_volume(name: str, mounted: dict[str, str]) -> None:
+    paths = " and ".join(safe(path) for path, volume in mounted.items() if volume == name)
+    sentence = f"`unmount` takes a folder, and {safe(name)} is a volume: it is mounted at {paths}."
+    raise CommandError(sentence, Exit.USAGE, "bad-argument")
 
 
 def _names_of(told: str) -> Iterator[str]:

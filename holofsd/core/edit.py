@@ -36,9 +36,9 @@ def is_valid_name(name: bytes) -> bool:
 def check_name(name: bytes) -> None:
     """Raises NameTooLong, or BadArgument for a name that no file can have."""
     if len(name) > MAX_NAME:
-        raise NameTooLong(f"the name is {len(name)} bytes long; at most {MAX_NAME} are possible")
+        raise NameTooLong(f"The name is {len(name)} bytes long; at most {MAX_NAME} are possible.")
     if not is_valid_name(name):
-        raise BadArgument("a name cannot be empty, '.' or '..', and cannot hold '/' or NUL")
+        raise BadArgument("A name cannot be empty, '.' or '..', and cannot hold '/' or NUL.")
 
 
 def _digest(domain: bytes, *fields: bytes) -> bytes:
@@ -171,7 +171,7 @@ def _replaced_xattrs(
 def with_link(state: NodeState, link: LinkId, place: Place, stamp: Hlc) -> NodeState:
     """One more name. Raises TooManyLinks beyond 1,024."""
     if len(live_links(state)) >= MAX_LINKS:
-        raise TooManyLinks(f"the file has {MAX_LINKS} names already, and no more are possible")
+        raise TooManyLinks(f"The file has {MAX_LINKS} names already, and no more are possible..")
     return _write_link(state, link, place, stamp)
 
 

@@ -58,7 +58,7 @@ def token(dot: Dot) -> bytes:
 def parse_token(b: bytes) -> Dot:
     """Raises BadArgument."""
     if len(b) != _AUTHOR_BYTES + 8:
-        raise BadArgument("a version token has 40 bytes")
+        raise BadArgument("A version token has 40 bytes.")
     return Dot(AuthorId(b[:_AUTHOR_BYTES]), int.from_bytes(b[_AUTHOR_BYTES:], "big"))
 
 

@@ -21,6 +21,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import structlog
 
+from holofs_api.utf8 import require_utf8
 from holofsd.core.errors import AlreadyRunning, BadConfiguration, HoloError
 from holofsd.daemon import logging as log_setup
 from holofsd.daemon import state_folder
@@ -40,6 +41,8 @@ EXIT_INTERRUPTED: Final = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after an orderly end, 1 on a failure, 2 on wrong usage or configuration, 6 if one runs already."""
+    if arguments is None:
+        require_utf8("holofsd.daemon.main")
     told = _parser().parse_args(arguments)
     # Files that a library makes are ours alone as well.
     os.umask(0o077)
@@ -68,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="holofsd",
         description="The HoloFS daemon of one device, in the foreground. `holofsctl up` starts it in the background.",
-        epilog="environment: HOLOFS_STATE_DIR, HOLOFS_BIND, HOLOFS_DISCOVERY, HOLOFS_RELAYS, HOLOFS_LOG, HOLOFS_FAULTS",
+        epilog="Environment: HOLOFS_STATE_DIR, HOLOFS_BIND, HOLOFS_DISCOVERY, HOLOFS_RELAYS, HOLOFS_LOG, HOLOFS_FAULTS",
     )
     parser.add_argument("--state-dir", metavar="DIR", help="the device's state directory")
     parser.add_argument("--detached", action="store_true", help=argparse.SUPPRESS)
@@ -77,8 +80,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fail(error: Exception, code: int) -> int:
-    sentence = error.message if isinstance(error, HoloError) else f"internal error: {type(error).__name__}: {error}"
-    sys.stderr.write(f"holofsd: {sentence}\n")
+    sentence = error.message if isinstance(error, HoloError) else f"Internal error: {type(error).__name__}: {error}."
+    if sys.stderr is not None:
+        sys.stderr.write(f"holofsd: {sentence}\n")
     return code
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Protocol
 
+from holofs_api import utf8
 from holofsd.core.errors import MountFailed
 from holofsd.daemon.processes import wait_gone
 
@@ -149,7 +150,7 @@ def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _spawn(order: MountOrder, ready: int, go: int, output: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "holofs_mount.main", "--state-dir", str(order.state)]
+    command = [sys.executable, *utf8.MODE, "-m", "holofs_mount.main", "--state-dir", str(order.state)]
     command += ["--mount-id", order.mount_id, "--ready-fd", str(ready), "--go-fd", str(go)]
     command += ["--read-only"] if order.read_only else []
     command += ["--binding", order.binding] if order.binding else []

@@ -197,7 +197,7 @@ class MountSupervisor:
         around = [known for known in self._mounts if path.startswith(known.rstrip("/") + "/")]
         if around:
             return f"{path} is inside the folder mounted at {max(around, key=len)}; unmount that one."
-        return f"Nothing of this device is mounted at {path}.{did_you_mean(path, self._mounts)}"
+        return f"Nothing of this device is mounted at {path}.{did_you_mean(path, self._mounts, 0.85)}"
 
     async def unmount_volume(self, volume: VolumeId) -> None:
         for mount in [m for m in self._mounts.values() if m.row.volume == volume]:

@@ -46,9 +46,9 @@ def check_device_name(name: str) -> str:
     return name
 
 
-def did_you_mean(told: str, known: Iterable[str]) -> str:
+def did_you_mean(told: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """A question to put behind a sentence, with a space before it; empty where nothing is near."""
-    near = get_close_matches(told, [*dict.fromkeys(known)], n=1, cutoff=0.6)
+    near = get_close_matches(told, [*dict.fromkeys(known)], n=1, cutoff=cutoff)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

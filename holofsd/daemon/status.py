@@ -132,5 +132,5 @@ def peers(hub: SyncHub, volumes: Volumes) -> tuple[api.Peer, ...]:
 
 def _explanation(error: str, failures: int) -> str:
     if not failures:
-        return "being dialled"
-    return f"{error or 'cannot be reached'} (tried {failures} times; goes on trying)"
+        return "It is being dialled."
+    return f"{error.rstrip('.') or 'It cannot be reached'} (tried {failures} times; goes on trying)."

@@ -66,7 +66,7 @@ def sockets_for(bind: str) -> tuple[str, ...]:
         return ()
     parsed = parse(bind)
     if parsed is None:
-        raise BadConfiguration(f"cannot listen on {bind!r}: give an address like 127.0.0.1:0 or [::1]:4000")
+        raise BadConfiguration(f"Cannot listen on {bind!r}: give an address like 127.0.0.1:0 or [::1]:4000.")
     ip, _ = parsed
     if ip.is_unspecified:
         return (bind,)

@@ -148,5 +148,5 @@ class FramedConnection:
 
     def _lost(self) -> ConnectionLost:
         end = self._end.result() if self.closed else CloseReason(CloseCode.LOST)
-        whose = "the other side closed the connection" if end.by_peer else "the connection is closed"
-        return ConnectionLost(f"{whose} (code {end.code}{': ' + end.reason if end.reason else ''})")
+        whose = "The other side closed the connection" if end.by_peer else "The connection is closed"
+        return ConnectionLost(f"{whose} (code {end.code}{': ' + end.reason if end.reason else ''}).")

@@ -155,13 +155,13 @@ class FakeEndpoint:
         self, peer: DeviceId, addresses: Sequence[str], alpn: bytes, relay_url: str = ""
     ) -> FramedConnection:
         if self._closed:
-            raise Unreachable("this device's network is closed")
+            raise Unreachable("This device's network is closed.")
         await asyncio.sleep(self._network.travel() + self._network.travel())
         other = self._network._endpoints.get(peer)
         if peer == self._device or other is None or not self._reaches(other, addresses):
-            raise Unreachable("no answer from the other device at any of its addresses")
+            raise Unreachable("No answer from the other device at any of its addresses.")
         if alpn not in other._alpns or self._network.chance(self._network.weather.failed_connect):
-            raise Unreachable("the other device refused the connection")
+            raise Unreachable("The other device refused the connection.")
         if self._network.chance(self._network.weather.ghost):
             self._haunt(other, alpn)
         wire = self._network._wire(self._device, peer)
@@ -173,7 +173,7 @@ class FakeEndpoint:
         connection = await self._incoming.get()
         if connection is None:
             self._incoming.put_nowait(None)
-            raise ConnectionLost("this device's network is closed")
+            raise ConnectionLost("This device's network is closed.")
         return connection
 
     async def network_changed(self) -> None:

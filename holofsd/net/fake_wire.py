@@ -221,7 +221,7 @@ class FakeRawConnection:
         stream = await self._opened.get()
         if stream is None:
             self._opened.put_nowait(None)
-            raise ConnectionLost("the connection is closed")
+            raise ConnectionLost("The connection is closed.")
         return stream
 
     def send_datagram(self, data: bytes) -> None:
@@ -231,7 +231,7 @@ class FakeRawConnection:
     async def read_datagram(self) -> bytes:
         datagram = await self._datagrams.get()
         if datagram is None:
-            raise ConnectionLost("the connection is closed")
+            raise ConnectionLost("The connection is closed.")
         return datagram
 
     def close_raw(self, code: int, reason: str) -> None:
@@ -250,7 +250,7 @@ class FakeRawConnection:
         self._opened.put_nowait(None)
         self._datagrams.put_nowait(None)
         for stream in self._streams:
-            stream.break_off("the connection is closed")
+            stream.break_off("The connection is closed.")
 
     def die(self, notice: bool) -> None:
         """This end's process is gone."""
@@ -269,4 +269,4 @@ class FakeRawConnection:
 
     def _check(self) -> None:
         if self._end.done():
-            raise ConnectionLost("the connection is closed")
+            raise ConnectionLost("The connection is closed.")

@@ -81,7 +81,7 @@ class FramedStream:
         await self._written()
         self._check_usable()
         if self._finished:
-            raise ConnectionLost("this side of the stream is finished already")
+            raise ConnectionLost("This side of the stream is finished already.")
         self._writing = self._tasks.spawn(self._raw.write_all(data))
         await self._written()
 
@@ -92,7 +92,7 @@ class FramedStream:
         await asyncio.wait((task,))
         self._writing = None
         if task.cancelled():
-            raise ConnectionLost("the stream was aborted here")
+            raise ConnectionLost("The stream was aborted here.")
         task.result()
 
     # ---- receiving ----
@@ -113,7 +113,7 @@ class FramedStream:
                 return self._take()
             if self._ended:
                 if self._buffer:
-                    raise ConnectionLost("the stream ended inside a frame")
+                    raise ConnectionLost("The stream ended inside a frame.")
                 return None
             # A frame's bytes are buffered only as they arrive: a length alone reserves nothing.
             self._want = min(max(missing, READ_LEAST), READ_MOST)
@@ -174,4 +174,4 @@ class FramedStream:
 
     def _check_usable(self) -> None:
         if self._aborted is not None:
-            raise ConnectionLost("the stream was aborted here")
+            raise ConnectionLost("The stream was aborted here.")

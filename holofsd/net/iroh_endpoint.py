@@ -68,19 +68,19 @@ class IrohRawStream:
         try:
             return bytes(await self._receive.read(most))
         except IROH_ERRORS as error:
-            raise ConnectionLost(f"the stream is gone: {message_of(error)}") from None
+            raise ConnectionLost(f"The stream is gone: {message_of(error)}.") from None
 
     async def write_all(self, data: bytes) -> None:
         try:
             await self._send.write_all(data)
         except IROH_ERRORS as error:
-            raise ConnectionLost(f"the stream is gone: {message_of(error)}") from None
+            raise ConnectionLost(f"The stream is gone: {message_of(error)}.") from None
 
     async def finish(self) -> None:
         try:
             await self._send.finish()
         except IROH_ERRORS as error:
-            raise ConnectionLost(f"the stream is gone: {message_of(error)}") from None
+            raise ConnectionLost(f"The stream is gone: {message_of(error)}.") from None
 
     async def reset(self, code: int) -> None:
         for end in (self._send.reset, self._receive.stop):
@@ -114,13 +114,13 @@ class IrohRawConnection:
         try:
             return IrohRawStream(await self._connection.open_bi())
         except IROH_ERRORS as error:
-            raise ConnectionLost(f"the connection is gone: {message_of(error)}") from None
+            raise ConnectionLost(f"The connection is gone: {message_of(error)}.") from None
 
     async def accept_raw(self) -> IrohRawStream:
         try:
             return IrohRawStream(await self._connection.accept_bi())
         except IROH_ERRORS as error:
-            raise ConnectionLost(f"the connection is gone: {message_of(error)}") from None
+            raise ConnectionLost(f"The connection is gone: {message_of(error)}.") from None
 
     def send_datagram(self, data: bytes) -> None:
         try:
@@ -132,7 +132,7 @@ class IrohRawConnection:
         try:
             return bytes(await self._connection.read_datagram())
         except IROH_ERRORS as error:
-            raise ConnectionLost(f"the connection is gone: {message_of(error)}") from None
+            raise ConnectionLost(f"The connection is gone: {message_of(error)}.") from None
 
     def close_raw(self, code: int, reason: str) -> None:
         try:
@@ -218,7 +218,7 @@ class IrohEndpoint:
         self, peer: DeviceId, addresses: Sequence[str], alpn: bytes, relay_url: str = ""
     ) -> FramedConnection:
         if self._closing is not None:
-            raise Unreachable("this device's network is closed")
+            raise Unreachable("This device's network is closed.")
         reachable = [address for address in usable(addresses) if is_meant(self._config.bind, address)]
         dialling = self._tasks.spawn(self._dial(peer, reachable, alpn, relay_url))
         try:
@@ -228,13 +228,13 @@ class IrohEndpoint:
             raise
         if not dialling.done():
             self._throw_away(dialling)
-            raise Unreachable(f"no answer from the other device within {self._config.connect_timeout:g} s")
+            raise Unreachable(f"No answer from the other device within {self._config.connect_timeout:g} s.")
         if dialling.cancelled():
-            raise Unreachable("this device's network is closed")
+            raise Unreachable("This device's network is closed.")
         try:
             raw = dialling.result()
         except IROH_ERRORS as error:
-            raise Unreachable(f"cannot reach the other device: {message_of(error)}") from None
+            raise Unreachable(f"Cannot reach the other device: {message_of(error)}.") from None
         return self._adopt(raw, dialled=True)
 
     async def _dial(self, peer: DeviceId, addresses: list[str], alpn: bytes, relay_url: str) -> iroh_ffi.Connection:
@@ -255,7 +255,7 @@ class IrohEndpoint:
         connection = await self._incoming.get()
         if connection is None:
             self._incoming.put_nowait(None)
-            raise ConnectionLost("this device's network is closed")
+            raise ConnectionLost("This device's network is closed.")
         return connection
 
     async def _accept_all(self) -> None:
@@ -345,7 +345,7 @@ async def bind_iroh(seed: bytes, config: NetConfig, alpns: Sequence[bytes] = (SE
             return IrohEndpoint(await _bind(seed, config, alpns, sockets), config)
         except IROH_ERRORS as error:
             why = message_of(error)
-    raise BadConfiguration(f"cannot listen on {config.bind or 'the network'}: {why}")
+    raise BadConfiguration(f"Cannot listen on {config.bind or 'the network'}: {why}.")
 
 
 def _builder(seed: bytes, config: NetConfig, alpns: Sequence[bytes]) -> iroh_ffi.EndpointBuilder:

@@ -59,7 +59,7 @@ class Kept(Generic[T]):
         if self._task is task:
             self._task = None
         if task.cancelled():
-            raise ConnectionLost("the connection was closed while waiting")
+            raise ConnectionLost("The connection was closed while waiting.")
         return task.result()
 
     def cancel(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -79,8 +80,9 @@ def mounts_below(directory: Path) -> list[str]:
     """Mount points at or below `directory`, deepest first."""
     prefix = str(directory)
     found = []
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        point = line.split(" ")[1].encode().decode("unicode_escape")
+    for line in Path("/proc/self/mounts").read_bytes().splitlines():
+        # Bytes in octal: decoding them as text would take the letters of UTF-8 apart.
+        point = os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), line.split(b" ")[1]))
         if point == prefix or point.startswith(prefix + "/"):
             found.append(point)
     return sorted(found, key=len, reverse=True)
