@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
+from holofs_api import utf8
 from holofs_api.places import mount_points, run_within
 from holofs_api.state_directory import prepare
-from holofs_api import utf8
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
