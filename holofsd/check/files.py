@@ -5,17 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from holofsd.check.case import Case
 from holofsd.core.ids import BlobHash
 from holofsd.store.content import hash_file
 from holofsd.store.staging import StagingRow
-
-ABOUT_FILES: Final = frozenset(
-    ("content-lost", "content-unlisted", "content-stray", "staging-lost", "staging-empty", "staging-stray")
-)
-"""Codes of what is found here."""
 
 
 def check_content(case: Case, read_all: bool) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 from holofsd.check.case import Case
 from holofsd.check.derived import check_derived
 from holofsd.check.document import check_authors, check_credentials, check_document
-from holofsd.check.files import ABOUT_FILES, check_content, check_staging
+from holofsd.check.files import check_content, check_staging
 from holofsd.check.report import Report
+from holofsd.check.standing import what_stands
 from holofsd.codec import wire
 from holofsd.core import members as rules
 from holofsd.core.document import Credentials, Membership
@@ -43,18 +44,15 @@ def examine(volume: VolumeId, directory: Path, device: DeviceId, *, repair: bool
 
 def examine_copy(volume: VolumeId, directory: Path, device: DeviceId, *, files: Files) -> Report:
     """Blocking. The same of a volume in use, on a copy of its index; changes nothing."""
-    report = _examine_copy(volume, directory, device, files)
-    if report.findings.keys() & ABOUT_FILES:
-        # Files come and go while it looks: what is wrong is still wrong in a second copy.
-        report.keep_what_stays(_examine_copy(volume, directory, device, files), ABOUT_FILES)
-    return report
+    return what_stands(lambda: _examine_copy(volume, directory, device, files))
 
 
 def _examine_copy(volume: VolumeId, directory: Path, device: DeviceId, files: Files) -> Report:
     copy = Path(tempfile.mkdtemp(prefix="fsck-", dir=directory))
     try:
         copy_database(directory / "index.db", copy / "index.db")
-        for folder in ("content", "staging", "incoming"):
+        # Not `incoming`: opening a volume sweeps it, and what is there is on its way.
+        for folder in ("content", "staging"):
             (copy / folder).symlink_to(directory / folder)
         return examine(volume, copy, device, repair=False, files=files)
     finally:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from typing import Final
 
 _NAMED: Final = 20
@@ -26,8 +28,17 @@ class Finding:
     code: str
     sentence: str
     outcome: Outcome
-    count: int = 0
-    subjects: list[str] = field(default_factory=list)
+    found: Counter[str] = field(default_factory=Counter)
+    """How often, by what it is about."""
+
+    @property
+    def count(self) -> int:
+        return self.found.total()
+
+    @property
+    def subjects(self) -> list[str]:
+        """The first few."""
+        return list(islice(self.found, _NAMED))
 
 
 @dataclass(slots=True)
@@ -39,18 +50,14 @@ class Report:
     def add(self, code: str, subject: str, sentence: str, *, fixable: bool) -> None:
         outcome = Outcome.LEFT if not fixable else Outcome.FIXED if self.repair else Outcome.FIXABLE
         finding = self.findings.setdefault(code, Finding(code, sentence, outcome))
-        finding.count += 1
-        if len(finding.subjects) < _NAMED:
-            finding.subjects.append(subject)
+        finding.found[subject] += 1
 
-    def keep_what_stays(self, later: Report, codes: frozenset[str]) -> None:
-        """Of these codes only subjects that a later look found again."""
-        for code in codes & self.findings.keys():
+    def keep_what_stays(self, later: Report) -> None:
+        """Only what a later look found again."""
+        for code, finding in list(self.findings.items()):
             again = later.findings.get(code)
-            finding = self.findings[code]
-            finding.subjects = [s for s in finding.subjects if again is not None and s in again.subjects]
-            finding.count = min(finding.count, again.count if again is not None else 0)
-            if not finding.subjects:
+            finding.found &= again.found if again is not None else Counter()
+            if not finding.found:
                 del self.findings[code]
 
     def count(self, what: str, number: int = 1) -> None:

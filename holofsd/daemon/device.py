@@ -12,7 +12,7 @@ from typing import Final
 
 from holofsd.codec.ticket import Invite, decode_ticket
 from holofsd.core.document import Credentials, Role
-from holofsd.core.errors import BadArgument, DeviceUnknown, HoloError, VolumeExists
+from holofsd.core.errors import BadArgument, DeviceUnknown, HoloError, VolumeExists, VolumeUnknown
 from holofsd.core.ids import DeviceId
 from holofsd.daemon import conflicts, vitals
 from holofsd.daemon import status as report
@@ -273,7 +273,12 @@ class Device(DeviceCare, DeviceHistory):
             return await self._volumes.closed_for(row, lambda: check_closed(row, directory, self._device, orders))
         if self._volumes.get(row.id) is None:
             return await self._volumes.beside(lambda: check_closed(row, directory, self._device, orders))
-        return await self._volumes.beside(lambda: check_in_use(row, directory, self._device, orders))
+        try:
+            return await self._volumes.beside(lambda: check_in_use(row, directory, self._device, orders))
+        except OSError:
+            if self._volumes.row_of(row.id) is None:
+                raise VolumeUnknown(f"The volume {row.name} was left while it was checked.") from None
+            raise
 
     # ---- views
     def _summary(self, row: VolumeRow) -> api.Volume:

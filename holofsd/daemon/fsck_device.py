@@ -12,6 +12,7 @@ from typing import Final
 from holofsd.check.device import DEVICE, device_complaint, examine_device, remade
 from holofsd.check.mending import backup_time
 from holofsd.check.report import Report
+from holofsd.check.standing import what_stands
 from holofsd.core.errors import DamagedIndex
 from holofsd.core.ids import DeviceId
 from holofsd.daemon.fsck import told_of
@@ -43,15 +44,21 @@ def _explained(state: Path, complaint: str) -> str:
 
 def check_device_in_use(state: Path) -> FsckVolume:
     """Looks only, at a copy: what the daemon has in memory would not hear of a repair."""
+    try:
+        report = what_stands(lambda: _examined_copy(state))
+    except DamagedIndex as error:
+        report = Report(repair=False)
+        report.add(DAMAGED, DEVICE, _explained(state, error.message), fixable=True)
+    return _told(state, report)
+
+
+def _examined_copy(state: Path) -> Report:
     report = Report(repair=False)
     with tempfile.TemporaryDirectory(prefix="fsck-", dir=state) as folder:
-        try:
-            copy_database(state / DEVICE, Path(folder) / DEVICE)
-            with closing(DeviceStore(Path(folder))) as store:
-                examine_device(store, state, report)
-        except DamagedIndex as error:
-            report.add(DAMAGED, DEVICE, _explained(state, error.message), fixable=True)
-    return _told(state, report)
+        copy_database(state / DEVICE, Path(folder) / DEVICE)
+        with closing(DeviceStore(Path(folder))) as store:
+            examine_device(store, state, report)
+    return report
 
 
 def check_device_closed(state: Path, device: DeviceId, repair: bool) -> FsckVolume:

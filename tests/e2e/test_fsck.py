@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -87,6 +90,55 @@ def test_a_damaged_index_is_readable_and_mended(world: World) -> None:
     assert "index-rebuilt" in _codes(a.json("fsck", "docs", "--repair"))
     until(lambda: here.joinpath("new").write_bytes(b"x") == 1, "the volume to take writes again")
     assert contents(here) == {**files, "new": b"x"}
+
+
+def _work(here: Path, stop: threading.Event) -> None:
+    """Small and large files that come, are saved again, move and go."""
+    turn = 0
+    while not stop.is_set():
+        path = here / f"work {turn % 40}"
+        path.write_bytes(os.urandom(300_000 if turn % 3 else 20_000))
+        if turn % 5 == 0:
+            path.rename(here / f"moved {turn % 40}")
+        if turn % 7 == 0:
+            (here / f"moved {(turn - 35) % 40}").unlink(missing_ok=True)
+        turn += 1
+
+
+@pytest.mark.timeout(300)
+def test_a_volume_at_work_has_no_problems_but_those_that_are_there(world: World) -> None:
+    a, b = world.sharing("a", "b")
+    here = a.mount()
+    for number in range(5):
+        here.joinpath(f"quiet {number}").write_bytes(f"{number} ".encode() * 40_000)
+    until(lambda: b.is_settled() and b.volume_status()["files"] == 5, "the other device to have the files")
+    stop = threading.Event()
+    worker = threading.Thread(target=_work, args=(here, stop))
+    worker.start()
+    try:
+        for _ in range(6):
+            for device in (a, b):
+                assert _codes(device.json("fsck")) == set()
+        b.stop_daemon()
+        with closing(sqlite3.connect(_index(b), isolation_level=None)) as db:
+            blob, node = db.execute(
+                "SELECT c.hash, e.node FROM content AS c, entries AS e JOIN nodes AS n ON n.node=e.node"
+                " WHERE e.name=x'71756965742033' AND instr(n.state, c.hash)"
+            ).fetchone()
+            db.execute("UPDATE nodes SET mode=7 WHERE node=?", (node,))
+        name = blob.hex()
+        (found,) = b.state.glob(f"volumes/*/content/{name[:2]}/{name}")
+        found.unlink()
+        b.start_daemon()
+        until(lambda: b.volume_status()["devices"][0]["connected"], "the devices to meet again")
+        told = json.loads(b.ctl("fsck", "--json", check=False).out)
+        assert {"content-lost", "nodes-wrong"} <= _codes(told)
+        (lost,) = (f for f in told["volumes"][0]["findings"] if f["code"] == "content-lost")
+        assert lost["subjects"] == [name]
+        assert not {"content-unlisted", "content-stray", "staging-stray", "staging-empty"} & _codes(told)
+    finally:
+        stop.set()
+        worker.join()
 
 
 def test_fsck_says_what_it_cannot_do(world: World) -> None:
