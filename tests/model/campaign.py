@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -40,6 +41,10 @@ STEPS = (10, 20, 30, 40, 60)
 TOLD_S = 30.0
 RENEWED = 500
 """After so many seeds a process is replaced by a new one."""
+FAIR_SEEDS = 1000
+"""A campaign of so many seeds that leaves a fault point out has failed."""
+LAST_S = 5.0
+"""What still runs when the time is up gets so many seconds."""
 
 
 @dataclass
@@ -75,17 +80,33 @@ class Tally:
             f" refused, {self.died_at.total()} crashes at {len(self.died_at)} of {len(POINTS)} fault points)"
         )
 
+    def left_out(self) -> list[str]:
+        return [point for point in POINTS if not self.died_at[point]]
+
+    def table(self) -> str:
+        """Crashes at each fault point, in a form that can be quoted."""
+        found = ", ".join(f"{point} {self.died_at[point]}" for point in POINTS if self.died_at[point])
+        return f"crashes: {found or 'none'}\nnever reached: {', '.join(self.left_out()) or 'none'}"
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.failed and not (self.seeds >= FAIR_SEEDS and self.left_out())
+
 
 def try_seed(number: int, examples: int) -> Tally:
+    """What fails is not made small yet."""
     tally = Tally(seeds=1)
     Model.tally.clear()
     problem = _problem(number, examples, Phase.generate)
     for result in Model.tally:
         tally.add_run(result)
     if problem:
-        print(f"seed {number} found: {problem.splitlines()[-1]} (it is made small now)", flush=True)
-        tally.failed[number] = _problem(number, examples, Phase.generate, Phase.shrink) or f"{problem}\nNot again!"
+        tally.failed[number] = problem
     return tally
+
+
+def make_small(number: int, examples: int) -> tuple[int, str]:
+    return number, _problem(number, examples, Phase.generate, Phase.shrink)
 
 
 def _problem(number: int, examples: int, *phases: Phase) -> str:
@@ -107,41 +128,71 @@ def _problem(number: int, examples: int, *phases: Phase) -> str:
     return ""
 
 
-def campaign(seeds: Iterator[int], ends: float, options: argparse.Namespace) -> Tally:
-    """Ends at that time of `time.monotonic`, or at the first seed that fails unless it is to keep going."""
-    total, began, told = Tally(), time.monotonic(), time.monotonic()
-    context = multiprocessing.get_context("spawn")
-    alone = partial(_alone, tempfile.tempdir)
-    with ProcessPoolExecutor(options.jobs, context, alone, max_tasks_per_child=RENEWED) as pool:
-        waiting: set[Future[Tally]] = set()
+@dataclass
+class Campaign:
+    """Ends at `ends` of `time.monotonic`, or at the first seed that fails unless it is to keep going."""
+
+    seeds: Iterator[int]
+    ends: float
+    options: argparse.Namespace
+    total: Tally = field(default_factory=Tally)
+    _tried: set[Future[Tally]] = field(default_factory=set)
+    _shrunk: set[Future[tuple[int, str]]] = field(default_factory=set)
+
+    def run(self) -> Tally:
+        context = multiprocessing.get_context("spawn")
+        alone = partial(_alone, tempfile.tempdir)
+        with ProcessPoolExecutor(self.options.jobs, context, alone, max_tasks_per_child=RENEWED) as pool:
+            try:
+                self._work(pool)
+            finally:
+                # Also when it is stopped from outside; otherwise nothing runs any more.
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in list((pool._processes or {}).values()):
+                    process.terminate()
+        return self.total
+
+    def _work(self, pool: ProcessPoolExecutor) -> None:
+        began = told = time.monotonic()
         while True:
-            if time.monotonic() < ends and (options.keep_going or not total.failed):
-                free = 2 * options.jobs - len(waiting)
-                waiting |= {pool.submit(try_seed, number, options.examples) for number in islice(seeds, free)}
-            if not waiting:
-                return total
-            done, waiting = _some(waiting)
+            if time.monotonic() < self.ends and (self.options.keep_going or not self.total.failed):
+                free = 2 * self.options.jobs - len(self._tried)
+                self._tried |= {pool.submit(try_seed, n, self.options.examples) for n in islice(self.seeds, free)}
+            left = self.ends - time.monotonic()
+            if left <= 0:
+                self._shrunk -= {future for future in self._shrunk if not future.done()}
+                self._tried -= {future for future in self._tried if future.cancel()}
+            waiting: set[Future[Any]] = {*self._tried, *self._shrunk}
+            if not waiting or left <= -LAST_S:
+                return
+            done, _ = wait(waiting, timeout=_patience(left), return_when=FIRST_COMPLETED)
             for future in done:
-                found = future.result()
-                total.add(found)
-                _tell(found)
+                self._take(future, pool)
             if time.monotonic() - told >= TOLD_S:
                 told = time.monotonic()
-                print(f"{total.seeds / (told - began):.2f} seeds a second: {total}", flush=True)
+                print(f"{self.total.seeds / (told - began):.2f} seeds a second: {self.total}", flush=True)
+
+    def _take(self, future: Future[Any], pool: ProcessPoolExecutor) -> None:
+        if future in self._shrunk:
+            self._shrunk.discard(future)
+            number, problem = future.result()
+            told(number, problem or f"{self.total.failed[number]}\nNot again!")
+            return
+        self._tried.discard(future)
+        found: Tally = future.result()
+        self.total.add(found)
+        for number, problem in found.failed.items():
+            print(f"seed {number} found: {problem}\nIt is made small now.", flush=True)
+            self._shrunk.add(pool.submit(make_small, number, self.options.examples))
 
 
-def _some(waiting: set[Future[Tally]]) -> tuple[set[Future[Tally]], set[Future[Tally]]]:
-    try:
-        return wait(waiting, timeout=TOLD_S, return_when=FIRST_COMPLETED)
-    except KeyboardInterrupt:
-        for future in waiting:
-            future.cancel()
-        raise
+def _patience(left: float) -> float:
+    """Seconds until the next look at the clock."""
+    return min(TOLD_S, left) if left > 0 else max(left + LAST_S, 0.0)
 
 
-def _tell(found: Tally) -> None:
-    for number, problem in found.failed.items():
-        print(f"seed {number} fails: {problem}\nAgain: scripts/soak model {number}", flush=True)
+def told(number: int, problem: str) -> None:
+    print(f"seed {number} fails: {problem}\nAgain: scripts/soak model {number}", flush=True)
 
 
 def _alone(folder: str | None) -> None:
@@ -187,15 +238,17 @@ def main() -> int:
         if most == 1:
             # In this very process, where a debugger can be.
             total = try_seed(options.seed, options.examples)
-            _tell(total)
+            for number, problem in total.failed.items():
+                print(f"seed {number} found: {problem.splitlines()[-1]} (it is made small now)", flush=True)
+                told(number, make_small(number, options.examples)[1] or f"{problem}\nNot again!")
         else:
-            total = campaign(islice(count(options.seed), most), ends, options)
+            total = Campaign(islice(count(options.seed), most), ends, options).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"from seed {options.seed}: {total}")
+    print(f"from seed {options.seed}: {total}\n{total.table()}")
     for number in sorted(total.failed):
         print(f"failed: scripts/soak model {number}")
-    return 1 if total.failed else 0
+    return 0 if total.is_clean else 1
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ TURNS = (*[-1] * 24, 0, 1, 2, 3, 5, 8)
 """Most operations end before the next one begins; the others are overtaken after so many turns of the loop."""
 OFTEN = 4
 """Of so many rules each is left out by itself."""
-TROUBLE_WEIGHTS = {**dict.fromkeys(TROUBLES, 1), "fault": 3, "heal": 2, "meet": 2, "crash": 2}
+TROUBLE_WEIGHTS = {**dict.fromkeys(TROUBLES, 1), "fault": 2, "fault_at": 2, "heal": 2, "meet": 2, "crash": 2}
 OPEN = ("hold", "held", "stale", "late")
 """In the names of operations with files that stay open: what is written to them is not published at once."""
 

@@ -15,6 +15,7 @@ from model.chance import Fault
 from model.device import ModelDevice
 from model.ledger import Ledger
 from model.program import Step
+from model.scenes import point_of, scene_of
 
 SKEWS_MS = (0, 0, 500, -500, 90_000, -90_000, 3_600_000, -7_200_000, 40 * 86_400_000)
 ELSEWHERE = ("mounting.", "creating.", "joining.", "leaving.", "damage.", "brake.", "backup.", "repairing.")
@@ -109,6 +110,29 @@ class Troubles:
         anywhere = step.numbers[0] >= 1 << 15
         if self.devices[step.device].is_up:
             self.devices[step.device].life.fault = Fault("", 2 * times) if anywhere else Fault(point, times)
+
+    async def step(self, step: Step) -> None:
+        """One step of a program."""
+        raise NotImplementedError
+
+    async def fault_at(self, step: Step) -> None:
+        """At a fault point, each as often as the others, with what leads there."""
+        number = step.device
+        other = (number + 1) % len(self.devices)
+        point = point_of(step.numbers, POINTS)
+        scene = scene_of(point, number, other, step.numbers[1])
+        self.network.heal_all()
+        for device in (number, other):
+            if not self.devices[device].is_up:
+                self.start(device, mount_lives=False)
+        for part in scene.before:
+            await self.step(part)
+        died = len(self.died_at)
+        if self.devices[number].is_up:
+            self.devices[number].life.fault = Fault(point, 1)
+        for part in scene.after:
+            if len(self.died_at) == died:
+                await self.step(part)
 
     async def bury(self, mount_lives: bool = True) -> None:
         """Whoever crashed starts again."""
@@ -219,6 +243,7 @@ TROUBLES: dict[str, Trouble] = {
     "down": Troubles.down,
     "crash": Troubles.crash,
     "fault": Troubles.fault,
+    "fault_at": Troubles.fault_at,
     "mount_dies": Troubles.mount_dies,
     "skew": Troubles.skew,
     "backup": Troubles.backup,
