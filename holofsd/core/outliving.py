@@ -81,3 +81,8 @@ def brought_back(
         link = Link(place, above(stamp, floor), old.before if old.place is not None else None)
         state = replace(state, links={**state.links, id: link})
     return state
+
+
+def asserted(state: NodeState, marker: Version) -> NodeState:
+    """The directory with a version that no removal has seen: it outlived its removal, and that is settled."""
+    return with_version(state, marker, list(state.versions))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from holofsd.core.ids import Hlc, LinkId, NodeId
 from holofsd.core.node import is_alive, is_publishable, placements
-from holofsd.core.outliving import Ends, brought_back, ended_in, one_go, outlives, went_with
+from holofsd.core.outliving import Ends, asserted, brought_back, ended_in, one_go, outlives, went_with
 from holofsd.core.state import Kind, Marker, NodeState, Version
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.local import LocalVolume
@@ -47,7 +47,7 @@ def bring_back(volume: LocalVolume, limit: int = 200) -> TreeChange:
         states = [_brought_back(volume, node, links[node]) for node in list(links)[:limit]]
         if len(links) <= limit:
             store.forget_outlived(node)
-            states.append(_asserted(volume, state))
+            states.append(asserted(state, volume.new_version(Marker(), 0, state.created_ns)))
         return volume.write(states)
     return TreeChange()
 
@@ -60,11 +60,6 @@ def _brought_back(volume: LocalVolume, node: NodeId, links: list[LinkId]) -> Nod
         return volume.new_version(version.body, version.size, version.mtime.value, version.stamp, version.device_name)
 
     return brought_back(state, links, anew, volume.stamp())
-
-
-def _asserted(volume: LocalVolume, state: NodeState) -> NodeState:
-    """The directory itself, so that it is not looked at again."""
-    return brought_back(state, (), lambda _: volume.new_version(Marker(), 0, state.created_ns), volume.stamp())
 
 
 def _to_bring_back(volume: LocalVolume, state: NodeState) -> list[_Gone]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from hypothesis import given, settings
 
+from holofsd.core.edit import split_id
 from holofsd.core.ids import NodeId
 from holofsd.core.project import base_of_conflict_name
 from holofsd.core.state import Kind
@@ -55,9 +56,10 @@ def test_an_operation_changes_no_other_file(program: Sequence[Step]) -> None:
 
 
 def files(tree: Mapping[bytes, Shown]) -> set[tuple[NodeId, bytes, bytes | None]]:
-    """A conflict copy counts as having the name that it is a copy of."""
-    return {
-        (shown.node, base_of_conflict_name(path) or path, shown.content)
-        for path, shown in tree.items()
-        if shown.kind is Kind.FILE
-    }
+    """A conflict copy counts as having the name that it is a copy of, and as the file that it becomes when it parts."""
+    found: set[tuple[NodeId, bytes, bytes | None]] = set()
+    for path, shown in tree.items():
+        if shown.kind is Kind.FILE:
+            node = split_id(shown.node, shown.dot) if shown.dot else shown.node
+            found.add((node, base_of_conflict_name(path) or path, shown.content))
+    return found

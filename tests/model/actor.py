@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from model.folding import Folding
 from model.looking import Numbers
 from model.pasts import Pasts
 from model.saves import Saves
 from model.settles import Settles
 
 
-class Actor(Saves, Settles, Pasts):
+class Actor(Saves, Settles, Pasts, Folding):
     """Everything that programs and people do."""
 
 
@@ -37,6 +38,12 @@ OPERATIONS: dict[str, tuple[Operation, int]] = {
     "mkdir": (Actor.mkdir, 5),
     "rmdir": (Actor.rmdir, 2),
     "remove_all": (Actor.remove_all, 2),
+    "make_path": (Actor.make_path, 3),
+    "make_and_rename": (Actor.make_and_rename, 2),
+    "make_again": (Actor.make_again, 3),
+    "move_over_empty": (Actor.move_over_empty, 3),
+    "move_up": (Actor.move_up, 2),
+    "write_inside": (Actor.write_inside, 4),
     "symlink": (Actor.symlink, 2),
     "link": (Actor.link, 3),
     "chmod": (Actor.chmod, 2),

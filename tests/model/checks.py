@@ -111,6 +111,16 @@ def count_conflicts(tree: TreeShown) -> int:
     return sum(base_of_conflict_name(path.rpartition(b"/")[2]) is not None for path in tree)
 
 
+def folders_apart(tree: TreeShown) -> list[str]:
+    """Folders never conflict with folders, and a file of their name gives way to them."""
+    folders = [path for path, shown in tree.items() if shown[0] is Kind.DIRECTORY]
+    return [
+        f"{path!r} is a folder with the name of a conflict"
+        for path in folders
+        if base_of_conflict_name(path.rpartition(b"/")[2]) is not None
+    ]
+
+
 Facts = tuple[tuple[tuple[object, ...], ...], tuple[tuple[object, ...], ...]]
 """What an index follows from: each node's state as it is encoded, and which content is here."""
 Projection = dict[str, list[tuple[object, ...]]]

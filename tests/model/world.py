@@ -151,6 +151,7 @@ class World(Troubles):
         shown = checks.contents_of(trees[0])
         result.problems += self.ledger.lost(shown | self.devices[0].hidden())
         result.problems += self.ledger.unknown(shown)
+        result.problems += checks.folders_apart(trees[0])
         result.conflicts = checks.count_conflicts(trees[0])
         if self.program.sequential and result.conflicts:
             result.problems.append(f"a conflict that nobody made: {sorted(trees[0])}")
