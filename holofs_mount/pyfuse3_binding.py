@@ -25,6 +25,7 @@ from holofs_mount.core.attributes import Wanted
 from holofs_mount.core.context import Caller, Context, st_mode
 from holofs_mount.core.files import Opened
 from holofs_mount.core.volume import Volume
+from holofs_mount.guarding import Guard
 from holofs_mount.kernel_caches import KernelCaches, KnownNames
 from holofs_mount.kernel_channel import KernelChannel
 from holofs_mount.options import is_mounted
@@ -281,11 +282,13 @@ async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callabl
     kernel = KernelCaches(known, KernelChannel(pyfuse3), pyfuse3.ROOT_INODE)
     kernel.start()
     volume.use_kernel(kernel)
+    guard = Guard(mountpoint)
     try:
         await pyfuse3.main(_IDLE_TASKS, _MAX_TASKS)
     finally:
         waiter.close()
         kernel.stop()
+        guard.dismiss()
         pyfuse3.close(unmount=is_mounted(Path(mountpoint)))
 
 

@@ -111,7 +111,9 @@ class FilesystemService:
     async def _supersede(self, filesystem: Filesystem, request: pb.AttachRequest) -> None:
         """The client that comes back gave up its connection: calls that still arrive on the old one are refused, and
         those in flight end first."""
-        ending = []
+        ending: list[asyncio.Future[None]] = []
+        if not request.mount_id:
+            return
         for attached in self._attached.values():
             caller = attached.caller
             if caller.filesystem is filesystem and caller.attachment.request.mount_id == request.mount_id:

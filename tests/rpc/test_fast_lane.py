@@ -256,3 +256,33 @@ def test_a_frame_above_the_limit_is_refused_before_it_has_arrived() -> None:
     parser.feed(b"\0\0\0\x0b")
     with pytest.raises(FrameTooLong):
         parser.pop()
+
+
+async def test_a_client_that_attaches_anew_is_not_heard_on_its_old_lane(client: Client, channel: Any) -> None:
+    """The daemon was stopped meanwhile: what arrives late may be older than what the client has done since."""
+    client.ask(1, lookup=pb.LookupRequest(parent=41, name=b"a"))
+    assert (await client.hear()).attr.ino == 42
+    await FilesystemStub(channel).Attach(pb.AttachRequest(api_version=API_VERSION, volume="docs", mount_id="m"))
+    client.ask(2, lookup=pb.LookupRequest(parent=41, name=b"a"))
+    assert (await client.hear()).error.errno == errno.ESTALE
+
+
+async def test_an_attempt_to_attach_that_comes_after_a_later_one_is_refused(channel: Any) -> None:
+    def hello(attempt: int, journal: str = "11" * 16) -> pb.AttachRequest:
+        return pb.AttachRequest(api_version=API_VERSION, volume="docs", mount_id="m", journal=journal, attempt=attempt)
+
+    stub = FilesystemStub(channel)
+    await stub.Attach(hello(1))
+    await stub.Attach(hello(3))
+    with pytest.raises(grpc.aio.AioRpcError, match="later attempt"):
+        await stub.Attach(hello(2))
+    await stub.Attach(hello(4))
+    await stub.Attach(hello(1, journal="22" * 16))  # another process begins anew
+    await stub.Attach(hello(0))  # a program that does not number them
+
+
+async def test_a_request_without_a_call_is_answered_at_once(client: Client) -> None:
+    """So a mount asks whether the daemon lives."""
+    client.ask(9)
+    reply = await client.hear()
+    assert (reply.id, reply.error.errno) == (9, errno.EINVAL)
