@@ -13,7 +13,6 @@ from typing import Any
 import grpc
 import pytest
 
-from holofs_api.state_directory import prepare
 from holofsctl import main as program
 from holofsd.rpc.server import serving
 from support.fake_device import FakeDevice
@@ -26,7 +25,6 @@ Run = Callable[..., Awaitable[tuple[int, str, str]]]
 def state() -> Iterator[Path]:
     # Short, because a Unix socket's path has 107 bytes.
     with tempfile.TemporaryDirectory(prefix="hfs-rpc-") as folder:
-        prepare(Path(folder))
         yield Path(folder)
 
 
