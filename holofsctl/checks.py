@@ -13,6 +13,7 @@ from typing import Final
 
 from holofs_api.paths import socket_path
 from holofs_api.state_directory import Standing, StateDirError, require_ours, standing
+from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
 from holofsctl.output import size
@@ -76,5 +77,7 @@ def _daemon(state: Path) -> Iterator[Check]:
     try:
         with Client(state) as client:
             yield Check(True, "daemon", f"{client.daemon.program} answers (process {client.daemon.pid}).")
+            for sentence in client.call("Status", pb.StatusRequest()).copies:
+                yield Check(False, "copy", sentence)
     except CommandError as error:
         yield Check(False, "daemon", error.message)

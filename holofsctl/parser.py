@@ -183,11 +183,14 @@ def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
     status = command("status", device.status, "Whether everything written here is safe on another device.")
     status.add_argument("name", nargs="?", default="", metavar="NAME")
     status.add_argument("--watch", action="store_true", help="print it again every second")
-    own = command("device", device.device_name, "What this device is called, in conflict copies and by the others.")
-    actions = own.add_subparsers(dest="action", metavar="name", required=True, parser_class=_Parser)
+    own = command("device", device.device_name, "What this device is called; another key for a copy of it.")
+    actions = own.add_subparsers(dest="action", metavar="name|new-key", required=True, parser_class=_Parser)
     text = "Shows what this device is called, or calls it otherwise, on every device."
     named = actions.add_parser("name", parents=[_common()], description=text, epilog=EPILOG)
     named.add_argument("new", nargs="?", metavar="NEW", help="what to call it from now on")
+    text = "Makes another device of a state directory that was copied. The daemon must not run."
+    renewed = actions.add_parser("new-key", parents=[_common()], description=text, epilog=EPILOG)
+    renewed.set_defaults(run=device.new_key)
     command("peers", device.peers, "The other devices, and how they are reached.")
     command("doctor", device.doctor, "Looks for what could be in the way.")
     check = command(

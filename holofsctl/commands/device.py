@@ -10,6 +10,7 @@ import time
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl import checks, launcher
 from holofsctl.client import Client
+from holofsctl.closed import run_closed
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import moment, plain, safe, table
@@ -65,6 +66,16 @@ def device_name(session: Session, arguments: argparse.Namespace) -> None:
         session.output.remark(
             "The other devices hear of it when they are connected; files that are there keep their names."
         )
+
+
+def new_key(session: Session, arguments: argparse.Namespace) -> None:
+    device = run_closed(session, "holofsd.daemon.new_key_main", [], "`holofsctl down` first: holofsd runs.").decode()
+    session.output.data({"device_id": device.strip()}, [device.strip()])
+    session.output.remark(
+        "This is another device now: it is no member of its volumes until it joins them again by a ticket"
+        " (`holofsctl share NAME` on a device that is, `holofsctl join TICKET` here). Everything in them stays, and"
+        " what was changed here is sent then."
+    )
 
 
 def peers(session: Session, arguments: argparse.Namespace) -> None:

@@ -4,22 +4,18 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from holofs_api import utf8
 from holofs_api.v1 import control_pb2 as pb
+from holofsctl.closed import run_closed
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import count, moment, plain, safe, table_rows
 from holofsctl.session import Session
 
 _TIMEOUT_S: Final = 24 * 3600.0
-_ALREADY_RUNNING: Final = 6
-"""The exit code of a program of holofsd where another one has the state directory."""
 
 
 def fsck(session: Session, arguments: argparse.Namespace) -> Exit:
@@ -64,25 +60,10 @@ def _answer(session: Session, request: pb.FsckRequest) -> pb.FsckReply:
 def _without_daemon(session: Session, request: pb.FsckRequest) -> pb.FsckReply:
     orders = [f"--{name.replace('_', '-')}" for name in ("repair", "from_backup", "content") if getattr(request, name)]
     names = [request.volume] if request.volume else []
-    command = [
-        sys.executable,
-        *utf8.MODE,
-        "-m",
-        "holofsd.daemon.fsck_main",
-        "--state-dir",
-        str(session.state),
-        *orders,
-        "--",
-        *names,
-    ]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode == _ALREADY_RUNNING:
-        raise CommandError("holofsd is just starting or ending: try again in a moment.", Exit.FAILED, "already-running")
-    told = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    if done.returncode:
-        raise CommandError(told[-1] if told else "The check ended without saying why.")
+    busy = "holofsd is just starting or ending: try again in a moment."
+    done = run_closed(session, "holofsd.daemon.fsck_main", [*orders, "--", *names], busy)
     try:
-        return pb.FsckReply.FromString(done.stdout)
+        return pb.FsckReply.FromString(done)
     except DecodeError:
         raise CommandError("The check gave an answer that cannot be read.") from None
 

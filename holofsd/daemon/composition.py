@@ -20,6 +20,7 @@ from holofsd.daemon.config import Config
 from holofsd.daemon.device import Device
 from holofsd.daemon.fsck_device import open_device_store
 from holofsd.daemon.mounts import MountSupervisor
+from holofsd.daemon.same_machine import SameMachine
 from holofsd.daemon.vitals import now_ms
 from holofsd.daemon.volumes import Settings, Volumes
 from holofsd.fs.settings import FsSettings
@@ -78,6 +79,7 @@ async def running(
         tasks = Tasks("daemon")
         stack.push_async_callback(tasks.close)
         tasks.spawn(hub.run(), "hub")
+        tasks.spawn(SameMachine(hub.device, state, hub.twins.found_here).run(), "same machine")
         tasks.spawn(Backups(state, volumes.directories, volumes.damaged).run(), "backups")
         if config.net.discovery is Discovery.DEFAULT:
             tasks.spawn(_local_network(endpoint, hub), "local network")

@@ -70,7 +70,8 @@ class Device(DeviceCare, DeviceHistory):
         rows = [self._volumes.row(volume)] if volume else self._volumes.rows()
         wanted = {row.name for row in rows}
         volumes = tuple(self._volume_status(row) for row in rows)
-        sentences = vitals.warnings(self._config.state, report.clocks(self._volumes))
+        copies = self._hub.twins.sentences(lambda device: report.name_of(device, self._volumes))
+        sentences = [*copies, *vitals.warnings(self._config.state, report.clocks(self._volumes))]
         for opened in self._volumes.all():
             name = self._volumes.name_of(opened.id)
             if name in wanted:
@@ -86,6 +87,7 @@ class Device(DeviceCare, DeviceHistory):
             mounts=tuple(info for info in self._mounts.infos() if info.volume in wanted),
             warnings=tuple(sentences),
             resident_bytes=vitals.resident_bytes(),
+            copies=tuple(copies),
         )
 
     async def device_name(self, new: str | None) -> str:

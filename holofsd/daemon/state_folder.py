@@ -72,6 +72,23 @@ def device_seed(state: Path) -> bytes:
     return seed
 
 
+def new_seed(state: Path) -> bytes:
+    """Another key: from now on this is another device. The caller holds the lock.
+
+    The former key is kept aside, for whoever did this in the wrong directory. The fingerprint does not fit any more, so
+    every volume gets a new author.
+    """
+    former = state / _KEY
+    if former.exists():
+        aside = next(path for number in range(1, 1 << 20) if not (path := state / f"{_KEY}.former-{number}").exists())
+        os.link(former, aside)
+        faults.reach("rekeying.kept")
+    seed = os.urandom(SEED_BYTES)
+    _write_durably(former, seed)
+    faults.reach("rekeying.changed")
+    return seed
+
+
 def was_copied(state: Path) -> bool:
     """Whether the directory is a copy or was restored: then every volume needs a new author (design: "Authors, clocks,
     copies"). False on the first start."""

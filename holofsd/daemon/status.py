@@ -68,6 +68,12 @@ def clocks(volumes: Volumes) -> dict[str, int]:
     return found
 
 
+def name_of(device: DeviceId, volumes: Volumes) -> str:
+    """What a volume that we share calls a device, else the beginning of its key."""
+    names = (opened.sync.members.name_of(device) for opened in volumes.all())
+    return next(filter(None, names), device.hex()[:8])
+
+
 def shown_skew(ahead_ms: int | None) -> int:
     return ahead_ms if ahead_ms is not None and abs(ahead_ms) > TOLERANCE_MS else 0
 

@@ -31,6 +31,8 @@ PROBE_LIMIT: Final = 2.0
 """A connection that is to stay because of who dialled it has this long to prove that it is alive."""
 CHECK_LIMIT: Final = 8.0
 """After a change of the network, a connection without an answer for this long is given up."""
+TURN: Final = 15.0
+"""Of two devices with one key, each has a connection for this long. Far longer than it takes two to agree on one."""
 COURTESY: Final = 0.05
 """The device with the higher key waits this long before it dials, so that usually there is one connection only."""
 
@@ -61,6 +63,7 @@ class PeerManager:
         chance: random.Random | None = None,
         clock: Callable[[], float] = time.time,
         probe_limit: float = PROBE_LIMIT,
+        turn: float = TURN,
     ) -> None:
         self._endpoint = endpoint
         self._on_connection = on_connection
@@ -71,6 +74,7 @@ class PeerManager:
         self._random = chance or random.Random()
         self._clock = clock
         self._probe_limit = probe_limit
+        self._turn = turn
         self._peers: dict[DeviceId, Peer] = {}
         self._tasks = TaskSet()
         self._running = False
@@ -240,7 +244,12 @@ class PeerManager:
         if new.dialled == (self._endpoint.device < new.peer):
             return False
         # The current one was dialled by the lower key and stays, unless the other device restarted and cannot know it.
-        return await current.ping(self._probe_limit) is not None
+        if await current.ping(self._probe_limit) is None:
+            return False
+        # Whoever has a connection does not dial another one: a second daemon has the same key (`sync.twins`). They take
+        # turns, so that neither is shut out.
+        age = asyncio.get_running_loop().time() - self._peer(current.peer).up_since
+        return new.dialled or age < self._turn
 
     def _install(self, peer: Peer, connection: Connection) -> None:
         peer.connected(connection, asyncio.get_running_loop().time())

@@ -154,6 +154,8 @@ class DeviceStatus:
     mounts: tuple[MountInfo, ...] = ()
     warnings: tuple[str, ...] = ()
     resident_bytes: int = 0
+    copies: tuple[str, ...] = ()
+    """Among the warnings: those of state directories that are in use twice."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ POINTS: Final = frozenset({
     *("publishing.begun", "publishing.numbered", "publishing.synced", "publishing.sent"),
     *("receiving.stored", "receiving.advanced", "receiving.merged"),
     *("fetching.part", "fetching.placed", "fetching.known"),
-    *("starting.folder", "starting.marked"),
+    *("starting.folder", "starting.marked", "rekeying.kept", "rekeying.changed"),
     *("mounting.started", "mounting.noted"),
     *("creating.made", "joining.noted", "joining.granted", "joining.stored", "leaving.aside"),
     "thinning.dropped",

@@ -37,7 +37,14 @@ def _checked(read: Callable[[M], T], message: M) -> T:
 
 # ---- beginning of a stream
 def hello(
-    volume: VolumeId, purpose: int, credentials: Credentials, name: str, clock_ms: int, named_ms: int = 0
+    volume: VolumeId,
+    purpose: int,
+    credentials: Credentials,
+    name: str,
+    clock_ms: int,
+    named_ms: int = 0,
+    instance: bytes = b"",
+    doubled: bool = False,
 ) -> bytes:
     message = pb.Hello(
         protocol=PROTOCOL,
@@ -48,13 +55,22 @@ def hello(
         program=PROGRAM,
         clock_ms=clock_ms,
         named_ms=named_ms,
+        instance=instance,
+        doubled=doubled,
     )
     return pb.Frame(hello=message).SerializeToString()
 
 
-def welcome(name: str, clock_ms: int, named_ms: int = 0) -> bytes:
-    told = name[:MAX_NAME]
-    message = pb.Welcome(protocol=PROTOCOL, device_name=told, program=PROGRAM, clock_ms=clock_ms, named_ms=named_ms)
+def welcome(name: str, clock_ms: int, named_ms: int = 0, instance: bytes = b"", doubled: bool = False) -> bytes:
+    message = pb.Welcome(
+        protocol=PROTOCOL,
+        device_name=name[:MAX_NAME],
+        program=PROGRAM,
+        clock_ms=clock_ms,
+        named_ms=named_ms,
+        instance=instance,
+        doubled=doubled,
+    )
     return pb.Frame(welcome=message).SerializeToString()
 
 

@@ -31,6 +31,7 @@ from holofsd.sync.members import Members
 from holofsd.sync.names import DeviceNames
 from holofsd.sync.session import FAREWELL
 from holofsd.sync.tasks import Tasks
+from holofsd.sync.twins import Twins
 from holofsd.sync.volume import VolumeSync
 from holofsd.sync.wiring import neighbours
 
@@ -82,6 +83,7 @@ class SyncHub:
         self._tasks = Tasks("hub")
         self._rewire = asyncio.Event()
         self._described: DeviceInfo | None = None
+        self.twins = Twins(self.device, now_ms)
         self.inviter = Inviter(devices, self._members_of, now_ms)
         self.refused = 0
         """Streams and connections of strangers, for status."""
@@ -105,6 +107,7 @@ class SyncHub:
         self._volumes[sync.id] = sync
         sync.on_device = self._device_described
         sync.on_named = self.names.heard
+        sync.twins = self.twins
         sync.members.called = self.names.of
         sync.members.subscribe(self._rewire.set)
         sync.on_session_end = self._rewire.set

@@ -59,10 +59,11 @@ async def _open(sync: VolumeSync, connection: Connection) -> None:
     stream = await connection.open_stream()
     try:
         sent_ms = sync.now_ms()
-        answer = await open_stream(stream, _hello(sync, pb.PURPOSE_SESSION), sync.config.hello_timeout)
+        answer = await open_stream(stream, _hello(sync, pb.PURPOSE_SESSION, connection.peer), sync.config.hello_timeout)
         session = Session(sync, stream, sync.new_outgoing(), connection.peer, opened_here=True)
         session.clock.measured(answer.clock_ms, sent_ms, sync.now_ms())
         sync.on_named(connection.peer, answer.device_name, answer.named_ms)
+        sync.twins.met(connection.peer, answer.instance, answer.doubled)
         await converse(sync, session)
     except ProtocolViolation:
         stream.abort(CloseCode.PROTOCOL)
@@ -74,9 +75,10 @@ async def _open(sync: VolumeSync, connection: Connection) -> None:
         stream.abort(CloseCode.NORMAL)
 
 
-def _hello(sync: VolumeSync, purpose: int) -> bytes:
-    info = sync.describe()
-    return frames.hello(sync.id, purpose, sync.members.proof(), info.name, sync.now_ms(), info.named_ms)
+def _hello(sync: VolumeSync, purpose: int, peer: DeviceId) -> bytes:
+    info, twins = sync.describe(), sync.twins
+    proof, doubled = sync.members.proof(), twins.is_doubled(peer)
+    return frames.hello(sync.id, purpose, proof, info.name, sync.now_ms(), info.named_ms, twins.instance, doubled)
 
 
 async def accept_session(sync: VolumeSync, stream: Stream, hello: pb.Hello) -> None:
@@ -84,9 +86,11 @@ async def accept_session(sync: VolumeSync, stream: Stream, hello: pb.Hello) -> N
     if len(sync.sessions) >= sync.config.sessions_most and stream.connection.peer not in sync.sessions:
         stream.abort(CloseCode.BUSY)
         return
-    info = sync.describe()
-    await stream.send(frames.welcome(info.name, sync.now_ms(), info.named_ms))
-    sync.on_named(stream.connection.peer, hello.device_name, hello.named_ms)
+    info, peer = sync.describe(), stream.connection.peer
+    sync.twins.met(peer, hello.instance, hello.doubled)
+    doubled = sync.twins.is_doubled(peer)
+    await stream.send(frames.welcome(info.name, sync.now_ms(), info.named_ms, sync.twins.instance, doubled))
+    sync.on_named(peer, hello.device_name, hello.named_ms)
     session = Session(sync, stream, sync.new_outgoing(), stream.connection.peer, opened_here=False)
     now = sync.now_ms()
     session.clock.measured(hello.clock_ms, now, now)
@@ -103,7 +107,7 @@ async def converse(sync: VolumeSync, session: Session) -> None:
     async def open_content() -> Stream:
         stream = await connection.open_stream()
         try:
-            await open_stream(stream, _hello(sync, pb.PURPOSE_CONTENT), sync.config.hello_timeout)
+            await open_stream(stream, _hello(sync, pb.PURPOSE_CONTENT, connection.peer), sync.config.hello_timeout)
         except BaseException:
             stream.abort(CloseCode.NORMAL)
             raise

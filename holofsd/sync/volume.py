@@ -33,6 +33,7 @@ from holofsd.sync.serving import ContentServer
 from holofsd.sync.session import Session
 from holofsd.sync.status import DeviceReport, SyncStatus
 from holofsd.sync.tasks import Tasks
+from holofsd.sync.twins import Twins
 from holofsd.tree.local import LocalVolume
 from holofsd.tree.outliving import bring_back
 
@@ -61,6 +62,8 @@ class VolumeSync:
         self.members = Members(self.store, node_key)
         self.on_device: Callable[[DeviceInfo], None] = lambda info: None
         """Told of addresses that members' device records name."""
+        self.twins = Twins(DeviceId(node_key.public), now_ms)
+        """The device's own, from `SyncHub.add` on."""
         self.on_named: Callable[[DeviceId, str, int], None] = lambda device, name, named_ms: None
         """Told what a member calls itself at the beginning of a session, and since when."""
         self.on_session_end: Callable[[], None] = lambda: None
@@ -232,7 +235,9 @@ class VolumeSync:
             warnings.append(f"{name} broke the protocol or sent wrong content {count} times; it was refused.")
         for author in self.ingest.counts.forks:
             name = self.members.name_of(self.membership.authors.get(author, DeviceId(b"")))
-            warnings.append(f"Two copies of the state directory of {name or 'a device'} are in use.")
+            warnings.append(
+                f"Two copies of the state directory of {name or 'a device'} were in use: both wrote as one."
+            )
         if self.publisher.too_large:
             warnings.append(f"{len(self.publisher.too_large)} files have too many attributes to be sent.")
         return warnings

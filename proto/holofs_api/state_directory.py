@@ -73,7 +73,7 @@ def _followed(absolute: str) -> str:
     try:
         walked = places.refuse_inside(absolute)
         if walked.mount is None:
-            _check_link(absolute, walked.real)
+            _check_links(absolute, walked.real)
             return walked.real
         if walked.mount.is_holofs:
             raise StateDirError(f"{walked.real} is a HoloFS mount, which cannot hold a state directory: {_OTHER}.")
@@ -82,10 +82,17 @@ def _followed(absolute: str) -> str:
         raise StateDirError(str(refused)) from None
 
 
-def _check_link(absolute: str, real: str) -> None:
-    if real != os.path.normpath(absolute) and os.path.lexists(absolute) and not os.path.lexists(real):
-        # A disk that is not plugged in, most often: a new device in its place is not what anybody wants.
-        raise StateDirError(f"{absolute} leads to {real}, which does not exist; is its disk mounted?")
+def _check_links(absolute: str, real: str) -> None:
+    """A link to nothing, on the way or at its end, is most often one to a disk that is not plugged in: a new device in
+    its place is not what anybody wants. A new folder below a link to a folder is."""
+    path = Path(absolute)
+    there = next(part for part in (path, *path.parents) if os.path.lexists(part))
+    try:
+        there.stat()
+    except FileNotFoundError:
+        raise StateDirError(f"{absolute} leads to {real}, which does not exist; is its disk mounted?") from None
+    except OSError:
+        return  # said in its own words where the folder is looked at
 
 
 # ---- what it is

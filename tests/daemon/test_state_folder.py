@@ -7,7 +7,10 @@ import json
 import logging
 import os
 import shutil
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,34 @@ def test_a_copied_directory_is_noticed_and_a_moved_one_is_not(state: Path, tmp_p
     assert state_folder.was_copied(copy)
     (moved / "fingerprint.json").unlink()
     assert state_folder.was_copied(moved), "a fingerprint that is gone is no proof of being the original"
+
+
+def test_a_new_key_is_another_device_and_the_former_key_is_kept(state: Path) -> None:
+    first = state_folder.device_seed(state)
+    state_folder.remember_fingerprint(state)
+    (state / "device.db").touch()
+    renewed = state_folder.new_seed(state)
+    assert state_folder.device_seed(state) == renewed != first
+    assert state_folder.was_copied(state), "every volume gets a new author"
+    again = state_folder.new_seed(state)
+    kept = [(state / f"device.key.former-{number}").read_bytes() for number in (1, 2)]
+    assert kept == [first, renewed]
+    assert len({first, renewed, again}) == 3
+    assert {stat.S_IMODE(path.stat().st_mode) for path in state.glob("device.key*")} == {0o600}
+
+
+@pytest.mark.parametrize(("point", "changed"), [("rekeying.kept", False), ("rekeying.changed", True)])
+def test_a_change_of_the_key_that_was_killed_leaves_one_of_the_two(state: Path, point: str, changed: bool) -> None:
+    first = state_folder.device_seed(state)
+    killed = subprocess.run(
+        [sys.executable, "-m", "holofsd.daemon.new_key_main", "--state-dir", state],
+        env={**os.environ, "HOLOFS_FAULTS": f"{point}=kill"},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert (state_folder.device_seed(state) != first) is changed
+    assert (state / "device.key.former-1").read_bytes() == first
+    state_folder.new_seed(state)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,10 @@ def _a_link_to_nothing(folder: Path) -> Path:
     return folder / "link"
 
 
+def _below_a_link_to_nothing(folder: Path) -> Path:
+    return _a_link_to_nothing(folder) / "state"
+
+
 def _a_link_to_itself(folder: Path) -> Path:
     (folder / "loop").symlink_to("loop")
     return folder / "loop" / "state"
@@ -137,6 +141,7 @@ PLACES = [
     (_a_file, "is a file"),
     (_below_a_file, "is a file"),
     (_a_link_to_nothing, "unplugged"),
+    (_below_a_link_to_nothing, "unplugged"),
     (_a_link_to_itself, "symbolic links"),
     (_a_name_too_long, "too long"),
 ]
@@ -282,6 +287,10 @@ def test_a_path_that_is_relative_or_a_link_or_too_long_for_a_socket_leads_to_one
     state.mkdir(parents=True)
     link = tmp_path / "link"
     link.symlink_to(state)
+    (tmp_path / "folder").symlink_to(tmp_path / ("x" * 120))
+    below = tmp_path / "folder" / "new" / "device"
+    assert ask("holofsctl", "--state-dir", below, "up").code == 0, "a new folder below a link"
+    _down(below)
     relative = state.relative_to(tmp_path)
     assert ask("holofsctl", "--state-dir", f"./{relative}/../state/", "up", cwd=tmp_path).code == 0
     try:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from holofs_api.state_directory import prepare
 from holofsctl.output import duration, safe, size
 from holofsctl.parser import build, seconds
 from support.fake_device import FakeDevice
@@ -82,6 +83,7 @@ async def test_a_daemon_that_is_absent_is_exit_code_three_for_every_command(run:
 
 
 async def test_a_socket_where_nobody_listens_is_an_absent_daemon(run: Run, state: Path) -> None:
+    prepare(state)
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(state / "holofsd.sock"))
     code, _, err = await run("status")

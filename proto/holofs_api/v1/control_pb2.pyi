@@ -737,6 +737,7 @@ class StatusReply(_message.Message):
     MOUNTS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     device_name: _builtins.str
     program: _builtins.str
@@ -749,6 +750,10 @@ class StatusReply(_message.Message):
     def mounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___MountInfo]: ...
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def copies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """among the warnings: those of state directories that are in use twice"""
+
     def __init__(
         self,
         *,
@@ -761,10 +766,11 @@ class StatusReply(_message.Message):
         mounts: _abc.Iterable[Global___MountInfo] | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         resident_bytes: _builtins.int = ...,
+        copies: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "device_name", b"device_name", "mounts", b"mounts", "pid", b"pid", "program", b"program", "resident_bytes", b"resident_bytes", "uptime_seconds", b"uptime_seconds", "volumes", b"volumes", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "device_id", b"device_id", "device_name", b"device_name", "mounts", b"mounts", "pid", b"pid", "program", b"program", "resident_bytes", b"resident_bytes", "uptime_seconds", b"uptime_seconds", "volumes", b"volumes", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

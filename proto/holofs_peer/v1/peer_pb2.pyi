@@ -1015,6 +1015,8 @@ class Hello(_message.Message):
     PROGRAM_FIELD_NUMBER: _builtins.int
     CLOCK_MS_FIELD_NUMBER: _builtins.int
     NAMED_MS_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    DOUBLED_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     """1"""
     volume: _builtins.bytes
@@ -1024,6 +1026,10 @@ class Hello(_message.Message):
     clock_ms: _builtins.int
     named_ms: _builtins.int
     """as of DeviceRecord"""
+    instance: _builtins.bytes
+    """16 random bytes of this run of the program: two of one key take turns"""
+    doubled: _builtins.bool
+    """the sender has met two that run with the receiver's key"""
     @_builtins.property
     def credentials(self) -> Global___Credentials:
         """what proves that the opener is a member: its grant and the chain above it"""
@@ -1039,10 +1045,12 @@ class Hello(_message.Message):
         program: _builtins.str = ...,
         clock_ms: _builtins.int = ...,
         named_ms: _builtins.int = ...,
+        instance: _builtins.bytes = ...,
+        doubled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ms", b"clock_ms", "credentials", b"credentials", "device_name", b"device_name", "named_ms", b"named_ms", "program", b"program", "protocol", b"protocol", "purpose", b"purpose", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ms", b"clock_ms", "credentials", b"credentials", "device_name", b"device_name", "doubled", b"doubled", "instance", b"instance", "named_ms", b"named_ms", "program", b"program", "protocol", b"protocol", "purpose", b"purpose", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1057,11 +1065,16 @@ class Welcome(_message.Message):
     PROGRAM_FIELD_NUMBER: _builtins.int
     CLOCK_MS_FIELD_NUMBER: _builtins.int
     NAMED_MS_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    DOUBLED_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     device_name: _builtins.str
     program: _builtins.str
     clock_ms: _builtins.int
     named_ms: _builtins.int
+    instance: _builtins.bytes
+    """as of Hello"""
+    doubled: _builtins.bool
     def __init__(
         self,
         *,
@@ -1070,10 +1083,12 @@ class Welcome(_message.Message):
         program: _builtins.str = ...,
         clock_ms: _builtins.int = ...,
         named_ms: _builtins.int = ...,
+        instance: _builtins.bytes = ...,
+        doubled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ms", b"clock_ms", "device_name", b"device_name", "named_ms", b"named_ms", "program", b"program", "protocol", b"protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ms", b"clock_ms", "device_name", b"device_name", "doubled", b"doubled", "instance", b"instance", "named_ms", b"named_ms", "program", b"program", "protocol", b"protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
