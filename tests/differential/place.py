@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
@@ -46,9 +47,11 @@ class Mapping:
 class Place:
     """A directory with what is open in it. The same operations on two of them shall have the same answers."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, is_local: bool = False) -> None:
         self.root = root
+        self._is_local = is_local
         root.mkdir()
+        self._began_ns = os.stat(root).st_mtime_ns
         self._open: list[int] = []
         self._mapped: list[Mapping] = []
 
@@ -86,7 +89,23 @@ class Place:
         return Path(self._at(path)).read_bytes()
 
     def truncate(self, path: str, size: int) -> None:
+        same = self._is_local and os.stat(self._at(path)).st_size == size
         os.truncate(self._at(path), size)
+        if same:
+            # POSIX has truncate() renew the time in any case; the filesystems of Linux do for ftruncate() alone.
+            os.utime(self._at(path))
+
+    def open_and_close(self, path: str, flags: int) -> None:
+        """As `: > path`."""
+        os.close(os.open(self._at(path), os.O_WRONLY | flags, 0o644))
+
+    def rename_folder(self, source: str, path: str) -> tuple[int, int]:
+        """Onto an empty one, and how many links the two that hold them have then, at once."""
+        for each in (source, path):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self._at(each))
+        os.rename(self._at(source), self._at(path))
+        return self.stat(os.path.dirname(source))[1], self.stat(os.path.dirname(path))[1]
 
     def mkdir(self, path: str, mode: int) -> None:
         os.mkdir(self._at(path), mode)
@@ -135,8 +154,29 @@ class Place:
     def listxattr(self, path: str) -> list[str]:
         return sorted(os.listxattr(self._at(path)))
 
+    def touch(self, path: str) -> None:
+        """By the kernel's clock."""
+        os.utime(self._at(path))
+
     def stat(self, path: str) -> tuple[int, int, int]:
-        return _seen(os.stat(self._at(path)))
+        return _seen(os.stat(self._at(path)), self._at(path))
+
+    def times(self) -> dict[str, int | None]:
+        """Of everything in it, and of itself: a time that was asked for, or None for one that was given since."""
+        return {path: None if when >= self._began_ns else when for path, when in self._times().items()}
+
+    def order(self) -> set[tuple[str, str]]:
+        """Pairs of names, the first of which was written before the second one."""
+        times = [(path, when) for path, when in self._times().items() if when >= self._began_ns]
+        return {(one, other) for one, when in times for other, then in times if when < then}
+
+    def _times(self) -> dict[str, int]:
+        found = {".": os.stat(self.root).st_mtime_ns}
+        for folder, folders, files in os.walk(self.root):
+            for name in (*folders, *files):
+                path = os.path.join(folder, name)
+                found[os.path.relpath(path, self.root)] = os.lstat(path).st_mtime_ns
+        return found
 
     def list(self, path: str) -> list[tuple[str, bool, bool]]:
         with os.scandir(self._at(path)) as entries:
@@ -160,11 +200,15 @@ class Place:
     def ftruncate(self, index: int, size: int) -> None:
         os.ftruncate(self._fd(index), size)
 
+    def ftruncate_to_its_size(self, index: int) -> None:
+        os.ftruncate(self._fd(index), os.fstat(self._fd(index)).st_size)
+
     def fsync(self, index: int) -> None:
         os.fsync(self._fd(index))
 
     def fstat(self, index: int) -> tuple[int, int, int]:
-        return _seen(os.fstat(self._fd(index)))
+        found = os.fstat(self._fd(index))
+        return found.st_mode, found.st_nlink, found.st_size
 
     def write_on(self, index: int, data: bytes) -> int:
         """Where the last one ended; at the end, if it was opened to append."""
@@ -225,10 +269,13 @@ class Place:
             self._mapped.pop(index % len(self._mapped)).close()
 
 
-def _seen(found: os.stat_result) -> tuple[int, int, int]:
-    """Kind and mode, links and size (of a directory neither: filesystems differ)."""
+def _seen(found: os.stat_result, path: str) -> tuple[int, int, int]:
+    """Kind and mode, links and size (of a directory no size: filesystems differ, and for links each says at least what
+    is in it, or 1)."""
     if stat.S_ISDIR(found.st_mode):
-        return found.st_mode, 0, 0
+        with os.scandir(path) as entries:
+            directories = sum(entry.is_dir(follow_symlinks=False) for entry in entries)
+        return found.st_mode, found.st_nlink - directories if found.st_nlink != 1 else 2, 0
     return found.st_mode, found.st_nlink, found.st_size
 
 
@@ -276,6 +323,10 @@ OPERATIONS = st.one_of(
     _op("getxattr", _PATHS, _XATTRS),
     _op("removexattr", _PATHS, _XATTRS),
     _op("listxattr", _PATHS),
+    _op("touch", _PATHS),
+    _op("open_and_close", _PATHS, st.sampled_from([os.O_TRUNC, os.O_CREAT, os.O_CREAT | os.O_TRUNC])),
+    _op("ftruncate_to_its_size", _INDEX),
+    _op("rename_folder", _PATHS, _PATHS),
     _op("sync_folder", st.one_of(st.just("."), _PATHS)),
     _op("stat", _PATHS),
     _op("list", st.one_of(st.just("."), _PATHS)),

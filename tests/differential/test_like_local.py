@@ -34,13 +34,15 @@ def test_programs_find_on_a_mount_what_they_find_on_a_local_directory(world: Wor
     def compare(program: list[Op]) -> None:
         name = f"program {next(numbers)}"
         # Names in it are short, and a failing program is shown by Hypothesis: nothing is kept.
-        mounted, local = Place(here / name), Place(Path(tempfile.mkdtemp(dir=tmp_path)) / name)
+        mounted, local = Place(here / name), Place(Path(tempfile.mkdtemp(dir=tmp_path)) / name, is_local=True)
         try:
             for op in program:
                 expected = local.do(op)
                 found = mounted.do(op)
                 note(f"{op}: {expected if len(repr(expected)) < 80 else '...'}")
                 assert found == expected, f"{op} gave {_short(found)} on the mount and {_short(expected)} elsewhere"
+            assert mounted.times() == local.times()
+            assert not {(other, one) for one, other in local.order()} & mounted.order(), "times are in another order"
         finally:
             mounted.close()
             local.close()

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import example, given
@@ -25,6 +26,7 @@ from fuzz.messages import Pools, altered, damaged, messages
 from holofs_api import API_VERSION
 from holofs_api.errors import ATTACHMENT_KEY, detail_of
 from holofs_api.framing import frame
+from holofs_api.numbers import MAX_FILE_SIZE, MAX_TIME_NS, MIN_TIME_NS
 from holofs_api.v1 import control_pb2, filesystem_pb2
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_api.v1.filesystem_pb2_grpc import FilesystemStub
@@ -278,3 +280,64 @@ async def _ask(place: Scene, path: str, reply: Any, streams: bool, request: Mess
         assert streams or not waited, f"{path} does not answer"
         return None if waited else error
     return None
+
+
+def _at_their_ends(call: pb.CallRequest) -> Iterator[pb.CallRequest]:
+    """The call with each of its numbers in turn at an end of what its field, or the index, can hold."""
+    field = call.WhichOneof("call")
+    assert field is not None
+    for described in getattr(call, field).DESCRIPTOR.fields:
+        for value in ENDS.get(described.type, ()):
+            changed = pb.CallRequest()
+            changed.CopyFrom(call)
+            setattr(getattr(changed, field), described.name, value)
+            yield changed
+
+
+# A file of just the largest size there is would be hashed to its end.
+ENDS: Final = {
+    FieldDescriptor.TYPE_UINT64: (0, MAX_FILE_SIZE + 1, 2**62 - 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1),
+    FieldDescriptor.TYPE_INT64: (-(2**63), -1, 0, MAX_TIME_NS),
+    FieldDescriptor.TYPE_UINT32: (0, 2**31 - 1, 2**31, 2**32 - 1),
+}
+OPENED: Final = (
+    pb.CallRequest(open=pb.OpenRequest(ino=2, handle=1, write=True)),
+    pb.CallRequest(stage=pb.StageRequest(handle=1)),
+)
+
+
+async def test_numbers_at_the_ends_of_their_fields_are_answered() -> None:
+    times = pb.CallRequest(set_attr=pb.SetAttrRequest(ino=2, mtime_ns=1))
+    lookup = pb.CallRequest(lookup=pb.LookupRequest(parent=1, name=b"f"))
+    async with scene() as place:
+        client = await place.client()
+        # What removes the file comes last.
+        for original in sorted((*CALLS, times), key=lambda call: call.HasField("unlink")):
+            for call in _at_their_ends(original):
+                for before in OPENED:
+                    await client.call(before)
+                reply = await client.call(call)
+                assert reply.error.code != "internal", f"{call} met a defect"
+                await client.call(pb.CallRequest(release=pb.ReleaseRequest(handle=1)))
+                seen = await client.call(lookup)
+                assert seen.HasField("attr") or original.HasField("unlink"), f"{call} took the file away"
+                assert MIN_TIME_NS <= seen.attr.mtime_ns <= MAX_TIME_NS
+                assert seen.attr.size <= MAX_FILE_SIZE
+        client.close()
+        await place.still_works()
+
+
+async def test_numbers_at_the_ends_of_their_fields_are_answered_over_grpc() -> None:
+    async with scene() as place:
+        for path, request_class, reply, streams in METHODS:
+            for described in request_class.DESCRIPTOR.fields:
+                for value in ENDS.get(described.type, ()):
+                    request = request_class()
+                    for known in request_class.DESCRIPTOR.fields:
+                        if known.name == "volume" and known.type == FieldDescriptor.TYPE_STRING:
+                            setattr(request, known.name, "docs")
+                    setattr(request, described.name, value)
+                    refused = await _ask(place, path, reply, streams, request)
+                    detail = detail_of(refused) if refused is not None else None
+                    assert detail is None or detail.code != "internal", f"{path} met a defect with {request}"
+        await place.still_works()
