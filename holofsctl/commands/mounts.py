@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
-from typing import Final
 
+from holofs_api.places import walk
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
@@ -15,19 +14,18 @@ from holofsctl.output import plain, safe
 from holofsctl.places import mount_point
 from holofsctl.session import Session
 
-_MOST_SYMLINKS: Final = 40
-
 
 def absolute(path: str) -> str:
     """The path as the kernel names a mount there, found without looking into any mounted volume."""
-    whole = mount_point(path)
+    return _utf8(mount_point(path))
+
+
+def _utf8(path: str) -> str:
     try:
-        whole.encode()
+        path.encode()
     except UnicodeEncodeError:
-        raise CommandError(
-            f"{safe(os.fsencode(path))}: a mount path has to be UTF-8.", Exit.USAGE, "bad-argument"
-        ) from None
-    return whole
+        raise CommandError(f"{safe(path)}: a mount path has to be UTF-8.", Exit.USAGE, "bad-argument") from None
+    return path
 
 
 def mount(session: Session, arguments: argparse.Namespace) -> None:
@@ -46,10 +44,7 @@ def mount(session: Session, arguments: argparse.Namespace) -> None:
 def unmount(session: Session, arguments: argparse.Namespace) -> None:
     with session.connect() as client:
         mounted = {info.path: info.volume for info in client.call("Status", pb.StatusRequest()).mounts}
-        path = next((path for path in _names_of(arguments.path) if path in mounted), "")
-        if not path and arguments.path in mounted.values():
-            _refuse_volume(arguments.path, mounted)
-        path = path or absolute(arguments.path)
+        path = _meant(arguments.path, mounted)
         os.chdir("/")  # this command may have been called from inside of the mount, and is no user of it
         reply = client.call("Unmount", pb.UnmountRequest(path=path, force=arguments.force))
     session.output.data({"path": path, "detached": reply.detached}, [])
@@ -60,24 +55,13 @@ def unmount(session: Session, arguments: argparse.Namespace) -> None:
         )
 
 
-def _refuse_volume(name: str, mounted: dict[str, str]) -> None:
-    paths = " and ".join(safe(path) for path, volume in mounted.items() if volume == name)
-    sentence = f"`unmount` takes a folder, and {safe(name)} is a volume: it is mounted at {paths}."
-    raise CommandError(sentence, Exit.USAGE, "bad-argument")
-
-
-def _names_of(told: str) -> Iterator[str]:
-    """The path as it was given, and what it leads to by symlinks, one after the other.
-
-    The mount itself is not looked at: `readlink` of its folder does not ask the process behind it.
-    """
+def _meant(told: str, mounted: dict[str, str]) -> str:
+    """The path as it was given, or where it leads to by symlinks. No mount is looked at, and nothing waits."""
     path = os.path.abspath(told)
-    for _ in range(_MOST_SYMLINKS):
-        yield path
-        parent, name = os.path.split(path)
-        path = os.path.join(os.path.realpath(parent), name)
-        yield path
-        try:
-            path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
-        except OSError:
-            return
+    if path not in mounted:
+        path = walk(path).real
+    if path not in mounted and told in mounted.values():
+        paths = " and ".join(safe(path) for path, volume in mounted.items() if volume == told)
+        sentence = f"`unmount` takes a folder, and {safe(told)} is a volume: it is mounted at {paths}."
+        raise CommandError(sentence, Exit.USAGE, "bad-argument")
+    return _utf8(path)
