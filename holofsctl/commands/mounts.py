@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from holofs_api.places import walk
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
@@ -16,14 +17,15 @@ from holofsctl.session import Session
 
 def absolute(path: str) -> str:
     """The path as the kernel names a mount there, found without looking into any mounted volume."""
-    whole = mount_point(path)
+    return _utf8(mount_point(path))
+
+
+def _utf8(path: str) -> str:
     try:
-        whole.encode()
+        path.encode()
     except UnicodeEncodeError:
-        raise CommandError(
-            f"{safe(os.fsencode(path))}: a mount path has to be UTF-8.", Exit.USAGE, "bad-argument"
-        ) from None
-    return whole
+        raise CommandError(f"{safe(path)}: a mount path has to be UTF-8.", Exit.USAGE, "bad-argument") from None
+    return path
 
 
 def mount(session: Session, arguments: argparse.Namespace) -> None:
@@ -42,11 +44,7 @@ def mount(session: Session, arguments: argparse.Namespace) -> None:
 def unmount(session: Session, arguments: argparse.Namespace) -> None:
     with session.connect() as client:
         mounted = {info.path: info.volume for info in client.call("Status", pb.StatusRequest()).mounts}
-        path = os.path.abspath(arguments.path)
-        if path not in mounted:
-            path = absolute(path)
-        if path not in mounted and arguments.path in mounted.values():
-            _refuse_volume(arguments.path, mounted)
+        path = _meant(arguments.path, mounted)
         os.chdir("/")  # this command may have been called from inside of the mount, and is no user of it
         reply = client.call("Unmount", pb.UnmountRequest(path=path, force=arguments.force))
     session.output.data({"path": path, "detached": reply.detached}, [])
@@ -57,7 +55,13 @@ def unmount(session: Session, arguments: argparse.Namespace) -> None:
         )
 
 
-def _refuse_volume(name: str, mounted: dict[str, str]) -> None:
-    paths = " and ".join(safe(path) for path, volume in mounted.items() if volume == name)
-    sentence = f"`unmount` takes a folder, and {safe(name)} is a volume: it is mounted at {paths}."
-    raise CommandError(sentence, Exit.USAGE, "bad-argument")
+def _meant(told: str, mounted: dict[str, str]) -> str:
+    """The path as it was given, or where it leads to by symlinks. No mount is looked at, and nothing waits."""
+    path = os.path.abspath(told)
+    if path not in mounted:
+        path = walk(path).real
+    if path not in mounted and told in mounted.values():
+        paths = " and ".join(safe(path) for path, volume in mounted.items() if volume == told)
+        sentence = f"`unmount` takes a folder, and {safe(told)} is a volume: it is mounted at {paths}."
+        raise CommandError(sentence, Exit.USAGE, "bad-argument")
+    return _utf8(path)

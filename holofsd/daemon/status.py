@@ -9,6 +9,8 @@ from holofsd.core.members import letting
 from holofsd.core.skew import TOLERANCE_MS
 from holofsd.daemon.history import history_status
 from holofsd.daemon.volumes import OpenVolume, Volumes
+from holofsd.net.addresses import is_meant
+from holofsd.net.peer import PeerStatus
 from holofsd.rpc import device_api as api
 from holofsd.store.device import InviteRow
 from holofsd.sync.hub import SyncHub
@@ -119,6 +121,7 @@ def peers(hub: SyncHub, volumes: Volumes) -> tuple[api.Peer, ...]:
             shared.setdefault(device, []).append(volumes.name_of(opened.id))
             names.setdefault(device, opened.sync.members.name_of(device))
     reached = {status.device: status for status in hub.peer_status()}
+    own = hub.describe().addresses
     found = []
     for device, volume_names in shared.items():
         status = reached.get(device)
@@ -128,12 +131,18 @@ def peers(hub: SyncHub, volumes: Volumes) -> tuple[api.Peer, ...]:
                 name=names[device],
                 connected=status is not None and status.online,
                 volumes=tuple(sorted(volume_names)),
-                address=status.address if status is not None else "",
+                address=_address(status, own) if status is not None and status.online else "",
                 last_seen_ms=int((status.last_seen or 0) * 1000) if status is not None else 0,
                 explanation=_explanation(status.last_error, status.failures) if status and not status.online else "",
             )
         )
     return tuple(sorted(found, key=lambda peer: (peer.name, peer.device_id)))
+
+
+def _address(status: PeerStatus, own: tuple[str, ...]) -> str:
+    """The one in use; where the network may not tell of that, one at which the device listens, of a kind as our own."""
+    known = (address for address in status.addresses if any(is_meant(mine, address) for mine in own))
+    return status.address or next(known, "")
 
 
 def _explanation(error: str, failures: int) -> str:

@@ -73,9 +73,17 @@ def sockets_for(bind: str) -> tuple[str, ...]:
     return (bind, "[::1]:0" if ip.version == 4 else "127.0.0.1:0")
 
 
+def is_companion(bind: str, address: str) -> bool:
+    """Whether this is the loopback address where we listen only because Iroh would listen everywhere otherwise."""
+    asked, found = parse(bind), parse(address)
+    if asked is None or found is None or asked[0].is_unspecified:
+        return False
+    return found[0].is_loopback and found[0].version != asked[0].version
+
+
 def is_meant(bind: str, address: str) -> bool:
-    """Whether an address, our own or another device's, is one that `bind` asks for: of the same IP version, and on this
-    machine only if `bind` is. Iroh listens on the loopback of the other version too, tells of it and uses it."""
+    """Whether another device's address is one that `bind` asks for: of the same IP version, and on this machine only if
+    `bind` is."""
     asked, found = parse(bind), parse(address)
     if asked is None or asked[0].is_unspecified:
         return True

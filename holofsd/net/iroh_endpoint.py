@@ -18,7 +18,7 @@ from iroh import iroh_ffi
 
 from holofsd.core.errors import BadConfiguration, ConnectionLost, Unreachable
 from holofsd.core.ids import DeviceId
-from holofsd.net.addresses import is_meant, sockets_again, sockets_for, usable
+from holofsd.net.addresses import is_companion, is_meant, sockets_again, sockets_for, usable
 from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, CloseCode, CloseReason, Discovery, NetConfig
 from holofsd.net.connection import FramedConnection
 from holofsd.net.keep import TaskSet
@@ -109,6 +109,8 @@ class IrohRawConnection:
     def __init__(self, connection: iroh_ffi.Connection, bind: str = "") -> None:
         self._connection = connection
         self._bind = bind
+        self._reached_at = ""
+        self.remote_address()  # now the path is the one that was dialled
 
     async def open_raw(self) -> IrohRawStream:
         try:
@@ -147,11 +149,12 @@ class IrohRawConnection:
             return CloseReason(CloseCode.LOST, message_of(error))
 
     def remote_address(self) -> str:
-        """Of the path in use. Iroh finds paths by itself; one outside of what was asked for is not told of."""
+        """Of the path in use. Iroh finds paths by itself; in place of one that was not asked for, the one before counts."""
         paths = sorted(self._connection.paths(), key=lambda path: not path.is_selected)
         told = (f"relay:{path.remote_addr}" if path.is_relay else str(path.remote_addr) for path in paths)
         meant = (address for address in told if address.startswith("relay:") or is_meant(self._bind, address))
-        return next(meant, "")
+        self._reached_at = next(meant, self._reached_at)
+        return self._reached_at
 
 
 # ---- the endpoint ----
@@ -193,7 +196,7 @@ class IrohEndpoint:
         if self._closing is not None:
             return []
         found = usable(self._endpoint.addr().direct_addresses() or self.sockets())
-        return [address for address in found if is_meant(self._config.bind, address)]
+        return [address for address in found if not is_companion(self._config.bind, address)]
 
     def sockets(self) -> list[str]:
         return [] if self._closing is not None else list(self._endpoint.bound_sockets())

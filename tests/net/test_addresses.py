@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holofsd.core.errors import BadConfiguration
-from holofsd.net.addresses import MAX_ADDRESSES, is_meant, parse, render, sockets_again, sockets_for, usable
+from holofsd.net.addresses import (
+    MAX_ADDRESSES,
+    is_companion,
+    is_meant,
+    parse,
+    render,
+    sockets_again,
+    sockets_for,
+    usable,
+)
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:0", "10.1.2.3:65535", "[::1]:4000", "[fe80::1]:1"])
@@ -84,3 +93,16 @@ def test_sockets_of_the_last_time_are_taken_again_only_where_they_fit(bind, last
 )
 def test_only_addresses_that_were_asked_for_are_told_of_and_dialled(bind, meant, others):
     assert [address for address in meant + others if is_meant(bind, address)] == meant
+
+
+def test_the_loopback_that_only_iroh_wants_is_not_told_of():
+    assert is_companion("127.0.0.1:0", "[::1]:5")
+    assert is_companion("10.0.0.5:7", "[::1]:5")
+    assert is_companion("[::1]:7", "127.0.0.1:5")
+    told = [
+        ("127.0.0.1:0", "127.0.0.1:5"),
+        ("127.0.0.1:0", "203.0.113.5:4000"),
+        ("", "[::1]:5"),
+        ("0.0.0.0:0", "[::1]:5"),
+    ]
+    assert not any(is_companion(bind, address) for bind, address in told)
