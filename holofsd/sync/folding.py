@@ -117,16 +117,21 @@ class Folder:
                 self._store.db.after_commit(self._merger.kick)
 
     def _may_be_folded(self, by: AuthorId, head: Head) -> bool:
-        """An author of the device that says so, or of one that may not write any more, up to what of it counts."""
+        """An author of the device that says so, or of one that was removed, up to what of it counted then.
+
+        Also if that device was let in again since: whoever joins later has to learn what the others know.
+        """
         authors = self._members.membership.authors
         device = authors.get(head.author)
         if device is None or not verify_head(self._store.volume, head):
             return False
-        return device == authors.get(by) or self._is_left(device, head)
+        return device == authors.get(by) or self._was_left(head)
 
     def _is_left(self, device: DeviceId, head: Head) -> bool:
-        if self._members.membership.roles.get(device) in WRITERS:
-            return False
+        return self._members.membership.roles.get(device) not in WRITERS and self._was_left(head)
+
+    def _was_left(self, head: Head) -> bool:
+        """Whether the last removal of its device, or of its right to write, names this head as the last that counts."""
         last = last_accepted(self._members.membership, head.author)
         return last is not None and (head.seq, head.set_hash) == (last.seq, last.set_hash)
 

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import partial
 
 import pytest
 
-from support.device import World
+from support.device import Device, World
 from support.wait import until
 
 
@@ -77,15 +78,19 @@ def test_a_volume_that_is_not_there_yet_is_not_only_on_this_device(world: World)
     assert "on the device that made the invite" in said
 
 
+def _is_connected(device: Device) -> bool:
+    return bool(device.json("peers")[0]["connected"])
+
+
 def test_only_addresses_that_a_device_may_listen_at_are_told(world: World) -> None:
     a, b = world.sharing("a", "b")
     for device in (a, b):
-        until(lambda at=device: at.json("peers")[0]["connected"], "the other to be connected")
+        until(partial(_is_connected, device), "the other to be connected")
         host = device.json("peers")[0]["address"].rpartition(":")[0]
         assert ipaddress.ip_address(host) == ipaddress.ip_address("127.0.0.1")
     b.down()
     b.up()
-    until(lambda: a.json("peers")[0]["connected"], "b to be back")
+    until(partial(_is_connected, a), "b to be back")
     assert a.json("peers")[0]["address"].startswith("127.0.0.1:")
 
 

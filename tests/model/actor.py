@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from model.brakes import Brakes
+from model.folders import Folders
 from model.folding import Folding
+from model.hardlinks import HardLinks
+from model.limits import Limits
 from model.looking import Numbers
 from model.pasts import Pasts
 from model.saves import Saves
 from model.settles import Settles
 
 
-class Actor(Saves, Settles, Pasts, Folding):
+class Actor(Saves, Settles, Pasts, Folding, Folders, HardLinks, Limits, Brakes):
     """Everything that programs and people do."""
 
 
@@ -69,4 +73,36 @@ OPERATIONS: dict[str, tuple[Operation, int]] = {
     "collect": (Actor.collect, 3),
     "empty_trash": (Actor.empty_trash, 2),
     "tidy": (Actor.tidy, 1),
+    "folder_make": (Actor.folder_make, 2),
+    "folder_fill": (Actor.folder_fill, 2),
+    "folder_move": (Actor.folder_move, 2),
+    "folder_new_name": (Actor.folder_new_name, 1),
+    "folder_rmdir": (Actor.folder_rmdir, 1),
+    "folder_wipe": (Actor.folder_wipe, 1),
+    "folder_renew": (Actor.folder_renew, 1),
+    "folder_out": (Actor.folder_out, 1),
+    "link_more": (Actor.link_more, 1),
+    "link_unlink": (Actor.link_unlink, 1),
+    "link_write": (Actor.link_write, 1),
+    "link_over": (Actor.link_over, 1),
+    "link_move": (Actor.link_move, 1),
+    "link_remove_all": (Actor.link_remove_all, 1),
+    "limit_time": (Actor.limit_time, 1),
+    "limit_mode": (Actor.limit_mode, 1),
+    "limit_size": (Actor.limit_size, 1),
+    "limit_name": (Actor.limit_name, 1),
+    "limit_rename": (Actor.limit_rename, 1),
+    "limit_xattr": (Actor.limit_xattr, 1),
+    "brake_limit": (Actor.brake_limit, 1),
+    "brake_purge": (Actor.brake_purge, 1),
+    "brake_accept": (Actor.brake_accept, 1),
+    "brake_refuse": (Actor.brake_refuse, 1),
 }
+
+FOCUS = {
+    "folders": [name for name in OPERATIONS if name.startswith("folder_")],
+    "hard links": [name for name in OPERATIONS if name.startswith("link_")],
+    "brake": [name for name in OPERATIONS if name.startswith("brake_")],
+    "limits": [name for name in OPERATIONS if name.startswith("limit_")],
+}
+"""What some runs do at a high rate."""

@@ -11,6 +11,7 @@ from holofsd.core.ids import Ino
 from holofsd.core.state import Inline, Kind
 from holofsd.fs.settings import INLINE_COMMIT
 from holofsd.fs.types import SetAttr
+from holofsd.tree.views import Entry
 from model.looking import SIZES, Looking, Numbers
 
 
@@ -153,7 +154,9 @@ class Files(Looking):
         entry = self.pick(n[0], Kind.FILE)
         if entry is None:
             return
-        size = (0, 5, 100, 5000, entry.view.size // 2)[n[1] % 5]
+        await self.cut(entry, (0, 5, 100, 5000, entry.view.size // 2)[n[1] % 5])
+
+    async def cut(self, entry: Entry, size: int) -> None:
         device, ino = self.device, entry.ino
         handle = self.new_handle()
         await device.fs.open(device.att, ino, handle, write=True, truncate=False, base=b"")

@@ -47,6 +47,8 @@ class Looking:
         """Contents that its device once showed when all was quiet, and that nobody let go of."""
         self.thins = False
         """History may drop versions by its policy: the clock said that much time had passed."""
+        self.muted = False
+        """Its device was removed, or may only read: what it is answered before it knows is not owed."""
         self.where = ""
         self._handles = 0
 
@@ -129,5 +131,5 @@ class Looking:
 
     def answered(self, ino: Ino, data: bytes) -> None:
         self.ledger.made(data)
-        if ino not in self.unlinked and not is_dead():
+        if ino not in self.unlinked and not is_dead() and not self.muted:
             self.ledger.acknowledge(data, self.where)

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from model.actor import OPERATIONS
+from model.actor import FOCUS, OPERATIONS
+from model.members import MEMBERSHIP, TROUBLES
 from model.program import PAUSES, Program, Step
 from model.run import Play
-from model.troubles import TROUBLES
 from model.world import Result
 
 NUMBER = st.integers(0, (1 << 16) - 1)
@@ -24,7 +24,16 @@ TURNS = (*[-1] * 24, 0, 1, 2, 3, 5, 8)
 """Most operations end before the next one begins; the others are overtaken after so many turns of the loop."""
 OFTEN = 4
 """Of so many rules each is left out by itself."""
-TROUBLE_WEIGHTS = {**dict.fromkeys(TROUBLES, 1), "fault": 2, "fault_at": 2, "heal": 2, "meet": 2, "crash": 2}
+TROUBLE_WEIGHTS = {
+    **dict.fromkeys(TROUBLES, 1),
+    "fault": 2,
+    "fault_at": 2,
+    "heal": 2,
+    "meet": 2,
+    "crash": 2,
+    "invite": 2,
+    "expel": 2,
+}
 OPEN = ("hold", "held", "stale", "late")
 """In the names of operations with files that stay open: what is written to them is not published at once."""
 
@@ -38,6 +47,8 @@ class Model(RuleBasedStateMachine):
         self.play: Play | None = None
         self.program = Program(0, 2, sequential=False, quick=False, steps=())
         self.apart = 0
+        self.focus: list[str] = []
+        self.members = False
 
     @initialize(
         seed=NUMBER,
@@ -45,10 +56,18 @@ class Model(RuleBasedStateMachine):
         quick=st.booleans(),
         sequential=st.sampled_from([False] * 7 + [True]),
         apart=st.sampled_from((0, 0, 4, 8, 15)),
+        focus=st.sampled_from(("", "", "", *FOCUS, "members")),
         files=st.lists(st.tuples(NUMBER, NUMBER, NUMBER), max_size=5),
     )
     def begin(
-        self, seed: int, devices: int, quick: bool, sequential: bool, apart: int, files: list[tuple[int, int, int]]
+        self,
+        seed: int,
+        devices: int,
+        quick: bool,
+        sequential: bool,
+        apart: int,
+        focus: str,
+        files: list[tuple[int, int, int]],
     ) -> None:
         if not seed:
             # The first example of Hypothesis is always the simplest one: no time is spent on it.
@@ -61,6 +80,8 @@ class Model(RuleBasedStateMachine):
             self._take(Step(number % devices, "write", numbers, -1, PAUSES[number]))
         # In half of the runs everybody is alone for a while, then all are together, and so on.
         self.apart = 0 if sequential else apart
+        self.focus = FOCUS.get(focus, [])
+        self.members = focus == "members"
 
     @precondition(lambda self: self.play is None)
     @rule()
@@ -75,6 +96,8 @@ class Model(RuleBasedStateMachine):
         taken = len(self.program.steps)
         if self.apart and taken % self.apart == 0:
             self._take(replace(step, name="meet" if taken % (2 * self.apart) else "islands", pause=0.0))
+        if self.focus and step.name in OPERATIONS and step.numbers[2] % 3:
+            step = replace(step, name=self.focus[step.numbers[2] // 3 % len(self.focus)])
         self._take(step)
 
     def _take(self, step: Step) -> None:
@@ -119,7 +142,12 @@ def _rule(name: str, called: str) -> Callable[..., None]:
         "pause": st.sampled_from(PAUSES),
     }
     calm = name not in TROUBLES and not any(part in name for part in OPEN)
-    made: Callable[..., None] = precondition(lambda self: self.play is not None and (calm or not self.sequential))(
+    rare = name in MEMBERSHIP
+
+    def may(self: Model) -> bool:
+        return self.play is not None and (calm or not self.sequential) and (self.members or not rare)
+
+    made: Callable[..., None] = precondition(may)(
         rule(**arguments)(take)  # type: ignore[no-untyped-call]
     )
     return made

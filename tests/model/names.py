@@ -77,13 +77,13 @@ class Names(Files):
         """rm -r"""
         entry = self.pick(n[0], Kind.DIRECTORY)
         if entry is not None:
-            await self._remove_below(entry)
+            await self.remove_below(entry)
 
-    async def _remove_below(self, entry: Entry) -> None:
+    async def remove_below(self, entry: Entry) -> None:
         # What a program lists first it removes afterwards, whatever came in between.
         for child in self.device.local.tree.children(entry.node):
             if child.view.kind is Kind.DIRECTORY:
-                await self._remove_below(child)
+                await self.remove_below(child)
             elif (now := self.find(entry.ino, child.name)) is not None and now.view.kind is not Kind.DIRECTORY:
                 await self.remove(now)
         await self.device.fs.remove_dir(self.device.att, *self.place(entry))

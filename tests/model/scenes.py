@@ -68,6 +68,13 @@ def scene_of(point: str, victim: int, other: int, number: int = 0) -> Scene:
             (*(step(device, "empty_trash", pause=0.3) for device in (victim, other)), write(other, 1, pause=8.0)),
         ),
     }
+    held = (step(other, "brake_purge", 0, pause=1.5),)
+    many = tuple(write(other, place, pause=0.3) for place in range(3))
+    braked = (*many, step(victim, "brake_limit", 0, 0, 1, pause=3.0))
+    if point == "brake.held":
+        return Scene(braked, held)
+    if kind == "brake":
+        return Scene((*braked, *held), (step(victim, "brake_accept", pause=0.3),))
     if moment == "advanced":
         return Scene(after=tuple(write(other, place, pause=1.5) for place in (0, 1)))
     return scenes.get(kind, Scene(after=written))

@@ -9,17 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from holofsd.core.errors import HoloError
+from holofsd.core.ids import AuthorId
 from holofsd.net.fake import FakeNetwork, Weather
 from model import checks
 from model.actor import OPERATIONS, Actor
 from model.chance import Processes, SeededLoop
 from model.device import CONFIGS, ModelDevice
 from model.ledger import Ledger
+from model.members import TROUBLES, Membership
 from model.program import Program, Step
-from model.troubles import TROUBLES, Troubles
 
 QUIET_S = 900.0
 """Virtual seconds within which everything has to agree."""
+VERDICTS = 5
+"""Rounds of verdicts on held removals after which none is held."""
 NAMES = ("ada", "bob", "cyd", "dan", "eve")
 
 
@@ -34,7 +37,7 @@ class Result:
     died_at: list[str] = field(default_factory=list)
 
 
-class World(Troubles):
+class World(Membership):
     def __init__(self, program: Program, folder: Path, loop: SeededLoop, processes: Processes, result: Result) -> None:
         self.program, self.loop, self.result = program, loop, result
         self.network = FakeNetwork(program.seed, discovery=True)
@@ -46,6 +49,7 @@ class World(Troubles):
         self.actors = [Actor(device, self.ledger) for device in self.devices]
         self.busy = [[] for _ in self.devices]
         self.since_backup = {}
+        self.former = set()
         self.died_at = result.died_at
 
     async def begin(self) -> None:
@@ -126,9 +130,26 @@ class World(Troubles):
             for held in list(actor.held):
                 actor.where = f"{actor.device.name} at the end"
                 await actor.let_go(held)
+        await self.make_whole()
         await self._agree()
+        await self._decide()
+        for actor in self.actors:
+            actor.muted = False
         for actor in self.actors:
             actor.remembers |= checks.shown_by(actor)
+
+    async def _decide(self) -> None:
+        """Whoever's brake holds something says what is to become of it."""
+        for _ in range(VERDICTS):
+            holding = [number for number, device in enumerate(self.devices) if device.sync.brake.holds]
+            if not holding:
+                return
+            for number in holding:
+                brake = self.devices[number].sync.brake
+                verdict = brake.accept if (self.program.seed + number) % 2 else brake.refuse
+                await asyncio.wait_for(asyncio.create_task(verdict(), context=self.devices[number].run()), QUIET_S)
+            await self._agree()
+        raise AssertionError("removals are held again and again")
 
     async def _agree(self) -> None:
         ends = self.loop.time() + QUIET_S
@@ -141,8 +162,23 @@ class World(Troubles):
         for device in self.devices:
             if why := device.unsettled():
                 return f"{device.name} has {why}"
-        heads = [device.heads() for device in self.devices]
-        return "" if all(other == heads[0] for other in heads) else f"heads differ: {heads}"
+        every = [device.heads() for device in self.devices]
+        # Its own device keeps an author that others have folded, while it could not write, and may go on with it.
+        gone = {a: head.seq for device in self.devices for a, head in device.store.documents.folded().items()}
+        every = [{a: head for a, head in held.items() if head[0] > gone.get(AuthorId(a), 0)} for held in every]
+        heads = [{a: head for a, head in held.items() if a not in self.former} for held in every]
+        if any(other != heads[0] for other in heads):
+            return f"heads differ: {heads}"
+        # Of removed devices nobody holds more than counts, and not everybody that.
+        if any(other != every[0] for other in every) and any(tree != self._shown(0) for tree in self._all_shown()):
+            return "what is shown differs"
+        return ""
+
+    def _all_shown(self) -> list[list[tuple[object, ...]]]:
+        return [self._shown(number) for number in range(len(self.devices))]
+
+    def _shown(self, number: int) -> list[tuple[object, ...]]:
+        return [(path, entry.view.kind, entry.view.version) for path, entry in self.actors[number].entries()]
 
     async def check(self) -> None:
         result, names = self.result, [device.name for device in self.devices]

@@ -93,6 +93,32 @@ async def test_the_records_of_a_removed_device_are_said_by_another(tmp_path: Pat
         assert new.files() == {"bob's": b"1", "changed": b"2, by bob"}
 
 
+async def test_whoever_joins_after_a_removed_device_was_let_in_again_sees_what_it_had_written(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", "new", config=FOLDING) as (ann, bob, new):
+        await share(ann, bob)
+        bob.write("bob's", b"1")
+        await settled(ann, bob)
+        former = bob.volume.author
+        ann.sync.remove_member(bob.id)
+        await until(lambda: is_gone(former, ann), "ann to say what bob had said")
+        await bob.down()
+        shutil.rmtree(bob.directory(ann.sync.id))
+        bob.volume_id = None
+        await bob.up()
+        await bob.join(ann.ticket())
+        await new.join(ann.ticket())
+        await settled(ann, bob, new)
+        assert new.files() == bob.files() == {"bob's": b"1"}
+        # Removed once more: its first author is named still.
+        ann.sync.remove_member(bob.id)
+        await new.down()
+        shutil.rmtree(new.directory(ann.sync.id))
+        new.volume_id = None
+        await new.up()
+        await new.join(ann.ticket())
+        await until(lambda: new.files() == {"bob's": b"1"}, "the newcomer to see it")
+
+
 async def test_a_removed_device_that_is_let_in_again_goes_on_with_its_author(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob", config=FOLDING) as (ann, bob):
         await share(ann, bob)
