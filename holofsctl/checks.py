@@ -13,11 +13,15 @@ from typing import Final
 
 from holofs_api.paths import socket_path
 from holofs_api.state_directory import Standing, StateDirError, require_ours, standing
+from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
 from holofsctl.output import size
+from holofsctl.space_view import refusal_lines
 
 _LITTLE_SPACE: Final = 1 << 30
+_RESERVE: Final = 32 << 20
+"""What the daemon keeps free (`holofsd.fs.settings`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,8 @@ def _state_directory(state: Path) -> Iterator[Check]:
     told = "only you can read it" if private else "others can read it: `chmod 700` it"
     yield Check(private, "state", f"{state}: {told}.")
     free = shutil.disk_usage(state).free
-    yield Check(free > _LITTLE_SPACE, "disk", f"{size(free)} free.")
+    little = "" if free > _LITTLE_SPACE else f" With less than {size(_RESERVE)} writing is refused."
+    yield Check(free > _LITTLE_SPACE, "disk", f"{size(free)} free.{little}")
 
 
 def _daemon(state: Path) -> Iterator[Check]:
@@ -76,5 +81,8 @@ def _daemon(state: Path) -> Iterator[Check]:
     try:
         with Client(state) as client:
             yield Check(True, "daemon", f"{client.daemon.program} answers (process {client.daemon.pid}).")
+            told = refusal_lines(client.call("Status", pb.StatusRequest()))
+            for line in told:
+                yield Check(False, "disk", line.strip())
     except CommandError as error:
         yield Check(False, "daemon", error.message)

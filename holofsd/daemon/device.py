@@ -86,6 +86,7 @@ class Device(DeviceCare, DeviceHistory):
             mounts=tuple(info for info in self._mounts.infos() if info.volume in wanted),
             warnings=tuple(sentences),
             resident_bytes=vitals.resident_bytes(),
+            space=report.space(self._config.state, self._volumes),
         )
 
     async def device_name(self, new: str | None) -> str:

@@ -144,6 +144,19 @@ class VolumeStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SpaceStatus:
+    """The disk that holds the state directory. See control.proto."""
+
+    free_bytes: int
+    total_bytes: int
+    reserve_bytes: int
+    refused: bool
+    refused_since_ms: int
+    history_max_bytes: int
+    history_used_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceStatus:
     device_id: str
     device_name: str
@@ -154,6 +167,7 @@ class DeviceStatus:
     mounts: tuple[MountInfo, ...] = ()
     warnings: tuple[str, ...] = ()
     resident_bytes: int = 0
+    space: SpaceStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
