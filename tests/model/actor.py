@@ -62,4 +62,5 @@ OPERATIONS: dict[str, tuple[Operation, int]] = {
     "collect": (Actor.collect, 3),
     "empty_trash": (Actor.empty_trash, 2),
     "tidy": (Actor.tidy, 1),
+    "squeeze": (Actor.squeeze, 1),
 }
