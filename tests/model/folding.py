@@ -47,7 +47,7 @@ class Folding(Names):
         entry = self.pick(n[0], Kind.DIRECTORY)
         if entry is not None:
             parent, name = self.place(entry)
-            await self._remove_below(entry)
+            await self.remove_below(entry)
             await self._fill(await self._folder_at(parent, name), n)
 
     async def move_over_empty(self, n: Numbers) -> None:
