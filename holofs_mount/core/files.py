@@ -112,6 +112,7 @@ class Files:
 
     async def create(self, parent: int, name: bytes, mode: int, flags: int, caller: Caller) -> tuple[Opened, pb.Attr]:
         check_name(name)
+        self._x.gone.check(parent)
         self._x.check_writable()
         newborn = self._newborn(parent, name, mode, flags, caller)
         if newborn is not None:
