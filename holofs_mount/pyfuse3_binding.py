@@ -186,7 +186,8 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         if start == 0:
             directory.since = self._x.news.now
             listing = await self._v.names.listing(ino)
-            directory.entries = [(b".", ino), (b"..", ino), *listing.names.items()]
+            itself = [] if self._x.gone.get(ino) is not None else [(b".", ino), (b"..", ino)]
+            directory.entries = [*itself, *listing.names.items()]
         since = self._x.news.now
         wanted = [child for _, child in directory.entries[start : start + _PER_READDIR]]
         found = await self._v.names.attributes(ino, wanted)

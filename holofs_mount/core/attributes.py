@@ -15,6 +15,7 @@ from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core import recovery
 from holofs_mount.core.context import Caller, Context, now_ns, process_of
 from holofs_mount.core.files import Files, check_size
+from holofs_mount.core.gone import GoneDirectory
 from holofs_mount.core.names import Names
 from holofs_mount.core.openfile import OpenFile
 
@@ -50,6 +51,13 @@ class Attributes:
     async def setattr(self, ino: int, wanted: Wanted, number: int | None, caller: Caller) -> pb.Attr:
         self._x.check_writable()
         self._check_owner(wanted)
+
+        async def ask() -> pb.Attr:
+            return await self._setattr(ino, wanted, number, caller)
+
+        return await self._x.gone.ask(ino, ask, lambda gone: _set(gone, wanted))
+
+    async def _setattr(self, ino: int, wanted: Wanted, number: int | None, caller: Caller) -> pb.Attr:
         since = self._x.clock.now
         request = pb.SetAttrRequest(ino=ino)
         asks = wanted.size is not None and await self._resize(request, wanted.size, number, caller)
@@ -144,12 +152,18 @@ class Attributes:
     # ---- extended attributes: the user namespace alone ----
     async def getxattr(self, ino: int, name: bytes) -> bytes:
         self._check_namespace(name)  # other answers than "not supported" make `ls -l` ask for each file again
+        return await self._x.gone.ask(ino, lambda: self._getxattr(ino, name), lambda gone: gone.get_xattr(name))
+
+    async def _getxattr(self, ino: int, name: bytes) -> bytes:
         if not await self._has_any(ino):
             raise OSError(errno.ENODATA, "no such attribute")
         reply: pb.XattrReply = await self._x.call("get_xattr", pb.XattrRequest(ino=ino, name=name))
         return reply.value
 
     async def listxattr(self, ino: int) -> list[bytes]:
+        return await self._x.gone.ask(ino, lambda: self._listxattr(ino), lambda gone: list(gone.xattrs))
+
+    async def _listxattr(self, ino: int) -> list[bytes]:
         if not await self._has_any(ino):
             return []
         reply: pb.XattrNames = await self._x.call("list_xattr", pb.XattrRequest(ino=ino))
@@ -160,21 +174,32 @@ class Attributes:
         self._x.check_writable()
         request = pb.SetXattrRequest(ino=ino, name=name, value=value, create=create, replace=replace)
         recover = recovery.xattr_set(self._x.call, request) if create else None
-        await self._x.call("set_xattr", request, recover)
-        self._forget(ino)
+
+        async def ask() -> None:
+            await self._x.call("set_xattr", request, recover)
+            self._forget(ino)
+
+        await self._x.gone.ask(ino, ask, lambda gone: gone.set_xattr(name, value, create, replace))
 
     async def removexattr(self, ino: int, name: bytes) -> None:
         self._check_namespace(name)
         self._x.check_writable()
         request = pb.XattrRequest(ino=ino, name=name)
-        await self._x.call("remove_xattr", request, recovery.gone(errno.ENODATA))
-        self._forget(ino)
+
+        async def ask() -> None:
+            await self._x.call("remove_xattr", request, recovery.gone(errno.ENODATA))
+            self._forget(ino)
+
+        await self._x.gone.ask(ino, ask, lambda gone: gone.remove_xattr(name))
 
     def _check_namespace(self, name: bytes) -> None:
         if not name.startswith(_USER):
             raise OSError(errno.EOPNOTSUPP, "only attributes of the user namespace are kept")
 
     async def _has_any(self, ino: int) -> bool:
+        file = self._x.table.files.get(ino)
+        if file is not None and file.unlinked:
+            return True  # the daemon knows
         known = self._x.attrs.get(ino) or await self._names.getattr(ino)
         return known.has_xattrs
 
@@ -188,3 +213,20 @@ class Attributes:
             reply: pb.StatFsReply = await self._x.call("stat_fs", pb.StatFsRequest())
             self._statfs = (time.monotonic() + _STATFS_SECONDS, reply)
         return self._statfs[1]
+
+
+def _set(gone: GoneDirectory, wanted: Wanted) -> pb.Attr:
+    """A setattr of a directory that was removed."""
+    if wanted.size is not None:
+        raise OSError(errno.EISDIR, "a directory has no size to set")
+    attr = pb.Attr()
+    attr.CopyFrom(gone.attr)
+    attr.ctime_ns = now_ns()
+    if wanted.mode is not None:
+        attr.mode = wanted.mode & 0o7777
+    if wanted.mtime_now:
+        attr.mtime_ns = attr.ctime_ns
+    elif wanted.mtime_ns is not None:
+        attr.mtime_ns = wanted.mtime_ns
+    gone.attr = attr
+    return attr

@@ -11,6 +11,7 @@ from typing import Final
 
 from holofs_api.stamps import LEAD_NS
 from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.core.gone import GoneDirectories
 
 MAX_ATTRS: Final = 200_000
 MAX_ENTRIES: Final = 400_000
@@ -29,6 +30,7 @@ class AttrCache:
         self._guessed: dict[int, float] = {}
         self.still_on_their_way: Callable[[], bool] = lambda: False
         """Whether the daemon has not heard yet of some of what we did."""
+        self.gone = GoneDirectories()
 
     def get(self, ino: int) -> pb.Attr | None:
         if ino in self._guessed and self._guessed[ino] < time.monotonic() and not self.still_on_their_way():
@@ -41,6 +43,7 @@ class AttrCache:
                 self.drop(old)
         self._attrs[attr.ino] = attr
         self._guessed.pop(attr.ino, None)
+        self.gone.saw(attr)
 
     def drop(self, ino: int) -> None:
         self._attrs.pop(ino, None)

@@ -74,6 +74,7 @@ class Context:
         self.client: DaemonClient
         self.kernel: Kernel = NoKernel()
         self.attrs = AttrCache()
+        self.gone = self.attrs.gone
         self.listings = ListingCache()
         self.maps = MapCache()
         self.clock = ChangeClock()

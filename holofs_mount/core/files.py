@@ -112,6 +112,7 @@ class Files:
 
     async def create(self, parent: int, name: bytes, mode: int, flags: int, caller: Caller) -> tuple[Opened, pb.Attr]:
         check_name(name)
+        self._x.gone.check(parent)
         self._x.check_writable()
         newborn = self._newborn(parent, name, mode, flags, caller)
         if newborn is not None:
@@ -197,8 +198,7 @@ class Files:
         file = handle.file
         if handle.append and (flags & os.O_ACCMODE == os.O_WRONLY or not self._x.newborn.alone):
             # The kernel sends what it caches in pieces that end with a page, and between two of them others append.
-            self._keep_pages(file, version, fresh)
-            return Opened(handle.number, keep_pages=True, direct=True)
+            return Opened(handle.number, self._keep_pages(file, version, fresh), direct=True)
         if self._x.table.any_frozen(file.ino):
             self._x.pages.pop(file.ino, None)
             return Opened(handle.number, keep_pages=False, direct=True)

@@ -37,6 +37,7 @@ class Looking:
 
     async def lookup(self, parent: int, name: bytes) -> pb.Attr:
         check_name(name)
+        self._x.gone.check(parent)
         if name == HIDDEN and parent == self._x.root:
             return await self._ask_hidden(parent, name)
         listing = self._x.listings.get(parent)
@@ -64,6 +65,8 @@ class Looking:
         except OSError as error:
             if error.errno == errno.ENOENT:
                 self._found(parent, name, 0, since)
+            elif error.errno == errno.ESTALE and self._x.gone.went(parent) is not None:
+                self._x.gone.check(parent)
             raise
         self._found(parent, name, attr.ino, since)
         return self._x.remember(attr, since)
@@ -89,6 +92,9 @@ class Looking:
             return  # nobody waits for it; whoever lists the directory gets the error
 
     async def getattr(self, ino: int) -> pb.Attr:
+        return await self._x.gone.ask(ino, lambda: self._getattr(ino), lambda gone: gone.attr)
+
+    async def _getattr(self, ino: int) -> pb.Attr:
         if ino in self._x.later:
             await self._x.later.answered(ino, self._x.client.patience_left)
         cached = self._x.attrs.get(ino)
@@ -132,7 +138,7 @@ class Looking:
     async def listing(self, parent: int) -> Listing:
         """All names, from the cache or asked for once for all who want it. Nothing in it is unsure."""
         self._walk.wanted(parent)
-        return await self._listing(parent)
+        return await self._x.gone.ask(parent, lambda: self._listing(parent), lambda gone: Listing({}))
 
     def _is_known(self, parent: int) -> bool:
         """Or will be, soon."""

@@ -24,7 +24,7 @@ class Names(Looking):
 
     # ---- making ----
     async def mkdir(self, parent: int, name: bytes, mode: int) -> pb.Attr:
-        self._check_new(name)
+        self._check_new(parent, name)
         since = self._x.clock.now
         request = pb.MakeDirRequest(parent=parent, name=name, mode=stat.S_IMODE(mode))
         promised = self._promised_dir(request)
@@ -63,7 +63,7 @@ class Names(Looking):
             self._x.unsure_of(request.parent, request.name)
 
     async def mknod(self, parent: int, name: bytes, mode: int) -> pb.Attr:
-        self._check_new(name)
+        self._check_new(parent, name)
         if not stat.S_ISREG(mode):
             raise OSError(errno.EPERM, "HoloFS keeps files, directories and symbolic links")
         since = self._x.clock.now
@@ -73,7 +73,7 @@ class Names(Looking):
         return self._x.settle(reply.attr, since)
 
     async def symlink(self, parent: int, name: bytes, target: bytes) -> pb.Attr:
-        self._check_new(name)
+        self._check_new(parent, name)
         since = self._x.clock.now
         attr: pb.Attr = await self._x.call(
             "symlink",
@@ -84,7 +84,7 @@ class Names(Looking):
         return self._x.settle(attr, since)
 
     async def link(self, ino: int, parent: int, name: bytes) -> pb.Attr:
-        self._check_new(name)
+        self._check_new(parent, name)
         since = self._x.clock.now
 
         async def fits(attr: pb.Attr) -> bool:
@@ -103,7 +103,7 @@ class Names(Looking):
 
     # ---- removing ----
     async def unlink(self, parent: int, name: bytes) -> None:
-        self._check_new(name)
+        self._check_new(parent, name)
         since = self._x.clock.now
         known = self.known(parent, name)
         is_last = await self._is_last_name(known)
@@ -127,7 +127,7 @@ class Names(Looking):
         return parent < PAST_INO and x.client.connected and not x.later.full and not x.newborn.any
 
     async def rmdir(self, parent: int, name: bytes) -> None:
-        self._check_new(name)
+        self._check_new(parent, name)
         since = self._x.clock.now
         known = self.known(parent, name)
         request = pb.UnlinkRequest(parent=parent, name=name, ino=known or 0)
@@ -141,9 +141,7 @@ class Names(Looking):
             self._x.attrs.drop(parent)  # its link count is asked for
         self._went(parent, name, since, subdirectories=1)
         if known is not None:
-            self._x.touched(known)
-            self._x.attrs.drop(known)
-            self._x.listings.drop(known)
+            self._directory_went(known)
 
     def _is_empty_for_sure(self, parent: int, ino: int) -> bool:
         """Nobody has to wait for the daemon to remove this directory: what may come into it from another device in
@@ -156,8 +154,9 @@ class Names(Looking):
     async def rename(
         self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, caller: Caller
     ) -> None:
-        self._check_new(new_name)
+        self._check_new(new_parent, new_name)
         check_name(name)
+        self._x.gone.check(parent)
         if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE) or flags == RENAME_NOREPLACE | RENAME_EXCHANGE:
             raise OSError(errno.EINVAL, "unknown flags")
         since = self._x.clock.now
@@ -216,6 +215,12 @@ class Names(Looking):
         file = self._x.table.files.get(ino) if ino is not None else None
         return file is not None and (await self.getattr(file.ino)).nlink <= 1
 
+    def _directory_went(self, ino: int) -> None:
+        self._x.touched(ino)
+        self._x.attrs.drop(ino)
+        self._x.listings.drop(ino)
+        self._x.gone.went(ino)
+
     def _lost_name(self, ino: int | None, is_last: bool) -> None:
         """An inode lost one of its names to this mount's unlink or rename."""
         if ino is None:
@@ -225,6 +230,7 @@ class Names(Looking):
             file.unlinked = True
         self._x.touched(ino)
         self._x.attrs.drop(ino)
+        self._x.gone.went(ino)
 
     def _moved(self, request: pb.RenameRequest, source: int | None, target: int | None, since: int) -> None:
         old, new = (request.parent, request.name), (request.new_parent, request.new_name)
@@ -258,6 +264,7 @@ class Names(Looking):
         replaced = self._x.attrs.get(target)
         return None if replaced is None else int(replaced.kind == pb.KIND_DIRECTORY)
 
-    def _check_new(self, name: bytes) -> None:
+    def _check_new(self, parent: int, name: bytes) -> None:
         check_name(name)
+        self._x.gone.check(parent)
         self._x.check_writable()

@@ -197,7 +197,10 @@ class Saving:
             return True
 
     async def fsync_inode(self, ino: int) -> None:
-        await self._x.call("fsync", pb.FsyncRequest(ino=ino))
+        async def ask() -> None:
+            await self._x.call("fsync", pb.FsyncRequest(ino=ino))
+
+        await self._x.gone.ask(ino, ask, lambda gone: None)
         self._check_kept()
 
     def _check_kept(self) -> None:

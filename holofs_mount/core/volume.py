@@ -179,6 +179,18 @@ class Volume:
                 file.behind = False
         x.kernel.inode_changed(change.ino, change.content)
 
+    def _lost_name(self, change: pb.EntryChange, ino: int) -> None:
+        """What the name led to until now has one name less, or is gone. Told before the name is: who sees that the
+        name is gone sees the rest."""
+        x = self.context
+        listing = x.listings.get(change.parent)
+        known = listing.names.get(change.name) if listing is not None else x.seen.get((change.parent, change.name))
+        if known is not None and known not in (ino, UNSURE):
+            x.clock.touch(known)
+            x.news.touch(known)
+            x.attrs.drop(known)
+            x.kernel.inode_changed(known, False)
+
     def _entry_changed(self, change: pb.EntryChange) -> None:
         x = self.context
         key = (change.parent, change.name)
@@ -186,6 +198,7 @@ class Volume:
             clock.touch(key)
             clock.touch(change.parent)
         ino = 0 if change.gone else change.ino
+        self._lost_name(change, ino)
         x.attrs.drop(change.parent)
         if (ino or change.gone) and not x.order_unknown(*key):
             x.listings.set(change.parent, change.name, ino)

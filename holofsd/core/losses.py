@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from enum import IntEnum
 from typing import Final
 
 
@@ -54,6 +55,15 @@ _PERSONAL: Final = _set(
 )
 
 
+class Missed(IntEnum):
+    """Whether a person would miss a removed file. Stored."""
+
+    NO = 0
+    YES = 1
+    COPIED = 2
+    """Its content is there under another name: it does not count, but is part of what a person takes back."""
+
+
 def is_leftover(name: bytes) -> bool:
     """Whether tools make files of this name in passing, wherever they are."""
     ends = name.endswith(_LEFTOVERS) or (name.startswith(b".") and name.endswith(b".swp"))
@@ -70,7 +80,8 @@ def is_product(name: bytes, executable: bool, has_sibling: Callable[[bytes], boo
 
 def is_personal(name: bytes) -> bool:
     """Whether the name is that of something that people make themselves: photographs, letters, music."""
-    return name.rpartition(b".")[2].lower() in _PERSONAL
+    _, dot, ending = name.rpartition(b".")
+    return bool(dot) and ending.lower() in _PERSONAL
 
 
 def most_at_once(lives: Iterable[tuple[int, int]]) -> int:

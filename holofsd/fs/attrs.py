@@ -17,10 +17,11 @@ from holofsd.tree.views import NodeView
 
 @dataclass(slots=True)
 class OrphanAttrs:
-    """What no node keeps for a file that was unlinked or replaced here while it is open."""
+    """Attributes of a file that lost its node while it is open: removed or replaced, here or elsewhere."""
 
     mode: int
     ctime_ns: int
+    xattrs: dict[bytes, bytes]
 
 
 class Attributes:
@@ -60,14 +61,31 @@ class Attributes:
         return version
 
     # ---- attributes
+    def xattrs(self, view: NodeView) -> dict[bytes, bytes]:
+        """Of an inode, by name. Its own to change."""
+        if view.detached and (orphan := self.orphans.get(view.ino)) is not None:
+            return dict(orphan.xattrs)
+        state = self._scope.tree.settings_of(view.node) if view.xattrs else None
+        if state is None:
+            return {}
+        return {name: register.value for name, register in state.xattrs.items() if register.value is not None}
+
+    def orphan(self, view: NodeView) -> OrphanAttrs:
+        """What a detached inode has from now on, whatever becomes of the node that it showed."""
+        found = self.orphans.get(view.ino)
+        if found is None:
+            found = self.orphans[view.ino] = OrphanAttrs(view.mode, view.ctime_ns, self.xattrs(view))
+        return found
+
     def get(self, ino: Ino) -> Attr:
         return self.of(self.resolve(ino))
 
     def of(self, view: NodeView) -> Attr:
         """While the file is being written, size and time are those of its staging file, for everybody."""
         size, mtime_ns, ctime_ns, mode, remote = view.size, view.mtime_ns, view.ctime_ns, view.mode, view.remote
+        has_xattrs = bool(view.xattrs)
         if view.detached and (orphan := self.orphans.get(view.ino)) is not None:
-            mode, ctime_ns = orphan.mode, orphan.ctime_ns
+            mode, ctime_ns, has_xattrs = orphan.mode, orphan.ctime_ns, bool(orphan.xattrs)
         staged = self._staged.of(view.ino)
         if staged is not None:
             found = staged.stat()
@@ -82,7 +100,7 @@ class Attributes:
             mtime_ns,
             ctime_ns,
             view.version,
-            bool(view.xattrs),
+            has_xattrs,
             remote,
             staged is not None,
         )

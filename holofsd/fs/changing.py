@@ -167,8 +167,9 @@ class Changing:
 
     def _set_detached(self, view: NodeView, mode: int | None, mtime_ns: int | None) -> None:
         """Nobody but open handles sees the file any more: nothing of this is the volume's."""
-        orphan = self._attributes.orphans.get(view.ino)
-        if orphan is not None and mode is not None:
+        orphan = self._attributes.orphan(view)
+        orphan.ctime_ns = self._scope.now_ns()
+        if mode is not None:
             orphan.mode = mode & 0o7777
         if mtime_ns is not None:
             version = self._attributes.version(view.ino)
@@ -179,24 +180,18 @@ class Changing:
     # ---- extended attributes
     def get_xattr(self, ino: Ino, name: bytes) -> bytes:
         view = self._attributes.resolve(ino)
-        value = self._xattrs(view).get(name)
+        value = self._attributes.xattrs(view).get(name)
         if value is None:
             raise NoAttribute("There is no such attribute.")
         return value
 
     def list_xattr(self, ino: Ino) -> tuple[bytes, ...]:
-        return tuple(sorted(self._xattrs(self._attributes.resolve(ino))))
-
-    def _xattrs(self, view: NodeView) -> dict[bytes, bytes]:
-        state = self._scope.tree.settings_of(view.node) if view.xattrs else None
-        if state is None:
-            return {}
-        return {name: register.value for name, register in state.xattrs.items() if register.value is not None}
+        return tuple(sorted(self._attributes.xattrs(self._attributes.resolve(ino))))
 
     def set_xattr(self, att: Attachment, ino: Ino, name: bytes, value: bytes, *, create: bool, replace: bool) -> None:
         self._scope.require_writable(att)
         _check_xattr(name, value)
-        there = self._xattrs(self._attributes.resolve(ino))
+        there = self._attributes.xattrs(self._attributes.resolve(ino))
         if create and name in there:
             raise NameExists("The attribute exists already.")
         if replace and name not in there:
@@ -205,14 +200,17 @@ class Changing:
 
     def remove_xattr(self, att: Attachment, ino: Ino, name: bytes) -> None:
         self._scope.require_writable(att)
-        if name not in self._xattrs(self._attributes.resolve(ino)):
+        if name not in self._attributes.xattrs(self._attributes.resolve(ino)):
             raise NoAttribute("There is no such attribute.")
         self._write_xattr(att, ino, name, None)
 
     def _write_xattr(self, att: Attachment, ino: Ino, name: bytes, value: bytes | None) -> None:
         view = self._attributes.resolve(ino)
-        if view.detached or view.node == ROOT_ID:
+        if view.node == ROOT_ID:
             raise NotSupported("This file cannot have extended attributes here.")
+        if view.detached:
+            self._write_detached_xattr(view, name, value)
+            return
         with self._scope.change(att, needs_space=value is not None):
             origin = Origin(att, inodes={ino})
             if self._conflicts.settle_ref(view, origin):
@@ -223,6 +221,17 @@ class Changing:
                 raise NoSpace("The extended attributes of this file are too large in all.")
             draft.put(state)
             draft.write(origin)
+
+    def _write_detached_xattr(self, view: NodeView, name: bytes, value: bytes | None) -> None:
+        """As `_set_detached`."""
+        changed = self._attributes.xattrs(view)
+        changed.pop(name, None)
+        if value is not None:
+            changed[name] = value
+            if sum(map(len, (*changed, *changed.values()))) > MAX_XATTR_TOTAL:
+                raise NoSpace("The extended attributes of this file are too large in all.")
+        orphan = self._attributes.orphan(view)
+        orphan.xattrs, orphan.ctime_ns = changed, self._scope.now_ns()
 
 
 def _check_xattr(name: bytes, value: bytes) -> None:

@@ -78,7 +78,10 @@ class Endings:
         self._nodes.rebind(ino, orphan)
         self._nodes.detach(ino, version)
         self.staged.rebind(ino, orphan)
-        attrs = OrphanAttrs(row.mode, self._scope.now_ns())
+        state = self._scope.tree.state(row.node)
+        found = state.xattrs.items() if state is not None else ()
+        xattrs = {name: register.value for name, register in found if register.value is not None}
+        attrs = OrphanAttrs(row.mode, self._scope.now_ns(), xattrs)
         self._scope.db.after_commit(lambda: self._attributes.orphans.__setitem__(ino, attrs))
 
     def forget_detached(self, ino: Ino) -> None:

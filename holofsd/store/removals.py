@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from holofsd.core.ids import AuthorId, NodeId
+from holofsd.core.losses import Missed
 from holofsd.store.database import Database
 
 
@@ -37,7 +38,7 @@ class RecentRemoval:
     author: AuthorId
     file: bool
     born_ms: int
-    counts: bool
+    counts: Missed
     repository: NodeId | None
 
 
@@ -48,11 +49,12 @@ class Removals:
         self.db = db
 
     # ---- held
-    def hold(self, row: HeldRow, now_ms: int) -> None:
+    def hold(self, row: HeldRow, now_ms: int, born_ms: int) -> None:
+        """`born_ms`: since when the node stood here, 0 for long."""
         self.db.run(
-            "INSERT INTO held_removals VALUES (?,?,?,?,?) ON CONFLICT (node, author)"
-            " DO UPDATE SET seq=excluded.seq, payload=excluded.payload",
-            (row.node, row.author, row.seq, row.payload, now_ms),
+            "INSERT INTO held_removals (node, author, seq, payload, since_ms, born_ms) VALUES (?,?,?,?,?,?)"
+            " ON CONFLICT (node, author) DO UPDATE SET seq=excluded.seq, payload=excluded.payload",
+            (row.node, row.author, row.seq, row.payload, now_ms, born_ms),
         )
 
     def held_nodes(self) -> set[NodeId]:
@@ -66,8 +68,9 @@ class Removals:
         return [HeldRow(*row) for row in rows]
 
     def is_any_held_in(self, directory: NodeId) -> bool:
-        """Whether the removal of something that has a name in this directory is held."""
-        sql = "SELECT 1 FROM placements AS p JOIN held_removals AS h ON h.node=p.node WHERE p.parent=? LIMIT 1"
+        """Whether the removal of something is held whose link names this directory."""
+        held = "SELECT 1 FROM placements AS p JOIN held_removals AS h ON h.node=p.node"
+        sql = f"{held} WHERE (p.parent=?1 AND p.real IS NULL) OR p.real=?1 LIMIT 1"
         return self.db.one(sql, (directory,)) is not None
 
     def first_held(self, limit: int) -> list[NodeId]:
@@ -111,7 +114,7 @@ class Removals:
 
     def recent_repositories(self) -> list[NodeId]:
         """Those whose life excused removals."""
-        rows = self.db.all("SELECT DISTINCT repository FROM recent_removals WHERE file=1 AND repository IS NOT NULL")
+        rows = self.db.all("SELECT DISTINCT repository FROM recent_removals WHERE repository IS NOT NULL")
         return [row[0] for row in rows]
 
     def recent_files(self, gone: Sequence[NodeId]) -> int:
@@ -125,9 +128,20 @@ class Removals:
         rows = self.db.all(f"SELECT born_ms, at_ms FROM recent_removals WHERE {where}", values)
         return [(row[0], row[1]) for row in rows]
 
+    def count_what_was_in(self, gone: Iterable[NodeId]) -> None:
+        """These repositories do not excuse anything any more, even if they come back."""
+        self.db.run_many("UPDATE recent_removals SET counts=1 WHERE repository=?", [(node,) for node in gone])
+
+    def count_only_what_stood_with_the_held(self) -> None:
+        """Files that came and went before or after are no part of that loss."""
+        all_stood = self.db.number("SELECT max(born_ms) FROM held_removals")
+        self.db.run("UPDATE recent_removals SET counts=0 WHERE born_ms>?1 OR at_ms<?1", (all_stood,))
+
     def recent_by(self, authors: Sequence[AuthorId], limit: int) -> list[NodeId]:
+        """What these devices removed and somebody would miss."""
         marks = ",".join("?" * len(authors))
-        rows = self.db.all(f"SELECT node FROM recent_removals WHERE author IN ({marks}) LIMIT ?", (*authors, limit))
+        sql = f"SELECT node FROM recent_removals WHERE counts>0 AND author IN ({marks}) LIMIT ?"
+        rows = self.db.all(sql, (*authors, limit))
         return [row[0] for row in rows]
 
     def drop_recent(self, nodes: Iterable[NodeId]) -> None:

@@ -185,15 +185,15 @@ class Brake:
         self._removals.note(weighed.notes, self._now_ms())
         return weighed.follow
 
-    def _hold(self, removals: Sequence[Said]) -> None:
+    def _hold(self, removals: Sequence[tuple[Said, int]]) -> None:
         if not removals:
             return
         if not self._held:
             log.info("the brake holds removals", records=len(removals), volume=self._store.volume.hex()[:8])
-        for item in removals:
+        for item, born_ms in removals:
             envelope = item.envelope
             row = HeldRow(item.state.id, envelope.author, envelope.seq, envelope.payload)
-            self._removals.hold(row, self._now_ms())
+            self._removals.hold(row, self._now_ms(), born_ms)
             self._held.add(row.node)
         self._store.db.after_commit(lambda: faults.reach("brake.held", self._store))
 
@@ -268,6 +268,8 @@ class Brake:
         counts = self._removals.counts()
         with self._store.db.transaction():
             said_by = b"".join(self._removals.authors()) if verdict == REFUSE else b""
+            if verdict == REFUSE:
+                self._weighing.find_what_went_before()
             self._store.set_meta(VERDICT, verdict + said_by)
         faults.reach("brake.decided", self._store)
         self._decided.clear()

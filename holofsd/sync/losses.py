@@ -7,7 +7,7 @@ with it goes everything that it would have given back.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,7 +43,7 @@ _PROJECT_DEPTH: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What the removal of one file means. `repository`: it counts once that is gone. `born_ms`: 0 if long ago."""
+    """What a removal means. `repository`: it counts once that is gone. `born_ms`: since when it was here, 0 if long."""
 
     counts: bool
     repository: NodeId | None
@@ -119,15 +119,18 @@ class Losses:
         born_ms, in_hold = self._birth(node, stored)
         places = self._store.nodes.placements(node)
         excuses = [self._excuse(row, stored) for row in places]
-        if not places or any(excuse is _COUNTS for excuse in excuses) or stored.kind is Kind.DIRECTORY:
-            return Loss(bool(places) and stored.kind is not Kind.DIRECTORY, None, born_ms, in_hold)
+        if not places or any(excuse is _COUNTS for excuse in excuses):
+            return Loss(bool(places), None, born_ms, in_hold)
         repository = next((excuse for excuse in excuses if excuse is not _ALWAYS), None)
         return Loss(False, repository, born_ms, in_hold)
 
     def is_copied(self, stored: NodeState) -> bool:
-        """Whether its content came under another name lately, and is there still."""
-        bodies = {v.body for v in stored.versions.values() if isinstance(v.body, Blob | Inline) and v.size}
-        return bool(bodies) and not bodies.isdisjoint(self._copies)
+        """Whether its content came under another name lately and is there still; each such name is good for one."""
+        for body in {v.body for v in stored.versions.values() if isinstance(v.body, Blob | Inline) and v.size}:
+            if self._copies[body] > 0:
+                self._copies[body] -= 1
+                return True
+        return False
 
     def is_gone(self, repository: NodeId) -> bool:
         """Whether it cannot give anything back any more."""
@@ -146,23 +149,28 @@ class Losses:
         if stored.links and all(link.stamp.author in self._ours for link in stored.links.values()):
             made_ms = stored.created_ns // 1_000_000
             since_ms = self._store.removals.counts().since_ms
-            return made_ms, bool(since_ms) and made_ms > since_ms
+            lately = abs(self._now_ms - made_ms) < WINDOW_MS
+            return made_ms if lately else 0, bool(since_ms) and made_ms > since_ms
         return 0, False
 
     # ---- what excuses it
     def _excuse(self, row: PlacementRow, stored: NodeState) -> NodeId | None:
         """_ALWAYS, the repository that excuses it, or _COUNTS."""
         steps = (_Step(row.parent, row.name), *self._way(row.parent))
-        if is_leftover(row.name) or any(step.name in self._tool_folders for step in steps[1:]):
+        if is_leftover(row.name) or any(step.name in self._tool_folders for step in self._folders(steps, stored)):
             return _ALWAYS
         for step in steps:
             if self._is_repository(step.directory):
                 return step.directory
         return _ALWAYS if self._is_built(steps, stored) else self._of_working_tree(steps)
 
+    def _folders(self, steps: tuple[_Step, ...], stored: NodeState) -> tuple[_Step, ...]:
+        """The folders that it is in; a folder is in itself."""
+        return steps if stored.kind is Kind.DIRECTORY else steps[1:]
+
     def _is_built(self, steps: tuple[_Step, ...], stored: NodeState) -> bool:
         """Whether a project around it makes it again."""
-        for step in steps[1:]:
+        for step in self._folders(steps, stored):
             if step.name in PROJECT_FOLDERS and self._is_project(step.directory):
                 return True
         if not any(self._is_project(step.directory) for step in steps[:_PROJECT_DEPTH]):
@@ -237,13 +245,13 @@ class Losses:
         return cache[directory]
 
     @cached_property
-    def _copies(self) -> frozenset[Body]:
-        found: set[Body] = set()
+    def _copies(self) -> Counter[Body]:
+        found: Counter[Body] = Counter()
         for node in self._store.removals.recently_born(MOST_COPIES):
             state = self._volume.tree.state(node) if node not in self._dying else None
             if state is not None and is_alive(state):
-                found.update(version.body for version in state.versions.values())
-        return frozenset(found)
+                found.update({version.body for version in state.versions.values()})
+        return found
 
 
 _ALWAYS: Final = NodeId(b"always")

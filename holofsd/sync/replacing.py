@@ -10,13 +10,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from holofsd.core.ids import NodeId
-from holofsd.core.node import is_alive, live_links
+from holofsd.core.node import is_alive, live_links, placements
 from holofsd.core.state import Kind, NodeState, Place
 from holofsd.store.nodes import PlacementRow
 from holofsd.tree.local import LocalVolume
 
 _DEEPEST: Final = 200
 """Directories above a path that are followed."""
+_REVIVED: Final = 2
+"""`visible` of a removed directory that a visible child needs."""
 
 
 class Replacing:
@@ -44,9 +46,9 @@ class Replacing:
 
     def _successors(self, directory: NodeId, depth: int) -> list[NodeId]:
         """Directories that stay, at the path of one that goes."""
-        stored = self._tree.state(directory) if depth and directory in self._dying else None
+        stored = self._tree.state(directory) if depth and self._goes(directory) else None
         found: list[NodeId] = []
-        for place in places_of(stored) if stored is not None else ():
+        for place in last_places_of(stored) if stored is not None else ():
             for parent in (place.parent, *self._successors(place.parent, depth - 1)):
                 staying = self._staying(Place(parent, place.name))
                 found += [node for node, kind in staying if kind == Kind.DIRECTORY]
@@ -56,8 +58,8 @@ class Replacing:
         for state in self._coming.get(place, ()):
             yield state.id, state.kind
         for row in self._slot(place.parent, place.name):
-            found = self._nodes.get(row.node) if row.node not in self._dying else None
-            if found is not None:
+            found = self._nodes.get(row.node)
+            if found is not None and not self._goes(row.node):
                 yield row.node, found.kind
 
     def _slot(self, parent: NodeId, name: bytes) -> list[PlacementRow]:
@@ -77,12 +79,22 @@ class Replacing:
         """Directories that go, at the path of one that stays."""
         stored = self._tree.state(directory) if depth else None
         found: list[NodeId] = []
-        for place in places_of(stored) if stored is not None else ():
+        for place in last_places_of(stored) if stored is not None else ():
             for parent in (place.parent, *self._predecessors(place.parent, depth - 1)):
-                found += [row.node for row in self._slot(parent, place.name) if row.node in self._dying]
+                found += [row.node for row in self._slot(parent, place.name) if self._goes(row.node)]
         return found
+
+    def _goes(self, node: NodeId) -> bool:
+        """Or is there only because of what is in it."""
+        row = self._nodes.get(node)
+        return node in self._dying or (row is not None and row.visible == _REVIVED)
 
 
 def places_of(state: NodeState) -> list[Place]:
     """Names of a node by its live links."""
     return [link.place for link in live_links(state).values() if link.place is not None]
+
+
+def last_places_of(state: NodeState) -> list[Place]:
+    """Names of a directory, also of one that was removed."""
+    return [placement.place for placement in placements(state, needed=True)]

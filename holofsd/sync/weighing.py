@@ -10,7 +10,7 @@ from typing import Final
 from holofsd.core.brake import WINDOW_MS, BrakeLimit, exceeds
 from holofsd.core.document import Envelope
 from holofsd.core.ids import AuthorId, NodeId
-from holofsd.core.losses import most_at_once
+from holofsd.core.losses import Missed, most_at_once
 from holofsd.core.state import Kind, NodeState
 from holofsd.store.removals import RecentRemoval
 from holofsd.sync.losses import IndexCache, Loss, Losses
@@ -33,10 +33,11 @@ class Said:
 
 @dataclass(slots=True)
 class Weighed:
-    """`follow`: removals that happen, each with what is to be remembered of it; `hold`: those that wait."""
+    """`follow`: removals that happen, each with what is to be remembered of it; `hold`: those that wait,
+    each with the time since when the node stood here."""
 
     follow: list[Said]
-    hold: list[Said]
+    hold: list[tuple[Said, int]]
     notes: list[RecentRemoval]
 
 
@@ -75,24 +76,34 @@ class Weighing:
         self.forget_old()
         look = self._look(removals, held)
         losses = {node: look.of(node, stored) for node, stored in self._stored(removals)}
-        counted = {node for node, loss in losses.items() if loss.counts and not (held and loss.in_hold)}
-        counted -= self._copied(counted, look, limit)
+        files = {item.state.id for item in removals if item.state.kind is not Kind.DIRECTORY}
+        counted = {
+            node for node in files & losses.keys() if losses[node].counts and not (held and losses[node].in_hold)
+        }
+        copied = self._copied(counted, look, limit)
+        counted -= copied
         waiting = counted if held or self._is_too_much(counted, losses, look, limit) else set()
         waiting |= self._directories_around(waiting, removals)
         follow = [item for item in removals if item.state.id not in waiting]
         return Weighed(
             follow,
-            [item for item in removals if item.state.id in waiting],
-            [_note(item, losses.get(item.state.id), item.state.id in counted) for item in follow],
+            [(item, _born_ms(losses.get(item.state.id))) for item in removals if item.state.id in waiting],
+            [_note(item, losses.get(item.state.id), counted, copied) for item in follow],
         )
+
+    def find_what_went_before(self) -> None:
+        """From here on exactly those recent removals count that belong to what is held."""
+        look = self._look((), frozenset())
+        self._removals.count_what_was_in(r for r in self._removals.recent_repositories() if look.is_gone(r))
+        self._removals.count_only_what_stood_with_the_held()
 
     def _look(self, removals: Sequence[Said], held: frozenset[NodeId]) -> Losses:
         dying = held.union(item.state.id for item in removals)
         return Losses(self._volume, self._store.own_authors(), dying, self.skip, self._now_ms(), self._indexes)
 
     def _stored(self, removals: Sequence[Said]) -> list[tuple[NodeId, NodeState]]:
-        """What is here of the files among them."""
-        nodes = dict.fromkeys(item.state.id for item in removals if item.state.kind is not Kind.DIRECTORY)
+        """What is here of them."""
+        nodes = dict.fromkeys(item.state.id for item in removals)
         states = [(node, self._volume.tree.state(node)) for node in nodes]
         return [(node, state) for node, state in states if state is not None]
 
@@ -120,14 +131,20 @@ class Weighing:
         todo = [*waiting, *found]
         while todo:
             for row in self._store.nodes.placements(todo.pop()):
-                if row.parent in going and row.parent not in found:
-                    found.add(row.parent)
-                    todo.append(row.parent)
+                if row.under in going and row.under not in found:
+                    found.add(row.under)
+                    todo.append(row.under)
         return found
 
 
-def _note(item: Said, loss: Loss | None, counts: bool) -> RecentRemoval:
-    is_file = item.state.kind is not Kind.DIRECTORY
+def _born_ms(loss: Loss | None) -> int:
+    return loss.born_ms if loss is not None else 0
+
+
+def _note(item: Said, loss: Loss | None, counted: set[NodeId], copied: set[NodeId]) -> RecentRemoval:
+    is_file, node = item.state.kind is not Kind.DIRECTORY, item.state.id
     if loss is None:
-        return RecentRemoval(item.state.id, item.author, is_file, 0, is_file, None)
-    return RecentRemoval(item.state.id, item.author, is_file, loss.born_ms, counts, loss.repository)
+        return RecentRemoval(node, item.author, is_file, 0, Missed.NO, None)
+    missed = node in counted if is_file else loss.counts and not loss.in_hold
+    counts = Missed.COPIED if node in copied else Missed.YES if missed else Missed.NO
+    return RecentRemoval(node, item.author, is_file, loss.born_ms, counts, loss.repository)

@@ -358,3 +358,107 @@ async def test_a_reader_can_hold_and_accept_but_not_refuse(tmp_path: Path) -> No
         await brake(bob).accept()
         await settled(ann, bob)
         assert names(bob) == {"folder/"}
+
+
+async def test_what_was_made_after_the_hold_began_comes_and_goes(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        remove_all(ann, [*paths, "folder"])
+        await knows(bob, ann)
+        young = fill(ann, "young")
+        bob.write("made here", b"meanwhile")
+        await knows(bob, ann)
+        await knows(ann, bob)
+        assert names(bob) >= {*paths, *young, "made here"}
+        await bob.restart()
+        remove_all(ann, [*young, "young", "made here"])
+        await knows(bob, ann)
+        assert names(bob) == {*paths, "folder/", "other"}
+        assert held(bob) == MANY + 1
+        ann.remove("other")  # was there before
+        await knows(bob, ann)
+        assert held(bob) == MANY + 2
+
+
+async def test_files_that_never_stood_together_are_not_too_many(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await full(ann, bob, 2)
+        for number in range(MANY):
+            ann.write(f"lock {number}", b"mine")
+            await until(lambda: f"lock {number}" in names(bob))  # noqa: B023
+            ann.remove(f"lock {number}")
+        await settled(ann, bob)
+        assert not brake(bob).holds
+
+
+async def test_only_what_a_person_would_miss_is_held(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await share(ann, bob)
+        photos, modules = fill(ann, "photos"), fill(ann, "node_modules")
+        await settled(ann, bob)
+        await until(lambda: not brake(bob).catching_up, "all is heard")
+        remove_all(ann, [*modules, "node_modules"])
+        await settled(ann, bob)
+        assert names(bob) == {*photos, "photos/"}
+        modules = fill(ann, "node_modules")
+        await settled(ann, bob)
+        await ann.down()  # both at once
+        await ann.up()
+        with ann.store.db.transaction():
+            remove_all(ann, [*modules, "node_modules", *photos, "photos"])
+        await knows(bob, ann)
+        assert names(bob) == {*photos, "photos/"}
+        assert held(bob) == MANY + 1
+        await brake(bob).refuse()
+        await settled(ann, bob)
+        assert names(ann) == {*photos, "photos/"}
+
+
+async def test_the_hold_ends_when_everything_is_made_anew(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        remove_all(ann, [*paths, "folder"])
+        await knows(bob, ann)
+        ann.mkdir("folder")
+        await knows(bob, ann)
+        for path in paths[:-1]:
+            ann.write(path, b"anew")
+        ann.mkdir(paths[-1])
+        await settled(ann, bob)
+        assert not brake(bob).holds
+        assert names(bob) == {*paths[:-1], paths[-1] + "/", "folder/", "other"}
+
+
+async def test_folders_to_skip_are_a_setting(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        for wrong in (b"", b"a/b", b"a\0b"):
+            with pytest.raises(BadArgument):
+                brake(bob).set_skip([wrong])
+        brake(bob).set_skip([b"renders", b"folder"])
+        await bob.restart()
+        assert brake(bob).skip == (b"renders", b"folder")
+        remove_all(ann, [*paths, "folder"])
+        await settled(ann, bob)
+        assert names(bob) == {"other"}
+
+
+async def test_refusing_brings_back_what_stood_with_the_held_files_alone(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        for number in range(10):
+            ann.write(f"scratch {number}", b"for a moment")
+            await knows(bob, ann)
+            ann.remove(f"scratch {number}")
+            await knows(bob, ann)
+        ann.write("folder/x.tmp", b"a leftover")
+        await knows(bob, ann)
+        before = {path: data for path, data in bob.files().items() if path != "folder/x.tmp"}
+        remove_all(ann, ["folder/x.tmp", *paths[:40]])
+        await knows(bob, ann)
+        remove_all(ann, [*paths[40:], "folder"])
+        await knows(bob, ann)
+        assert held(bob) == MANY - 40 + 1
+        await brake(bob).refuse()
+        await settled(ann, bob)
+        assert bob.files() == ann.files() == before

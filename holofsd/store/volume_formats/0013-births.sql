@@ -10,5 +10,6 @@ CREATE TABLE births (             -- nodes that this device first heard of withi
 CREATE INDEX births_by_time ON births (at_ms);
 
 ALTER TABLE recent_removals ADD COLUMN born_ms INTEGER NOT NULL DEFAULT 0; -- 0: before the window
-ALTER TABLE recent_removals ADD COLUMN counts INTEGER NOT NULL DEFAULT 1;  -- 0: nobody would miss it
+ALTER TABLE recent_removals ADD COLUMN counts INTEGER NOT NULL DEFAULT 1;  -- 0: nobody would miss it; 2: its content is still there
 ALTER TABLE recent_removals ADD COLUMN repository BLOB;                    -- it counts once this git repository is gone
+ALTER TABLE held_removals ADD COLUMN born_ms INTEGER NOT NULL DEFAULT 0;   -- as above
