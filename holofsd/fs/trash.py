@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from holofs_api.numbers import MAX_INTEGER
 from holofsd.core.ids import NodeId
-from holofsd.core.state import Kind
+from holofsd.core.state import Kind, Version
 from holofsd.fs.scope import Scope
 from holofsd.tree.past import Past, Trashed
 
@@ -71,7 +72,7 @@ class Trash:
             kind=top.kind,
             removed_ms=top.removed_ms,
             files=len(versions),
-            bytes=sum(version.size for version in versions),
+            bytes=_bytes(versions),
             device=top.version.device_name if top.version is not None else "",
             here=all(self._past.tree.is_here(version) for version in versions),
         )
@@ -92,7 +93,12 @@ class Trash:
                         self._scope.store.history.purge_node(item.node, self._scope.now_ms())
             await asyncio.sleep(0)
         versions = [item.version for item in chosen if item.version is not None]
-        return Emptied(len(versions), sum(version.size for version in versions))
+        return Emptied(len(versions), _bytes(versions))
+
+
+def _bytes(versions: Iterable[Version]) -> int:
+    """Sizes are what their writers say: added up they may be more than a message holds."""
+    return min(sum(version.size for version in versions), MAX_INTEGER)
 
 
 def _top(item: Trashed, found: dict[NodeId, Trashed]) -> Trashed:

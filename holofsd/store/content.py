@@ -236,6 +236,6 @@ class Content:
     def missing(self) -> tuple[int, int]:
         """(blobs, bytes) wanted and not here."""
         row = self.db.one(
-            "SELECT count(*), coalesce(sum(size), 0) FROM (SELECT max(size) AS size FROM wanted GROUP BY hash)"
+            "SELECT count(*), CAST(total(size) AS INTEGER) FROM (SELECT max(size) AS size FROM wanted GROUP BY hash)"
         )
         return (row[0], row[1]) if row else (0, 0)

@@ -332,7 +332,8 @@ class Nodes:
     # ---- counts
     def count_files(self) -> tuple[int, int]:
         """(regular files with a name, their sizes added up). Reads every row."""
-        row = self.db.one("SELECT count(*), coalesce(sum(size), 0) FROM nodes WHERE kind=1 AND visible>0")
+        # Sizes are what their writers say: `sum` fails beyond 2^63, `total` does not.
+        row = self.db.one("SELECT count(*), CAST(total(size) AS INTEGER) FROM nodes WHERE kind=1 AND visible>0")
         return (row[0], row[1]) if row else (0, 0)
 
     def count_unreachable(self) -> int:

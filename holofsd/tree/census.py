@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from holofs_api.numbers import MAX_INTEGER
 from holofsd.core.state import Kind
 from holofsd.store.nodes import NodeRow
 from holofsd.store.volume import VolumeStore
@@ -25,7 +26,9 @@ class Census:
     def take(self) -> TreeCensus:
         nodes = self._store.nodes
         files, size = self.totals()
-        return TreeCensus(files, size, nodes.count_copies(), nodes.count_unreachable(), nodes.bad_names())
+        return TreeCensus(
+            files, min(size, MAX_INTEGER), nodes.count_copies(), nodes.count_unreachable(), nodes.bad_names()
+        )
 
     def note(self, batch: Batch) -> None:
         files = size = 0

@@ -4,14 +4,24 @@
 from __future__ import annotations
 
 import errno
+import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from holofs_api.numbers import MAX_INTEGER, MAX_TIME_NS, MIN_TIME_NS
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofsd.codec.checks import MAX_NUMBER
+from holofsd.codec.records import decode_state, encode_state
+from holofsd.core import edit
+from holofsd.core.clock import MAX_WALL_MS
 from holofsd.core.errors import BadArgument, NameTooLong, NoSpace, ReadOnly
-from holofsd.core.ids import ROOT_INO
+from holofsd.core.ids import ROOT_ID, ROOT_INO, AuthorId, BlobHash, Dot, Hlc, NodeId
+from holofsd.core.state import Blob, Body, Kind, Marker, NodeState, Place, Register, Version
 from holofsd.fs.types import RenameFlags, SetAttr
+from holofsd.rpc.fs_convert import fill_attr
 from tests.fs.harness import Device, Program, errno_of
 
 
@@ -195,3 +205,47 @@ async def test_a_file_larger_than_any_disk_is_refused(program: Program) -> None:
     await program.write("f", b"x")
     assert await errno_of(program.truncate("f", 1 << 62)) == errno.EFBIG
     assert await errno_of(program.truncate("f", -1)) == errno.EINVAL
+
+
+def _from_elsewhere(number: int, mtime_ns: int, size: int, wall_ms: int) -> NodeState:
+    """A file, or a directory where the size is 0, as another device may have said it: over the wire."""
+    author, stamp = AuthorId(b"e" * 32), Hlc(wall_ms, 2**32 - 1, AuthorId(b"e" * 32))
+    body: Body = Blob(BlobHash(bytes([number]) * 32)) if size else Marker()
+    node = NodeId(bytes([number]) * 16)
+    version = Version(Dot(author, number), stamp, body, size, Register(mtime_ns, stamp), "elsewhere")
+    kind = Kind.FILE if size else Kind.DIRECTORY
+    place = Place(ROOT_ID, b"%d" % number)
+    state = edit.new_node(node, kind, mtime_ns, place, edit.link_id(node), version, 0o755, stamp)
+    if kind is Kind.DIRECTORY:
+        state = replace(state, times=Register(mtime_ns, stamp))
+    return decode_state(encode_state(state))
+
+
+async def test_the_largest_numbers_that_a_record_can_say_break_nothing(device: Device, program: Program) -> None:
+    await program.write("mine", b"mine")
+    cases = itertools.product((-(2**63), -1, 2**63 - 1), (0, 1, MAX_NUMBER - 1), (0, MAX_WALL_MS))
+    states = [_from_elsewhere(number, *case) for number, case in enumerate(cases, start=1)]
+    with device.store.db.transaction():
+        device.volume.merge(states)
+    for name in await program.names():
+        attr, out = await program.stat(name), pb.Attr()
+        fill_attr(out, attr)
+        assert MIN_TIME_NS <= out.mtime_ns <= MAX_TIME_NS
+    inside = [state for state in states if state.kind is Kind.DIRECTORY]
+    for state in inside:
+        child = _from_elsewhere(100 + state.id[0], 2**63 - 1, 1, MAX_WALL_MS)
+        place = Place(state.id, b"child")
+        stamp = Hlc(MAX_WALL_MS, 2**32 - 1, AuthorId(b"f" * 32))
+        with device.store.db.transaction():
+            device.volume.merge([edit.moved(child, edit.link_id(child.id), place, stamp)])
+    for state in inside:
+        fill_attr(pb.Attr(), await program.stat(f"{state.id[0]}"))
+    census = device.fs.census()
+    assert census.bytes == census.missing_bytes == MAX_INTEGER
+    with device.store.db.transaction():
+        device.volume.merge([edit.removed(state) for state in states])
+    assert sum(item.files for item in await device.fs.history.trash.list()) > 0
+    assert all(item.bytes <= MAX_INTEGER for item in await device.fs.history.trash.list())
+    assert await program.read("mine") == b"mine"
+    device.restart()
+    assert device.fs.census().files >= 1
