@@ -293,6 +293,19 @@ async def test_a_number_stays_with_its_name_and_shows_everything_whichever_devic
             assert [name for name, _attr in listing.entries] == [b"a", b"b"]
 
 
+async def test_a_number_stays_with_its_name_when_another_device_removes_the_older_folder(tmp_path: Path) -> None:
+    async with two(tmp_path) as (both, a, b):
+        await a.mkdir("d")
+        await make(b, "d", "b")
+        for device in both.devices:
+            await device.fs.hasher.drain()
+        both.devices[0].give_to(both.devices[1])
+        number = (await b.stat("d")).ino
+        await a.rmdir("d")
+        assert await both.agree() == {"d": None, **files("d/b", by="beta")}
+        assert (await b.stat("d")).ino == number
+
+
 async def test_a_folder_open_under_two_numbers_shows_the_same_under_both(tmp_path: Path) -> None:
     async with two(tmp_path, "d/", "e/", "d/x", "e/y") as (both, a, b):
         one, other = (await b.stat("d")).ino, (await b.stat("e")).ino
