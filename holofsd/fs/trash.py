@@ -10,6 +10,7 @@ from typing import Final
 
 from holofs_api.numbers import MAX_INTEGER
 from holofsd.core.ids import NodeId
+from holofsd.core.retention import MINUTE_MS
 from holofsd.core.state import Kind, Version
 from holofsd.fs.scope import Scope
 from holofsd.tree.past import Past, Trashed
@@ -55,8 +56,12 @@ class Trash:
         """Newest first. `single`: every file by itself, also of removed directories."""
         found = await self._all()
         members: dict[NodeId, list[Trashed]] = {}
+        heads: dict[NodeId, NodeId] = {}
         for item in found.values():
-            members.setdefault(item.node if single else _top(item, found).node, []).append(item)
+            top = item if single else _top(item, found)
+            if top.node not in heads:
+                heads[top.node] = top.node if single else self._head(top, found)
+            members.setdefault(heads[top.node], []).append(item)
         listed: list[TrashItem] = []
         for number, (node, items) in enumerate(members.items()):
             listed.append(self._item(found[node], items))
@@ -64,6 +69,14 @@ class Trash:
                 await asyncio.sleep(0)
         chosen = [item for item in listed if _is_below(item.path, below)]
         return sorted(chosen, key=lambda item: (-item.removed_ms, item.path))
+
+    def _head(self, top: Trashed, found: dict[NodeId, Trashed]) -> NodeId:
+        """Of directories that were shown as one, and removed as one, the one that is listed for all."""
+        if top.kind is not Kind.DIRECTORY:
+            return top.node
+        family = (found[node] for node in self._past.together(top.node) if node in found)
+        went = [item for item in family if abs(item.removed_ms - top.removed_ms) <= MINUTE_MS]
+        return max(went, key=lambda item: (item.removed_ms, item.node)).node
 
     def _item(self, top: Trashed, items: Iterable[Trashed]) -> TrashItem:
         versions = [item.version for item in items if item.version is not None]

@@ -206,12 +206,33 @@ class Nodes:
         """Nodes with a link that names this directory, wherever it is shown."""
         return [row[0] for row in self.db.all(f"SELECT DISTINCT node FROM placements {self._real(parent)}", (parent,))]
 
+    def alone_in(self, directory: NodeId, shown: NodeId) -> list[tuple[NodeId, bytes]]:
+        """(node, name) of what is in a directory and would have the same name in `shown`, and nothing beside it: files
+        with one name and one version, which nothing else wants here or there. Conflict names are left out."""
+        return self.db.all(
+            "SELECT p.node, p.name FROM placements AS p JOIN nodes AS n ON n.node=p.node"
+            f" {self._real(directory, 'p.')} AND n.kind!=2 AND n.versions<=1"
+            " AND instr(p.name, CAST(' (conflict ' AS BLOB))=0 AND p.name!=CAST('.git' AS BLOB)"
+            " AND (SELECT count(*) FROM placements AS q WHERE q.node=p.node)=1"
+            " AND (SELECT count(*) FROM placements AS q WHERE q.parent=p.parent AND q.name=p.name)=1"
+            " AND NOT EXISTS (SELECT 1 FROM placements AS q WHERE q.parent=? AND q.name=p.name)",
+            (directory, shown),
+        )
+
+    def carry(self, directory: NodeId, before: NodeId, now: NodeId, found: Sequence[tuple[NodeId, bytes]]) -> None:
+        """What `alone_in` found in a directory that was shown as `before` and is shown as `now`."""
+        real = directory if now != directory else None
+        self.db.run_many("UPDATE placements SET parent=?, real=? WHERE node=?", [(now, real, n) for n, _ in found])
+        self.db.run_many(
+            "UPDATE entries SET parent=? WHERE parent=? AND name=?", [(now, before, name) for _, name in found]
+        )
+
     def has_children(self, parent: NodeId) -> bool:
         """Whether a link of a visible node names this directory."""
         return self.db.one(f"SELECT 1 FROM placements {self._real(parent)} LIMIT 1", (parent,)) is not None
 
-    def _real(self, parent: NodeId) -> str:
-        return "WHERE real=?" if parent in self.aliases else "WHERE parent=? AND real IS NULL"
+    def _real(self, parent: NodeId, of: str = "") -> str:
+        return f"WHERE {of}real=?" if parent in self.aliases else f"WHERE {of}parent=? AND {of}real IS NULL"
 
     # ---- entries
     def entry(self, parent: NodeId, name: bytes) -> EntryRow | None:

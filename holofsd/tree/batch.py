@@ -56,6 +56,8 @@ class Batch:
     """Directories that are at no name."""
     regrouped: dict[NodeId, NodeId] = field(default_factory=dict)
     """Directories that are shown as another one than before this update, or by themselves: as which before."""
+    carried: list[tuple[NodeId, NodeId, NodeId, bytes]] = field(default_factory=list)
+    """(node, directory that showed it, directory that shows it, name) of entries that went there as they are."""
     change: TreeChange = field(default_factory=TreeChange)
     _here: dict[BlobHash, bool] = field(default_factory=dict)
 

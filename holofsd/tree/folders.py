@@ -48,14 +48,28 @@ def _regrouped(batch: Batch, parent: NodeId, name: bytes) -> list[tuple[NodeId, 
 
 def _show_as(batch: Batch, directory: NodeId, shown: NodeId, overrides: Overrides) -> None:
     nodes = batch.store.nodes
-    children = nodes.really_in(directory)
-    batch.regrouped.setdefault(directory, nodes.aliases.shown_as(directory))
+    before = nodes.aliases.shown_as(directory)
+    batch.regrouped.setdefault(directory, before)
+    carried = _carry(batch, directory, before, shown)
+    children = [child for child in nodes.really_in(directory) if child not in carried]
     nodes.aliases.put(directory, shown)
     batch.plain.forget(children)
     for child in children:
         work = batch.pull(child)
         if work is not None:
             place(batch, work, overrides)
+
+
+def _carry(batch: Batch, directory: NodeId, before: NodeId, shown: NodeId) -> set[NodeId]:
+    """Most of what is in a directory: files that have no part in this update and that nothing stands beside."""
+    found = [
+        (node, name)
+        for node, name in batch.store.nodes.alone_in(directory, shown)
+        if node not in batch.works and (before, name) not in batch.dirty and (shown, name) not in batch.dirty
+    ]
+    batch.store.nodes.carry(directory, before, shown, found)
+    batch.carried += [(node, before, shown, name) for node, name in found]
+    return {node for node, _ in found}
 
 
 def _settle_attributes(batch: Batch) -> None:

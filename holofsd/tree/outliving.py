@@ -66,7 +66,7 @@ def _to_bring_back(volume: LocalVolume, state: NodeState) -> list[_Gone]:
     removal = state.removed.at
     if not removal:
         return []
-    below = _below(volume, state.id, ())
+    below = _below(volume, state.id)
     since = one_go(removal, (gone.ends for gone in below))
     moved_at, moved_ms = _moved(volume, state)
     wanted = [
@@ -76,18 +76,21 @@ def _to_bring_back(volume: LocalVolume, state: NodeState) -> list[_Gone]:
     return [gone for gone in wanted if directories.issuperset(gone.above)]
 
 
-def _below(volume: LocalVolume, directory: NodeId, above: tuple[NodeId, ...]) -> list[_Gone]:
+def _below(volume: LocalVolume, top: NodeId) -> list[_Gone]:
+    """All names that were removed from a directory, and from removed directories in it."""
     found: list[_Gone] = []
-    rows = volume.store.history.last_in(directory)
-    heard_ms = {row.node: row.until_ms for row in rows if row.parent == directory}
-    for node, until_ms in heard_ms.items():
-        state = volume.tree.state(node)
-        if state is None or node in above or not is_publishable(state):
-            continue
-        ended = ended_in(state, directory)
-        found += [_Gone(node, link, ends, until_ms, above) for link, ends in ended.items()]
-        if ended and state.kind is Kind.DIRECTORY and not is_alive(state):
-            found += _below(volume, node, (*above, node))
+    edge: list[tuple[NodeId, tuple[NodeId, ...]]] = [(top, ())]
+    while edge:
+        directory, above = edge.pop()
+        rows = volume.store.history.last_in(directory)
+        for node, until_ms in {row.node: row.until_ms for row in rows if row.parent == directory}.items():
+            state = volume.tree.state(node)
+            if state is None or node in above or not is_publishable(state):
+                continue
+            ended = ended_in(state, directory)
+            found += [_Gone(node, link, ends, until_ms, above) for link, ends in ended.items()]
+            if ended and state.kind is Kind.DIRECTORY and not is_alive(state):
+                edge.append((node, (*above, node)))
     return found
 
 

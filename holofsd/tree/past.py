@@ -212,6 +212,10 @@ class Past:
             states = (decode_local_state(payload) for _node, payload in rows)
             yield [item for state in states if (item := self._trashed(state)) is not None]
 
+    def together(self, directory: NodeId) -> list[NodeId]:
+        """This directory, those shown as one with it, and removed ones that had its name last."""
+        return self._history.families.now(directory)
+
     def removed_at(self, parent: NodeId, name: bytes) -> Trashed | None:
         """What was removed or unlinked from this name last, and is kept."""
         for row in self._history.places_named(parent, name):

@@ -38,6 +38,11 @@ class Projection:
 
     def run(self) -> None:
         batch = self.batch
+        for node, before, shown, name in batch.carried:
+            self.names.setdefault((before, name), EntryRow(before, name, node, b"", name))
+            self.now[(before, name)] = None
+            self.names.setdefault((shown, name), None)
+            self.now[(shown, name)] = EntryRow(shown, name, node, b"", name)
         if any(w.moved and w.row.kind == Kind.DIRECTORY and self._has_below(w.node) for w in batch.works.values()):
             # A subtree may have moved into a `.git`, or out of it.
             batch.dirty.update(dict.fromkeys(batch.store.nodes.conflict_slots()))

@@ -293,6 +293,19 @@ async def test_a_number_stays_with_its_name_and_shows_everything_whichever_devic
             assert [name for name, _attr in listing.entries] == [b"a", b"b"]
 
 
+async def test_a_number_stays_with_its_name_when_another_device_removes_the_older_folder(tmp_path: Path) -> None:
+    async with two(tmp_path) as (both, a, b):
+        await a.mkdir("d")
+        await make(b, "d", "b")
+        for device in both.devices:
+            await device.fs.hasher.drain()
+        both.devices[0].give_to(both.devices[1])
+        number = (await b.stat("d")).ino
+        await a.rmdir("d")
+        assert await both.agree() == {"d": None, **files("d/b", by="beta")}
+        assert (await b.stat("d")).ino == number
+
+
 async def test_a_folder_open_under_two_numbers_shows_the_same_under_both(tmp_path: Path) -> None:
     async with two(tmp_path, "d/", "e/", "d/x", "e/y") as (both, a, b):
         one, other = (await b.stat("d")).ino, (await b.stat("e")).ino
@@ -432,6 +445,10 @@ async def test_a_removed_folder_that_two_devices_had_made_is_restored_with_every
         await remove(a, "d")
         await both.agree()
         for program in (b, a):
+            listed = [(item.path, item.files) for item in await program.fs.history.trash.list()]
+            # The second time one of the two lies there still: the other was enough to bring the folder back.
+            assert listed == [(b"d", 4), (b"d", 0)][: len(listed)]
+            assert len(listed) == (1 if program is b else 2)
             for device in both.devices:
                 device.clock.advance(100)
             assert all(done.what == "restored" for done in await program.fs.history.restoring.restore(b"d"))
