@@ -15,8 +15,10 @@ def add(command: Callable[..., argparse.ArgumentParser], number: Callable[[int],
     brake.add_argument("name", metavar="NAME")
     brake.add_argument("--files", type=number(0), metavar="N", help="hold when more than N files go (50)")
     brake.add_argument("--percent", type=number(0), metavar="P", help="and more than P percent of the volume (20)")
-    skip = "names of folders whose content is made by tools (repeatable; replaces those named before; '' for none)"
-    brake.add_argument("--skip", action="append", metavar="FOLDER", help=skip)
+    skip = "name of folders whose content is made by tools (repeatable; replaces those named before)"
+    skips = brake.add_mutually_exclusive_group()
+    skips.add_argument("--skip", action="append", metavar="FOLDER", help=skip)
+    skips.add_argument("--no-skip", dest="skip", action="store_const", const=[], help="forget the folders named before")
     verdicts = brake.add_mutually_exclusive_group()
     for verdict, told in (
         ("off", "never hold anything"),

@@ -241,5 +241,5 @@ def test_a_person_names_further_folders_to_skip(pair: Pair) -> None:
     shutil.rmtree(pair.here / "renders")
     pair.agree("the removal of a folder to skip")
     remove_and_decide(pair, pair.here / "takes", "accept")
-    assert pair.b.json("brake", "docs", "--skip", "")["skip"] == []
+    assert pair.b.json("brake", "docs", "--no-skip")["skip"] == []
     assert pair.b.ctl("brake", "docs", "--skip", "a/b", check=False).code == 2
