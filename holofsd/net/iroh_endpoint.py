@@ -149,7 +149,7 @@ class IrohRawConnection:
             return CloseReason(CloseCode.LOST, message_of(error))
 
     def remote_address(self) -> str:
-        """Of the path in use. Iroh finds paths by itself; in place of one that was not asked for, the one before counts."""
+        """Of the path in use. Iroh finds paths by itself: for one that was not asked for, the one before is told."""
         paths = sorted(self._connection.paths(), key=lambda path: not path.is_selected)
         told = (f"relay:{path.remote_addr}" if path.is_relay else str(path.remote_addr) for path in paths)
         meant = (address for address in told if address.startswith("relay:") or is_meant(self._bind, address))

@@ -7,7 +7,7 @@ import ipaddress
 
 import pytest
 
-from support.device import World
+from support.device import Device, World
 from support.wait import until
 
 
@@ -77,15 +77,19 @@ def test_a_volume_that_is_not_there_yet_is_not_only_on_this_device(world: World)
     assert "on the device that made the invite" in said
 
 
+def _until_connected(device: Device) -> None:
+    until(lambda: device.json("peers")[0]["connected"], "the other to be connected")
+
+
 def test_only_addresses_that_a_device_may_listen_at_are_told(world: World) -> None:
     a, b = world.sharing("a", "b")
     for device in (a, b):
-        until(lambda at=device: at.json("peers")[0]["connected"], "the other to be connected")
+        _until_connected(device)
         host = device.json("peers")[0]["address"].rpartition(":")[0]
         assert ipaddress.ip_address(host) == ipaddress.ip_address("127.0.0.1")
     b.down()
     b.up()
-    until(lambda: a.json("peers")[0]["connected"], "b to be back")
+    _until_connected(a)
     assert a.json("peers")[0]["address"].startswith("127.0.0.1:")
 
 
