@@ -202,12 +202,14 @@ def test_an_empty_name_is_an_error_and_not_the_persons_own_device(program: str, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_scripts_run_takes_no_empty_variable_for_the_persons_own_device(tmp_path: Path) -> None:
+def test_scripts_run_refuses_what_is_no_state_directory_before_it_makes_anything(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "scripts" / "run"
-    told = ask(str(script), HOLOFS_STATE_DIR="", HOME=str(tmp_path), HOLOFS_FOLDER=str(tmp_path / "folder"))
-    assert told.code != 0
-    assert "HOLOFS_STATE_DIR is set and empty" in told.err
-    assert not (tmp_path / ".local").exists()
+    _documents(tmp_path)
+    before = snapshot(tmp_path)
+    for state, words in (("", "HOLOFS_STATE_DIR is set and empty"), (str(tmp_path / "documents"), "letter.txt")):
+        told = ask(str(script), HOLOFS_STATE_DIR=state, HOME=str(tmp_path), HOLOFS_FOLDER=str(tmp_path / "folder"))
+        _refused(told, words)
+        assert snapshot(tmp_path) == before
 
 
 def test_a_user_that_does_not_exist_is_said(tmp_path: Path) -> None:
