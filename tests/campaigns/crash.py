@@ -122,17 +122,18 @@ class Campaign:
             assert not wrong, f"fsck of {victim.name}: {wrong}"
 
     # ---- what was reached
-    def never_reached(self) -> list[str]:
-        return sorted(point for point in POINTS if not self.reached[point])
+    def never_reached(self, only: str | None = None) -> list[str]:
+        return sorted(point for point in POINTS if only in (None, point) and not self.reached[point])
 
     def wrongly_missed(self, only: str | None = None) -> list[str]:
         """Those that a campaign of this length has to reach."""
-        fair = [p for p in self.never_reached() if self.tried[p] >= FAIR_TRIES or self.rounds >= FAIR_ROUNDS]
-        return [point for point in fair if only in (None, point)]
+        missed = self.never_reached(only)
+        return [point for point in missed if self.tried[point] >= FAIR_TRIES or self.rounds >= FAIR_ROUNDS]
 
-    def table(self) -> str:
-        lines = [f"{point:24} {self.reached[point]:6} of {self.tried[point]:4} rounds" for point in sorted(POINTS)]
-        never = f"never reached: {', '.join(self.never_reached()) or 'none'}"
+    def table(self, only: str | None = None) -> str:
+        points = [only] if only is not None else sorted(POINTS)
+        lines = [f"{point:24} {self.reached[point]:6} of {self.tried[point]:4} rounds" for point in points]
+        never = f"never reached: {', '.join(self.never_reached(only)) or 'none'}"
         return "\n".join(["fault points, and how often somebody died there:", *lines, never])
 
 
@@ -188,7 +189,7 @@ def main() -> int:
         done = campaign.rounds if campaign else 0
         print(f"\nFAILED in round {done}: {error}\nto repeat: {repeat}{done}", flush=True)
         return 1
-    print(campaign.table(), flush=True)
+    print(campaign.table(arguments.only), flush=True)
     missed = campaign.wrongly_missed(arguments.only)
     if missed:
         print(f"FAILED: never reached: {', '.join(missed)}\nto repeat: {repeat}{campaign.rounds}", flush=True)
