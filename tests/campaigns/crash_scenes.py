@@ -7,9 +7,13 @@ it was about has to be there.
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -77,6 +81,43 @@ def at_the_start(stage: Stage, point: str) -> bool:
         return _dies_and_returns(stage.b)
     finally:
         stage.at_rest()
+
+
+def starting(stage: Stage, point: str) -> bool:
+    """Each start looks at the folder first."""
+    victim = stage.either()
+    victim.kill_daemon()
+    victim.arm(point)
+    victim.begin()
+    return _dies_and_returns(victim)
+
+
+def rekeying(stage: Stage, point: str) -> bool:
+    """Of a copy of the state directory, whose key is changed, and again after the death."""
+    copy = stage.b.device.home / stage.name("copy")
+    copy.mkdir(mode=0o700)
+    for path in stage.b.state.iterdir():
+        if path.is_file() and path.name != "lock":
+            shutil.copy2(path, copy)
+    before = (copy / "device.key").read_bytes()
+    died = _change_key(copy, point) == -signal.SIGKILL
+    changed = (copy / "device.key").read_bytes() != before
+    assert not died or changed == (point == "rekeying.changed")
+    assert (copy / "device.key.former-1").read_bytes() == before
+    assert _change_key(copy) == 0
+    shutil.rmtree(copy)
+    return died
+
+
+def _change_key(state: Path, point: str = "") -> int:
+    command = [sys.executable, "-m", "holofsd.daemon.new_key_main", "--state-dir", str(state)]
+    return subprocess.run(
+        command,
+        env={**os.environ, "HOLOFS_FAULTS": f"{point}=kill" if point else ""},
+        stdout=subprocess.DEVNULL,
+        timeout=60.0,
+        check=False,
+    ).returncode
 
 
 def _dies_and_returns(victim: Victim, seconds: float = REACH_S) -> bool:
@@ -315,6 +356,8 @@ def spoil(index: Path) -> None:
 
 Scene = Callable[[Stage, str], bool]
 _BY_BEGINNING: dict[str, Scene] = {
+    "starting.": starting,
+    "rekeying.": rekeying,
     "mounting.": mounting,
     "creating.": creating,
     "leaving.": leaving,

@@ -10,8 +10,9 @@ import errno
 import os
 import random
 import sys
+from collections import Counter
 
-from campaigns.soak import all_agree, asked_for, rounds
+from campaigns.soak import all_agree, asked_for, rounds, told
 from campaigns.work import Worker
 from support.device import Device, World
 from support.disk import MIB, SmallDisk, device_on_small_disk
@@ -72,6 +73,7 @@ class Saver(Worker):
 class Campaign:
     def __init__(self, world: World, seed: int) -> None:
         self._random = random.Random(f"disk {seed}")
+        self.did: Counter[str] = Counter()
         self._full, self._disk = device_on_small_disk(world, "a")
         self._device = world.device("b")
         for device in (self._full, self._device):
@@ -90,6 +92,7 @@ class Campaign:
         for _ in range(STEPS_PER_ROUND):
             for worker in self._workers:
                 worker.step()
+                self.did["operations"] += 1
             if self._random.random() < 0.15:
                 self._disturb(self._disk)
         self._disk.empty()
@@ -103,21 +106,21 @@ class Campaign:
         if self._random.random() < 0.3:
             self._full.kill9_daemon()
             self._full.up()
+            self.did["kills"] += 1
         if self._random.random() < 0.7:
             disk.fill(self._random.choice(LEAVE))
+            self.did["times full"] += 1
 
-    @property
-    def refused(self) -> int:
-        return sum(worker.refused for worker in self._workers)
+    def figures(self) -> str:
+        refused = sum(worker.refused for worker in self._workers)
+        return f"{told(self.did)}, {refused} operations refused for want of room"
 
 
 def main() -> int:
     seed, ends = asked_for("disk", __doc__)
     with World() as world:
         campaign = Campaign(world, seed)
-        code = rounds(seed, ends, campaign.round)
-        print(f"seed {seed}: {campaign.refused} operations were refused for want of room", flush=True)
-        return code
+        return rounds("disk", seed, ends, campaign.round, campaign.figures)
 
 
 if __name__ == "__main__":

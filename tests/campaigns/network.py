@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable
 
-from campaigns.soak import all_agree, asked_for, rounds
+from campaigns.soak import all_agree, asked_for, rounds, told
 from campaigns.work import Worker
 from network.machines import Machine, Machines
 
@@ -29,11 +30,13 @@ class Campaign:
         for worker in self._workers:
             worker.prepare()
         self._address = 100
+        self.did: Counter[str] = Counter()
 
     def round(self) -> None:
         for _ in range(STEPS_PER_ROUND):
             for worker in self._workers:
                 worker.step()
+                self.did["operations"] += 1
             if self._random.random() < 0.2:
                 self._weather(self._random.choice(self._machines))
         for machine in self._machines:
@@ -43,23 +46,24 @@ class Campaign:
     def _weather(self, machine: Machine) -> None:
         """Something happens to one machine; or it stops happening."""
         port = machine.host.ports[0]
-        kinds: list[Callable[[], None]] = [
-            port.cut,
-            port.pull,
-            lambda: port.move("other"),
-            lambda: port.trouble(
+        kinds: dict[str, Callable[[], None]] = {
+            "cut": port.cut,
+            "pulled": port.pull,
+            "on another switch": lambda: port.move("other"),
+            "slow and lossy": lambda: port.trouble(
                 delay_ms=self._random.uniform(0, 150), jitter_ms=50, loss=self._random.uniform(0, 0.1)
             ),
-            lambda: port.trouble(deaf=True),
-            lambda: self._deafen(machine),
-            lambda: self._move(machine),
-            machine.device.kill9_daemon,
-        ]
+            "deaf": lambda: port.trouble(deaf=True),
+            "deaf to one": lambda: self._deafen(machine),
+            "another address": lambda: self._move(machine),
+            "killed": machine.device.kill9_daemon,
+        }
         self._heal(machine)
         if self._random.random() < 0.6:
-            happens = self._random.choice(kinds)
-            happens()
-            if happens == machine.device.kill9_daemon:
+            happens = self._random.choice(list(kinds))
+            self.did[happens] += 1
+            kinds[happens]()
+            if happens == "killed":
                 machine.device.up()
 
     def _deafen(self, machine: Machine) -> None:
@@ -83,7 +87,8 @@ def main() -> int:
     seed, ends = asked_for("network", __doc__)
     with Machines() as machines:
         try:
-            code = rounds(seed, ends, Campaign(machines, seed).round)
+            campaign = Campaign(machines, seed)
+            code = rounds("network", seed, ends, campaign.round, lambda: told(campaign.did))
         except BaseException:
             print(machines.world.logs())
             for machine in machines.machines:

@@ -11,6 +11,7 @@ import random
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,12 +38,14 @@ class Campaign:
         for worker in self._workers:
             worker.prepare()
         self._down: set[str] = set()
+        self.did: Counter[str] = Counter()
 
     def round(self) -> None:
         for _ in range(STEPS_PER_ROUND):
             for device, worker in zip(self._devices, self._workers, strict=True):
                 if device.name not in self._down:
                     worker.step()
+                    self.did["operations"] += 1
             if self._random.random() < 0.1:
                 self._disturb(self._random.choice(self._devices))
         for device in self._devices:
@@ -54,9 +57,12 @@ class Campaign:
         if device.name in self._down:
             device.up()
             self._down.discard(device.name)
+            self.did["starts"] += 1
             return
         harm: list[Callable[[], None]] = [device.kill9_daemon, device.kill9_all, device.stop_daemon, device.down]
-        self._random.choice(harm)()
+        chosen = self._random.choice(harm)
+        self.did[chosen.__name__] += 1
+        chosen()
         if self._random.random() < 0.5:
             device.up()
         else:
@@ -110,20 +116,33 @@ def asked_for(name: str, doc: str | None) -> tuple[int, float]:
     return arguments.seed, time.monotonic() + arguments.duration
 
 
-def rounds(seed: int, ends: float, work: Callable[[], None]) -> int:
-    """At least once, then until the time is up; says how far it is. The exit code."""
-    done = 0
+def rounds(name: str, seed: int, ends: float, work: Callable[[], None], figures: Callable[[], str]) -> int:
+    """At least once, then until the time is up; says how far it is, and at the end what was done. The exit code."""
+    done, began = 0, time.monotonic()
+    again = f"scripts/soak {name}".strip()
     while time.monotonic() < ends or not done:
-        work()
+        try:
+            work()
+        except BaseException as error:
+            print(f"FAILED in round {done + 1}: {error!r} ({figures()})\nagain: {again} {seed} DURATION", flush=True)
+            raise
         done += 1
         print(f"seed {seed}: {done} rounds, all devices agree, nothing is missing", flush=True)
+    took = time.monotonic() - began
+    print(f"passed: {again}, seed {seed}: {done} rounds in {took:.0f} s, {figures()}", flush=True)
     return 0
+
+
+def told(did: Counter[str]) -> str:
+    """Figures that can be quoted."""
+    return ", ".join(f"{count} {what}" for what, count in sorted(did.items())) or "nothing done"
 
 
 def main() -> int:
     seed, ends = asked_for("", __doc__)
     with World() as world:
-        return rounds(seed, ends, Campaign(world, seed).round)
+        campaign = Campaign(world, seed)
+        return rounds("", seed, ends, campaign.round, lambda: told(campaign.did))
 
 
 if __name__ == "__main__":

@@ -63,6 +63,10 @@ def scene_of(point: str, victim: int, other: int, number: int = 0) -> Scene:
             (write(victim, 0, LARGE, pause=0.3), write(victim, 0, LARGE, pause=1.5)),
             (step(victim, "collect", 1, pause=0.3),) * 2,
         ),
+        "thinning": Scene(
+            tuple(step(victim, "write", number, LARGE, third, pause=1.5) for third in range(2)),
+            (step(victim, "squeeze", pause=0.3),),
+        ),
         "forgetting": Scene(
             (write(victim, 0, pause=1.5), step(victim, "unlink", number, pause=1.5)),
             (*(step(device, "empty_trash", pause=0.3) for device in (victim, other)), write(other, 1, pause=8.0)),

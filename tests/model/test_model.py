@@ -4,6 +4,7 @@ and nothing that was acknowledged is missing. The long form is `scripts/soak mod
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from unittest.mock import patch
 
@@ -15,12 +16,13 @@ from holofsd.core.project import parse_token
 from holofsd.fs.versions import Versions
 from holofsd.store.history import History
 from model import checks, regressions
-from model.campaign import repeatable
+from model.campaign import FAIR_SEEDS, Tally, repeatable
 from model.chance import Seeded
 from model.ledger import Ledger
 from model.machine import Model, told
 from model.program import Program, Step
 from model.run import run
+from model.scenes import point_of, scene_of
 from model.troubles import POINTS
 from model.world import Result, World
 
@@ -50,36 +52,41 @@ def test_a_crash_at_a_fault_point_loses_nothing(point: str) -> None:
 
 def crash_at(point: str) -> Program:
     """Two devices; the second one crashes there."""
-    before: list[Step] = []
-    after = [
-        *(Step(0, "write", (place, 8, 0), -1, 1.5) for place in (2, 7)),
-        Step(1, "hold_new", (3, 0, 0), -1, 0.0),
-        Step(1, "held_write", (0, 8, 1), -1, 0.0),
-        Step(1, "held_sync", (0, 0, 0), -1, 0.0),
-        Step(1, "held_close", (0, 1, 0), -1, 1.5),
-        Step(1, "write", (4, 0, 0), -1, 0.3),
+    scene, fault = scene_of(point, 1, 0), Step(1, "fault", (POINTS.index(point), 0, 0), -1, 0.0)
+    return Program(3, 2, sequential=False, quick=True, steps=(*scene.before, fault, *scene.after))
+
+
+def test_each_fault_point_is_drawn_as_often_as_the_others() -> None:
+    drawn = Counter(point_of((number % 7, number, 0), POINTS) for number in range(100 * len(POINTS)))
+    assert drawn.keys() == set(POINTS)
+    assert min(drawn.values()) > 50
+
+
+def test_a_campaign_names_the_fault_points_that_it_did_not_reach() -> None:
+    tally = Tally(seeds=FAIR_SEEDS - 1)
+    tally.died_at.update(POINTS[1:])
+    assert tally.table().endswith(f"never reached: {POINTS[0]}")
+    assert tally.is_clean
+    tally.add(Tally(seeds=1))
+    assert not tally.is_clean
+    tally.died_at[POINTS[0]] += 1
+    assert tally.table().endswith("never reached: none")
+    assert tally.is_clean
+
+
+def test_devices_that_come_and_go_agree_in_the_end() -> None:
+    steps = [
+        Step(1, "write", (0, 0, 0), -1, 1.5),
+        Step(2, "write", (1, 7, 0), -1, 1.5),
+        Step(0, "expel", (0, 0, 0), -1, 8.0),
+        Step(1, "write", (2, 0, 0), -1, 0.3),
+        Step(0, "change_role", (1, 0, 0), -1, 1.5),
+        Step(0, "invite", (0, 0, 0), -1, 8.0),
+        Step(1, "rewrite", (0, 0, 0), -1, 1.5),
     ]
-    if point.startswith("receiving."):
-        # Several pages, and more records than are merged at once.
-        before = [Step(0, "partition", (1, 1, 0), -1, 0.0)]
-        before += [Step(0, "write", (place, 4, 0), -1, 0.0) for place in range(5)]
-        after = [Step(0, "meet", (0, 0, 0), -1, 1.5), *after]
-    if point.startswith(("rotating.", "folding.")):
-        before = [Step(1, "backup", (0, 0, 0), -1, 0.0), Step(1, "write", (0, 0, 0), -1, 1.5)]
-        before += [Step(1, "restore", (1, 0, 0), -1, 0.0)]
-    if point.startswith("folding."):
-        after = [*after, Step(0, "write", (1, 0, 0), -1, 8.0)]
-    if point.startswith("collecting."):
-        before = [Step(1, "write", (0, 8, 0), -1, 0.3), Step(1, "write", (0, 8, 0), -1, 1.5)]
-        after = [Step(1, "collect", (1, 0, 0), -1, 0.3), Step(1, "collect", (1, 0, 0), -1, 0.3), *after]
-    if point.startswith("thinning."):
-        before = [Step(1, "write", (0, 8, number), -1, 1.5) for number in range(2)]
-        after = [Step(1, "squeeze", (0, 0, 0), -1, 0.3), *after]
-    if point.startswith("forgetting."):
-        before = [Step(1, name, (0, 0, 0), -1, 0.3) for name in ("write", "unlink")]
-        after = [*(Step(device, "empty_trash", (0, 0, 0), -1, 0.3) for device in (0, 1)), *after]
-    fault = Step(1, "fault", (POINTS.index(point), 0, 0), -1, 0.0)
-    return Program(3, 2, sequential=False, quick=True, steps=(*before, fault, *after))
+    result = run(Program(5, 3, sequential=False, quick=True, steps=tuple(steps)))
+    assert result.problems == []
+    assert result.refused == 1  # nobody but a member writes
 
 
 def test_a_filesystem_that_replaces_what_its_writer_never_saw_is_found_out() -> None:
