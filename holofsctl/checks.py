@@ -17,8 +17,11 @@ from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
 from holofsctl.output import size
+from holofsctl.space_view import refusal_lines
 
 _LITTLE_SPACE: Final = 1 << 30
+_RESERVE: Final = 32 << 20
+"""What the daemon keeps free (`holofsd.fs.settings`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,8 @@ def _state_directory(state: Path) -> Iterator[Check]:
     told = "only you can read it" if private else "others can read it: `chmod 700` it"
     yield Check(private, "state", f"{state}: {told}.")
     free = shutil.disk_usage(state).free
-    yield Check(free > _LITTLE_SPACE, "disk", f"{size(free)} free.")
+    little = "" if free > _LITTLE_SPACE else f" With less than {size(_RESERVE)} writing is refused."
+    yield Check(free > _LITTLE_SPACE, "disk", f"{size(free)} free.{little}")
 
 
 def _daemon(state: Path) -> Iterator[Check]:
@@ -77,7 +81,10 @@ def _daemon(state: Path) -> Iterator[Check]:
     try:
         with Client(state) as client:
             yield Check(True, "daemon", f"{client.daemon.program} answers (process {client.daemon.pid}).")
-            for sentence in client.call("Status", pb.StatusRequest()).copies:
+            reply = client.call("Status", pb.StatusRequest())
+            for sentence in reply.copies:
                 yield Check(False, "copy", sentence)
+            for line in refusal_lines(reply):
+                yield Check(False, "disk", line.strip())
     except CommandError as error:
         yield Check(False, "daemon", error.message)

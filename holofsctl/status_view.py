@@ -10,6 +10,7 @@ from holofsctl.commands.history import policy_line
 from holofsctl.commands.safety import held_sentence
 from holofsctl.commands.volumes import role_name
 from holofsctl.output import count, duration, moment, safe, size, table
+from holofsctl.space_view import refusal_lines
 
 
 def status_lines(reply: pb.StatusReply) -> list[str]:
@@ -20,6 +21,8 @@ def status_lines(reply: pb.StatusReply) -> list[str]:
         lines += ["", *_volume(volume, mounts)]
     if not reply.volumes:
         lines += ["", "No volumes yet: `holofsctl create NAME` makes one, `holofsctl join TICKET` brings one."]
+    if refused := refusal_lines(reply):
+        lines += ["", *refused]
     if reply.warnings:
         lines += ["", *(f"Warning: {safe(warning)}" for warning in reply.warnings)]
     return lines
@@ -61,7 +64,9 @@ def _safety(status: pb.VolumeStatus) -> str:
 
 
 def _kept(history: pb.HistoryStatus) -> str:
-    return f"History: {count(history.versions, 'replaced version')}, {size(history.bytes)}; {policy_line(history)}."
+    versions = count(history.versions, "replaced version")
+    taken = f"{versions}, {size(history.bytes)}; trash {size(history.trash_bytes)}; at most {size(history.max_bytes)}"
+    return f"History: {taken}; {policy_line(history)}."
 
 
 def _arriving(status: pb.VolumeStatus) -> list[str]:

@@ -33,6 +33,13 @@ class NotHere(Exception):
         """They are where the map says, but cannot be read."""
 
 
+class NoRoom(OSError):
+    """ENOSPC of a write that was not begun: the disk has less left than staged writes leave free."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 class MappedBody:
     """Read-only content by map. Files that were opened stay open, so what could be read stays readable."""
 
@@ -189,7 +196,7 @@ class StagedBody:
         return os.pread(self._fd, size, offset)
 
     def write(self, offset: int, data: bytes) -> None:
-        """Raises ENOSPC while there is room left: the index needs some, to remember and to remove."""
+        """Raises NoRoom while there is room left: the index needs some, to remember and to remove."""
         self._check_room(len(data))
         written = os.pwrite(self._fd, data, offset)
         while written < len(data):
@@ -211,7 +218,7 @@ class StagedBody:
         if self._unchecked >= _CHECK_EVERY:
             found = os.fstatvfs(self._fd)
             if found.f_bavail * found.f_frsize < _RESERVE:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise NoRoom
             self._unchecked = 0
 
     def truncate(self, size: int) -> None:

@@ -18,7 +18,7 @@ import structlog
 from holofs_api.numbers import MAX_FILE_SIZE
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core import recovery
-from holofs_mount.core.content import Body, BufferedBody, MappedBody, StagedBody
+from holofs_mount.core.content import Body, BufferedBody, MappedBody, NoRoom, StagedBody
 from holofs_mount.core.context import OWN, Caller, Context, check_name, now_ns, process_of
 from holofs_mount.core.light import LightOpens
 from holofs_mount.core.names import Names
@@ -217,6 +217,14 @@ class Files:
         return await self._reading.read(self._x.table.handle(number).file, offset, size)
 
     async def write(self, number: int, offset: int, data: bytes) -> int:
+        try:
+            return await self._write(number, offset, data)
+        except NoRoom:
+            # The daemon lets history make room, or refuses.
+            await stage(self._x, self._x.table.handle(number), empty=False)
+            return await self._write(number, offset, data)
+
+    async def _write(self, number: int, offset: int, data: bytes) -> int:
         handle = self._x.table.handle(number)
         file = handle.file
         if not handle.write:

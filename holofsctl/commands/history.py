@@ -127,15 +127,33 @@ def policy_line(history: pb.HistoryStatus) -> str:
 
 
 def history_policy(session: Session, arguments: argparse.Namespace) -> None:
-    request = pb.KeepHistoryRequest(volume=arguments.name)
+    request = pb.KeepHistoryRequest(volume=arguments.name or "")
+    if not arguments.name and (arguments.all is not None or arguments.daily is not None):
+        raise CommandError("How long history is kept is set for one volume: say its name.", Exit.USAGE, "bad-argument")
     if arguments.all is not None:
         request.all_seconds = arguments.all
     if arguments.daily is not None:
         request.daily_seconds = arguments.daily
+    if arguments.max is not None:
+        request.max_bytes = arguments.max
     with session.connect() as client:
         status = client.call("KeepHistory", request, _TIMEOUT_S)
-    session.output.data(plain(status), [policy_line(status)])
-    session.output.remark(f"{count(status.versions, 'replaced version')} kept, {size(status.bytes)}.")
+    session.output.data(plain(status), [policy_line(status) if arguments.name else _device_line(status)])
+    if arguments.name:
+        session.output.remark(
+            f"{count(status.versions, 'replaced version')} kept, {size(status.bytes)}. {size_line(status)}"
+        )
+
+
+def size_line(history: pb.HistoryStatus) -> str:
+    """What history and trash take of what they may take."""
+    whose = "set for this volume" if history.own_max else "its share of what this device keeps"
+    return f"Trash: {size(history.trash_bytes)}. Both together at most {size(history.max_bytes)}, {whose}."
+
+
+def _device_line(history: pb.HistoryStatus) -> str:
+    taken = f"history {size(history.bytes)}, trash {size(history.trash_bytes)} in all volumes"
+    return f"{taken}; those without a size of their own share {size(history.max_bytes)}"
 
 
 def gc(session: Session, arguments: argparse.Namespace) -> None:

@@ -88,6 +88,7 @@ class Device(DeviceCare, DeviceHistory):
             warnings=tuple(sentences),
             resident_bytes=vitals.resident_bytes(),
             copies=tuple(copies),
+            space=report.space(self._config.state, self._volumes),
         )
 
     async def device_name(self, new: str | None) -> str:

@@ -13,8 +13,17 @@ from holofsd.tree.garbage import GRACE_MS
 
 
 def history_status(history: History) -> api.HistoryStatus:
-    policy, counts = history.keeping.policy, history.keeping.counts()
-    return api.HistoryStatus(policy.all_s, policy.daily_s, counts.versions, counts.bytes)
+    policy, sizes = history.keeping.policy, history.keeping.sizes()
+    return api.HistoryStatus(
+        policy.all_s,
+        policy.daily_s,
+        sizes.versions,
+        sizes.history,
+        sizes.trash,
+        history.keeping.garbage(),
+        history.keeping.limit(),
+        policy.max_bytes is not None,
+    )
 
 
 class DeviceHistory:
@@ -60,18 +69,40 @@ class DeviceHistory:
         emptied = await opened.filesystem.history.trash.empty(path, before)
         return api.EmptyTrashReply(emptied.files, emptied.bytes)
 
-    async def keep_history(self, volume: str, all_seconds: int | None, daily_seconds: int | None) -> api.HistoryStatus:
+    async def keep_history(self, volume: str, wanted: api.Keeping) -> api.HistoryStatus:
+        if not volume:
+            return await self._keep_on_device(wanted.max_bytes)
         history = self._history_of(volume)
-        if all_seconds is not None or daily_seconds is not None:
-            now = history.keeping.policy
+        if wanted != api.Keeping():
+            now, size = history.keeping.policy, wanted.max_bytes
             history.keeping.set_policy(
                 HistoryPolicy(
-                    now.all_s if all_seconds is None else all_seconds,
-                    now.daily_s if daily_seconds is None else daily_seconds,
+                    now.all_s if wanted.all_seconds is None else wanted.all_seconds,
+                    now.daily_s if wanted.daily_seconds is None else wanted.daily_seconds,
+                    now.max_bytes if size is None else None if size == api.DEFAULT_MAX else size,
                 )
             )
             await history.keeping.tidy()
+            await self._volumes.history_budget.enforce()
         return history_status(history)
+
+    async def _keep_on_device(self, size: int | None) -> api.HistoryStatus:
+        budget = self._volumes.history_budget
+        if size is not None:
+            budget.set_max(None if size == api.DEFAULT_MAX else size)
+            await budget.enforce()
+        all = [opened.filesystem.history.keeping for opened in self._volumes.all()]
+        sizes = [keeping.sizes() for keeping in all]
+        return api.HistoryStatus(
+            all_seconds=0,
+            daily_seconds=0,
+            versions=sum(each.versions for each in sizes),
+            bytes=sum(each.history for each in sizes),
+            trash_bytes=sum(each.trash for each in sizes),
+            garbage_bytes=sum(keeping.garbage() for keeping in all),
+            max_bytes=budget.limit(),
+            own_max=budget.own_max is not None,
+        )
 
     async def collect_garbage(self, volume: str, now: bool) -> api.CollectGarbageReply:
         keeping = self._history_of(volume).keeping

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from holofsd.core.document import Role
 from holofsd.core.ids import DeviceId
 from holofsd.core.members import letting
 from holofsd.core.skew import TOLERANCE_MS
 from holofsd.daemon.history import history_status
+from holofsd.daemon.vitals import now_ms
 from holofsd.daemon.volumes import OpenVolume, Volumes
+from holofsd.fs.settings import FsSettings
 from holofsd.net.addresses import is_meant
 from holofsd.net.peer import PeerStatus
 from holofsd.rpc import device_api as api
@@ -56,6 +61,21 @@ def volume_status(summary: api.Volume, opened: OpenVolume) -> api.VolumeStatus:
         held_by=held.devices,
         damaged=opened.sync.care.damaged(),
         history=history_status(opened.filesystem.history),
+    )
+
+
+def space(state: Path, volumes: Volumes) -> api.SpaceStatus:
+    found, opened = os.statvfs(state), volumes.all()
+    free, reserve = found.f_bavail * found.f_frsize, FsSettings().reserve_bytes
+    since = [noticed for one in opened if (noticed := one.filesystem.refused_since_ms())]
+    return api.SpaceStatus(
+        free_bytes=free,
+        total_bytes=found.f_blocks * found.f_frsize,
+        reserve_bytes=reserve,
+        refused=free < reserve,
+        refused_since_ms=min(since, default=now_ms()) if free < reserve else 0,
+        history_max_bytes=volumes.history_budget.limit(),
+        history_used_bytes=volumes.history_budget.used(),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from holofsd.core.skew import judge, sentence
+from holofsd.fs.settings import FsSettings
 
 _LITTLE_SPACE: Final = 256 << 20
 # No device is older than this program; a clock before that was never set.
@@ -37,7 +38,7 @@ def warnings(state: Path, clock_differences_ms: dict[str, int]) -> list[str]:
         free = shutil.disk_usage(state).free
     except OSError:
         free = _LITTLE_SPACE
-    if free < _LITTLE_SPACE:
+    if FsSettings().reserve_bytes <= free < _LITTLE_SPACE:  # below that `status` says what is refused
         found.append(f"The disk of {state} has only {free >> 20} MiB left: writing will soon be refused.")
     if time.time() < _BEFORE_US_S:
         found.append("This device's clock was never set; the order of changes will surprise you.")

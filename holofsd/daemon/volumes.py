@@ -22,6 +22,7 @@ from holofsd.core.document import Credentials, DeviceInfo
 from holofsd.core.errors import HoloError, VolumeExists, VolumeUnknown
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
 from holofsd.daemon.fsck import explained, index_complaint
+from holofsd.daemon.history_budget import HistoryBudget
 from holofsd.daemon.names import check_volume_name, did_you_mean
 from holofsd.daemon.orphans import DELETING, finish_deleting, take_up
 from holofsd.daemon.rescue import RescuedVolume, rescue
@@ -92,6 +93,9 @@ class Volumes:
         self._rescued: dict[VolumeId, RescuedVolume] = {}
         self._tasks = Tasks("volumes")
         self._mending = asyncio.Lock()
+        self.history_budget = HistoryBudget(
+            store, state, lambda: {id: opened.filesystem.history.keeping for id, opened in self._open.items()}
+        )
 
     # ---- the daemon's life
     async def open_all(self, copied: bool) -> None:
@@ -297,6 +301,9 @@ class Volumes:
                 local, sync, self.name_of(store.volume), settings=self._settings.fs, read_kept=kept_calls.read
             )
             stack.push_async_callback(filesystem.close)
+            budget = self.history_budget
+            filesystem.history.keeping.belongs_to(lambda: budget.share(store.volume), budget.relieve)
+            sync.on_no_space(filesystem.history.keeping.budget.wake)
             sync.on_role_change(filesystem.role_changed)
             tasks = Tasks("filesystem")
             stack.push_async_callback(tasks.close)

@@ -37,6 +37,8 @@ _PAGE: Final = 200
 _TICK: Final = 1.0
 _SLACK: Final = 20
 """One part in so many of the budget is let go beyond it, so that the next version does not begin it all again."""
+_UNTRACED_LEAST: Final = 64 << 20
+"""Bytes of versions without a trace that are not worth a pass of their own."""
 _AT_ONCE: Final = 2_000
 """Rows let go before their content is collected: room comes back while there is more to do."""
 _NOTHING_LEFT_S: Final = 1.0
@@ -67,6 +69,7 @@ class Budget:
         self.collector = GarbageCollector(scope.volume)
         self._busy = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._wanted = 0
         self._let_go: set[BlobHash] = set()
         """Content whose rows went and that was not collected yet."""
         self._thinned: dict[tuple[bool, int], Cursor] = {}
@@ -75,6 +78,10 @@ class Budget:
 
     def used(self) -> int:
         return self._store.past_sizes.all_bytes()
+
+    def untraced_bytes(self) -> int:
+        """Of versions that left no trace, and whose content lies there all the same."""
+        return sum(self._scope.tree.untraced.values())
 
     # ---- when
     async def run(self) -> None:
@@ -85,26 +92,33 @@ class Budget:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TICK):
                     await self._wake.wait()
-            tight = self._wake.is_set()
+            tight, wanted = self._wake.is_set(), self._wanted
+            self._wanted = 0
             self._wake.clear()
             try:
                 self._scope.note_space()
                 await self.enforce()
                 if tight:
-                    await self._scope.relieve(0)
+                    await self._scope.relieve(wanted)
             except (HoloError, OSError, sqlite3.Error) as error:
                 log.error("history could not be kept within its budget", exc_info=error)
 
-    def wake(self) -> None:
-        """Somebody writes, and the disk has little room left."""
+    def wake(self, more: int = 0) -> None:
+        """Something is written, or `more` bytes are to come from elsewhere, and the disk has little room left."""
+        self._wanted = max(self._wanted, more)
         self._wake.set()
 
     async def enforce(self) -> None:
         """One look: cheap where nothing is to be done."""
+        used, untraced = self.used(), self.untraced_bytes()
+        if not used and untraced < _UNTRACED_LEAST:
+            return
         limit = self._limit()
-        if self.used() > limit:
+        if used + untraced > limit or untraced > max(limit // _SLACK, _UNTRACED_LEAST):
             async with self._busy:
-                await self._shrink(limit - limit // _SLACK, only_files=False)
+                await self._collect_untraced()
+                if self.used() > limit:
+                    await self._shrink(limit - limit // _SLACK, only_files=False)
 
     async def make_room(self, more: int = 0) -> None:
         """Lets go of history until the disk has room again, for `more` bytes too, or nothing is left of it that takes
@@ -113,6 +127,8 @@ class Budget:
             loop = asyncio.get_running_loop()
             if loop.time() - self._given_up_at < _NOTHING_LEFT_S:
                 return
+            if self._scope.missing_room(more) > 0:
+                await self._collect_untraced()
             while (missing := self._scope.missing_room(more)) > 0:
                 before = self.used()
                 await self._shrink(max(before - missing, 0), only_files=True)
@@ -219,6 +235,12 @@ class Budget:
             trash_at = max((item.at for item in page if not item.id), default=trash_at)
 
     # ---- the bytes
+    async def _collect_untraced(self) -> None:
+        untraced = self._scope.tree.untraced
+        self._let_go.update(untraced)
+        untraced.clear()
+        await self._collect()
+
     async def _collect(self) -> None:
         gone = {blob for blob in self._let_go if not self._store.past_sizes.is_past(blob)}
         if gone:

@@ -159,6 +159,11 @@ class VolumeFilesystem:
         """Call it when `can_write` changed."""
         self._watchers.access_changed(self._scope.remote.can_write)
 
+    def refused_since_ms(self) -> int:
+        """Since when writing is refused for want of room; 0: it is not."""
+        self._scope.note_space()
+        return self._scope.refused_since_ms
+
     def census(self) -> Census:
         return take_census(self._scope, self._staged, self._journals)
 
@@ -237,11 +242,12 @@ class VolumeFilesystem:
         base: bytes,
         promised: Promised | None = None,
     ) -> Created:
+        if promised is None or not promised.kept:  # what is kept in a journal is done in one go, or later
+            await self._scope.room()
         if promised is not None:
             ino, new = self._promises.make_file(att, parent, name, mode, handle, promised)
             made = self._attributes.get(ino)
             return Created(made, ContentMap(made.version, 0), new)
-        await self._scope.room()
         directory, entry = self._naming.find(parent, name)
         if entry is not None:
             if exclusive:
@@ -259,9 +265,10 @@ class VolumeFilesystem:
     async def make_dir(
         self, att: Attachment, parent: Ino, name: bytes, mode: int, promised: Promised | None = None
     ) -> Attr:
+        if promised is None or not promised.kept:
+            await self._scope.room()
         if promised is not None:
             return self._attributes.get(self._promises.make_dir(att, parent, name, mode, promised))
-        await self._scope.room()
         return self._attributes.get(self._naming.make_dir(att, parent, name, mode))
 
     async def symlink(self, att: Attachment, parent: Ino, name: bytes, target: bytes) -> Attr:

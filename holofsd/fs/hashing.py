@@ -190,7 +190,9 @@ class Hasher:
                 store.content.add(item.hash, item.size, self._scope.now_ms())
                 with self._unseen_by_programs(item.row):
                     dot = parse_token(item.row.sealed)
-                    self._scope.volume.body_known(item.row.node, dot, Blob(item.hash), item.row.id)
+                    change = self._scope.volume.body_known(item.row.node, dot, Blob(item.hash), item.row.id)
+                if not change.nodes:
+                    self._scope.tree.untraced[item.hash] = item.size  # replaced while it was hashed
                 self._tell_detached(item)
                 if remove:
                     self._rows.remove(item.row.id)

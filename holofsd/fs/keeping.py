@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -61,6 +61,11 @@ class Keeping:
             # A shorter time may thin days that were done with before.
             self._store.set_meta(_THINNED, b"0")
 
+    def belongs_to(self, share: Callable[[], int], relieve: Callable[[int], Awaitable[None]]) -> None:
+        """This volume is one of several on a device, which divides its budget and makes room with all of them."""
+        self.share = share
+        self._scope.relieve = relieve
+
     def limit(self) -> int:
         """Bytes that history and trash of this volume may take now."""
         own = self.policy.max_bytes
@@ -68,7 +73,10 @@ class Keeping:
 
     def _own_default(self) -> int:
         disk = os.statvfs(self._store.directory)
-        return default_budget(disk.f_blocks * disk.f_frsize, self.live_bytes())
+        size = disk.f_blocks * disk.f_frsize
+        least = default_budget(size, 0)
+        # What all files take is added up only where it matters, for the first time takes a while.
+        return least if self.budget.used() <= least else default_budget(size, self.live_bytes())
 
     def live_bytes(self) -> int:
         """What the files of this volume have in them."""
@@ -79,7 +87,7 @@ class Keeping:
 
     def garbage(self) -> int:
         """Bytes that nothing needs, in their day of grace."""
-        return self._store.past_sizes.garbage()
+        return self._store.past_sizes.garbage() + self.budget.untraced_bytes()
 
     def counts(self) -> HistoryCounts:
         return self._store.history.counts()

@@ -86,6 +86,7 @@ class Scope:
         """Before an operation that needs `more` bytes: where it would be refused, history makes room first. Raises
         NoSpace."""
         if self.free(fresh=more > 0) < self.settings.reserve_bytes + more:
+            await asyncio.sleep(0)  # a call that suspends gets a task of its own, which the time-out belongs to
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PATIENCE):
                     await self.relieve(more)

@@ -144,6 +144,19 @@ class VolumeStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SpaceStatus:
+    """The disk that holds the state directory. See control.proto."""
+
+    free_bytes: int
+    total_bytes: int
+    reserve_bytes: int
+    refused: bool
+    refused_since_ms: int
+    history_max_bytes: int
+    history_used_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceStatus:
     device_id: str
     device_name: str
@@ -156,6 +169,7 @@ class DeviceStatus:
     resident_bytes: int = 0
     copies: tuple[str, ...] = ()
     """Among the warnings: those of state directories that are in use twice."""
+    space: SpaceStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

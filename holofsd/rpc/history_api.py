@@ -63,6 +63,22 @@ class HistoryStatus:
     daily_seconds: int
     versions: int
     bytes: int
+    trash_bytes: int = 0
+    garbage_bytes: int = 0
+    max_bytes: int = 0
+    own_max: bool = False
+
+
+DEFAULT_MAX = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What is to be kept; None: as it is. `max_bytes` -1: the default."""
+
+    all_seconds: int | None = None
+    daily_seconds: int | None = None
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +98,7 @@ class HistoryService(Protocol):
 
     async def empty_trash(self, volume: str, path: bytes, older_seconds: int) -> EmptyTrashReply: ...
 
-    async def keep_history(self, volume: str, all_seconds: int | None, daily_seconds: int | None) -> HistoryStatus:
-        """Changes what is given, and says how it is now."""
+    async def keep_history(self, volume: str, wanted: Keeping) -> HistoryStatus:
+        """Changes what is given, and says how it is now. `volume` "": of the device, which has a size and no times."""
 
     async def collect_garbage(self, volume: str, now: bool) -> CollectGarbageReply: ...

@@ -71,6 +71,8 @@ class Fetcher:
         self._room_again_at = 0.0
         """... and from this loop time on the large one is tried again."""
         self.counts = FetchCounts()
+        self.on_no_space: Callable[[int], None] = lambda _bytes: None
+        """Told how much has to wait for room."""
 
     # ---- who can be asked
     def add_peer(self, device: DeviceId, open_stream: OpenStream) -> None:
@@ -284,6 +286,7 @@ class Fetcher:
         if not self.counts.no_space:
             log.warning("content has to wait for room on the disk", size=largest)
         self.counts.no_space = True
+        self.on_no_space(sum(job.size for job in jobs))
         self._refill.set()
         for job in jobs:
             if job.waiters and not job.done.done():

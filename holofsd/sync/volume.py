@@ -160,6 +160,10 @@ class VolumeSync:
         """Called when this device's own role changed."""
         self._role_callbacks.append(callback)
 
+    def on_no_space(self, callback: Callable[[int], None]) -> None:
+        """Called when content of so many bytes has to wait for room on the disk; it is tried again after a while."""
+        self.fetcher.on_no_space = callback
+
     async def fetch(self, blob: BlobHash, size: int, timeout: float) -> None:
         """Returns when the content is here. Raises ContentUnavailable, ContentTimeout or NoSpace."""
         await self.fetcher.fetch(blob, size, timeout)

@@ -8,6 +8,7 @@ in one transaction costs nothing, and a creation writes nothing at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from holofsd.codec.records import decode_local_state
@@ -27,6 +28,9 @@ STOOD_MS: Final = 60_000
 """A version that nobody else has heard of leaves a trace only if it stood so long: saving is several writes. So do
 modes, attributes and times, whoever has heard of them: copying sets them one by one."""
 
+_UNTRACED: Final = 100_000
+"""Beyond so many the regular garbage collection finds them."""
+
 
 class Recorder:
     def __init__(self, store: VolumeStore, now_ms: Callable[[], int]) -> None:
@@ -36,6 +40,8 @@ class Recorder:
         self._places: list[PastPlaceRow] = []
         self._settings: list[SettingsRow] = []
         self._removed: dict[NodeId, NodeState] = {}
+        self.untraced: dict[BlobHash, int] = {}
+        """Content, with its size, of versions that left no trace: nothing needs it, unless others have it too."""
         self._maybe_split: dict[tuple[NodeId, bytes], HistoryRow] = {}
         """Versions that may go on as nodes of their own: then they are not replaced, or it is there that they were."""
         self._ours: dict[AuthorId, bool] = {}
@@ -79,6 +85,7 @@ class Recorder:
                 continue  # never published, as it has no hash yet
             stood = self.keeps_all or version.stamp.wall_ms + STOOD_MS <= now_ms
             if not stood and self._is_only_ours(version):
+                self.leaves_no_trace(version)
                 continue
             self._versions.append(_row(before.id, before.kind, version, now_ms))
             if len(before.versions) > 1:
@@ -94,6 +101,11 @@ class Recorder:
             # An author that is not ours never becomes it: new ones are made from new keys.
             ours = self._ours[author] = author in self._store.own_authors()
         return ours and version.dot.counter > self._store.documents.dots_of(author)
+
+    def leaves_no_trace(self, version: Version) -> None:
+        for blob, size in blobs_of(version.body, version.size):
+            if len(self.untraced) < _UNTRACED:
+                self._store.db.after_commit(partial(self.untraced.__setitem__, blob, size))
 
     def left(self, before: Sequence[PlacementRow], now: Sequence[PlacementRow]) -> None:
         """A node has other places than before."""
@@ -121,8 +133,10 @@ class Recorder:
         self._removed[state.id] = state
         self._write_at_the_end()
 
-    def forget(self, node: NodeId) -> None:
+    def forget(self, node: NodeId, state: NodeState | None) -> None:
         """Nobody ever heard of it."""
+        for version in state.versions.values() if state is not None else ():
+            self.leaves_no_trace(version)
         self._removed.pop(node, None)
         self._store.past_sizes.set_trash(node, {}, 0)
         self._versions = [row for row in self._versions if row.node != node]

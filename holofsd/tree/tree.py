@@ -125,11 +125,12 @@ class Tree(TreeReading):
 
     def forget(self, node: NodeId) -> None:
         """Forgets a node that is not alive and never was published."""
+        state = self._states.get(node)
         self._nodes.set_bad_names(node, ())
         self._nodes.delete(node)
         self._states.forget(node)
         self._plain.forget((node,))
-        self._recorder.forget(node)
+        self._recorder.forget(node, state)
 
     def forget_detached(self, ino: Ino) -> None:
         """Nobody has this detached inode open any more."""
@@ -151,6 +152,11 @@ class Tree(TreeReading):
     def live_bytes(self) -> int:
         """The sizes of all files added up."""
         return self._census.totals()[1]
+
+    @property
+    def untraced(self) -> dict[BlobHash, int]:
+        """Content of versions that left no trace, with its size: to be taken out by whoever collects it."""
+        return self._recorder.untraced
 
     @contextmanager
     def keeping_all(self) -> Iterator[None]:

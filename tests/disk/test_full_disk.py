@@ -220,3 +220,67 @@ def test_a_device_that_starts_on_a_full_disk_says_so_or_serves(small: tuple[Devi
     disk.empty()
     device.up()
     until(lambda: contents(folder) == BEFORE, "the mount to come back")
+
+
+# ---- history makes room
+def test_versions_never_fill_the_disk(small: tuple[Device, SmallDisk, Path]) -> None:
+    """Twice what the disk holds is written over one file and through it; no write is refused."""
+    device, disk, folder = small
+    for number in range(100):
+        write(folder / "large", bytes([number]) * 5 * MIB)
+        if number % 10 == 0:
+            (folder / "small").write_bytes(bytes([number]) * 3000)
+    assert (folder / "large").read_bytes() == bytes([99]) * 5 * MIB
+    until(device.is_settled, "it to be published", 60)
+    until(lambda: disk.free > 128 * MIB, "history to be within its budget", 30)
+    assert device.volume_status()["history"]["bytes"] <= disk.size // 10
+
+
+def test_history_and_trash_go_before_a_write_is_refused(small: tuple[Device, SmallDisk, Path]) -> None:
+    """All that the disk has left is taken by others; what history has is enough for what is written."""
+    device, disk, folder = small
+    device.ctl("history-policy", "docs", "--max", "1G")
+    for number in range(8):
+        write(folder / "large", bytes([number]) * 8 * MIB)
+        until(device.is_settled, "it to be published", 60)
+    for number in range(4):
+        write(folder / f"gone{number}", bytes([100 + number]) * 8 * MIB)
+    until(device.is_settled, "them to be published", 60)
+    for number in range(4):
+        (folder / f"gone{number}").unlink()
+    until(lambda: device.volume_status()["history"]["trash_bytes"] == 32 * MIB, "the trash to be counted")
+    assert device.volume_status()["history"]["bytes"] >= 56 * MIB
+    disk.fill(ALMOST)
+    assert set(answers := {name: errno_of(change) for name, change in changes(folder).items()}.values()) == {0}, answers
+    write(folder / "more", b"m" * 24 * MIB)
+    assert (folder / "more").read_bytes() == b"m" * 24 * MIB
+    assert (folder / "large").read_bytes() == b"y" * MIB
+    until(device.is_settled, "it to be published", 60)
+
+
+def test_a_full_disk_is_said_with_what_would_make_room(small: tuple[Device, SmallDisk, Path]) -> None:
+    device, disk, folder = small
+    write(folder / "small", b"new" * 100)
+    write(folder / "gone", b"g" * 3000)
+    until(device.is_settled, "both to be published")
+    (folder / "gone").unlink()
+    until(lambda: device.volume_status()["history"]["trash_bytes"] == 3000, "the trash to be counted")
+    assert not device.status()["space"]["refused"]
+    assert device.ctl("doctor", check=False).out.count("refused since") == 0
+    disk.fill(ALMOST)
+    assert errno_of(lambda: write(folder / "new", b"x")) == errno.ENOSPC
+    space = device.status()["space"]
+    assert space["refused"]
+    assert space["free_bytes"] < space["reserve_bytes"] < space["total_bytes"]
+    first = space["refused_since_ms"]
+    assert 0 < first <= device.status()["space"]["refused_since_ms"]
+    assert device.status()["space"]["refused_since_ms"] == first
+    for told in (device.ctl("status").out, device.ctl("doctor", check=False).out):
+        assert "Writing is refused since" in told
+        assert "holofsctl trash empty docs" in told
+        assert "holofsctl history-policy docs" in told
+        assert "will soon be refused" not in told
+    assert device.ctl("doctor", check=False).code == 1
+    disk.empty()
+    until(lambda: not device.status()["space"]["refused"], "room to be noticed")
+    assert "Writing is refused" not in device.ctl("status").out

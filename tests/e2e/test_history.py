@@ -95,17 +95,84 @@ def test_how_long_history_is_kept_is_said_and_changed(world: World) -> None:
     for text in ("one", "two"):
         (here / "a").write_text(text)
         published(a)
-    assert a.volume_status()["history"] == {
+    told = a.volume_status()["history"]
+    assert 0 < told.pop("max_bytes") == a.status()["space"]["history_max_bytes"]
+    assert told == {
         "all_seconds": 2592000,
         "daily_seconds": 31536000,
         "versions": 1,
         "bytes": 3,
+        "trash_bytes": 0,
+        "garbage_bytes": 0,
+        "own_max": False,
     }
     assert "every version for 30 days, then one a day for 365 days" in a.ctl("status").out
     changed = a.json("history-policy", "docs", "--all", "0", "--daily", "0")
     assert (changed["all_seconds"], changed["versions"]) == (0, 0)
     assert a.ctl("history-policy", "docs", "--all", "2d", check=False).code == 2
     assert a.ctl("history-policy", "docs", "--daily", "7d").out == "one a day for 7 days\n"
+
+
+def test_history_and_trash_keep_within_the_size_that_is_set(world: World) -> None:
+    (a,) = world.running("a")
+    for name in ("docs", "photos"):
+        a.create(name)
+    docs, photos = a.mount("docs"), a.mount("photos")
+    for number in range(10):
+        (docs / "a").write_bytes(b"%04d" % number * 50_000)
+        (photos / f"{number}").write_bytes(b"%04d" % number * 50_001)
+        until(lambda: a.is_settled("docs") and a.is_settled("photos"), "both to be published")
+    for number in range(10):
+        (photos / f"{number}").unlink()
+    until(lambda: a.volume_status("photos")["history"]["trash_bytes"] == 10 * 200_004, "the trash to be counted")
+    assert a.volume_status("docs")["history"]["bytes"] == 9 * 200_000
+    space = a.status()["space"]
+    assert (space["refused"], space["history_used_bytes"]) == (False, 9 * 200_000 + 10 * 200_004)
+    assert "at most" in a.ctl("status").out
+
+    # One volume has a size of its own, which acts at once; the other shares what the device keeps.
+    own = a.json("history-policy", "docs", "--max", "1M")
+    assert (own["own_max"], own["max_bytes"]) == (True, 1 << 20)
+    assert own["bytes"] + own["trash_bytes"] <= 1 << 20
+    assert a.volume_status("photos")["history"]["trash_bytes"] == 10 * 200_004
+    shared = a.json("history-policy", "--max", "500k")
+    assert (shared["own_max"], shared["max_bytes"]) == (True, 500 << 10)
+    assert a.volume_status("photos")["history"]["trash_bytes"] == 2 * 200_004
+    assert len(a.json("trash", "list", "photos")) == 2
+    content = a.state / "volumes"
+    until(lambda: _content_bytes(content) <= 200_000 * (1 + 5) + 200_004 * 2, "the room to be given back")
+    # And what comes next keeps within it by itself.
+    for number in range(10, 20):
+        (docs / "a").write_bytes(b"%04d" % number * 50_000)
+        until(lambda: a.is_settled("docs"), "it to be published")
+    until(lambda: a.volume_status("docs")["history"]["bytes"] <= 1 << 20, "history to be let go")
+    assert (docs / "a").read_bytes() == b"0019" * 50_000
+    assert not a.json("history-policy", "docs", "--max", "auto")["own_max"]
+    assert a.json("history-policy", "--max", "auto")["max_bytes"] > 1 << 20
+    for wrong in (("docs", "--max", "much"), ("docs", "--max", "-1"), ("docs", "--max", "12"), ("--all", "1d")):
+        assert a.ctl("history-policy", *wrong, check=False).code == 2, wrong
+
+
+def _content_bytes(volumes: Path) -> int:
+    return sum(path.stat().st_size for path in volumes.glob("*/content/*/*"))
+
+
+def test_a_removed_folder_comes_back_with_its_hard_links(world: World) -> None:
+    (a,) = world.running("a")
+    a.create()
+    here = a.mount()
+    (here / "d").mkdir()
+    (here / "kept").write_bytes(OLD)
+    os.link(here / "kept", here / "d" / "a")
+    (here / "d" / "b").write_bytes(NEW)
+    os.link(here / "d" / "b", here / "d" / "c")
+    published(a)
+    before = contents(here)
+    shutil.rmtree(here / "d")
+    a.ctl("restore", here / "d")
+    assert contents(here) == before
+    assert (here / "d" / "a").stat().st_ino == (here / "kept").stat().st_ino
+    assert (here / "d" / "b").stat().st_nlink == 2
 
 
 def test_what_cannot_be_done_is_said_in_one_sentence(world: World) -> None:

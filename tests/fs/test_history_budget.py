@@ -259,6 +259,29 @@ async def test_the_budget_is_counted_for_what_was_removed_before_anybody_counted
     assert_counted_right(device)
 
 
+@pytest.mark.parametrize("how", ["written over", "removed", "saved over"])
+async def test_content_of_versions_that_left_no_trace_goes_first(device: Device, program: Program, how: str) -> None:
+    """Nobody heard of them, and they stood for a moment: they are in no history, and their bytes are on the disk."""
+    await save(program, "a", blob(1))
+    await save(program, "a", blob(2))
+    for number in range(10, 30):
+        await program.write("b", blob(number))
+        await device.fs.hasher.drain()
+        if how == "removed":
+            await program.unlink("b")
+        elif how == "saved over":
+            await program.rename("b", "c")
+    set_max(device, 10 * SIZE)
+    assert device.fs.history.keeping.sizes().all == SIZE
+    assert device.fs.history.keeping.garbage() >= 18 * SIZE
+    await device.fs.history.keeping.budget.enforce()
+    assert files_on_disk(device) == 2 * SIZE + (SIZE if how != "removed" else 0)
+    assert kept(device, "a") == [1]
+    assert device.fs.history.keeping.garbage() == 0
+    tree = await program.tree()
+    assert tree == {"a": blob(2)} | ({} if how == "removed" else {{"saved over": "c"}.get(how, "b"): blob(29)})
+
+
 # ---- a disk that is almost full
 class Disk:
     """What the disk has left, as history sees it: what is deleted comes back."""

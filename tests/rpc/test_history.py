@@ -43,7 +43,8 @@ class PastDevice(FakeDevice):
         self.asked.append((volume, path, older_seconds))
         return api.EmptyTrashReply(3, 2048)
 
-    async def keep_history(self, volume: str, all_seconds: int | None, daily_seconds: int | None) -> api.HistoryStatus:
+    async def keep_history(self, volume: str, wanted: api.Keeping) -> api.HistoryStatus:
+        all_seconds, daily_seconds = wanted.all_seconds, wanted.daily_seconds
         self.asked.append((volume, all_seconds, daily_seconds))
         kept = 30 * 86400 if all_seconds is None else all_seconds
         return api.HistoryStatus(kept, 365 * 86400 if daily_seconds is None else daily_seconds, 7, 2048)

@@ -21,6 +21,7 @@ class SmallDisk:
 
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
+        self.size = size
         self._ballast = path / "somebody-elses-file"
         path.mkdir()
         command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "small-disk", str(path)]

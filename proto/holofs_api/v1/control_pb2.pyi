@@ -738,6 +738,7 @@ class StatusReply(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
     COPIES_FIELD_NUMBER: _builtins.int
+    SPACE_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     device_name: _builtins.str
     program: _builtins.str
@@ -754,6 +755,8 @@ class StatusReply(_message.Message):
     def copies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """among the warnings: those of state directories that are in use twice"""
 
+    @_builtins.property
+    def space(self) -> Global___SpaceStatus: ...
     def __init__(
         self,
         *,
@@ -767,14 +770,59 @@ class StatusReply(_message.Message):
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         resident_bytes: _builtins.int = ...,
         copies: _abc.Iterable[_builtins.str] | None = ...,
+        space: Global___SpaceStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["space", b"space"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "device_id", b"device_id", "device_name", b"device_name", "mounts", b"mounts", "pid", b"pid", "program", b"program", "resident_bytes", b"resident_bytes", "uptime_seconds", b"uptime_seconds", "volumes", b"volumes", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "device_id", b"device_id", "device_name", b"device_name", "mounts", b"mounts", "pid", b"pid", "program", b"program", "resident_bytes", b"resident_bytes", "space", b"space", "uptime_seconds", b"uptime_seconds", "volumes", b"volumes", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusReply: _TypeAlias = StatusReply  # noqa: Y015
+
+@_typing.final
+class SpaceStatus(_message.Message):
+    """The disk that holds the state directory, and what could give room back: each volume's `history` has the sizes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FREE_BYTES_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    RESERVE_BYTES_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    REFUSED_SINCE_MS_FIELD_NUMBER: _builtins.int
+    HISTORY_MAX_BYTES_FIELD_NUMBER: _builtins.int
+    HISTORY_USED_BYTES_FIELD_NUMBER: _builtins.int
+    free_bytes: _builtins.int
+    total_bytes: _builtins.int
+    reserve_bytes: _builtins.int
+    """with less than this free, writing is refused"""
+    refused: _builtins.bool
+    """it is, now"""
+    refused_since_ms: _builtins.int
+    """as far as it was noticed"""
+    history_max_bytes: _builtins.int
+    """what history and trash of all volumes without a size of their own may take"""
+    history_used_bytes: _builtins.int
+    """and what they take"""
+    def __init__(
+        self,
+        *,
+        free_bytes: _builtins.int = ...,
+        total_bytes: _builtins.int = ...,
+        reserve_bytes: _builtins.int = ...,
+        refused: _builtins.bool = ...,
+        refused_since_ms: _builtins.int = ...,
+        history_max_bytes: _builtins.int = ...,
+        history_used_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_bytes", b"free_bytes", "history_max_bytes", b"history_max_bytes", "history_used_bytes", b"history_used_bytes", "refused", b"refused", "refused_since_ms", b"refused_since_ms", "reserve_bytes", b"reserve_bytes", "total_bytes", b"total_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpaceStatus: _TypeAlias = SpaceStatus  # noqa: Y015
 
 @_typing.final
 class VolumeStatus(_message.Message):
@@ -1745,30 +1793,38 @@ class KeepHistoryRequest(_message.Message):
     VOLUME_FIELD_NUMBER: _builtins.int
     ALL_SECONDS_FIELD_NUMBER: _builtins.int
     DAILY_SECONDS_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
     volume: _builtins.str
     all_seconds: _builtins.int
     """every replaced version for so long; unset: as it is"""
     daily_seconds: _builtins.int
     """then one a day for so long, and what is in the trash"""
+    max_bytes: _builtins.int
+    """of both together, of this volume; of the device where no volume is told; -1: the default"""
     def __init__(
         self,
         *,
         volume: _builtins.str = ...,
         all_seconds: _builtins.int | None = ...,
         daily_seconds: _builtins.int | None = ...,
+        max_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_all_seconds", b"_all_seconds", "_daily_seconds", b"_daily_seconds", "all_seconds", b"all_seconds", "daily_seconds", b"daily_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_all_seconds", b"_all_seconds", "_daily_seconds", b"_daily_seconds", "_max_bytes", b"_max_bytes", "all_seconds", b"all_seconds", "daily_seconds", b"daily_seconds", "max_bytes", b"max_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_all_seconds", b"_all_seconds", "_daily_seconds", b"_daily_seconds", "all_seconds", b"all_seconds", "daily_seconds", b"daily_seconds", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_all_seconds", b"_all_seconds", "_daily_seconds", b"_daily_seconds", "_max_bytes", b"_max_bytes", "all_seconds", b"all_seconds", "daily_seconds", b"daily_seconds", "max_bytes", b"max_bytes", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__all_seconds: _TypeAlias = _typing.Literal["all_seconds"]  # noqa: Y015
     _WhichOneofArgType__all_seconds: _TypeAlias = _typing.Literal["_all_seconds", b"_all_seconds"]  # noqa: Y015
     _WhichOneofReturnType__daily_seconds: _TypeAlias = _typing.Literal["daily_seconds"]  # noqa: Y015
     _WhichOneofArgType__daily_seconds: _TypeAlias = _typing.Literal["_daily_seconds", b"_daily_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__max_bytes: _TypeAlias = _typing.Literal["max_bytes"]  # noqa: Y015
+    _WhichOneofArgType__max_bytes: _TypeAlias = _typing.Literal["_max_bytes", b"_max_bytes"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__all_seconds) -> _WhichOneofReturnType__all_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__daily_seconds) -> _WhichOneofReturnType__daily_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_bytes) -> _WhichOneofReturnType__max_bytes | None: ...
 
 Global___KeepHistoryRequest: _TypeAlias = KeepHistoryRequest  # noqa: Y015
 
@@ -1780,12 +1836,24 @@ class HistoryStatus(_message.Message):
     DAILY_SECONDS_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
+    TRASH_BYTES_FIELD_NUMBER: _builtins.int
+    GARBAGE_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    OWN_MAX_FIELD_NUMBER: _builtins.int
     all_seconds: _builtins.int
     daily_seconds: _builtins.int
     versions: _builtins.int
     """replaced versions that are kept"""
     bytes: _builtins.int
-    """their sizes, each content once"""
+    """their sizes, each content once, as far as it is on this device"""
+    trash_bytes: _builtins.int
+    """what only the trash has"""
+    garbage_bytes: _builtins.int
+    """needed by nothing, and in its day of grace"""
+    max_bytes: _builtins.int
+    """what history and trash may take together, now"""
+    own_max: _builtins.bool
+    """that was set for this volume"""
     def __init__(
         self,
         *,
@@ -1793,10 +1861,14 @@ class HistoryStatus(_message.Message):
         daily_seconds: _builtins.int = ...,
         versions: _builtins.int = ...,
         bytes: _builtins.int = ...,
+        trash_bytes: _builtins.int = ...,
+        garbage_bytes: _builtins.int = ...,
+        max_bytes: _builtins.int = ...,
+        own_max: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_seconds", b"all_seconds", "bytes", b"bytes", "daily_seconds", b"daily_seconds", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_seconds", b"all_seconds", "bytes", b"bytes", "daily_seconds", b"daily_seconds", "garbage_bytes", b"garbage_bytes", "max_bytes", b"max_bytes", "own_max", b"own_max", "trash_bytes", b"trash_bytes", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
