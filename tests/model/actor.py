@@ -97,6 +97,7 @@ OPERATIONS: dict[str, tuple[Operation, int]] = {
     "brake_purge": (Actor.brake_purge, 1),
     "brake_accept": (Actor.brake_accept, 1),
     "brake_refuse": (Actor.brake_refuse, 1),
+    "squeeze": (Actor.squeeze, 1),
 }
 
 FOCUS = {

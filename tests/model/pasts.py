@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from holofsd.core.ids import ROOT_ID
 from holofsd.core.state import Kind
 from model.looking import Looking, Numbers
@@ -78,3 +80,15 @@ class Pasts(Looking):
     async def tidy(self, _n: Numbers) -> None:
         """What the policy says happens now, and not hours later."""
         await self.device.fs.history.keeping.tidy()
+
+    async def squeeze(self, n: Numbers) -> None:
+        """Half of the history and trash is too much, or all of it."""
+        keeping = self.device.fs.history.keeping
+        policy, left = keeping.policy, keeping.sizes().all // 2 if n[0] % 2 else 0
+        if left < keeping.sizes().all:
+            self.remembers.clear()
+        keeping.set_policy(replace(policy, max_bytes=left))
+        try:
+            await keeping.budget.enforce()
+        finally:
+            keeping.set_policy(policy)
