@@ -162,6 +162,19 @@ def collecting(stage: Stage, point: str) -> bool:
     return died
 
 
+def thinning(stage: Stage, point: str) -> bool:
+    """History has to make room: the device may keep nothing of it, and then as much as before."""
+    replaced = stage.a.root / stage.name("replaced")
+    for _ in range(2):
+        replaced.write_bytes(stage.chance.randbytes(20_000))
+        until(lambda: not stage.a.volume().unpublished and not stage.a.volume().unsealed, "it to be published")
+    stage.a.arm(point)
+    with stage.a.meanwhile(lambda: stage.a.ask("KeepHistory", pb.KeepHistoryRequest(max_bytes=0))):
+        died = _dies_and_returns(stage.a)
+    stage.a.ask("KeepHistory", pb.KeepHistoryRequest(max_bytes=-1))
+    return died
+
+
 def forgetting(stage: Stage, point: str) -> bool:
     """Records of removed files go once everybody has emptied the trash and heard of the removal."""
     gone = stage.a.root / stage.name("gone")
@@ -307,6 +320,7 @@ _BY_BEGINNING: dict[str, Scene] = {
     "leaving.": leaving,
     "joining.": joining,
     "collecting.": collecting,
+    "thinning.": thinning,
     "forgetting.": forgetting,
     "folding.": folding,
     "damage.": damaging,

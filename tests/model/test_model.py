@@ -72,6 +72,9 @@ def crash_at(point: str) -> Program:
     if point.startswith("collecting."):
         before = [Step(1, "write", (0, 8, 0), -1, 0.3), Step(1, "write", (0, 8, 0), -1, 1.5)]
         after = [Step(1, "collect", (1, 0, 0), -1, 0.3), Step(1, "collect", (1, 0, 0), -1, 0.3), *after]
+    if point.startswith("thinning."):
+        before = [Step(1, "write", (0, 8, number), -1, 1.5) for number in range(2)]
+        after = [Step(1, "squeeze", (0, 0, 0), -1, 0.3), *after]
     if point.startswith("forgetting."):
         before = [Step(1, name, (0, 0, 0), -1, 0.3) for name in ("write", "unlink")]
         after = [*(Step(device, "empty_trash", (0, 0, 0), -1, 0.3) for device in (0, 1)), *after]
