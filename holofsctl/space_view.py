@@ -19,7 +19,7 @@ def refusal_lines(reply: pb.StatusReply) -> list[str]:
 
 def refusal(space: pb.SpaceStatus) -> str:
     return (
-        f"Writing is refused since {moment(space.refused_since_ms)}: the disk has {size(space.free_bytes)} left of"
+        f"Writing is refused (since {moment(space.refused_since_ms)}): the disk has {size(space.free_bytes)} left of"
         f" {size(space.total_bytes)}, and HoloFS keeps {size(space.reserve_bytes)} free to stay able to remove files."
     )
 
