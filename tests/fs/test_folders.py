@@ -346,6 +346,29 @@ async def test_a_folder_moved_out_of_one_that_is_removed_meanwhile_keeps_its_fil
 
 
 @pytest.mark.parametrize("ahead", LATER)
+@pytest.mark.parametrize("moved", ["d", "d/s", "d/s/t"])
+@pytest.mark.parametrize("gone", ["d", "d/s", "d/s/t"])
+async def test_what_is_moved_keeps_all_but_what_was_removed_from_within_it(
+    tmp_path: Path, moved: str, gone: str, ahead: int
+) -> None:
+    paths = ["d/", "d/f", "d/s/", "d/s/f", "d/s/t/", "d/s/t/f", "d/s/t/u/", "d/s/t/u/f"]
+    async with two(tmp_path, *paths) as (both, a, b):
+        a.device.clock.advance(ahead)
+        await a.rename(moved, "m")
+        await remove(b, gone)
+        expected: dict[str, bytes | None] = {}
+        for path in paths:
+            content = None if path.endswith("/") else path.encode()
+            path = path.rstrip("/")
+            if f"{path}/".startswith(f"{moved}/"):
+                if gone == moved or not f"{path}/".startswith(f"{gone}/") or moved.startswith(f"{gone}/"):
+                    expected["m" + path.removeprefix(moved)] = content
+            elif not f"{path}/".startswith(f"{gone}/"):
+                expected[path] = content
+        assert await both.agree() == expected
+
+
+@pytest.mark.parametrize("ahead", LATER)
 async def test_a_removed_folder_that_was_renamed_meanwhile_keeps_its_files(tmp_path: Path, ahead: int) -> None:
     async with two(tmp_path, "d/", "d/f", "d/s/", "d/s/f") as (both, a, b):
         a.device.clock.advance(ahead)
