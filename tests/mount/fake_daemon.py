@@ -290,6 +290,10 @@ class Control:
             access = pb.ACCESS_READ_ONLY if reader or attachment.read_only else pb.ACCESS_WRITABLE
             attachment.queue.put_nowait(pb.Change(access=access))
 
+    async def lease_many(self) -> None:
+        """Mounts that attach from now on do not run out of inode numbers."""
+        self.daemon.tree.lease_size = 100_000
+
     async def keep_journals(self) -> None:
         """Mounts that attach from now on may keep one."""
         self.daemon.journals = True

@@ -56,6 +56,8 @@ class Tree:
         (directory / "staging").mkdir(parents=True, exist_ok=True)
         self._inos = itertools.count(2)
         self._leased = 1_000_000
+        self.lease_size = 300
+        """Few inode numbers, so that they run out."""
         self._versions = itertools.count(1)
         self._files = itertools.count(1)
         now = time.time_ns()
@@ -154,9 +156,8 @@ class Tree:
         node.mtime_ns = mtime_ns if mtime_ns is not None else node.ctime_ns
 
     def lease(self) -> pb.Lease:
-        """Few, so that they run out."""
-        self._leased += 300
-        return pb.Lease(first=self._leased, count=300)
+        self._leased += self.lease_size
+        return pb.Lease(first=self._leased, count=self.lease_size)
 
     def new_node(self, parent: int, name: bytes, kind: int, mode: int, ino: int = 0) -> Node:
         directory = self.directory_node(parent)

@@ -21,7 +21,7 @@ import pytest
 from mount.harness import HERE, FakeDaemon, Mount
 from support.wait import until
 
-PATIENCE = 2.0
+PATIENCE = 3.0
 SLACK = 6.0
 """For the graces of the steps of one call, and a busy machine; far below the time after which the program gives up."""
 _MNT_FORCE = 1
@@ -39,6 +39,7 @@ class Stage:
     def __init__(self, directory: Path, binding: str) -> None:
         self.daemon = FakeDaemon(directory / "state")
         self.daemon.ask("keep_journals")
+        self.daemon.ask("lease_many")
         self.mount = Mount(self.daemon.state, directory / "mnt", binding, "--patience", str(PATIENCE))
         program = [sys.executable, str(HERE / "program_of_every_call.py"), str(self.mount.path)]
         self.program = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -94,7 +95,7 @@ def check(outcomes: dict[str, Outcome], binding: str) -> None:
     if binding == "pyfuse3":  # the high-level interface asks by path, and paths need the daemon
         for state in ("new", "journalled"):
             made = [one.is_made for case, one in outcomes.items() if case.endswith(f" {state}")]
-            assert sum(made) > len(made) / 2, f"files that are {state}"
+            assert sum(made) >= 10, f"files that are {state}"
         assert outcomes["write-large new"][1:] == (errno.ETIMEDOUT, True)
 
 
