@@ -6,6 +6,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from holofsd.core.errors import DirectoryNotEmpty, NoSuchName
 from holofsd.core.ids import Ino
 from holofsd.fs.types import RenameFlags
-from tests.fs.harness import Program
+from tests.fs.harness import Device, Program
 from tests.fs.test_two_devices import Both, Step, step
 
 
@@ -512,22 +513,20 @@ async def test_a_file_of_a_folder_that_was_removed_and_made_again_is_restored_in
 # ---- anything at all
 NAMES = st.sampled_from(["a", "b"])
 PATHS = st.one_of(NAMES, st.tuples(NAMES, NAMES).map("/".join), st.tuples(NAMES, NAMES, NAMES).map("/".join))
-STEPS = st.lists(
-    st.one_of(
-        step("mkdir", PATHS),
-        step("mkdir", PATHS),
-        step("rename", PATHS, PATHS),
-        step("rename", PATHS, PATHS),
-        step("rmdir", PATHS),
-        step("remove_all_of", PATHS),
-        step("make_again", PATHS),
-        step("write", PATHS.map(lambda path: f"{path}/f"), st.sampled_from([b"one", b"two"])),
-        step("link", PATHS.map(lambda path: f"{path}/f"), PATHS.map(lambda path: f"{path}/l")),
-        step("chmod", PATHS, st.sampled_from([0o700, 0o755])),
-        step("meet"),
-    ),
-    max_size=30,
+STEP = st.one_of(
+    step("mkdir", PATHS),
+    step("mkdir", PATHS),
+    step("rename", PATHS, PATHS),
+    step("rename", PATHS, PATHS),
+    step("rmdir", PATHS),
+    step("remove_all_of", PATHS),
+    step("make_again", PATHS),
+    step("write", PATHS.map(lambda path: f"{path}/f"), st.sampled_from([b"one", b"two"])),
+    step("link", PATHS.map(lambda path: f"{path}/f"), PATHS.map(lambda path: f"{path}/l")),
+    step("chmod", PATHS, st.sampled_from([0o700, 0o755])),
+    step("meet"),
 )
+STEPS = st.lists(STEP, max_size=30)
 
 
 class Folders(Both):
@@ -554,4 +553,43 @@ async def test_no_folder_ever_has_a_conflict_name_and_all_of_them_can_be_removed
             assert await both.agree() == {}
         finally:
             for device in both.devices:
+                device.kill()
+
+
+class Three(Folders):
+    """A third device, which meets the others one at a time."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.devices.append(Device(directory / "gamma", "gamma"))
+        self.programs.append(self.devices[2].attach())
+
+    async def meet(self, program: Program | None = None) -> None:
+        for device in self.devices:
+            await device.fs.hasher.drain()
+        # In a program the device and the next one; at the end everybody.
+        first = self.devices.index(program.device) if program is not None else -1
+        pairs = [(0, 1), (1, 2), (2, 0)]
+        for one, other in pairs * 2 if first < 0 else [pairs[first]]:
+            self.devices[one].give_to(self.devices[other])
+            self.devices[other].give_to(self.devices[one])
+
+    async def agree(self) -> dict[str, bytes | None]:
+        shown = await super().agree()
+        assert await self.programs[2].tree() == shown
+        return shown
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 2), STEP), max_size=30))
+async def test_three_devices_that_meet_in_pairs_show_one_tree(steps: list[tuple[int, Step]]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        three = Three(Path(name))
+        try:
+            for who, one in steps:
+                await three.do(replace(one, who=who))
+            tree = await three.agree()
+            assert not [path for path, content in tree.items() if content is None and "conflict" in path]
+        finally:
+            for device in three.devices:
                 device.kill()
