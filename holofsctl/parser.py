@@ -133,8 +133,9 @@ def _commands_of(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
 
 def _check_text(words: Sequence[str], arguments: argparse.Namespace) -> None:
     """No argument is empty, and what is no path is text, for that is how it is sent. Paths may have any bytes."""
-    is_told = getattr(arguments, "state_dir", None) != ""  # the state directory has a sentence of its own
-    if is_told and any(not word or (word.startswith("--") and word.endswith("=")) for word in words):
+    # The state directory has a sentence of its own, and nothing to skip is said by an empty name.
+    may_be_empty = [getattr(arguments, "state_dir", None), *(getattr(arguments, "skip", None) or ())].count("")
+    if sum(not word or (word.startswith("--") and word.endswith("=")) for word in words) > may_be_empty:
         sentence = f"An argument of `{arguments.command}` is empty; is it a variable that is not set?"
         raise CommandError(sentence, Exit.USAGE, "bad-argument")
     for name, value in vars(arguments).items():
