@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from holofs_api.numbers import time_in_range
 from holofsd.core.state import Kind
 from holofsd.fs.types import SetAttr
 from model.looking import Numbers
@@ -17,9 +18,12 @@ XATTR_SIZES = (0, 1, 4096, 65_535, 65_536, 65_537)
 
 class Limits(Names):
     async def limit_time(self, n: Numbers) -> None:
+        """As the daemon's calls bring it into its range."""
         entry = self.pick(n[0], Kind.FILE, Kind.SYMLINK, Kind.DIRECTORY)
         if entry is not None:
-            await self.device.fs.set_attr(self.device.att, entry.ino, SetAttr(mtime_ns=TIMES_NS[n[1] % len(TIMES_NS)]))
+            await self.device.fs.set_attr(
+                self.device.att, entry.ino, SetAttr(mtime_ns=time_in_range(TIMES_NS[n[1] % len(TIMES_NS)]))
+            )
 
     async def limit_mode(self, n: Numbers) -> None:
         entry = self.pick(n[0], Kind.FILE, Kind.DIRECTORY)
