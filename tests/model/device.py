@@ -214,8 +214,8 @@ class ModelDevice:
         store = prepare_joined(self._directory(result.volume), result.volume, result.credentials, self.key)
         self.context.run(self._hold, store)
 
-    async def join_again(self, owner: ModelDevice, role: Role) -> None:
-        """In place of what it holds of the volume."""
+    async def join_again(self, owner: ModelDevice, role: Role, *, afresh: bool) -> None:
+        """With what it holds of the volume; `afresh`: with nothing."""
         made = owner.hub.inviter.make(owner.sync.id, role, NAME, owner.endpoint.addresses(), "")
         result = await self.hub.redeem(decode_ticket(made.ticket))
         await self.hub.remove(self.store.volume)
@@ -225,8 +225,9 @@ class ModelDevice:
         self.store.close()
         self.processes.kill(self.pid)
         self.pid = 0
-        shutil.rmtree(self._directory(result.volume))
         shutil.rmtree(self._backup, ignore_errors=True)
+        if afresh:
+            shutil.rmtree(self._directory(result.volume))
         self._hold(prepare_joined(self._directory(result.volume), result.volume, result.credentials, self.key))
 
     def run(self, context: Context | None = None) -> Context:

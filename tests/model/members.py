@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Membership changes: devices are removed, invited again into an empty folder, and given other roles.
+"""Membership changes: devices are removed, invited again with or without what they had, and given other roles.
 
 The first device is always an admin. What a removed device wrote counts as far as the remover knew it, and the ledger
 asks for no more.
@@ -66,7 +66,7 @@ class Membership(Troubles):
                 self.ledger.supersede(digest, f"{self.devices[number].name} was removed or made a reader")
 
     async def invite(self, step: Step) -> None:
-        """A removed device joins again, with nothing of what it had."""
+        """A removed device joins again."""
         number = self._other(step)
         owner = self.devices[0]
         if owner.is_up and self.devices[number].is_up and not owner.sync.members.is_member(self.devices[number].id):
@@ -77,6 +77,9 @@ class Membership(Troubles):
         device, actor, owner = self.devices[number], self.actors[number], self.devices[0]
         if not device.is_up or not owner.is_up:
             return
+        # What only this device has would be missing for ever, and rightly so, if somebody needs it.
+        others = [other for other in self.devices if other is not device]
+        afresh = all(other.is_up and not other.unsettled() for other in others)
         weather, self.network.weather = self.network.weather, Weather()
         self.network.heal_all()
         device.life.fault = owner.life.fault = None
@@ -84,7 +87,7 @@ class Membership(Troubles):
             self.former |= set(device.store.own_authors())
         for _ in range(TRIES):
             try:
-                await asyncio.create_task(device.join_again(owner, role), context=device.run())
+                await asyncio.create_task(device.join_again(owner, role, afresh=afresh), context=device.run())
                 break
             except HoloError:
                 await asyncio.sleep(1.0)
@@ -93,8 +96,9 @@ class Membership(Troubles):
         self.network.weather = weather
         self.since_backup.pop(number, None)
         actor.forget_mount()
-        actor.unlinked.clear()
-        actor.remembers.clear()
+        if afresh:
+            actor.unlinked.clear()
+            actor.remembers.clear()
         actor.muted = False
 
     async def make_whole(self) -> None:
