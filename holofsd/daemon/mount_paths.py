@@ -10,36 +10,20 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from holofs_api.places import PathRefused, Seen, look, refuse_inside, run_within
+from holofs_api.places import PathRefused, Seen, look, mount_points, refuse_inside, run_within
 from holofsd.core.errors import MountFailed, MountPathUnusable
 
 FUSE_DEVICE: Final = "/dev/fuse"
-_MOUNTINFO: Final = "/proc/self/mountinfo"
 _HELPER_TIMEOUT_S: Final = 20.0
 _PROBE_S: Final = 2.0
 
 
 def mounted_at(path: str) -> str | None:
     """The filesystem type of what is mounted exactly there (for example "fuse.holofs"), or None."""
-    try:
-        kinds = [fields[fields.index(b"-") + 1].decode() for fields in mount_lines(path)]
-    except OSError:
+    mounts = mount_points()
+    if mounts is None:
         return "unknown" if os.path.ismount(path) else None
-    return kinds[-1] if kinds else None
-
-
-def mount_lines(path: str) -> list[list[bytes]]:
-    """The fields of what the kernel says of each mount exactly there, the topmost last. OSError where it does not."""
-    escaped = _escaped(path)
-    with open(_MOUNTINFO, "rb") as lines:
-        return [fields for fields in (line.split() for line in lines) if fields[4] == escaped]
-
-
-def _escaped(path: str) -> bytes:
-    raw = os.fsencode(path)
-    for character in (b"\\", b" ", b"\t", b"\n"):
-        raw = raw.replace(character, b"\\%03o" % ord(character))
-    return raw
+    return mounts[path].kind if path in mounts else None
 
 
 async def check_mount_path(path: str, state: Path) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from holofs_api.places import mount_points
+
 _LIMIT_S: Final = 3.0
-_MOUNTINFO: Final = "/proc/self/mountinfo"
 _SHOWN: Final = 5
 
 
@@ -59,18 +60,8 @@ def told(users: list[User]) -> str:
 
 def mounts_below(mount_point: str) -> list[str]:
     """Mount points inside of it: they keep it from being unmounted as well."""
-    try:
-        with open(_MOUNTINFO, "rb") as lines:
-            points = [os.fsdecode(_unescaped(line.split()[4])) for line in lines]
-    except OSError:
-        return []
+    points = mount_points() or {}
     return [point for point in points if _is_below(point, mount_point) and point != mount_point]
-
-
-def _unescaped(field: bytes) -> bytes:
-    for character in (b" ", b"\t", b"\n", b"\\"):
-        field = field.replace(b"\\%03o" % ord(character), character)
-    return field
 
 
 def _is_below(path: str, mount_point: str) -> bool:

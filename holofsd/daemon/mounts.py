@@ -21,10 +21,10 @@ from typing import Final
 
 import structlog
 
+from holofs_api.guard import connection_at, end_connection
 from holofsd.core.errors import HoloError, MountBusy, MountUnknown
 from holofsd.core.ids import VolumeId
 from holofsd.daemon import mount_users
-from holofsd.daemon.fuse_connections import connection_at, end_connection
 from holofsd.daemon.mount_paths import check_mount_path, is_dead, mounted_at, unmount, unmounted
 from holofsd.daemon.mount_process import READY_TIMEOUT_S, Adopted, MountOrder, MountProcess, launch, log_of
 from holofsd.daemon.names import did_you_mean
@@ -256,7 +256,8 @@ class MountSupervisor:
             pause = 0.0 if time.monotonic() - began > _STEADY_S else max(pause, _FIRST_PAUSE_S)
 
     async def _bring_up(self, mount: _Mount) -> bool:
-        mount.state = "starting"
+        if not mount.explanation:  # what keeps it down is said until it is up
+            mount.state = "starting"
         try:
             await self._let_go(mount)
             # A dead mount stays until there is a new one: an empty folder would look as if everything had been removed.
@@ -278,7 +279,8 @@ class MountSupervisor:
         if number is None or not await asyncio.to_thread(hanging, mount.row.mount_id):
             return False
         _log.error("a killed mount hung in the kernel; its connection is ended", path=mount.path)
-        await asyncio.to_thread(end_connection, number, mount.path)
+        if not await asyncio.to_thread(end_connection, number, mount.path):
+            _log.warning("a killed mount hangs in the kernel and cannot be freed", path=mount.path, connection=number)
         if mount.process is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(mount.process.ended(), _END_S)

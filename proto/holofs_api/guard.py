@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 CONTROL: Final = Path("/sys/fs/fuse/connections")
+"""A folder for each connection, owned by the user who mounted it, where the system has mounted this filesystem."""
 _MOUNTINFO: Final = Path("/proc/self/mountinfo")
 _MNT_FORCE: Final = 1
 _LOOK_S: Final = 0.1
@@ -56,13 +57,16 @@ def hangs(pid: int) -> bool:
         return False
 
 
-def end_connection(number: int, path: str) -> None:
-    """By the control filesystem, or, as root, by force while it is mounted at `path`."""
+def end_connection(number: int, path: str) -> bool:
+    """Whether it could be ended: by the control filesystem, or, as root, by force while it is mounted at `path`."""
     with suppress(OSError):
         CONTROL.joinpath(str(number), "abort").write_text("1")
-        return
-    if connection_at(path) == number and os.geteuid() == 0:
+        return True
+    # The unmounting itself fails while files are in use there, but the connection has ended by then.
+    forced = connection_at(path) == number and os.geteuid() == 0
+    if forced:
         ctypes.CDLL(None).umount2(os.fsencode(path), _MNT_FORCE)
+    return forced
 
 
 def main(pipe: int, pid: int, connection: int, path: str) -> None:

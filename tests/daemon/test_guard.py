@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from holofsd.daemon import fuse_connections as module
+from holofs_api import guard as module
 from holofsd.daemon.processes import hanging
 
 
