@@ -51,6 +51,8 @@ def test_programs_that_hang_in_a_killed_mount_are_freed_without_the_daemon(world
     a.create()
     here = a.mount()
     (here / "known").write_bytes(b"1")
+    a.unmount(here)
+    a.mount(path=here)  # one that has listed nothing yet, so that it has to ask
     (mount,) = a.mount_pids()
     daemon = a.daemon_pid()
     a.allowed += ["the daemon went away", "mount"]
