@@ -52,7 +52,8 @@ def test_programs_that_hang_in_a_killed_mount_are_freed_without_the_daemon(world
     here = a.mount()
     (here / "known").write_bytes(b"1")
     a.unmount(here)
-    a.mount(path=here)  # one that has listed nothing yet, so that it has to ask
+    a.mount(path=here)
+    assert (here / "known").read_bytes() == b"1"  # so that it knows this name, and has to ask for others
     (mount,) = a.mount_pids()
     daemon = a.daemon_pid()
     a.allowed += ["the daemon went away", "mount"]
