@@ -187,6 +187,11 @@ class DaemonClient:
         except SessionLost:
             return await self._call(name, request, None, for_ever=True, number=number, late=late)
 
+    def acknowledge(self, number: int) -> None:
+        """Tells the daemon of a batch of changes that nothing shows the state before it any more."""
+        if self._session is not None:
+            self._session.acknowledge(number)
+
     def in_background(self, work: Awaitable[None]) -> None:
         """Carries work on after its caller was answered; `close` waits for it."""
         task = asyncio.ensure_future(work)

@@ -46,16 +46,18 @@ class KernelChannel:
         self._clone = _clone_of(_session())
         self._entered = threading.Event()
 
-    def enter(self) -> None:
-        """By the thread that tells, before anything else."""
+    def enter(self, keep: int) -> None:
+        """By the thread that tells, before anything else. It keeps the descriptor `keep`, to write to."""
         # Signals belong to the main thread: Python's handler writes to a descriptor that this thread will not have.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         if self._clone >= 0 and _unshare_files() != 0:
             os.close(self._clone)
             self._clone = -1
         if self._clone >= 0:
-            os.closerange(_FIRST_FREE, self._clone)
-            os.closerange(self._clone + 1, os.sysconf("SC_OPEN_MAX"))
+            first, second = sorted((self._clone, keep))
+            os.closerange(_FIRST_FREE, first)
+            os.closerange(first + 1, second)
+            os.closerange(second + 1, os.sysconf("SC_OPEN_MAX"))
         self._entered.set()
 
     def entered(self) -> None:

@@ -30,6 +30,7 @@ from holofs_mount.kernel_caches import KernelCaches, KnownNames
 from holofs_mount.kernel_channel import KernelChannel
 from holofs_mount.options import is_mounted
 from holofs_mount.request_waiter import RequestWaiter
+from holofs_mount.undropped import Undropped
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +80,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         self._known = known
         self._ready = ready
         self._directories: dict[int, OpenDirectory] = {}
+        self.undropped = Undropped()
 
     def init(self) -> None:
         self._ready()
@@ -126,6 +128,8 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     @answering
     async def setattr(self, ino: int, attr: Any, fields: Any, fh: int | None, ctx: Any) -> Any:
+        if fields.update_size and fh is None:
+            self.undropped.check(ino, ctx.pid)
         since = self._x.news.now
         wanted = Wanted(
             mode=attr.st_mode if fields.update_mode else None,
@@ -214,6 +218,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     # ---- files ----
     @answering
     async def open(self, ino: int, flags: int, ctx: Any) -> Any:
+        self.undropped.check(ino, ctx.pid)
         return self._info(await self._v.files.open(ino, flags, Caller(ctx.pid)))
 
     @answering
@@ -279,8 +284,10 @@ async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callabl
     options = {"fsname=holofs", "subtype=holofs", "default_permissions"}
     if read_only:
         options.add("ro")
-    pyfuse3.init(Operations(volume, known, ready), mountpoint, options)
+    operations = Operations(volume, known, ready)
+    pyfuse3.init(operations, mountpoint, options)
     kernel = KernelCaches(known, KernelChannel(pyfuse3), pyfuse3.ROOT_INODE)
+    operations.undropped = kernel.undropped
     kernel.start()
     volume.use_kernel(kernel)
     guard = Guard(mountpoint)

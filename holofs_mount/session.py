@@ -105,6 +105,12 @@ class Session:
         finally:
             self._pending.pop(number, None)
 
+    def acknowledge(self, number: int) -> None:
+        """Sends an acknowledgement; nothing waits for its answer."""
+        if self._lane is not None and not self.lost.is_set():
+            self._next_id += 1
+            self._lane.send(pb.CallRequest(id=self._next_id, acknowledge=pb.AcknowledgeRequest(number=number)))
+
     def abandon(self) -> None:
         """As if lost."""
         self._break()

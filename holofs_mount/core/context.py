@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -33,6 +34,8 @@ NEWS_SECONDS: Final = 15.0
 
 _OF_KNOWN_FILES: Final = frozenset({"commit", "stage", "fetch", "release", "stat_fs"})
 """Calls that have nothing to do with files that the daemon does not know yet."""
+_OF_NAMES: Final = frozenset({"create", "make_dir", "symlink", "link", "unlink", "remove_dir", "rename"})
+"""Calls that change names: the kernel holds the lock of the folder until they are answered."""
 _LASTING: Final = frozenset({"stage", "fetch"})
 """Calls that take as long as content takes to come from elsewhere, not as long as what is before them."""
 
@@ -52,6 +55,9 @@ class Kernel(Protocol):
     def inode_changed(self, ino: int, content: bool) -> None: ...
     def entry_changed(self, parent: int, name: bytes) -> None: ...
     def everything_changed(self) -> None: ...
+    def when_dropped(self, then: Callable[[], None]) -> None:
+        """Calls `then`, on the loop, when the kernel has dropped all that it was told of before."""
+        ...
 
 
 class NoKernel:
@@ -65,6 +71,9 @@ class NoKernel:
 
     def everything_changed(self) -> None:
         pass
+
+    def when_dropped(self, then: Callable[[], None]) -> None:
+        then()
 
 
 class Context:
@@ -91,6 +100,8 @@ class Context:
         self._own_names: dict[tuple[int, bytes], float] = {}
         # What the kernel's pages of an inode hold: a version, or OWN where this mount wrote them.
         self.pages: dict[int, bytes] = {}
+        self.changing_names = 0
+        """Calls that change names and are not answered yet."""
         self.journal = Journal()
         self.later = Later(lambda: self.client, lambda: self.clock.now, self, self.journal)
         self.attrs.still_on_their_way = lambda: self.later.any
@@ -101,7 +112,13 @@ class Context:
             await self.later.in_order(self.client.patience_left)
             if self.newborn.any and name not in _OF_KNOWN_FILES:
                 await self.newborn.all_known(self.client)
-            return await self.client.call(name, request, recover)
+            if name not in _OF_NAMES:
+                return await self.client.call(name, request, recover)
+            self.changing_names += 1
+            try:
+                return await self.client.call(name, request, recover)
+            finally:
+                self.changing_names -= 1
 
     def changed_later(self, ino: int, attr: pb.Attr | None, since: int) -> None:
         if attr is not None:

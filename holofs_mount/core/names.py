@@ -124,7 +124,8 @@ class Names(Looking):
 
     def _may_go_unheard(self, parent: int) -> bool:
         x = self._x
-        return parent < PAST_INO and x.client.connected and not x.later.full and not x.newborn.any
+        known = x.client.connected and not x.later.full and not x.newborn.any
+        return known and x.newborn.alone and parent < PAST_INO  # other mounts drop the name before a program goes on
 
     async def rmdir(self, parent: int, name: bytes) -> None:
         self._check_new(parent, name)
@@ -149,7 +150,7 @@ class Names(Looking):
         listing, attr = self._x.listings.get(ino), self._x.attrs.get(ino)
         is_known = attr is not None and attr.kind == pb.KIND_DIRECTORY
         is_empty = listing is not None and not (listing.names or listing.unsure)
-        return is_known and is_empty and self._x.newborn.alone and self._may_go_unheard(parent)
+        return is_known and is_empty and self._may_go_unheard(parent)
 
     async def rename(
         self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, caller: Caller

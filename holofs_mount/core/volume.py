@@ -95,6 +95,7 @@ class Volume:
             read_only=self.request.read_only,
             handles=self.context.table.to_reattach(),
             journal=self.context.journal.name,
+            acknowledges=True,
             answered=self.context.later.decided,
             attempt=self._attempt,
         )
@@ -124,6 +125,24 @@ class Volume:
 
     def changed(self, change: pb.Change) -> None:
         """One message of the Watch stream."""
+        self._follow(change)
+        if change.number:
+            self._acknowledge(change.number)
+
+    def _acknowledge(self, number: int) -> None:
+        """Tells the daemon when the kernel has dropped what it was told of until now.
+
+        The kernel drops a name when it gets the lock of its folder. A call of this mount that is in flight and changes
+        names holds such a lock, and its answer may wait for another mount's acknowledgement: each would wait for the
+        other. So this mount does not wait for the kernel then; `Undropped` guards what is opened by an old name.
+        """
+        x = self.context
+        if x.changing_names:
+            x.client.acknowledge(number)
+        else:
+            x.kernel.when_dropped(lambda: x.client.acknowledge(number))
+
+    def _follow(self, change: pb.Change) -> None:
         if change.access != pb.ACCESS_UNCHANGED:
             self.context.read_only = change.access == pb.ACCESS_READ_ONLY or self.request.read_only
         if change.company != pb.COMPANY_UNCHANGED:

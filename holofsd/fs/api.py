@@ -42,6 +42,14 @@ class Filesystem(Protocol):
         """Carries a call of the attachment's journal out; False: it was before. See `Journals.once`."""
         ...
 
+    async def others_know(self, att: Attachment) -> None:
+        """Suspends until the other mounts have acknowledged what changed; for a second at most."""
+        ...
+
+    def acknowledge(self, att: Attachment, number: int) -> None:
+        """The mount shows nothing any more of what was before the batch of changes with this number."""
+        ...
+
     async def caught_up(self, but: str = "") -> None:
         """Suspends until what programs on this device were told is done is done; for seconds at most. `but`: not what
         they did through this mount."""

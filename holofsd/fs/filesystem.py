@@ -190,6 +190,12 @@ class VolumeFilesystem:
         """Something that programs were told is done is not in the index yet."""
         return self._journals.waiting() > 0
 
+    async def others_know(self, att: Attachment) -> None:
+        await self._watchers.others_know(att)
+
+    def acknowledge(self, att: Attachment, number: int) -> None:
+        self._watchers.acknowledge(att, number)
+
     async def caught_up(self, but: str = "") -> None:
         await self._journals.caught_up(self._attaching.journals(but))
 

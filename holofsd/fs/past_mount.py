@@ -55,6 +55,12 @@ class PastMount:
     def once(self, att: Attachment, number: int, call: Kept, *, late: bool) -> bool:
         _refuse()
 
+    async def others_know(self, att: Attachment) -> None:
+        """What was does not change."""
+
+    def acknowledge(self, att: Attachment, number: int) -> None:
+        pass
+
     async def caught_up(self, but: str = "") -> None:
         pass
 

@@ -91,6 +91,8 @@ class AttachRequest:
     """The name of the journal that the mount would keep: 32 hex digits; empty: none."""
     answered: int = 0
     """Numbers of its calls up to this were decided."""
+    acknowledges: bool = False
+    """Whether it acknowledges batches of changes that have a number."""
 
 
 @dataclass(eq=False, slots=True)
@@ -220,6 +222,8 @@ class ChangeBatch:
     access: Access = Access.UNCHANGED
     going_down: bool = False
     company: Company = Company.UNCHANGED
+    number: int = 0
+    """The client acknowledges the batch by this number; 0: it need not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from holofsd.core.ids import Ino
+from holofsd.fs.acknowledgements import Acknowledgements, all_given
 from holofsd.fs.scope import Origin, Scope
 from holofsd.fs.types import Access, Attachment, ChangeBatch, Company, EntryChange, InodeChange
 from holofsd.tree.changes import EntryChange as TreeEntry
@@ -15,8 +16,10 @@ from holofsd.tree.changes import TreeChange
 
 
 class _Watcher:
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, acknowledges: bool) -> None:
         self._limit = limit
+        self._acknowledges = acknowledges
+        self.acknowledgements = Acknowledgements()
         self._entries: list[EntryChange] = []
         self._inodes: list[InodeChange] = []
         self._reset = False
@@ -35,6 +38,8 @@ class _Watcher:
         else:
             self._entries += entries
             self._inodes += inodes
+        if self._acknowledges:
+            self.acknowledgements.expect()
         self._wake.set()
 
     def say_access(self, access: Access) -> None:
@@ -48,13 +53,20 @@ class _Watcher:
     def end(self, going_down: bool) -> None:
         self._going_down |= going_down
         self.ended = True
+        self.acknowledgements.close()
         self._wake.set()
 
     async def next(self) -> ChangeBatch | None:
         """Everything since the last call, at once; None at the end."""
         await self._wake.wait()
         batch = ChangeBatch(
-            tuple(self._entries), tuple(self._inodes), self._reset, self._access, self._going_down, self._company
+            tuple(self._entries),
+            tuple(self._inodes),
+            self._reset,
+            self._access,
+            self._going_down,
+            self._company,
+            self.acknowledgements.number(),
         )
         self._entries, self._inodes = [], []
         self._reset = self._going_down = False
@@ -72,7 +84,7 @@ class Watchers:
 
     def add(self, attachment: Attachment) -> None:
         """From now on changes are kept for it, bounded, until it asks."""
-        self._watchers[attachment] = _Watcher(self._scope.settings.watch_changes)
+        self._watchers[attachment] = _Watcher(self._scope.settings.watch_changes, attachment.request.acknowledges)
 
     def remove(self, attachment: Attachment) -> None:
         watcher = self._watchers.pop(attachment, None)
@@ -87,6 +99,16 @@ class Watchers:
                 yield batch
             elif watcher.ended:
                 return
+
+    async def others_know(self, origin: Attachment) -> None:
+        """Returns when the other mounts have acknowledged all that changed until now; a second later at most."""
+        if len(self._watchers) > 1:
+            await all_given([w.acknowledgements for att, w in self._watchers.items() if att is not origin])
+
+    def acknowledge(self, attachment: Attachment, number: int) -> None:
+        watcher = self._watchers.get(attachment)
+        if watcher is not None:
+            watcher.acknowledgements.acknowledged(number)
 
     def tree_changed(self, change: TreeChange, origin: object) -> None:
         """A subscriber of LocalVolume."""

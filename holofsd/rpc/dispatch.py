@@ -113,7 +113,7 @@ class Dispatcher:
         """Fills the reply, with the result or the error."""
         out = getattr(reply, call.result)
         try:
-            await call.run(self._caller, asked, out)
+            await call.answer(self._caller, asked, out)
             out.SetInParent()
         except Exception as error:  # noqa: BLE001 - the outermost edge of a call
             reply.error.CopyFrom(_call_error(error))  # the other result of the oneof is gone with this

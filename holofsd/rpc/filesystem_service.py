@@ -204,7 +204,7 @@ class FilesystemService:
             attached = self._find(context)
             if attached.caller.superseded:
                 raise StaleHandle("This attachment was replaced by another; attach again.")
-            await call.run(attached.caller, request, reply)
+            await call.answer(attached.caller, request, reply)
             self._rest(attached)
             return reply
 

@@ -52,6 +52,14 @@ class Call:
     run: Handler
     suspends: Callable[[Any], bool]
     """Whether this request may wait for the disk or the network: gets a task of its own in a stream of calls."""
+    names: bool = False
+    """Whether it changes names: answered after the other mounts of the device have dropped the old ones."""
+
+    async def answer(self, caller: Caller, request: Any, out: Any) -> None:
+        """Runs it for a client that waits for the answer."""
+        await self.run(caller, request, out)
+        if self.names:
+            await caller.filesystem.others_know(caller.attachment)
 
 
 def _never(_request: Any) -> bool:
@@ -232,19 +240,23 @@ async def _stat_fs(c: Caller, r: pb.StatFsRequest, out: pb.StatFsReply) -> None:
     out.name_max = found.name_max
 
 
+async def _acknowledge(c: Caller, r: pb.AcknowledgeRequest, out: pb.Done) -> None:
+    c.filesystem.acknowledge(c.attachment, r.number)
+
+
 CALLS: Final = (
     Call("Lookup", "lookup", pb.LookupRequest, "attr", pb.Attr, _lookup, _never),
     Call("GetAttr", "get_attr", pb.GetAttrRequest, "attr", pb.Attr, _get_attr, _never),
     Call("SetAttr", "set_attr", pb.SetAttrRequest, "attr", pb.Attr, _set_attr, _with_size),
     Call("ReadDir", "read_dir", pb.ReadDirRequest, "read_dir", pb.ReadDirReply, _read_dir, _never),
     Call("ReadLink", "read_link", pb.ReadLinkRequest, "read_link", pb.ReadLinkReply, _read_link, _never),
-    Call("Create", "create", pb.CreateRequest, "create", pb.CreateReply, _create, _never),
-    Call("MakeDir", "make_dir", pb.MakeDirRequest, "attr", pb.Attr, _make_dir, _never),
-    Call("Symlink", "symlink", pb.SymlinkRequest, "attr", pb.Attr, _symlink, _never),
-    Call("Link", "link", pb.LinkRequest, "attr", pb.Attr, _link, _never),
-    Call("Unlink", "unlink", pb.UnlinkRequest, "done", pb.Done, _unlink, _never),
-    Call("RemoveDir", "remove_dir", pb.UnlinkRequest, "done", pb.Done, _remove_dir, _never),
-    Call("Rename", "rename", pb.RenameRequest, "done", pb.Done, _rename, _never),
+    Call("Create", "create", pb.CreateRequest, "create", pb.CreateReply, _create, _never, names=True),
+    Call("MakeDir", "make_dir", pb.MakeDirRequest, "attr", pb.Attr, _make_dir, _never, names=True),
+    Call("Symlink", "symlink", pb.SymlinkRequest, "attr", pb.Attr, _symlink, _never, names=True),
+    Call("Link", "link", pb.LinkRequest, "attr", pb.Attr, _link, _never, names=True),
+    Call("Unlink", "unlink", pb.UnlinkRequest, "done", pb.Done, _unlink, _never, names=True),
+    Call("RemoveDir", "remove_dir", pb.UnlinkRequest, "done", pb.Done, _remove_dir, _never, names=True),
+    Call("Rename", "rename", pb.RenameRequest, "done", pb.Done, _rename, _never, names=True),
     Call("Open", "open", pb.OpenRequest, "open", pb.OpenReply, _open, _never),
     Call("Stage", "stage", pb.StageRequest, "stage", pb.StageReply, _stage, _always),
     Call("Commit", "commit", pb.CommitRequest, "attr", pb.Attr, _commit, _never),
@@ -258,5 +270,6 @@ CALLS: Final = (
     Call("ListXattr", "list_xattr", pb.XattrRequest, "xattr_names", pb.XattrNames, _list_xattr, _never),
     Call("RemoveXattr", "remove_xattr", pb.XattrRequest, "done", pb.Done, _remove_xattr, _never),
     Call("StatFs", "stat_fs", pb.StatFsRequest, "stat_fs", pb.StatFsReply, _stat_fs, _never),
+    Call("Acknowledge", "acknowledge", pb.AcknowledgeRequest, "done", pb.Done, _acknowledge, _never),
 )
 BY_FIELD: Final[Mapping[str, Call]] = MappingProxyType({call.field: call for call in CALLS})

@@ -91,7 +91,7 @@ def fill_listing(out: pb.ReadDirReply, listing: fs.Listing) -> None:
 def change_message(batch: fs.ChangeBatch) -> pb.Change:
     access = pb.Access.ValueType(batch.access)
     company = pb.Company.ValueType(batch.company)
-    out = pb.Change(reset=batch.reset, access=access, going_down=batch.going_down, company=company)
+    out = pb.Change(reset=batch.reset, access=access, going_down=batch.going_down, company=company, number=batch.number)
     for entry in batch.entries:
         out.entries.add(parent=entry.parent, name=entry.name, ino=entry.ino, gone=entry.gone)
     for inode in batch.inodes:
@@ -116,6 +116,7 @@ def attach_request(request: pb.AttachRequest) -> fs.AttachRequest:
         handles=handles,
         journal=request.journal,
         answered=request.answered,
+        acknowledges=request.acknowledges,
     )
 
 

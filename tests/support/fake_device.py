@@ -37,6 +37,12 @@ class FakeFilesystem:
         """Nothing is told any more."""
         self.carried_out: set[int] = set()
 
+    async def others_know(self, att: fs.Attachment) -> None:
+        pass
+
+    def acknowledge(self, att: fs.Attachment, number: int) -> None:
+        pass
+
     async def caught_up(self, but: str = "") -> None:
         pass
 

@@ -165,6 +165,7 @@ class AttachRequest(_message.Message):
     JOURNAL_FIELD_NUMBER: _builtins.int
     ANSWERED_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGES_FIELD_NUMBER: _builtins.int
     api_version: _builtins.int
     """holofs_api.API_VERSION"""
     program: _builtins.str
@@ -182,6 +183,8 @@ class AttachRequest(_message.Message):
     """numbers of the journal up to this are answered"""
     attempt: _builtins.int
     """grows with each Attach of this journal name: one that comes after a later one is refused"""
+    acknowledges: _builtins.bool
+    """each Change with a number is answered by Acknowledge"""
     @_builtins.property
     def handles(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenHandle]:
         """what is open now (after a reconnect)"""
@@ -200,10 +203,11 @@ class AttachRequest(_message.Message):
         journal: _builtins.str = ...,
         answered: _builtins.int = ...,
         attempt: _builtins.int = ...,
+        acknowledges: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "api_version", b"api_version", "attempt", b"attempt", "handles", b"handles", "journal", b"journal", "mount_id", b"mount_id", "mountpoint", b"mountpoint", "pid", b"pid", "program", b"program", "read_only", b"read_only", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledges", b"acknowledges", "answered", b"answered", "api_version", b"api_version", "attempt", b"attempt", "handles", b"handles", "journal", b"journal", "mount_id", b"mount_id", "mountpoint", b"mountpoint", "pid", b"pid", "program", b"program", "read_only", b"read_only", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -356,6 +360,7 @@ class CallRequest(_message.Message):
     LIST_XATTR_FIELD_NUMBER: _builtins.int
     REMOVE_XATTR_FIELD_NUMBER: _builtins.int
     STAT_FS_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGE_FIELD_NUMBER: _builtins.int
     WATCH_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """chosen by the client, echoed"""
@@ -417,6 +422,8 @@ class CallRequest(_message.Message):
     @_builtins.property
     def stat_fs(self) -> Global___StatFsRequest: ...
     @_builtins.property
+    def acknowledge(self) -> Global___AcknowledgeRequest: ...
+    @_builtins.property
     def watch(self) -> Global___WatchRequest:
         """on the fast lane: as Watch; each change is a reply with this id, and the last is another one"""
 
@@ -451,13 +458,14 @@ class CallRequest(_message.Message):
         list_xattr: Global___XattrRequest | None = ...,
         remove_xattr: Global___XattrRequest | None = ...,
         stat_fs: Global___StatFsRequest | None = ...,
+        acknowledge: Global___AcknowledgeRequest | None = ...,
         watch: Global___WatchRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "commit", b"commit", "create", b"create", "fetch", b"fetch", "fsync", b"fsync", "get_attr", b"get_attr", "get_xattr", b"get_xattr", "link", b"link", "list_xattr", b"list_xattr", "lookup", b"lookup", "make_dir", b"make_dir", "open", b"open", "read", b"read", "read_dir", b"read_dir", "read_link", b"read_link", "release", b"release", "remove_dir", b"remove_dir", "remove_xattr", b"remove_xattr", "rename", b"rename", "set_attr", b"set_attr", "set_xattr", b"set_xattr", "stage", b"stage", "stat_fs", b"stat_fs", "symlink", b"symlink", "unlink", b"unlink", "watch", b"watch", "write", b"write"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge", b"acknowledge", "call", b"call", "commit", b"commit", "create", b"create", "fetch", b"fetch", "fsync", b"fsync", "get_attr", b"get_attr", "get_xattr", b"get_xattr", "link", b"link", "list_xattr", b"list_xattr", "lookup", b"lookup", "make_dir", b"make_dir", "open", b"open", "read", b"read", "read_dir", b"read_dir", "read_link", b"read_link", "release", b"release", "remove_dir", b"remove_dir", "remove_xattr", b"remove_xattr", "rename", b"rename", "set_attr", b"set_attr", "set_xattr", b"set_xattr", "stage", b"stage", "stat_fs", b"stat_fs", "symlink", b"symlink", "unlink", b"unlink", "watch", b"watch", "write", b"write"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "commit", b"commit", "create", b"create", "fetch", b"fetch", "fsync", b"fsync", "get_attr", b"get_attr", "get_xattr", b"get_xattr", "id", b"id", "late", b"late", "link", b"link", "list_xattr", b"list_xattr", "lookup", b"lookup", "make_dir", b"make_dir", "number", b"number", "open", b"open", "read", b"read", "read_dir", b"read_dir", "read_link", b"read_link", "release", b"release", "remove_dir", b"remove_dir", "remove_xattr", b"remove_xattr", "rename", b"rename", "set_attr", b"set_attr", "set_xattr", b"set_xattr", "stage", b"stage", "stat_fs", b"stat_fs", "symlink", b"symlink", "unlink", b"unlink", "watch", b"watch", "write", b"write"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge", b"acknowledge", "call", b"call", "commit", b"commit", "create", b"create", "fetch", b"fetch", "fsync", b"fsync", "get_attr", b"get_attr", "get_xattr", b"get_xattr", "id", b"id", "late", b"late", "link", b"link", "list_xattr", b"list_xattr", "lookup", b"lookup", "make_dir", b"make_dir", "number", b"number", "open", b"open", "read", b"read", "read_dir", b"read_dir", "read_link", b"read_link", "release", b"release", "remove_dir", b"remove_dir", "remove_xattr", b"remove_xattr", "rename", b"rename", "set_attr", b"set_attr", "set_xattr", b"set_xattr", "stage", b"stage", "stat_fs", b"stat_fs", "symlink", b"symlink", "unlink", b"unlink", "watch", b"watch", "write", b"write"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["lookup", "get_attr", "set_attr", "read_dir", "read_link", "create", "make_dir", "symlink", "link", "unlink", "remove_dir", "rename", "open", "stage", "commit", "fsync", "release", "fetch", "read", "write", "get_xattr", "set_xattr", "list_xattr", "remove_xattr", "stat_fs", "watch"]  # noqa: Y015
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["lookup", "get_attr", "set_attr", "read_dir", "read_link", "create", "make_dir", "symlink", "link", "unlink", "remove_dir", "rename", "open", "stage", "commit", "fsync", "release", "fetch", "read", "write", "get_xattr", "set_xattr", "list_xattr", "remove_xattr", "stat_fs", "acknowledge", "watch"]  # noqa: Y015
     _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
 
@@ -1623,6 +1631,29 @@ class WatchRequest(_message.Message):
 Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
 
 @_typing.final
+class AcknowledgeRequest(_message.Message):
+    """The client shows nothing any more of what was before the Change with this number. Calls of other clients that changed names
+    are answered after that, or after a second.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeRequest: _TypeAlias = AcknowledgeRequest  # noqa: Y015
+
+@_typing.final
 class Change(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1632,6 +1663,7 @@ class Change(_message.Message):
     GOING_DOWN_FIELD_NUMBER: _builtins.int
     ACCESS_FIELD_NUMBER: _builtins.int
     COMPANY_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     reset: _builtins.bool
     """too much changed: forget every cache"""
@@ -1641,6 +1673,8 @@ class Change(_message.Message):
     """what this mount may do from now on"""
     company: Global___Company.ValueType
     """whether other mounts of this volume are attached, when that changed"""
+    number: _builtins.int
+    """not 0: the client acknowledges it"""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___EntryChange]: ...
     @_builtins.property
@@ -1658,11 +1692,12 @@ class Change(_message.Message):
         going_down: _builtins.bool = ...,
         access: Global___Access.ValueType = ...,
         company: Global___Company.ValueType = ...,
+        number: _builtins.int = ...,
         files: _abc.Iterable[Global___AheadFile] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "company", b"company", "entries", b"entries", "files", b"files", "going_down", b"going_down", "inodes", b"inodes", "reset", b"reset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "company", b"company", "entries", b"entries", "files", b"files", "going_down", b"going_down", "inodes", b"inodes", "number", b"number", "reset", b"reset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

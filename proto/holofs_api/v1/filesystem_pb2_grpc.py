@@ -174,6 +174,11 @@ class FilesystemStub:
                 request_serializer=holofs__api_dot_v1_dot_filesystem__pb2.StatFsRequest.SerializeToString,
                 response_deserializer=holofs__api_dot_v1_dot_filesystem__pb2.StatFsReply.FromString,
                 _registered_method=True)
+        self.Acknowledge = channel.unary_unary(
+                '/holofs.v1.Filesystem/Acknowledge',
+                request_serializer=holofs__api_dot_v1_dot_filesystem__pb2.AcknowledgeRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_filesystem__pb2.Done.FromString,
+                _registered_method=True)
 
 
 class FilesystemServicer:
@@ -350,6 +355,12 @@ class FilesystemServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Acknowledge(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FilesystemServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -492,6 +503,11 @@ def add_FilesystemServicer_to_server(servicer, server):
                     servicer.StatFs,
                     request_deserializer=holofs__api_dot_v1_dot_filesystem__pb2.StatFsRequest.FromString,
                     response_serializer=holofs__api_dot_v1_dot_filesystem__pb2.StatFsReply.SerializeToString,
+            ),
+            'Acknowledge': grpc.unary_unary_rpc_method_handler(
+                    servicer.Acknowledge,
+                    request_deserializer=holofs__api_dot_v1_dot_filesystem__pb2.AcknowledgeRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_filesystem__pb2.Done.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1250,6 +1266,33 @@ class Filesystem:
             '/holofs.v1.Filesystem/StatFs',
             holofs__api_dot_v1_dot_filesystem__pb2.StatFsRequest.SerializeToString,
             holofs__api_dot_v1_dot_filesystem__pb2.StatFsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Acknowledge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Filesystem/Acknowledge',
+            holofs__api_dot_v1_dot_filesystem__pb2.AcknowledgeRequest.SerializeToString,
+            holofs__api_dot_v1_dot_filesystem__pb2.Done.FromString,
             options,
             channel_credentials,
             insecure,

@@ -68,6 +68,7 @@ class FilesystemStub:
     ListXattr: _grpc.UnaryUnaryMultiCallable[_filesystem_pb2.XattrRequest, _filesystem_pb2.XattrNames]
     RemoveXattr: _grpc.UnaryUnaryMultiCallable[_filesystem_pb2.XattrRequest, _filesystem_pb2.Done]
     StatFs: _grpc.UnaryUnaryMultiCallable[_filesystem_pb2.StatFsRequest, _filesystem_pb2.StatFsReply]
+    Acknowledge: _grpc.UnaryUnaryMultiCallable[_filesystem_pb2.AcknowledgeRequest, _filesystem_pb2.Done]
 
 @_typing.type_check_only
 class FilesystemAsyncStub(FilesystemStub):
@@ -103,6 +104,7 @@ class FilesystemAsyncStub(FilesystemStub):
     ListXattr: _aio.UnaryUnaryMultiCallable[_filesystem_pb2.XattrRequest, _filesystem_pb2.XattrNames]  # type: ignore[assignment]
     RemoveXattr: _aio.UnaryUnaryMultiCallable[_filesystem_pb2.XattrRequest, _filesystem_pb2.Done]  # type: ignore[assignment]
     StatFs: _aio.UnaryUnaryMultiCallable[_filesystem_pb2.StatFsRequest, _filesystem_pb2.StatFsReply]  # type: ignore[assignment]
+    Acknowledge: _aio.UnaryUnaryMultiCallable[_filesystem_pb2.AcknowledgeRequest, _filesystem_pb2.Done]  # type: ignore[assignment]
 
 class FilesystemServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -303,5 +305,12 @@ class FilesystemServicer(metaclass=_abc_1.ABCMeta):
         request: _filesystem_pb2.StatFsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_filesystem_pb2.StatFsReply, _abc.Awaitable[_filesystem_pb2.StatFsReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Acknowledge(
+        self,
+        request: _filesystem_pb2.AcknowledgeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_filesystem_pb2.Done, _abc.Awaitable[_filesystem_pb2.Done]]: ...
 
 def add_FilesystemServicer_to_server(servicer: FilesystemServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
