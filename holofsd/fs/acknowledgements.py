@@ -51,11 +51,13 @@ class Acknowledgements:
             _let_go(future)
         self._late = self._late and bool(self._sent or self._next)
 
-    def missing(self) -> list[asyncio.Future[None]]:
-        """One for each batch without an acknowledgement; none for a mount that is late."""
-        if self._late:
-            return []
-        return [*self._sent.values(), *([self._next] if self._next is not None else [])]
+    def of_the_next(self) -> asyncio.Future[None] | None:
+        """Done when the batch that is sent next is acknowledged; None: there is none, or the mount is late.
+
+        Earlier batches are waited for by the calls that they are of. To wait for them here could be a circle: the mount
+        may have been told of them before it made the call that another mount waits for.
+        """
+        return None if self._late else self._next
 
     def time_is_up(self) -> None:
         self._late = bool(self._sent or self._next)
@@ -74,11 +76,10 @@ def _let_go(future: asyncio.Future[None]) -> None:
 
 
 async def all_given(mounts: Iterable[Acknowledgements], seconds: float = ACKNOWLEDGE_SECONDS) -> None:
-    """Returns when everything that these mounts were told is acknowledged, or `seconds` later."""
-    waited = [(mount, future) for mount in mounts for future in mount.missing()]
+    """Returns when these mounts have acknowledged what they are told next, or `seconds` later."""
+    waited = {future: mount for mount in mounts if (future := mount.of_the_next()) is not None}
     if not waited:
         return
-    _, late = await asyncio.wait({future for _, future in waited}, timeout=seconds)
-    for mount, future in waited:
-        if future in late:
-            mount.time_is_up()
+    _, late = await asyncio.wait(waited, timeout=seconds)
+    for future in late:
+        waited[future].time_is_up()

@@ -101,7 +101,7 @@ class Watchers:
                 return
 
     async def others_know(self, origin: Attachment) -> None:
-        """Returns when the other mounts have acknowledged all that changed until now; a second later at most."""
+        """Returns when the other mounts have acknowledged what was changed just now; a second later at most."""
         if len(self._watchers) > 1:
             await all_given([w.acknowledgements for att, w in self._watchers.items() if att is not origin])
 
