@@ -13,7 +13,8 @@ from typing import Final
 
 from holofs_api.paths import socket_path, state_dir
 from holofs_api.state_directory import StateDirError
-from holofsd.core.errors import BadConfiguration, StateDirUnusable
+from holofsd.core.errors import BadArgument, BadConfiguration, StateDirUnusable
+from holofsd.daemon.names import MAX_DEVICE_NAME, check_device_name
 from holofsd.net.api import Discovery, NetConfig
 
 PROGRAM: Final = "holofsd 0.1.0"
@@ -67,7 +68,11 @@ def read_state_dir(explicit: str | None) -> Path:
 
 def _device_name(environment: Mapping[str, str]) -> str:
     name = environment.get("HOLOFS_DEVICE_NAME") or socket.gethostname().split(".")[0] or "device"
-    return "".join(c for c in name if c.isprintable() and c != "/")[:64] or "device"
+    plain = "".join(c for c in name if c.isprintable() and c != "/").strip()[:MAX_DEVICE_NAME].strip() or "device"
+    try:
+        return check_device_name(plain)
+    except BadArgument:  # a container's: twelve digits of its id
+        return f"device-{plain}"[:MAX_DEVICE_NAME].strip()
 
 
 def _bind(text: str) -> str:

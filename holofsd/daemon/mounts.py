@@ -22,7 +22,8 @@ from typing import Final
 import structlog
 
 from holofs_api.guard import connection_at, end_connection
-from holofsd.core.errors import HoloError, MountBusy, MountUnknown
+from holofs_api.shell import shell_word
+from holofsd.core.errors import BadArgument, HoloError, MountBusy, MountUnknown
 from holofsd.core.ids import VolumeId
 from holofsd.daemon import mount_users
 from holofsd.daemon.mount_paths import check_mount_path, is_dead, mounted_at, unmount, unmounted
@@ -165,7 +166,7 @@ class MountSupervisor:
         """
         mount = self._mounts.get(path)
         if mount is None:
-            raise MountUnknown(self._not_mounted(path))
+            raise self._not_mounted(path)
         if not force and not await self._unmounted(mount):
             raise MountBusy(await self._in_use(mount))
         return await self._forget(mount)
@@ -184,7 +185,7 @@ class MountSupervisor:
         return False
 
     async def _in_use(self, mount: _Mount) -> str:
-        told = "Close it there, or detach it with `holofsctl unmount --force`."
+        told = f"Close it there, or detach it with {_unmounts(mount.path, '--force ')}."
         below = mount_users.mounts_below(mount.path)
         if below:
             return f"{mount.path} is in use: something is mounted inside, at {below[0]}. Unmount that first."
@@ -193,11 +194,12 @@ class MountSupervisor:
             return f"{mount.path} is in use by {mount_users.told(users)}. {told}"
         return f"{mount.path} is in use by a program that this user cannot see. {told}"
 
-    def _not_mounted(self, path: str) -> str:
-        around = [known for known in self._mounts if path.startswith(known.rstrip("/") + "/")]
+    def _not_mounted(self, path: str) -> HoloError:
+        """A place inside a mount is a wrong argument. One where nothing is mounted may have been right before."""
+        around = max((m for m in self._mounts if path.startswith(m.rstrip("/") + "/")), key=len, default="")
         if around:
-            return f"{path} is inside the folder mounted at {max(around, key=len)}; unmount that one."
-        return f"Nothing of this device is mounted at {path}.{did_you_mean(path, self._mounts, 0.85)}"
+            return BadArgument(f"{path} is inside the folder mounted at {around}: {_unmounts(around)} unmounts that.")
+        return MountUnknown(f"Nothing of this device is mounted at {path}.{did_you_mean(path, self._mounts, 0.85)}")
 
     async def unmount_volume(self, volume: VolumeId) -> None:
         for mount in [m for m in self._mounts.values() if m.row.volume == volume]:
@@ -365,6 +367,10 @@ class MountSupervisor:
             binding,
             row.at_ms,
         )
+
+
+def _unmounts(path: str, options: str = "") -> str:
+    return f"`holofsctl unmount {options}{shell_word(path)}`"
 
 
 def _is_ours(path: str) -> bool:

@@ -14,6 +14,8 @@ MAX_NAME: Final = 100
 """Characters; the sync layer's limit is 200."""
 MAX_DEVICE_NAME: Final = 64
 _ID: Final = re.compile(r"[0-9a-f]{64}")
+_ID_PREFIX: Final = re.compile(r"[0-9a-f]{8,}", re.IGNORECASE)
+"""As commands take a device's id: its first eight digits, or more."""
 
 
 def check_volume_name(name: str) -> str:
@@ -41,7 +43,7 @@ def check_device_name(name: str) -> str:
         raise BadArgument(
             "A device's name is one line of text without slashes, and does not begin or end with a space."
         )
-    if name.startswith("-") or name in (".", "..") or _ID.fullmatch(name):
+    if name.startswith("-") or name in (".", "..") or _ID_PREFIX.fullmatch(name):
         raise BadArgument(f"A device cannot be called {name!r}: it would be mistaken for something else.")
     return name
 

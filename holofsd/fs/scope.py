@@ -7,7 +7,6 @@ import asyncio
 import errno
 import os
 import sqlite3
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,8 +24,6 @@ _MARGIN = 256 << 20
 """Bytes above the reserve from which on history makes room, where it can; on a small disk an eighth of it."""
 _PATIENCE = 20.0
 """Seconds for which an operation waits for that before it is refused."""
-_FREE_FOR = 0.05
-"""Seconds for which a look at the free space is good: small changes come faster than that."""
 
 
 @dataclass(eq=False, slots=True)
@@ -54,7 +51,6 @@ class Scope:
         self.now_ns = now_ns
         self.files = OpenFiles()
         self.succession = Succession(volume.current_dot)
-        self._free, self._free_at = 0, -_FREE_FOR
         self._margin = 0
         self.refused_since_ms = 0
         """Since when there is less room than the reserve, as far as it was noticed; 0: there is room."""
@@ -85,35 +81,31 @@ class Scope:
     async def room(self, more: int = 0) -> None:
         """Before an operation that needs `more` bytes: where it would be refused, history makes room first. Raises
         NoSpace."""
-        if self.free(fresh=more > 0) < self.settings.reserve_bytes + more:
+        if self.free() < self.settings.reserve_bytes + more:
             await asyncio.sleep(0)  # a call that suspends gets a task of its own, which the time-out belongs to
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PATIENCE):
                     await self.relieve(more)
-            self.free(fresh=True)
         self.require_space(more)
 
     def require_space(self, more: int = 0) -> None:
         """Room for `more` bytes and the reserve."""
-        left = self.free(fresh=more > 0) - self.settings.reserve_bytes - more
+        left = self.free() - self.settings.reserve_bytes - more
         if left < self._margin:
             self.on_tight()
         if left < 0:
             self.note_space()
             raise NoSpace("The disk that holds HoloFS's state is almost full: make room there, then try again.")
 
-    def free(self, fresh: bool = False) -> int:
-        """Bytes that the disk has left; not `fresh`: as it was a moment ago."""
-        now = time.monotonic()
-        if fresh or now - self._free_at > _FREE_FOR:
-            found = os.statvfs(self.store.directory)
-            self._free, self._free_at = found.f_bavail * found.f_frsize, now
-            self._margin = min(_MARGIN, found.f_blocks * found.f_frsize // 8)
-        return self._free
+    def free(self) -> int:
+        """Bytes that the disk has left now. A look costs two microseconds; an older one accepts what does not fit."""
+        found = os.statvfs(self.store.directory)
+        self._margin = min(_MARGIN, found.f_blocks * found.f_frsize // 8)
+        return found.f_bavail * found.f_frsize
 
     def missing_room(self, more: int = 0) -> int:
         """Bytes to be freed until there is room again, with some to spare; 0 or less: there is."""
-        free = self.free(fresh=True)
+        free = self.free()
         wanted = self.settings.reserve_bytes + more
         return wanted + 2 * self._margin - free if free < wanted + self._margin else 0
 

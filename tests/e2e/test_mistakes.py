@@ -34,7 +34,7 @@ WRONG: dict[str, Sequence[str]] = {
     "TIME": TIMES,
     "TICKET|-": SECRETS,
     "CODE|-": SECRETS,
-    "NEW": (".", "-x", "a/b", "f" * 64, *TEXT),
+    "NEW": (".", "-x", "a/b", "f" * 64, "deadbeef", *TEXT),
     "COPY": ("nobody", *TEXT),
     "ID": ("nothing", "zz", *TEXT),
     "DIR": ("",),

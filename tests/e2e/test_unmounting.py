@@ -63,6 +63,31 @@ def test_a_folder_in_use_stays_and_the_user_is_named(device: Device) -> None:
     assert device.status()["mounts"] == []
 
 
+def test_the_advice_for_a_folder_in_use_can_be_pasted(device: Device) -> None:
+    folder = device.mount(path=device.home / "it's $HOME; ä")
+    with program(IDLE, cwd=folder):
+        refused = device.ctl("unmount", folder, check=False)
+        advice = refused.err.split("`")[1]
+        assert paste(device, advice) == 0
+        assert not folder.is_mount()
+        assert device.status()["mounts"] == []
+
+
+def test_the_advice_for_a_place_inside_a_mount_can_be_pasted(device: Device) -> None:
+    folder = device.mount(path=device.home / "with a space")
+    refused = device.ctl("unmount", folder / "inside", check=False)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert paste(device, refused.err.split("`")[1]) == 0
+    assert not folder.is_mount()
+
+
+def paste(device: Device, command: str) -> int:
+    """The exit code of a command line, as a person's shell runs it."""
+    return subprocess.run(
+        ["bash", "-c", command], env=device.environment, capture_output=True, timeout=60, check=False
+    ).returncode
+
+
 def test_what_is_open_in_a_detached_folder_is_written_to_its_end(device: Device) -> None:
     folder = device.mount()
     with program(WRITER, str(folder / "letter")):
@@ -98,9 +123,13 @@ def test_a_folder_is_taken_away_by_a_symlink_and_from_inside(device: Device) -> 
 
 def test_what_is_no_mount_is_told_from_what_was_meant(device: Device) -> None:
     folder = device.mount()
-    for path, word in ((folder / "sub", f"mounted at {folder}"), ("docs", str(folder)), (f"{folder}x", "Did you mean")):
+    for path, word, code in (
+        (folder / "sub", f"mounted at {folder}", 2),
+        ("docs", str(folder), 2),
+        (f"{folder}x", "Did you mean", 1),
+    ):
         refused = device.ctl("unmount", path, check=False)
-        assert refused.code in (1, 2)
+        assert refused.code == code
         assert word in refused.err
     assert folder.is_mount()
     device.unmount(folder)

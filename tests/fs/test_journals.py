@@ -18,6 +18,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from holofs_api.journal import record
 from holofs_api.numbers import MAX_TIME_NS, MIN_TIME_NS
 from holofs_api.v1 import filesystem_pb2 as pb
+from holofsd.core.errors import NoSpace
 from holofsd.core.ids import ROOT_INO, Ino
 from holofsd.fs.types import AttachRequest
 from holofsd.rpc.dispatch import Dispatcher
@@ -227,7 +228,6 @@ async def test_what_has_no_directory_any_more_comes_to_lost_and_found(
 async def test_what_does_not_fit_now_holds_up_what_follows(
     device: Device, mount: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holofsd.fs.scope._FREE_FOR", -1.0)
     ino = lease(mount)
     await mount.write("old", b"old")
     calls = [create(ino, b"one"), unlink((await mount.stat("old")).ino, b"old"), chmod(ino, 0o604)]
@@ -253,7 +253,6 @@ async def test_what_does_not_fit_now_holds_up_what_follows(
 async def test_what_a_mount_left_while_the_disk_was_full_is_stored_later(
     device: Device, mount: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holofsd.fs.scope._FREE_FOR", -1.0)
     path = journal(mount)
     ino = lease(mount)
     write(path, create(ino, b"one"), chmod(ino, 0o604))
@@ -267,6 +266,16 @@ async def test_what_a_mount_left_while_the_disk_was_full_is_stored_later(
     device.restart()
     assert (await device.attach("other").stat("one")).mode == 0o604
     assert not path.exists()
+
+
+async def test_a_disk_that_fills_up_is_noticed_by_the_very_next_change(
+    mount: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await mount.write("before", b"looked at the disk a moment ago")
+    monkeypatch.setattr(os, "statvfs", _full)
+    with pytest.raises(NoSpace):
+        await mount.write("after", b"x")
+    assert set(await mount.tree()) == {"before"}
 
 
 def _full(path: Any) -> os.statvfs_result:

@@ -31,6 +31,8 @@ from support.wait import until
 
 BIN = Path(sys.executable).parent
 COMMAND_TIMEOUT_S = 60.0
+_NOT_INHERITED = ("HOLOFS_", "COLUMNS")
+"""Settings of whoever runs the tests that would decide what a device does or prints: beginnings of their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Device:
         self.foreground: subprocess.Popen[bytes] | None = None
         self._mountpoints = 0
         self.environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("HOLOFS_")},
+            **{key: value for key, value in os.environ.items() if not key.startswith(_NOT_INHERITED)},
             "HOLOFS_STATE_DIR": str(self.state),
             "HOLOFS_BIND": "127.0.0.1:0",
             "HOLOFS_DISCOVERY": "none",
