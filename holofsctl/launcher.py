@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from holofs_api import utf8
+from holofs_api.mount_processes import holder_of
 from holofs_api.places import mount_points, run_within
 from holofs_api.state_directory import prepare
 from holofs_api.v1 import control_pb2 as pb
@@ -154,6 +155,7 @@ def _unmount_leftovers(state: Path) -> None:
     try:
         mounts = json.loads((state / MOUNTS_FILE).read_text())
         paths = [str(mount["path"]) for mount in mounts]
+        paths = [path for path in paths if _is_of(state, path)]
     except (OSError, ValueError, TypeError, KeyError):
         return
     helper = shutil.which("fusermount3") or shutil.which("fusermount")
@@ -164,6 +166,12 @@ def _unmount_leftovers(state: Path) -> None:
                 run_within([helper, "-uz", path], _HELPER_TIMEOUT_S)
     with contextlib.suppress(OSError):
         (state / MOUNTS_FILE).unlink()
+
+
+def _is_of(state: Path, path: str) -> bool:
+    """Whether the mount there belongs to this device, or its process is gone: a copy of the state directory lists it too."""
+    holder = holder_of(path)
+    return holder is None or holder.belongs_to(state)
 
 
 def is_mounted(path: str) -> bool:

@@ -53,7 +53,7 @@ def _safety(status: pb.VolumeStatus) -> str:
     if holders and not here:
         names = safe(", ".join(holders))
         return f"Safe: everything written here is also on {count(len(holders), 'other device')} ({names})."
-    if not status.devices:
+    if all(device.left for device in status.devices):
         return f"Only on this device: `holofsctl share {safe(status.volume.name)}` invites another one."
     if here:
         return f"Not safe yet: {count(here, 'changed file')} not sent yet."
@@ -90,14 +90,20 @@ def _mount(mount: pb.MountInfo) -> str:
 def _devices(devices: Iterable[pb.DeviceSafety]) -> list[str]:
     rows = []
     for device in devices:
-        presence = "connected" if device.connected else "not connected"
-        if device.complete:
+        presence = "connected" if device.connected else "left" if device.left else "not connected"
+        if device.left:
+            holds = "holds nothing of it any more"
+        elif device.complete:
             holds = "holds everything"
         elif device.complete_as_of_ms:
             holds = f"held everything at {moment(device.complete_as_of_ms)}"
         else:
             holds = "has not said yet what it holds"
-        behind = f"{device.records_behind:,} behind" if device.records_behind and not device.complete else ""
+        behind = (
+            f"{device.records_behind:,} behind"
+            if device.records_behind and not device.complete and not device.left
+            else ""
+        )
         rows.append((device.name or device.device_id[:16], presence, holds, behind))
     return table(rows, indent="    ")
 

@@ -177,4 +177,6 @@ def _standing(member: pb.Member) -> str:
         return "removed"
     if member.is_self:
         return "this device"
+    if member.left:
+        return "left"
     return "connected" if member.connected else "not connected"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Final
 
 from holofsd.core.ids import AuthorId, DeviceId, Hlc
 
@@ -46,14 +47,27 @@ class AuthorSeq:
     set_hash: bytes
 
 
+LEFT: Final = (AuthorSeq(AuthorId(bytes(32)), 0, bytes(32)),)
+"""Entries of the last mark of a device that leaves: an author that no key belongs to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Signed by a device: complete up to these heads, records and content, at its clock `at_ms`."""
+    """Signed by a device: complete up to these heads, records and content, at its clock `at_ms`.
+
+    A device that leaves the volume signs one with `LEFT` alone. It promises nothing, so programs that do not know of
+    it count the device no more either.
+    """
 
     device: DeviceId
     at_ms: int
     authors: tuple[AuthorSeq, ...]
     signature: bytes
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the device says that it holds the volume no more."""
+        return self.authors == LEFT
 
 
 class Role(IntEnum):

@@ -22,8 +22,9 @@ from typing import Final
 import structlog
 
 from holofs_api.guard import connection_at, end_connection
+from holofs_api.mount_processes import MountCommand, holder_of
 from holofs_api.shell import shell_word
-from holofsd.core.errors import BadArgument, HoloError, MountBusy, MountUnknown
+from holofsd.core.errors import BadArgument, HoloError, MountBusy, MountPathUnusable, MountUnknown
 from holofsd.core.ids import VolumeId
 from holofsd.daemon import mount_users
 from holofsd.daemon.mount_paths import check_mount_path, is_dead, mounted_at, unmount, unmounted
@@ -75,7 +76,7 @@ class MountSupervisor:
         state: Path,
         name_of: Callable[[VolumeId], str],
         launch: Launch = launch,
-        find: Callable[[str], int] = find,
+        find: Callable[[str, Path], int] = find,
     ) -> None:
         self._store = store
         self._state = state
@@ -95,11 +96,11 @@ class MountSupervisor:
             mount = _Mount(row, settled=asyncio.Event())
             self._mounts[mount.path] = mount
             found = 0
-            if is_running(row.pid, row.mount_id):
+            if is_running(row.pid, row.mount_id, self._state):
                 self._up(mount, Adopted(row.pid, row.binding))
             else:
                 # A daemon that was killed while it started one could not write its process down.
-                found = self._find(row.mount_id)
+                found = self._find(row.mount_id, self._state)
             mount.keeper = asyncio.create_task(self._keep(mount, found))
         self._write_file()
 
@@ -173,7 +174,7 @@ class MountSupervisor:
 
     async def _unmounted(self, mount: _Mount) -> bool:
         """Whether nothing is mounted there any more. What is just being closed is waited for."""
-        if not _is_ours(mount.path):
+        if not self._holds(mount):
             return True
         for attempt in range(_BUSY_ATTEMPTS):
             if attempt:
@@ -265,6 +266,7 @@ class MountSupervisor:
             # A dead mount stays until there is a new one: an empty folder would look as if everything had been removed.
             over_dead = await is_dead(mount.path)
             if not over_dead:
+                await self._refuse_others(mount)
                 await check_mount_path(mount.path, self._state)
             self._up(mount, await self._launch(replace(self._order(mount), over_dead=over_dead), self._serving))
         except HoloError as error:
@@ -275,10 +277,36 @@ class MountSupervisor:
             return False
         return True
 
+    async def _refuse_others(self, mount: _Mount) -> None:
+        """Raises MountPathUnusable where another device has mounted something.
+
+        What this device had mounted before its state directory was moved is taken away.
+        """
+        holder = holder_of(mount.path) if mounted_at(mount.path) is not None else None
+        if holder is None or holder.belongs_to(self._state):
+            return
+        if _was_ours(holder, mount):
+            await unmount(mount.path)
+            return
+        copy = " (a copy of this state directory)" if holder.mount_id == mount.row.mount_id else ""
+        raise MountPathUnusable(
+            f"Another device{copy} has it, that of {holder.state or 'the standard state directory'}: unmount it there,"
+            " and it comes back here."
+        )
+
+    def _holds(self, mount: _Mount) -> bool:
+        """Whether what is mounted at its path is this mount, or what is left of it."""
+        if mount.process is not None:
+            return True
+        if not (mounted_at(mount.path) or "").startswith("fuse.holofs"):
+            return False
+        holder = holder_of(mount.path)
+        return holder is None or holder.belongs_to(self._state) or _was_ours(holder, mount)
+
     async def _let_go(self, mount: _Mount) -> bool:
         """Frees programs that wait for a killed process of this mount; whether there was one."""
         number = mount.connection or connection_at(mount.path)
-        if number is None or not await asyncio.to_thread(hanging, mount.row.mount_id):
+        if number is None or not await asyncio.to_thread(hanging, mount.row.mount_id, self._state):
             return False
         _log.error("a killed mount hung in the kernel; its connection is ended", path=mount.path)
         if not await asyncio.to_thread(end_connection, number, mount.path):
@@ -303,7 +331,7 @@ class MountSupervisor:
             await asyncio.gather(mount.keeper, return_exceptions=True)
             mount.keeper = None
         over = True
-        if mount.process is not None or _is_ours(mount.path):
+        if self._holds(mount):
             over = await unmount(mount.path)
         if mount.process is not None and (over or patience):
             await _await_end(mount.process, patience)
@@ -373,8 +401,9 @@ def _unmounts(path: str, options: str = "") -> str:
     return f"`holofsctl unmount {options}{shell_word(path)}`"
 
 
-def _is_ours(path: str) -> bool:
-    return (mounted_at(path) or "").startswith("fuse.holofs")
+def _was_ours(holder: MountCommand, mount: _Mount) -> bool:
+    """Whether a process is this mount, of before the state directory was moved."""
+    return holder.mount_id == mount.row.mount_id and holder.is_forsaken
 
 
 async def _await_end(process: MountProcess, patience: bool) -> None:

@@ -7,7 +7,10 @@ import asyncio
 import contextlib
 import glob
 import os
+from pathlib import Path
 from typing import Final
+
+from holofs_api.mount_processes import command_of
 
 _POLL_S: Final = 0.5
 _LOOK_S: Final = 1.0
@@ -38,35 +41,32 @@ async def wait_gone(pid: int) -> None:
         os.close(handle)
 
 
-def is_running(pid: int, mark: str) -> bool:
-    """Whether this process exists and has `mark` on its command line: a number alone may have been given again."""
+def is_running(pid: int, mark: str, state: Path) -> bool:
+    """Whether this process exists and is the mount `mark` of the device in `state`: a number alone may have been given
+    again, and a copy of the state directory has mounts with the same ids."""
     if pid <= 0 or not _exists(pid):
         return False
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return mark.encode() in file.read().split(b"\0")
-    except OSError:
-        return not os.path.isdir("/proc/self")
+    return _has_mark(f"/proc/{pid}", mark, state) or not os.path.isdir("/proc/self")
 
 
-def find(mark: str) -> int:
-    """The process of ours that has `mark` on its command line; 0 if there is none, or none can be looked for."""
+def find(mark: str, state: Path) -> int:
+    """The process that is the mount `mark` of the device in `state`; 0 if there is none, or none can be looked for."""
     for folder in glob.iglob("/proc/[0-9]*"):
         pid = int(os.path.basename(folder))
         try:
             ours = os.stat(folder).st_uid == os.getuid()
         except OSError:
             continue
-        if ours and pid != os.getpid() and is_running(pid, mark):
+        if ours and pid != os.getpid() and is_running(pid, mark, state):
             return pid
     return 0
 
 
-def hanging(mark: str) -> int:
-    """The process with `mark` on its command line that was killed and hangs in the kernel; 0 if there is none."""
+def hanging(mark: str, state: Path) -> int:
+    """As `find`, but the process was killed and hangs in the kernel."""
     for folder in glob.iglob("/proc/[0-9]*"):
         pid = int(os.path.basename(folder))
-        if _hangs(pid) and any(_has_mark(thread, mark) for thread in glob.iglob(f"{folder}/task/*")):
+        if _hangs(pid) and any(_has_mark(thread, mark, state) for thread in glob.iglob(f"{folder}/task/*")):
             return pid
     return 0
 
@@ -81,12 +81,9 @@ def _hangs(pid: int) -> bool:
         return False
 
 
-def _has_mark(folder: str, mark: str) -> bool:
-    try:
-        with open(f"{folder}/cmdline", "rb") as file:
-            return mark.encode() in file.read().split(b"\0")
-    except OSError:
-        return False
+def _has_mark(folder: str, mark: str, state: Path) -> bool:
+    command = command_of(folder)
+    return command is not None and mark.encode() in command.words and command.belongs_to(state)
 
 
 def _exists(pid: int) -> bool:

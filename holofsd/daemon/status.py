@@ -50,6 +50,7 @@ def volume_status(summary: api.Volume, opened: OpenVolume) -> api.VolumeStatus:
                 complete_as_of_ms=device.complete_as_of_ms,
                 records_behind=device.records_behind,
                 clock_ahead_ms=shown_skew(device.clock_ahead_ms),
+                left=device.left,
             )
             for device in sync.devices
         ),
@@ -110,6 +111,7 @@ def members(opened: OpenVolume, me: DeviceId) -> tuple[api.Member, ...]:
             is_self=device == me,
             connected=opened.sync.is_connected(device),
             generation=letting(membership.generations.get(device, 0)),
+            left=opened.sync.has_left(device),
         )
         for device, role in membership.roles.items()
     ]

@@ -17,8 +17,9 @@ import structlog
 from holofs_api.stamps import CLOCK
 from holofsd.check.document import NEW_AUTHOR
 from holofsd.check.mending import finish, forget_readable
-from holofsd.codec.signing import SigningKey, generate
-from holofsd.core.document import Credentials, DeviceInfo
+from holofsd.codec.signing import SigningKey, generate, sign_mark
+from holofsd.core.document import LEFT as LEFT_ENTRIES
+from holofsd.core.document import Credentials, DeviceInfo, Mark
 from holofsd.core.errors import HoloError, VolumeExists, VolumeUnknown
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
 from holofsd.daemon.fsck import explained, index_complaint
@@ -36,6 +37,7 @@ from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.create import create_volume, prepare_joined
 from holofsd.sync.hub import SyncHub
+from holofsd.sync.leaving import forget_left, keep_left
 from holofsd.sync.tasks import Tasks
 from holofsd.sync.volume import VolumeSync
 from holofsd.tree.local import LocalVolume
@@ -252,18 +254,33 @@ class Volumes:
             row = replace(row, state=READY)
             self._put(row)
             self._store.delete_join(volume)
+            forget_left(self._store, volume)
         return row
 
     async def leave(self, volume: VolumeId, delete: bool) -> str:
-        """Closes and forgets the volume; where its directory was moved to, empty if deleted."""
+        """Closes and forgets the volume; where its directory was moved to, empty if deleted.
+
+        The other members hear of it: those that are connected now, the others when they ask for the volume.
+        """
+        farewell = await self._part(volume)
         await self._close_one(volume)
         # Out of `volumes/` first: what is there and not written down is taken up again at the next start.
         aside = self._move_aside(volume, DELETING if delete else "")
         faults.reach("leaving.aside")
-        self.forget(volume)
+        with self._store.db.transaction():
+            self.forget(volume)
+            if farewell is not None:
+                keep_left(self._store, volume, farewell)
         if delete and aside is not None:
             await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
         return "" if delete or aside is None else str(aside)
+
+    async def _part(self, volume: VolumeId) -> Mark | None:
+        """None where nobody can have counted on this device."""
+        opened = self._open.get(volume)
+        if opened is not None:
+            return await opened.sync.part()
+        return sign_mark(self._node_key, volume, now_ms(), LEFT_ENTRIES) if volume in self.damage else None
 
     def keep_secret(self, volume: VolumeId, secret: bytes | None) -> None:
         """The seed of the volume's own key; None: this device has it no longer."""

@@ -80,6 +80,7 @@ class Member:
     removed: bool = False
     connected: bool = False
     generation: int = 0
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ class DeviceSafety:
     complete_as_of_ms: int = 0
     records_behind: int = 0
     clock_ahead_ms: int = 0
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)

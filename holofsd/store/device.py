@@ -66,6 +66,9 @@ class DeviceStore:
     def set_meta(self, name: str, value: bytes) -> None:
         self.db.run("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, value))
 
+    def delete_meta(self, name: str) -> None:
+        self.db.run("DELETE FROM meta WHERE name=?", (name,))
+
     def metas(self, prefix: str) -> list[tuple[str, bytes]]:
         """Names that begin like that, with their values."""
         found = self.db.all("SELECT name, value FROM meta WHERE substr(name, 1, ?)=?", (len(prefix), prefix))

@@ -19,15 +19,16 @@ from holofsd.codec.ticket import Invite
 from holofsd.core.document import DeviceInfo
 from holofsd.core.errors import ConnectionLost, HoloError, ProtocolViolation, Refused
 from holofsd.core.ids import DeviceId, VolumeId
-from holofsd.net.api import JOIN_ALPN, CloseCode, Connection, Endpoint, Stream
+from holofsd.net.api import JOIN_ALPN, CloseCode, CloseReason, Connection, Endpoint, Stream
 from holofsd.net.peer import PeerStatus
 from holofsd.net.peers import PeerManager
 from holofsd.store.device import DeviceStore
 from holofsd.sync import frames
 from holofsd.sync.config import MAX_HELLO, MAX_NAME, PROGRAM, PROTOCOL, SyncConfig
 from holofsd.sync.invites import Inviter, RedeemResult, redeem
+from holofsd.sync.leaving import load_left
 from holofsd.sync.links import accept_session, keep_session
-from holofsd.sync.members import Members
+from holofsd.sync.members import Members, is_proven_member
 from holofsd.sync.names import DeviceNames
 from holofsd.sync.session import FAREWELL
 from holofsd.sync.tasks import Tasks
@@ -253,10 +254,18 @@ class SyncHub:
                 self._accepted(link, await connection.accept_stream())
         except ConnectionLost:
             log.debug("connection ended", peer=connection.peer.hex()[:8])
+            if connection.closed:
+                self._note_refusal(connection.peer, await connection.wait_closed())
         finally:
             if self._links.get(connection.peer) is link:
                 del self._links[connection.peer]
             await link.tasks.close()
+
+    def _note_refusal(self, device: DeviceId, end: CloseReason) -> None:
+        """A device that shares nothing with us any more, by its own word; programs of earlier say no more than that."""
+        if end.by_peer and end.code == CloseCode.REFUSED:
+            for sync in self.volumes_shared_with(device):
+                sync.marks.refused(device)
 
     def _keep_sessions(self) -> None:
         """Every connection has a task for each volume that both sides share."""
@@ -320,7 +329,11 @@ class SyncHub:
         frame = frames.parse(data)
         hello = frame.hello
         sync = self._volumes.get(VolumeId(hello.volume))
-        if frame.WhichOneof("frame") != "hello" or hello.protocol != PROTOCOL or sync is None or sync.role is None:
+        if frame.WhichOneof("frame") != "hello" or hello.protocol != PROTOCOL:
+            raise Refused("not a hello")
+        if sync is None:
+            await self._say_left(stream, hello)
+        if sync is None or sync.role is None:
             raise Refused("not a hello for anything that is here")
         offered = wire.from_credentials(hello.credentials)
         if not await sync.members.would_be_member(stream.connection.peer, offered):
@@ -337,6 +350,21 @@ class SyncHub:
             await stream.finish()
             async with asyncio.timeout(FAREWELL):
                 await stream.receive(MAX_HELLO)  # its end proves that the other side has read
+
+    async def _say_left(self, stream: Stream, hello: pb.Hello) -> None:
+        """A member of a volume that this device left is told so: a session with the one mark that says it."""
+        volume = VolumeId(hello.volume)
+        mark = load_left(self._devices, volume)
+        if mark is None or not await is_proven_member(
+            volume, stream.connection.peer, wire.from_credentials(hello.credentials)
+        ):
+            return
+        await stream.send(frames.welcome(self.names.own, self._now_ms(), self.names.named_ms))
+        await stream.send(frames.marks([mark]))
+        await stream.finish()
+        async with asyncio.timeout(FAREWELL):
+            while await stream.receive() is not None:
+                pass  # its end proves that the other side has read
 
     async def _converse(self, link: Link, stream: Stream, hello: pb.Hello, sync: VolumeSync) -> None:
         if hello.purpose == pb.PURPOSE_SESSION:

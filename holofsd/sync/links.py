@@ -113,6 +113,7 @@ async def converse(sync: VolumeSync, session: Session) -> None:
             raise
         return stream
 
+    sync.marks.met(session.peer)
     sync.fetcher.add_peer(session.peer, open_content)
     log.info("session begins", volume=sync.id.hex()[:8], peer=session.peer.hex()[:8], opened_here=session.opened_here)
     try:

@@ -18,7 +18,7 @@ import structlog
 
 from holofsd.codec import wire
 from holofsd.codec.signing import SigningKey, sign_mark, verify_mark
-from holofsd.core.document import AuthorSeq, Head, Mark
+from holofsd.core.document import LEFT, AuthorSeq, Head, Mark
 from holofsd.core.errors import ProtocolViolation
 from holofsd.core.ids import AuthorId, BlobHash, DeviceId, NodeId
 from holofsd.store.volume import VolumeStore
@@ -71,6 +71,10 @@ class Marks:
         for _device, _at_ms, message in store.marks():
             mark = wire.decode_mark(message)
             self._marks[mark.device] = mark
+        self._refused: set[DeviceId] = set()
+        """Members that refuse sessions of this volume since they were last met."""
+        self._left_ms = 0
+        """When this device last said that it left, as others remember it; it is back."""
         self._listeners: list[asyncio.Event] = []
 
     def known(self) -> list[Mark]:
@@ -114,7 +118,7 @@ class Marks:
         heads = self._store.documents.heads()
         authors = sorted((summary(head) for head in heads.values()), key=lambda item: item.author)
         last = self._marks.get(device)
-        if last is not None and list(last.authors) == authors:
+        if last is not None and list(last.authors) == authors and last.at_ms > self._left_ms:
             return False
         # What is promised to others must be there after a power loss too.
         await self._store.db.sync()
@@ -122,11 +126,18 @@ class Marks:
         return True
 
     def _sign(self, authors: list[AuthorSeq]) -> None:
-        last = self._marks.get(self._members.device)
-        at_ms = max(self._now_ms(), last.at_ms + 1 if last else 0)
-        mark = sign_mark(self._node_key, self._store.volume, at_ms, authors)
+        mark = sign_mark(self._node_key, self._store.volume, self._next_ms(), authors)
         self._keep(mark)
         self._tell([mark], None)
+
+    def _next_ms(self) -> int:
+        """Later than each mark of this device that somebody may hold."""
+        last = self._marks.get(self._members.device)
+        return max(self._now_ms(), self._left_ms + 1, last.at_ms + 1 if last else 0)
+
+    def left(self) -> Mark:
+        """The last mark of this device: it leaves. Not stored, for the store goes."""
+        return sign_mark(self._node_key, self._store.volume, self._next_ms(), LEFT)
 
     async def _take_back(self) -> bool:
         """Signs a lower mark where the last one promises content that is not here."""
@@ -168,6 +179,8 @@ class Marks:
         news: list[Mark] = []
         for mark in marks:
             known = self._marks.get(mark.device)
+            if mark.device == self._members.device:
+                self._remember_leaving(mark)
             if (known is not None and known.at_ms >= mark.at_ms) or mark.device == self._members.device:
                 continue
             if not self._members.is_member(mark.device):
@@ -181,6 +194,25 @@ class Marks:
             self._tell(news, source)
             self._wake_listeners()
 
+    def _remember_leaving(self, mark: Mark) -> None:
+        """This device left once, and joined again: its marks have to be newer than the one that says so."""
+        if mark.is_left and mark.at_ms > self._left_ms and verify_mark(self._store.volume, mark):
+            self._left_ms = mark.at_ms
+            self._dirty.set()
+
+    def refused(self, device: DeviceId) -> None:
+        """A member answers for no session of this volume: as far as can be known it has left."""
+        if device not in self._refused:
+            self._refused.add(device)
+            self._wake_listeners()
+
+    def met(self, device: DeviceId) -> None:
+        self._refused.discard(device)
+
+    def has_left(self, device: DeviceId) -> bool:
+        mark = self._marks.get(device)
+        return mark is not None and mark.is_left
+
     def _keep(self, mark: Mark) -> None:
         self._marks[mark.device] = mark
         with self._store.db.transaction():
@@ -190,13 +222,13 @@ class Marks:
     def safety(self, device: DeviceId, own: Iterable[Head]) -> Safety:
         """Does that device say that it holds everything up to these heads, which are our own?"""
         mark = self._marks.get(device)
-        if mark is None:
+        if mark is None or mark.is_left:
             return Safety(False, 0, sum(self._behind(head.author, 0) for head in own))
         held = {item.author: item.seq for item in mark.authors}
         behind = sum(
             self._behind(head.author, held.get(head.author, 0)) for head in own if held.get(head.author, 0) < head.seq
         )
-        return Safety(behind == 0, mark.at_ms, behind)
+        return Safety(behind == 0 and device not in self._refused, mark.at_ms, behind)
 
     def _behind(self, author: AuthorId, seq: int) -> int:
         return self._store.documents.count_after(author, seq)

@@ -232,6 +232,16 @@ async def verify_all(volume: VolumeId, credentials: Credentials) -> None:
         raise Refused("A device showed a credential with a false signature.")
 
 
+async def is_proven_member(volume: VolumeId, device: DeviceId, offered: Credentials) -> bool:
+    """Whether what a device shows proves by itself that it is a member. Nothing is kept. Raises Refused."""
+    if _size(offered) > MAX_CREDENTIALS:
+        raise Refused("A device showed more credentials than any volume has.")
+    if device not in rules.resolve(volume, offered).roles:
+        return False
+    await verify_all(volume, offered)
+    return True
+
+
 def _all_good(volume: VolumeId, credentials: Credentials) -> bool:
     return (
         all(verify_grant(volume, grant) for grant in credentials.grants)

@@ -72,6 +72,7 @@ class Session:
         self._pings: dict[int, int] = {}
         self._next_ping = 1
         self._leaving = False
+        self._last_words: bytes | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._ignored = 0
         self._ignored_since = 0.0
@@ -90,6 +91,11 @@ class Session:
             self._leaving = True
             self._deadline = asyncio.get_running_loop().call_later(FAREWELL, self.close, CloseCode.REFUSED)
         self.wake()
+
+    def part(self, frame: bytes) -> None:
+        """Ends with this frame instead: this device leaves the volume."""
+        self._last_words = frame
+        self.expel()
 
     def consider(self) -> None:
         """Asks for what the other side holds beyond us, where nobody else sends it already."""
@@ -129,7 +135,7 @@ class Session:
             while not self._leaving and (frame := self.outgoing.next_frame()) is not None:
                 await self.stream.send(frame)
             if self._leaving:
-                await self.stream.send(self.outgoing.farewell())
+                await self.stream.send(self._last_words or self.outgoing.farewell())
                 await self.stream.finish()
                 return
             try:

@@ -25,6 +25,8 @@ class DeviceReport:
     clock_ahead_ms: int | None
     """How far its clock is ahead of ours, with half the round trip taken off; None unless it is connected."""
     generation: int
+    left: bool = False
+    """It said that it holds the volume no more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,19 @@ class VolumeSync:
             await session.ended.wait()
         await self._tasks.close()
 
+    async def part(self) -> Mark:
+        """Tells whoever is connected that this device leaves; the mark that says so. `close` it then.
+
+        Sessions end with it, within two seconds, and no new one begins.
+        """
+        self._closed = True
+        mark = self.marks.left()
+        sessions = list(self.sessions.values())
+        for session in sessions:
+            session.part(frames.marks([mark]))
+        await asyncio.gather(*(session.ended.wait() for session in sessions))
+        return mark
+
     @property
     def closed(self) -> bool:
         return self._closed
@@ -193,6 +206,10 @@ class VolumeSync:
     def is_connected(self, device: DeviceId) -> bool:
         return device in self.sessions
 
+    def has_left(self, device: DeviceId) -> bool:
+        """A member by the records that said that it holds the volume no more, and did not come back."""
+        return device not in self.sessions and self.marks.has_left(device)
+
     # ---- state
     def status(self) -> SyncStatus:
         missing, missing_bytes = self.store.content.missing()
@@ -222,6 +239,7 @@ class VolumeSync:
             records_behind=safety.records_behind,
             clock_ahead_ms=session.clock.ahead_ms if session is not None else None,
             generation=self.membership.generations.get(device, 0),
+            left=self.has_left(device),
         )
 
     def _own_heads(self) -> list[Head]:

@@ -34,5 +34,5 @@ def test_what_is_no_fuse_mount_has_no_connection(tmp_path: Path) -> None:
     assert module.connection_at(str(tmp_path)) is None
 
 
-def test_a_process_that_lives_does_not_hang() -> None:
-    assert hanging("pytest") == 0
+def test_a_process_that_lives_does_not_hang(tmp_path: Path) -> None:
+    assert hanging("pytest", tmp_path) == 0

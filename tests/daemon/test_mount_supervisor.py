@@ -109,10 +109,10 @@ async def eventually(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-def sleeper(mount_id: str) -> subprocess.Popen[bytes]:
-    """A process that waits for the end of its input, with the mount's id on its command line."""
+def sleeper(mount_id: str, state: Path, path: str = "") -> subprocess.Popen[bytes]:
+    """A process that waits for the end of its input, with the words of a mount on its command line."""
     script = "import sys; print('here', flush=True); sys.stdin.read()"
-    command = [sys.executable, "-c", script, mount_id]
+    command = [sys.executable, "-c", script, "--state-dir", str(state), "--mount-id", mount_id, path]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     # Before its first word a process may have no command line yet.
     assert process.stdout is not None
@@ -265,7 +265,7 @@ async def test_a_mount_that_cannot_come_back_says_why_and_the_others_do(
 
 async def test_a_process_of_an_earlier_daemon_is_adopted_by_its_mount_id(system: System, tmp_path: Path) -> None:
     path = folder(tmp_path)
-    with sleeper("mount-1") as process:
+    with sleeper("mount-1", system.state) as process:
         for mount_id in ("mount-1", "mount-2"):
             row = MountRow(path.encode(), VOLUME, 0, "", mount_id, process.pid, 1)
             with system.store.db.transaction():
@@ -285,7 +285,7 @@ async def test_a_process_of_an_earlier_daemon_is_adopted_by_its_mount_id(system:
 
 async def test_the_death_of_an_adopted_process_is_noticed(system: System, tmp_path: Path) -> None:
     path = folder(tmp_path)
-    process = sleeper("mount-1")
+    process = sleeper("mount-1", system.state)
     with system.store.db.transaction():
         system.store.put_mount(MountRow(path.encode(), VOLUME, 0, "", "mount-1", process.pid, 1))
     system.mounted.add(path)  # a dead mount stays in the kernel's list
@@ -306,7 +306,7 @@ async def test_a_process_that_a_killed_daemon_had_just_started_is_adopted(system
     path = folder(tmp_path)
     with system.store.db.transaction():  # as a daemon leaves it that dies between the start and its note
         system.store.put_mount(MountRow(path.encode(), VOLUME, 0, "", "mark-of-it", 0, 1))
-    process = sleeper("mark-of-it")
+    process = sleeper("mark-of-it", system.state)
     supervisor = system.supervisor()
     try:
         supervisor.start()
@@ -326,7 +326,7 @@ async def test_one_that_ended_on_its_way_is_started_again(system: System, tmp_pa
     path = folder(tmp_path)
     with system.store.db.transaction():
         system.store.put_mount(MountRow(path.encode(), VOLUME, 0, "", "mark-of-it", 0, 1))
-    process = sleeper("mark-of-it")
+    process = sleeper("mark-of-it", system.state)
     supervisor = system.supervisor()
     try:
         supervisor.start()
@@ -337,3 +337,67 @@ async def test_one_that_ended_on_its_way_is_started_again(system: System, tmp_pa
         assert (info.state, system.starts) == ("up", 1)
     finally:
         await supervisor.close()
+
+
+async def test_a_mount_of_a_copy_of_the_state_directory_is_not_ours(system: System, tmp_path: Path) -> None:
+    path, copy = folder(tmp_path), tmp_path / "copy"
+    copy.mkdir()
+    process = sleeper("mount-1", copy, path)
+    with system.store.db.transaction():  # a copy has the same ids, and perhaps even the number of the process
+        system.store.put_mount(MountRow(path.encode(), VOLUME, 0, "", "mount-1", process.pid, 1))
+    system.mounted.add(path)
+    supervisor = system.supervisor()
+    try:
+        supervisor.start()
+        await supervisor.restore()
+        (info,) = supervisor.infos()
+        assert (info.state, info.pid, system.starts) == ("down", 0, 0)
+        assert "another device (a copy of this state directory) has it" in info.explanation.lower()
+        assert str(copy) in info.explanation
+        await supervisor.unmount_all()
+        assert path in system.mounted, "`down` leaves the mount of another device alone"
+    finally:
+        await supervisor.close()
+        assert process.stdin is not None
+        process.stdin.close()
+        await asyncio.to_thread(process.wait)
+
+
+async def test_it_comes_back_once_the_other_device_lets_go(system: System, tmp_path: Path) -> None:
+    path, copy = folder(tmp_path), tmp_path / "copy"
+    copy.mkdir()
+    process = sleeper("mount-1", copy, path)
+    with system.store.db.transaction():
+        system.store.put_mount(MountRow(path.encode(), VOLUME, 0, "", "mount-1", 0, 1))
+    system.mounted.add(path)
+    supervisor = system.supervisor()
+    try:
+        supervisor.start()
+        await supervisor.restore()
+        assert supervisor.infos()[0].state == "down"
+        assert process.stdin is not None
+        process.stdin.close()
+        await asyncio.to_thread(process.wait)
+        system.mounted.discard(path)
+        await eventually(lambda: supervisor.infos()[0].state == "up")
+    finally:
+        await supervisor.close()
+
+
+async def test_what_ran_before_the_state_directory_was_moved_makes_room(system: System, tmp_path: Path) -> None:
+    path = folder(tmp_path)
+    process = sleeper("mount-1", tmp_path / "before", path)
+    with system.store.db.transaction():
+        system.store.put_mount(MountRow(path.encode(), VOLUME, 0, "", "mount-1", process.pid, 1))
+    system.mounted.add(path)
+    supervisor = system.supervisor()
+    try:
+        supervisor.start()
+        (info,) = await supervisor.restore()
+        assert (info.state, system.starts) == ("up", 1)
+        assert info.pid != process.pid
+    finally:
+        await supervisor.close()
+        assert process.stdin is not None
+        process.stdin.close()
+        await asyncio.to_thread(process.wait)

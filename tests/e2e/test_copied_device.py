@@ -126,3 +126,32 @@ def test_a_directory_that_was_moved_or_restored_goes_on_without_a_word(world: Wo
     for device in (a, b):
         assert not _copies(device)
         assert device.ctl("doctor").code == 0
+
+
+def test_a_copy_that_starts_first_has_the_mount_until_it_lets_go(world: World) -> None:
+    a = world.device("a")
+    a.up()
+    a.create()
+    here = a.mount()
+    a.down()
+    c = world.device("c")
+    _copied(a.state, c.state)
+    for device in (a, c):
+        device.allowed += [*EXPECTED, "a mount could not be brought back"]
+    c.up()
+    (held,) = c.status()["mounts"]
+    assert (held["path"], held["state"]) == (str(here), "up")
+    a.ctl("up", check=False)
+    mount = a.status()["mounts"][0]
+    assert mount["state"] == "down"
+    assert "another device (a copy of this state directory) has it" in mount["explanation"].lower()
+    assert str(c.state) in a.ctl("status").out
+
+    # `down` of the one leaves the mount of the other alone, also where no daemon runs any more.
+    a.down()
+    a.ctl("down", check=False)
+    here.joinpath("file").write_bytes(b"by the copy")
+    assert c.status()["mounts"][0]["state"] == "up"
+    a.ctl("up", check=False)
+    c.down()
+    until(lambda: a.status()["mounts"][0]["state"] == "up", "the mount to come back", 60)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,6 +29,7 @@ from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.create import create_volume, prepare_joined
 from holofsd.sync.hub import SyncHub
+from holofsd.sync.leaving import forget_left, keep_left
 from holofsd.sync.volume import VolumeSync
 from holofsd.tree.local import INLINE_LIMIT, LocalVolume
 
@@ -119,7 +121,20 @@ class Device:
 
     async def join(self, ticket: str) -> None:
         result = await self.hub.redeem(decode_ticket(ticket))
+        with self.devices.db.transaction():
+            forget_left(self.devices, result.volume)
         self.hold(prepare_joined(self.directory(result.volume), result.volume, result.credentials, self.key))
+
+    async def leave(self) -> None:
+        """As `daemon.volumes` does it; the files of the volume are deleted."""
+        mark = await self.sync.part()
+        await self.hub.remove(self.sync.id)
+        self.store.close()
+        shutil.rmtree(self.directory(self.sync.id))
+        with self.devices.db.transaction():
+            self.devices.delete_volume(self.sync.id)
+            keep_left(self.devices, self.sync.id, mark)
+        self.volume_id = None
 
     # ---- files, without the fs layer
     def write(self, path: str, data: bytes) -> NodeId:

@@ -405,6 +405,7 @@ class Member(_message.Message):
     REMOVED_FIELD_NUMBER: _builtins.int
     CONNECTED_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     name: _builtins.str
     role: Global___Role.ValueType
@@ -412,6 +413,8 @@ class Member(_message.Message):
     removed: _builtins.bool
     connected: _builtins.bool
     generation: _builtins.int
+    left: _builtins.bool
+    """said that it holds the volume no more, and is a member still: it can join again"""
     def __init__(
         self,
         *,
@@ -422,10 +425,11 @@ class Member(_message.Message):
         removed: _builtins.bool = ...,
         connected: _builtins.bool = ...,
         generation: _builtins.int = ...,
+        left: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "device_id", b"device_id", "generation", b"generation", "is_self", b"is_self", "name", b"name", "removed", b"removed", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "device_id", b"device_id", "generation", b"generation", "is_self", b"is_self", "left", b"left", "name", b"name", "removed", b"removed", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -927,6 +931,7 @@ class DeviceSafety(_message.Message):
     COMPLETE_AS_OF_MS_FIELD_NUMBER: _builtins.int
     RECORDS_BEHIND_FIELD_NUMBER: _builtins.int
     CLOCK_AHEAD_MS_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     name: _builtins.str
     connected: _builtins.bool
@@ -935,6 +940,8 @@ class DeviceSafety(_message.Message):
     records_behind: _builtins.int
     clock_ahead_ms: _builtins.int
     """of this device; 0 unless it is more than two seconds or not connected"""
+    left: _builtins.bool
+    """said that it holds the volume no more"""
     def __init__(
         self,
         *,
@@ -945,10 +952,11 @@ class DeviceSafety(_message.Message):
         complete_as_of_ms: _builtins.int = ...,
         records_behind: _builtins.int = ...,
         clock_ahead_ms: _builtins.int = ...,
+        left: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ahead_ms", b"clock_ahead_ms", "complete", b"complete", "complete_as_of_ms", b"complete_as_of_ms", "connected", b"connected", "device_id", b"device_id", "name", b"name", "records_behind", b"records_behind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ahead_ms", b"clock_ahead_ms", "complete", b"complete", "complete_as_of_ms", b"complete_as_of_ms", "connected", b"connected", "device_id", b"device_id", "left", b"left", "name", b"name", "records_behind", b"records_behind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
