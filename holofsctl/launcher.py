@@ -169,7 +169,7 @@ def _unmount_leftovers(state: Path) -> None:
 
 
 def _is_of(state: Path, path: str) -> bool:
-    """Whether the mount there belongs to this device, or its process is gone: a copy of the state directory lists it too."""
+    """Whether the mount there is this device's, or its process is gone: a copy of the state directory lists it, too."""
     holder = holder_of(path)
     return holder is None or holder.belongs_to(state)
 

@@ -333,9 +333,11 @@ class SyncHub:
             raise Refused("not a hello")
         if sync is None:
             await self._say_left(stream, hello)
-        if sync is None or sync.role is None:
             raise Refused("not a hello for anything that is here")
         offered = wire.from_credentials(hello.credentials)
+        # The removal of this device may be void by now: its issuer was removed by a more senior admin at the same time.
+        if sync.role is None and not await sync.members.would_be_member(self.device, offered):
+            raise Refused("not a hello for anything that this device is a member of")
         if not await sync.members.would_be_member(stream.connection.peer, offered):
             await self._explain(stream, sync)
             raise Refused("not a member")

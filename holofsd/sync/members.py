@@ -36,6 +36,9 @@ log = structlog.get_logger(__name__)
 VERIFY_INLINE = 16
 """So many signatures are checked on the loop; more of them in a thread."""
 
+HELLO_CREDENTIALS = 256
+"""Up to so many credentials are shown in a hello, about 60 KB; beyond, those that prove membership."""
+
 LAST_ADMIN = "This is the last admin of the volume: make another device an admin first."
 
 
@@ -96,8 +99,13 @@ class Members:
         return held.seq == last.seq and (head.seq, head.set_hash) == named != (held.seq, held.set_hash)
 
     def proof(self) -> Credentials:
-        """What shows another device that we are a member, even if it has not heard of it."""
-        return self.case_of(self.device)
+        """Credentials for a hello: they show another member that this device is one, even if it has not heard of it.
+
+        All of them, where they are few: the other device may have been removed by somebody who was removed in turn, and
+        learns here that it is a member.
+        """
+        few = _size(self.credentials) <= HELLO_CREDENTIALS
+        return self.credentials if few else self.case_of(self.device)
 
     def case_of(self, device: DeviceId) -> Credentials:
         """What shows that a device is a member, or that it is one no more."""

@@ -27,6 +27,8 @@ from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
 
+MAY_NOT_WRITE = "by a device that may not write"
+
 
 class Merger:
     """Owns the merge queue of one volume."""
@@ -46,6 +48,7 @@ class Merger:
         self._config = config
         self._on_device = on_device
         self.told = Told(volume, members)
+        self.told.set_aside = lambda envelope: self._quarantine(envelope, MAY_NOT_WRITE)
         self.brake = Brake(volume, members, now_ms, self._held_state)
         self._wake = asyncio.Event()
         self._wake.set()
@@ -143,7 +146,7 @@ class Merger:
 
     def _understood(self, envelope: Envelope) -> NodeState | None:
         if not self._members.counts(envelope.author, envelope.seq):
-            self._quarantine(envelope, "by a device that may not write")
+            self._quarantine(envelope, MAY_NOT_WRITE)
             return None
         try:
             state = self._read(envelope)

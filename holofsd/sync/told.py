@@ -7,7 +7,7 @@ has gone: replaced by one that says less (which no program of ours writes), drop
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import reduce
 
 import structlog
@@ -27,13 +27,15 @@ log = structlog.get_logger(__name__)
 
 
 class Told:
-    """Everything belongs inside a transaction; only `look_again` writes."""
+    """Everything belongs inside a transaction. Only `look_again` writes, and what revives a node by its records."""
 
     def __init__(self, volume: LocalVolume, members: Members) -> None:
         self._volume = volume
         self._store = volume.store
         self._documents = volume.store.documents
         self._members = members
+        self.set_aside: Callable[[Envelope], None] = lambda envelope: None
+        """Called with a record that was merged and does not count any more, so that it is merged again if it does."""
         volume.tree.told = self._alive
 
     def by_author(self, node: NodeId) -> list[tuple[Envelope, NodeState]]:
@@ -59,7 +61,10 @@ class Told:
         if self._is_in_work(node):
             return None  # what is done here is on its way into a record, with all that this device knows
         state = self.state(node)
-        return state if state is not None and is_alive(state) else None
+        if state is None or not is_alive(state):
+            return None
+        self._set_aside_about(node)
+        return state
 
     def _is_in_work(self, node: NodeId) -> bool:
         return self._store.outbox.has(node) or self._store.removals.is_held(node)
@@ -78,8 +83,17 @@ class Told:
             if not is_alive(stored):
                 if told is not None and is_alive(told):
                     revived.append(told)
+                    self._set_aside_about(node)
             elif told is None or join(told, stored) != told:
                 alone.append(node)
+        self._say_or_restate(alone, revived)
+
+    def _set_aside_about(self, node: NodeId) -> None:
+        for envelope in self._documents.about(node):
+            if not self._members.counts(envelope.author, envelope.seq):
+                self.set_aside(envelope)
+
+    def _say_or_restate(self, alone: list[NodeId], revived: list[NodeState]) -> None:
         if alone and self._members.can_write:
             log.warning("what others do not say any more is said again by us", nodes=len(alone))
             self._volume.say_again(alone)

@@ -11,7 +11,7 @@ import asyncio
 
 from holofsd.core.document import Role
 from holofsd.core.errors import HoloError
-from holofsd.core.ids import AuthorId, DeviceId
+from holofsd.core.ids import AuthorId
 from holofsd.net.fake import Weather
 from model.checks import shown_by
 from model.program import Step
@@ -19,6 +19,8 @@ from model.troubles import TROUBLES as OTHER_TROUBLES
 from model.troubles import Trouble, Troubles
 
 TRIES = 20
+WHOLE_S = 900.0
+"""Virtual seconds within which all are members again."""
 
 
 class Membership(Troubles):
@@ -102,13 +104,27 @@ class Membership(Troubles):
         actor.muted = False
 
     async def make_whole(self) -> None:
-        """Everybody is a member again, and may write."""
-        owner = self.devices[0].sync
-        for number, device in enumerate(self.devices):
-            if number and not owner.members.is_member(device.id):
-                await self.let_in(number, Role.WRITER)
-            elif number and owner.membership.roles[DeviceId(device.id)] == Role.READER:
-                owner.set_member(device.id, Role.WRITER)
+        """Everybody is a member again, may write, and has heard so: also of changes that were still on their way."""
+        owner, ends = self.devices[0].sync, self.loop_time() + WHOLE_S
+        while not self._are_whole():
+            assert self.loop_time() < ends, (
+                f"not all are members: {[device.sync.membership for device in self.devices]}"
+            )
+            for number, device in enumerate(self.devices):
+                if number and not owner.members.is_member(device.id):
+                    await self.let_in(number, Role.WRITER)
+                elif number and owner.membership.roles[device.id] == Role.READER:
+                    owner.set_member(device.id, Role.WRITER)
+            await asyncio.sleep(0.25)
+
+    def _are_whole(self) -> bool:
+        known = [device.sync.membership for device in self.devices]
+        able = all(len(m.roles) == len(known) and Role.READER not in m.roles.values() for m in known)
+        return able and all(m.generations == known[0].generations for m in known)
+
+    @staticmethod
+    def loop_time() -> float:
+        return asyncio.get_running_loop().time()
 
 
 TROUBLES: dict[str, Trouble] = {

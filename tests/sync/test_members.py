@@ -107,6 +107,42 @@ async def test_a_member_removed_while_it_was_away_is_told_when_it_is_back(tmp_pa
         assert ann.hub.volumes_shared_with(bob.id) == []
 
 
+async def test_a_device_whose_removal_became_void_is_a_member_again(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
+        await share(ann, cid)
+        await bob.join(ann.ticket(Role.ADMIN))
+        await settled(ann, bob, cid)
+        # bob removes cid; ann, who is senior, removes bob before she hears of it: bob's word does not count any more.
+        ann.network.partition(ann.id, bob.id)
+        ann.network.partition(ann.id, cid.id)
+        bob.sync.remove_member(cid.id)
+        await until(lambda: cid.sync.role is None, "cid to hear of it")
+        ann.sync.remove_member(bob.id)
+        ann.network.heal(ann.id, bob.id)
+        ann.network.heal(ann.id, cid.id)
+        await until(lambda: cid.sync.role == Role.WRITER, "cid to hear that it is a member")
+        cid.write("by cid", b"1")
+        await settled(ann, cid)
+
+
+async def test_what_did_not_count_for_a_while_counts_on_its_own_device_too(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await share(ann, bob)
+        ann.write("file", b"1")
+        await settled(ann, bob)
+        ann.network.partition(ann.id, bob.id)
+        bob.remove("file")
+        await until(lambda: bob.is_settled(), "bob to publish that")
+        ann.sync.set_member(bob.id, Role.READER)
+        node = ann.write("file", b"2")
+        ann.network.heal(ann.id, bob.id)
+        await until(lambda: bob.files() == {"file": b"2"}, "bob to see that its removal does not count")
+        ann.sync.set_member(bob.id, Role.WRITER)
+        await settled(ann, bob)
+        await until(lambda: bob.volume.tree.state(node) == ann.volume.tree.state(node), "both to know the same")
+        assert bob.sync.status().quarantine_reasons == {}
+
+
 async def test_a_removal_beats_a_change_of_role_made_at_the_same_time(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
         await share(ann, bob)
