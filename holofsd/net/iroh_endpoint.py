@@ -106,10 +106,10 @@ def parse_close(text: str) -> CloseReason:
 class IrohRawConnection:
     """Implements connection.RawConnection."""
 
-    def __init__(self, connection: iroh_ffi.Connection, bind: str = "") -> None:
+    def __init__(self, connection: iroh_ffi.Connection, bind: str = "", dialled: Sequence[str] = ()) -> None:
         self._connection = connection
         self._bind = bind
-        self._reached_at = ""
+        self._reached_at = next(iter(dialled), "")
         self.remote_address()  # now the path is the one that was dialled
 
     async def open_raw(self) -> IrohRawStream:
@@ -238,7 +238,7 @@ class IrohEndpoint:
             raw = dialling.result()
         except IROH_ERRORS as error:
             raise Unreachable(f"Cannot reach the other device: {message_of(error)}.") from None
-        return self._adopt(raw, dialled=True)
+        return self._adopt(raw, dialled=True, at=reachable)
 
     async def _dial(self, peer: DeviceId, addresses: list[str], alpn: bytes, relay_url: str) -> iroh_ffi.Connection:
         identity = iroh_ffi.EndpointId.from_bytes(bytes(peer))
@@ -293,10 +293,10 @@ class IrohEndpoint:
         else:
             self._incoming.put_nowait(connection)
 
-    def _adopt(self, raw: iroh_ffi.Connection, *, dialled: bool) -> FramedConnection:
+    def _adopt(self, raw: iroh_ffi.Connection, *, dialled: bool, at: Sequence[str] = ()) -> FramedConnection:
         peer = DeviceId(bytes(raw.remote_id().to_bytes()))
         connection = FramedConnection(
-            IrohRawConnection(raw, self._config.bind),
+            IrohRawConnection(raw, self._config.bind, at),
             peer,
             bytes(raw.alpn()),
             dialled,
