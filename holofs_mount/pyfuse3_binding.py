@@ -115,7 +115,9 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     @answering
     async def lookup(self, parent: int, name: bytes, ctx: Any) -> Any:
         since = self._x.news.now
-        return self._entry(parent, name, await self._v.names.lookup(parent, name), since)
+        attr = await self._v.names.lookup(parent, name)
+        self.undropped.found(attr.ino, ctx.pid)
+        return self._entry(parent, name, attr, since)
 
     async def forget(self, inodes: Any) -> None:
         for ino, count in inodes:
@@ -193,8 +195,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
             itself = [] if self._x.gone.get(ino) is not None else [(b".", ino), (b"..", ino)]
             directory.entries = [*itself, *listing.names.items()]
         since = self._x.news.now
-        wanted = [child for _, child in directory.entries[start : start + _PER_READDIR]]
-        found = await self._v.names.attributes(ino, wanted)
+        found = await self._v.names.attributes(ino, directory.entries[start : start + _PER_READDIR])
         # From here on nothing is awaited: what the kernel gets is as the caches are now.
         for position, attr in enumerate(found, start):
             if attr is None:

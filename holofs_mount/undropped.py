@@ -18,7 +18,7 @@ class _Inode:
     names: int = 0
     """Told to the kernel and not dropped yet."""
     refused: set[int] = field(default_factory=set)
-    """Threads that have looked their path up again, or are about to."""
+    """Threads that were refused, and look their path up again."""
 
 
 class Undropped:
@@ -26,6 +26,8 @@ class Undropped:
 
     def __init__(self) -> None:
         self._inodes: dict[int, _Inode] = {}
+        self._found: dict[int, int] = {}
+        """By thread: the inode to which its last lookup led."""
         self._lock = threading.Lock()
 
     def begin(self, ino: int) -> None:
@@ -42,14 +44,25 @@ class Undropped:
             inode.names -= 1
             if not inode.names:
                 del self._inodes[ino]
+            if not self._inodes:
+                self._found.clear()
+
+    def found(self, ino: int, thread: int) -> None:
+        """A lookup of this thread led to the inode: what the thread does next with it is meant."""
+        if self._inodes:
+            with self._lock:
+                self._found[thread] = ino
 
     def check(self, ino: int, thread: int) -> None:
-        """Raises ESTALE, once for each thread: the kernel repeats the operation after a new lookup."""
+        """Raises ESTALE, once for each thread: the kernel repeats the operation after a new lookup.
+
+        What a thread has just looked up is not refused: the kernel repeats an operation once only.
+        """
         if not self._inodes:
             return
         with self._lock:
             inode = self._inodes.get(ino)
-            if inode is None or thread in inode.refused:
+            if inode is None or thread in inode.refused or self._found.get(thread) == ino:
                 return
             inode.refused.add(thread)
         raise OSError(errno.ESTALE, "a name of this file leads elsewhere: look it up again")

@@ -36,6 +36,10 @@ _OF_KNOWN_FILES: Final = frozenset({"commit", "stage", "fetch", "release", "stat
 """Calls that have nothing to do with files that the daemon does not know yet."""
 _OF_NAMES: Final = frozenset({"create", "make_dir", "symlink", "link", "unlink", "remove_dir", "rename"})
 """Calls that change names: the kernel holds the lock of the folder until they are answered."""
+_OF_AN_INODE: Final = frozenset(
+    {"get_attr", "set_attr", "read_link", "open", "get_xattr", "set_xattr", "list_xattr", "remove_xattr"}
+)
+"""Calls about the inode to which a name led; a file that was replaced is another inode."""
 _LASTING: Final = frozenset({"stage", "fetch"})
 """Calls that take as long as content takes to come from elsewhere, not as long as what is before them."""
 
@@ -108,6 +112,17 @@ class Context:
         self.newborn = Newborn(self.guessed)
 
     async def call(self, name: str, request: Message, recover: Recover | None = None) -> Any:
+        try:
+            return await self._call(name, request, recover)
+        except OSError as error:
+            if name not in _OF_AN_INODE or error.errno not in (errno.ENOENT, errno.ESTALE):
+                raise
+            # Its name leads elsewhere, and the news is still on its way. ESTALE makes the kernel look the name up once
+            # more, and without attributes the lookup asks the daemon.
+            self.attrs.drop(request.ino)  # type: ignore[attr-defined]
+            raise OSError(errno.ESTALE, "this inode is gone") from None
+
+    async def _call(self, name: str, request: Message, recover: Recover | None) -> Any:
         with nullcontext() if name in _LASTING else self.later.somebody_waits():
             await self.later.in_order(self.client.patience_left)
             if self.newborn.any and name not in _OF_KNOWN_FILES:

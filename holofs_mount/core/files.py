@@ -86,15 +86,7 @@ class Files:
         request = pb.OpenRequest(ino=ino, handle=number, write=write or truncate, truncate=truncate, base=base)
         if reads and not write:
             request.ahead = self._light.ahead.wanted()
-        try:
-            reply: pb.OpenReply = await self._x.call("open", request)
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                raise
-            # The name leads elsewhere, and the news is still on its way. ESTALE makes the kernel look the name up once
-            # more, and without attributes we ask the daemon.
-            self._x.attrs.drop(ino)
-            raise OSError(errno.ESTALE, "this inode is gone") from None
+        reply: pb.OpenReply = await self._x.call("open", request)
         handle = self._take_over(number, reply.attr, reply.map, flags, pid, truncate)
         handle.base = b"" if truncate else base
         if truncate:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from holofs_api import PAST_INO
@@ -24,6 +24,16 @@ _ASK_SINGLY: Final = 16
 _TRIES: Final = 3
 """Listings asked for in a row, of a directory that changes all the time."""
 _MAX_ASKED: Final = 10_000
+
+
+@contextmanager
+def suppress_gone() -> Iterator[None]:
+    """What the daemon does not know any more is not there."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ESTALE):
+            raise
 
 
 class Looking:
@@ -116,20 +126,21 @@ class Looking:
             file.attr = attr
         return self._x.remember(attr, since)
 
-    async def attributes(self, parent: int, inos: Sequence[int]) -> list[pb.Attr | None]:
-        """Of several names of one directory; None: gone since it was listed."""
-        if sum(self._x.attrs.get(ino) is None for ino in inos) > _ASK_SINGLY:
+    async def attributes(self, parent: int, entries: Sequence[tuple[bytes, int]]) -> list[pb.Attr | None]:
+        """Of several names of one directory, with the inodes that they led to; None: gone since it was listed."""
+        if sum(self._x.attrs.get(ino) is None for _, ino in entries) > _ASK_SINGLY:
             self._x.listings.drop(parent)
             await self._listing(parent)  # a page of names brings their attributes
-        return [await self._attributes_if_there(ino) for ino in inos]
+        return [await self._attributes_if_there(parent, name, ino) for name, ino in entries]
 
-    async def _attributes_if_there(self, ino: int) -> pb.Attr | None:
-        try:
+    async def _attributes_if_there(self, parent: int, name: bytes, ino: int) -> pb.Attr | None:
+        """A file that was replaced since is another inode at the same name."""
+        with suppress_gone():
             return await self.getattr(ino)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ESTALE):
-                raise
-            return None
+        if name not in (b".", b".."):
+            with suppress_gone():
+                return await self.lookup(parent, name)
+        return None
 
     async def readlink(self, ino: int) -> bytes:
         reply: pb.ReadLinkReply = await self._x.call("read_link", pb.ReadLinkRequest(ino=ino))
@@ -154,7 +165,15 @@ class Looking:
             loaded = await self._listing_asked_for(parent)
             if not loaded.unsure:
                 return loaded
-        return Listing({name: ino for name, ino in loaded.names.items() if ino != UNSURE})
+        return Listing(await self._asked_singly(parent, loaded))
+
+    async def _asked_singly(self, parent: int, listing: Listing) -> dict[bytes, int]:
+        """The names of a directory that changes all the time: each that is unsure is asked for."""
+        names: dict[bytes, int] = {}
+        for name, ino in list(listing.names.items()):
+            with suppress(FileNotFoundError):
+                names[name] = ino if ino != UNSURE else (await self._ask_lookup(parent, name)).ino
+        return names
 
     async def _listing_asked_for(self, parent: int) -> Listing:
         running = self._loads.get(parent)

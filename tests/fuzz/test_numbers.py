@@ -212,7 +212,7 @@ class Core:
     async def look_around(self) -> None:
         """`ls -l` of the folder, the file beside, and a new file: all as if nothing had happened."""
         listing = await self.v.names.listing(self.root)
-        for attr in await self.v.names.attributes(self.root, list(listing.names.values())):
+        for attr in await self.v.names.attributes(self.root, list(listing.names.items())):
             if attr is not None:
                 check(attr)
         ino = listing.names[NEIGHBOUR]
