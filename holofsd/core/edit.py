@@ -16,7 +16,15 @@ from holofsd.core import context as ctx
 from holofsd.core.clock import above
 from holofsd.core.errors import BadArgument, NameTooLong, TooManyLinks
 from holofsd.core.ids import Dot, Hlc, LinkId, NodeId
-from holofsd.core.node import is_live, live_links, live_versions, placements, shown_version
+from holofsd.core.node import (
+    has_own_version,
+    live_links,
+    live_versions,
+    outlived,
+    placements,
+    revived_placement,
+    shown_version,
+)
 from holofsd.core.project import conflict_name
 from holofsd.core.state import Body, Kind, Link, NodeState, Place, Register, Removal, Version
 
@@ -99,6 +107,22 @@ def with_mtime(state: NodeState, dot: Dot | None, mtime_ns: int, stamp: Hlc) -> 
 
 
 # ---- versions ----
+def without_outlived(state: NodeState) -> NodeState:
+    """The state without versions that were removed while another one kept the node; its context covers their dots.
+
+    Done by each write of versions, links and removals: only the writer knows that a version outlived that removal. A
+    later removal covers that version as well, and if it loses to a move, all that is in the state is live again.
+    """
+    ended = {version.dot for version in outlived(state)}
+    if not ended:
+        return state
+    context = state.context
+    for dot in ended:
+        if not ctx.covers(context, dot):
+            context = ctx.add(context, dot)
+    return replace(state, context=context, versions={d: v for d, v in state.versions.items() if d not in ended})
+
+
 def new_node(
     id: NodeId, kind: Kind, created_ns: int, place: Place, link: LinkId, version: Version, mode: int, stamp: Hlc
 ) -> NodeState:
@@ -121,6 +145,7 @@ def with_version(state: NodeState, version: Version, supersedes: Iterable[Dot]) 
     """
     ended = set(supersedes)
     bodies = [state.versions[dot].body for dot in ended if dot in state.versions]
+    state = without_outlived(state)
     kept = {d: v for d, v in state.versions.items() if d not in ended and v.body not in bodies}
     kept[version.dot] = version
     return replace(state, context=ctx.add(state.context, version.dot), versions=kept)
@@ -176,10 +201,26 @@ def with_link(state: NodeState, link: LinkId, place: Place, stamp: Hlc) -> NodeS
 
 
 def _write_link(state: NodeState, link: LinkId, place: Place | None, stamp: Hlc) -> NodeState:
+    state = with_real_name(without_outlived(state), link)
     old = state.links.get(link)
     before = (old.place or old.before) if old else None
     floor = None if old is None else max(old.stamp, state.removed.links.get(link, old.stamp))
     return replace(state, links={**state.links, link: Link(place, above(stamp, floor), before)})
+
+
+def with_real_name(state: NodeState, other: LinkId | None = None) -> NodeState:
+    """The node with a live link for the place that it came back at, if it has none; `other` is about to be written.
+
+    Else the first live link would take that name away. The stamp is the least that no removal has seen, so that the
+    name wins against no concurrent move, and the same on every device, so that a concurrent removal covers it.
+    """
+    if other in state.links and len(state.links) == 1:
+        return state
+    shown = revived_placement(state)
+    if shown is None or shown.link is None or shown.link == other:
+        return state
+    link = _relinked(state, shown.link, shown.place, state.links[shown.link].stamp)
+    return replace(state, links={**state.links, shown.link: link})
 
 
 def moved(state: NodeState, link: LinkId, place: Place, stamp: Hlc) -> NodeState:
@@ -208,10 +249,21 @@ def without_links(state: NodeState, links: Iterable[LinkId], stamp: Hlc) -> Node
 def unlinked(
     state: NodeState, link: LinkId, stamp: Hlc, unseen: Iterable[Dot] = (), at: Hlc | None = None
 ) -> NodeState:
-    """A name is gone: its register while other links remain, else the node is removed (see `removed`)."""
+    """A name is gone: its register while other links remain, else the node is removed (see `removed`).
+
+    If the links are all that keeps the node, the newest of the others is written again: another device may remove that
+    name meanwhile, because it sees this one. Of the two the later one then leaves a name, and not both none.
+    """
     state = _without_same_place(state, link, stamp)
-    rest = [i for i, value in state.links.items() if i != link and is_live(state, i, value)]
-    return _write_link(state, link, None, stamp) if rest else removed(state, unseen, at)
+    rest = {i: value for i, value in live_links(state).items() if i != link}
+    if not rest:
+        return removed(state, unseen, at)
+    state = _write_link(state, link, None, stamp)
+    other = max(rest, key=lambda i: (rest[i].stamp, i))
+    place = rest[other].place
+    if has_own_version(state) or place is None:
+        return state
+    return replace(state, links={**state.links, other: _relinked(state, other, place, stamp)})
 
 
 def removed(state: NodeState, unseen: Iterable[Dot] = (), at: Hlc | None = None) -> NodeState:
@@ -221,6 +273,7 @@ def removed(state: NodeState, unseen: Iterable[Dot] = (), at: Hlc | None = None)
     knows where it was. `unseen`: versions whose record is here but that nobody could see yet (content on its way);
     they outlive the removal too. `at`: when it was removed for its own sake; None if something else took its name.
     """
+    state = with_real_name(without_outlived(state))
     context = dict(state.context)
     for dot in unseen:
         if dot in state.versions:
@@ -329,6 +382,7 @@ def materialise(
         return state, []
     if not rewrite:
         ended = {version.dot for version in live} - {kept.dot}
+        state = without_outlived(state)
         return replace(state, versions={d: v for d, v in state.versions.items() if d not in ended}), split_off
     anew = Version(dot, above(stamp, live[0].stamp), kept.body, kept.size, kept.mtime, kept.device_name)
     return with_version(state, anew, [v.dot for v in live]), split_off

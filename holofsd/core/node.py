@@ -43,7 +43,8 @@ def live_versions(state: NodeState) -> tuple[Version, ...]:
 
     A removal that lost to a move or a new link has no effect, so where a live link is all that keeps the node, its
     removed versions are live again. Where a version outlived the removal, that version alone is: the others were
-    removed by somebody who had seen them.
+    removed by somebody who had seen them. Every write drops those (`outlived`), so that no later removal that loses
+    makes them live again.
     """
     kind = state.kind
     seen = state.removed.context
@@ -76,10 +77,29 @@ def live_links(state: NodeState) -> Mapping[LinkId, Link]:
 
 def is_alive(state: NodeState) -> bool:
     """It has a version or a live link that its removal had not seen."""
+    return has_own_version(state) or any(is_live(state, i, link) for i, link in state.links.items())
+
+
+def has_own_version(state: NodeState) -> bool:
+    """Whether a version keeps the node, which no removal had seen. Otherwise only its live links do."""
     seen = state.removed.context
-    if any(not covers(seen, dot) for dot in state.versions):
-        return True
-    return any(is_live(state, i, link) for i, link in state.links.items())
+    return any(not covers(seen, dot) for dot in state.versions)
+
+
+def outlived(state: NodeState) -> tuple[Version, ...]:
+    """Versions that were removed while another one kept the node: gone for good, also if that one is removed later."""
+    seen = state.removed.context
+    if not seen or len(state.versions) < 2:
+        return ()
+    fitting = [v for v in state.versions.values() if fits(state.kind, v.body)]
+    ended = tuple(v for v in fitting if covers(seen, v.dot))
+    return ended if len(ended) < len(fitting) else ()
+
+
+def revived_placement(state: NodeState) -> Placement | None:
+    """The name of a node that a version keeps and that has no live link: the place that it was removed from last."""
+    shown = placements(state)
+    return shown[0] if shown and shown[0].revived else None
 
 
 def is_publishable(state: NodeState) -> bool:

@@ -15,7 +15,7 @@ from typing import Final
 
 from holofsd.core.clock import above
 from holofsd.core.context import covers
-from holofsd.core.edit import with_version
+from holofsd.core.edit import with_real_name, with_version
 from holofsd.core.ids import AuthorId, Hlc, LinkId, NodeId
 from holofsd.core.node import is_alive, is_live, live_links
 from holofsd.core.state import Kind, Link, NodeState, Version
@@ -71,6 +71,7 @@ def brought_back(
 
     `anew` gives a version a new dot and stamp, which no removal has seen.
     """
+    state = with_real_name(state)
     if not is_alive(state):
         for version in sorted(state.versions.values(), key=lambda v: (v.stamp, v.dot)):
             state = with_version(state, anew(version), [version.dot])

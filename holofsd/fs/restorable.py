@@ -68,9 +68,18 @@ class Restorable:
             kind = self._tree.state(other)
             if kind is None or state is None or (present is not None and kind.kind is not state.kind):
                 continue
+            until_ms = 0 if other == present else self._left_ms(path, other)
             for past in self._past.versions(other):
+                if until_ms and not past.ended_ms:
+                    past = replace(past, ended_ms=until_ms, shown=False)
                 found.setdefault(past.version.dot, (other, past))
         return sorted(found.values(), key=lambda pair: (pair[1].version.stamp, pair[1].version.dot), reverse=True)
+
+    def _left_ms(self, path: bytes, node: NodeId) -> int:
+        """When a node that may go on under another name gave this one up; 0 if that is not known."""
+        directory, _, name = path.rpartition(b"/")
+        rows = [row for above in self._folders(directory) for row in self._past.places_named(above, name)]
+        return max((row.until_ms for row in rows if row.node == node), default=0)
 
     def _files_removed_from(self, path: bytes) -> list[NodeId]:
         """Also those that were removed later, under another name: a conflict's copies get names of their own first."""

@@ -211,8 +211,9 @@ class Restoring:
         version = self._scope.volume.new_version(old.body, old.size, old.mtime.value)
         state, place = self._tree.state(entry.node), Place(parent, name)
         if plan.revive and state is not None and not is_alive(state):
-            made = with_version(state, version, list(state.versions))
-            made = moved(made, _link_to(state, place), place, version.stamp)
+            # The link first: a removed node that lives by a version alone has the name that it was removed from last.
+            made = moved(state, _link_to(state, place), place, version.stamp)
+            made = with_version(made, version, list(state.versions))
             return _with_settings(made, entry.settings)
         made = self._fresh(entry, place, version)
         plan.made[entry.node, old.dot] = made.id

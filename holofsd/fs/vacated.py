@@ -100,8 +100,9 @@ class Vacated:
     def refilled(self, state: NodeState, place: Place, version: Version, mode: int) -> NodeState:
         """The node with new content and nothing of the old attributes: the name was created anew."""
         self._scope.succession.follows(version.dot, state.versions)
-        state = with_version(state, version, list(state.versions))
+        # The link first: a removed node that lives by a version alone has the name that it was removed from last.
         state = moved(state, self.link_to(state, place), place, version.stamp)
+        state = with_version(state, version, list(state.versions))
         for name, register in state.xattrs.items():
             if register.value is not None:
                 state = with_xattr(state, name, None, version.stamp)

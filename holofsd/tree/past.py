@@ -15,11 +15,12 @@ from blake3 import blake3
 
 from holofsd.codec.records import decode_local_state
 from holofsd.core.ids import ROOT_ID, Dot, NodeId
-from holofsd.core.node import is_alive, is_live, live_versions
+from holofsd.core.node import is_alive, is_live, live_versions, placements
 from holofsd.core.project import token
 from holofsd.core.state import Kind, NodeState, Place, Version
 from holofsd.store.history import PastPlaceRow
 from holofsd.tree.past_settings import Settings, settings_at
+from holofsd.tree.recording import removed_ms
 from holofsd.tree.states import decode_version
 from holofsd.tree.tree import Tree
 
@@ -90,10 +91,10 @@ class Past:
         found: dict[Dot, PastVersion] = {}
         if state is not None:
             # Of a version of which a removal is all that is left, the place's end is the end.
-            ended = 0 if is_alive(state) else self._removed_ms(node)
+            ended = 0 if is_alive(state) else removed_ms(self._store, node)
             live = {version.dot for version in live_versions(state)}
             for dot, version in state.versions.items():
-                end = ended if dot in live or ended else self._removed_ms(node)
+                end = ended if dot in live or ended else removed_ms(self._store, node, version)
                 found[dot] = PastVersion(version, end, self.tree.is_here(version), token(dot) == shown)
         for past in self._history.of_node(node):
             version = decode_version(past.version)
@@ -101,13 +102,6 @@ class Past:
             found.setdefault(version.dot, PastVersion(version, past.ended_ms, here, past.dot == shown))
         newest_first = sorted(found.values(), key=lambda item: (item.version.stamp, item.version.dot), reverse=True)
         return _without_repeats(newest_first)
-
-    def _removed_ms(self, node: NodeId) -> int:
-        places = self._history.places_of(node)
-        if places:
-            return places[0].until_ms
-        row = self._store.nodes.get(node)
-        return row.ctime_ns // 1_000_000 if row is not None else 0
 
     def version_at(self, node: NodeId, at_ms: int) -> Version | None:
         """What the file was then: the last version written until then that is still known, else the first one known."""
@@ -287,6 +281,8 @@ class Past:
 
 def was_unlinked(state: NodeState, place: Place) -> bool:
     """Whether a node lost this name by an unlink or its removal. False where it has the name, or moved away from it."""
+    if any(shown.place == place for shown in placements(state)):
+        return False
     for id, link in state.links.items():
         if link.place == place and not is_live(state, id, link):
             return True

@@ -14,7 +14,7 @@ from typing import Final
 from holofsd.codec.records import decode_local_state
 from holofsd.core.edit import split_id
 from holofsd.core.ids import AuthorId, BlobHash, NodeId
-from holofsd.core.node import is_alive
+from holofsd.core.node import is_alive, outlived
 from holofsd.core.project import token
 from holofsd.core.state import Blob, Kind, NodeState, Pending, Version
 from holofsd.store.history import HistoryRow, PastPlaceRow, SettingsRow
@@ -80,6 +80,7 @@ class Recorder:
 
     def _versions_gone(self, before: NodeState, gone: Sequence[Version]) -> None:
         now_ms = self._now_ms()
+        removed = {version.dot for version in outlived(before)}
         for version in gone:
             if isinstance(version.body, Pending):
                 continue  # never published, as it has no hash yet
@@ -87,10 +88,11 @@ class Recorder:
             if not stood and self._is_only_ours(version):
                 self.leaves_no_trace(version)
                 continue
-            self._versions.append(_row(before.id, before.kind, version, now_ms))
+            ended_ms = removed_ms(self._store, before.id, version) if version.dot in removed else now_ms
+            self._versions.append(_row(before.id, before.kind, version, ended_ms))
             if len(before.versions) > 1:
                 copy = split_id(before.id, version.dot)
-                self._maybe_split[(before.id, token(version.dot))] = _row(copy, before.kind, version, now_ms)
+                self._maybe_split[(before.id, token(version.dot))] = _row(copy, before.kind, version, ended_ms)
             self._write_at_the_end()
 
     def _is_only_ours(self, version: Version) -> bool:
@@ -173,6 +175,14 @@ class Recorder:
         self._versions, self._places, self._settings, self._due = [], [], [], False
         self._removed = {}
         self._maybe_split.clear()
+
+
+def removed_ms(store: VolumeStore, node: NodeId, version: Version | None = None) -> int:
+    """When a node was removed last, as far as this device knows; of a version not before it was written."""
+    places = store.history.places_of(node)
+    row = None if places else store.nodes.get(node)
+    ended_ms = places[0].until_ms if places else row.ctime_ns // 1_000_000 if row is not None else 0
+    return ended_ms if version is None else max(ended_ms, version.stamp.wall_ms)
 
 
 def note_trash(store: VolumeStore, state: NodeState, now_ms: int) -> None:
