@@ -13,6 +13,7 @@ from bisect import bisect_right
 from typing import Final
 
 from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.core.unsaved import Unsaved
 
 _MAX_FDS: Final = 64
 _RESERVE: Final = 16 << 20
@@ -178,12 +179,18 @@ class BufferedBody:
 
 
 class StagedBody:
-    """A staging file, shared with the daemon and with other mounts on this device."""
+    """A staging file, shared with the daemon and with other mounts on this device.
 
-    __slots__ = ("_appending", "_fd", "_unchecked", "path", "writable")
+    `unsaved`: what was changed since the daemon was last told; `displaced`: it is written no more, and `unsaved` has to
+    go to the staging file that the daemon names now.
+    """
+
+    __slots__ = ("_appending", "_fd", "_unchecked", "displaced", "path", "unsaved", "writable")
 
     def __init__(self, path: str, write: bool) -> None:
         self._appending: int | None = None
+        self.unsaved = Unsaved()
+        self.displaced = False
         self._unchecked = _CHECK_EVERY
         self.path = path
         self.writable = write
@@ -198,9 +205,11 @@ class StagedBody:
     def write(self, offset: int, data: bytes) -> None:
         """Raises NoRoom while there is room left: the index needs some, to remember and to remove."""
         self._check_room(len(data))
+        start = min(offset, self.size())  # with the hole between the end and the offset
         written = os.pwrite(self._fd, data, offset)
         while written < len(data):
             written += os.pwrite(self._fd, memoryview(data)[written:], offset + written)
+        self.unsaved.wrote(start, offset + written, appended=False)
 
     def append(self, data: bytes) -> tuple[int, int]:
         """Writes at the end, wherever other mounts have moved it: the kernel orders the appends of one file.
@@ -211,7 +220,9 @@ class StagedBody:
         if self._appending is None:
             self._appending = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         written = os.write(self._appending, data)
-        return os.lseek(self._appending, 0, os.SEEK_CUR) - written, written
+        end = os.lseek(self._appending, 0, os.SEEK_CUR)
+        self.unsaved.wrote(end - written, end, appended=True)
+        return end - written, written
 
     def _check_room(self, more: int) -> None:
         self._unchecked += more
@@ -222,10 +233,23 @@ class StagedBody:
             self._unchecked = 0
 
     def truncate(self, size: int) -> None:
+        before = self.size()
         os.ftruncate(self._fd, size)
+        self.unsaved.resized(before, size)
 
     def sync(self) -> None:
         os.fsync(self._fd)
+
+    def end_writing(self) -> None:
+        """Keeps the file open for reading only: a file with a writer is copied when it is sealed."""
+        if not self.writable or self.displaced:
+            return
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        self.close()
+        self._fd, self._appending, self.writable = fd, None, False
 
     def close(self) -> None:
         os.close(self._fd)

@@ -25,7 +25,7 @@ from holofs_mount.core.names import Names
 from holofs_mount.core.openfile import Handle, OpenFile
 from holofs_mount.core.reading import Reading
 from holofs_mount.core.registration import daemon_handle
-from holofs_mount.core.sharing import Sharing, spill, stage
+from holofs_mount.core.sharing import Sharing, move_displaced, spill, stage
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +49,12 @@ def _within_limit(offset: int, data: bytes) -> bytes:
     if offset == MAX_FILE_SIZE:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return data[: MAX_FILE_SIZE - offset]
+
+
+def _may_write(handle: Handle) -> bool:
+    """Whether the daemon knows that this handle writes to the staging file. A lost one asks each time: the handle that
+    the daemon knows in its place may be closed before it."""
+    return handle.staged and not handle.lost
 
 
 class Opened(NamedTuple):
@@ -226,7 +232,7 @@ class Files:
         if handle.lost:
             await daemon_handle(self._x, handle)
         body = file.body
-        if isinstance(body, StagedBody) and handle.staged and not file.stale and not file.lock.locked():
+        if isinstance(body, StagedBody) and _may_write(handle) and not file.stale and not file.lock.locked():
             return self._write_now(handle, body, offset, data)
         return await self._write_locked(handle, offset, data)
 
@@ -263,9 +269,10 @@ class Files:
 
         `shares`: the change depends on what other mounts of this device write.
         """
+        await move_displaced(self._x, handle)
         file = handle.file
         body = file.body
-        if isinstance(body, StagedBody) and handle.staged:
+        if isinstance(body, StagedBody) and _may_write(handle):
             return body
         if isinstance(body, BufferedBody):
             alone = self._x.newborn.alone or not shares
@@ -281,7 +288,7 @@ class Files:
         if not (isinstance(body, StagedBody) and body.path == reply.path and body.writable):
             body = StagedBody(reply.path, write=True)
             file.exchange(body)
-        handle.staged = True
+        handle.staged = not handle.lost
         return body
 
     def _buffered(self) -> int:

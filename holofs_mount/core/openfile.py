@@ -92,6 +92,18 @@ class OpenFile:
         """Some handle through which the daemon lets us write."""
         return next((h for h in self.handles.values() if h.write and not h.lost), None)
 
+    @property
+    def displaced(self) -> bool:
+        """Its body holds writes that have to go to another staging file."""
+        return isinstance(self.body, StagedBody) and self.body.displaced
+
+    def displace(self) -> None:
+        """The staging file is written no more. What was told of it before is in a version."""
+        for handle in self.handles.values():
+            handle.staged = False
+        if isinstance(self.body, StagedBody):
+            self.body.displaced = bool(self.body.unsaved)
+
     def exchange(self, body: Body) -> None:
         """Another body; whoever wrote to a staging file has to ask the daemon again before the next write."""
         if body is not self.body:
@@ -183,6 +195,7 @@ class HandleTable:
                 write=h.write,
                 staged=h.staged,
                 version=h.file.version,
+                staging=h.file.body.path if h.staged and isinstance(h.file.body, StagedBody) else "",
             )
             for h in self.handles.values()
             if h.registered

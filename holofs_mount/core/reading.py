@@ -17,6 +17,7 @@ from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.content import Body, BufferedBody, MappedBody, NotHere, StagedBody
 from holofs_mount.core.context import Context
 from holofs_mount.core.openfile import OpenFile
+from holofs_mount.core.sharing import move_displaced
 
 log = structlog.get_logger(__name__)
 
@@ -59,12 +60,15 @@ class Reading:
             self._read_ahead(file, missing.offset + length)
 
     async def _ask_map(self, file: OpenFile, offset: int, length: int, suspect: bool = False) -> None:
+        writer = file.writer()
+        if writer is not None:
+            await move_displaced(self._x, writer)
         version = b"" if file.stale else file.version  # empty: whatever the inode shows now
         request = pb.FetchRequest(ino=file.ino, version=version, offset=offset, length=length, suspect=suspect)
         content: pb.ContentMap = await self._x.call("fetch", request)
         if isinstance(file.body, BufferedBody) and file.dirty:
             return
-        self.adopt(file, content, write=file.writer() is not None)
+        self.adopt(file, content, write=writer is not None)
 
     def _read_ahead(self, file: OpenFile, offset: int) -> None:
         body = file.body
@@ -93,12 +97,15 @@ class Reading:
     def staged_body(self, content: pb.ContentMap, write: bool) -> Body:
         try:
             return StagedBody(content.staging, write)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             # Sealed since the daemon answered: a map that leads nowhere makes the first use ask again.
             return MappedBody(pb.ContentMap(version=content.version, size=max(content.size, 1)))
 
     def adopt(self, file: OpenFile, content: pb.ContentMap, write: bool) -> None:
         """The daemon told anew what the file is made of."""
+        if file.displaced:
+            file.stale = True  # asked again once its writes are where the daemon has them
+            return
         same = content.version == file.version
         file.version = content.version
         file.stale = False

@@ -17,7 +17,7 @@ from holofs_mount.core.light import LightOpens, inline_map
 from holofs_mount.core.names import Names
 from holofs_mount.core.openfile import Birth, Handle, OpenFile
 from holofs_mount.core.registration import daemon_handle, watch_for_lingering
-from holofs_mount.core.sharing import is_refused, onto, spill
+from holofs_mount.core.sharing import is_refused, move_displaced, onto, spill
 from holofs_mount.patience import GRACE
 
 log = structlog.get_logger(__name__)
@@ -63,12 +63,16 @@ class Saving:
     async def _committed(self, told: Handle, last: bool) -> None:
         """Tells the daemon through a handle that it knows. Raises EBUSY where the file is not what was appended to."""
         file = told.file
+        await move_displaced(self._x, told)
         generation, since = file.generation, self._x.clock.now
         request = pb.CommitRequest(handle=told.number, mtime_ns=file.mtime_ns, base=told.base)
         if isinstance(file.body, BufferedBody):
             request.MergeFrom(pb.CommitRequest(data=bytes(file.body.data), onto=onto(file)))
             request.release = last and len(file.handles) == 1 and not file.unlinked
         attr: pb.Attr = await self._x.call("commit", request)
+        if file.displaced:  # the daemon that answered came after the one that was asked
+            await self._committed(told, last)
+            return
         told.registered = not request.release
         self._told(file, told, attr, generation, since)
         if isinstance(file.body, BufferedBody):
@@ -161,6 +165,8 @@ class Saving:
             self._x.bases.changed(file.ino, file.version, attr.version, elsewhere=False)
             file.version = attr.version
             file.stale = False
+        elif isinstance(file.body, StagedBody):
+            file.body.unsaved.clear()
         if file.unlinked:
             file.attr = attr
         else:
@@ -171,12 +177,19 @@ class Saving:
         file = handle.file
         if not await self._kept_from_memory(handle):
             if isinstance(file.body, StagedBody) and file.body.writable:
-                body = file.body
-                async with file.lock:  # nobody may close the descriptor meanwhile
-                    await asyncio.to_thread(body.sync)
+                await self._sync_staged(handle)
             told = pb.FsyncRequest(handle=number) if handle.registered else pb.FsyncRequest(ino=file.ino)
             await self._x.call("fsync", told)
+            if file.displaced:  # the daemon that answered came after the one that was asked
+                await self.fsync(number)
+                return
         self._check_kept()
+
+    async def _sync_staged(self, handle: Handle) -> None:
+        async with handle.file.lock:  # nobody may close the descriptor meanwhile
+            await move_displaced(self._x, handle)
+            if isinstance(handle.file.body, StagedBody):
+                await asyncio.to_thread(handle.file.body.sync)
 
     async def _kept_from_memory(self, handle: Handle) -> bool:
         """Makes durable what only this mount has. False: the content is in the staging file, or unchanged."""
@@ -256,6 +269,8 @@ class Saving:
             if error.errno != errno.ETIMEDOUT:
                 raise
             return False
+            if wrote_staging and isinstance(file.body, StagedBody) and file.handles and file.writer() is None:
+                file.body.end_writing()
         if file.birth is not None and not file.handles:
             self._stillborn(file)
         if wrote_staging and not file.handles:

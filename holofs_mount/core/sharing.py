@@ -50,8 +50,24 @@ async def spill(context: Context, handle: Handle, body: BufferedBody) -> StagedB
         staged.close()
         raise
     handle.file.exchange(staged)
-    handle.staged = True
+    handle.staged = not handle.lost
     return staged
+
+
+async def move_displaced(context: Context, handle: Handle) -> None:
+    """Writes to the staging file of today what the one of before holds alone; the file's lock is held."""
+    file, body = handle.file, handle.file.body
+    if not (isinstance(body, StagedBody) and body.displaced):
+        return
+    reply = await stage(context, handle, empty=False)
+    staged = StagedBody(reply.path, write=True)
+    try:
+        body.unsaved.repeat(body, staged)
+    except OSError:
+        staged.close()
+        raise
+    file.exchange(staged)
+    handle.staged = not handle.lost
 
 
 def _append_rest(body: BufferedBody, told: int, staged: StagedBody) -> None:
@@ -91,6 +107,22 @@ class Sharing:
         for file in list(self._x.table.files.values()):
             if isinstance(file.body, BufferedBody) and file.dirty:
                 self._x.client.in_background(self._share(file))
+
+    def displaced(self, handle: Handle | None) -> None:
+        """The daemon is back and writes this handle's staging file no more."""
+        if handle is None or handle.number not in handle.file.handles:
+            return
+        handle.file.displace()
+        if handle.file.displaced:
+            log.warning("writes to a file that was sealed meanwhile are repeated on top", ino=handle.file.ino)
+            self._x.client.in_background(self._move(handle))
+
+    async def _move(self, handle: Handle) -> None:
+        try:
+            async with handle.file.lock:
+                await move_displaced(self._x, handle)
+        except OSError as error:
+            log.debug("the next use repeats the writes", ino=handle.file.ino, reason=str(error))
 
     def _time_is_up(self, file: OpenFile) -> None:
         self._due.discard(file.ino)

@@ -116,6 +116,8 @@ class Volume:
                 # One that is closed already was let go by the daemon, which died before it could say so.
                 if not handle.closing:
                     log.error("an open file was lost with the daemon", ino=handle.file.ino)
+        for number in reply.displaced_handles:
+            self._sharing.displaced(x.table.handles.get(number))
         self.forget_everything()
         self._ask_again()
 

@@ -64,6 +64,7 @@ class Attaching:
         started = time.monotonic()
         for mount_id in self._processes:
             self._absent[mount_id] = started
+        scope.files.awaited.update(self._processes)
         self._waiting_since = started
         self._waiting = bool(self._processes)
         """Just started, and mounts of the last time may still come back."""
@@ -93,7 +94,7 @@ class Attaching:
         )
         if not request.read_only:
             attachment.journal = self._journals.path(request.journal, request.answered)
-        attachment.lost_handles = tuple(self._take_back(attachment, request.handles))
+        self._take_back(attachment, request.handles)
         self._attached[mount_id] = attachment
         self._watchers.add(attachment)
         # The others first: what they make from now on excludes what this one makes.
@@ -109,10 +110,15 @@ class Attaching:
     def _carry_out_left(self) -> None:
         self._journals.carry_out_left({os.path.basename(path) for path in self.journals()})
 
-    def _take_back(self, attachment: Attachment, handles: Iterable[OpenHandle]) -> list[int]:
-        """The handles that the mount still has open; returns those that cannot be had any more."""
+    def _take_back(self, attachment: Attachment, handles: Iterable[OpenHandle]) -> None:
+        """Registers the handles that the mount still has open, all of them before any other is released.
+
+        Those whose inode is gone become `lost_handles`. Those whose staging file was sealed or removed stay open, as
+        `displaced_handles`: the mount stages the file again.
+        """
         files, mount_id = self._scope.files, attachment.request.mount_id
         lost: list[int] = []
+        displaced: list[int] = []
         kept: set[int] = set()
         for known in handles:
             opened = files.find(mount_id, known.handle)
@@ -124,12 +130,15 @@ class Attaching:
                 continue
             if opened is None:
                 opened = files.add(mount_id, known.handle, known.ino, write=known.write)
-            opened.staged = known.staged
+            opened.staged = known.staged and self._is_current(known)
+            if known.staged and not opened.staged:
+                displaced.append(known.handle)
             kept.add(known.handle)
+        files.awaited.discard(mount_id)
         for opened in files.of_mount(mount_id):
             if opened.key[1] not in kept:
                 self._opening.release(attachment, opened)
-        return lost
+        attachment.lost_handles, attachment.displaced_handles = tuple(lost), tuple(displaced)
 
     def _is_there(self, known: OpenHandle) -> bool:
         if known.handle == 0:
@@ -138,7 +147,12 @@ class Attaching:
             return self.is_of_the_past(known.ino)
         if self._scope.nodes.inode(known.ino) is None:
             return False
-        return not known.staged or self._staged.of(known.ino) is not None
+        return not known.staged or bool(known.staging) or self._staged.of(known.ino) is not None
+
+    def _is_current(self, known: OpenHandle) -> bool:
+        """Whether the staging file that the mount writes to is the one of the inode."""
+        staged = self._staged.of(known.ino)
+        return staged is not None and known.staging in ("", str(staged.path))
 
     def _remember(self, mount_id: str, process: str | None) -> None:
         """Which process belongs to a mount, for the time after a restart."""
@@ -169,6 +183,8 @@ class Attaching:
         waited = now > self._waiting_since + self._scope.settings.reattach
         for mount_id, since in list(self._absent.items()):
             alive = is_alive(self._processes.get(mount_id, ""))
+            if not alive:
+                self._scope.files.awaited.discard(mount_id)
             if not alive or now > since + self._scope.settings.reattach:
                 self._let_go(mount_id, only_readers=alive)
             living |= alive

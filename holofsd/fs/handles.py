@@ -28,6 +28,8 @@ class OpenFiles:
     def __init__(self) -> None:
         self._files: dict[HandleKey, OpenFile] = {}
         self._by_ino: dict[Ino, set[OpenFile]] = {}
+        self.awaited: set[str] = set()
+        """Mounts of the daemon before this one that may live and have not re-attached: their open files are unknown."""
 
     def add(self, mount_id: str, handle: int, ino: Ino, *, write: bool) -> OpenFile:
         """Raises BadArgument for a number that is in use."""

@@ -25,6 +25,7 @@ from holofsd.fs.scope import Scope, full_disk_is_said
 from holofsd.fs.staged import StagedFile
 from holofsd.store import faults
 from holofsd.store.content import Content, hash_file
+from holofsd.store.immutable import freeze
 from holofsd.store.staging import StagingRow
 from holofsd.tree.states import decode_version, encode_version
 
@@ -41,14 +42,15 @@ class _Hashed:
     size: int
 
 
-def _hash_and_place(content: Content, row: StagingRow, path: Path, durable: bool) -> _Hashed | None:
-    """Blocking. None if the file is gone."""
+def _hash_and_place(content: Content, row: StagingRow, sealed: Path, size: int | None, durable: bool) -> _Hashed | None:
+    """Blocking. `size`: bytes of the version; None: it was replaced meanwhile. None if the file is gone."""
     try:
+        path = freeze(sealed, sealed.stat().st_size if size is None else size)
         if durable:
             with open(path, "rb") as file:
                 os.fdatasync(file.fileno())
-        hash, size = hash_file(path)
-        content.place(path, hash, move=False)
+        hash, hashed = hash_file(path)
+        content.place(path, hash, move=path != sealed)
     except FileNotFoundError:
         return None
     if durable:
@@ -57,7 +59,7 @@ def _hash_and_place(content: Content, row: StagingRow, path: Path, durable: bool
             os.fsync(directory)
         finally:
             os.close(directory)
-    return _Hashed(row, hash, size)
+    return _Hashed(row, hash, hashed)
 
 
 class Hasher:
@@ -119,7 +121,7 @@ class Hasher:
             hashed: list[_Hashed] = []
             try:
                 with full_disk_is_said():
-                    hashed = await asyncio.to_thread(self._hash_batch, batch, durable)
+                    hashed = await asyncio.to_thread(self._hash_batch, batch, self._sizes(batch), durable)
                     faults.reach("hashing.placed", self._scope.store)
                     self._known(hashed, remove=not durable)
                     if durable:
@@ -146,15 +148,21 @@ class Hasher:
             size += path.stat().st_size if path.exists() else 0
         return batch
 
-    def _hash_batch(self, rows: list[StagingRow], durable: set[str]) -> list[_Hashed]:
+    def _hash_batch(self, rows: list[StagingRow], sizes: dict[str, int], durable: set[str]) -> list[_Hashed]:
         content = self._scope.store.content
-        found = [_hash_and_place(content, row, self._rows.path(row.id), row.id in durable) for row in rows]
+        found = [
+            _hash_and_place(content, row, self._rows.path(row.id), sizes.get(row.id), row.id in durable) for row in rows
+        ]
         return [item for item in found if item is not None]
+
+    def _sizes(self, rows: list[StagingRow]) -> dict[str, int]:
+        """Bytes of the versions that these rows contain, as they were counted when they were sealed."""
+        return {row.id: version.size for row in rows if (version := self._pending(row)) is not None}
 
     # ---- rows
     def _is_needed(self, row: StagingRow) -> bool:
         """False, and removed, if no version has this content any more and no open file either."""
-        if self._is_pending(row):
+        if self._pending(row) is not None:
             return True
         if row.id in self._pinned():
             self._skipped.add(row.id)
@@ -162,10 +170,12 @@ class Hasher:
             self._remove([row])
         return False
 
-    def _is_pending(self, row: StagingRow) -> bool:
+    def _pending(self, row: StagingRow) -> Version | None:
+        """The version whose content this row is."""
         body = Pending(row.id)
         states = (self._scope.tree.state(node) for node in self._scope.nodes.pending_in(row.id))
-        return any(v.body == body for state in states if state is not None for v in state.versions.values())
+        versions = (v for state in states if state is not None for v in state.versions.values())
+        return next((v for v in versions if v.body == body), None)
 
     def _detached(self) -> list[tuple[Ino, bytes, bytes]]:
         """(ino, node, version) of open files that do not follow their node."""

@@ -37,6 +37,8 @@ class StagedFile:
     """(mtime_ns, size) as an fsync brought all of it from a mount's memory; None: it did not."""
     snapshot_at: float = 0.0
     """Monotonic time of the last version made while it was open."""
+    inherited: bool = False
+    """Made before the daemon started: a mount that has not re-attached yet may be writing to it."""
 
     def stat(self) -> os.stat_result:
         return self.path.stat()
@@ -94,6 +96,7 @@ class StagedFiles:
                 path = self._rows.path(row.id)
                 if path.exists():
                     staged = StagedFile(row.id, row.ino, row.node, path, row.base, row.mount_id, synced=True)
+                    staged.inherited = True
                     self._files[row.ino] = staged
                 else:
                     self._rows.remove(row.id)

@@ -77,6 +77,8 @@ class OpenHandle:
     write: bool
     staged: bool
     version: bytes
+    staging: str = ""
+    """Path of the staging file that it writes to; empty: an older mount does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,8 @@ class Attachment:
     request: AttachRequest
     read_only: bool
     lost_handles: tuple[int, ...] = ()
+    displaced_handles: tuple[int, ...] = ()
+    """Re-attached handles whose staging file is written no more."""
     shared: bool = False
     journal: str = ""
     """The path of its journal; empty: none."""

@@ -168,12 +168,17 @@ class Writing:
     def seal_if_unwritten(self, ino: Ino, origin: Origin | None = None) -> None:
         """When somebody stopped writing: seals if nobody else writes. A failure is logged and tried again later."""
         staged = self._staged.of(ino)
-        if staged is None or self._scope.files.writers(ino):
+        if staged is None or self._scope.files.writers(ino) or self._may_have_unknown_writers(staged):
             return
         try:
             self.seal(staged, origin)
         except HoloError as error:
             log.warning("a written file could not be sealed yet", ino=ino, problem=error.message)
+
+    def _may_have_unknown_writers(self, staged: StagedFile) -> bool:
+        """Whether a mount that has not re-attached since the daemon started may write to the file. `Attaching.tend`
+        seals it once each of them is back or dead."""
+        return staged.inherited and bool(self._scope.files.awaited)
 
     async def snapshot(self, staged: StagedFile) -> None:
         """A version of a file that stays open: of a copy, for the mount may go on writing at any time."""

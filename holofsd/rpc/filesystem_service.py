@@ -77,6 +77,7 @@ class FilesystemService:
         filesystem = await self._device.filesystem(request.volume)
         await self._supersede(filesystem, request)
         await filesystem.caught_up(request.mount_id)  # a mount that comes sees what programs on this device have closed
+        self._note_attempt(request)  # a later one may have overtaken this one meanwhile
         attachment = filesystem.attach(attach_request(request))
         first, count = filesystem.lease(attachment)
         attached = _Attached(Caller(filesystem, attachment))
@@ -90,6 +91,7 @@ class FilesystemService:
             read_only=attachment.read_only,
             inline_limit=INLINE_COMMIT,
             lost_handles=attachment.lost_handles,
+            displaced_handles=attachment.displaced_handles,
             inos=pb.Lease(first=first, count=count) if count else None,
             shared=attachment.shared,
             journal=attachment.journal,

@@ -106,7 +106,9 @@ def change_message(batch: fs.ChangeBatch) -> pb.Change:
 
 
 def attach_request(request: pb.AttachRequest) -> fs.AttachRequest:
-    handles = tuple(fs.OpenHandle(h.handle, ino_of(h.ino), h.write, h.staged, h.version) for h in request.handles)
+    handles = tuple(
+        fs.OpenHandle(h.handle, ino_of(h.ino), h.write, h.staged, h.version, h.staging) for h in request.handles
+    )
     return fs.AttachRequest(
         program=request.program,
         mount_id=request.mount_id,

@@ -62,6 +62,7 @@ class Daemon(Calls, FilesystemServicer):
         attachment = Attachment(self._count, request)
         self.attachments[attachment.id] = attachment
         lost = [h.handle for h in request.handles if not self._reattach(attachment, h)]
+        displaced = [h.handle for h in request.handles if h.handle not in lost and self._is_displaced(h)]
         return pb.AttachReply(
             attachment=attachment.id,
             root=1,
@@ -70,6 +71,7 @@ class Daemon(Calls, FilesystemServicer):
             read_only=request.read_only or self.read_only,
             inline_limit=INLINE_LIMIT,
             lost_handles=lost,
+            displaced_handles=displaced,
             inos=self.tree.lease(),
             shared=self._tell_company(),
             journal=str(self.tree.directory / request.journal) if self.journals else "",
@@ -88,9 +90,12 @@ class Daemon(Calls, FilesystemServicer):
             return False
         key = (attachment.mount_id, told.handle)
         self.tree.handles[key] = OpenHandle(key, node, told.write)
-        if told.staged and told.write:
+        if told.staged and told.write and not self._is_displaced(told):
             node.staged_by.add(key)
         return True
+
+    def _is_displaced(self, told: pb.OpenHandle) -> bool:
+        return told.staged and told.staging != self.tree.nodes[told.ino].staging
 
     def _attachment(self, context: Any) -> Attachment:
         return self.attachments[dict(context.invocation_metadata())[ATTACHMENT_KEY]]
@@ -254,6 +259,14 @@ class Control:
 
     async def staged(self, path: str) -> bool:
         return bool(self._node(path).staging)
+
+    async def seal_short(self, path: str, size: int) -> None:
+        """A version of the first bytes of what is staged, while a mount goes on writing there."""
+        node = self._node(path)
+        data = Path(node.staging).read_bytes()[:size]
+        node.staging = ""
+        node.staged_by.clear()
+        self.daemon.tree.new_version(node, data)
 
     async def mtime_ns(self, path: str) -> int:
         return self._node(path).mtime_ns

@@ -124,7 +124,13 @@ class Mount:
 
     def unexpected(self) -> str:
         """What the log holds that no test asked for: a daemon that is stopped is remarked on."""
-        remarks = ("the daemon went away", "an open file could not", "a name could not be removed", "in the journal")
+        remarks = (
+            "the daemon went away",
+            "an open file could not",
+            "a name could not be removed",
+            "in the journal",
+            "sealed meanwhile",
+        )
         return "".join(line for line in self.said().splitlines(True) if not any(remark in line for remark in remarks))
 
 

@@ -173,6 +173,74 @@ def test_an_exclusive_create_does_not_take_what_is_older_for_its_own(daemon: Fak
 
 
 @only("pyfuse3")
+def _sealed_behind(daemon: FakeDaemon, name: str, size: int) -> None:
+    """While the daemon is away, the staging file becomes a version with what was in it at `size` bytes."""
+    daemon.ask("stop")
+    daemon.ask("seal_short", path=name, size=size)
+
+
+def _settled_content(daemon: FakeDaemon, name: str) -> bytes:
+    until(lambda: not daemon.ask("staged", path=name), "the last close seals")
+    return daemon.content(name)
+
+
+@pytest.mark.parametrize("inside", [0, 5, 300_000])
+def test_what_was_appended_to_a_file_that_was_sealed_goes_on_top(daemon: FakeDaemon, mnt: Path, inside: int) -> None:
+    with open(mnt / "log", "ab", buffering=0) as log, open(mnt / "log", "ab", buffering=0) as kept:
+        log.write(b"a" * 200_000)
+        kept.write(b"line\n")
+        _sealed_behind(daemon, "log", min(200_000 + inside, 200_005))
+        kept.write(b"while the daemon was away\n")
+        log.write(b"and another\n")
+        daemon.ask("start")
+        kept.write(b"and after\n")
+    expected = b"a" * 200_000 + b"line\nwhile the daemon was away\nand another\nand after\n"
+    assert _settled_content(daemon, "log") == expected
+    assert (mnt / "log").read_bytes() == expected
+    until(lambda: daemon.ask("handles") == 0, "no handle is left open")
+
+
+def test_a_close_that_waits_for_the_daemon_hands_over_what_was_not_sealed(daemon: FakeDaemon, mnt: Path) -> None:
+    log = open(mnt / "log", "ab", buffering=0)  # noqa: SIM115 (closed below, by another thread)
+    log.write(b"a" * 200_000)
+    _sealed_behind(daemon, "log", 200_000)
+    log.write(b"line")
+    failed: list[OSError] = []
+
+    def close() -> None:
+        try:
+            log.close()
+        except OSError as error:
+            failed.append(error)
+
+    closing = threading.Thread(target=close)
+    closing.start()
+    daemon.ask("start")
+    closing.join()
+    assert failed == []
+    assert _settled_content(daemon, "log") == b"a" * 200_000 + b"line"
+
+
+def test_what_was_written_into_a_file_that_was_sealed_goes_where_it_was_written(daemon: FakeDaemon, mnt: Path) -> None:
+    with open(mnt / "file", "w+b", buffering=0) as file:
+        file.write(b"a" * 200_000)
+        _sealed_behind(daemon, "file", 200_000)
+        os.pwrite(file.fileno(), b"inside", 100)
+        daemon.ask("start")
+        assert os.pread(file.fileno(), 8, 99) == b"ainsidea"
+        os.fsync(file.fileno())
+        assert daemon.content("file")[99:107] == b"ainsidea"
+    assert _settled_content(daemon, "file") == b"a" * 100 + b"inside" + b"a" * 199_894
+
+
+def test_a_file_that_was_sealed_with_all_of_it_is_closed_without_an_error(daemon: FakeDaemon, mnt: Path) -> None:
+    with open(mnt / "file", "wb", buffering=0) as file:
+        file.write(b"a" * 200_000)
+        _sealed_behind(daemon, "file", 200_000)
+        daemon.ask("start")
+    assert _settled_content(daemon, "file") == b"a" * 200_000
+
+
 def test_stopping_the_mount_hands_over_what_is_open(daemon: FakeDaemon, own_mount: Mount) -> None:
     fd = os.open(own_mount.path / "file", os.O_CREAT | os.O_WRONLY)
     os.write(fd, b"not closed yet")

@@ -222,6 +222,7 @@ class OpenHandle(_message.Message):
     WRITE_FIELD_NUMBER: _builtins.int
     STAGED_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    STAGING_FIELD_NUMBER: _builtins.int
     handle: _builtins.int
     ino: _builtins.int
     write: _builtins.bool
@@ -229,6 +230,8 @@ class OpenHandle(_message.Message):
     """has a staging file"""
     version: _builtins.bytes
     """content that it reads"""
+    staging: _builtins.str
+    """path of the staging file that it writes to, where `staged`"""
     def __init__(
         self,
         *,
@@ -237,10 +240,11 @@ class OpenHandle(_message.Message):
         write: _builtins.bool = ...,
         staged: _builtins.bool = ...,
         version: _builtins.bytes = ...,
+        staging: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "ino", b"ino", "staged", b"staged", "version", b"version", "write", b"write"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "ino", b"ino", "staged", b"staged", "staging", b"staging", "version", b"version", "write", b"write"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -260,6 +264,7 @@ class AttachReply(_message.Message):
     INOS_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
     JOURNAL_FIELD_NUMBER: _builtins.int
+    DISPLACED_HANDLES_FIELD_NUMBER: _builtins.int
     attachment: _builtins.str
     root: _builtins.int
     volume_id: _builtins.bytes
@@ -280,6 +285,10 @@ class AttachReply(_message.Message):
     def inos(self) -> Global___Lease:
         """for CreateRequest.ino; absent where nothing can be made"""
 
+    @_builtins.property
+    def displaced_handles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """re-attached, but `staging` is written no more: Stage again, and repeat there"""
+
     def __init__(
         self,
         *,
@@ -293,10 +302,11 @@ class AttachReply(_message.Message):
         inos: Global___Lease | None = ...,
         shared: _builtins.bool = ...,
         journal: _builtins.str = ...,
+        displaced_handles: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["inos", b"inos"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "inline_limit", b"inline_limit", "inos", b"inos", "journal", b"journal", "lost_handles", b"lost_handles", "read_only", b"read_only", "root", b"root", "shared", b"shared", "volume_id", b"volume_id", "volume_name", b"volume_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "displaced_handles", b"displaced_handles", "inline_limit", b"inline_limit", "inos", b"inos", "journal", b"journal", "lost_handles", b"lost_handles", "read_only", b"read_only", "root", b"root", "shared", b"shared", "volume_id", b"volume_id", "volume_name", b"volume_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
