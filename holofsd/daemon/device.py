@@ -35,6 +35,8 @@ from holofsd.sync.hub import SyncHub
 from holofsd.sync.invites import redeem
 
 _LOOK_AGAIN_S: Final = 0.1
+_MOST_DIGITS: Final = 18
+"""Of a time in ms, after the `@` of a volume's name."""
 
 
 class Device(DeviceCare, DeviceHistory):
@@ -258,7 +260,13 @@ class Device(DeviceCare, DeviceHistory):
 
     async def filesystem(self, volume: str) -> Filesystem:
         told, at, moment = volume.rpartition("@")
-        if at and moment.isdecimal() and volume not in self._volumes.names():
+        if (
+            at
+            and moment.isascii()
+            and moment.isdecimal()
+            and len(moment) <= _MOST_DIGITS
+            and volume not in self._volumes.names()
+        ):
             return PastMount(self._volumes.filesystem(told), int(moment))
         return self._volumes.filesystem(volume)
 
