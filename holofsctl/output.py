@@ -14,6 +14,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from holofs_api.words import count
 from holofsctl.errors import CommandError
 from holofsctl.terminal import columns_of, give_up_output, width_of, wrapped
 
@@ -136,10 +137,6 @@ def table_rows(rows: Sequence[Sequence[str]], indent: str = "") -> list[list[str
 
 def _padded(cell: str, width: int) -> str:
     return cell + " " * (width - columns_of(cell))
-
-
-def count(number: int, thing: str, things: str = "") -> str:
-    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
 def size(amount: int) -> str:

@@ -8,10 +8,11 @@ from datetime import datetime
 
 from holofs_api.times import parse_time
 from holofs_api.v1 import control_pb2 as pb
+from holofs_api.words import count
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.output import count, duration, moment, plain, quoted, safe, size, table
+from holofsctl.output import duration, moment, plain, quoted, safe, size, table
 from holofsctl.places import Place, locate
 from holofsctl.session import Session
 

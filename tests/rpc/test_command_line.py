@@ -7,15 +7,20 @@ import io
 import json
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from holofs_api.state_directory import prepare
+from holofs_api.v1 import control_pb2 as pb
+from holofsctl.commands.fsck import _lines
+from holofsctl.commands.safety import held_sentence
 from holofsctl.numbers import seconds
 from holofsctl.output import duration, safe, size
 from holofsctl.parser import build
+from holofsd.rpc import device_api as api
 from support.fake_device import FakeDevice
 from tests.rpc.conftest import Run
 
@@ -172,6 +177,54 @@ async def test_status_answers_whether_it_is_safe_on_another_device(run: Run, dev
     assert "Safe: everything written here is also on 1 other device (desk)." in out
     assert "Mounted at /mnt/docs." in out
     assert "Warning: clock" in out
+
+
+async def test_devices_of_one_name_are_told_apart(
+    run: Run, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = await device.status("")
+    names = {"bb": "desk", "cc": "desk", "dd": "lap", "ee": "shelf"}  # this device is called lap
+    safeties = tuple(api.DeviceSafety(id * 32, name, True, True) for id, name in names.items())
+    many = replace(status, volumes=(replace(status.volumes[0], devices=safeties),))
+
+    async def answer(volume: str) -> api.DeviceStatus:
+        return many
+
+    monkeypatch.setattr(device, "status", answer)
+    _, out, _ = await run("status")
+    assert "4 other devices (desk (bbbbbbbb), desk (cccccccc), lap (dddddddd), shelf)." in out
+    assert [line.split("  connected")[0].strip() for line in out.splitlines() if "  connected" in line] == [
+        *("desk (bbbbbbbb)", "desk (cccccccc)", "lap (dddddddd)", "shelf")
+    ]
+
+
+async def test_a_name_that_another_device_has_is_taken_with_a_remark(run: Run, device: FakeDevice) -> None:
+    code, out, err = await run("device", "name", "desk")
+    assert (code, out) == (0, "desk\n")
+    assert "Another device of docs is called desk, too" in err
+    assert "bbbbbbbb" in err
+    assert "Another device" not in (await run("device", "name", "shelf"))[2]
+    assert "Another device" not in (await run("device", "name"))[2]
+
+
+def test_what_a_check_counted_is_counted_in_good_english() -> None:
+    ones = [pb.FsckCount(what=what, number=1) for what in ("own authors", "nodes", "content files")]
+    more = pb.FsckCount(what="peers", number=2000)
+    assert "    checked: 1 own author, 1 node, 1 content file, 2,000 peers" in _lines(
+        pb.FsckVolume(checked=[*ones, more])
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "folders", "told"),
+    [
+        (1, 0, "removed 1 file; it is still here."),
+        (0, 1, "removed 1 folder; it is still here."),
+        (2, 1, "removed 2 files and 1 folder; they are still here."),
+    ],
+)
+def test_what_the_brake_holds_is_counted_in_good_english(files: int, folders: int, told: str) -> None:
+    assert held_sentence(pb.VolumeStatus(held_files=files, held_directories=folders)).endswith(told)
 
 
 async def test_paths_that_are_no_text_are_printed_safely_and_exactly_in_json(run: Run, device: FakeDevice) -> None:
