@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ EXIT_FUSE: Final = 4
 EXIT_DAEMON: Final = 5
 EXIT_VOLUME: Final = 6
 _HELPER_SECONDS: Final = 20.0
+_MOST_SECONDS: Final = 86400
 
 _EPILOG: Final = """\
 Exit codes: 0 unmounted cleanly, 1 the mount failed, 2 wrong usage, 3 the path cannot be mounted on,
@@ -74,7 +76,7 @@ def parse(arguments: list[str]) -> Options:
     )
     parser.add_argument(
         "--patience",
-        type=float,
+        type=_seconds,
         default=PATIENCE,
         metavar="SECONDS",
         help=f"how long operations wait for a daemon that is away (default {PATIENCE:.0f})",
@@ -97,6 +99,16 @@ def parse(arguments: list[str]) -> Options:
         patience=told.patience,
         over_dead=told.over_dead,
     )
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text) if text.isascii() else math.nan
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= _MOST_SECONDS:  # nor nan
+        raise argparse.ArgumentTypeError(f"{text!a} is not a number of seconds from 0 to {_MOST_SECONDS}")
+    return value
 
 
 def check_mountpoint(path: Path) -> Path:

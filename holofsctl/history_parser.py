@@ -4,33 +4,18 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable
-from typing import Final
 
 from holofsctl.commands import history
 from holofsctl.exit_codes import EPILOG
-
-_UNITS: Final = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
-_SIZE: Final = re.compile(r"(\d{1,9})(\.\d{1,3})? ?([kmgt]?)(i?b)?", re.IGNORECASE)
+from holofsctl.numbers import amount, kept
 
 
-def amount(text: str) -> int:
-    """Bytes; -1 for `auto`. Units are powers of 1024."""
-    if text == "auto":
-        return -1
-    found = _SIZE.fullmatch(text)
-    if found is None or (not found[3] and found[1] != "0"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it like 20G, 500M, 0 or auto")
-    return int(float(found[1] + (found[2] or "")) * (1 << _UNITS[found[3].lower()]))
-
-
-def add(command: Callable[..., argparse.ArgumentParser], kept: Callable[[str], int]) -> None:
-    """`kept` parses a time to keep something."""
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     listed = command("history", history.history, "The versions of a file that are kept, newest first.")
     listed.add_argument("place", metavar="PATH", help="also of a file that was removed; NAME:PATH without a mount")
     _restore(command("restore", history.restore, "Brings back an old version, or what was removed."), False)
-    _trash(command("trash", history.list_trash, "What was removed and is still kept."), kept)
+    _trash(command("trash", history.list_trash, "What was removed and is still kept."))
     policy = command("history-policy", history.history_policy, "How long, and how much, this device keeps of what was.")
     policy.add_argument("name", metavar="NAME", nargs="?", help="without it: the size for the whole device")
     policy.add_argument("--all", type=kept, metavar="T", help="every replaced version for so long, for example 30d")
@@ -52,7 +37,7 @@ def _restore(parser: argparse.ArgumentParser, from_trash: bool) -> None:
     parser.set_defaults(run=history.restore, from_trash=from_trash)
 
 
-def _trash(parser: argparse.ArgumentParser, kept: Callable[[str], int]) -> None:
+def _trash(parser: argparse.ArgumentParser) -> None:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print data as JSON")
     shared.add_argument("--state-dir", default=argparse.SUPPRESS, metavar="DIR", help="the device's state directory")

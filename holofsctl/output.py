@@ -14,6 +14,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from holofs_api.words import count
 from holofsctl.errors import CommandError
 from holofsctl.terminal import columns_of, give_up_output, width_of, wrapped
 
@@ -100,6 +101,11 @@ def safe(text: str | bytes) -> str:
     return "".join(character if character.isprintable() else _escaped(character) for character in text)
 
 
+def quoted(text: str | bytes) -> str:
+    """What a person gave us, in a sentence: never `{text!r}`, which shows a byte that is not UTF-8 as a surrogate."""
+    return f"'{safe(text)}'"
+
+
 def _escaped(character: str) -> str:
     number = ord(character)
     if 0xDC80 <= number <= 0xDCFF:  # a byte that is not UTF-8, as os.fsdecode hands it over
@@ -133,11 +139,9 @@ def _padded(cell: str, width: int) -> str:
     return cell + " " * (width - columns_of(cell))
 
 
-def count(number: int, thing: str, things: str = "") -> str:
-    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
-
-
 def size(amount: int) -> str:
+    if amount == 1:
+        return "1 byte"
     value = float(amount)
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if value < 1024:
@@ -156,10 +160,17 @@ def moment(at_ms: int) -> str:
 
 
 def duration(seconds: int) -> str:
-    for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= 2 * length:
-            return count(seconds // length, unit)
-    return count(max(seconds, 0), "second")
+    """In the largest unit of which there are two, or exactly one hour or minute, and what is left over in the next."""
+    smaller = "second"
+    for length, unit, next_length, smaller in (
+        (86400, "day", 3600, "hour"),
+        (3600, "hour", 60, "minute"),
+        (60, "minute", 1, "second"),
+    ):
+        if seconds >= 2 * length or (seconds == length and unit != "day"):
+            rest = seconds % length // next_length
+            return count(seconds // length, unit) + (f" {count(rest, smaller)}" if rest else "")
+    return count(max(seconds, 0), smaller)
 
 
 def plain(message: Message) -> dict[str, Any]:

@@ -16,35 +16,11 @@ from holofsctl.errors import CommandError
 from holofsctl.exit_codes import EPILOG, Exit
 from holofsctl.help_text import fitting, help_text
 from holofsctl.mistakes import command_meant, did_you_mean
-from holofsctl.output import print_text, safe
+from holofsctl.numbers import number, seconds, time_limit
+from holofsctl.output import print_text, quoted, safe
 
 _PATHS: Final = ("path", "place", "to", "copy", "state_dir")
 """Arguments that name a file."""
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
-
-def seconds(text: str) -> int:
-    """`30m`, `24h`, `7d`, plain seconds, or `never` (0)."""
-    if text == "never":
-        return 0
-    found = re.fullmatch(r"(\d{1,9})([smhdw]?)", text)
-    if not found or not int(found[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time like 30m, 24h, 7d or never")
-    return int(found[1]) * _UNITS[found[2] or "s"]
-
-
-def kept(text: str) -> int:
-    """As `seconds`, and `0`: not at all."""
-    return 0 if text == "0" else seconds(text)
-
-
-def number(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not least <= int(text) < 2**31:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} up")
-        return int(text)
-
-    return parse
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,7 +46,7 @@ class _Parser(argparse.ArgumentParser):
             what = "command" if action.dest == "command" else f"`{self.prog}` command"
             self.error(f"There is no {what} `{safe(value)}`.{command_meant(value, choices)}")
         name = "/".join(action.option_strings) or str(action.metavar or action.dest)
-        self.error(f"{name} takes {', '.join(choices)}, not {safe(value)!r}.{did_you_mean(value, choices)}")
+        self.error(f"{name} takes {', '.join(choices)}, not {quoted(value)}.{did_you_mean(value, choices)}")
 
 
 def _sentence(message: str) -> str:
@@ -170,8 +146,8 @@ def build() -> argparse.ArgumentParser:
     _device(command)
     _volumes(command)
     _conflicts(command)
-    history_parser.add(command, kept)
-    safety_parser.add(command, number)
+    history_parser.add(command)
+    safety_parser.add(command)
     _sharing(command)
     return top
 
@@ -229,7 +205,7 @@ def _volumes(command: Callable[..., argparse.ArgumentParser]) -> None:
     wait = command("wait", volumes.wait, "Waits until other devices hold everything that was written here.")
     wait.add_argument("name", metavar="NAME")
     wait.add_argument("--copies", type=number(1), default=1, metavar="N", help="on how many other devices (1)")
-    wait.add_argument("--timeout", type=seconds, default=0, metavar="T", help="give up after, for example 30s")
+    wait.add_argument("--timeout", type=time_limit, default=0, metavar="T", help="give up after, for example 30s")
 
 
 def _conflicts(command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -7,14 +7,15 @@ import argparse
 from collections.abc import Callable
 
 from holofsctl.commands import safety
+from holofsctl.numbers import number
 
 
-def add(command: Callable[..., argparse.ArgumentParser], number: Callable[[int], Callable[[str], int]]) -> None:
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     text = "Holds removals from other devices when they are very many, until you accept or refuse them."
     brake = command("brake", safety.brake, text)
     brake.add_argument("name", metavar="NAME")
     brake.add_argument("--files", type=number(0), metavar="N", help="hold when more than N files go (50)")
-    brake.add_argument("--percent", type=number(0), metavar="P", help="and more than P percent of the volume (20)")
+    brake.add_argument("--percent", type=number(0, 100), metavar="P", help="and more than P percent of the volume (20)")
     skip = "name of folders whose content is made by tools (repeatable; replaces those named before)"
     skips = brake.add_mutually_exclusive_group()
     skips.add_argument("--skip", action="append", metavar="FOLDER", help=skip)

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from holofs_api.v1 import control_pb2 as pb
+from holofs_api.words import count
 from holofsctl.commands.history import policy_line
 from holofsctl.commands.safety import held_sentence
 from holofsctl.commands.volumes import role_name
-from holofsctl.output import count, duration, moment, safe, size, table
+from holofsctl.devices import told_apart
+from holofsctl.output import duration, moment, safe, size, table
 from holofsctl.space_view import refusal_lines
 
 
@@ -18,7 +20,7 @@ def status_lines(reply: pb.StatusReply) -> list[str]:
     lines = [f"{safe(reply.device_name)}  (device {reply.device_id[:16]}, {reply.program}, up {up})"]
     for volume in reply.volumes:
         mounts = [mount for mount in reply.mounts if mount.volume in (volume.volume.name, volume.volume.id)]
-        lines += ["", *_volume(volume, mounts)]
+        lines += ["", *_volume(volume, mounts, told_apart(volume.devices, reply.device_name))]
     if not reply.volumes:
         lines += ["", "No volumes yet: `holofsctl create NAME` makes one, `holofsctl join TICKET` brings one."]
     if refused := refusal_lines(reply):
@@ -28,7 +30,7 @@ def status_lines(reply: pb.StatusReply) -> list[str]:
     return lines
 
 
-def _volume(status: pb.VolumeStatus, mounts: Iterable[pb.MountInfo]) -> list[str]:
+def _volume(status: pb.VolumeStatus, mounts: Iterable[pb.MountInfo], names: Mapping[str, str]) -> list[str]:
     volume = status.volume
     lines = [f"{safe(volume.name)}: {role_name(volume.role)}, {volume.state}"]
     if volume.explanation:
@@ -39,27 +41,27 @@ def _volume(status: pb.VolumeStatus, mounts: Iterable[pb.MountInfo]) -> list[str
     if volume.state == "damaged":
         return lines + [f"  {_mount(mount)}" for mount in mounts]
     lines.append(f"  {count(status.files, 'file')}, {size(status.bytes)}")
-    lines += [f"  {_safety(status)}", *(f"  {line}" for line in _arriving(status))]
+    lines += [f"  {_safety(status, names)}", *(f"  {line}" for line in _arriving(status))]
     lines += [f"  {_mount(mount)}" for mount in mounts]
-    lines += _devices(status.devices)
+    lines += _devices(status.devices, names)
     lines += [f"  {_kept(status.history)}"] if status.HasField("history") else []
     lines += [f"  {line}" for line in _troubles(status)]
     return lines
 
 
-def _safety(status: pb.VolumeStatus) -> str:
+def _safety(status: pb.VolumeStatus, names: Mapping[str, str]) -> str:
     here = status.unpublished + status.unsealed
-    holders = [device.name or device.device_id[:16] for device in status.devices if device.complete]
+    holders = [names[device.device_id] for device in status.devices if device.complete]
     if holders and not here:
-        names = safe(", ".join(holders))
-        return f"Safe: everything written here is also on {count(len(holders), 'other device')} ({names})."
+        told = safe(", ".join(holders))
+        return f"Safe: everything written here is also on {count(len(holders), 'other device')} ({told})."
     if all(device.left for device in status.devices):
         return f"Only on this device: `holofsctl share {safe(status.volume.name)}` invites another one."
     if here:
         return f"Not safe yet: {count(here, 'changed file')} not sent yet."
     connected = [device for device in status.devices if device.connected]
     if connected:
-        return "Not safe yet: on its way to " + safe(", ".join(d.name or d.device_id[:16] for d in connected)) + "."
+        return "Not safe yet: on its way to " + safe(", ".join(names[device.device_id] for device in connected)) + "."
     return "Not safe yet: no other device of this volume is connected; it goes on by itself when one is."
 
 
@@ -87,7 +89,7 @@ def _mount(mount: pb.MountInfo) -> str:
     return f"Mount at {safe(mount.path)} is {mount.state}{how}. {safe(mount.explanation)}".rstrip()
 
 
-def _devices(devices: Iterable[pb.DeviceSafety]) -> list[str]:
+def _devices(devices: Iterable[pb.DeviceSafety], names: Mapping[str, str]) -> list[str]:
     rows = []
     for device in devices:
         presence = "connected" if device.connected else "left" if device.left else "not connected"
@@ -104,7 +106,7 @@ def _devices(devices: Iterable[pb.DeviceSafety]) -> list[str]:
             if device.records_behind and not device.complete and not device.left
             else ""
         )
-        rows.append((device.name or device.device_id[:16], presence, holds, behind))
+        rows.append((names[device.device_id], presence, holds, behind))
     return table(rows, indent="    ")
 
 

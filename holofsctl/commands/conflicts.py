@@ -7,12 +7,13 @@ import argparse
 from collections.abc import Iterable, Iterator
 
 from holofs_api.v1 import control_pb2 as pb
+from holofs_api.words import count
 from holofsctl.asking import Answer, ask
 from holofsctl.client import Client
 from holofsctl.conflict_view import Conflict, grouped, lines_of, settled_line
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.output import count, plain, safe
+from holofsctl.output import plain, safe
 from holofsctl.places import Place, locate
 from holofsctl.session import Session
 

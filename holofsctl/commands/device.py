@@ -11,6 +11,7 @@ from holofs_api.v1 import control_pb2 as pb
 from holofsctl import checks, launcher
 from holofsctl.client import Client
 from holofsctl.closed import run_closed
+from holofsctl.devices import told_apart
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import moment, plain, safe, table
@@ -60,12 +61,27 @@ def _show_status(session: Session, client: Client, volume: str) -> None:
 
 def device_name(session: Session, arguments: argparse.Namespace) -> None:
     request = pb.DeviceNameRequest() if arguments.new is None else pb.DeviceNameRequest(name=arguments.new)
-    reply = session.call("DeviceName", request)
+    with session.connect() as client:
+        reply = client.call("DeviceName", request)
+        others = client.call("Peers", pb.PeersRequest()).peers if arguments.new is not None else []
     session.output.data(plain(reply), [safe(reply.name)])
     if arguments.new is not None:
         session.output.remark(
             "The other devices hear of it when they are connected; files that are there keep their names."
         )
+
+    for other in others:
+        if other.name == reply.name:
+            session.output.remark(_shared_name(other))
+
+
+def _shared_name(other: pb.Peer) -> str:
+    """What follows from a name that another member has, too. It is no error: each chooses its own."""
+    volumes = " and ".join(safe(volume) for volume in other.volumes)
+    return (
+        f"Another device of {volumes} is called {safe(other.name)}, too: where they are named, the beginning of the id"
+        f" stands beside the name ({other.device_id[:8]} for that one), and commands that take a device need the id."
+    )
 
 
 def new_key(session: Session, arguments: argparse.Namespace) -> None:
@@ -80,7 +96,8 @@ def new_key(session: Session, arguments: argparse.Namespace) -> None:
 
 def peers(session: Session, arguments: argparse.Namespace) -> None:
     found = session.call("Peers", pb.PeersRequest()).peers
-    rows = [(p.name or p.device_id[:16], _presence(p), " ".join(p.volumes), p.address or p.explanation) for p in found]
+    names = told_apart(found)
+    rows = [(names[p.device_id], _presence(p), " ".join(p.volumes), p.address or p.explanation) for p in found]
     session.output.data([plain(peer) for peer in found], table(rows))
     if not found:
         session.output.remark("No other devices yet: `holofsctl share NAME` invites one.")

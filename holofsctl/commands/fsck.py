@@ -9,10 +9,11 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from holofs_api.v1 import control_pb2 as pb
+from holofs_api.words import count
 from holofsctl.closed import run_closed
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.output import count, moment, plain, safe, table_rows
+from holofsctl.output import moment, plain, safe, table_rows
 from holofsctl.session import Session
 
 _TIMEOUT_S: Final = 24 * 3600.0
@@ -69,7 +70,7 @@ def _without_daemon(session: Session, request: pb.FsckRequest) -> pb.FsckReply:
 
 
 def _lines(volume: pb.FsckVolume) -> list[str]:
-    checked = ", ".join(f"{c.number:,} {c.what}" for c in volume.checked if c.number)
+    checked = ", ".join(count(c.number, c.what.removesuffix("s")) for c in volume.checked if c.number)
     backup = f"backup{' of the index' if volume.id else ''}: {moment(volume.backup_at_ms)}"
     lines = [f"{safe(volume.volume) or 'this device'}: {'all is well' if not volume.findings else 'PROBLEMS'}"]
     lines += [f"    checked: {safe(checked)}"] if checked else []

@@ -8,10 +8,11 @@ from datetime import datetime
 
 from holofs_api.times import parse_time
 from holofs_api.v1 import control_pb2 as pb
+from holofs_api.words import count
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.output import count, duration, moment, plain, safe, size, table
+from holofsctl.output import duration, moment, plain, quoted, safe, size, table
 from holofsctl.places import Place, locate
 from holofsctl.session import Session
 
@@ -24,11 +25,11 @@ def time_told(text: str) -> int:
     try:
         told = parse_time(text, now)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError(f"{quoted(text)} {error}") from None
     if told > now.timestamp() * 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is in the future: say when it was")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is in the future: say when it was")
     if told <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is before 1970: say a later time")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is before 1970: say a later time")
     return told
 
 

@@ -8,10 +8,11 @@ import os
 from typing import Final
 
 from holofs_api.v1 import control_pb2 as pb
+from holofs_api.words import count
 from holofsctl.client import CALL_TIMEOUT_S
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.output import count, moment, plain, safe, size
+from holofsctl.output import moment, plain, safe, size
 from holofsctl.session import Session
 
 _DECIDING_S: Final = 3600.0
@@ -83,11 +84,11 @@ def _brake_lines(reply: pb.BrakeReply) -> list[str]:
 
 def held_sentence(held: pb.BrakeReply | pb.VolumeStatus) -> str:
     """What the brake holds, for `brake` and for `status`."""
-    what = count(held.held_files, "file")
-    if held.held_directories:
-        what += f" and {count(held.held_directories, 'folder')}"
+    files, folders = count(held.held_files, "file"), count(held.held_directories, "folder")
+    what = files if not held.held_directories else folders if not held.held_files else f"{files} and {folders}"
+    stay = "it is" if held.held_files + held.held_directories == 1 else "they are"
     by = safe(", ".join(held.held_by)) or "another device"
-    return f"Held by the brake since {moment(held.held_since_ms)}: {by} removed {what}; they are still here."
+    return f"Held by the brake since {moment(held.held_since_ms)}: {by} removed {what}; {stay} still here."
 
 
 def scrub(session: Session, arguments: argparse.Namespace) -> Exit:
@@ -100,8 +101,9 @@ def scrub(session: Session, arguments: argparse.Namespace) -> Exit:
     left = sum(step.damaged - step.repaired for step in ended)
     if not left:
         return Exit.OK
+    each = "it is fetched as soon as a device" if left == 1 else "each is fetched as soon as a device"
     raise CommandError(
-        f"{count(left, 'content file')} damaged here: it is fetched as soon as a device that has it can be reached.",
+        f"{count(left, 'content file')} damaged here: {each} that has it can be reached.",
         Exit.FAILED,
         "content-damaged",
     )

@@ -10,11 +10,12 @@ import time
 from typing import Any, Final
 
 from holofs_api.v1 import control_pb2 as pb
+from holofs_api.words import count
 from holofsctl import terminal
 from holofsctl.commands.volumes import role_name
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.output import count, duration, moment, plain, safe, table
+from holofsctl.output import duration, moment, plain, safe, table
 from holofsctl.session import Session
 from holofsctl.terminal import width_of
 

@@ -7,9 +7,10 @@ import argparse
 import time
 
 from holofs_api.v1 import control_pb2 as pb
+from holofs_api.words import count
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.output import count, plain, safe, table
+from holofsctl.output import plain, safe, table
 from holofsctl.session import Session
 
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Final
 
+from holofs_api.words import count
 from holofsd.codec.ticket import Invite, decode_ticket
 from holofsd.core.document import Credentials, Role
 from holofsd.core.errors import BadArgument, DeviceUnknown, HoloError, VolumeExists, VolumeUnknown
@@ -35,6 +36,8 @@ from holofsd.sync.hub import SyncHub
 from holofsd.sync.invites import redeem
 
 _LOOK_AGAIN_S: Final = 0.1
+_MOST_DIGITS: Final = 18
+"""Of a time in ms, after the `@` of a volume's name."""
 
 
 class Device(DeviceCare, DeviceHistory):
@@ -154,7 +157,7 @@ class Device(DeviceCare, DeviceHistory):
                     await asyncio.sleep(_LOOK_AGAIN_S)  # for a mount, or for room on the disk
                     have = sync.copies()
                 done = have >= copies and not opened.filesystem.is_behind
-                yield api.WaitProgress(have, done, f"{have} of {copies} other devices hold everything.")
+                yield api.WaitProgress(have, done, _holding(have, copies))
                 if done:
                     return
 
@@ -258,7 +261,13 @@ class Device(DeviceCare, DeviceHistory):
 
     async def filesystem(self, volume: str) -> Filesystem:
         told, at, moment = volume.rpartition("@")
-        if at and moment.isdecimal() and volume not in self._volumes.names():
+        if (
+            at
+            and moment.isascii()
+            and moment.isdecimal()
+            and len(moment) <= _MOST_DIGITS
+            and volume not in self._volumes.names()
+        ):
             return PastMount(self._volumes.filesystem(told), int(moment))
         return self._volumes.filesystem(volume)
 
@@ -297,6 +306,10 @@ class Device(DeviceCare, DeviceHistory):
         opened = self._volumes.get(row.id)
         summary = self._summary(row)
         return report.volume_status(summary, opened) if opened is not None else api.VolumeStatus(summary)
+
+
+def _holding(have: int, copies: int) -> str:
+    return f"{have} of {count(copies, 'other device')} {'holds' if copies == 1 else 'hold'} everything."
 
 
 def _find_member(opened: OpenVolume, told: str) -> DeviceId:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from holofs_api.words import count
 from holofsd.core.document import Role
 from holofsd.core.ids import DeviceId
 from holofsd.core.members import letting
@@ -93,8 +94,8 @@ def clocks(volumes: Volumes) -> dict[str, int]:
 
 def name_of(device: DeviceId, volumes: Volumes) -> str:
     """What a volume that we share calls a device, else the beginning of its key."""
-    names = (opened.sync.members.name_of(device) for opened in volumes.all())
-    return next(filter(None, names), device.hex()[:8])
+    around = [opened.sync.members for opened in volumes.all()]
+    return next((members.told(device) for members in around if members.name_of(device)), device.hex()[:8])
 
 
 def shown_skew(ahead_ms: int | None) -> int:
@@ -170,4 +171,4 @@ def _address(status: PeerStatus, own: tuple[str, ...]) -> str:
 def _explanation(error: str, failures: int) -> str:
     if not failures:
         return "It is being dialled."
-    return f"{error.rstrip('.') or 'It cannot be reached'} (tried {failures} times; goes on trying)."
+    return f"{error.rstrip('.') or 'It cannot be reached'} (tried {count(failures, 'time')}; goes on trying)."

@@ -289,7 +289,7 @@ class Brake:
 
     def _name(self, author: AuthorId) -> str:
         device = self._members.membership.authors.get(author)
-        return (self._members.name_of(device) or device.hex()[:8]) if device is not None else "a former member"
+        return self._members.told(device) if device is not None else "a former member"
 
     def paths(self) -> list[bytes]:
         """Names of what is held, in order; not more than a thousand."""

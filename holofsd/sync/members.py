@@ -82,6 +82,14 @@ class Members:
         """As it calls itself; else as it was called when it was let in."""
         return self.called(device) or self.membership.names.get(device, "")
 
+    def told(self, device: DeviceId) -> str:
+        """The name for a sentence: with the beginning of the id where another member has the same."""
+        name, short = self.name_of(device), device.hex()[:8]
+        if not name:
+            return short
+        is_shared = any(other != device and self.name_of(other) == name for other in self.membership.roles)
+        return f"{name} ({short})" if is_shared else name
+
     def counts(self, author: AuthorId, seq: int) -> bool:
         """Does that author's record with this number count?"""
         return rules.author_may_write(self.membership, author, seq)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import structlog
 
+from holofs_api.words import count
 from holofsd.codec.signing import SigningKey, generate, verify_head
 from holofsd.core.document import Credentials, DeviceInfo, Head, Mark, Membership, Role
 from holofsd.core.errors import ProtocolViolation, Refused
@@ -252,16 +253,17 @@ class VolumeSync:
             warnings.append("This device is not a member of the volume any more: nothing is sent or received.")
         if self.fetcher.counts.no_space:
             warnings.append("The disk is nearly full: content from other devices waits until there is room.")
-        for device, count in {**self.violations, **self.fetcher.counts.wrong}.items():
-            name = self.members.name_of(device) or device.hex()[:8]
-            warnings.append(f"{name} broke the protocol or sent wrong content {count} times; it was refused.")
+        for device, number in {**self.violations, **self.fetcher.counts.wrong}.items():
+            times = count(number, "time")
+            told = self.members.told(device)
+            warnings.append(f"{told} broke the protocol or sent wrong content {times}; it was refused.")
         for author in self.ingest.counts.forks:
-            name = self.members.name_of(self.membership.authors.get(author, DeviceId(b"")))
-            warnings.append(
-                f"Two copies of the state directory of {name or 'a device'} were in use: both wrote as one."
-            )
+            writer = self.membership.authors.get(author)
+            name = self.members.told(writer) if writer is not None else "a device"
+            warnings.append(f"Two copies of the state directory of {name} were in use: both wrote as one.")
         if self.publisher.too_large:
-            warnings.append(f"{len(self.publisher.too_large)} files have too many attributes to be sent.")
+            files = count(len(self.publisher.too_large), "file has", "files have")
+            warnings.append(f"{files} too many attributes to be sent.")
         return warnings
 
     def copies(self) -> int:

@@ -8,21 +8,23 @@ from datetime import datetime, timedelta
 from typing import Final
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
-_AGO: Final = re.compile(r"(\d{1,6})([smhdwy])(?: ago)?")
-_CLOCK: Final = re.compile(r"\d{1,2}[:.-]\d\d(?:[:.-]\d\d)?")
-_DAY: Final = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T _](.+?))?(Z|[+-]\d\d:?\d\d)?")
+_AGO: Final = re.compile(r"(\d+)([smhdwy])(?: ago)?", re.ASCII)
+_CLOCK: Final = re.compile(r"\d{1,2}[:.-]\d\d(?:[:.-]\d\d)?", re.ASCII)
+_DAY: Final = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T _](.+?))?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
+_MOST_DIGITS: Final = 12
+"""More than any time of the past needs."""
 
 
 def parse_time(text: str, now: datetime) -> int:
     """Wall time in ms. Without a zone it is meant in that of `now`; a day alone means its beginning.
 
-    Raises ValueError with a sentence.
+    Raises ValueError with the end of a sentence that begins with the text.
     """
     text = text.strip()
     ago = _AGO.fullmatch(text)
     try:
         if ago:
-            return _ms(now - timedelta(seconds=int(ago[1]) * _UNITS[ago[2]]))
+            return _ms(_before(now, ago[1], _UNITS[ago[2]]))
         if text == "now":
             return _ms(now)
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -36,7 +38,16 @@ def parse_time(text: str, now: datetime) -> int:
             return _ms(moment if moment.tzinfo is not None else moment.replace(tzinfo=now.tzinfo))
     except (ValueError, OverflowError):
         pass
-    raise ValueError(f"{text!r} is not a time like 2026-11-20, '2026-11-20 14:30', 14:30, 2h or yesterday")
+    if ago:
+        raise ValueError("is before 1970: say a later time")
+    raise ValueError("is not a time like 2026-11-20, '2026-11-20 14:30', 14:30, 2h or yesterday")
+
+
+def _before(now: datetime, digits: str, unit: int) -> datetime:
+    """Raises OverflowError where there is no such time."""
+    if len(digits) > _MOST_DIGITS:
+        raise OverflowError(digits)
+    return now - timedelta(seconds=int(digits) * unit)
 
 
 def _clock(text: str) -> str:

@@ -161,3 +161,13 @@ def test_a_killed_mount_leaves_the_daemon_and_other_mounts_alone(daemon: FakeDae
     one.process.kill()
     one.process.wait()
     until(lambda: (two.path / "file").read_bytes() == b"x", "the other mount goes on")
+
+
+@pytest.mark.parametrize("patience", ["nan", "inf", "-1", "1e9", "１", "x"])
+def test_a_patience_that_is_no_number_of_seconds_is_refused(
+    patience: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        options.parse(["docs", str(tmp_path), f"--patience={patience}"])
+    assert ended.value.code == options.EXIT_USAGE
+    assert "is not a number of seconds from 0 to 86400" in capsys.readouterr().err

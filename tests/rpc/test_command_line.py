@@ -7,14 +7,20 @@ import io
 import json
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from holofs_api.state_directory import prepare
+from holofs_api.v1 import control_pb2 as pb
+from holofsctl.commands.fsck import _lines
+from holofsctl.commands.safety import held_sentence
+from holofsctl.numbers import seconds
 from holofsctl.output import duration, safe, size
-from holofsctl.parser import build, seconds
+from holofsctl.parser import build
+from holofsd.rpc import device_api as api
 from support.fake_device import FakeDevice
 from tests.rpc.conftest import Run
 
@@ -173,6 +179,54 @@ async def test_status_answers_whether_it_is_safe_on_another_device(run: Run, dev
     assert "Warning: clock" in out
 
 
+async def test_devices_of_one_name_are_told_apart(
+    run: Run, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = await device.status("")
+    names = {"bb": "desk", "cc": "desk", "dd": "lap", "ee": "shelf"}  # this device is called lap
+    safeties = tuple(api.DeviceSafety(id * 32, name, True, True) for id, name in names.items())
+    many = replace(status, volumes=(replace(status.volumes[0], devices=safeties),))
+
+    async def answer(volume: str) -> api.DeviceStatus:
+        return many
+
+    monkeypatch.setattr(device, "status", answer)
+    _, out, _ = await run("status")
+    assert "4 other devices (desk (bbbbbbbb), desk (cccccccc), lap (dddddddd), shelf)." in out
+    assert [line.split("  connected")[0].strip() for line in out.splitlines() if "  connected" in line] == [
+        *("desk (bbbbbbbb)", "desk (cccccccc)", "lap (dddddddd)", "shelf")
+    ]
+
+
+async def test_a_name_that_another_device_has_is_taken_with_a_remark(run: Run, device: FakeDevice) -> None:
+    code, out, err = await run("device", "name", "desk")
+    assert (code, out) == (0, "desk\n")
+    assert "Another device of docs is called desk, too" in err
+    assert "bbbbbbbb" in err
+    assert "Another device" not in (await run("device", "name", "shelf"))[2]
+    assert "Another device" not in (await run("device", "name"))[2]
+
+
+def test_what_a_check_counted_is_counted_in_good_english() -> None:
+    ones = [pb.FsckCount(what=what, number=1) for what in ("own authors", "nodes", "content files")]
+    more = pb.FsckCount(what="peers", number=2000)
+    assert "    checked: 1 own author, 1 node, 1 content file, 2,000 peers" in _lines(
+        pb.FsckVolume(checked=[*ones, more])
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "folders", "told"),
+    [
+        (1, 0, "removed 1 file; it is still here."),
+        (0, 1, "removed 1 folder; it is still here."),
+        (2, 1, "removed 2 files and 1 folder; they are still here."),
+    ],
+)
+def test_what_the_brake_holds_is_counted_in_good_english(files: int, folders: int, told: str) -> None:
+    assert held_sentence(pb.VolumeStatus(held_files=files, held_directories=folders)).endswith(told)
+
+
 async def test_paths_that_are_no_text_are_printed_safely_and_exactly_in_json(run: Run, device: FakeDevice) -> None:
     _, out, _ = await run("conflicts")
     assert "a\\xff (conflict).txt" in out
@@ -227,3 +281,43 @@ def test_text_for_a_terminal_cannot_control_it() -> None:
 def test_sizes_and_durations_are_readable() -> None:
     assert [size(n) for n in (0, 1023, 1536, 5 << 30)] == ["0 bytes", "1,023 bytes", "1.5 KiB", "5.0 GiB"]
     assert [duration(n) for n in (1, 90, 7200, 86400)] == ["1 second", "90 seconds", "2 hours", "24 hours"]
+    assert [duration(n) for n in (0, 60, 3600, 5400)] == ["0 seconds", "1 minute", "1 hour", "90 minutes"]
+    assert [duration(n) for n in (200, 9000, 90000, 176400)] == [
+        *("3 minutes 20 seconds", "2 hours 30 minutes", "25 hours", "2 days 1 hour")
+    ]
+    assert [size(n) for n in (1, 2)] == ["1 byte", "2 bytes"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("share", "docs", "--expires", "x\udcff"), "'x\\xff' is not a time like 30m"),
+        (("share", "docs", "--expires", "１h"), "'１h' is not a time like 30m"),
+        (("share", "docs", "--expires", "0"), "'0' is too small: at least 1 s (or never)"),
+        (("share", "docs", "--expires", "99999999999999999999d"), "is too large: at most 1000000d"),
+        (("share", "docs", "--uses", "99999999999999999999"), "is too large: at most 2147483647"),
+        (("share", "docs", "--uses", "１"), "'１' is not a number from 0 up"),
+        (("share", "docs", "--uses", "9" * 5000), "is too large: at most 2147483647"),
+        (("wait", "docs", "--copies", "99999999999999999999"), "is too large: at most 2147483647"),
+        (("wait", "docs", "--copies", "0"), "'0' is too small: at least 1"),
+        (("wait", "docs", "--timeout", "0"), "'0' is too small: at least 1 s"),
+        (("wait", "docs", "--timeout", "0s"), "'0s' is too small: at least 1 s"),
+        (("wait", "docs", "--timeout", "99999999999999999999d"), "is too large: at most 1000000d"),
+        (("history-policy", "docs", "--all", "99999999999999999999d"), "is too large: at most 1000000d"),
+        (("history-policy", "docs", "--max", "999999999T"), "is too large: at most 1000000T"),
+        (("history-policy", "docs", "--max", "１G"), "'１G' is not a size"),
+        (("trash", "empty", "docs", "--older", "99999999999d"), "is too large: at most 1000000d"),
+        (("brake", "docs", "--percent", "101"), "'101' is too large: at most 100"),
+        (("restore", "docs:x", "--at", "99999999999999999999d"), "is before 1970: say a later time"),
+        (("mount", "docs", "/x", "--at", "x\udcff"), "'x\\xff' is not a time like 2026-11-20"),
+        (("mount", "docs", "/x", "--binding", "x\udcff"), "--binding takes pyfuse3, fusepy, not 'x\\xff'."),
+    ],
+)
+async def test_a_number_that_makes_no_sense_is_told_its_limit(run: Run, words: tuple[str, ...], told: str) -> None:
+    code, out, err = await run(*words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert told in err
+
+
+async def test_an_invite_for_an_hour_is_said_to_be_good_for_an_hour(run: Run, device: FakeDevice) -> None:
+    assert "for 1 hour." in (await run("share", "docs", "--expires", "1h"))[2]

@@ -36,7 +36,13 @@ def test_a_time_is_what_a_person_means(text: str, moment: datetime) -> None:
     assert parse_time(text, NOW) == int(moment.timestamp() * 1000)
 
 
-@pytest.mark.parametrize("text", ["", "someday", "2026-13-01", "2026-11-20 25:00", "2x", "99999y", "-1h"])
+@pytest.mark.parametrize("text", ["", "someday", "2026-13-01", "2026-11-20 25:00", "2x", "-1h", "２h", "٢h"])
 def test_what_is_no_time_is_said(text: str) -> None:
     with pytest.raises(ValueError, match="is not a time like"):
+        parse_time(text, NOW)
+
+
+@pytest.mark.parametrize("text", ["99999y", "99999999999d", "9" * 5000 + "s"])
+def test_what_is_too_long_ago_is_said(text: str) -> None:
+    with pytest.raises(ValueError, match="is before 1970"):
         parse_time(text, NOW)

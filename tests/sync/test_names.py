@@ -100,3 +100,15 @@ async def test_a_reader_says_its_new_name_at_the_beginning_of_a_session(tmp_path
         await until(lambda: ann.sync.is_connected(bob.id))
         bob.hub.rename("reading room")
         await until(lambda: called(ann, bob) == "reading room")
+
+
+async def test_two_of_one_name_are_told_apart_in_sentences(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
+        await share(ann, bob, cid)
+        told = ann.sync.members.told
+        await until(lambda: [told(device.id) for device in (ann, bob, cid)] == ["ann", "bob", "cid"])
+        cid.hub.rename("bob")
+        shared = [f"bob ({device.id.hex()[:8]})" for device in (bob, cid)]
+        await until(lambda: [told(device.id) for device in (bob, cid)] == shared, "ann to hear of it")
+        assert told(ann.id) == "ann"
+        assert told(OTHER) == OTHER.hex()[:8]
