@@ -21,9 +21,15 @@ class Scene:
     after: tuple[Step, ...] = ()
 
 
-def point_of(numbers: Numbers, points: list[str]) -> str:
+HURRIED = ("folding.", "forgetting.")
+"""Only runs with quick clocks get there, so these are drawn there twice, and elsewhere not at all."""
+
+
+def point_of(numbers: Numbers, points: list[str], quick: bool) -> str:
     """Each as often as the others, however unevenly the numbers are drawn."""
-    return points[zlib.crc32(repr(numbers).encode()) % len(points)]
+    hurried = [point for point in points if point.startswith(HURRIED)]
+    drawn = [*points, *hurried] if quick else [point for point in points if point not in hurried]
+    return drawn[zlib.crc32(repr(numbers).encode()) % len(drawn)]
 
 
 def scene_of(point: str, victim: int, other: int, number: int = 0) -> Scene:

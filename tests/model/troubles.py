@@ -14,7 +14,7 @@ from model.actor import Actor
 from model.chance import Fault
 from model.device import ModelDevice
 from model.ledger import Ledger
-from model.program import Step
+from model.program import Program, Step
 from model.scenes import point_of, scene_of
 
 SKEWS_MS = (0, 0, 500, -500, 90_000, -90_000, 3_600_000, -7_200_000, 40 * 86_400_000)
@@ -28,6 +28,7 @@ OPERATION_S = 900.0
 
 
 class Troubles:
+    program: Program
     network: FakeNetwork
     ledger: Ledger
     devices: list[ModelDevice]
@@ -121,7 +122,7 @@ class Troubles:
         """At a fault point, each as often as the others, with what leads there."""
         number = step.device
         other = (number + 1) % len(self.devices)
-        point = point_of(step.numbers, POINTS)
+        point = point_of(step.numbers, POINTS, self.program.quick)
         scene = scene_of(point, number, other, step.numbers[1])
         self.network.heal_all()
         for device in (number, other):
