@@ -192,3 +192,54 @@ def test_what_one_mount_writes_shows_on_the_other_while_the_file_is_open(world: 
                 wanted += line
                 assert (reader / "log").stat().st_size == len(wanted)
                 assert (reader / "log").read_bytes() == wanted
+
+
+WHILE_RESTARTED = """
+import os, select, sys
+path, name, way = sys.argv[1:4]
+flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+fd = os.open(path, flags)
+number = 0
+while not select.select([sys.stdin], [], [], 0.02)[0]:
+    if way == "reopen":
+        os.close(fd)
+        fd = os.open(path, flags)
+    line = f"{name}-{number:04}".ljust(200, "x").encode() + b"\\n"
+    assert os.write(fd, line) == len(line)
+    number += 1
+os.close(fd)
+print(number)
+"""
+
+
+def test_no_line_is_lost_while_the_daemon_is_killed_and_stopped(world: World) -> None:
+    (device,) = world.running("a")
+    device.create()
+    device.allowed += ["sealed meanwhile", "written to after it was sealed"]
+    mounts = [*mounted(device, 1, "pyfuse3"), *mounted(device, 1, "fusepy")]
+    made = [
+        (f"{way} {number}", _begin_appending(root / "log", f"{way} {number}", way))
+        for number, root in enumerate(mounts)
+        for way in ("keep", "reopen")
+    ]
+    for size, end in ((20_000, device.kill9_daemon), (60_000, device.stop_daemon), (100_000, device.kill9_daemon)):
+        until(lambda size=size: _holds(mounts[0] / "log", size), "the programs to append")  # type: ignore[misc]
+        end()
+        device.start_daemon()
+    expected: Counter[bytes] = Counter()
+    for name, process in made:
+        told, _ = process.communicate(b"", 100)
+        assert process.returncode == 0
+        expected += Counter(f"{name}-{n:04}".ljust(200, "x").encode() for n in range(int(told)))
+    check(mounts, "log", expected)
+    until(device.is_settled, "all of it to be numbered and stored")
+    assert device.json("fsck", "docs", "--content")["volumes"][0]["findings"] == []
+
+
+def _begin_appending(path: Path, name: str, way: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-S", "-c", WHILE_RESTARTED, str(path), name, way]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def _holds(path: Path, size: int) -> bool:
+    return path.exists() and path.stat().st_size >= size
