@@ -169,7 +169,7 @@ def _unmount_leftovers(state: Path) -> None:
 
 
 def _is_of(state: Path, path: str) -> bool:
-    """Whether what is mounted there is of this device, or nobody's any more: a copy of its state directory has its list."""
+    """Whether a mount there is of this device, or of none any more: a copy of its state directory has its list."""
     holder = holder_of(path)
     return holder is None or holder.belongs_to(state)
 
