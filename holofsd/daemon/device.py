@@ -13,7 +13,7 @@ from typing import Final
 from holofs_api.words import count
 from holofsd.codec.ticket import Invite, decode_ticket
 from holofsd.core.document import Credentials, Role
-from holofsd.core.errors import BadArgument, DeviceUnknown, HoloError, VolumeExists, VolumeUnknown
+from holofsd.core.errors import BadArgument, DeviceUnknown, HoloError, NoSpace, VolumeExists, VolumeUnknown
 from holofsd.core.ids import DeviceId
 from holofsd.daemon import conflicts, vitals
 from holofsd.daemon import status as report
@@ -120,8 +120,12 @@ class Device(DeviceCare, DeviceHistory):
         row = self._volumes.row(volume)
         self._recovery.require_may_leave(row)
         self.joiner.drop(row.id)
-        await self._mounts.unmount_volume(row.id)
-        return await self._volumes.leave(row.id, delete)
+        try:
+            await self._mounts.unmount_volume(row.id)
+            return await self._volumes.leave(row.id, delete)
+        except NoSpace:
+            self.joiner.resume(row.id)
+            raise
 
     async def conflicts(self, volume: str, path: bytes) -> tuple[api.Conflict, ...]:
         opened = [self._volumes.find(volume)] if volume else self._volumes.all()
@@ -202,9 +206,11 @@ class Device(DeviceCare, DeviceHistory):
         invite = decode_ticket(ticket)
         chosen = self._name_for(invite, name)
         fresh = self._volumes.row_of(invite.volume) is None
-        if fresh:
-            self._volumes.reserve(invite.volume, chosen)
-        join = self.joiner.begin(invite, ticket, chosen)
+        with self._store.db.transaction():
+            if fresh:
+                self._volumes.reserve(invite.volume, chosen)
+            self.joiner.note(invite, ticket, chosen)
+        join = self.joiner.begin(invite, chosen)
         try:
             async with aclosing(self.joiner.follow(join, no_wait)) as steps:  # type: ignore[type-var]
                 async for step in steps:

@@ -82,13 +82,21 @@ class Joiner:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def begin(self, invite: Invite, ticket: str, name: str) -> Join:
-        """Remembers the ticket and begins to redeem it; one join a volume, the newest ticket counts."""
+    def note(self, invite: Invite, ticket: str, name: str) -> None:
+        """Remembers the ticket; inside a transaction, before `begin`."""
+        self._store.put_join(JoinRow(invite.volume, ticket, name, ""))
+
+    def begin(self, invite: Invite, name: str) -> Join:
+        """Begins to redeem a ticket that is noted; one join a volume, the newest ticket counts."""
         self.drop(invite.volume)
-        with self._store.db.transaction():
-            self._store.put_join(JoinRow(invite.volume, ticket, name, ""))
         faults.reach("joining.noted")
         return self._begin(invite, name)
+
+    def resume(self, volume: VolumeId) -> None:
+        """Goes on with a join that was dropped, and is noted still."""
+        for row in self._store.joins():
+            if row.volume == volume and not row.refused:
+                self._begin(decode_ticket(row.ticket), row.name)
 
     def drop(self, volume: VolumeId) -> None:
         join = self._joins.pop(volume, None)

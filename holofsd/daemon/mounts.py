@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -24,7 +25,7 @@ import structlog
 from holofs_api.guard import connection_at, end_connection
 from holofs_api.mount_processes import MountCommand, holder_of
 from holofs_api.shell import shell_word
-from holofsd.core.errors import BadArgument, HoloError, MountBusy, MountPathUnusable, MountUnknown
+from holofsd.core.errors import BadArgument, HoloError, MountBusy, MountPathUnusable, MountUnknown, NoSpace
 from holofsd.core.ids import VolumeId
 from holofsd.daemon import mount_users
 from holofsd.daemon.mount_paths import check_mount_path, is_dead, mounted_at, unmount, unmounted
@@ -146,16 +147,16 @@ class MountSupervisor:
             options.at_ms,
         )
         mount = _Mount(row, settled=asyncio.Event())
-        self._mounts[path] = mount
         # Before it runs: a daemon that dies now finds the mount again.
         self._store_row(mount, 0)
+        self._mounts[path] = mount
         faults.reach("mounting.noted")
         try:
             process = await self._launch(self._order(mount), self._serving)
             faults.reach("mounting.started")
             self._up(mount, process)
         except BaseException:
-            self._drop(mount)
+            self._discard(mount)
             raise
         mount.keeper = asyncio.create_task(self._keep(mount))
         return self._info(mount)
@@ -252,7 +253,7 @@ class MountSupervisor:
             mount.process = None
             if not hung and code in (0, None) and mounted_at(mount.path) is None:
                 _log.info("a mount was taken away", path=mount.path)
-                self._drop(mount)
+                self._discard(mount)
                 return
             _log.error("a mount process died; it is started again", path=mount.path, exit_code=code)
             self._down(mount, "The mount process died; it is being started again.")
@@ -272,8 +273,7 @@ class MountSupervisor:
         except HoloError as error:
             _log.warning("a mount could not be brought back", path=mount.path, why=error.message)
             self._down(mount, error.message)
-            assert mount.settled is not None
-            mount.settled.set()
+            _settle(mount)
             return False
         return True
 
@@ -318,7 +318,13 @@ class MountSupervisor:
 
     async def _forget(self, mount: _Mount) -> bool:
         over = await self._take_down(mount, patience=False)
-        self._drop(mount)
+        try:
+            self._drop(mount)
+        except NoSpace:
+            raise NoSpace(
+                f"{mount.path} is unmounted, but comes back with the next `up`: the disk is full, so that cannot be"
+                " noted. Make room there, then unmount it again."
+            ) from None
         return over
 
     async def _take_down(self, mount: _Mount, patience: bool) -> bool:
@@ -337,8 +343,7 @@ class MountSupervisor:
             await _await_end(mount.process, patience)
         mount.process = None
         self._down(mount, "")
-        if mount.settled is not None:
-            mount.settled.set()
+        _settle(mount)
         return over
 
     # ---- bookkeeping
@@ -350,21 +355,37 @@ class MountSupervisor:
     def _up(self, mount: _Mount, process: MountProcess) -> None:
         mount.process, mount.state, mount.explanation = process, "up", ""
         mount.connection = connection_at(mount.path)
-        self._store_row(mount, process.pid)
-        if mount.settled is not None:
-            mount.settled.set()
+        self._note(mount, process.pid)
+        _settle(mount)
 
     def _down(self, mount: _Mount, explanation: str) -> None:
         mount.state, mount.explanation = "down", explanation
-        self._store_row(mount, 0)
+        self._note(mount, 0)
 
     def _drop(self, mount: _Mount) -> None:
+        """Forgets it. Raises NoSpace where that cannot be written down; then it is known still."""
+        with self._store.db.transaction():
+            self._store.delete_mount(mount.row.path)
         self._mounts.pop(mount.path, None)
         with suppress(OSError):
             log_of(self._state, mount.row.mount_id).unlink()
-        with self._store.db.transaction():
-            self._store.delete_mount(mount.row.path)
         self._write_file()
+
+    def _discard(self, mount: _Mount) -> None:
+        """Forgets it, at least for as long as this daemon runs."""
+        try:
+            self._drop(mount)
+        except (HoloError, sqlite3.Error) as error:
+            self._mounts.pop(mount.path, None)
+            _log.warning("the end of a mount cannot be noted", path=mount.path, why=str(error))
+
+    def _note(self, mount: _Mount, pid: int) -> None:
+        """Writes down what became of a mount. Where that fails, on a full disk, it is so all the same: a later daemon
+        finds a process that is not noted by its command line, and does not take one for alive that has ended."""
+        try:
+            self._store_row(mount, pid)
+        except (HoloError, sqlite3.Error) as error:
+            _log.warning("a mount cannot be noted", path=mount.path, why=str(error))
 
     def _store_row(self, mount: _Mount, pid: int) -> None:
         mount.row = replace(mount.row, pid=pid)
@@ -399,6 +420,11 @@ class MountSupervisor:
 
 def _unmounts(path: str, options: str = "") -> str:
     return f"`holofsctl unmount {options}{shell_word(path)}`"
+
+
+def _settle(mount: _Mount) -> None:
+    if mount.settled is not None:
+        mount.settled.set()
 
 
 def _was_ours(holder: MountCommand, mount: _Mount) -> bool:

@@ -20,7 +20,7 @@ from holofsd.check.mending import finish, forget_readable
 from holofsd.codec.signing import SigningKey, generate, sign_mark
 from holofsd.core.document import LEFT as LEFT_ENTRIES
 from holofsd.core.document import Credentials, DeviceInfo, Mark
-from holofsd.core.errors import HoloError, VolumeExists, VolumeUnknown
+from holofsd.core.errors import HoloError, NoSpace, VolumeExists, VolumeUnknown
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
 from holofsd.daemon.fsck import explained, index_complaint
 from holofsd.daemon.history_budget import HistoryBudget
@@ -227,10 +227,21 @@ class Volumes:
     async def create(self, name: str) -> VolumeRow:
         check_volume_name(name)
         self.require_free(name)
-        created = create_volume(self.directory, name, self._node_key, self._hub.names.own, now_ms())
-        faults.reach("creating.made")
-        row = VolumeRow(created.store.volume, name, READY, created.secret, now_ms())
-        self._put(row)
+        made: list[Path] = []
+
+        def directory(volume: VolumeId) -> Path:
+            made.append(self.directory(volume))
+            return made[-1]
+
+        try:
+            created = create_volume(directory, name, self._node_key, self._hub.names.own, now_ms())
+            faults.reach("creating.made")
+            row = VolumeRow(created.store.volume, name, READY, created.secret, now_ms())
+            self._put(row)
+        except (HoloError, OSError, sqlite3.Error):
+            for path in made:  # else the next start would take it up
+                shutil.rmtree(path, ignore_errors=True)
+            raise
         await self._start(created.store, copied=False)
         return row
 
@@ -250,11 +261,12 @@ class Volumes:
             store = prepare_joined(self.directory(volume), volume, credentials, self._node_key)
             faults.reach("joining.stored")
             await self._start(store, copied=False)
+        row = replace(row, state=READY)
         with self._store.db.transaction():
-            row = replace(row, state=READY)
-            self._put(row)
+            self._store.put_volume(row)
             self._store.delete_join(volume)
             forget_left(self._store, volume)
+        self._rows[volume] = row
         return row
 
     async def leave(self, volume: VolumeId, delete: bool) -> str:
@@ -262,15 +274,20 @@ class Volumes:
 
         The other members hear of it: those that are connected now, the others when they ask for the volume.
         """
-        farewell = await self._part(volume)
+        row, farewell = self._rows[volume], await self._part(volume)
         await self._close_one(volume)
-        # Out of `volumes/` first: what is there and not written down is taken up again at the next start.
-        aside = self._move_aside(volume, DELETING if delete else "")
-        faults.reach("leaving.aside")
-        with self._store.db.transaction():
-            self.forget(volume)
-            if farewell is not None:
-                keep_left(self._store, volume, farewell)
+        aside = None
+        try:
+            # Out of `volumes/` first: what is there and not written down is taken up again at the next start.
+            aside = self._move_aside(volume, DELETING if delete else "")
+            faults.reach("leaving.aside")
+            self.forget(volume, farewell)
+        except (NoSpace, OSError):
+            if aside is not None:
+                aside.rename(self.directory(volume))
+            if row.state == READY:
+                await self._open_row(row, copied=False)
+            raise
         if delete and aside is not None:
             await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
         return "" if delete or aside is None else str(aside)
@@ -289,11 +306,14 @@ class Volumes:
         if opened is not None:
             opened.sync.members.volume_key = SigningKey(secret) if secret else None
 
-    def forget(self, volume: VolumeId) -> None:
-        self._rows.pop(volume, None)
-        self.damage.pop(volume, None)
+    def forget(self, volume: VolumeId, farewell: Mark | None = None) -> None:
+        """`farewell`: what members that ask for it later are told."""
         with self._store.db.transaction():
             self._store.delete_volume(volume)
+            if farewell is not None:
+                keep_left(self._store, volume, farewell)
+        self._rows.pop(volume, None)
+        self.damage.pop(volume, None)
 
     def require_free(self, name: str) -> None:
         if name in self.names():
@@ -338,7 +358,7 @@ class Volumes:
     def _put(self, row: VolumeRow) -> None:
         with self._store.db.transaction():
             self._store.put_volume(row)
-        self._rows[row.id] = row
+            self._store.db.after_commit(lambda: self._rows.update({row.id: row}))
 
     def directory(self, volume: VolumeId) -> Path:
         return self._state / "volumes" / volume.hex()

@@ -19,7 +19,7 @@ import structlog
 from holofsd.codec import wire
 from holofsd.codec.signing import SigningKey, sign_mark, verify_mark
 from holofsd.core.document import LEFT, AuthorSeq, Head, Mark
-from holofsd.core.errors import ProtocolViolation
+from holofsd.core.errors import NoSpace, ProtocolViolation
 from holofsd.core.ids import AuthorId, BlobHash, DeviceId, NodeId
 from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import SyncConfig
@@ -108,8 +108,13 @@ class Marks:
         while True:
             await self._dirty.wait()
             self._dirty.clear()
-            if await self._take_back() or await self._promise():
-                await asyncio.sleep(self._config.mark_interval)
+            try:
+                if await self._take_back() or await self._promise():
+                    await asyncio.sleep(self._config.mark_interval)
+            except NoSpace:
+                log.warning("the disk is full: what this device holds cannot be promised yet")
+                self._dirty.set()
+                await asyncio.sleep(self._config.no_space_retry)
 
     async def _promise(self) -> bool:
         device = self._members.device
@@ -143,18 +148,23 @@ class Marks:
         """Signs a lower mark where the last one promises content that is not here."""
         if not self._doubtful:
             return False
-        self._doubtful = False
         last = self._marks.get(self._members.device)
         if last is None or self._is_complete() or not self._members.is_member(last.device):
+            self._doubtful = False
             return False
         promised = {item.author: item for item in last.authors}
+        self._doubtful = False  # what is lost from here on is looked at again
         lowered = await self._lowered({author: item.seq for author, item in promised.items()})
         if not lowered:
             return False
         for author, seq in lowered.items():
             promised[author] = AuthorSeq(author, seq, _NO_HASH)
         log.warning("content that this device said it holds is lost: that is taken back", authors=len(lowered))
-        self._sign([item for _author, item in sorted(promised.items()) if item.seq])
+        try:
+            self._sign([item for _author, item in sorted(promised.items()) if item.seq])
+        except NoSpace:
+            self._doubtful = True
+            raise
         self._wake_listeners()
         return True
 
@@ -214,9 +224,9 @@ class Marks:
         return mark is not None and mark.is_left
 
     def _keep(self, mark: Mark) -> None:
-        self._marks[mark.device] = mark
         with self._store.db.transaction():
             self._store.put_mark(mark.device, mark.at_ms, wire.encode_mark(mark))
+        self._marks[mark.device] = mark
 
     # ---- what follows from them
     def safety(self, device: DeviceId, own: Iterable[Head]) -> Safety:

@@ -35,9 +35,10 @@ class DeviceNames:
 
     def rename(self, name: str) -> None:
         """Call this device so. Later than any time before, whatever the clock says, for the newest name counts."""
-        self.named_ms, self.own = max(self._now_ms(), self.named_ms + 1), name
+        named_ms = max(self._now_ms(), self.named_ms + 1)
         with self._store.db.transaction():
-            self._store.set_meta(_OWN, _encode(self.named_ms, name))
+            self._store.set_meta(_OWN, _encode(named_ms, name))
+        self.named_ms, self.own = named_ms, name
 
     def heard(self, device: DeviceId, name: str, named_ms: int) -> None:
         """Note what a member says that it is called; it has proved to be that device."""
@@ -45,9 +46,9 @@ class DeviceNames:
             return
         said = (named_ms, name[:MAX_NAME])
         if said > self._heard.get(device, (0, "")):
-            self._heard[device] = said
             with self._store.db.transaction():
                 self._store.set_meta(_OTHERS + device.hex(), _encode(*said))
+            self._heard[device] = said
 
     def of(self, device: DeviceId) -> str:
         """Empty where the device has not said."""

@@ -284,3 +284,33 @@ def test_a_full_disk_is_said_with_what_would_make_room(small: tuple[Device, Smal
     disk.empty()
     until(lambda: not device.status()["space"]["refused"], "room to be noticed")
     assert "Writing is refused" not in device.ctl("status").out
+
+
+def test_down_ends_and_up_answers_on_a_full_disk_with_a_mount(world: World) -> None:
+    device, disk = device_on_small_disk(world, "a", 40 * MIB)
+    device.up()
+    device.create()
+    folder = device.mount()
+    disk.fill(FULL)
+    device.down()
+    assert not device.pids(), "the daemon has ended, and the mount"
+    assert not os.path.ismount(folder)
+    answer = device.ctl("up", check=False, timeout=60)
+    assert answer.code == 1
+    assert "full" in answer.err
+    device.down()
+    assert not device.pids()
+    disk.empty()
+    device.up()
+    until(lambda: device.status()["mounts"][0]["state"] == "up", "the mount to come back")
+
+
+def test_a_name_that_could_not_be_written_down_is_not_in_use(small: tuple[Device, SmallDisk, Path]) -> None:
+    device, disk, _folder = small
+    disk.fill(FULL)
+    refused = device.ctl("device", "name", "beta", check=False)
+    assert (refused.code, "nothing was changed" in refused.err) == (1, True)
+    assert device.ctl("device", "name").out.strip() == device.status()["device_name"] == "a"
+    disk.empty()
+    device.ctl("device", "name", "beta")
+    assert device.status()["device_name"] == "beta"
