@@ -16,9 +16,13 @@ from holofsd.core.node import is_alive
 from holofsd.core.state import Kind, Version
 from holofsd.fs.scope import Scope
 from holofsd.tree.past import Past, PastEntry, PastVersion, Trashed
+from holofsd.tree.stays import Stay, Stays
 
 _ONE_GO_MS: Final = 60_000
 """Removals with shorter pauses between them were one: `rm -r` takes a while, and so does hearing of it."""
+
+_FLEETING_MS: Final = 5_000
+"""For so long, at most, a file is empty only because a program is about to write it (O_TRUNC)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +51,11 @@ class Restorable:
         self._scope = scope
         self._tree = scope.tree
         self._past = past
+        self._stays = Stays(scope.tree, past)
 
     def history(self, path: bytes) -> list[PastVersion]:
-        """Newest first, of the file that is at a path, or was last, and of removed ones that had the name before.
+        """Newest first, of the file that is at a path, or was last, and of others that had this path before, each up
+        to when it left.
 
         Raises NoSuchName, IsADirectory.
         """
@@ -57,54 +63,26 @@ class Restorable:
         state = self._tree.state(node)
         if state is None or state.kind is Kind.DIRECTORY:
             raise IsADirectory("This is a folder: only files have versions; `holofsctl trash list` shows what went.")
-        return [past for _node, past in self._versions_at(path, node)]
+        known = self._versions_at(path, node)
+        if not known:
+            raise NoSuchName("There is no such file, and nothing is kept of one that was there.")
+        return [past for _node, past in known]
 
     def _versions_at(self, path: bytes, node: NodeId) -> list[tuple[NodeId, PastVersion]]:
-        """Newest first, each once: of this node, and of files of the same kind that were removed from the path."""
+        """Newest first, each once: of this node, and what others of the same kind were while they had this path."""
         present = self.find(path)
-        found: dict[Dot, tuple[NodeId, PastVersion]] = {}
         state = self._tree.state(node)
-        for other in dict.fromkeys([node, *self._files_removed_from(path)]):
-            kind = self._tree.state(other)
-            if kind is None or state is None or (present is not None and kind.kind is not state.kind):
+        stays = [stay for stay in self._stays.at(path) if stay.node != present]
+        found: dict[Dot, tuple[NodeId, PastVersion]] = {}
+        if all(stay.node != node for stay in stays):
+            found = {past.version.dot: (node, past) for past in self._past.versions(node)}
+        for stay in stays:
+            other = self._tree.state(stay.node)
+            if present is not None and (other is None or state is None or other.kind is not state.kind):
                 continue
-            until_ms = 0 if other == present else self._left_ms(path, other)
-            for past in self._past.versions(other):
-                if until_ms and not past.ended_ms:
-                    past = replace(past, ended_ms=until_ms, shown=False)
-                found.setdefault(past.version.dot, (other, past))
+            for past in self._stays.versions(stay):
+                found.setdefault(past.version.dot, (stay.node, past))
         return sorted(found.values(), key=lambda pair: (pair[1].version.stamp, pair[1].version.dot), reverse=True)
-
-    def _left_ms(self, path: bytes, node: NodeId) -> int:
-        """When a node that may go on under another name gave this one up; 0 if that is not known."""
-        directory, _, name = path.rpartition(b"/")
-        rows = [row for above in self._folders(directory) for row in self._past.places_named(above, name)]
-        return max((row.until_ms for row in rows if row.node == node), default=0)
-
-    def _files_removed_from(self, path: bytes) -> list[NodeId]:
-        """Also those that were removed later, under another name: a conflict's copies get names of their own first."""
-        directory, _, name = path.rpartition(b"/")
-        found: list[NodeId] = []
-        for above in self._folders(directory):
-            found += [item.node for item in self._past.removed_from(above, name) if item.kind is not Kind.DIRECTORY]
-            nodes = (row.node for row in self._past.places_named(above, name))
-            trashed = (self._past.trashed(node) for node in nodes)
-            found += [item.node for item in trashed if item is not None and item.kind is not Kind.DIRECTORY]
-        return found
-
-    def _folders(self, path: bytes) -> list[NodeId]:
-        """The directories that this path leads to, or led to before they were removed."""
-        found = [ROOT_ID]
-        for name in path.split(b"/") if path else ():
-            below: dict[NodeId, None] = {}
-            for parent in found:
-                entry = self._tree.lookup(parent, name)
-                if entry is not None and entry.view.kind is Kind.DIRECTORY:
-                    below[entry.node] = None
-                removed = self._past.removed_from(parent, name)
-                below.update((item.node, None) for item in removed if item.kind is Kind.DIRECTORY)
-            found = list(below)
-        return found
 
     # ---- what to bring back
     def plan(
@@ -132,9 +110,7 @@ class Restorable:
             removed = self.removed(path)
             if removed is not None:
                 return self._as_removed(target, removed)
-            if from_trash:
-                raise NoSuchName("There is no such file, and none that was removed from there is kept.")
-            return [Item(target, self._before_it_left(path))]
+            return self._as_it_left(path, target, from_trash)
         state = self._tree.state(present)
         if state is None or state.kind is Kind.DIRECTORY:
             raise BadArgument("This is a folder: say --at TIME to bring it back as it was, or name what is missing.")
@@ -151,11 +127,11 @@ class Restorable:
         return node
 
     def removed(self, path: bytes) -> Trashed | None:
-        """What was removed last from a path, which may lead through removed directories."""
-        directory, _, name = path.rpartition(b"/")
-        found = [item for parent in self._folders(directory) if (item := self._past.removed_at(parent, name))]
-        if not found:
-            found = [item for item in self._past.lost() if self._past.resting_path(item.parent, item.name) == path]
+        """What was removed last from a path, which may lead through directories that were removed or are elsewhere."""
+        for stay in self._stays.at(path):
+            if (item := self._stays.removed(stay)) is not None:
+                return item
+        found = [item for item in self._past.lost() if self._past.resting_path(item.parent, item.name) == path]
         return max(found, key=lambda item: item.removed_ms, default=None)
 
     def known(self, path: bytes) -> NodeId:
@@ -164,19 +140,17 @@ class Restorable:
         if node is None and (removed := self.removed(path)) is not None:
             node = removed.node
         if node is None and (left := self._left(path)) is not None:
-            node = left[0]
+            node = left.node
         if node is None:
             raise NoSuchName("There is no such file, and nothing is known of one that was there.")
         return node
 
-    def _left(self, path: bytes) -> tuple[NodeId, int] | None:
-        """The node that had this path last, and lives under another one, with the time when it left."""
-        directory, _, name = path.rpartition(b"/")
-        rows = [row for parent in self._folders(directory) for row in self._past.places_named(parent, name)]
-        for row in sorted(rows, key=lambda row: row.until_ms, reverse=True):
-            state = self._tree.state(row.node)
-            if state is not None and is_alive(state):
-                return row.node, row.until_ms
+    def _left(self, path: bytes) -> Stay | None:
+        """The last stay of what left this path for another one, and lives there or was removed there."""
+        for stay in self._stays.at(path):
+            state = self._tree.state(stay.node)
+            if state is not None and (is_alive(state) or self._past.trashed(stay.node) is not None):
+                return stay
         return None
 
     def _chosen(self, path: bytes, told: str) -> PastEntry:
@@ -193,26 +167,30 @@ class Restorable:
         other content than is shown, if there is one."""
         known = self._versions_at(path, node)
         shown = [past.version.body for other, past in known if other == node and past.shown]
-        earlier = [(other, past) for other, past in known if past.ended_ms and not (other == node and past.shown)]
+        earlier = [pair for pair in _without_fleeting(known) if pair[1].ended_ms and not pair[1].shown]
         different = [(other, past) for other, past in earlier if past.version.body not in shown] or earlier
         if not different:
             raise NoSuchName("No earlier version of this file is kept.")
         other, past = max(different, key=lambda pair: (pair[1].ended_ms, pair[1].version.stamp))
         return self._entry(path, other, past.version)
 
-    def _before_it_left(self, path: bytes) -> PastEntry:
-        """What a file that was moved to another path was when it had this one."""
+    def _as_it_left(self, path: bytes, target: bytes, from_trash: bool) -> list[Item]:
+        """What is elsewhere now, or was removed there: a file as it was when it had this path, a folder as it was
+        removed."""
         left = self._left(path)
-        state = self._tree.state(left[0]) if left is not None else None
-        if left is None or state is None:
+        trashed = self._past.trashed(left.node) if left is not None else None
+        if left is None or (from_trash and trashed is None):
             raise NoSuchName("There is no such file, and none that was removed from there is kept.")
-        if state.kind is Kind.DIRECTORY:
-            now = self._tree.path_of(left[0]) or b"another path"
+        state = self._tree.state(left.node)
+        if state is not None and state.kind is Kind.DIRECTORY:
+            if trashed is not None:
+                return self._as_removed(target, trashed)
+            now = self._tree.path_of(left.node) or b"another path"
             raise NoSuchName(f"This folder was not removed: it was moved to {now.decode('utf-8', 'replace')!r}.")
-        version = self._past.version_then(*left)
-        if version is None:
+        versions = self._stays.versions(left)
+        if not versions:
             raise NoSuchName("This file is not kept any more.")
-        return self._entry(path, left[0], version)
+        return [Item(target, self._entry(path, left.node, versions[0].version))]
 
     def _entry(self, path: bytes, node: NodeId, version: Version) -> PastEntry:
         entry = self._past.entry_of(node, path.rpartition(b"/")[2], version.stamp.wall_ms)
@@ -252,3 +230,16 @@ class Restorable:
     def entry_of(self, item: Trashed) -> PastEntry | None:
         entry = self._past.entry_of(item.node, item.name, item.removed_ms) if item.kept else None
         return replace(entry, version=item.version) if entry is not None else None
+
+
+def _without_fleeting(known: list[tuple[NodeId, PastVersion]]) -> list[tuple[NodeId, PastVersion]]:
+    """Without what was empty for a moment, until the program that had emptied the file wrote to it."""
+    newer: dict[NodeId, PastVersion] = {}
+    found: list[tuple[NodeId, PastVersion]] = []
+    for node, past in known:
+        after = newer.get(node)
+        soon = after is not None and after.version.stamp.wall_ms - past.version.stamp.wall_ms < _FLEETING_MS
+        if past.version.size or not soon:
+            found.append((node, past))
+        newer[node] = past
+    return found

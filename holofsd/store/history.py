@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from holofsd.core.ids import BlobHash, Ino, NodeId
 from holofsd.store.aliases import Aliases
@@ -52,6 +53,9 @@ class HistoryCounts:
     versions: int
     bytes: int
 
+
+NOW: Final = 1 << 62
+"""The end of what has not ended."""
 
 _HISTORY = "node, dot, began_ms, ended_ms, size, blob, version"
 _PLACES = "node, parent, name, from_ms, until_ms"
@@ -114,6 +118,17 @@ class History:
             )
         ]
         return sorted(rows, key=lambda row: row.until_ms, reverse=True)
+
+    def stays(self, parent: NodeId, name: bytes) -> list[PastPlaceRow]:
+        """Every node that has this name in this very directory, or had it; those that have it end NOW."""
+        has = f"SELECT node, ?1, name, stamp, {NOW} FROM placements"
+        rows = self.db.all(
+            f"SELECT {_PLACES} FROM past_places WHERE parent=?1 AND name=?2"
+            f" UNION ALL {has} WHERE parent=?1 AND real IS NULL AND name=?2"
+            f" UNION ALL {has} WHERE real=?1 AND name=?2",
+            (parent, name),
+        )
+        return [PastPlaceRow(row[0], row[1], row[2], _wall_ms(row[3]), row[4]) for row in rows]
 
     def placed_in(self, parent: NodeId, at_ms: int, name: bytes | None = None) -> list[tuple[NodeId, bytes, int]]:
         """(node, name, since) of what was in a directory at that time, or at one name of it, there still or not; also
@@ -261,3 +276,8 @@ class History:
         each = " UNION ".join(f"SELECT min({end}) AS t FROM {table}" for table, end in tables)
         row = self.db.one(f"SELECT min(t) FROM ({each})")
         return row[0] if row else None
+
+
+def _wall_ms(since: int | bytes) -> int:
+    """Of a time or a stored stamp."""
+    return since if isinstance(since, int) else int.from_bytes(since[:8], "big")

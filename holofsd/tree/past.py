@@ -14,11 +14,11 @@ from typing import Final
 from blake3 import blake3
 
 from holofsd.codec.records import decode_local_state
-from holofsd.core.ids import ROOT_ID, Dot, NodeId
+from holofsd.core.ids import ROOT_ID, AuthorId, Dot, Hlc, NodeId
 from holofsd.core.node import is_alive, is_live, live_versions, placements
 from holofsd.core.project import token
 from holofsd.core.state import Kind, NodeState, Place, Version
-from holofsd.store.history import PastPlaceRow
+from holofsd.store.history import NOW, PastPlaceRow
 from holofsd.tree.past_settings import Settings, settings_at
 from holofsd.tree.recording import removed_ms
 from holofsd.tree.states import decode_version
@@ -109,16 +109,32 @@ class Past:
         before = [version for version in known if version.stamp.wall_ms <= at_ms]
         return before[0] if before else known[-1] if known else None
 
-    def version_then(self, node: NodeId, at_ms: int) -> Version | None:
-        """The version that stood when this device's clock said `at_ms`; where it left no trace, the one after it.
+    def stood(self, stay: PastPlaceRow, left: Hlc | None = None) -> list[PastVersion]:
+        """Newest first: versions that a node had by the end of a stay at a name, each ended by then at the latest.
 
-        Goes by the times of replacement as this device saw them, so that a stamp from a wrong clock does not matter.
+        `left`: when it left, on everybody's clock, if it left with its folder. Empty where nothing of then is kept.
         """
-        standing = [past for past in self.versions(node) if not past.ended_ms or past.ended_ms > at_ms]
-        ended = sorted((past for past in standing if past.ended_ms), key=lambda past: past.ended_ms)
-        if ended:
-            return ended[0].version
-        return standing[0].version if standing else self.version_at(node, at_ms)
+        state = self.tree.state(stay.node)
+        if state is None:
+            return []
+        known = self.versions(stay.node)
+        if not is_alive(state) and self._is_last(stay):
+            found = known
+        else:
+            left = left or left_at(state, Place(stay.parent, stay.name), stay.until_ms)
+            found = [past for past in known if past.version.stamp < left or 0 < past.ended_ms <= stay.until_ms]
+        if not found and stay.from_ms >= stay.until_ms:
+            found = self._earliest_after(known, stay.until_ms)
+        return [replace(past, ended_ms=_end(past, stay.until_ms), shown=False) for past in found]
+
+    def _is_last(self, stay: PastPlaceRow) -> bool:
+        places = self._history.places_of(stay.node)
+        return bool(places) and replace(places[0], from_ms=stay.from_ms) == stay
+
+    def _earliest_after(self, known: list[PastVersion], at_ms: int) -> list[PastVersion]:
+        """By this device's clock alone: the stamps are from one that was ahead of it."""
+        standing = [past for past in known if not past.ended_ms or past.ended_ms > at_ms]
+        return [min(standing, key=lambda past: past.ended_ms or NOW)] if standing else []
 
     # ---- a directory at some time
     def names(self, parent: NodeId, at_ms: int, only: bytes | None = None) -> list[tuple[bytes, NodeId]]:
@@ -213,19 +229,10 @@ class Past:
     def removed_at(self, parent: NodeId, name: bytes) -> Trashed | None:
         """What was removed or unlinked from this name last, and is kept."""
         for row in self._history.places_named(parent, name):
-            item = self._gone(row)
+            item = self.gone(row)
             if item is not None and item.kept:
                 return item
         return None
-
-    def removed_from(self, parent: NodeId, name: bytes) -> list[Trashed]:
-        """All that was removed or unlinked from this name, and is kept; what went last first."""
-        found = (self._gone(row) for row in self._history.places_named(parent, name))
-        return [item for item in found if item is not None and item.kept]
-
-    def places_named(self, parent: NodeId, name: bytes) -> list[PastPlaceRow]:
-        """Every node that had this name and gave it up, the last one first."""
-        return self._history.places_named(parent, name)
 
     def lost(self) -> Iterator[Trashed]:
         """What is in the trash and in a directory of which nothing is known. Reads the whole trash."""
@@ -238,7 +245,7 @@ class Past:
     def removed_in(self, parent: NodeId) -> list[Trashed]:
         """What was removed or unlinked from a directory, oldest first; also what is not kept any more."""
         latest = {(row.node, row.name): row for row in self._history.last_in(parent)}
-        found = [item for row in latest.values() if (item := self._gone(row)) is not None]
+        found = [item for row in latest.values() if (item := self.gone(row)) is not None]
         found += [
             Trashed(node, Kind.FILE, directory, name, removed_ms, None, kept=False)
             for directory in self._history.families.now(parent)
@@ -246,7 +253,7 @@ class Past:
         ]
         return sorted(found, key=lambda item: item.removed_ms)
 
-    def _gone(self, row: PastPlaceRow) -> Trashed | None:
+    def gone(self, row: PastPlaceRow) -> Trashed | None:
         """None for a name that a node gave up by moving, and where nothing is known of the node."""
         state = self.tree.state(row.node)
         if state is None:
@@ -259,8 +266,9 @@ class Past:
         if not was_unlinked(state, Place(row.parent, row.name)) or state.kind is Kind.DIRECTORY:
             return None
         kept = alive or not self._history.is_purged(row.node)
-        version = self.version_then(row.node, row.until_ms) if kept else None
-        return Trashed(row.node, state.kind, row.parent, row.name, row.until_ms, version, kept and version is not None)
+        stood = self.stood(row) if kept else []
+        version = stood[0].version if stood else None
+        return Trashed(row.node, state.kind, row.parent, row.name, row.until_ms, version, version is not None)
 
     def resting_path(self, parent: NodeId, name: bytes) -> bytes:
         """The path that a place has or had, through directories that may be removed themselves."""
@@ -289,6 +297,16 @@ def was_unlinked(state: NodeState, place: Place) -> bool:
         if link.place is None and link.before == place:
             return True
     return False
+
+
+def left_at(state: NodeState, place: Place, until_ms: int) -> Hlc:
+    """The stamp with which a node left a place, as far as it remembers; else one just after that time."""
+    stamps = [link.stamp for link in state.links.values() if link.before == place and link.place != place]
+    return max(stamps, default=Hlc(until_ms + 1, 0, AuthorId(b"")))
+
+
+def _end(past: PastVersion, until_ms: int) -> int:
+    return min(past.ended_ms or until_ms, until_ms)
 
 
 def _without_repeats(versions: list[PastVersion]) -> list[PastVersion]:

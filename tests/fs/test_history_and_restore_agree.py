@@ -25,15 +25,16 @@ from tests.fs.test_history_budget import assert_counted_right
 from tests.fs.test_restoring_folders import remove_all
 
 PATHS = ("a", "b", "d", "d/a", "d/b", "e", "e/a", "d/e", "d/e/a")
+BELOW_MOVED = ("a/a", "a/b", "b/a", "b/e", "b/e/a", "d/b/a", "e/b", "e/e/a")
 KEEPS = (Keep("newest"), Keep("shown"), Keep("copy"), Keep("both"), Keep("device", "alpha"), Keep("device", "beta"))
 ENDLESS = 1 << 62
 
 
 def paths_of(device: Device) -> list[str]:
-    """Every name that a file has or had."""
+    """Every name that a file has or had, also through folders that had other names."""
     rows = device.store.db.all("SELECT parent, name FROM placements UNION SELECT parent, name FROM past_places")
     past = device.fs.history.past
-    return sorted({os.fsdecode(past.resting_path(row[0], row[1])) for row in rows})
+    return sorted({*PATHS, *BELOW_MOVED, *(os.fsdecode(past.resting_path(row[0], row[1])) for row in rows)})
 
 
 def bytes_of(device: Device, version: Version) -> bytes:
