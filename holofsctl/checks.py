@@ -32,7 +32,10 @@ class Check:
 
 
 def run(state: Path) -> list[Check]:
-    return [*_fuse(), *_state_directory(state), *_daemon(state)]
+    found = [*_fuse(), *_state_directory(state), *_daemon(state)]
+    disk = [check for check in found if check.subject == "disk"]
+    # The daemon says more of a full disk, with what makes room: that stands for both.
+    return [check for check in found if check.subject != "disk" or check is disk[-1]]
 
 
 def _fuse() -> Iterator[Check]:
@@ -84,7 +87,8 @@ def _daemon(state: Path) -> Iterator[Check]:
             status = client.call("Status", pb.StatusRequest())
             for sentence in status.copies:
                 yield Check(False, "copy", sentence)
-            for line in refusal_lines(status):
-                yield Check(False, "disk", line.strip())
+            if refused := refusal_lines(status):
+                first, *ways = (" ".join(line.split()) for line in refused)
+                yield Check(False, "disk", f"{first} {'; '.join(ways)}.".replace(" .", ""))
     except CommandError as error:
         yield Check(False, "daemon", error.message)

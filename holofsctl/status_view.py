@@ -9,7 +9,7 @@ from holofs_api.v1 import control_pb2 as pb
 from holofs_api.words import count
 from holofsctl.commands.history import policy_line
 from holofsctl.commands.safety import held_sentence
-from holofsctl.commands.volumes import role_name
+from holofsctl.commands.volumes import role_here
 from holofsctl.devices import told_apart
 from holofsctl.output import duration, moment, safe, size, table
 from holofsctl.space_view import refusal_lines
@@ -32,7 +32,8 @@ def status_lines(reply: pb.StatusReply) -> list[str]:
 
 def _volume(status: pb.VolumeStatus, mounts: Iterable[pb.MountInfo], names: Mapping[str, str]) -> list[str]:
     volume = status.volume
-    lines = [f"{safe(volume.name)}: {role_name(volume.role)}, {volume.state}"]
+    role = f"{role_here(volume)}, " if volume.state == "ready" else ""  # else it is not known yet
+    lines = [f"{safe(volume.name)}: {role}{volume.state}"]
     if volume.explanation:
         lines.append(f"  {safe(volume.explanation)}")
     if volume.state == "joining":  # nothing is known of it yet

@@ -18,6 +18,12 @@ def role_name(role: pb.Role.ValueType) -> str:
     return pb.Role.Name(role).removeprefix("ROLE_").lower().replace("unspecified", "-")
 
 
+def role_here(volume: pb.Volume) -> str:
+    """This device's role. None of a volume that is here: it was removed, or has another key now."""
+    is_none = volume.role == pb.ROLE_UNSPECIFIED and volume.state == "ready"
+    return "not a member" if is_none else role_name(volume.role)
+
+
 def create(session: Session, arguments: argparse.Namespace) -> None:
     volume = session.call("CreateVolume", pb.CreateVolumeRequest(name=arguments.name))
     session.output.data(plain(volume), [safe(volume.name)])
@@ -25,7 +31,7 @@ def create(session: Session, arguments: argparse.Namespace) -> None:
 
 def list_volumes(session: Session, arguments: argparse.Namespace) -> None:
     volumes = session.call("ListVolumes", pb.ListVolumesRequest()).volumes
-    rows = [(v.name, role_name(v.role), v.state, v.explanation) for v in volumes]
+    rows = [(v.name, role_here(v), v.state, v.explanation) for v in volumes]
     session.output.data([plain(volume) for volume in volumes], table(rows))
     if not volumes:
         session.output.remark("No volumes yet: `holofsctl create NAME` makes one, `holofsctl join TICKET` brings one.")

@@ -54,6 +54,7 @@ async def running(
         stack.callback(store.close)
         node_key = SigningKey(state_folder.device_seed(state))
         copied = state_folder.was_copied(state)
+        place = stack.enter_context(state_folder.Place(state))
 
         # The network. Binding takes milliseconds and works without any network; nothing below waits for it.
         endpoint = await bind(node_key.seed, replace(config.net, last_sockets=_last_sockets(store)))
@@ -74,12 +75,12 @@ async def running(
         stack.push_async_callback(device.joiner.close)
 
         # The socket, then what waits for somebody to answer on it (mounts), then the others.
-        await stack.enter_async_context(serving(device, config.socket))
+        await stack.enter_async_context(serving(device, config.socket, place.require))
         mounts.serving()
         tasks = Tasks("daemon")
         stack.push_async_callback(tasks.close)
         tasks.spawn(hub.run(), "hub")
-        tasks.spawn(SameMachine(hub.device, state, hub.twins.found_here).run(), "same machine")
+        tasks.spawn(SameMachine(hub.device, state, hub.twins.found_here, hub.twins.gone_here).run(), "same machine")
         tasks.spawn(Backups(state, volumes.directories, volumes.damaged).run(), "backups")
         if config.net.discovery is Discovery.DEFAULT:
             tasks.spawn(_local_network(endpoint, hub), "local network")

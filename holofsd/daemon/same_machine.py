@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from holofsd.core.ids import DeviceId
+from holofsd.daemon.processes import wait_gone
 from holofsd.sync.tasks import Tasks
 
 LOOK_AGAIN_S: Final = 10.0
@@ -27,12 +28,20 @@ _CREDENTIALS: Final = struct.Struct("3i")
 
 
 class SameMachine:
-    """`found` is told the place of each other one, again and again for as long as it runs."""
+    """`found` is told the place of each other one, again and again for as long as it runs, and `gone` when it ended."""
 
-    def __init__(self, device: DeviceId, state: Path, found: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        device: DeviceId,
+        state: Path,
+        found: Callable[[str], None],
+        gone: Callable[[str], None] = lambda place: None,
+    ) -> None:
         self._name = f"\0holofs-device-{device.hex()}"
         self._state = state
         self._found = found
+        self._gone = gone
+        self._watched: set[tuple[int, str]] = set()
         self._tasks = Tasks("same machine")
 
     async def run(self) -> None:
@@ -86,9 +95,27 @@ class SameMachine:
                     said += piece
             place = said.partition(b"\n")[0]
             if place != os.fsencode(self._state):
-                self._found(place.decode("utf-8", "replace"))
+                self._note(place.decode("utf-8", "replace"), _peer(connection)[0])
+
+    def _note(self, place: str, pid: int) -> None:
+        self._found(place)
+        if pid > 0 and (pid, place) not in self._watched:  # 0: of a process that cannot be seen from here
+            self._watched.add((pid, place))
+            self._tasks.spawn(self._watch(pid, place), "end of another one")
+
+    async def _watch(self, pid: int, place: str) -> None:
+        await wait_gone(pid)
+        self._watched.discard((pid, place))
+        if all(place != other for _pid, other in self._watched):
+            self._gone(place)
 
 
 def _is_ours(connection: socket.socket) -> bool:
+    return _peer(connection)[1] == os.geteuid()
+
+
+def _peer(connection: socket.socket) -> tuple[int, int]:
+    """Process and user of the other side, as the kernel saw them when it connected or began to listen."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(raw)[1]) == os.geteuid()
+    pid, user, _group = _CREDENTIALS.unpack(raw)
+    return pid, user

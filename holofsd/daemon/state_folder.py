@@ -59,6 +59,41 @@ def locked(state: Path) -> Iterator[None]:
         yield
 
 
+class Place:
+    """Where the state directory lies: a folder that is moved under a running daemon is noticed. A context manager."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self._folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
+
+    def require(self) -> None:
+        """Raises StateDirUnusable where the directory is not in its place any more."""
+        ours = os.fstat(self._folder)
+        try:
+            found = self._state.stat()
+        except OSError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != (ours.st_dev, ours.st_ino):
+            raise StateDirUnusable(self._complaint())
+
+    def _complaint(self) -> str:
+        try:
+            now = os.readlink(f"/proc/self/fd/{self._folder}")
+        except OSError:
+            now = ""
+        where = f" to {now}" if now and not now.endswith(" (deleted)") else ""
+        return (
+            f"The state directory {self._state} was moved{where} while holofsd runs (process {os.getpid()}): run"
+            " `holofsctl down`, then `holofsctl up`, both with --state-dir and the new place."
+        )
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self._folder)
+
+
 def device_seed(state: Path) -> bytes:
     """The seed of the node key; made on the first start. It is on disk before anybody can learn the public key."""
     path = state / _KEY

@@ -7,7 +7,7 @@ import errno
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import structlog
@@ -17,6 +17,9 @@ from holofsd.core.errors import HoloError
 from holofsd.store.database import is_damage
 
 _log = structlog.get_logger(__name__)
+
+_ALWAYS: Final = ("Handshake", "Shutdown")
+"""Calls of Control that are answered whatever is wrong with the device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,21 @@ async def _abort(context: Any, error: Exception) -> None:
     await context.abort(status_of(told.errno), told.message, metadata)
 
 
-def _unary(handler: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+def _nothing() -> None:
+    pass
+
+
+def _is_checked(method: str) -> bool:
+    service, _, name = method.rpartition("/")
+    return service.endswith(".Control") and name not in _ALWAYS
+
+
+def _unary(
+    handler: Callable[[Any, Any], Awaitable[Any]], check: Callable[[], None]
+) -> Callable[[Any, Any], Awaitable[Any]]:
     async def answer(request: Any, context: Any) -> Any:
         try:
+            check()
             return await handler(request, context)
         except grpc.aio.AbortError:
             raise
@@ -62,9 +77,12 @@ def _unary(handler: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any]
     return answer
 
 
-def _streaming(handler: Callable[[Any, Any], AsyncIterator[Any]]) -> Callable[[Any, Any], AsyncIterator[Any]]:
+def _streaming(
+    handler: Callable[[Any, Any], AsyncIterator[Any]], check: Callable[[], None]
+) -> Callable[[Any, Any], AsyncIterator[Any]]:
     async def answers(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
+            check()
             async for reply in handler(request, context):
                 yield reply
         except grpc.aio.AbortError:
@@ -76,18 +94,25 @@ def _streaming(handler: Callable[[Any, Any], AsyncIterator[Any]]) -> Callable[[A
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler of the server, so that none maps errors itself."""
+    """Wraps every handler of the server, so that none maps errors itself.
+
+    `check` comes before each call of a person but those that end the daemon.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         handler = await continuation(details)
         if handler is None or not details.method.startswith("/holofs."):
             return handler
+        check = self._check if _is_checked(details.method) else _nothing
         codec = {
             "request_deserializer": handler.request_deserializer,
             "response_serializer": handler.response_serializer,
         }
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), **codec)
+            return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, check), **codec)
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(_streaming(handler.unary_stream), **codec)
-        return grpc.stream_stream_rpc_method_handler(_unary(handler.stream_stream), **codec)
+            return grpc.unary_stream_rpc_method_handler(_streaming(handler.unary_stream, check), **codec)
+        return grpc.stream_stream_rpc_method_handler(_unary(handler.stream_stream, check), **codec)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -65,11 +65,14 @@ def _add_services(server: Any, device: DeviceService, health: Any) -> Filesystem
 
 
 @asynccontextmanager
-async def serving(device: DeviceService, socket: Path) -> AsyncIterator[None]:
-    """Serves until left. The caller holds the lock of the state directory, so a socket that is found is a dead one."""
+async def serving(device: DeviceService, socket: Path, check: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
+    """Serves until left. The caller holds the lock of the state directory, so a socket that is found is a dead one.
+
+    `check`: raises where a person's call cannot be answered, whatever it asks.
+    """
     _private_folder(socket.parent)
     socket.unlink(missing_ok=True)
-    server = grpc.aio.server(options=_OPTIONS, interceptors=(ErrorInterceptor(),))
+    server = grpc.aio.server(options=_OPTIONS, interceptors=(ErrorInterceptor(check),))
     health = health_aio.HealthServicer()
     filesystem = _add_services(server, device, health)
     lane = FastLane(filesystem, calls_socket_beside(socket))

@@ -38,13 +38,15 @@ class Twins:
         self._doubled: dict[DeviceId, int] = {}
         self._told: dict[DeviceId, int] = {}
         """Who said that it has met us twice, and when."""
+        self._over_ms = -FORGET_MS
+        """When the other one on this machine ended. Peers that met it say so for a while still."""
         self._here: dict[str, int] = {}
         """State directories on this machine with our key, and when they answered."""
 
     # ---- what is learned
     def met(self, device: DeviceId, instance: bytes, told: bool) -> None:
         """A device began a session; `told`: it says that it has met two of us."""
-        if told:
+        if told and self._now_ms() - self._over_ms >= FORGET_MS:
             self._note(self._told, device, "another device has met a second daemon with our key")
         if device == self._own or len(instance) != INSTANCE_BYTES:
             return
@@ -62,6 +64,13 @@ class Twins:
         if place not in self._here:
             log.warning("another daemon on this machine uses our key", place=place)
         self._here[place] = self._now_ms()
+
+    def gone_here(self, place: str) -> None:
+        """It ended: `daemon.same_machine` saw it go, so nothing that was told of it counts any more."""
+        if self._here.pop(place, None) is not None:
+            log.info("the other daemon on this machine that used our key has ended", place=place)
+            self._told.clear()
+            self._over_ms = self._now_ms()
 
     def _note(self, where: dict[DeviceId, int], device: DeviceId, what: str) -> None:
         if device not in _recent(where, self._now_ms()):

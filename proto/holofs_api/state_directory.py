@@ -64,6 +64,11 @@ def resolved(told: str) -> Path:
     except FileNotFoundError:
         raise StateDirError(f"{told} cannot be found: the folder that you are in is gone.") from None
     real = _followed(absolute)
+    try:
+        real.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(real).decode("utf-8", "backslashreplace")
+        raise StateDirError(f"The name of {shown} is not UTF-8: {_OTHER}.") from None
     if len(os.fsencode(real)) > _LONGEST_PATH or any(len(os.fsencode(p)) > _LONGEST_NAME for p in real.split("/")):
         raise StateDirError(f"{told} cannot be used as a state directory: {os.strerror(errno.ENAMETOOLONG)}.")
     return Path(real)

@@ -280,7 +280,9 @@ def test_a_full_disk_is_said_with_what_would_make_room(small: tuple[Device, Smal
         assert "holofsctl trash empty docs" in told
         assert "holofsctl history-policy docs" in told
         assert "will soon be refused" not in told
-    assert device.ctl("doctor", check=False).code == 1
+    doctor = device.ctl("doctor", check=False)
+    assert doctor.code == 1
+    assert doctor.out.count("PROBLEM") == 1, "one fact, one line"
     disk.empty()
     until(lambda: not device.status()["space"]["refused"], "room to be noticed")
     assert "Writing is refused" not in device.ctl("status").out

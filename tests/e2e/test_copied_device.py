@@ -56,6 +56,12 @@ def test_a_copy_beside_the_original_is_said_on_each_side_and_made_a_device_of_it
         assert "new-key" in doctor.out, where
     assert "runs twice" in b.ctl("status").out
 
+    # It is over as soon as the copy has ended, and begins with the next one.
+    c.down()
+    until(lambda: not _copies(a), "the original to know that the copy has ended", 8)
+    c.up()
+    until(lambda: _copies(a) and _copies(c), "both to know again", 30)
+
     # Both go on, and everything that either writes arrives.
     here, copy = a.mount(), c.mount()
     here.joinpath("original").write_bytes(b"by the original")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.device import BIN, Result, World
+from support.wait import until
 
 STANDING = "holofs-device"
 
@@ -134,6 +135,17 @@ def _a_name_too_long(folder: Path) -> Path:
     return folder / "new" / ("x" * 300)
 
 
+def _a_name_that_is_not_utf8(folder: Path) -> Path:
+    return folder / os.fsdecode(b"new-\xff")
+
+
+def _below_a_name_that_is_not_utf8(folder: Path) -> Path:
+    there = _a_name_that_is_not_utf8(folder)
+    there.mkdir()
+    (folder / "link").symlink_to(there)
+    return folder / "link" / "state"
+
+
 PLACES = [
     (_documents, "letter.txt"),
     (_only_names_of_ours, "holds other things"),
@@ -144,6 +156,8 @@ PLACES = [
     (_below_a_link_to_nothing, "unplugged"),
     (_a_link_to_itself, "symbolic links"),
     (_a_name_too_long, "too long"),
+    (_a_name_that_is_not_utf8, "is not UTF-8"),
+    (_below_a_name_that_is_not_utf8, "is not UTF-8"),
 ]
 """What no program looks into."""
 TO_MAKE_SOMETHING = [
@@ -344,3 +358,40 @@ def test_a_state_directory_of_a_newer_program_is_left_alone(tmp_path: Path) -> N
     for arguments in PROGRAMS.values():
         _refused(ask(*arguments(str(state))), "newer HoloFS")
     assert snapshot(state) == before
+
+
+def test_a_state_directory_that_was_moved_under_its_daemon_is_said(world: World) -> None:
+    a, _b = world.sharing("a", "b")
+    a.allowed += ["No such file or directory"]  # of whatever looks at the disk by itself meanwhile
+    here = a.mount()
+    here.joinpath("before").write_bytes(b"1")
+    until(a.is_settled, "it to be published")
+    old, new = a.state, a.home / "moved"
+    old.rename(new)
+    for command in (["status"], ["list"], ["create", "more"], ["members", "docs"], ["wait", "docs"], ["fsck"]):
+        told = a.ctl("--state-dir", new, *command, check=False)
+        assert told.code != 0, command
+        for words in (str(old), str(new), "was moved", "holofsctl down", "holofsctl up"):
+            assert words in told.err, command
+        assert "internal error" not in told.err
+    assert "There is no device" in a.ctl("status", check=False).err
+    a.ctl("--state-dir", new, "down")
+    assert not os.path.ismount(here)
+    a.state = new
+    a.environment["HOLOFS_STATE_DIR"] = str(new)
+    a.up()
+    until(lambda: a.status()["mounts"][0]["state"] == "up", "the mount to come back")
+    assert here.joinpath("before").read_bytes() == b"1"
+    here.joinpath("after").write_bytes(b"2")
+    a.ctl("wait", "docs", "--timeout", "30")
+
+
+def test_a_volume_of_a_device_with_a_new_key_says_that_it_is_no_member(world: World) -> None:
+    (a,) = world.running("a")
+    a.allowed += ["a new author takes over"]
+    a.create()
+    a.down()
+    a.ctl("device", "new-key")
+    a.up()
+    assert "docs: not a member, ready" in a.ctl("status").out
+    assert "not a member" in a.ctl("list").out

@@ -85,6 +85,21 @@ def test_what_is_over_is_not_said_for_long(twins: Twins, clock: Clock) -> None:
     assert said(twins) == []
 
 
+def test_what_is_seen_to_end_on_this_machine_is_over_at_once(twins: Twins, clock: Clock) -> None:
+    twins.found_here("/elsewhere")
+    twins.met(THEM, X, told=True)
+    twins.gone_here("/elsewhere")
+    assert said(twins) == []
+    twins.met(THEM, X, told=True)  # of a peer that met both before
+    assert said(twins) == []
+    twins.found_here("/elsewhere")
+    assert len(said(twins)) == 1
+    twins.gone_here("/elsewhere")
+    clock.now += module.FORGET_MS
+    twins.met(THEM, X, told=True)
+    assert len(said(twins)) == 1, "there is one more, elsewhere"
+
+
 def test_every_run_has_an_instance_of_its_own(clock: Clock) -> None:
     assert len({Twins(US, clock).instance for _ in range(100)}) == 100
 
