@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from holofsd.core.errors import MountBusy, MountFailed, MountPathUnusable, MountUnknown
+from holofsd.core.errors import BadArgument, MountBusy, MountFailed, MountPathUnusable, MountUnknown
 from holofsd.core.ids import VolumeId
 from holofsd.daemon import mounts as module
 from holofsd.daemon.mount_process import MountOrder, MountProcess
@@ -218,7 +218,7 @@ async def test_a_path_inside_a_mount_is_told_from_the_mount(
 ) -> None:
     path = folder(tmp_path)
     await supervisor.mount(VOLUME, path, MountOptions())
-    with pytest.raises(MountUnknown, match="inside the folder mounted at"):
+    with pytest.raises(BadArgument, match="inside the folder mounted at"):
         await supervisor.unmount(f"{path}/letters", force=False)
 
 
