@@ -44,6 +44,10 @@ _AT_ONCE: Final = 2_000
 _NOTHING_LEFT_S: Final = 1.0
 """For so long after history had nothing to give, a full disk refuses at once."""
 
+_VAIN_S: Final = 10.0
+_VAIN_MOST_S: Final = 600.0
+"""After a look that gained nothing the next one waits so long, twice as long each time; unless more has come."""
+
 
 @dataclass(slots=True)
 class InUse:
@@ -75,6 +79,13 @@ class Budget:
         self._thinned: dict[tuple[bool, int], Cursor] = {}
         """Per level of THINNED, and for a look at files only: up to where it was looked through."""
         self._given_up_at = -_NOTHING_LEFT_S
+        self._gained = 0
+        """Files that went in the look that is under way."""
+        self._vain_until = 0.0
+        """When a look is worth it again after one that gained nothing; with what was there then."""
+        self._vain_pause = _VAIN_S
+        self._vain_used = 0
+        self._vain_limit = 0
 
     def used(self) -> int:
         return self._store.past_sizes.all_bytes()
@@ -114,11 +125,27 @@ class Budget:
         if not used and untraced < _UNTRACED_LEAST:
             return
         limit = self._limit()
-        if used + untraced > limit or untraced > max(limit // _SLACK, _UNTRACED_LEAST):
+        much = used + untraced > limit or untraced > max(limit // _SLACK, _UNTRACED_LEAST)
+        if much and not self._in_vain(used + untraced, limit):
             async with self._busy:
+                before, self._gained = self.used(), 0
                 await self._collect_untraced()
                 if self.used() > limit:
                     await self._shrink(limit - limit // _SLACK, only_files=False)
+                self._note_vain(before, limit)
+
+    def _in_vain(self, size: int, limit: int) -> bool:
+        """A look of a moment ago gained nothing, and little has come since."""
+        soon = asyncio.get_running_loop().time() < self._vain_until
+        return soon and limit == self._vain_limit and size < self._vain_used + max(limit // _SLACK, 1)
+
+    def _note_vain(self, before: int, limit: int) -> None:
+        if self._gained or self.used() < before:
+            self._vain_until, self._vain_pause = 0.0, _VAIN_S
+            return
+        self._vain_used, self._vain_limit = self.used() + self.untraced_bytes(), limit
+        self._vain_until = asyncio.get_running_loop().time() + self._vain_pause
+        self._vain_pause = min(self._vain_pause * 2, _VAIN_MOST_S)
 
     async def make_room(self, more: int = 0) -> None:
         """Lets go of history until the disk has room again, for `more` bytes too, or nothing is left of it that takes
@@ -242,10 +269,17 @@ class Budget:
         await self._collect()
 
     async def _collect(self) -> None:
-        gone = {blob for blob in self._let_go if not self._store.past_sizes.is_past(blob)}
-        if gone:
-            for sync_first in self.collector.steps_for(gone, Collected()):
-                if sync_first:
-                    await self._db.sync()
+        let_go = set(self._let_go)
+        gone: set[BlobHash] = set()
+        for number, blob in enumerate(let_go, 1):
+            if not self._store.past_sizes.is_past(blob):
+                gone.add(blob)
+            if number % _PAGE == 0:
                 await asyncio.sleep(0)
-        self._let_go.clear()
+        collected = Collected()
+        for sync_first in self.collector.steps_for(gone, collected) if gone else ():
+            if sync_first:
+                await self._db.sync()
+            await asyncio.sleep(0)
+        self._gained += collected.files
+        self._let_go -= let_go

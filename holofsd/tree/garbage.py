@@ -31,6 +31,8 @@ from holofsd.tree.states import decode_version
 _SLICE: Final = 200
 _LARGE_SLICE: Final = 2000
 """Of rows that need no decoding."""
+_HISTORY_SLICE: Final = 500
+"""Of rows of which the small ones need it."""
 GRACE_MS: Final = 24 * 3600 * 1000
 ORPHAN_S: Final = 3600.0
 """A file without a row may be one that is just arriving; after an hour it is not."""
@@ -86,7 +88,8 @@ class GarbageCollector:
             faults.reach("collecting.forgotten", self._store)
             if self._doomed:
                 yield True
-            self._unlink()
+            for _ in self._unlink():
+                yield False
             faults.reach("collecting.unlinked", self._store)
             for _ in self._sweep(collected) if self._only is None else ():
                 yield False
@@ -110,8 +113,12 @@ class GarbageCollector:
     # ---- what is needed
     def _suspect_all(self) -> Iterator[None]:
         if self._only is not None:
-            sizes = ((blob, self._store.content.size(blob)) for blob in self._only)
-            self._suspects.update((blob, size) for blob, size in sizes if size is not None)
+            for number, blob in enumerate(self._only, 1):
+                size = self._store.content.size(blob)
+                if size is not None:
+                    self._suspects[blob] = size
+                if number % _SLICE == 0:
+                    yield
             return
         after = b""
         sql = "SELECT hash, size FROM content WHERE hash>? ORDER BY hash LIMIT ?"
@@ -123,13 +130,13 @@ class GarbageCollector:
     def _mark(self) -> Iterator[None]:
         after = b""
         sql = "SELECT node, state, held FROM nodes WHERE node>? ORDER BY node LIMIT ?"
-        while rows := self._db.all(sql, (after, _SLICE)):
+        while self._suspects and (rows := self._db.all(sql, (after, _SLICE))):
             after = rows[-1][0]
             for node, state, held in rows:
                 self._node_needs(node, state, held)
             yield
         self._last_history = 0
-        while self._history_needs(_LARGE_SLICE):
+        while self._suspects and self._history_needs(_HISTORY_SLICE):
             yield
 
     def _history_needs(self, limit: int) -> bool:
@@ -166,7 +173,7 @@ class GarbageCollector:
                 self._node_needs(node, row.state, row.held)
         self._changed.clear()
         # A version that came and went since its node was read is in the history only.
-        while self._history_needs(_LARGE_SLICE):
+        while self._suspects and self._history_needs(_LARGE_SLICE):
             pass
         for (version,) in self._db.all("SELECT detached FROM inodes WHERE detached NOT NULL"):
             self._version_needs(decode_version(version))
@@ -231,9 +238,11 @@ class GarbageCollector:
         collected.waiting = len(self._suspects)
         collected.waiting_bytes = sum(self._suspects.values())
 
-    def _unlink(self) -> None:
-        for blob in self._doomed:
+    def _unlink(self) -> Iterator[None]:
+        for number, blob in enumerate(self._doomed, 1):
             self._store.content.unlink_forgotten(blob)
+            if number % _SLICE == 0:
+                yield
 
     # ---- files without rows
     def _sweep(self, collected: Collected) -> Iterator[None]:

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from holofsd.core.errors import NoSpace
-from holofsd.core.ids import ROOT_INO
+from holofsd.core.ids import ROOT_INO, BlobHash
 from holofsd.core.node import is_alive
 from holofsd.core.retention import DAY_S, HistoryPolicy
 from holofsd.core.state import Kind
+from holofsd.fs.budget import InUse
 from holofsd.fs.scope import Scope
 from holofsd.fs.settings import FsSettings
 from holofsd.tree.facts import blobs_of
@@ -342,3 +345,76 @@ async def test_room_is_made_for_the_copy_of_a_large_file(tight: Device, monkeypa
     assert disk.free() >= 12 * SIZE
     await program.release(handle)
     assert (await tight.fs.lookup(program.att, ROOT_INO, b"large")).size == 8 * SIZE
+
+
+# ---- in small steps, and not in vain
+class Reading:
+    """Rows that are read from the index by the task that shrinks the history, between two turns of the loop."""
+
+    def __init__(self, device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = self.most = self.all = self.turns = 0
+        db = device.store.db
+        everything, one, sleep = db.all, db.one, asyncio.sleep
+
+        def all_counted(*arguments: Any) -> list[Any]:
+            rows = everything(*arguments)
+            self._count(len(rows))
+            return rows
+
+        def one_counted(*arguments: Any) -> Any:
+            self._count(1)
+            return one(*arguments)
+
+        async def turn(seconds: float) -> None:
+            self.now = 0
+            self.turns += 1
+            await sleep(seconds)
+
+        monkeypatch.setattr(db, "all", all_counted)
+        monkeypatch.setattr(db, "one", one_counted)
+        monkeypatch.setattr(asyncio, "sleep", turn)
+
+    def _count(self, rows: int) -> None:
+        self.now += rows
+        self.all += rows
+        self.most = max(self.most, self.now)
+
+
+async def test_letting_go_reads_few_rows_at_a_time(
+    device: Device, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is written ten thousand times unseen leaves as many contents: the loop has its turn all the same."""
+    await save(program, "a", blob(1))
+    untraced = {BlobHash(number.to_bytes(32)): SIZE for number in range(1, 10_001)}
+    with device.store.db.transaction():
+        for hash, size in untraced.items():
+            device.store.content.add(hash, size, 0)
+    device.volume.tree.untraced.update(untraced)
+    set_max(device, SIZE)
+    reading = Reading(device, monkeypatch)
+    await device.fs.history.keeping.budget.enforce()
+    assert device.store.db.number("SELECT count(*) FROM content") == 1
+    assert reading.all > 10_000
+    assert reading.most <= 500, reading.most
+
+
+async def test_a_look_that_gains_nothing_is_not_had_again_at_once(
+    device: Device, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        await save_for(program, "a", blob(number), 3600)
+    keeping, budget = device.fs.history.keeping, device.fs.history.keeping.budget
+    monkeypatch.setattr(budget, "_in_use", lambda: InUse(whole={device.node_at("a")}))
+    set_max(device, 2 * SIZE)
+    await budget.enforce()
+    reading = Reading(device, monkeypatch)
+    for _ in range(20):
+        await budget.enforce()
+    assert reading.turns == 0, "all of it is in use still"
+    await save_for(program, "a", blob(4), 3600)
+    await budget.enforce()
+    assert reading.turns > 0, "more has come"
+    monkeypatch.setattr(budget, "_in_use", InUse)
+    set_max(device, SIZE)
+    await budget.enforce()
+    assert keeping.sizes().all <= SIZE, "the limit is another one"
