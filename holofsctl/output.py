@@ -27,6 +27,12 @@ _LEAST_COLUMN = 20
 class Output:
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
+        self.program = "holofsctl"
+        """How a command that is advised begins: with the state directory, where it was told on the command line."""
+
+    def advised(self, text: str) -> str:
+        """A sentence whose commands, between back quotes, are for the device that was asked."""
+        return text.replace("`holofsctl ", f"`{self.program} ")
 
     def data(self, plain: object, lines: Sequence[str], exact: bool = False) -> None:
         """The command's answer: `plain` as one JSON document, or the lines for a person.
@@ -43,9 +49,9 @@ class Output:
         """For a person, beside the data. A remark that cannot be written is dropped: the work was done."""
         if sys.stderr is None:
             return
-        width = 0 if exact else width_of(sys.stderr)
+        width, told = (0, text) if exact else (width_of(sys.stderr), self.advised(text))
         with contextlib.suppress(OSError):
-            sys.stderr.write("\n".join(_shown(text.split("\n"), width)) + "\n")
+            sys.stderr.write("\n".join(_shown(told.split("\n"), width)) + "\n")
             sys.stderr.flush()
 
     def failure(self, error: CommandError) -> None:

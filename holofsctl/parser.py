@@ -221,7 +221,7 @@ def _conflicts(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _sharing(command: Callable[..., argparse.ArgumentParser]) -> None:
-    share = command("share", sharing.share, "Prints an invite: a ticket for `holofsctl join` on another device.")
+    share = command("share", sharing.share, "Prints an invite: a ticket that `join` redeems on another device.")
     share.add_argument("name", nargs="?", default="", metavar="NAME")
     share.add_argument("--list", action="store_true", help="show the invites made here that can still be redeemed")
     share.add_argument("--revoke", nargs=2, metavar=("NAME", "INVITE"), help="make one worth nothing, or `all` of them")
