@@ -14,7 +14,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from holofs_api.words import count
+from holofs_api.words import count, printable
 from holofsctl.errors import CommandError
 from holofsctl.terminal import columns_of, give_up_output, width_of, wrapped
 
@@ -101,22 +101,8 @@ def _shown(lines: Sequence[str], width: int) -> Iterator[str]:
 
 
 def safe(text: str | bytes) -> str:
-    """Text for a terminal: bytes that are not UTF-8 (`\\xff`) and control characters (`\\x1b`) become escapes."""
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "surrogateescape")
-    return "".join(character if character.isprintable() else _escaped(character) for character in text)
-
-
-def quoted(text: str | bytes) -> str:
-    """What a person gave us, in a sentence: never `{text!r}`, which shows a byte that is not UTF-8 as a surrogate."""
-    return f"'{safe(text)}'"
-
-
-def _escaped(character: str) -> str:
-    number = ord(character)
-    if 0xDC80 <= number <= 0xDCFF:  # a byte that is not UTF-8, as os.fsdecode hands it over
-        return f"\\x{number - 0xDC00:02x}"
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+    """Text for a terminal, which obeys none of it."""
+    return printable(text)
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:

@@ -9,11 +9,11 @@ from datetime import datetime
 from holofs_api.shell import shell_word
 from holofs_api.times import parse_time
 from holofs_api.v1 import control_pb2 as pb
-from holofs_api.words import count
+from holofs_api.words import count, quoted
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.output import duration, moment, plain, quoted, safe, size, table
+from holofsctl.output import duration, moment, plain, safe, size, table
 from holofsctl.places import Place, locate
 from holofsctl.session import Session
 
