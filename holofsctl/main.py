@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from holofs_api.paths import state_dir
+from holofs_api.shell import shell_word
 from holofs_api.state_directory import StateDirError
 from holofs_api.utf8 import require_utf8
 from holofsctl.errors import CommandError
@@ -50,7 +51,10 @@ def _run(words: Sequence[str], output: Output) -> Exit:
         if isinstance(arguments, Exit):  # `--help`, `--version`: printed already
             return arguments
         output.as_json = getattr(arguments, "json", False)
-        session = Session(state_dir(getattr(arguments, "state_dir", None)), output)
+        told = getattr(arguments, "state_dir", None)
+        session = Session(state_dir(told), output)
+        if told is not None:
+            output.program = f"holofsctl --state-dir {shell_word(str(session.state))}"
         result: Exit | None = arguments.run(session, arguments)
     except (CommandError, BrokenPipeError):
         raise

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from holofsctl.output import quoted
+from holofs_api.words import quoted
 
 MOST: Final = 2**31 - 1
 """Of a plain number: what every field of the API can hold."""

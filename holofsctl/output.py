@@ -14,7 +14,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from holofs_api.words import count
+from holofs_api.words import count, printable
 from holofsctl.errors import CommandError
 from holofsctl.terminal import columns_of, give_up_output, width_of, wrapped
 
@@ -27,6 +27,12 @@ _LEAST_COLUMN = 20
 class Output:
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
+        self.program = "holofsctl"
+        """How a command that is advised begins: with the state directory, where it was told on the command line."""
+
+    def advised(self, text: str) -> str:
+        """A sentence whose commands, between back quotes, are for the device that was asked."""
+        return text.replace("`holofsctl ", f"`{self.program} ")
 
     def data(self, plain: object, lines: Sequence[str], exact: bool = False) -> None:
         """The command's answer: `plain` as one JSON document, or the lines for a person.
@@ -43,9 +49,9 @@ class Output:
         """For a person, beside the data. A remark that cannot be written is dropped: the work was done."""
         if sys.stderr is None:
             return
-        width = 0 if exact else width_of(sys.stderr)
+        width, told = (0, text) if exact else (width_of(sys.stderr), self.advised(text))
         with contextlib.suppress(OSError):
-            sys.stderr.write("\n".join(_shown(text.split("\n"), width)) + "\n")
+            sys.stderr.write("\n".join(_shown(told.split("\n"), width)) + "\n")
             sys.stderr.flush()
 
     def failure(self, error: CommandError) -> None:
@@ -95,22 +101,8 @@ def _shown(lines: Sequence[str], width: int) -> Iterator[str]:
 
 
 def safe(text: str | bytes) -> str:
-    """Text for a terminal: bytes that are not UTF-8 (`\\xff`) and control characters (`\\x1b`) become escapes."""
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "surrogateescape")
-    return "".join(character if character.isprintable() else _escaped(character) for character in text)
-
-
-def quoted(text: str | bytes) -> str:
-    """What a person gave us, in a sentence: never `{text!r}`, which shows a byte that is not UTF-8 as a surrogate."""
-    return f"'{safe(text)}'"
-
-
-def _escaped(character: str) -> str:
-    number = ord(character)
-    if 0xDC80 <= number <= 0xDCFF:  # a byte that is not UTF-8, as os.fsdecode hands it over
-        return f"\\x{number - 0xDC00:02x}"
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+    """Text for a terminal, which obeys none of it."""
+    return printable(text)
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from holofs_api.words import quoted
 from holofsctl import __version__, history_parser, safety_parser
 from holofsctl.commands import conflicts, device, fsck, mounts, recovering, sharing, volumes
 from holofsctl.commands import diff as comparison
@@ -17,7 +18,7 @@ from holofsctl.exit_codes import EPILOG, Exit
 from holofsctl.help_text import fitting, help_text
 from holofsctl.mistakes import command_meant, did_you_mean
 from holofsctl.numbers import number, seconds, time_limit
-from holofsctl.output import print_text, quoted, safe
+from holofsctl.output import print_text, safe
 
 _PATHS: Final = ("path", "place", "to", "copy", "state_dir")
 """Arguments that name a file."""
@@ -221,7 +222,7 @@ def _conflicts(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _sharing(command: Callable[..., argparse.ArgumentParser]) -> None:
-    share = command("share", sharing.share, "Prints an invite: a ticket for `holofsctl join` on another device.")
+    share = command("share", sharing.share, "Prints an invite: a ticket that `join` redeems on another device.")
     share.add_argument("name", nargs="?", default="", metavar="NAME")
     share.add_argument("--list", action="store_true", help="show the invites made here that can still be redeemed")
     share.add_argument("--revoke", nargs=2, metavar=("NAME", "INVITE"), help="make one worth nothing, or `all` of them")

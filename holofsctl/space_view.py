@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import shlex
-
+from holofs_api.shell import shell_word
 from holofs_api.v1 import control_pb2 as pb
-from holofsctl.output import moment, safe, size, table
+from holofsctl.output import moment, size, table
 
 
 def refusal_lines(reply: pb.StatusReply) -> list[str]:
@@ -33,11 +32,11 @@ def _advice(reply: pb.StatusReply) -> str:
 def _what_makes_room(reply: pb.StatusReply) -> list[str]:
     rows = []
     for volume in reply.volumes:
-        name, kept = safe(shlex.quote(volume.volume.name)), volume.history
+        word, kept = shell_word(volume.volume.name), volume.history
         choices = (
-            ("trash", kept.trash_bytes, f"`holofsctl trash empty {name}`, then `holofsctl gc {name} --now`"),
-            ("history", kept.bytes, f"`holofsctl history-policy {name} --max 0` lets go of all of it"),
-            ("not needed any more", kept.garbage_bytes, f"`holofsctl gc {name} --now`"),
+            ("trash", kept.trash_bytes, f"`holofsctl trash empty {word}`, then `holofsctl gc {word} --now`"),
+            ("history", kept.bytes, f"`holofsctl history-policy {word} --max 0` lets go of all of it"),
+            ("not needed any more", kept.garbage_bytes, f"`holofsctl gc {word} --now`"),
         )
-        rows += [(f"{name}: {what}", size(bytes), how) for what, bytes, how in choices if bytes]
+        rows += [(f"{word}: {what}", size(bytes), how) for what, bytes, how in choices if bytes]
     return table(rows, indent="    ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from holofs_api.shell import shell_word
 from holofs_api.v1 import control_pb2 as pb
 from holofs_api.words import count
 from holofsctl.commands.history import policy_line
@@ -22,7 +23,10 @@ def status_lines(reply: pb.StatusReply) -> list[str]:
         mounts = [mount for mount in reply.mounts if mount.volume in (volume.volume.name, volume.volume.id)]
         lines += ["", *_volume(volume, mounts, told_apart(volume.devices, reply.device_name))]
     if not reply.volumes:
-        lines += ["", "No volumes yet: `holofsctl create NAME` makes one, `holofsctl join TICKET` brings one."]
+        lines += [
+            "",
+            "No volumes yet: `holofsctl create NAME` makes one, `holofsctl join -` reads a ticket and brings one.",
+        ]
     if refused := refusal_lines(reply):
         lines += ["", *refused]
     if reply.warnings:
@@ -57,7 +61,7 @@ def _safety(status: pb.VolumeStatus, names: Mapping[str, str]) -> str:
         told = safe(", ".join(holders))
         return f"Safe: everything written here is also on {count(len(holders), 'other device')} ({told})."
     if all(device.left for device in status.devices):
-        return f"Only on this device: `holofsctl share {safe(status.volume.name)}` invites another one."
+        return f"Only on this device: `holofsctl share {shell_word(status.volume.name)}` invites another one."
     if here:
         return f"Not safe yet: {count(here, 'changed file')} not sent yet."
     connected = [device for device in status.devices if device.connected]
@@ -112,15 +116,13 @@ def _devices(devices: Iterable[pb.DeviceSafety], names: Mapping[str, str]) -> li
 
 
 def _troubles(status: pb.VolumeStatus) -> list[str]:
-    lines = []
+    lines, word = [], shell_word(status.volume.name)
     if status.held_files or status.held_directories:
-        name = safe(status.volume.name)
-        lines.append(f"{held_sentence(status)} `holofsctl brake {name} --accept` or `--refuse` decides.")
+        lines.append(f"{held_sentence(status)} `holofsctl brake {word}` shows what, and how to decide.")
     if status.damaged:
         lines.append(f"{count(status.damaged, 'content file')} damaged here and not whole again yet.")
     if status.conflicts:
-        name = safe(status.volume.name)
-        lines.append(f"{count(status.conflicts, 'conflict')}: `holofsctl conflicts {name}` lists them.")
+        lines.append(f"{count(status.conflicts, 'conflict')}: `holofsctl conflicts {word}` lists them.")
     if status.pending:
         lines.append(f"{count(status.pending, 'item')} waiting for the folder that holds them.")
     if status.quarantined:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator
 
+from holofs_api.shell import shell_word
 from holofs_api.v1 import control_pb2 as pb
 from holofs_api.words import count
 from holofsctl.asking import Answer, ask
@@ -26,7 +27,8 @@ def conflicts(session: Session, arguments: argparse.Namespace) -> None:
     lines = [line for conflict in grouped(found) for line in lines_of(conflict)]
     session.output.data([plain(conflict) for conflict in found], lines)
     if found:
-        session.output.remark("`holofsctl diff PATH` shows what differs, `holofsctl resolve PATH` settles it.")
+        word = shell_word(found[0].volume.encode() + b":" + found[0].shown_path)
+        session.output.remark(f"`holofsctl diff {word}` shows what differs, `holofsctl resolve {word}` settles it.")
     else:
         session.output.remark("No conflicts.")
 

@@ -56,7 +56,7 @@ def status(session: Session, arguments: argparse.Namespace) -> None:
 
 def _show_status(session: Session, client: Client, volume: str) -> None:
     reply = client.call("Status", pb.StatusRequest(volume=volume))
-    session.output.data(plain(reply), status_lines(reply))
+    session.output.data(plain(reply), [session.output.advised(line) for line in status_lines(reply)])
 
 
 def device_name(session: Session, arguments: argparse.Namespace) -> None:
@@ -89,7 +89,7 @@ def new_key(session: Session, arguments: argparse.Namespace) -> None:
     session.output.data({"device_id": device.strip()}, [device.strip()])
     session.output.remark(
         "This is another device now: it is no member of its volumes until it joins them again by a ticket"
-        " (`holofsctl share NAME` on a device that is, `holofsctl join TICKET` here). Everything in them stays, and"
+        " (`holofsctl share NAME` on a device that is, `holofsctl join -` here). Everything in them stays, and"
         " what was changed here is sent then."
     )
 
@@ -111,7 +111,9 @@ def _presence(peer: pb.Peer) -> str:
 
 def doctor(session: Session, arguments: argparse.Namespace) -> Exit:
     found = checks.run(session.state)
-    rows = [("ok" if check.fine else "PROBLEM", check.subject, check.sentence) for check in found]
+    rows = [
+        ("ok" if check.fine else "PROBLEM", check.subject, session.output.advised(check.sentence)) for check in found
+    ]
     plain_checks = [{"ok": check.fine, "subject": check.subject, "message": check.sentence} for check in found]
     session.output.data(plain_checks, table(rows))
     if all(check.fine for check in found):

@@ -8,6 +8,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
+from holofs_api.shell import shell_word
 from holofs_api.v1 import control_pb2 as pb
 from holofs_api.words import count
 from holofsctl.closed import run_closed
@@ -34,7 +35,8 @@ def fsck(session: Session, arguments: argparse.Namespace) -> Exit:
         lines += _lines(reply.device)
     session.output.data(plain(reply), lines)
     if fixable := _fixable(*reply.volumes):
-        session.output.remark(f"`holofsctl fsck --repair` repairs {count(fixable, 'of these', 'of these')}.")
+        words = " ".join(["holofsctl fsck", *([shell_word(arguments.name)] if arguments.name else []), "--repair"])
+        session.output.remark(f"`{words}` repairs {count(fixable, 'of these', 'of these')}.")
     if fixable := _fixable(reply.device):
         found = count(fixable, "thing", "things")
         session.output.remark(f"`holofsctl down`, then `holofsctl fsck --repair` repairs {found} of this device.")

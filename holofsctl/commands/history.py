@@ -6,13 +6,14 @@ from __future__ import annotations
 import argparse
 from datetime import datetime
 
+from holofs_api.shell import shell_word
 from holofs_api.times import parse_time
 from holofs_api.v1 import control_pb2 as pb
-from holofs_api.words import count
+from holofs_api.words import count, quoted
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.output import duration, moment, plain, quoted, safe, size, table
+from holofsctl.output import duration, moment, plain, safe, size, table
 from holofsctl.places import Place, locate
 from holofsctl.session import Session
 
@@ -47,8 +48,9 @@ def history(session: Session, arguments: argparse.Namespace) -> None:
         versions = client.call("History", pb.HistoryRequest(volume=place.volume, path=place.path)).versions
     rows = [(v.id, moment(v.written_ms), size(v.size), v.device or "-", _standing(v)) for v in versions]
     session.output.data([plain(version) for version in versions], table(rows))
-    if any(version.replaced_ms for version in versions):
-        session.output.remark("`holofsctl restore PATH --version ID` brings one back.")
+    if before := [version for version in versions if version.replaced_ms]:
+        word = shell_word(arguments.place)
+        session.output.remark(f"`holofsctl restore {word} --version {shell_word(before[0].id)}` brings that one back.")
 
 
 def _standing(version: pb.PastVersion) -> str:
@@ -96,7 +98,8 @@ def list_trash(session: Session, arguments: argparse.Namespace) -> None:
     rows = [(moment(item.removed_ms), size(item.bytes), _extent(item), safe(item.path)) for item in items]
     session.output.data([plain(item) for item in items], table(rows))
     if items:
-        session.output.remark("`holofsctl restore PATH` brings one back.")
+        word = shell_word(place.volume.encode() + b":" + items[0].path)
+        session.output.remark(f"`holofsctl trash restore {word}` brings the first one back.")
     else:
         session.output.remark("The trash is empty.")
 
@@ -113,7 +116,7 @@ def empty_trash(session: Session, arguments: argparse.Namespace) -> None:
         done = client.call("EmptyTrash", request, _TIMEOUT_S)
     session.output.data(plain(done), [])
     told = f"{count(done.files, 'file')} ({size(done.bytes)}) let go on this device; others decide for themselves."
-    session.output.remark(f"{told} `holofsctl gc` gives the room back.")
+    session.output.remark(f"{told} `holofsctl gc {shell_word(place.volume)} --now` gives the room back.")
 
 
 # ---- policy, gc
@@ -163,5 +166,6 @@ def gc(session: Session, arguments: argparse.Namespace) -> None:
         done = client.call("CollectGarbage", request, _TIMEOUT_S)
     session.output.data(plain(done), [f"{count(done.files, 'file')} deleted, {size(done.bytes)}"])
     if done.waiting:
+        word = shell_word(arguments.name)
         told = f"{count(done.waiting, 'file')} more ({size(done.waiting_bytes)}) needed by nothing"
-        session.output.remark(f"{told}: deleted when that is so for a day. `--now` does not wait.")
+        session.output.remark(f"{told}: deleted when that is so for a day. `holofsctl gc {word} --now` does not wait.")

@@ -7,6 +7,7 @@ import argparse
 import os
 from typing import Final
 
+from holofs_api.shell import shell_word
 from holofs_api.v1 import control_pb2 as pb
 from holofs_api.words import count
 from holofsctl.client import CALL_TIMEOUT_S
@@ -22,7 +23,7 @@ _SHOWN: Final = 20
 
 
 def brake(session: Session, arguments: argparse.Namespace) -> None:
-    act = _act(arguments)
+    act, word = _act(arguments), shell_word(arguments.name)
     request = pb.BrakeRequest(volume=arguments.name, act=act)
     if act == "limit":
         now = session.call("Brake", pb.BrakeRequest(volume=arguments.name))
@@ -34,12 +35,13 @@ def brake(session: Session, arguments: argparse.Namespace) -> None:
         reply = client.call("Brake", request, _DECIDING_S if act in ("accept", "refuse") else CALL_TIMEOUT_S)
     session.output.data(plain(reply), _brake_lines(reply) if act not in ("accept", "refuse") else [])
     if act == "accept":
-        session.output.remark(_decided(reply, "gone here too; `holofsctl trash` can bring them back."))
+        session.output.remark(_decided(reply, f"gone here too; `holofsctl trash list {word}` shows them."))
     elif act == "refuse":
         session.output.remark(_decided(reply, "kept, and come back on the other devices."))
     elif reply.held_files or reply.held_directories:
-        name = safe(arguments.name)
-        session.output.remark(f"`holofsctl brake {name} --accept` lets it happen, `--refuse` keeps everything.")
+        session.output.remark(
+            f"`holofsctl brake {word} --accept` lets it happen, `holofsctl brake {word} --refuse` keeps everything."
+        )
 
 
 def _act(arguments: argparse.Namespace) -> str:

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Any, Final
 
+from holofs_api.shell import shell_word
 from holofs_api.v1 import control_pb2 as pb
 from holofs_api.words import count
 from holofsctl import terminal
@@ -32,7 +33,9 @@ def share(session: Session, arguments: argparse.Namespace) -> None:
     if arguments.revoke:
         _revoke(session, *arguments.revoke)
     elif not arguments.name:
-        raise CommandError("Say which volume: `share NAME`, `share --list NAME`.", Exit.USAGE, "bad-argument")
+        raise CommandError(
+            "Say which volume: `holofsctl share NAME`, `holofsctl share --list NAME`.", Exit.USAGE, "bad-argument"
+        )
     elif arguments.list:
         _list_invites(session, arguments.name)
     else:
@@ -60,9 +63,8 @@ def _invite_row(invite: pb.Invite) -> tuple[str, ...]:
 def _revoke(session: Session, volume: str, invite: str) -> None:
     revoked = session.call("RevokeInvite", pb.RevokeInviteRequest(volume=volume, invite=invite)).revoked
     session.output.data([plain(invite) for invite in revoked], [invite.id for invite in revoked])
-    session.output.remark(
-        f"Revoked {count(len(revoked), 'invite')}. Whoever redeemed one before is a member still: `members NAME`."
-    )
+    told = f"Revoked {count(len(revoked), 'invite')}. Whoever redeemed one before is a member still"
+    session.output.remark(f"{told}: `holofsctl members {shell_word(volume)}` shows who.")
 
 
 def _make_invite(session: Session, arguments: argparse.Namespace) -> None:
@@ -153,8 +155,12 @@ def members(session: Session, arguments: argparse.Namespace) -> None:
     elif change[0] == "role" and len(change) == 3 and change[2] in ROLES:
         _set_member(session, pb.SetMemberRequest(volume=name, device=change[1], role=ROLES[change[2]]))
     else:
-        wanted = "`members NAME`, `members role NAME DEVICE reader|writer|admin` or `members remove NAME DEVICE`"
-        raise CommandError(f"Say {wanted}.", Exit.USAGE, "bad-argument")
+        raise CommandError(
+            "Say `holofsctl members NAME`, `holofsctl members role NAME DEVICE writer` (or reader, or admin) or"
+            " `holofsctl members remove NAME DEVICE`.",
+            Exit.USAGE,
+            "bad-argument",
+        )
 
 
 def _set_member(session: Session, request: pb.SetMemberRequest) -> None:

@@ -34,7 +34,9 @@ def list_volumes(session: Session, arguments: argparse.Namespace) -> None:
     rows = [(v.name, role_here(v), v.state, v.explanation) for v in volumes]
     session.output.data([plain(volume) for volume in volumes], table(rows))
     if not volumes:
-        session.output.remark("No volumes yet: `holofsctl create NAME` makes one, `holofsctl join TICKET` brings one.")
+        session.output.remark(
+            "No volumes yet: `holofsctl create NAME` makes one, `holofsctl join -` reads a ticket and brings one."
+        )
 
 
 def leave(session: Session, arguments: argparse.Namespace) -> None:

@@ -98,7 +98,7 @@ def restored(volume: VolumeId, directory: Path) -> list[str]:
     problem = complaint_about(backup) if backup.exists() else "there is none"
     if problem:
         raise DamagedIndex(
-            f"The backup of the index cannot be used ({problem}): `holofsctl leave` keeps the directory aside, and the"
+            f"The backup of the index cannot be used ({problem}): leaving the volume keeps the directory aside, and the"
             " volume can be joined again from another device."
         )
     work = _work_directory(directory)

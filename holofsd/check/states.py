@@ -128,7 +128,9 @@ class States:
     def _unreadable(self, node: NodeId, said: _Said) -> NodeState | None:
         report = self.case.report
         if node in self._unpublished or said.state is None:
-            sentence = "A file's state is damaged and holds changes that no record has; `fsck --from-backup` may help."
+            sentence = (
+                "A file's state is damaged and holds changes that no record has; its backup may help (--from-backup)."
+            )
             report.add("state-lost", node.hex(), sentence, fixable=False)
             self.case.unreadable.add(node)
             return None

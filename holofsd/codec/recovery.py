@@ -33,7 +33,7 @@ def decode_recovery(text: str) -> bytes:
     compact = "".join(text.split()).replace("-", "").lower()
     prefix = PREFIX.replace("-", "")
     if not compact.startswith(prefix):
-        hint = "; this is a ticket, for `holofsctl join`" if compact.startswith("holofs1") else ""
+        hint = "; this is a ticket, which `holofsctl join -` reads" if compact.startswith("holofs1") else ""
         raise RecoveryInvalid(f"A recovery code begins with '{PREFIX}'{hint}.")
     digits = compact[len(prefix) :]
     try:

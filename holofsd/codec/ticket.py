@@ -68,7 +68,9 @@ def decode_ticket(text: str) -> Invite:
 
 
 def _code_hint(compact: str) -> str:
-    return " This is a recovery code, for `holofsctl recover`." if compact.startswith("holofs-recovery-") else ""
+    return (
+        " This is a recovery code, which `holofsctl recover -` reads." if compact.startswith("holofs-recovery-") else ""
+    )
 
 
 def _checksum(data: bytes) -> bytes:

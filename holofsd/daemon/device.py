@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Final
 
+from holofs_api.shell import shell_word
 from holofs_api.words import count
 from holofsd.codec.ticket import Invite, decode_ticket
 from holofsd.core.document import Credentials, Role
@@ -194,7 +195,7 @@ class Device(DeviceCare, DeviceHistory):
 
     async def set_member(self, volume: str, device: str, role: Role | None) -> api.Member:
         opened = self._volumes.find(volume)
-        target = _find_member(opened, device)
+        target = _find_member(opened, device, shell_word(volume))
         if role is None:
             opened.sync.remove_member(target)
         else:
@@ -318,7 +319,7 @@ def _holding(have: int, copies: int) -> str:
     return f"{have} of {count(copies, 'other device')} {'holds' if copies == 1 else 'hold'} everything."
 
 
-def _find_member(opened: OpenVolume, told: str) -> DeviceId:
+def _find_member(opened: OpenVolume, told: str, word: str) -> DeviceId:
     """By node key, the beginning of one (eight digits at least), or name. Raises DeviceUnknown, BadArgument."""
     membership = opened.sync.membership
     known = set(membership.roles) | set(membership.removed)
@@ -329,8 +330,11 @@ def _find_member(opened: OpenVolume, told: str) -> DeviceId:
     if not found:
         found = [device for device in known if name_of(device) == told]
     if len(found) > 1:
-        raise BadArgument(f"Several members are called {told!r}; tell the device's id, `holofsctl members` shows it.")
+        raise BadArgument(
+            f"Several members are called {told!r}; tell the device's id, `holofsctl members {word}` shows it."
+        )
     if not found:
         near = did_you_mean(told, map(name_of, known))
-        raise DeviceUnknown(f"The volume has no member {told!r}; `holofsctl members` shows those it has.{near}")
+        shows = f"`holofsctl members {word}` shows those it has"
+        raise DeviceUnknown(f"The volume has no member {told!r}; {shows}.{near}")
     return found[0]

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from holofs_api.shell import shell_word
 from holofsd.check.fsck import Files, examine, examine_copy
 from holofsd.check.mending import INDEX, backup_time, finish, rebuilt, restored
 from holofsd.check.report import Report
@@ -28,18 +29,21 @@ def index_complaint(directory: Path) -> str:
 
 def explained(complaint: str, name: str, directory: Path) -> str:
     """What a person is told where a volume's index is damaged."""
+    word = shell_word(name)
     return (
         f"Its index is damaged ({complaint}), so nothing is written to it and nothing is sent or received; what can be"
-        f" read is shown. `holofsctl fsck {name} --repair` mends what has one right answer; {_about_backup(directory)}"
+        f" read is shown. `holofsctl fsck {word} --repair` mends what has one right answer;"
+        f" {_about_backup(directory, word)}"
     )
 
 
-def _about_backup(directory: Path) -> str:
+def _about_backup(directory: Path, word: str) -> str:
     made = backup_time(directory)
     if not made:
         return "there is no backup of it yet."
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(made))
-    return f"`--from-backup` takes the index of {when}, with all that can still be read of this one."
+    told = f"`holofsctl fsck {word} --from-backup` takes the index of {when}"
+    return f"{told}, with all that can still be read of this one."
 
 
 def check_in_use(row: VolumeRow, directory: Path, device: DeviceId, orders: FsckOrders) -> FsckVolume:

@@ -187,7 +187,7 @@ class MountSupervisor:
         return False
 
     async def _in_use(self, mount: _Mount) -> str:
-        told = f"Close it there, or detach it with {_unmounts(mount.path, '--force ')}."
+        told = f"Close it there, or detach it with `holofsctl unmount --force {shell_word(mount.path)}`."
         below = mount_users.mounts_below(mount.path)
         if below:
             return f"{mount.path} is in use: something is mounted inside, at {below[0]}. Unmount that first."
@@ -200,7 +200,8 @@ class MountSupervisor:
         """A place inside a mount is a wrong argument. One where nothing is mounted may have been right before."""
         around = max((m for m in self._mounts if path.startswith(m.rstrip("/") + "/")), key=len, default="")
         if around:
-            return BadArgument(f"{path} is inside the folder mounted at {around}: {_unmounts(around)} unmounts that.")
+            told = f"`holofsctl unmount {shell_word(around)}` takes that away"
+            return BadArgument(f"{path} is inside the folder mounted at {around}: {told}.")
         return MountUnknown(f"Nothing of this device is mounted at {path}.{did_you_mean(path, self._mounts, 0.85)}")
 
     async def unmount_volume(self, volume: VolumeId) -> None:
@@ -416,10 +417,6 @@ class MountSupervisor:
             binding,
             row.at_ms,
         )
-
-
-def _unmounts(path: str, options: str = "") -> str:
-    return f"`holofsctl unmount {options}{shell_word(path)}`"
 
 
 def _settle(mount: _Mount) -> None:

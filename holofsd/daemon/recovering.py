@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from holofs_api.shell import shell_word
 from holofsd.codec.recovery import decode_recovery, encode_recovery
 from holofsd.codec.signing import SigningKey
 from holofsd.core.errors import BadArgument, RecoveryUnknown, RoleTooLow, VolumeUnknown
@@ -50,7 +51,7 @@ class Recovery:
         if members.others() and members.is_last_admin(members.device):
             raise RoleTooLow(
                 f"This device is the only admin of {row.name}: make another device an admin first, or write the"
-                " recovery code down and have it forgotten here (`recovery NAME --forget`)."
+                f" recovery code down and have it forgotten here: `holofsctl recovery {shell_word(row.name)} --forget`."
             )
 
     async def recover(self, code: str, name: str, sources: Sequence[str]) -> VolumeRow:

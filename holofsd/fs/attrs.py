@@ -36,7 +36,7 @@ class Attributes:
         view = self._scope.tree.view(ino)
         if view is None:
             if ino >= PAST_INO:
-                raise ReadOnly("What was cannot be changed: `holofsctl restore` brings it back.")
+                raise ReadOnly("What was cannot be changed: restoring it brings it back.")
             raise StaleHandle("This file is not there any more.")
         return view
 

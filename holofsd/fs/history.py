@@ -47,7 +47,7 @@ class History:
 
     def open(self, att: Attachment, ino: Ino, handle: int, *, write: bool) -> Opened:
         if write:
-            raise ReadOnly("What was cannot be changed: `holofsctl restore` brings it back.")
+            raise ReadOnly("What was cannot be changed: restoring it brings it back.")
         content = self.files.map_of(ino)
         self.files.hold(ino, self._scope.files.is_open)
         self._scope.files.add(att.request.mount_id, handle, ino, write=False)

@@ -62,7 +62,7 @@ class Restorable:
         node = self.known(path) if path else ROOT_ID
         state = self._tree.state(node)
         if state is None or state.kind is Kind.DIRECTORY:
-            raise IsADirectory("This is a folder: only files have versions; `holofsctl trash list` shows what went.")
+            raise IsADirectory("This is a folder: only files have versions, and the trash has what was removed.")
         known = self._versions_at(path, node)
         if not known:
             raise NoSuchName("There is no such file, and nothing is kept of one that was there.")
@@ -158,7 +158,7 @@ class Restorable:
         found = [(node, past) for node, past in known if past.id.startswith(told.lower())]
         if not found or any(past.version.body != found[0][1].version.body for _node, past in found):
             problem = "has no version" if not found else "has several versions"
-            raise NoSuchName(f"The file {problem} {told!r}; `holofsctl history` lists those that are kept.")
+            raise NoSuchName(f"The file {problem} {told!r}; its history lists those that are kept.")
         node, past = found[0]
         return self._entry(path, node, past.version)
 

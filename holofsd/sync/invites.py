@@ -15,6 +15,7 @@ import structlog
 from blake3 import blake3
 from google.protobuf.message import DecodeError
 
+from holofs_api.shell import shell_word
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec import wire
 from holofsd.codec.ticket import Invite, encode_ticket
@@ -163,9 +164,8 @@ class Inviter:
         if told != "all":
             rows = [row for row in rows if len(told) >= MIN_ID and invite_id(row).startswith(told.lower())]
             if not rows:
-                raise InviteUnknown(
-                    "This device has no such invite that can still be redeemed; `share --list` shows them."
-                )
+                shows = f"`holofsctl share --list {shell_word(self._name_of(volume))}` shows them"
+                raise InviteUnknown(f"This device has no such invite that can still be redeemed; {shows}.")
             if len(rows) > 1:
                 raise BadArgument("Several invites begin like that: tell more of the id.")
         with self._devices.db.transaction():

@@ -45,7 +45,7 @@ def read_source(told: str) -> Source:
     """`DEVICE` or `DEVICE@ADDRESS[,ADDRESS…]`. Raises BadArgument."""
     device, _, addresses = told.strip().partition("@")
     if not re.fullmatch(r"[0-9a-fA-F]{64}", device):
-        raise BadArgument("A device is told by its whole id, 64 digits, which `holofsctl members` shows there.")
+        raise BadArgument("A device is told by its whole id, 64 digits, which the list of members shows there.")
     return Source(DeviceId(bytes.fromhex(device)), tuple(a for a in addresses.split(",") if a))
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from holofs_api import places
+from holofs_api.words import quoted
 
 MARKER: Final = "holofs-device"
 FORMAT: Final = 1
@@ -58,7 +59,7 @@ def resolved(told: str) -> Path:
     """
     path = os.path.expanduser(told)
     if path.startswith("~"):
-        raise StateDirError(f"There is no user {path.split('/')[0][1:]!r}: {_OTHER}.", usage=True)
+        raise StateDirError(f"There is no user {quoted(path.split('/')[0][1:])}: {_OTHER}.", usage=True)
     try:
         absolute = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
     except FileNotFoundError:
@@ -117,10 +118,8 @@ def standing(state: Path) -> Standing:
     names.discard(_MADE_WITH_THE_FILESYSTEM)
     if not names <= _BEGINNING | _MARKS and not _is_device(state, names):
         example = min(names - _BEGINNING - _MARKS)
-        raise StateDirError(
-            f"{state} is not a state directory and holds other things ({example!r} for example); nothing was changed:"
-            f" {_OTHER}."
-        )
+        others = f"holds other things ({quoted(example)} for example)"
+        raise StateDirError(f"{state} is not a state directory and {others}; nothing was changed: {_OTHER}.")
     if _is_device(state, names):
         _check_format(state)
         return Standing.DEVICE

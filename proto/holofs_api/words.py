@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Numbers of things in sentences, for the daemon's messages and for `holofsctl`."""
+"""Numbers of things, and what others call things, in the sentences of the daemon and of `holofsctl`."""
 
 from __future__ import annotations
 
@@ -7,3 +7,22 @@ from __future__ import annotations
 def count(number: int, thing: str, things: str = "") -> str:
     """`1 file`, `2,000 files`."""
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+
+
+def printable(text: str | bytes) -> str:
+    """Text with escapes for bytes that are not UTF-8 (`\\xff`) and for control characters (`\\x1b`)."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    return "".join(character if character.isprintable() else _escaped(character) for character in text)
+
+
+def quoted(text: str | bytes) -> str:
+    """What a person gave us, in a sentence: never `{text!r}`, which shows a byte that is not UTF-8 as a surrogate."""
+    return f"'{printable(text)}'"
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that is not UTF-8, as os.fsdecode hands it over
+        return f"\\x{number - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")

@@ -10,13 +10,14 @@ import argparse
 import ast
 import builtins
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import holofsd.core.errors as errors_module
 from holofs_mount.options import MountError
 from holofsctl.errors import CommandError
-from holofsctl.parser import build
+from holofsctl.parser import build, parse
 from holofsd.core.errors import HoloError, ProtocolViolation, Refused
 from support.sources import ROOT
 
@@ -118,3 +119,68 @@ def test_every_option_is_explained() -> None:
         if action.option_strings and not action.help
     ]
     assert unexplained == []
+
+
+# ---- commands in sentences
+CHOSEN = ("NAME", "DEVICE")
+"""What only the person knows: the name of something new, or of what was not told."""
+QUOTED = re.compile(r"`([^`\n]*)`")
+
+
+def contract() -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted((ROOT / "proto" / "holofs_api").glob("*.py")):
+        yield path.relative_to(ROOT), ast.parse(path.read_text())
+
+
+def spoken() -> Iterator[tuple[str, ast.Constant | ast.JoinedStr]]:
+    """Every literal of the programs but docstrings, and where it is."""
+    for path, tree in [*sources(), *contract()]:
+        nodes = list(ast.walk(tree))
+        apart = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        apart |= {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+        for node in nodes:
+            if isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in apart:
+                yield f"{path}:{node.lineno}", node
+
+
+def complaint_about(command: str) -> str:
+    words = shlex.split(command.replace(PLACEHOLDER, "value"))
+    if missing := [word for word in words if word.isupper() and word not in CHOSEN]:
+        return f"{missing} is not filled in"
+    try:
+        parse(words[1:])
+    except CommandError as error:
+        return error.message
+    return ""
+
+
+def values_in_commands(node: ast.expr) -> Iterator[str]:
+    """The source of each value between back quotes, in a command."""
+    so_far = ""
+    for part in node.values if isinstance(node, ast.JoinedStr) else ():
+        if isinstance(part, ast.Constant):
+            *whole, last = (so_far + str(part.value)).split("`")
+            so_far = f"`{last}" if len(whole) % 2 else last
+        elif isinstance(part, ast.FormattedValue) and so_far.startswith("`holofsctl "):
+            yield ast.unparse(part.value)
+
+
+def test_every_command_that_a_sentence_advises_can_be_run_as_it_stands() -> None:
+    known = [name.removeprefix("holofsctl ") for name, _ in parsers(build(), "holofsctl")]
+    wrong, seen = [], 0
+    for where, node in spoken():
+        for command in (found for text in texts(node) for found in QUOTED.findall(text)):
+            if command.startswith("holofsctl "):
+                seen += 1
+                if complaint := complaint_about(command):
+                    wrong.append(f"{where}: `{command}`: {complaint}")
+            elif any(command.startswith(f"{name} ") for name in known):
+                wrong.append(f"{where}: `{command}` does not begin with the program")
+    assert seen > 40
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_value_in_an_advised_command_is_a_word_for_a_shell() -> None:
+    values = [(where, value) for where, node in spoken() for value in values_in_commands(node)]
+    assert len(values) > 15
+    assert [found for found in values if found[1] != "word" and not found[1].startswith("shell_word(")] == []

@@ -6,13 +6,17 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shlex
 import socket
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from holofs_api.shell import shell_word
 from holofs_api.state_directory import prepare
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.commands.fsck import _lines
@@ -23,6 +27,8 @@ from holofsctl.parser import build
 from holofsd.rpc import device_api as api
 from support.fake_device import FakeDevice
 from tests.rpc.conftest import Run
+
+QUOTED = re.compile(r"`([^`\n]*)`")
 
 
 async def test_share_prints_exactly_the_ticket_and_a_newline(run: Run, device: FakeDevice) -> None:
@@ -84,7 +90,7 @@ async def test_a_daemon_that_is_absent_is_exit_code_three_for_every_command(run:
     ]:
         code, out, err = await run(*words)
         assert (code, out, err.count("\n")) == (3, "", 1), words
-        assert "holofsctl up" in err
+        assert f"`holofsctl --state-dir {state} up`" in err
     assert list(state.iterdir()) == []
 
 
@@ -321,3 +327,31 @@ async def test_a_number_that_makes_no_sense_is_told_its_limit(run: Run, words: t
 
 async def test_an_invite_for_an_hour_is_said_to_be_good_for_an_hour(run: Run, device: FakeDevice) -> None:
     assert "for 1 hour." in (await run("share", "docs", "--expires", "1h"))[2]
+
+
+async def test_advice_is_for_the_device_that_was_asked(run: Run, state: Path, device: FakeDevice) -> None:
+    device.volumes = []
+    _, _, err = await run("list")
+    assert f"`holofsctl --state-dir {state} create NAME`" in err
+    _, _, err = await run("--state-dir", str(state / "it's not there"), "list")
+    (advice,) = QUOTED.findall(err)
+    assert shlex.split(advice) == ["holofsctl", "--state-dir", str(state / "it's not there"), "up"]
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", "$HOME `x`", "\n\x1b'", "\udcff\udcfe raw", "ä 五", "\\x41\n"])
+def test_a_word_of_advice_is_what_a_shell_reads(name: str) -> None:
+    word = shell_word(name)
+    assert word.isprintable()
+    assert as_a_shell_reads(word) == os.fsencode(name)
+
+
+def as_a_shell_reads(word: str) -> bytes:
+    command = ["bash", "-c", f"printf %s {word}"]
+    return subprocess.run(command, capture_output=True, check=True, timeout=20).stdout
+
+
+async def test_what_is_listed_can_be_brought_back_by_the_command_that_is_advised(run: Run, device: FakeDevice) -> None:
+    _, _, err = await run("conflicts")
+    assert "`holofsctl" in err
+    for advice in QUOTED.findall(err):
+        assert as_a_shell_reads(advice.split()[-1]) == b"docs:a\xff.txt"
