@@ -17,6 +17,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import fuse
@@ -36,6 +37,19 @@ _UTIME_NOW: Final = (1 << 30) - 1
 _UTIME_OMIT: Final = (1 << 30) - 2
 _XATTR_CREATE: Final = 1
 _XATTR_REPLACE: Final = 2
+
+
+_PER_READDIR: Final = 400
+_NEVER_FITS: Final = b"x" * (1 << 21)
+"""A name longer than any buffer of the kernel."""
+
+
+@dataclass(slots=True)
+class OpenDirectory:
+    """A directory that is being read does not change under its reader."""
+
+    ino: int
+    entries: list[tuple[bytes, int]] = field(default_factory=list)
 
 
 def answering(operation: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,6 +82,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
         self._loop = loop
         self._ready = ready
         self._hidden: dict[bytes, int] = {}
+        self._directories: dict[int, OpenDirectory] = {}
 
     def init(self, path: str) -> None:
         self._loop.call_soon_threadsafe(self._ready)
@@ -202,24 +217,36 @@ class Operations(fuse.Operations):  # type: ignore[misc]
 
     # ---- directories ----
     @answering
-    def readdir(self, path: str | None, fh: int) -> list[tuple[str, dict[str, int] | None, int]]:
+    def readdir(self, path: str | None, fh: int, start: int) -> list[tuple[str, dict[str, int] | None, int]]:
+        """Some entries from position `start` on, each with the position after it."""
+
         async def work() -> list[tuple[str, dict[str, int] | None, int]]:
-            listing = await self._v.names.listing(fh)
-            found: list[tuple[str, dict[str, int] | None, int]] = [(".", None, 0), ("..", None, 0)]
-            for name, ino in listing.names.items():
+            directory = self._directories[fh]
+            if not start:
+                listing = await self._v.names.listing(directory.ino)
+                directory.entries = [(b".", 0), (b"..", 0), *listing.names.items()]
+            found: list[tuple[str, dict[str, int] | None, int]] = []
+            for position, (name, ino) in enumerate(directory.entries[start : start + _PER_READDIR], start + 1):
                 attr = self._v.context.attrs.get(ino)
-                found.append((name.decode(_ENCODING), self._stat(attr) if attr is not None else None, 0))
+                found.append((name.decode(_ENCODING), self._stat(attr) if attr is not None else None, position))
             return found
 
         return self._run(work())
 
     @answering
     def opendir(self, path: str) -> int:
-        return self._run(self._ino(path))
+        ino, number = self._run(self._ino(path)), self._v.context.table.number()
+        self._directories[number] = OpenDirectory(ino)
+        return number
+
+    @answering
+    def releasedir(self, path: str | None, fh: int) -> int:
+        self._directories.pop(fh, None)
+        return 0
 
     @answering
     def fsyncdir(self, path: str | None, datasync: int, fh: int) -> None:
-        self._run(self._v.saving.fsync_inode(fh))
+        self._run(self._v.saving.fsync_inode(self._directories[fh].ino))
 
     # ---- attributes ----
     def _setattr(self, path: str | None, fi: Any, wanted: Wanted) -> None:
@@ -351,6 +378,22 @@ class Fuse(fuse.FUSE):  # type: ignore[misc]
     def utimens(self, path: bytes, buf: Any) -> Any:
         mtime = (buf.contents.modtime.tv_sec, buf.contents.modtime.tv_nsec) if buf else None
         return self.operations("utimens", path.decode(self.encoding), mtime)
+
+    def readdir(self, path: bytes | None, buf: Any, filler: Any, offset: int, fip: Any) -> int:
+        """Entries by position. As fusepy has it, libfuse keeps them as bytes, and takes any offset in those for the
+        beginning of an entry."""
+        entries = self.operations("readdir", self._decode_optional_path(path), fip.contents.fh, offset)
+        for name, attributes, position in entries:
+            st = None
+            if attributes is not None:
+                st = fuse.c_stat()
+                fuse.set_st_attrs(st, attributes, use_ns=self.use_ns)
+            if filler(buf, name.encode(self.encoding), st, position):
+                return 0
+        if not entries:
+            # libfuse takes a call that adds nothing for a complete listing, by which it would answer later positions.
+            filler(buf, _NEVER_FITS, None, offset or 1)
+        return 0
 
 
 _stopped: asyncio.Event | None = None

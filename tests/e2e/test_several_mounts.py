@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -87,3 +89,76 @@ def test_a_volume_may_be_mounted_read_only_beside_a_writable_mount(world: World)
     with pytest.raises(OSError) as caught:
         reading.joinpath("folder").mkdir()
     assert caught.value.errno == errno.EROFS
+
+
+@pytest.fixture(scope="module", params=["pyfuse3 pyfuse3", "pyfuse3 fusepy", "fusepy pyfuse3"])
+def pair(request: pytest.FixtureRequest) -> Iterator[tuple[Path, Path]]:
+    """Two mounts of one volume on one device, by these bindings."""
+    one, two = request.param.split()
+    with World(limit_s=300) as world:
+        (a,) = world.running("a")
+        a.create()
+        yield a.mount("docs", "--binding", one), a.mount("docs", "--binding", two)
+
+
+ROUNDS = range(20)
+
+
+def test_a_log_that_is_rotated_through_another_mount_is_not_written_over(pair: tuple[Path, Path]) -> None:
+    here, there = pair
+    for number in ROUNDS:
+        folder = here / f"rotated {number}"
+        folder.mkdir()
+        log, rotated = folder / "log", folder / "log.1"
+        log.write_text("old\n")
+        assert (there / folder.name / "log").read_text() == "old\n"
+        (there / folder.name / "log").rename(there / folder.name / "log.1")
+        assert not log.exists()
+        with log.open("a" if number % 2 else "w") as writing:
+            writing.write("new\n")
+        assert rotated.read_text() == "old\n"
+        assert sorted(os.listdir(folder)) == ["log", "log.1"]
+        assert log.read_text() == "new\n"
+
+
+def test_whatever_is_done_to_a_name_is_seen_through_the_other_mount_at_once(pair: tuple[Path, Path]) -> None:
+    here, there = pair
+    for number in ROUNDS:
+        ours, theirs = here / f"names {number}", there / f"names {number}"
+        ours.mkdir()
+        assert theirs.is_dir()
+        assert os.listdir(theirs) == []
+        (ours / "file").touch()
+        assert (theirs / "file").is_file()
+        (ours / "folder").mkdir()
+        assert (theirs / "folder").is_dir()
+        (ours / "symlink").symlink_to("file")
+        assert (theirs / "symlink").is_symlink()
+        (ours / "hard link").hardlink_to(ours / "file")
+        assert (theirs / "hard link").stat().st_nlink == 2
+        assert sorted(os.listdir(theirs)) == ["file", "folder", "hard link", "symlink"]
+        for name in ("file", "hard link", "symlink"):
+            (ours / name).unlink()
+            assert not os.path.lexists(theirs / name)
+        (ours / "folder").rmdir()
+        assert not (theirs / "folder").exists()
+        ours.rename(here / f"renamed {number}")
+        assert not theirs.exists()
+        theirs.mkdir()
+        assert os.listdir(here / f"renamed {number}") == []
+
+
+def test_a_name_that_is_replaced_through_another_mount_is_never_missing(pair: tuple[Path, Path]) -> None:
+    here, there = pair
+    folder = here / "replaced"
+    folder.mkdir()
+    (folder / "file").write_text("0")
+    for number in range(40):
+        with (folder / "file").open() as reading:
+            (there / "replaced" / "tmp").write_text(str(number))
+            os.listdir(folder)
+            os.replace(there / "replaced" / "tmp", there / "replaced" / "file")
+            assert os.listdir(folder) == ["file"]
+            assert (folder / "file").read_text() == str(number)
+            assert (folder / "file").stat().st_nlink == 1
+            reading.read()
