@@ -431,6 +431,18 @@ async def test_a_folder_moved_into_one_that_was_moved_into_it_and_removed_with_i
         }
 
 
+@pytest.mark.parametrize("ahead", [0, 3600])
+async def test_a_folder_renamed_within_one_that_is_moved_into_it_meanwhile_does_not_go_to_the_root(
+    tmp_path: Path, ahead: int
+) -> None:
+    async with two(tmp_path, "z/", "z/a/", "z/a/b/", "z/a/b/f") as (both, a, b):
+        await b.rename("z/a/b", "z/b")
+        await b.rename("z/a", "z/b/a")
+        a.device.clock.advance(ahead)
+        await a.rename("z/a/b", "z/a/e")
+        assert await both.agree() == {"z": None, "z/a": None, "z/a/e": None, "z/a/e/f": b"z/a/b/f"}
+
+
 async def test_a_folder_that_fell_back_falls_back_to_where_it_was_seen_when_it_is_moved_again(tmp_path: Path) -> None:
     async with two(tmp_path, "z/", "z/a/", "z/b/", "z/c/") as (both, a, b):
         await a.rename("z/a", "z/b/a")
