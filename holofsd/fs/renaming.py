@@ -157,7 +157,12 @@ class Renaming:
     def _put_moved(self, draft: Draft, entry: Entry, place: Place) -> None:
         for node in (entry.node, *self._conflicts.hidden_at(entry)):
             link = self._endings.only_link_at(draft, node, entry.parent, entry.slot)
-            draft.put(moved(draft.state(node), link, place, self._scope.volume.stamp()))
+            state = draft.state(node)
+            fallen = self._nodes.override(node)
+            if fallen is not None:
+                # The place before is where this directory was seen, rather than the place that a cycle kept it from.
+                state = moved(state, link, Place(*fallen), self._scope.volume.stamp())
+            draft.put(moved(state, link, place, self._scope.volume.stamp()))
 
     def _exchange(self, source: Entry, target: Entry, origin: Origin) -> None:
         draft = Draft(self._scope)

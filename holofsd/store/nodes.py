@@ -459,6 +459,11 @@ class Nodes:
     def overrides(self) -> dict[NodeId, tuple[NodeId, bytes]]:
         return {row[0]: (row[1], row[2]) for row in self.db.all("SELECT node, parent, name FROM overrides")}
 
+    def override(self, node: NodeId) -> tuple[NodeId, bytes] | None:
+        """(parent, name) of a directory that cannot have the place it wants."""
+        row = self.db.one("SELECT parent, name FROM overrides WHERE node=?", (node,))
+        return (row[0], row[1]) if row else None
+
     def set_overrides(self, overrides: dict[NodeId, tuple[NodeId, bytes]]) -> None:
         self.db.run("DELETE FROM overrides")
         self.db.run_many("INSERT INTO overrides VALUES (?,?,?)", ((n, p, name) for n, (p, name) in overrides.items()))

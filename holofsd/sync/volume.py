@@ -332,13 +332,14 @@ class VolumeSync:
 
     def _put_right(self) -> None:
         """What the removals of others left half done."""
-        if self.store.nodes.revived(1):
-            with self.store.db.transaction():
-                self.volume.reassert_revived()
         if self.store.outlived(1):
             with self.store.db.transaction():
                 bring_back(self.volume)
             self.merger.kick()  # perhaps there is more
+        elif self.store.nodes.revived(1):
+            # Not before: a directory with a life of its own does not look removed with the one that outlived.
+            with self.store.db.transaction():
+                self.volume.reassert_revived()
 
     def _heard_all(self) -> bool:
         """Somebody has told what there is (if anybody can), and nobody has shown a record that is not here."""

@@ -58,6 +58,8 @@ class Batch:
     """Directories that are shown as another one than before this update, or by themselves: as which before."""
     carried: list[tuple[NodeId, NodeId, NodeId, bytes]] = field(default_factory=list)
     """(node, directory that showed it, directory that shows it, name) of entries that went there as they are."""
+    cycles_anew: bool = False
+    """Cycles are resolved whether or not a directory of this update changed its place."""
     change: TreeChange = field(default_factory=TreeChange)
     _here: dict[BlobHash, bool] = field(default_factory=dict)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from holofsd.core.cycles import Moved, resolve_cycles
 from holofsd.core.edit import is_valid_name
 from holofsd.core.ids import ROOT_ID, NodeId
-from holofsd.core.node import Placement, placements
+from holofsd.core.node import Placement, is_alive, placements
 from holofsd.core.state import Kind, NodeState, Place
 from holofsd.tree.batch import Batch, Work
 
@@ -27,13 +27,13 @@ def wanted_place(state: NodeState) -> Placement | None:
 def settle_cycles(batch: Batch) -> None:
     """Brings `overrides` up to date, and pulls directories that are elsewhere now into the batch."""
     changed = [w for w in batch.works.values() if w.state.kind is Kind.DIRECTORY and _place_changed(w)]
-    if not changed:
+    if not changed and not batch.cycles_anew:
         return
     overrides = batch.store.nodes.overrides()
     # A directory that was unknown cannot undo a fall-back: if it matters, a walk up from it finds a cycle. But one that
     # was moved may have to fall back with another one.
     simple = not overrides or all(work.old is None and not _was_moved(work) for work in changed)
-    if simple and not any(_in_cycle(batch, overrides, work.node) for work in changed):
+    if simple and not batch.cycles_anew and not any(_in_cycle(batch, overrides, work.node) for work in changed):
         return
     resolved = _resolve_all(batch)
     if resolved != overrides:
@@ -53,6 +53,8 @@ def _place_changed(work: Work) -> bool:
     before, now = wanted_place(work.old_state), wanted_place(work.state)
     if before is None or now is None:
         return before is not now
+    if now.before is not None and is_alive(work.old_state) != is_alive(work.state):
+        return True  # a removed one does not fall back with others
     return (before.place, before.stamp, before.before) != (now.place, now.stamp, now.before)
 
 
@@ -91,7 +93,7 @@ def _resolve_all(batch: Batch) -> Overrides:
         state = batch.state(node)
         place = wanted_place(state) if state is not None and state.kind is Kind.DIRECTORY else None
         if place is not None:
-            wanted[node] = Moved(place.place, place.stamp, _usable(place.before))
+            wanted[node] = Moved(place.place, place.stamp, _usable(place.before), state is not None and is_alive(state))
     return {node: (place.parent, place.name) for node, place in resolve_cycles(wanted).items()}
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from holofsd.core.ids import Hlc, LinkId, NodeId
 from holofsd.core.node import is_alive, is_publishable, placements
 from holofsd.core.outliving import Ends, asserted, brought_back, ended_in, one_go, outlives, went_with
-from holofsd.core.state import Kind, Marker, NodeState, Version
+from holofsd.core.state import Kind, Marker, NodeState, Place, Version
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.local import LocalVolume
 
@@ -96,11 +96,13 @@ def _below(volume: LocalVolume, top: NodeId) -> list[_Gone]:
 
 def _moved(volume: LocalVolume, state: NodeState) -> tuple[Hlc, int | None]:
     """The stamp of the move that the directory outlived by, and when this device made it; None if another one did."""
-    stamp = placements(state)[0].stamp
-    if stamp.author not in volume.store.own_authors():
-        return stamp, None
+    placement = placements(state)[0]
+    if placement.stamp.author not in volume.store.own_authors():
+        return placement.stamp, None
     left = volume.store.history.places_of(state.id)
-    return stamp, left[0].until_ms if left else 0
+    # A cycle may have kept it from its new place since: that it left that one is no move of a person.
+    moves = [row for row in left if placement.before == Place(row.parent, row.name)] or left
+    return placement.stamp, moves[0].until_ms if moves else 0
 
 
 def _was_known(gone: _Gone, moved_at: Hlc, moved_ms: int | None) -> bool:

@@ -63,6 +63,8 @@ def _write_rows(batch: Batch, work: Work, overrides: Overrides) -> None:
         if before:
             nodes.clear_placements(work.node)
             batch.recorder.left(before, rows)
+            if not rows and not is_alive(work.state):
+                batch.recorder.arrived_removed(work.state, before)
         for row in rows:
             nodes.add_placement(row)
         work.placed = rows

@@ -119,14 +119,19 @@ class Recorder:
                 self._places.append(PastPlaceRow(row.node, row.under, row.name, min(since, now_ms), now_ms))
                 self._write_at_the_end()
 
-    def arrived_removed(self, state: NodeState) -> None:
-        """A node that was removed before this device heard of it."""
+    def arrived_removed(self, state: NodeState, seen: Sequence[PlacementRow] = ()) -> None:
+        """A node that was removed before this device heard of it, or of the move to its last place.
+
+        `seen`: the places that this device knew.
+        """
         now_ms = self._now_ms()
         placed = [link for link in state.links.values() if link.place is not None]
         if placed and state.versions:
             last = max(placed, key=lambda link: link.stamp)
             assert last.place is not None
-            since = min(last.stamp.wall_ms, now_ms)
+            if (last.place.parent, last.place.name) in {(row.under, row.name) for row in seen}:
+                return
+            since = now_ms if seen else min(last.stamp.wall_ms, now_ms)
             self._places.append(PastPlaceRow(state.id, last.place.parent, last.place.name, since, now_ms))
             self._write_at_the_end()
 

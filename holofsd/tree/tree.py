@@ -34,6 +34,8 @@ from holofsd.tree.views import TreeCensus
 
 _APART: Final = "folders-apart"
 """In `meta`: the volume was used by a program that showed two directories of one name beside each other."""
+_CYCLES: Final = "cycles-anew"
+"""In `meta`: directories fell back by the rules of an earlier program."""
 
 
 def _nobody(_ino: Ino) -> bool:
@@ -63,6 +65,8 @@ class Tree(TreeReading):
             store.nodes.put_root(self._now_ns())
             if store.take_meta(_APART) is not None:
                 self.refresh(store.nodes.directories_at_one_name())
+            if store.take_meta(_CYCLES) is not None:
+                self._resolve_cycles_anew()
 
     # ---- changes
     def apply(
@@ -122,6 +126,13 @@ class Tree(TreeReading):
         for node in nodes:
             batch.pull(node)
         return self._settle(batch, {}, detach_open=True, elsewhere=True)
+
+    def _resolve_cycles_anew(self) -> None:
+        batch = self._batch()
+        batch.cycles_anew = True
+        for node in self._nodes.overrides():
+            batch.pull(node)
+        self._settle(batch, {}, detach_open=True, elsewhere=True)
 
     def forget(self, node: NodeId) -> None:
         """Forgets a node that is not alive and never was published."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,9 +34,29 @@ def test_the_latest_move_of_a_cycle_falls_back_to_its_previous_place() -> None:
     assert fallen == {node(2): Place(ROOT_ID, b"old")}
 
 
-def test_one_that_falls_back_into_a_cycle_again_goes_to_the_root() -> None:
+def test_one_whose_place_before_is_in_the_cycle_too_stays_and_another_one_falls_back() -> None:
     fallen = resolve_cycles({node(1): moved(2, 5, 0), node(2): moved(1, 6, 1)})
+    assert fallen == {node(1): Place(ROOT_ID, b"old")}
+
+
+def test_one_whose_fall_back_makes_another_cycle_gets_its_wanted_place_again() -> None:
+    # 2, 3 and 4 are in each other. 4 falls back to 1, which is in 4: so it returns to 2, and 2 falls back instead.
+    wanted = {node(1): moved(4, 6, None), node(2): moved(3, 6, 0), node(3): moved(4, 2, None), node(4): moved(2, 9, 1)}
+    assert resolve_cycles(wanted) == {node(2): Place(ROOT_ID, b"old")}
+
+
+def test_a_cycle_without_any_place_outside_is_at_the_root() -> None:
+    fallen = resolve_cycles({node(1): moved(2, 5, 2), node(2): moved(1, 6, 1)})
     assert fallen == {node(2): Place(ROOT_ID, b"n")}
+
+
+def test_a_removed_directory_pulls_no_other_one_along() -> None:
+    # Removed ones are forgotten by one device sooner than by another one.
+    removed = replace(moved(2, 9, 0), alive=False)
+    living = moved(2, 4, 0)
+    other = moved(1, 5, 0)
+    wanted = {node(1): removed, node(2): other, node(3): living}
+    assert resolve_cycles(wanted) == {node(1): Place(ROOT_ID, b"old")}
 
 
 def test_one_without_a_previous_place_goes_to_the_root() -> None:

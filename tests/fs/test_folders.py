@@ -412,6 +412,49 @@ async def test_a_file_that_the_mover_knew_to_be_removed_stays_removed(tmp_path: 
         assert await both.agree() == {"s": None, "s/g": b"d/s/g"}
 
 
+@pytest.mark.parametrize("ahead", LATER)
+@pytest.mark.parametrize("mover", [0, 1])
+async def test_a_folder_moved_into_one_that_was_moved_into_it_and_removed_with_it_keeps_its_files(
+    tmp_path: Path, mover: int, ahead: int
+) -> None:
+    paths = ("z/", "z/a/", "z/a/b/", "z/c/", "z/a/b/3", "z/c/4")
+    async with two(tmp_path, *paths) as (both, _a, _b):
+        remover, other = both.programs[1 - mover], both.programs[mover]
+        remover.device.clock.advance(ahead)
+        await remover.rename("z/c", "z/a/b/c")
+        await remove(remover, "z/a")
+        await other.rename("z/a", "z/c/a")
+        assert await both.agree() == {
+            **dict.fromkeys(("z", "z/c", "z/c/a", "z/c/a/b")),
+            "z/c/4": b"z/c/4",
+            "z/c/a/b/3": b"z/a/b/3",
+        }
+
+
+@pytest.mark.parametrize("ahead", [0, 3600])
+async def test_a_folder_renamed_within_one_that_is_moved_into_it_meanwhile_does_not_go_to_the_root(
+    tmp_path: Path, ahead: int
+) -> None:
+    async with two(tmp_path, "z/", "z/a/", "z/a/b/", "z/a/b/f") as (both, a, b):
+        await b.rename("z/a/b", "z/b")
+        await b.rename("z/a", "z/b/a")
+        a.device.clock.advance(ahead)
+        await a.rename("z/a/b", "z/a/e")
+        assert await both.agree() == {"z": None, "z/a": None, "z/a/e": None, "z/a/e/f": b"z/a/b/f"}
+
+
+async def test_a_folder_that_fell_back_falls_back_to_where_it_was_seen_when_it_is_moved_again(tmp_path: Path) -> None:
+    async with two(tmp_path, "z/", "z/a/", "z/b/", "z/c/") as (both, a, b):
+        await a.rename("z/a", "z/b/a")
+        await b.rename("z/b", "z/a/b")
+        tree = await both.agree()
+        assert tree.keys() == {"z", "z/b", "z/b/a", "z/c"}
+        # `z/b` fell back there from `z/b/a/b`. Now it makes another cycle, as the later move of both.
+        await a.rename("z/c", "z/b/c")
+        await b.rename("z/b", "z/c/b")
+        assert (await both.agree()).keys() == {"z", "z/b", "z/b/a", "z/b/c"}
+
+
 async def test_a_temporary_file_that_took_a_name_does_not_come_back_with_its_folder(tmp_path: Path) -> None:
     async with two(tmp_path, "d/", "d/f", "d/t") as (both, a, b):
         await a.rename("d", "e")

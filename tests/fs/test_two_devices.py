@@ -103,9 +103,9 @@ class Both:
             await self.meet()
             for device in self.devices:
                 with device.store.db.transaction():
-                    device.volume.reassert_revived()
                     while device.store.outlived(1):
                         bring_back(device.volume)
+                    device.volume.reassert_revived()
         await self.meet()
         one, other = [await program.tree() for program in self.programs[:2]]
         assert one == other

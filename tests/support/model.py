@@ -16,7 +16,7 @@ from holofsd.core.clock import HybridClock
 from holofsd.core.cycles import Moved, resolve_cycles
 from holofsd.core.ids import ROOT_ID, AuthorId, Dot, Hlc, LinkId, NodeId
 from holofsd.core.join import join
-from holofsd.core.node import Placement, live_links, live_versions, placements, shown_version
+from holofsd.core.node import Placement, is_alive, live_links, live_versions, placements, shown_version
 from holofsd.core.project import Candidate, project_slot
 from holofsd.core.state import Blob, Body, Inline, Kind, Marker, NodeState, Place, Register, Target, Version
 
@@ -64,7 +64,11 @@ def _visible(known: States) -> dict[NodeId, tuple[Placement, ...]]:
     that are not needed either, so that it makes no difference, and what is needed then follows in one pass upwards.
     """
     wanted = {i: _valid(placements(s, needed=True)) for i, s in known.items() if s.kind is Kind.DIRECTORY}
-    moves = {i: Moved(p[0].place, p[0].stamp, _valid_place(p[0].before)) for i, p in wanted.items() if p}
+    moves = {
+        node: Moved(p[0].place, p[0].stamp, _valid_place(p[0].before), is_alive(known[node]))
+        for node, p in wanted.items()
+        if p
+    }
     overrides = resolve_cycles(moves)
     for node, place in overrides.items():
         wanted[node] = (replace(wanted[node][0], place=place),)

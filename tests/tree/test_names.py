@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from holofsd.codec.records import decode_state
 from holofsd.core import edit
 from holofsd.core.ids import ROOT_ID, NodeId
 from holofsd.core.state import Inline, Kind, Marker, NodeState, Place
+from holofsd.store.database import scripts
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.tree import Tree
 from support.model import Device, everything, joined, meet
@@ -253,6 +255,28 @@ def test_a_cycle_that_ends_lets_the_directory_go_where_it_wanted(tree: Tree) -> 
     learn(tree, ada, ben)
     assert tree.store.nodes.overrides() == {}
     assert names(tree) == [b"c", b"c/a", b"c/a/b", b"c/a/b/y", b"c/a/x"]
+
+
+def test_a_fall_back_by_the_rules_of_an_earlier_program_is_resolved_anew_when_the_volume_is_opened(
+    tmp_path: Path,
+) -> None:
+    ada, ben = two_devices(b"a/x", b"b/y")
+    ada.rename(b"a", b"b/a")
+    ben.rename(b"b", b"a/b")
+    with volume_store(tmp_path) as store:
+        tree = Tree(store, Clock())
+        learn(tree, ada, ben)
+        right = derived(store)
+        with store.db.transaction():
+            store.db.run("UPDATE overrides SET parent=?, name=?", (ROOT_ID, b"elsewhere"))
+            tree.refresh([row[0] for row in store.db.all("SELECT node FROM overrides")])
+            assert b"elsewhere" in names(tree)
+            (mark,) = [line for line in scripts("volume_formats")[-1].splitlines() if line.startswith("INSERT")]
+            store.db.run(mark)
+    with volume_store(tmp_path) as store:
+        assert names(Tree(store, Clock())) == [b"b", b"b/a", b"b/a/x", b"b/y"]
+        assert derived(store) == right
+        check_index(store)
 
 
 def test_children_wait_out_of_sight_until_their_parents_arrive(tree: Tree) -> None:
