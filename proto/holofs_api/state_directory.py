@@ -258,4 +258,8 @@ def _mark(state: Path) -> None:
         file.write(f"state directory of a HoloFS device, format {FORMAT}\n")
         file.flush()
         os.fsync(file.fileno())
-    partial.rename(state / MARKER)
+    try:
+        partial.rename(state / MARKER)
+    except FileNotFoundError:
+        if not (state / MARKER).exists():  # else another program that starts at the same time has marked it
+            raise
