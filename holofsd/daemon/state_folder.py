@@ -84,7 +84,7 @@ class Place:
         where = f" to {now}" if now and not now.endswith(" (deleted)") else ""
         return (
             f"The state directory {self._state} was moved{where} while holofsd runs (process {os.getpid()}): run"
-            " `holofsctl down`, then `holofsctl up`, both with --state-dir and the new place."
+            " `holofsctl down`, then `holofsctl up`."
         )
 
     def __enter__(self) -> Place:

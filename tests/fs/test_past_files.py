@@ -173,5 +173,5 @@ async def test_what_is_open_stays_open_over_a_restart(device: Device, program: P
 
 
 async def test_a_write_says_that_it_cannot_be(device: Device, program: Program) -> None:
-    with pytest.raises(ReadOnly, match="restore"):
+    with pytest.raises(ReadOnly, match="restoring it brings it back"):
         await program.mkdir(".holofs/x")
