@@ -43,7 +43,8 @@ class AttrCache:
                 self.drop(old)
         self._attrs[attr.ino] = attr
         self._guessed.pop(attr.ino, None)
-        self.gone.saw(attr)
+        if attr.kind == pb.KIND_DIRECTORY:
+            self.gone.saw(attr)
 
     def drop(self, ino: int) -> None:
         self._attrs.pop(ino, None)

@@ -8,12 +8,12 @@ still be changed, and nothing can be made inside.
 from __future__ import annotations
 
 import errno
-import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from holofs_api.stamps import CLOCK
 from holofs_api.v1 import filesystem_pb2 as pb
 
 T = TypeVar("T")
@@ -58,13 +58,12 @@ class GoneDirectories:
         self._gone: OrderedDict[int, GoneDirectory] = OrderedDict()
 
     def saw(self, attr: pb.Attr) -> None:
-        """The daemon told of an inode: it is there, again perhaps."""
-        if attr.kind == pb.KIND_DIRECTORY:
-            self._gone.pop(attr.ino, None)
-            self._last[attr.ino] = attr
-            self._last.move_to_end(attr.ino)
-            if len(self._last) > _MOST:
-                self._last.popitem(last=False)
+        """The daemon told of a directory: it is there, again perhaps."""
+        self._gone.pop(attr.ino, None)
+        self._last[attr.ino] = attr
+        self._last.move_to_end(attr.ino)
+        if len(self._last) > _MOST:
+            self._last.popitem(last=False)
 
     def went(self, ino: int) -> GoneDirectory | None:
         """The inode is not there any more. None if it is not known as a directory."""
@@ -73,7 +72,7 @@ class GoneDirectories:
             return self._gone.get(ino)
         attr = pb.Attr()
         attr.CopyFrom(last)
-        attr.nlink, attr.has_xattrs, attr.ctime_ns = 0, False, time.time_ns()
+        attr.nlink, attr.has_xattrs, attr.ctime_ns = 0, False, CLOCK.now()
         self._gone[ino] = GoneDirectory(attr)
         if len(self._gone) > _MOST:
             self._gone.popitem(last=False)

@@ -107,9 +107,9 @@ class Looking:
     async def _getattr(self, ino: int) -> pb.Attr:
         if ino in self._x.later:
             await self._x.later.answered(ino, self._x.client.patience_left)
-        cached = self._x.attrs.get(ino)
-        if cached is not None:
-            return self._x.shown(cached)
+        known = self._known(ino)
+        if known is not None:
+            return known
         file = self._x.table.files.get(ino)
         if file is not None and (file.unlinked or not self._x.client.connected):
             # An open file goes on without the daemon, and without a name.
@@ -131,7 +131,12 @@ class Looking:
         if sum(self._x.attrs.get(ino) is None for _, ino in entries) > _ASK_SINGLY:
             self._x.listings.drop(parent)
             await self._listing(parent)  # a page of names brings their attributes
-        return [await self._attributes_if_there(parent, name, ino) for name, ino in entries]
+        return [self._known(ino) or await self._attributes_if_there(parent, name, ino) for name, ino in entries]
+
+    def _known(self, ino: int) -> pb.Attr | None:
+        """Attributes that need no wait. A listing has most of them, and a coroutine for each costs more than the rest."""
+        cached = None if ino in self._x.later else self._x.attrs.get(ino)
+        return None if cached is None else self._x.shown(cached)
 
     async def _attributes_if_there(self, parent: int, name: bytes, ino: int) -> pb.Attr | None:
         """A file that was replaced since is another inode at the same name."""
