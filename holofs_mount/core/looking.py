@@ -134,7 +134,7 @@ class Looking:
         return [self._known(ino) or await self._attributes_if_there(parent, name, ino) for name, ino in entries]
 
     def _known(self, ino: int) -> pb.Attr | None:
-        """Attributes that need no wait. A listing has most of them, and a coroutine for each costs more than the rest."""
+        """Attributes that need no wait. A listing has most of them; a coroutine for each costs more than the rest."""
         cached = None if ino in self._x.later else self._x.attrs.get(ino)
         return None if cached is None else self._x.shown(cached)
 
