@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from holofsd.core.ids import ROOT_ID
 from holofsd.core.state import Kind
 from model.looking import Looking, Numbers
@@ -84,11 +82,12 @@ class Pasts(Looking):
     async def squeeze(self, n: Numbers) -> None:
         """Half of the history and trash is too much, or all of it."""
         keeping = self.device.fs.history.keeping
-        policy, left = keeping.policy, keeping.sizes().all // 2 if n[0] % 2 else 0
+        left = keeping.sizes().all // 2 if n[0] % 2 else 0
         if left < keeping.sizes().all:
             self.remembers.clear()
-        keeping.set_policy(replace(policy, max_bytes=left))
+        # In memory only: a device that crashes now comes back with its own limit.
+        share, keeping.share = keeping.share, lambda: left
         try:
             await keeping.budget.enforce()
         finally:
-            keeping.set_policy(policy)
+            keeping.share = share
