@@ -84,6 +84,9 @@ class Brake:
         self._wake = asyncio.Event()
         self._wake.set()
         self._decided = asyncio.Event()
+        self.on_joined: Callable[[Sequence[NodeId]], None] = lambda nodes: None
+        """Called, inside the transaction, with nodes of which held records were joined: their authors may keep those no
+        more, and what no record says has to be said again."""
         self.on_released: Callable[[], None] = lambda: None
         """Called after a slice of held removals was accepted or refused."""
         self._limit = decode_limit(self._store.meta(LIMIT))
@@ -220,6 +223,7 @@ class Brake:
             self._release(node)
         if states:
             self._join(states)
+            self.on_joined(nodes)
 
     def _held_states(self, node: NodeId) -> list[NodeState]:
         found = (self._decode(row) for row in self._removals.held_about(node))
@@ -339,6 +343,7 @@ class Brake:
                 merely_joined += held
         self._join(merely_joined)
         self._volume.write(said_again)
+        self.on_joined(nodes)
 
     def _bring_back(self, authors: bytes) -> bool:
         """What the same devices removed just before the limit was reached belongs to it. False if nothing is left."""

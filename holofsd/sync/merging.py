@@ -50,6 +50,7 @@ class Merger:
         self.told = Told(volume, members)
         self.told.set_aside = lambda envelope: self._quarantine(envelope, MAY_NOT_WRITE)
         self.brake = Brake(volume, members, now_ms, self._held_state)
+        self.brake.on_joined = self.told.look_again
         self._wake = asyncio.Event()
         self._wake.set()
         self.on_progress: Callable[[], None] = lambda: None
