@@ -187,6 +187,27 @@ async def test_an_edit_of_a_held_file_beats_its_removal(tmp_path: Path) -> None:
         assert bob.files() == {"folder/": b"", paths[0]: b"still needed", "other": b"stays"}
 
 
+async def test_what_only_a_held_removal_said_is_said_again_when_it_is_joined(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        remove_all(ann, paths)
+        await knows(bob, ann)
+        ann.network.partition(ann.id, bob.id)
+        node = bob.write(paths[0], b"still needed")
+        await until(lambda: bob.store.outbox.count() == 0, "the edit to have a number")
+        with bob.store.db.transaction():  # as when its author dropped it, because every device had heard of it
+            for envelope in bob.store.documents.about(node):
+                if envelope.author == ann.volume.author:
+                    bob.store.documents.drop(envelope.author, envelope.key, envelope.seq)
+        before = bob.heads()[bob.volume.author][0]
+        await brake(bob).accept()
+        await until(lambda: bob.store.outbox.count() == 0 and bob.heads()[bob.volume.author][0] > before, "a record")
+        said = bob.sync.merger.told.state(node)
+        assert said is not None
+        assert said.removed == bob.volume.tree.state(node).removed  # type: ignore[union-attr]
+        assert bob.files()[paths[0]] == b"still needed"
+
+
 async def test_an_edit_elsewhere_lets_go_of_a_held_file(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
         await share(ann, bob, cid)
