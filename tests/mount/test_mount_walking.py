@@ -84,13 +84,14 @@ def test_an_order_that_leads_in_a_circle_ends() -> None:
 def test_a_mount_asks_for_the_next_directories_while_this_one_is_read(
     daemon: FakeDaemon, mnt: Path, make_mount: MakeMount
 ) -> None:
-    for number in range(12):
+    for number in range(40):
         (mnt / f"{number:02}" / "in").mkdir(parents=True)
-    until(lambda: len(daemon.ask("names")) == 24, "the daemon to have them")
+    until(lambda: len(daemon.ask("names")) == 80, "the daemon to have them")
     fresh = make_mount("fresh").path
     daemon.ask("reset_calls")
     for path in sorted(fresh.iterdir())[:3]:
         os.listdir(path)
         os.listdir(path / "in")
     until(lambda: daemon.ask("calls")["read_dir"] > 7, "more to be asked for")
-    assert daemon.ask("calls")["read_dir"] <= 7 + 4
+    # At most four with each of the last five listings: which they are depends on how soon the daemon answers.
+    assert daemon.ask("calls")["read_dir"] <= 7 + 4 * 5
