@@ -77,13 +77,17 @@ def live_links(state: NodeState) -> Mapping[LinkId, Link]:
 
 def is_alive(state: NodeState) -> bool:
     """It has a version or a live link that its removal had not seen."""
-    return has_own_version(state) or any(is_live(state, i, link) for i, link in state.links.items())
+    return has_own_version(state) or has_live_link(state)
+
+
+def has_live_link(state: NodeState) -> bool:
+    return any(is_live(state, i, link) for i, link in state.links.items())
 
 
 def has_own_version(state: NodeState) -> bool:
     """Whether a version keeps the node, which no removal had seen. Otherwise only its live links do."""
     seen = state.removed.context
-    return any(not covers(seen, dot) for dot in state.versions)
+    return any(not covers(seen, dot) for dot in state.versions) if seen else bool(state.versions)
 
 
 def outlived(state: NodeState) -> tuple[Version, ...]:
@@ -98,6 +102,8 @@ def outlived(state: NodeState) -> tuple[Version, ...]:
 
 def revived_placement(state: NodeState) -> Placement | None:
     """The name of a node that a version keeps and that has no live link: the place that it was removed from last."""
+    if has_live_link(state):
+        return None
     shown = placements(state)
     return shown[0] if shown and shown[0].revived else None
 

@@ -49,6 +49,9 @@ class Nodes:
         self._rows: dict[NodeId, NodeRow] = {}
         self._inos: dict[NodeId, Ino] = {}
         db.on_rollback.append(self._forget_all)
+        # Nearly always empty, and asked about with every name: rows come only through the methods below.
+        self.has_bad_names = db.one("SELECT 1 FROM bad_names LIMIT 1") is not None
+        self._has_hidden_copies = db.one("SELECT 1 FROM hidden_copies LIMIT 1") is not None
 
     def _forget_all(self) -> None:
         self._rows.clear()
@@ -177,6 +180,7 @@ class Nodes:
     def set_bad_names(self, node: NodeId, links: Sequence[bytes]) -> None:
         self.db.run("DELETE FROM bad_names WHERE node=?", (node,))
         if links:
+            self.has_bad_names = True
             self.db.run_many("INSERT OR IGNORE INTO bad_names VALUES (?,?)", [(node, link) for link in links])
 
     def bad_names(self) -> int:
@@ -308,8 +312,10 @@ class Nodes:
         )
 
     def set_hidden_copies(self, parent: NodeId, slot: bytes, copies: Sequence[tuple[NodeId, bytes]]) -> None:
-        self.db.run("DELETE FROM hidden_copies WHERE parent=? AND slot=?", (parent, slot))
+        if self._has_hidden_copies:
+            self.db.run("DELETE FROM hidden_copies WHERE parent=? AND slot=?", (parent, slot))
         if copies:
+            self._has_hidden_copies = True
             self.db.run_many(
                 "INSERT INTO hidden_copies VALUES (?,?,?,?)", [(parent, slot, node, dot) for node, dot in copies]
             )

@@ -7,7 +7,7 @@ writes it, so asking costs one look-up. Each content counts once, and only while
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -80,6 +80,14 @@ class PastSizes:
             self.db.run("DELETE FROM trash_content WHERE node=?", (node,))
         self.db.run_many(
             "INSERT INTO trash_content VALUES (?,?,?,?)", [(node, hash, size, since) for hash, size in content.items()]
+        )
+
+    def add_trash(self, removed: Iterable[tuple[NodeId, Mapping[BlobHash, int]]], now_ms: int) -> None:
+        """What newly removed nodes contain. Skips those of which this device keeps nothing."""
+        self.db.run_many(
+            "INSERT OR IGNORE INTO trash_content SELECT ?1,?2,?3,?4"
+            " WHERE NOT EXISTS (SELECT 1 FROM trash_purged WHERE node=?1)",
+            ((node, hash, size, now_ms) for node, content in removed for hash, size in content.items()),
         )
 
     def trash_nodes(self, after: NodeId, limit: int) -> list[NodeId]:

@@ -77,7 +77,7 @@ class Batch:
         if before is not None:
             self.recorder.replaced(before, state)
         if state.removed.context and state is not old_state:
-            self.recorder.removed(state)
+            self.recorder.removed(before, state)
         facts = facts_of(state, self.is_here, lambda: _as_now_in(state, _shown_before(old, old_state)))
         work = Work(state, old, self._row(state, old, old_state, facts), facts.shown, old_state)
         self.works[node] = work

@@ -40,6 +40,8 @@ class Recorder:
         self._places: list[PastPlaceRow] = []
         self._settings: list[SettingsRow] = []
         self._removed: dict[NodeId, NodeState] = {}
+        self._newly_removed: set[NodeId] = set()
+        """Those of them that no removal had seen before this transaction: nothing of them counts as trash yet."""
         self.untraced: dict[BlobHash, int] = {}
         """Content, with its size, of versions that left no trace: nothing needs it, unless others have it too."""
         self._maybe_split: dict[tuple[NodeId, bytes], HistoryRow] = {}
@@ -135,8 +137,10 @@ class Recorder:
             self._places.append(PastPlaceRow(state.id, last.place.parent, last.place.name, since, now_ms))
             self._write_at_the_end()
 
-    def removed(self, state: NodeState) -> None:
+    def removed(self, before: NodeState | None, state: NodeState) -> None:
         """The state of a node that is removed, or was: what it contains counts as trash while it is."""
+        if before is not None and not before.removed.context:
+            self._newly_removed.add(state.id)
         self._removed[state.id] = state
         self._write_at_the_end()
 
@@ -145,6 +149,7 @@ class Recorder:
         for version in state.versions.values() if state is not None else ():
             self.leaves_no_trace(version)
         self._removed.pop(node, None)
+        self._newly_removed.discard(node)
         self._store.past_sizes.set_trash(node, {}, 0)
         self._versions = [row for row in self._versions if row.node != node]
         self._places = [row for row in self._places if row.node != node]
@@ -158,11 +163,14 @@ class Recorder:
 
     def _write(self) -> None:
         versions = [row for row in map(self._as_it_went, self._versions) if row is not None]
-        places, settings, removed = self._places, self._settings, self._removed
+        places, settings, removed, new = self._places, self._settings, self._removed, self._newly_removed
         self._clear()
         self._store.history.add(versions, places, settings)
-        for state in removed.values():
-            note_trash(self._store, state, self._now_ms())
+        now_ms = self._now_ms()
+        self._store.past_sizes.add_trash([(n, _trashed(removed[n])) for n in removed if n in new], now_ms)
+        for node, state in removed.items():
+            if node not in new:
+                note_trash(self._store, state, now_ms)
 
     def _as_it_went(self, row: HistoryRow) -> HistoryRow | None:
         """None for a version that goes on. One that became a node elsewhere may have been replaced there already."""
@@ -178,7 +186,7 @@ class Recorder:
 
     def _clear(self) -> None:
         self._versions, self._places, self._settings, self._due = [], [], [], False
-        self._removed = {}
+        self._removed, self._newly_removed = {}, set()
         self._maybe_split.clear()
 
 
@@ -192,15 +200,21 @@ def removed_ms(store: VolumeStore, node: NodeId, version: Version | None = None)
 
 def note_trash(store: VolumeStore, state: NodeState, now_ms: int) -> None:
     """What a removed node contains is written down, or struck out where it lives or is not kept."""
+    content = _trashed(state)
+    store.past_sizes.set_trash(state.id, {} if content and store.history.is_purged(state.id) else content, now_ms)
+
+
+def _trashed(state: NodeState) -> dict[BlobHash, int]:
+    """What a removed file contains, with sizes; nothing for a node that lives."""
     content: dict[BlobHash, int] = {}
-    if state.kind is Kind.FILE and not is_alive(state) and not store.history.is_purged(state.id):
+    if state.kind is Kind.FILE and not is_alive(state):
         for version in state.versions.values():
             blobs = blobs_of(version.body, version.size)
             for blob, size in blobs:
                 content[blob] = size
             if not blobs:
                 content[INLINE] = content.get(INLINE, 0) + version.size
-    store.past_sizes.set_trash(state.id, content, now_ms)
+    return content
 
 
 def _row(node: NodeId, kind: Kind, version: Version, ended_ms: int) -> HistoryRow:
