@@ -140,14 +140,15 @@ class BufferedBody:
     """All of a small file, in memory, until a flush carries it to the daemon.
 
     `told`: length of the beginning that the daemon has as this file's content, where all after it was appended; None:
-    the buffer replaces what the daemon has.
+    the buffer replaces what the daemon has. `kept`: an fsync has brought an earlier state of it to a staging file.
     """
 
-    __slots__ = ("data", "told")
+    __slots__ = ("data", "kept", "told")
 
     def __init__(self, told: int | None = None) -> None:
         self.data = bytearray()
         self.told = told
+        self.kept = False
 
     def size(self) -> int:
         return len(self.data)

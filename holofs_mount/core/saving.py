@@ -207,6 +207,7 @@ class Saving:
                 await spill(self._x, told, file.body)
                 return False
             file.body.told = len(data)
+            file.body.kept = True
             return True
 
     async def fsync_inode(self, ino: int) -> None:

@@ -38,12 +38,13 @@ async def spill(context: Context, handle: Handle, body: BufferedBody) -> StagedB
 
     Appended content goes to the end of what other mounts have written meanwhile, anything else replaces it.
     """
-    reply = await stage(context, handle, empty=body.told is None)
+    reply = await stage(context, handle, empty=body.told is None and not body.kept)
     staged = StagedBody(reply.path, write=True)
     try:
         if body.told is None:
-            staged.truncate(0)
+            # In this order: at no moment is less there than an fsync has promised.
             staged.write(0, bytes(body.data))
+            staged.truncate(len(body.data))
         else:
             _append_rest(body, body.told, staged)
     except OSError:

@@ -200,7 +200,7 @@ class Opening:
         ino = opened.ino
         view = self._attributes.resolve(ino)
         if data is not None:
-            self._check_goes_on(opened, view, onto)
+            self._check_goes_on(att, opened, view, data, mtime_ns, onto)
             self._commit_data(att, opened, view, data, mtime_ns, base)
         else:
             self._commit_staged(att, opened, mtime_ns)
@@ -241,6 +241,7 @@ class Opening:
         staged = staged or self._writing.stage_data(view, b"", base or view.version, att.request.mount_id)
         with full_disk_is_said():
             staged.replace(data)
+        faults.reach("syncing.replaced", self._scope.store)
         if mtime_ns is not None:
             staged.set_mtime(mtime_ns)
         self._watchers.content_changed(ino, staged.base, att)
@@ -261,15 +262,42 @@ class Opening:
             opened.held = False
             self._scope.volume.release(self._attributes.resolve(opened.ino).node)
 
-    def _check_goes_on(self, opened: OpenFile, view: NodeView, onto: bytes | None) -> None:
-        """Whether this version, or what the last fsync brought, is still all that the file contains."""
+    def _check_goes_on(
+        self, att: Attachment, opened: OpenFile, view: NodeView, data: bytes, mtime_ns: int | None, onto: bytes | None
+    ) -> None:
+        """Whether this version, or what the last fsync brought, is still all that the file contains: or `data` already,
+        of a call that is said again because the daemon died before it answered."""
         if onto is None:
             return
         staged = self._staged.of(opened.ino)
-        others = [writer for writer in self._scope.files.writers(opened.ino) if writer is not opened]
-        goes_on = view.version == onto if staged is None else staged.is_as_kept() and not others
+        if staged is None:
+            goes_on = view.version == onto or self._was_committed(opened.ino, data, mtime_ns)
+        else:
+            others = [writer for writer in self._scope.files.writers(opened.ino) if writer is not opened]
+            goes_on = not others and (staged.is_as_kept() or self._was_staged(att, staged, data, mtime_ns))
         if not goes_on:
             raise ContentMoved("Another mount of this device has written to this file: what was added goes after it.")
+
+    def _was_committed(self, ino: Ino, data: bytes, mtime_ns: int | None) -> bool:
+        """Time and content are those of this very call."""
+        version = self._attributes.version(ino)
+        if mtime_ns is None or version.mtime.value != mtime_ns or version.size != len(data):
+            return False
+        try:
+            return read_map(self._contents.map_of_version(version), 0, len(data)) == data
+        except OSError:
+            return False
+
+    def _was_staged(self, att: Attachment, staged: StagedFile, data: bytes, mtime_ns: int | None) -> bool:
+        """An earlier daemon wrote it for a call that it did not answer, all or a beginning of it. With other mounts
+        about a beginning could be theirs as well."""
+        if not staged.inherited:
+            return False
+        found = staged.path.read_bytes() if staged.stat().st_size <= len(data) else None
+        if found is None or not data.startswith(found):
+            return False
+        alone = not att.shared and not self._scope.files.awaited
+        return alone or (found == data and staged.stat().st_mtime_ns == mtime_ns)
 
     async def fsync(
         self, att: Attachment, handle: int, ino: Ino, data: bytes | None, onto: bytes | None = None
@@ -291,7 +319,7 @@ class Opening:
             raise TooBig(f"An fsync carries {INLINE_COMMIT} bytes at most.")
         self._scope.require_space()
         view = self._attributes.resolve(opened.ino)
-        self._check_goes_on(opened, view, onto)
+        self._check_goes_on(att, opened, view, data, None, onto)
         staged = self._staged.of(opened.ino)
         if staged is None:
             staged = self._writing.stage_data(view, data, view.version, att.request.mount_id)
@@ -299,6 +327,7 @@ class Opening:
             with full_disk_is_said():
                 staged.replace(data)
         staged.keep()
+        faults.reach("syncing.kept", self._scope.store)
 
     # ---- plain reads and writes
     async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes:

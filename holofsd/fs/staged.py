@@ -68,11 +68,14 @@ class StagedFile:
         os.truncate(self.path, size)
 
     def replace(self, data: bytes) -> None:
-        """The whole content anew."""
+        """The whole content anew. Killed in the middle it leaves what was there, or a beginning of `data` over it: an
+        fsync may have promised it."""
         self.clean = None
         with open(self.path, "r+b", buffering=0) as file:
-            file.truncate(0)
-            file.write(data)
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
+            file.truncate(len(data))
 
     def matches_base(self, mtime_ns: int, now_ns: int) -> None:
         """Call it when the copy is complete: it gets the time of its base, so that merely opening changes nothing."""

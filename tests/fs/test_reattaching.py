@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from holofsd.core.ids import BlobHash, Ino
+from holofsd.core.errors import ContentMoved
+from holofsd.core.ids import ROOT_ID, BlobHash, Ino
+from holofsd.fs.staged import StagedFile
 from holofsd.fs.types import OpenHandle
 from holofsd.store.content import hash_file
 from holofsd.store.immutable import has_writer
@@ -199,3 +203,99 @@ def test_the_kernel_tells_whether_a_file_has_a_writer(tmp_path: Path) -> None:
 def test_of_a_handle_the_inode_must_still_be_there(device: Device) -> None:
     program = device.attach(handles=(OpenHandle(7, Ino(12345), True, True, b"", "/somewhere"),))
     assert (program.att.lost_handles, program.att.displaced_handles) == ((7,), ())
+
+
+class Repeats:
+    """A mount with a new file in memory. What it asks of a daemon that dies before it answers, it asks again."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.program = device.attach()
+
+    async def create(self) -> None:
+        self.handle = await self.program.create("f")
+        self.ino = await self.program.walk("f")
+        self.seen = (await self.program.stat("f")).version
+
+    async def fsync(self, data: bytes) -> None:
+        await self.program.fs.fsync(self.program.att, self.handle, self.ino, data, self.seen)
+
+    async def commit(self, data: bytes, mtime_ns: int = 1_700_000_000_000_000_000) -> None:
+        await self.program.fs.commit(
+            self.program.att, self.handle, data=data, mtime_ns=mtime_ns, seal=False, release=False, base=b"",
+            onto=self.seen,
+        )  # fmt: skip
+
+    def daemon_dies(self) -> None:
+        self.device.restart()
+        self.program = self.device.attach(handles=(OpenHandle(self.handle, self.ino, True, False, self.seen, ""),))
+
+    async def closed(self) -> bytes:
+        await self.program.release(self.handle)
+        return await self.program.read("f")
+
+
+@pytest.fixture
+def sleeper() -> Iterator[int]:
+    """The process of a mount, as far as the daemon sees."""
+    process = subprocess.Popen(["sleep", "60"])
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+async def repeats(device: Device) -> Repeats:
+    made = Repeats(device)
+    await made.create()
+    return made
+
+
+async def test_what_a_dead_daemon_had_taken_is_taken_again(repeats: Repeats) -> None:
+    await repeats.fsync(b"one ")
+    repeats.daemon_dies()
+    await repeats.fsync(b"one ")
+    await repeats.fsync(b"one two ")
+    repeats.daemon_dies()
+    await repeats.commit(b"one two three ")
+    repeats.daemon_dies()
+    await repeats.commit(b"one two three ")
+    assert await repeats.closed() == b"one two three "
+
+
+async def test_a_version_that_a_dead_daemon_had_made_is_recognised(repeats: Repeats) -> None:
+    await repeats.commit(BIG[:9000])
+    repeats.daemon_dies()
+    with pytest.raises(ContentMoved):
+        await repeats.commit(BIG[:9000] + b"x")
+    with pytest.raises(ContentMoved):
+        await repeats.commit(BIG[:9000], mtime_ns=1_700_000_000_000_000_001)
+    await repeats.commit(BIG[:9000])
+    assert await repeats.closed() == BIG[:9000]
+
+
+async def test_a_beginning_may_be_of_another_mount_that_is_not_back(repeats: Repeats, sleeper: int) -> None:
+    repeats.device.attach(SECOND, pid=sleeper)
+    await repeats.fsync(b"one ")
+    repeats.daemon_dies()
+    with pytest.raises(ContentMoved):
+        await repeats.fsync(b"one two ")
+
+
+def test_content_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
+    """Also that of a daemon killed in the middle: at no moment is there less than before."""
+    path = tmp_path / "staging"
+    path.write_bytes(b"promised")
+    staged = StagedFile("id", Ino(2), ROOT_ID, path, b"", FIRST)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        with pytest.raises(OSError, match="large"):
+            staged.replace(b"other")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == b"promised"
+    staged.replace(b"other")
+    assert path.read_bytes() == b"other"
