@@ -87,6 +87,7 @@ class VolumeFilesystem:
         scope = Scope(volume, remote, settings or FsSettings(), now_ns)
         self._scope = scope
         self.identity = volume.store.volume, name
+        self.is_closed = False
         staged = StagedFiles(scope)
         self._staged = staged
         attributes = Attributes(scope, staged)
@@ -151,6 +152,7 @@ class VolumeFilesystem:
 
     async def close(self) -> None:
         """Tells the mounts; what they have open stays theirs until they come back. Idempotent."""
+        self.is_closed = True
         self._watchers.close()
         self._unsubscribe()
         self._unsubscribe = lambda: None

@@ -43,6 +43,10 @@ class PastMount:
         self._history = volume.history
         self._files = volume.history.files
 
+    @property
+    def is_closed(self) -> bool:
+        return self._volume.is_closed
+
     def _ino(self, ino: Ino) -> Ino:
         return self._files.root(self._at_ms).ino if ino == ROOT_INO else ino
 

@@ -72,10 +72,10 @@ class Dispatcher:
         if call is None:
             error = BadArgument("The daemon does not know this call; upgrade it.")
             return pb.CallReply(id=request.id, error=_call_error(error))
-        if self._caller.superseded:
-            return pb.CallReply(
-                id=request.id, error=_call_error(StaleHandle("This attachment was replaced by another."))
-            )
+        try:
+            self._caller.check()
+        except StaleHandle as error:
+            return pb.CallReply(id=request.id, error=_call_error(error))
         asked = getattr(request, call.field)
         reply = pb.CallReply(id=request.id)
         if request.number:

@@ -204,8 +204,7 @@ class FilesystemService:
         async def answer(request: Any, context: Any) -> Any:
             reply = call.reply()
             attached = self._find(context)
-            if attached.caller.superseded:
-                raise StaleHandle("This attachment was replaced by another; attach again.")
+            attached.caller.check()
             await call.answer(attached.caller, request, reply)
             self._rest(attached)
             return reply

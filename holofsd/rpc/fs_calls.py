@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from holofs_api.v1 import filesystem_pb2 as pb
+from holofsd.core.errors import StaleHandle
 from holofsd.fs import types as fs
 from holofsd.fs.api import Filesystem
 from holofsd.rpc.fs_convert import fill_ahead, fill_attr, fill_listing, fill_map, ino_of, set_attr, time_of
@@ -34,6 +35,13 @@ class Caller:
     attachment: fs.Attachment
     superseded: bool = False
     calls: list[CallsInFlight] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Before each call. Raises StaleHandle."""
+        if self.superseded:
+            raise StaleHandle("This attachment was replaced by another; attach again.")
+        if self.filesystem.is_closed:
+            raise StaleHandle("This volume is not open any more; attach again.")
 
 
 Handler = Callable[[Caller, Any, Any], Coroutine[Any, Any, None]]

@@ -101,12 +101,19 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._number = 0
+        self._watches: set[int] = set()
+        """Numbers under which news may come at any time."""
 
     async def call(self, request: pb.CallRequest) -> pb.CallReply:
+        """The reply; an empty one to a watch, which is answered when there is news."""
         self._number += 1
         request.id = self._number
         self._writer.write(frame(request.SerializeToString()))
-        reply = pb.CallReply.FromString(await self.frame())
+        if request.WhichOneof("call") == "watch":
+            self._watches.add(self._number)
+            return pb.CallReply(id=self._number)
+        while (reply := pb.CallReply.FromString(await self.frame())).id in self._watches:
+            pass
         assert reply.id == self._number
         return reply
 

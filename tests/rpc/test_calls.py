@@ -234,3 +234,14 @@ def test_a_call_to_a_volume_that_was_left_is_told_to_attach_again() -> None:
         database.execute("SELECT 1")
     told = describe(caught.value)
     assert (told.errno, told.code) == (errno.ESTALE, "stale-handle")
+
+
+async def test_no_call_reaches_a_volume_that_is_closed(channel: Any, device: FakeDevice) -> None:
+    _, metadata = await attach(channel)
+    stream = Stream(channel, metadata)
+    device.fs.is_closed = True
+    await stream.ask(1, stage=pb.StageRequest(handle=1))
+    assert (await stream.hear()).error.code == "stale-handle"
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await FilesystemStub(channel).Stage(pb.StageRequest(handle=1), metadata=metadata)
+    assert detail_of(refused.value).code == "stale-handle"

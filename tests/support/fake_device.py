@@ -24,6 +24,8 @@ def attr(ino: int, size: int = 0) -> fs.Attr:
 
 
 class FakeFilesystem:
+    is_closed = False
+
     def __init__(self) -> None:
         self.attached: list[fs.Attachment] = []
         self.detached: list[fs.Attachment] = []
