@@ -62,8 +62,12 @@ class Names(Files):
     async def exchange(self, n: Numbers) -> None:
         kinds = (Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK) if n[2] % 3 == 0 else (Kind.FILE,)
         one, other = self.pick(n[0], *kinds), self.pick(n[1], *kinds)
-        if one is not None and other is not None:
-            await self.rename_entry(one, *self.place(other), RenameFlags.EXCHANGE)
+        if one is None or other is None:
+            return
+        copies = any(base_of_conflict_name(entry.name) is not None for entry in (one, other))
+        if copies and Kind.DIRECTORY in (one.view.kind, other.view.kind):
+            return  # a person may give a folder the name of a copy; `folders_apart` could not tell that from a fault
+        await self.rename_entry(one, *self.place(other), RenameFlags.EXCHANGE)
 
     async def mkdir(self, n: Numbers) -> None:
         await self.device.fs.make_dir(self.device.att, *self.slot(n[0], FOLDERS), 0o755)
