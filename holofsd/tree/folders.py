@@ -78,10 +78,12 @@ def _settle_attributes(batch: Batch) -> None:
         return
     changed = {work.node for work in batch.works.values() if work.row.kind == Kind.DIRECTORY}
     changed.update(batch.regrouped.values(), batch.regrouped)
-    for node in sorted({aliases.shown_as(node) for node in changed}):
+    shown = {aliases.shown_as(node) for node in changed}
+    for node in sorted(shown.union(batch.regrouped)):
         work = batch.pull(node)
         if work is not None:
-            settings = group_settings(batch, node) or work.state
+            # One that showed others and is shown as another one now goes back to its own.
+            settings = (group_settings(batch, node) if node in shown else None) or work.state
             work.row.mode, work.row.xattrs = mode_of(settings), xattrs_of(settings)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from holofsd.codec.records import decode_state
@@ -20,6 +20,16 @@ from tests.tree.harness import Clock, Mirror, check_index, derived, expected, fr
 from tests.tree.programs import TROUBLES, Trouble, cause
 
 SEEDS = st.integers(0, 2**32)
+SHOWN_NO_MORE = [
+    *(Folding(0, "mkdir", a, b) for a, b in ((0, 1), (0, 2), (23, 1), (0, 0))),
+    Folding(0, "write", 0, 0),
+    Folding(0, "mkdir", 0, 0),
+    Folding(1, "again", 1, 0),
+    Folding(2, "mkdir", 0, 1),
+    Folding(0, "again", 1, 0),
+    Folding(0, "chmod", 1, 0),
+]
+"""A folder that others were shown as is shown as one of them, and has its own mode again."""
 
 
 @settings(max_examples=20)
@@ -34,6 +44,7 @@ def test_trouble_in_any_order_gives_the_tree_of_all_states(program: Sequence[Tro
     replay([record for _, record in everything(cause(program))], seed)
 
 
+@example(SHOWN_NO_MORE, 0)
 @settings(max_examples=60)
 @given(FOLDINGS, SEEDS)
 def test_folders_of_one_name_in_any_order_give_the_tree_of_all_states(program: Sequence[Folding], seed: int) -> None:
