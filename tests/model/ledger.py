@@ -7,12 +7,17 @@ Contents stand for versions: each write makes bytes that nothing else has. Empty
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from holofsd.codec.content import hash_bytes
+
+if TYPE_CHECKING:
+    from model.device import ModelDevice
 
 
 @dataclass
 class Ledger:
+    devices: list[ModelDevice] = field(default_factory=list)
     contents: dict[bytes, bytes] = field(default_factory=dict)
     """Hash -> content of everything anybody ever put into a file."""
     acknowledged: dict[bytes, str] = field(default_factory=dict)

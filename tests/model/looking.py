@@ -52,6 +52,12 @@ class Looking:
         self.where = ""
         self._handles = 0
 
+    def may_let_go(self) -> bool:
+        """Nobody lacks content. Else it may be what this device alone has, of a file that was removed here and is moved
+        elsewhere: it would be missing for ever, and rightly so."""
+        others = [device for device in self.ledger.devices if device is not self.device]
+        return all(other.is_up and other.store.content.missing() == (0, 0) for other in others)
+
     # ---- looking
     def entries(self) -> list[tuple[bytes, Entry]]:
         """(path, entry) of everything, in order."""

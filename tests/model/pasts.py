@@ -63,13 +63,15 @@ class Pasts(Looking):
 
     async def collect(self, n: Numbers) -> None:
         """Without the grace period: whatever is needed and goes is missing at the end."""
-        if n[0] % 2:
+        if n[0] % 2 and self.may_let_go():
             self.remembers.clear()
             with self.device.store.db.transaction():
                 self.device.store.history.purge_before(self.device.now_ms() + 1, 1000)
         await self.device.fs.history.keeping.collect(0)
 
     async def empty_trash(self, n: Numbers) -> None:
+        if not self.may_let_go():
+            return
         self.remembers.clear()
         await self.device.fs.history.trash.empty()
         if n[0] % 2:
@@ -81,6 +83,8 @@ class Pasts(Looking):
 
     async def squeeze(self, n: Numbers) -> None:
         """Half of the history and trash is too much, or all of it."""
+        if not self.may_let_go():
+            return
         keeping = self.device.fs.history.keeping
         left = keeping.sizes().all // 2 if n[0] % 2 else 0
         if left < keeping.sizes().all:

@@ -46,6 +46,7 @@ class World(Membership):
         self.devices = [
             ModelDevice(loop, processes, self.network, folder / name, name, config) for name in NAMES[: program.devices]
         ]
+        self.ledger.devices = self.devices
         self.actors = [Actor(device, self.ledger) for device in self.devices]
         self.busy = [[] for _ in self.devices]
         self.since_backup = {}
