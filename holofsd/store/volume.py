@@ -19,6 +19,7 @@ from holofsd.store.nodes import Nodes
 from holofsd.store.outbox import Outbox
 from holofsd.store.past_sizes import PastSizes
 from holofsd.store.removals import Removals
+from holofsd.store.seals import Seals
 from holofsd.store.staging import Staging
 
 
@@ -42,6 +43,7 @@ class VolumeStore:
         self.past_sizes = PastSizes(self.db)
         self.removals = Removals(self.db)
         self.lies = Lies(self.db)
+        self.seals = Seals(self.db)
         self.damage = Damage(self.db, self.content, directory / "damaged")
         with self.db.transaction():
             # The root is inode 1: the first row ever.
@@ -80,6 +82,11 @@ class VolumeStore:
 
     def own_authors(self) -> list[AuthorId]:
         return [row[0] for row in self.db.all("SELECT author FROM authors")]
+
+    def seed_of(self, author: AuthorId) -> bytes | None:
+        """Of one of our own authors."""
+        row = self.db.one("SELECT seed FROM authors WHERE author=?", (author,))
+        return row[0] if row else None
 
     def add_author(self, author: AuthorId, seed: bytes) -> None:
         """A new active author; the one before stays known as ours."""

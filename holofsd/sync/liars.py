@@ -1,15 +1,43 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counts of lies, brought from authors to the devices that a person knows."""
+"""Who lied: noted once for each record, and brought from authors to the devices that a person knows."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Final
 
-from holofsd.core.ids import AuthorId, DeviceId
+from holofsd.core.document import Envelope
+from holofsd.core.ids import AuthorId, DeviceId, NodeId
 from holofsd.store.lies import Lie
 from holofsd.sync.members import Members
 from holofsd.sync.status import LieReport
+from holofsd.tree.local import LocalVolume
+
+_REMEMBERED: Final = 4096
+"""Records that were counted, and are not again when they are merged again."""
+
+
+class Liars:
+    def __init__(self, volume: LocalVolume) -> None:
+        self._volume = volume
+        self._counted: OrderedDict[tuple[AuthorId, bytes, int, AuthorId, str], None] = OrderedDict()
+
+    def caught(self, envelope: Envelope, what: str, who: AuthorId | None = None) -> None:
+        """`who`: the liar, if that is not the record's author. The record stays in the document as the evidence."""
+        liar = who or envelope.author
+        key = (envelope.author, envelope.key, envelope.seq, liar, what)
+        if key in self._counted:
+            return
+        self._counted[key] = None
+        if len(self._counted) > _REMEMBERED:
+            self._counted.popitem(last=False)
+        self._volume.store.lies.note(liar, what, self._told(NodeId(envelope.key)))
+
+    def _told(self, node: NodeId) -> str:
+        path = self._volume.tree.path_of(node)
+        return path.decode(errors="replace") if path is not None else node.hex()
 
 
 def lie_reports(lies: Iterable[Lie], members: Members) -> tuple[LieReport, ...]:

@@ -31,6 +31,7 @@ from holofsd.sync.merging import Merger, requeue_quarantined
 from holofsd.sync.outgoing import Outgoing, Push
 from holofsd.sync.publication import Publication
 from holofsd.sync.publisher import Publisher
+from holofsd.sync.sealer import Sealer
 from holofsd.sync.serving import ContentServer
 from holofsd.sync.session import Session
 from holofsd.sync.status import DeviceReport, SyncStatus
@@ -73,7 +74,8 @@ class VolumeSync:
         self.merger = Merger(volume, self.members, now_ms, self.config, lambda info: self.on_device(info))
         self.brake = self.merger.brake
         self.ingest = Ingest(volume, self.members, self.merger, self.config)
-        self.publisher = Publisher(volume, self.members, describe, now_ms, self.config, self._send)
+        sealer = Sealer(volume, self.merger.told)
+        self.publisher = Publisher(volume, self.members, describe, now_ms, self.config, self._send, sealer)
         self.fetcher = Fetcher(volume, now_ms, self.config, self._content_arrived)
         self.care = ContentCare(volume, self.fetcher, now_ms)
         self.server = ContentServer(self.store.content, self.members, self.care.suspect)
