@@ -8,7 +8,7 @@ author need none: the record is signed. Directories have no content, and their v
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Final
 
@@ -111,22 +111,20 @@ def vouched(state: NodeState, writer: AuthorId) -> NodeState:
 
 
 def without(state: NodeState, dots: Collection[Dot]) -> NodeState:
-    """The record without these versions, and without having seen them: nothing is covered by what is not believed."""
-    limits: dict[AuthorId, int] = {}
-    for dot in dots:
-        limits[dot.author] = min(limits.get(dot.author, dot.counter), dot.counter - 1)
-    kept = {
-        dot: version
-        for dot, version in state.versions.items()
-        if dot not in dots and dot.counter <= limits.get(dot.author, dot.counter)
-    }
-    removed = replace(state.removed, context=_lowered(state.removed.context, limits))
-    return replace(state, context=_lowered(state.context, limits), versions=kept, removed=removed)
+    """The record without these versions, and without having seen anything of their authors: what is not believed
+    replaces nothing. Where it has no other version, it replaces nothing at all."""
+    authors = {dot.author for dot in dots}
+    kept = {dot: version for dot, version in state.versions.items() if dot.author not in authors}
+    return replace(
+        state,
+        context=_of_others(state.context, authors) if kept else {},
+        versions=kept,
+        removed=replace(state.removed, context=_of_others(state.removed.context, authors)),
+    )
 
 
-def _lowered(context: Context, limits: Mapping[AuthorId, int]) -> dict[AuthorId, int]:
-    lowered = {author: min(counter, limits.get(author, counter)) for author, counter in context.items()}
-    return {author: counter for author, counter in lowered.items() if counter > 0}
+def _of_others(context: Context, authors: Collection[AuthorId]) -> Context:
+    return {author: counter for author, counter in context.items() if author not in authors}
 
 
 def is_pending(version: Version) -> bool:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
@@ -22,18 +22,19 @@ _REMEMBERED: Final = 4096
 class Liars:
     def __init__(self, volume: LocalVolume) -> None:
         self._volume = volume
-        self._counted: OrderedDict[tuple[AuthorId, bytes, int, AuthorId, str], None] = OrderedDict()
+        self._counted: OrderedDict[tuple[AuthorId, bytes, int, AuthorId], None] = OrderedDict()
 
-    def caught(self, envelope: Envelope, what: str, who: AuthorId | None = None) -> None:
+    def caught(self, envelope: Envelope, lies: Iterable[str], who: AuthorId | None = None) -> None:
         """`who`: the liar, if that is not the record's author. The record stays in the document as the evidence."""
-        liar = who or envelope.author
-        key = (envelope.author, envelope.key, envelope.seq, liar, what)
-        if key in self._counted:
+        liar, kinds = who or envelope.author, Counter(lies)
+        key = (envelope.author, envelope.key, envelope.seq, liar)
+        if not kinds or key in self._counted:
             return
         self._counted[key] = None
         if len(self._counted) > _REMEMBERED:
             self._counted.popitem(last=False)
-        self._volume.store.lies.note(liar, what, self._told(NodeId(envelope.key)))
+        for what, number in kinds.items():
+            self._volume.store.lies.note(liar, what, self._told(NodeId(envelope.key)), number)
 
     def _told(self, node: NodeId) -> str:
         path = self._volume.tree.path_of(node)

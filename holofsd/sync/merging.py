@@ -144,12 +144,11 @@ class Merger:
         node, author, seals = state.id, envelope.author, self._volume.store.seals
         vetted = self.told.vetting.vet(state, author, lambda: self._volume.tree.state(node), again)
         for dot in vetted.doubled:
-            self._liars.caught(envelope, TWO_CONTENTS, dot.author)
+            self._liars.caught(envelope, [TWO_CONTENTS], dot.author)
         if vetted.refused:
             seals.note_unproven(node, author)
             self._refused.add(envelope)
-            for what in vetted.lies:
-                self._liars.caught(envelope, what)
+            self._liars.caught(envelope, vetted.lies)
             if vetted.contested:
                 self._contested.setdefault(node, set()).update(vetted.contested)
         elif node in seals.unproven:
@@ -195,7 +194,7 @@ class Merger:
 
     def _quarantine_other_kind(self, envelope: Envelope) -> None:
         if self._quarantine(envelope, ANOTHER_KIND):
-            self._liars.caught(envelope, OTHER_KIND)
+            self._liars.caught(envelope, [OTHER_KIND])
 
     def _check_replaced(self, said: Iterable[Said]) -> None:
         """A program of ours never takes back what it said. Whose record says less than is known here may have."""
