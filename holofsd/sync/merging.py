@@ -27,7 +27,7 @@ from holofsd.sync.kinds import kind_by_records
 from holofsd.sync.liars import Liars
 from holofsd.sync.members import Members
 from holofsd.sync.told import Told
-from holofsd.sync.vetting import OTHER_KIND, TWO_CONTENTS
+from holofsd.sync.vetting import OTHER_KIND, TWO_CONTENTS, UNSEALED, Vetted
 from holofsd.sync.weighing import Said
 from holofsd.tree.local import LocalVolume
 
@@ -59,6 +59,8 @@ class Merger:
         self._liars = Liars(volume)
         self._refused: set[Envelope] = set()
         self._contested: dict[NodeId, set[Dot]] = {}
+        self.old_programs: set[AuthorId] = set()
+        """Authors whose program makes no seals, and who said something that therefore is not believed here."""
         self.brake = Brake(volume, members, now_ms, self._held_state)
         self.brake.on_joined = self.told.look_again
         self._wake = asyncio.Event()
@@ -148,12 +150,19 @@ class Merger:
         if vetted.refused:
             seals.note_unproven(node, author)
             self._refused.add(envelope)
-            self._liars.caught(envelope, vetted.lies)
+            self._note_lies(envelope, vetted)
             if vetted.contested:
                 self._contested.setdefault(node, set()).update(vetted.contested)
         elif node in seals.unproven:
             seals.proven(node, author)
         return vetted.state
+
+    def _note_lies(self, envelope: Envelope, vetted: Vetted) -> None:
+        """A program that knows no seals cannot pass them on: that alone is no lie."""
+        if all(what == UNSEALED for what in vetted.lies) and self.told.vetting.knows_no_seals(envelope.author):
+            self.old_programs.add(envelope.author)
+        else:
+            self._liars.caught(envelope, vetted.lies)
 
     def _say_contested(self) -> None:
         """What is known here of versions that nobody can prove is said as ours, so that all devices show the same."""

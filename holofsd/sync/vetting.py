@@ -137,6 +137,10 @@ class Vetting:
         """Whether its author gives seals to all versions since this one."""
         return 0 < self._sealed_from(dot.author) <= dot.counter
 
+    def knows_no_seals(self, author: AuthorId) -> bool:
+        """Whether that author is one of a program that says what it is, and makes no seals."""
+        return self._store.documents.envelope(author, KEY_DEVICE) is not None and not self._sealed_from(author)
+
     def _sealed_from(self, author: AuthorId) -> int:
         if author in self._store.own_authors():
             return self._store.seals.sealed_from(author)

@@ -32,6 +32,7 @@ from holofsd.sync.outgoing import Outgoing, Push
 from holofsd.sync.publication import Publication
 from holofsd.sync.publisher import Publisher
 from holofsd.sync.sealer import Sealer
+from holofsd.sync.sealing_again import seal_again
 from holofsd.sync.serving import ContentServer
 from holofsd.sync.session import Session
 from holofsd.sync.status import DeviceReport, SyncStatus
@@ -121,6 +122,7 @@ class VolumeSync:
             (self.forgetter.run(), "forgetter"),
             (self.folder.run(), "folder"),
             (self._look_again(), "look again"),
+            (seal_again(self.volume, self.members, self.merger.told.vetting), "seal again"),
         ):
             self._tasks.spawn(work, name)
 
@@ -266,10 +268,22 @@ class VolumeSync:
             writer = self.membership.authors.get(author)
             name = self.members.told(writer) if writer is not None else "a device"
             warnings.append(f"Two copies of the state directory of {name} were in use: both wrote as one.")
+        for device in self._without_seals():
+            told = self.members.told(device)
+            warnings.append(
+                f"{told} has an older version of HoloFS, which cannot prove who wrote what it passes on: upgrade it."
+                " Until then some of that is not shown here."
+            )
         if self.publisher.too_large:
             files = count(len(self.publisher.too_large), "file has", "files have")
             warnings.append(f"{files} too many attributes to be sent.")
         return warnings
+
+    def _without_seals(self) -> list[DeviceId]:
+        """Devices that passed on versions of others as programs before 0040-seals.sql do."""
+        still = filter(self.merger.told.vetting.knows_no_seals, self.merger.old_programs)
+        devices = dict.fromkeys(map(self.membership.authors.get, still))
+        return [device for device in devices if device is not None]
 
     def copies(self) -> int:
         """How many other devices say that they hold everything written here up to now."""

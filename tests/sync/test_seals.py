@@ -29,6 +29,7 @@ from holofsd.sync.config import KEY_DEVICE
 from holofsd.sync.create import prepare_joined
 from holofsd.sync.invites import redeem
 from holofsd.sync.members import store_credentials
+from holofsd.sync.sealing_again import DUE, seal_again
 from holofsd.sync.vetting import FORGED, OTHER_KIND, TWO_CONTENTS, UNSEALED
 from holofsd.sync.volume import VolumeSync
 from holofsd.tree.local import LocalVolume
@@ -581,3 +582,47 @@ async def test_the_order_in_which_records_are_heard_makes_no_difference(tmp_path
             b"by bob",
         ]
         newcomer.close()
+
+
+async def test_what_an_earlier_program_split_off_is_shown_once_it_is_upgraded(tmp_path: Path) -> None:
+    """It cannot prove whose the copy is. Until then the others say which device it is, and keep it in their history."""
+    async with devices(tmp_path, "ann", "bob", "new") as (ann, bob, new):
+        await share(ann, bob)
+        sealer, vetting = bob.sync.publisher._sealer, bob.sync.merger.told.vetting
+        sealed, provable, sealed_from = sealer.sealed, sealer.provable, bob.store.seals.sealed_from
+        without_seals(bob)
+        sealer.provable = lambda state: state  # type: ignore[method-assign]
+        node = ann.write("file", b"0")
+        await settled(ann, bob)
+        ann.network.partition(ann.id, bob.id)
+        ann.write("file", b"by ann")
+        bob.write("file", b"by bob, and later")
+        ann.network.heal_all()
+        await settled(ann, bob)
+        state = bob.volume.tree.state(node)
+        assert state is not None
+        with bob.store.db.transaction():
+            kept, copies = edit.materialise(state, bob.volume.next_dot(), bob.volume.stamp())
+            plain = [
+                replace(copy, versions={dot: replace(v, seal=b"", origin=b"") for dot, v in copy.versions.items()})
+                for copy in copies
+            ]
+            bob.volume.write([kept, *plain])
+        await until(lambda: bob.is_settled() and ann.heads() == bob.heads())
+        assert set(ann.files().values()) == {b"by bob, and later"}
+        assert set(bob.files().values()) == {b"by ann", b"by bob, and later"}
+        assert [warning for warning in ann.sync.status().warnings if "bob has an older version" in warning]
+        assert lies(ann) == {}
+        # Now the upgrade.
+        sealer.sealed, sealer.provable, bob.store.seals.sealed_from = sealed, provable, sealed_from  # type: ignore[method-assign]
+        with bob.store.db.transaction():
+            bob.store.set_meta(DUE, b"")
+        await seal_again(bob.volume, bob.sync.members, vetting)
+        bob.sync.publisher.changed()
+        await settled(ann, bob)
+        assert set(ann.files().values()) == {b"by ann", b"by bob, and later"}
+        assert not [warning for warning in ann.sync.status().warnings if "bob has an older version" in warning]
+        await new.join(ann.ticket())
+        await settled(ann, bob, new)
+        assert set(new.files().values()) == {b"by ann", b"by bob, and later"}
+        assert lies(new) == lies(ann) == lies(bob) == {}
