@@ -113,7 +113,7 @@ class Folder:
     def _add(self, head: Head) -> None:
         if self._documents.add_folded(head):
             # Its versions are not held to have seals any more, for the record that says so goes with the others.
-            self._store.seals.look_again(self._store.seals.unproven)
+            self._store.seals.look_again_at_all()
             self._store.db.after_commit(self._wake.set)
             if self._documents.requeue_waiting(head.author):
                 self._store.db.after_commit(self._merger.kick)

@@ -14,8 +14,13 @@ from holofsd.core.state import Kind, NodeState
 from holofsd.sync.members import Members
 
 
-def kind_by_records(said: Iterable[tuple[Envelope, NodeState]], members: Members, known: Kind | None) -> Kind:
-    """`said`: all records of one node that count and can be understood, one at least. `known`: what it is here."""
+def kind_by_records(
+    said: Iterable[tuple[Envelope, NodeState]], members: Members, known: Kind | None
+) -> tuple[Kind, bool]:
+    """The kind, and whether more speaks for it than that it is the one `known` here.
+
+    `said`: all records of one node that count and can be understood, one at least.
+    """
     devices: dict[Kind, set[DeviceId]] = {}
     for envelope, state in said:
         device = members.membership.authors.get(envelope.author)
@@ -23,12 +28,9 @@ def kind_by_records(said: Iterable[tuple[Envelope, NodeState]], members: Members
         if device is not None:
             devices[state.kind].add(device)
     roles = members.membership.roles
-    return max(
-        devices,
-        key=lambda kind: (
-            len(devices[kind]),
-            max((roles.get(device, 0) for device in devices[kind]), default=0),
-            kind is known,
-            -kind,
-        ),
-    )
+
+    def weight(kind: Kind) -> tuple[int, int]:
+        return len(devices[kind]), max((roles.get(device, 0) for device in devices[kind]), default=0)
+
+    best = max(devices, key=lambda kind: (weight(kind), kind is known, -kind))
+    return best, all(weight(kind) < weight(best) for kind in devices if kind is not best)

@@ -153,7 +153,7 @@ class Merger:
             self._note_lies(envelope, vetted)
             if vetted.contested:
                 self._contested.setdefault(node, set()).update(vetted.contested)
-        elif node in seals.unproven:
+        else:
             seals.proven(node, author)
         return vetted.state
 
@@ -173,10 +173,10 @@ class Merger:
     def _look_again_at_unproven(self, said: Iterable[Said]) -> None:
         """More is known now of the nodes of these records."""
         refused, self._refused = self._refused, set()
-        unproven = self._volume.store.seals.unproven
-        if unproven:
-            nodes = {item.state.id for item in said if item.envelope not in refused} & unproven
-            if self._volume.store.seals.look_again(nodes):
+        seals = self._volume.store.seals
+        if seals.any_unproven:
+            nodes = {item.state.id for item in said if item.envelope not in refused}
+            if seals.look_again(nodes):
                 self._volume.store.db.after_commit(self.kick)
 
     def _kind_agrees(self, envelope: Envelope, state: NodeState, said: list[Said]) -> bool:
@@ -186,14 +186,16 @@ class Merger:
         if before is None or before is state.kind:
             return True
         claims = self.told.claims(node)
-        kind = before
+        kind, is_sure = before, True
         if self._documents.envelope(self._volume.author, node) is None and not self._volume.store.outbox.has(node):
-            kind = kind_by_records(claims, self._members, before)
-            if self._members.can_write:
-                self._volume.say_again([node])  # so that newcomers hear it from one more device
+            kind, is_sure = kind_by_records(claims, self._members, before)
         for other, claimed in claims:
-            if claimed.kind is not kind:
-                self._quarantine_other_kind(other)
+            if claimed.kind is kind:
+                self._documents.release(other.author, other.key)
+                continue
+            self._quarantine(other, ANOTHER_KIND)
+            if is_sure:
+                self._liars.caught(other, [OTHER_KIND])
         said[:] = [item for item in said if item.state.id != node or item.state.kind is kind]
         if stored is not None and stored.kind is not kind:
             limits = self._documents.dot_limits()

@@ -223,6 +223,6 @@ class Publisher:
         if provable is not state:
             row = self._store.nodes.get(state.id)
             encoded = row.state if row is not None else encoded
-        if state.id in self._store.seals.unproven and self._store.seals.look_again((state.id,)):
+        if self._store.seals.any_unproven and self._store.seals.look_again((state.id,)):
             self._store.db.after_commit(self.on_requeued)
         return self._sealer.sealed(provable, encoded)

@@ -64,7 +64,7 @@ class Sealer:
     def _is_good(self, state: NodeState, version: Version) -> bool:
         if len(version.seal) == SEAL:
             return self._told.vetting.is_sealed(state, version)
-        return state.id not in self._store.seals.unproven and not self._told.vetting.should_be_sealed(version.dot)
+        return not self._store.seals.is_unproven(state.id) and not self._told.vetting.should_be_sealed(version.dot)
 
     def _from_records(self, state: NodeState, lacking: list[Version]) -> dict[Dot, Version]:
         """Those of these versions of which a record has the seal, with it."""

@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
+from blake3 import blake3
+
 from holofsd.codec.records import SEAL, decode_device, decode_state
 from holofsd.codec.signing import verify_seal
 from holofsd.core.errors import Refused
 from holofsd.core.ids import AuthorId, Dot, NodeId
-from holofsd.core.sealing import foreign, is_pending, same_content, vouched, without
+from holofsd.core.sealing import foreign, is_pending, needs_seal, same_content, seal_message, vouched, without
 from holofsd.core.state import VOUCHED, NodeState, Version
 from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import KEY_DEVICE
@@ -30,7 +32,7 @@ TWO_CONTENTS: Final = "published two contents as one version"
 OTHER_KIND: Final = "made something else of a file, folder or symlink"
 
 _REMEMBERED: Final = 8192
-"""Seals that were verified."""
+"""Seals that were verified, by a digest of all that they vouch for."""
 
 
 class _Verdict(Enum):
@@ -69,7 +71,7 @@ class Vetting:
 
     def __init__(self, store: VolumeStore) -> None:
         self._store = store
-        self._good: OrderedDict[tuple[NodeId, bytes, bytes, Version], None] = OrderedDict()
+        self._good: OrderedDict[bytes, None] = OrderedDict()
 
     def vet(
         self, state: NodeState, writer: AuthorId, known: Callable[[], NodeState | None], again: bool = False
@@ -122,11 +124,14 @@ class Vetting:
 
     def is_sealed(self, state: NodeState, version: Version) -> bool:
         """Whether the version has its author's seal. Verified once."""
-        key = (state.id, version.seal, version.origin, version)
+        if len(version.seal) != SEAL or not needs_seal(version):
+            return False
+        message = seal_message(self._store.volume, state.id, state.kind, version)
+        key = blake3(state.id + version.seal + message).digest()
         if key in self._good:
             self._good.move_to_end(key)
             return True
-        if len(version.seal) != SEAL or not verify_seal(self._store.volume, state.id, state.kind, version):
+        if not verify_seal(self._store.volume, state.id, state.kind, version):
             return False
         self._good[key] = None
         if len(self._good) > _REMEMBERED:
