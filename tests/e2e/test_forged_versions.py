@@ -31,7 +31,7 @@ FILES = {"small": b"by a", "large": LARGE, "folder/inside": b"also by a"}
 
 @pytest.fixture(scope="module")
 def honest() -> Iterator[tuple[Device, Device]]:
-    with World(limit_s=LIMIT_S * 2) as world:
+    with World(limit_s=LIMIT_S * 3) as world:
         a, b = world.running("a", "b")
         for device in (a, b):
             device.allowed += EXPECTED_LOG
@@ -104,49 +104,43 @@ async def caught(scene: Scene, number: int) -> None:
 
 
 def _all_is_well(scene: Scene) -> None:
-    """Both show what A wrote; history, trash and the garbage collection are right, also for what is edited now."""
+    """Both show what A wrote, and the garbage collection goes on."""
     for device, root in ((scene.a, scene.here), (scene.b, scene.there)):
-        assert contents(root) == FILES
-        for name in ("small", "large"):
-            (only,) = device.json("history", root / name)
-            assert (only["device"], only["size"], only["shown"]) == ("a", len(FILES[name]), True)
-        assert device.json("trash", "list", scene.volume) == []
         device.ctl("gc", scene.volume, "--now")
         assert contents(root) == FILES
-        assert "rogue" in device.ctl("status", scene.volume).out
+    assert "Untrue: rogue " in scene.b.ctl("status", scene.volume).out
+
+
+def _history_and_trash_are_right(scene: Scene) -> None:
+    """Also of what is edited and removed now, by the device that did not write it."""
+    (only,) = scene.b.json("history", scene.there / "large")
+    assert (only["device"], only["size"], only["shown"]) == ("a", len(LARGE), True)
+    assert scene.a.json("trash", "list", scene.volume) == []
     (scene.there / "large").write_bytes(b"edited by b")
-    until(lambda: (scene.here / "large").read_bytes() == b"edited by b", "the edit to reach a")
-    (scene.here / "small").unlink()
-    until(lambda: not (scene.there / "small").exists(), "the removal to reach b")
-    until(lambda: scene.a.is_settled(scene.volume) and scene.b.is_settled(scene.volume), "both to be done")
-    for device, root in ((scene.a, scene.here), (scene.b, scene.there)):
-        device.ctl("gc", scene.volume, "--now")
-        old = device.json("history", root / "large")[1]
-        assert (old["device"], old["size"], old["here"]) == ("a", len(LARGE), True)
-        (removed,) = device.json("trash", "list", scene.volume)
-        assert (removed["path"], removed["bytes"]) == ("small", len(FILES["small"]))
+    (scene.there / "small").unlink()
+    until(lambda: contents(scene.here) == {"large": b"edited by b", "folder/inside": b"also by a"}, "a to see both")
+    scene.a.ctl("gc", scene.volume, "--now")
     old = scene.a.json("history", scene.here / "large")[1]
+    assert (old["device"], old["size"], old["here"]) == ("a", len(LARGE), True)
     scene.a.ctl("restore", scene.here / "large", "--version", old["id"])
-    scene.b.ctl("trash", "restore", f"{scene.volume}:small")
+    scene.a.ctl("trash", "restore", f"{scene.volume}:small")
     until(lambda: contents(scene.here) == contents(scene.there) == FILES, "what was restored")
 
 
-@pytest.mark.parametrize("seal", ["kept", "left out"])
-async def test_a_version_keeps_the_content_that_its_author_gave_it(scene: Scene, seal: str) -> None:
+async def test_a_version_keeps_the_content_that_its_author_gave_it(scene: Scene) -> None:
     session = await scene.session()
     states = await known(session, 4)
     other = os.urandom(len(LARGE))
     scene.writer.blobs[hash_bytes(other)] = other
-    said = [forged(states[b"small"], b"forged!", True), forged(states[b"large"], other, False)]
-    if seal == "left out":
-        said = [
-            replace(state, versions={dot: replace(v, seal=b"") for dot, v in state.versions.items()}) for state in said
-        ]
+    small = forged(states[b"small"], b"forged!", True)
+    unsealed = {dot: replace(version, seal=b"") for dot, version in small.versions.items()}
+    said = [replace(small, versions=unsealed), forged(states[b"large"], other, False)]
     await scene.publish(session, [record(state) for state in said])
     await caught(scene, 2)
     assert lies(scene.a, scene.volume) == {"gave other content to a version of another device": 2}
     assert lies(scene.b, scene.volume) == lies(scene.a, scene.volume)
     await asyncio.to_thread(_all_is_well, scene)
+    await asyncio.to_thread(_history_and_trash_are_right, scene)
 
 
 async def test_no_record_makes_something_else_of_a_file_or_folder(scene: Scene) -> None:
