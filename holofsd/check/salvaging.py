@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ from holofsd.core.state import NodeState
 from holofsd.store.copies import rows_of
 from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import NODE_KEY_LENGTH
+from holofsd.sync.vetting import Vetting
 from holofsd.tree.local import LocalVolume
 
 _PAGE: Final = 200
@@ -33,6 +35,7 @@ COPIED: Final = {
     "pending_bodies": ("staging", "node"),
     "history": ("NULL", "node", "dot", "began_ms", "ended_ms", "size", "blob", "version"),
     "past_places": ("NULL", "node", "parent", "name", "from_ms", "until_ms"),
+    "lies": ("who", "what", "number", "first_ms", "last_ms", "example"),
     "past_settings": ("NULL", "node", "until_ms", "settings", "dot", "mtime_ns"),
 }
 """Tables whose rows are taken where the backup lacks them, and what of them: an author of ours is not active again."""
@@ -60,7 +63,7 @@ def _join(volume: LocalVolume, states: list[NodeState]) -> None:
         news = []
         for state in states:
             known = volume.tree.state(state.id)
-            if known is None or join(known, state) is not known:
+            if known is None or (known.kind is state.kind and join(known, state) is not known):
                 news.append(state)
         volume.merge(news)
         for state in news:
@@ -80,6 +83,7 @@ def _unpublished(damaged: Path) -> Iterator[NodeState]:
 def _published(store: VolumeStore, damaged: Path) -> Iterator[NodeState]:
     heads = [Head(*row) for row in rows_of(damaged, "heads", ("author", "seq", "dots", "set_hash", "signature"))[0]]
     limits: dict[AuthorId, int] = store.documents.dot_limits()
+    vetting = Vetting(store)
     for head in heads:
         if verify_head(store.volume, head):
             limits[head.author] = max(limits.get(head.author, 0), head.dots)
@@ -90,7 +94,13 @@ def _published(store: VolumeStore, damaged: Path) -> Iterator[NodeState]:
         for envelope, good in zip(fresh, verify_envelopes(store.volume, fresh), strict=True):
             state = _state(envelope) if good else None
             if state is not None:
-                yield clip_state(state, envelope.author, limits)[0]
+                clipped, _ = clip_state(state, envelope.author, limits)
+                yield vetting.vet(clipped, envelope.author, partial(_known, store, state.id)).state
+
+
+def _known(store: VolumeStore, node: NodeId) -> NodeState | None:
+    payload = store.nodes.state(node)
+    return decode_local_state(payload) if payload else None
 
 
 def _has(store: VolumeStore, envelope: Envelope) -> bool:

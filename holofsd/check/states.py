@@ -17,6 +17,7 @@ from holofsd.core.members import author_may_write
 from holofsd.core.node import is_alive
 from holofsd.core.state import NodeState
 from holofsd.sync.config import NODE_KEY_LENGTH
+from holofsd.sync.vetting import Vetting
 
 
 @dataclass(slots=True)
@@ -39,12 +40,13 @@ class States:
     _waits: set[tuple[AuthorId, NodeId]] = field(default_factory=set)
     _held: set[NodeId] = field(default_factory=set)
     _purged: set[NodeId] = field(default_factory=set)
+    _vetting: Vetting = field(init=False)
 
     def all(self) -> Iterator[NodeState]:
         """The state that each node should have, node by node; notes differences on the way."""
         db = self.case.store.db
         self._unpublished = set(self.case.store.outbox.all())
-        self._waits = set(db.all("SELECT author, key FROM merge_queue"))
+        self._waits = set(db.all("SELECT author, key FROM merge_queue UNION SELECT author, key FROM quarantine"))
         self._held = self.case.store.removals.held_nodes()
         self._purged = {row[0] for row in db.all("SELECT node FROM trash_purged")}
         limits = self.case.store.documents.dot_limits()
@@ -72,10 +74,22 @@ class States:
                 said.partly = True
                 continue
             clipped, waits_for = clip_state(state, author, limits)
-            said.partly |= bool(waits_for)
-            said.alone = payload if len(records) == 1 and not waits_for else b""
+            vetted = self._vetting.vet(clipped, author, lambda: self._stored(node))
+            clipped = vetted.state
+            said.partly |= bool(waits_for or vetted.refused)
+            said.alone = payload if len(records) == 1 and not waits_for and not vetted.refused else b""
             said.state = clipped if said.state is None else join(said.state, clipped)
         return said
+
+    def __post_init__(self) -> None:
+        self._vetting = Vetting(self.case.store)
+
+    def _stored(self, node: NodeId) -> NodeState | None:
+        payload = self.case.store.nodes.state(node)
+        try:
+            return decode_local_state(payload) if payload else None
+        except Refused:
+            return None
 
     def _understood(self, node: NodeId, author: AuthorId, seq: int, payload: bytes) -> NodeState | None:
         """None where a record does not count, is not merged yet, or is in quarantine."""
@@ -104,7 +118,7 @@ class States:
         if node in self._held or (node in self._purged and not is_alive(state)):
             return state
         whole = state if said.state is None else join(state, said.state)
-        if whole is not state:
+        if whole != state:
             report.add(
                 "state-behind", node.hex(), "A file's state lacks what a record says; it is joined.", fixable=True
             )
@@ -146,7 +160,7 @@ class States:
             return
         if not is_alive(state) and (said.state is None or not is_alive(said.state)):
             return  # the trash is this device's own: records of what was removed shrink and go
-        if said.state is None or join(said.state, state) is not said.state:
+        if said.state is None or join(said.state, state) != said.state:
             sentence = "This device knows something that it never told the others; it is published."
             self.case.report.add("never-said", node.hex(), sentence, fixable=True)
             self.case.sql("INSERT OR IGNORE INTO outbox VALUES (?, 0, 0)", node)

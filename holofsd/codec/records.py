@@ -7,7 +7,7 @@ functions run for every record, so they avoid helpers in the innermost steps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from holofs_api.numbers import time_in_range
@@ -15,8 +15,9 @@ from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec.checks import KEY, at_most, number, parse, sized
 from holofsd.core.clock import MAX_WALL_MS
 from holofsd.core.document import DeviceInfo, VolumeInfo
-from holofsd.core.errors import NotUnderstood, Refused
+from holofsd.core.errors import NotUnderstood, OtherKind, Refused
 from holofsd.core.ids import AuthorId, BlobHash, DeviceId, Dot, Hlc, LinkId, NodeId
+from holofsd.core.kinds import BOUND, kind_of
 from holofsd.core.state import (
     Blob,
     Body,
@@ -53,6 +54,8 @@ MAX_XATTR_VALUE: Final = 64 << 10
 MAX_XATTR_TOTAL: Final = 256 << 10
 MAX_TEXT: Final = 1024
 MAX_ADDRESSES: Final = 64
+SEAL: Final = 64
+"""Bytes of a seal. What is shorter is a remark in the index of one device, and means nothing to others."""
 _ID: Final = 16
 _MODE_BITS: Final = 0o7777
 _MARKER: Final = Marker()
@@ -86,7 +89,19 @@ def encode_state(state: NodeState) -> bytes:
     if state.times is not None:
         record.times.value = state.times.value
         _put_stamp(record.times.stamp, state.times.stamp)
+    for index, version in enumerate(_in_order(state) if len(state.versions) > 1 else state.versions.values()):
+        if version.seal:
+            record.seals.add(version=index, signature=version.seal, origin=version.origin)
     return record.SerializeToString(deterministic=True)
+
+
+def with_seals(payload: bytes, state: NodeState, seals: Mapping[Dot, bytes]) -> bytes:
+    """The encoded `state` with these seals of versions that had none: a message goes on where another one ends."""
+    more = pb.NodeRecord()
+    for index, version in enumerate(_in_order(state)):
+        if version.dot in seals:
+            more.seals.add(version=index, signature=seals[version.dot], origin=version.origin)
+    return payload + more.SerializeToString(deterministic=True)
 
 
 def _sorted(context: Context) -> list[tuple[AuthorId, int]]:
@@ -172,6 +187,8 @@ def _decode_state(payload: bytes, local: bool) -> NodeState:
     kind = _KINDS.get(record.kind)
     if kind is None or len(record.id) != _ID:
         raise Refused("the record has no valid node id or kind")
+    if record.id.startswith(BOUND) and kind_of(NodeId(record.id)) not in (kind, None):
+        raise OtherKind("the record calls a node something else than what its id says it is")
     context = _take_context(record.context)
     has_removal = record.HasField("removed")
     return NodeState(
@@ -217,9 +234,11 @@ def _take_stamp(stamp: pb.Stamp) -> Hlc:
 
 def _take_versions(record: pb.NodeRecord, kind: Kind, context: Context, local: bool) -> dict[Dot, Version]:
     at_most(record.versions, MAX_VERSIONS, "versions")
+    at_most(record.seals, MAX_VERSIONS, "seals")
+    seals = {seal.version: seal for seal in record.seals if _is_seal(seal) or local}
     versions: dict[Dot, Version] = {}
-    for entry in record.versions:
-        version = _take_version(entry, kind, local)
+    for index, entry in enumerate(record.versions):
+        version = _take_version(entry, kind, local, seals.get(index))
         dot = version.dot
         if dot in versions or not 0 < dot.counter <= context.get(dot.author, 0):
             raise Refused("a version is named twice, or the record's own context does not know it")
@@ -227,7 +246,11 @@ def _take_versions(record: pb.NodeRecord, kind: Kind, context: Context, local: b
     return versions
 
 
-def _take_version(entry: pb.Version, kind: Kind, local: bool) -> Version:
+def _is_seal(seal: pb.Seal) -> bool:
+    return len(seal.signature) == SEAL and len(seal.origin) in (0, _ID)
+
+
+def _take_version(entry: pb.Version, kind: Kind, local: bool, seal: pb.Seal | None) -> Version:
     size = number(entry.size, "size")
     body = _take_body(entry, kind, size, local)
     if len(entry.device_name) > MAX_TEXT:
@@ -239,6 +262,8 @@ def _take_version(entry: pb.Version, kind: Kind, local: bool) -> Version:
         size,
         Register(time_in_range(entry.mtime_ns), _take_stamp(entry.mtime_stamp)),
         entry.device_name,
+        b"" if seal is None else seal.signature,
+        b"" if seal is None else seal.origin,
     )
 
 
@@ -358,6 +383,7 @@ def encode_device(info: DeviceInfo) -> bytes:
         addresses=info.addresses,
         replica_kind=info.replica_kind,
         named_ms=info.named_ms,
+        sealed_from=info.sealed_from,
     )
     return record.SerializeToString(deterministic=True)
 
@@ -372,7 +398,10 @@ def decode_device(payload: bytes) -> DeviceInfo:
         at_most(text, MAX_TEXT, "characters")
     device = DeviceId(sized(record.node_key, KEY, "node key"))
     named_ms = number(record.named_ms, "time of a name")
-    return DeviceInfo(device, record.name, record.program, tuple(record.addresses), record.replica_kind, named_ms)
+    sealed_from = number(record.sealed_from, "counter")
+    return DeviceInfo(
+        device, record.name, record.program, tuple(record.addresses), record.replica_kind, named_ms, sealed_from
+    )
 
 
 def encode_volume(info: VolumeInfo) -> bytes:

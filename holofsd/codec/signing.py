@@ -18,9 +18,11 @@ from nacl.exceptions import CryptoError
 
 from holofsd.core.document import AuthorSeq, Certificate, Envelope, Grant, Head, Mark, Removed, Role
 from holofsd.core.errors import Refused
-from holofsd.core.ids import AuthorId, DeviceId, VolumeId
+from holofsd.core.ids import AuthorId, DeviceId, NodeId, VolumeId
 from holofsd.core.members import grant_message, removed_message
 from holofsd.core.message import length_prefixed, number
+from holofsd.core.sealing import is_from, needs_seal, seal_message
+from holofsd.core.state import Kind, Version
 
 SIGNATURE: Final = 64
 
@@ -96,6 +98,19 @@ def sign_head(key: SigningKey, volume: VolumeId, seq: int, dots: int, set_hash: 
 def verify_head(volume: VolumeId, head: Head) -> bool:
     message = _head_message(volume, head.author, head.seq, head.dots, head.set_hash)
     return verify(head.author, message, head.signature)
+
+
+# ---- versions ----
+def sign_version(key: SigningKey, volume: VolumeId, node: NodeId, kind: Kind, version: Version) -> bytes:
+    """The seal of a version by this author, which is in that node."""
+    return key.sign(seal_message(volume, node, kind, version))
+
+
+def verify_seal(volume: VolumeId, node: NodeId, kind: Kind, version: Version) -> bool:
+    """Whether the version is what its author signed, and can be in that node."""
+    if not needs_seal(version) or not is_from(node, version):
+        return False
+    return verify(version.dot.author, seal_message(volume, node, kind, version), version.seal)
 
 
 # ---- marks ----

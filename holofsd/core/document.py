@@ -141,6 +141,8 @@ class DeviceInfo:
     replica_kind: str = "full"
     named_ms: int = 0
     """When it got this name; 0 in records of programs that did not say."""
+    sealed_from: int = 0
+    """The first dot counter from which on each version of this author has a seal; 0 in records of programs without."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from holofsd.core import context as ctx
 from holofsd.core.clock import above
 from holofsd.core.errors import BadArgument, NameTooLong, TooManyLinks
 from holofsd.core.ids import Dot, Hlc, LinkId, NodeId
+from holofsd.core.kinds import bound_id, kind_of
 from holofsd.core.node import (
     has_own_version,
     live_links,
@@ -63,12 +64,13 @@ def directory_id(parent: NodeId, name: bytes, known: int) -> NodeId:
 
     `known`: the smallest number whose id is not taken yet, so that a name used again gets a fresh directory.
     """
-    return NodeId(_digest(b"holofs-directory-1", parent, name, known.to_bytes(8, "big")))
+    return bound_id(Kind.DIRECTORY, _digest(b"holofs-directory-1", parent, name, known.to_bytes(8, "big")))
 
 
 def split_id(node: NodeId, dot: Dot) -> NodeId:
-    """The id of a version of `node` that became a node of its own."""
-    return NodeId(_digest(b"holofs-split-1", node, dot.author, dot.counter.to_bytes(8, "big")))
+    """The id of a version of `node` that became a node of its own: of the same kind, where the id of `node` says it."""
+    digest, kind = _digest(b"holofs-split-1", node, dot.author, dot.counter.to_bytes(8, "big")), kind_of(node)
+    return NodeId(digest) if kind is None else bound_id(kind, digest)
 
 
 def link_id(node: NodeId, seed: bytes = b"") -> LinkId:
@@ -156,7 +158,7 @@ def with_body(state: NodeState, dot: Dot, body: Body) -> NodeState:
     version = state.versions.get(dot)
     if version is None or version.body == body:
         return state
-    return replace(state, versions={**state.versions, dot: replace(version, body=body)})
+    return replace(state, versions={**state.versions, dot: replace(version, body=body, seal=b"")})
 
 
 def replace_content(
@@ -326,7 +328,7 @@ def split(state: NodeState, dot: Dot) -> NodeState:
         state.kind,
         state.created_ns,
         context={dot.author: dot.counter},
-        versions={dot: version},
+        versions={dot: replace(version, origin=version.origin or state.id)},
         links=links,
         mode=state.mode,
         owner=state.owner,

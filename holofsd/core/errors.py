@@ -177,6 +177,12 @@ class NotUnderstood(Refused):
     code = "not-understood"
 
 
+class OtherKind(Refused):
+    """Makes something else of a node: a folder of a file, say."""
+
+    code = "other-kind"
+
+
 # ---- daemon, mounts, start-up ----
 class AlreadyRunning(HoloError):
     errno, code = _errno.EBUSY, "already-running"

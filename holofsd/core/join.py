@@ -59,7 +59,7 @@ def join(a: NodeState, b: NodeState) -> NodeState:
         _join_maps(a.xattrs, b.xattrs, _join_xattr),
         _join_optional(a.times, b.times),
     )
-    return a if joined == a else joined
+    return a if joined.versions is a.versions and joined == a else joined
 
 
 def join_settings(a: NodeState, b: NodeState) -> NodeState:
@@ -75,7 +75,7 @@ def join_settings(a: NodeState, b: NodeState) -> NodeState:
 
 def _join_versions(a: NodeState, b: NodeState) -> Mapping[Dot, Version]:
     if a.versions == b.versions:
-        return a.versions
+        return _better_proven(a.versions, b.versions)
     kept: dict[Dot, Version] = {}
     for dot, version in a.versions.items():
         other = b.versions.get(dot)
@@ -86,23 +86,45 @@ def _join_versions(a: NodeState, b: NodeState) -> Mapping[Dot, Version]:
     for dot, version in b.versions.items():
         if dot not in kept and not ctx.covers(a.context, dot):
             kept[dot] = version
-    return kept
+    is_all_of_a = len(kept) == len(a.versions) and all(kept.get(dot) is version for dot, version in a.versions.items())
+    return a.versions if is_all_of_a else kept
+
+
+def _better_proven(a: Mapping[Dot, Version], b: Mapping[Dot, Version]) -> Mapping[Dot, Version]:
+    """Of equal versions those with seals; `a` itself if `b` has none that it lacks."""
+    better = {dot: b[dot] for dot, version in a.items() if _proof(b[dot]) > _proof(version)} if a is not b else {}
+    return {**a, **better} if better else a
 
 
 def join_version(a: Version, b: Version) -> Version:
-    """Two records of one dot: the same but for the mtime, which is a register, and for content not hashed yet."""
-    if a is b or a == b:
+    """Two records of one dot: the same but for the mtime, which is a register, and for content not hashed yet. Where
+    they are not, somebody lies: a seal decides (records are vetted before, see `core.sealing`)."""
+    if a is b:
         return a
+    if a == b:
+        return a if _proof(a) >= _proof(b) else b
     mtime = _join_register(a.mtime, b.mtime)
     base = a if _version_rank(a) >= _version_rank(b) else b
-    if base.mtime is mtime:
-        return base
-    return Version(base.dot, base.stamp, base.body, base.size, mtime, base.device_name)
+    return base if base.mtime is mtime else replace(base, mtime=mtime)
 
 
-def _version_rank(version: Version) -> tuple[bool, Hlc, int, tuple[int, bytes], str]:
+def _proof(version: Version) -> tuple[int, bytes, bytes]:
+    """What the author said counts more than what others say, and what can be shown to others more than what cannot."""
+    return (len(version.seal), version.seal, version.origin)
+
+
+def _version_rank(version: Version) -> tuple[int, bool, Hlc, int, tuple[int, bytes], str, bytes, bytes]:
     body = version.body
-    return (not isinstance(body, Pending), version.stamp, version.size, body_rank(body), version.device_name)
+    return (
+        len(version.seal),
+        not isinstance(body, Pending),
+        version.stamp,
+        version.size,
+        body_rank(body),
+        version.device_name,
+        version.seal,
+        version.origin,
+    )
 
 
 def body_rank(body: Body) -> tuple[int, bytes]:

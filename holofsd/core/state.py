@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from holofsd.core.ids import AuthorId, BlobHash, Dot, Hlc, LinkId, NodeId
 
@@ -87,6 +87,10 @@ class Register(Generic[T]):
     stamp: Hlc
 
 
+VOUCHED: Final = b"\x01"
+"""In place of a seal, on this device only: the author's own record, which had none, said so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """One content of a node. `size` in bytes, `mtime` in ns since the epoch."""
@@ -97,6 +101,10 @@ class Version:
     size: int
     mtime: Register[int]
     device_name: str
+    seal: bytes = field(default=b"", compare=False)
+    """Signature of the dot's author over all but the mtime (see `core.sealing`), VOUCHED, or empty: others say so."""
+    origin: bytes = field(default=b"", compare=False)
+    """The node that the seal names, where that is not the one that the version is in: it was split off from there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import secrets
 
+from holofsd.codec.node_ids import new_node_id
 from holofsd.core.edit import check_name, link_id, new_node, with_link
 from holofsd.core.errors import (
     DirectoryNotEmpty,
@@ -96,7 +97,7 @@ class Naming:
         """The node that had this name a moment ago, or a new one."""
         known = self._vacated.take(place.parent, place.name) if refill else None
         if known is None:
-            node = NodeId(secrets.token_bytes(16))
+            node = new_node_id(Kind.FILE)
             self._put_new(draft, node, Kind.FILE, place, mode, body, size, mtime_ns)
             return node
         state = self._vacated.free(draft, known)
@@ -112,7 +113,7 @@ class Naming:
         place = Place(parent, name)
         with self._scope.change(att):
             draft = Draft(self._scope)
-            node = NodeId(secrets.token_bytes(16))
+            node = new_node_id(Kind.DIRECTORY)
             self._put_new(draft, node, Kind.DIRECTORY, place, mode, Marker(), 0)
             return self._write_name(draft, att, node, place, ino=ino)
 
@@ -124,7 +125,7 @@ class Naming:
         directory = self._free_name(parent, name)
         with self._scope.change(att):
             draft = Draft(self._scope)
-            node = NodeId(secrets.token_bytes(16))
+            node = new_node_id(Kind.SYMLINK)
             self._put_new(draft, node, Kind.SYMLINK, Place(directory, name), 0o777, Target(target), len(target))
             return self._write_name(draft, att, node, Place(directory, name))
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from holofsd.codec.node_ids import new_node_id
 from holofsd.core.edit import (
     link_id,
     moved,
@@ -172,7 +173,7 @@ class Restoring:
         if state is not None and not is_alive(state) and [p.place for p in placements(state, True)] == [place]:
             made = reasserted(state, version, version.stamp)
         else:
-            node = NodeId(secrets.token_bytes(16))
+            node = new_node_id(Kind.DIRECTORY)
             made = new_node(node, Kind.DIRECTORY, now_ns, place, link_id(node), version, settings.mode, version.stamp)
         self._write(_with_settings(made, settings))
         return True
@@ -220,7 +221,7 @@ class Restoring:
         return made
 
     def _fresh(self, entry: PastEntry, place: Place, version: Version) -> NodeState:
-        node = NodeId(secrets.token_bytes(16))
+        node = new_node_id(entry.kind)
         now_ns, mode = self._scope.now_ns(), entry.settings.mode
         made = new_node(node, entry.kind, now_ns, place, link_id(node), version, mode, version.stamp)
         return _with_settings(made, entry.settings)

@@ -7,10 +7,10 @@ name keeps its node, and the file moved away gets a fresh one.
 
 from __future__ import annotations
 
-import secrets
 from collections import OrderedDict
 from dataclasses import replace
 
+from holofsd.codec.node_ids import new_node_id
 from holofsd.core.edit import link_id, moved, new_node, with_mode, with_version, with_xattr
 from holofsd.core.ids import LinkId, NodeId
 from holofsd.core.project import token
@@ -75,7 +75,7 @@ class Vacated:
         (placed,) = self._nodes.placements(state.id)
         if shown is None:
             return
-        fresh = NodeId(secrets.token_bytes(16))
+        fresh = new_node_id(Kind.FILE)
         version = self._scope.volume.new_version(shown.body, shown.size, shown.mtime.value)
         stamp = version.stamp
         place = Place(placed.parent, placed.name)

@@ -72,7 +72,7 @@ class Documents:
 
     def let_go_of(self, author: AuthorId) -> None:
         """All its records and its head; those of others stay."""
-        for table in ("envelopes", "incoming", "merge_queue", "waiting", "quarantine", "heads"):
+        for table in ("envelopes", "incoming", "merge_queue", "waiting", "quarantine", "unproven", "heads"):
             self.db.run(f"DELETE FROM {table} WHERE author=?", (author,))
         self._dots.pop(author, None)
 
@@ -137,6 +137,7 @@ class Documents:
         if gone:
             for table in ("merge_queue", "waiting", "quarantine"):
                 self.db.run(f"DELETE FROM {table} WHERE author=? AND key=?", (author, key))
+            self.db.run("DELETE FROM unproven WHERE node=? AND author=?", (key, author))
 
     def is_unmerged(self, key: bytes) -> bool:
         """Whether any record under this key still waits for something."""
@@ -228,8 +229,14 @@ class Documents:
         return moved
 
     # ---- quarantine
-    def quarantine(self, author: AuthorId, key: bytes, seq: int, reason: str, now_ms: int) -> None:
-        self.db.run("INSERT OR REPLACE INTO quarantine VALUES (?,?,?,?,?)", (author, key, seq, reason, now_ms))
+    def quarantine(self, author: AuthorId, key: bytes, seq: int, reason: str, now_ms: int) -> bool:
+        """False if it is there already, for the same reason."""
+        cursor = self.db.run(
+            "INSERT INTO quarantine VALUES (?,?,?,?,?) ON CONFLICT (author, key) DO UPDATE SET seq=excluded.seq,"
+            " reason=excluded.reason, at_ms=excluded.at_ms WHERE (excluded.seq, excluded.reason) IS NOT (seq, reason)",
+            (author, key, seq, reason, now_ms),
+        )
+        return cursor.rowcount > 0
 
     def release(self, author: AuthorId, key: bytes) -> None:
         """A later record under the same key was understood."""

@@ -3,18 +3,23 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
+from holofsd.core.errors import HoloError
 from holofsd.core.ids import ROOT_ID, AuthorId, NodeId, VolumeId
 from holofsd.store.content import Content
 from holofsd.store.damage import Damage
 from holofsd.store.database import Database, scripts
 from holofsd.store.documents import Documents
 from holofsd.store.history import History
+from holofsd.store.lies import Lies
 from holofsd.store.nodes import Nodes
 from holofsd.store.outbox import Outbox
 from holofsd.store.past_sizes import PastSizes
 from holofsd.store.removals import Removals
+from holofsd.store.seals import Seals
 from holofsd.store.staging import Staging
 
 
@@ -37,6 +42,8 @@ class VolumeStore:
         self.history = History(self.db, self.nodes.aliases)
         self.past_sizes = PastSizes(self.db)
         self.removals = Removals(self.db)
+        self.lies = Lies(self.db)
+        self.seals = Seals(self.db)
         self.damage = Damage(self.db, self.content, directory / "damaged")
         with self.db.transaction():
             # The root is inode 1: the first row ever.
@@ -76,6 +83,11 @@ class VolumeStore:
     def own_authors(self) -> list[AuthorId]:
         return [row[0] for row in self.db.all("SELECT author FROM authors")]
 
+    def seed_of(self, author: AuthorId) -> bytes | None:
+        """Of one of our own authors."""
+        row = self.db.one("SELECT seed FROM authors WHERE author=?", (author,))
+        return row[0] if row else None
+
     def add_author(self, author: AuthorId, seed: bytes) -> None:
         """A new active author; the one before stays known as ours."""
         self.db.run("UPDATE authors SET active=0")
@@ -107,4 +119,6 @@ class VolumeStore:
         return cursor.rowcount > 0
 
     def close(self) -> None:
+        with suppress(HoloError, sqlite3.DatabaseError):  # a full or damaged disk: the last counts are lost
+            self.lies.save()
         self.db.close()

@@ -112,6 +112,8 @@ class Folder:
 
     def _add(self, head: Head) -> None:
         if self._documents.add_folded(head):
+            # Its versions are not held to have seals any more, for the record that says so goes with the others.
+            self._store.seals.look_again_at_all()
             self._store.db.after_commit(self._wake.set)
             if self._documents.requeue_waiting(head.author):
                 self._store.db.after_commit(self._merger.kick)
@@ -234,7 +236,8 @@ class Folder:
             state = decode_state(envelope.payload)
         except Refused:
             return True
-        said, _ = clip_state(state, envelope.author, self._documents.dot_limits())
+        clipped, _ = clip_state(state, envelope.author, self._documents.dot_limits())
+        said = self._told.vet(clipped, envelope.author)
         rest = self._told.state(NodeId(envelope.key), without=envelope.author)
         if rest is None:
             return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import reduce
 
 import structlog
 
@@ -12,22 +13,28 @@ from holofsd.codec.letting_go import decode_dropped, decode_folded
 from holofsd.codec.records import decode_device, decode_state, decode_volume
 from holofsd.core.context import clip_state
 from holofsd.core.document import DeviceInfo, Envelope
-from holofsd.core.errors import NotUnderstood, Refused
-from holofsd.core.ids import AuthorId, NodeId
+from holofsd.core.errors import NotUnderstood, OtherKind, Refused
+from holofsd.core.ids import AuthorId, Dot, NodeId
+from holofsd.core.join import join
+from holofsd.core.kinds import kind_of
 from holofsd.core.node import is_alive
 from holofsd.core.state import Kind, NodeState
 from holofsd.store import faults
 from holofsd.store.removals import HeldRow
 from holofsd.sync.brake import Brake
 from holofsd.sync.config import KEY_DEVICE, KEY_DROPPED, KEY_FOLDED, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
+from holofsd.sync.kinds import kind_by_records
+from holofsd.sync.liars import Liars
 from holofsd.sync.members import Members
 from holofsd.sync.told import Told
+from holofsd.sync.vetting import OTHER_KIND, TWO_CONTENTS, UNSEALED, Vetted
 from holofsd.sync.weighing import Said
 from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
 
 MAY_NOT_WRITE = "by a device that may not write"
+ANOTHER_KIND = "makes something else of a file, folder or symlink"
 
 
 class Merger:
@@ -48,7 +55,12 @@ class Merger:
         self._config = config
         self._on_device = on_device
         self.told = Told(volume, members)
-        self.told.set_aside = lambda envelope: self._quarantine(envelope, MAY_NOT_WRITE)
+        self.told.set_aside = self._set_aside
+        self._liars = Liars(volume)
+        self._refused: set[Envelope] = set()
+        self._contested: dict[NodeId, set[Dot]] = {}
+        self.old_programs: set[AuthorId] = set()
+        """Authors whose program makes no seals, and who said something that therefore is not believed here."""
         self.brake = Brake(volume, members, now_ms, self._held_state)
         self.brake.on_joined = self.told.look_again
         self._wake = asyncio.Event()
@@ -59,6 +71,9 @@ class Merger:
         """Called inside the transaction that merges a list of folded authors, at its end."""
         with volume.store.db.transaction():
             self._any_quarantined = bool(self._documents.quarantined())
+
+    def _set_aside(self, envelope: Envelope) -> None:
+        self._quarantine(envelope, MAY_NOT_WRITE)
 
     def kick(self) -> None:
         self._wake.set()
@@ -114,13 +129,83 @@ class Merger:
             state = self._understood(envelope)
             if state is None:
                 continue
+            if kind_of(state.id) is None and not self._kind_agrees(envelope, state, said):
+                continue
             clipped, waits_for = clip_state(state, envelope.author, limits)
             for author in waits_for:
                 self._documents.wait_for(author, envelope.author, envelope.key)
-            said.append(Said(envelope, clipped))
+            said.append(Said(envelope, self._believed(envelope, clipped, envelope in again)))
         if said:
             self.brake.merge(said)
+            self._say_contested()
+            self._look_again_at_unproven(said)
             self._check_replaced(item for item in said if item.envelope in again)
+
+    # ---- what can be believed
+    def _believed(self, envelope: Envelope, state: NodeState, again: bool = False) -> NodeState:
+        node, author, seals = state.id, envelope.author, self._volume.store.seals
+        vetted = self.told.vetting.vet(state, author, lambda: self._volume.tree.state(node), again)
+        for dot in vetted.doubled:
+            self._liars.caught(envelope, [TWO_CONTENTS], dot.author)
+        if vetted.refused:
+            seals.note_unproven(node, author)
+            self._refused.add(envelope)
+            self._note_lies(envelope, vetted)
+            if vetted.contested:
+                self._contested.setdefault(node, set()).update(vetted.contested)
+        else:
+            seals.proven(node, author)
+        return vetted.state
+
+    def _note_lies(self, envelope: Envelope, vetted: Vetted) -> None:
+        """A program that knows no seals cannot pass them on: that alone is no lie."""
+        if all(what == UNSEALED for what in vetted.lies) and self.told.vetting.knows_no_seals(envelope.author):
+            self.old_programs.add(envelope.author)
+        else:
+            self._liars.caught(envelope, vetted.lies)
+
+    def _say_contested(self) -> None:
+        """What is known here of versions that nobody can prove is said as ours, so that all devices show the same."""
+        contested, self._contested = self._contested, {}
+        for node, dots in contested.items() if self._members.can_write else ():
+            self._volume.say_as_ours(node, dots)
+
+    def _look_again_at_unproven(self, said: Iterable[Said]) -> None:
+        """More is known now of the nodes of these records."""
+        refused, self._refused = self._refused, set()
+        seals = self._volume.store.seals
+        if seals.any_unproven:
+            nodes = {item.state.id for item in said if item.envelope not in refused}
+            if seals.look_again(nodes):
+                self._volume.store.db.after_commit(self.kick)
+
+    def _kind_agrees(self, envelope: Envelope, state: NodeState, said: list[Said]) -> bool:
+        """Of a node whose id does not say of what kind it is: whether the record counts."""
+        node, stored = state.id, self._volume.tree.state(state.id)
+        before = stored.kind if stored is not None else next((s.state.kind for s in said if s.state.id == node), None)
+        if before is None or before is state.kind:
+            return True
+        claims = self.told.claims(node)
+        kind, is_sure = before, True
+        if self._documents.envelope(self._volume.author, node) is None and not self._volume.store.outbox.has(node):
+            kind, is_sure = kind_by_records(claims, self._members, before)
+        for other, claimed in claims:
+            if claimed.kind is kind:
+                self._documents.release(other.author, other.key)
+                continue
+            self._quarantine(other, ANOTHER_KIND)
+            if is_sure:
+                self._liars.caught(other, [OTHER_KIND])
+        said[:] = [item for item in said if item.state.id != node or item.state.kind is kind]
+        if stored is not None and stored.kind is not kind:
+            limits = self._documents.dot_limits()
+            states = [clip_state(claimed, e.author, limits)[0] for e, claimed in claims if claimed.kind is kind]
+            self._volume.restate([reduce(join, states)])
+        return state.kind is kind
+
+    def _quarantine_other_kind(self, envelope: Envelope) -> None:
+        if self._quarantine(envelope, ANOTHER_KIND):
+            self._liars.caught(envelope, [OTHER_KIND])
 
     def _check_replaced(self, said: Iterable[Said]) -> None:
         """A program of ours never takes back what it said. Whose record says less than is known here may have."""
@@ -143,7 +228,7 @@ class Merger:
         clipped, waits_for = clip_state(state, row.author, self._documents.dot_limits())
         for author in waits_for:
             self._documents.wait_for(author, row.author, row.node)
-        return clipped
+        return self.told.vet(clipped, row.author)
 
     def _understood(self, envelope: Envelope) -> NodeState | None:
         if not self._members.counts(envelope.author, envelope.seq):
@@ -153,6 +238,9 @@ class Merger:
             state = self._read(envelope)
         except NotUnderstood:
             self._quarantine(envelope, "of a newer format: upgrade this program")
+            return None
+        except OtherKind:
+            self._quarantine_other_kind(envelope)
             return None
         except Refused as error:
             self._quarantine(envelope, f"malformed: {error.message}")
@@ -185,10 +273,13 @@ class Merger:
             return None
         raise NotUnderstood("a record under a key that this program does not know")
 
-    def _quarantine(self, envelope: Envelope, reason: str) -> None:
+    def _quarantine(self, envelope: Envelope, reason: str) -> bool:
+        """True if it is not there yet."""
         self._any_quarantined = True
-        self._documents.quarantine(envelope.author, envelope.key, envelope.seq, reason, self._now_ms())
-        log.warning("record quarantined", author=envelope.author.hex()[:8], seq=envelope.seq, why=reason)
+        is_new = self._documents.quarantine(envelope.author, envelope.key, envelope.seq, reason, self._now_ms())
+        if is_new:
+            log.warning("record quarantined", author=envelope.author.hex()[:8], seq=envelope.seq, why=reason)
+        return is_new
 
 
 def forget_if_gone(volume: LocalVolume, node: NodeId) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -20,11 +20,13 @@ from holofsd.core.document import DeviceInfo
 from holofsd.core.errors import HoloError
 from holofsd.core.ids import NodeId
 from holofsd.core.node import is_publishable
+from holofsd.core.state import NodeState
 from holofsd.store import faults
 from holofsd.sync.config import KEY_DEVICE, MAX_PAYLOAD, SyncConfig
 from holofsd.sync.create import active_key
 from holofsd.sync.members import Members
 from holofsd.sync.publication import Publication, publish
+from holofsd.sync.sealer import Sealer
 from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
@@ -60,7 +62,9 @@ class Publisher:
         now_ms: Callable[[], int],
         config: SyncConfig,
         send: Callable[[Publication], None],
+        sealer: Sealer,
     ) -> None:
+        self._sealer = sealer
         self._volume = volume
         self._store = volume.store
         self._members = members
@@ -191,7 +195,8 @@ class Publisher:
         if now < self._described_at + DESCRIBE_EVERY:
             return
         self._described_at = now
-        payload = encode_device(self._describe())
+        sealed_from = self._store.seals.sealed_from(self._volume.author)
+        payload = encode_device(replace(self._describe(), sealed_from=sealed_from))
         said = self._store.documents.envelope(self._volume.author, KEY_DEVICE)
         if said is None or said.payload != payload:
             batch.records.append((KEY_DEVICE, payload))
@@ -203,12 +208,21 @@ class Publisher:
             batch.settled.append(node)
         elif not is_publishable(state):
             batch.skipped += 1
-        elif len(row.state) > MAX_PAYLOAD:
-            log.warning("a node cannot be published: its record is too large", size=len(row.state))
+        elif len(payload := self._payload(state, row.state)) > MAX_PAYLOAD:
+            log.warning("a node cannot be published: its record is too large", size=len(payload))
             self.too_large.add(node)
         else:
             self.too_large.discard(node)
-            # A row's state is the encoded record, but for content that is still pending.
-            batch.records.append((node, row.state))
-            batch.size += len(row.state)
+            batch.records.append((node, payload))
+            batch.size += len(payload)
             batch.settled.append(node)
+
+    def _payload(self, state: NodeState, encoded: bytes) -> bytes:
+        """A row's state is the encoded record, but for content that is still pending, and for seals of ours."""
+        provable = self._sealer.provable(state)
+        if provable is not state:
+            row = self._store.nodes.get(state.id)
+            encoded = row.state if row is not None else encoded
+        if self._store.seals.any_unproven and self._store.seals.look_again((state.id,)):
+            self._store.db.after_commit(self.on_requeued)
+        return self._sealer.sealed(provable, encoded)

@@ -18,9 +18,12 @@ from holofsd.core.document import Envelope
 from holofsd.core.errors import Refused
 from holofsd.core.ids import AuthorId, NodeId
 from holofsd.core.join import join
+from holofsd.core.kinds import kind_of
 from holofsd.core.node import is_alive
 from holofsd.core.state import NodeState
+from holofsd.sync.kinds import kind_by_records
 from holofsd.sync.members import Members
+from holofsd.sync.vetting import Vetting
 from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
@@ -34,6 +37,7 @@ class Told:
         self._store = volume.store
         self._documents = volume.store.documents
         self._members = members
+        self.vetting = Vetting(volume.store)
         self.set_aside: Callable[[Envelope], None] = lambda envelope: None
         """Called with a record that was merged and does not count any more, so that it is merged again if it does."""
         volume.tree.told = self._alive
@@ -42,6 +46,18 @@ class Told:
         """The records that count and can be understood, and what of each counts."""
         limits = self._documents.dot_limits()
         found: list[tuple[Envelope, NodeState]] = []
+        for envelope, state in self.claims(node):
+            clipped, _ = clip_state(state, envelope.author, limits)
+            found.append((envelope, self.vet(clipped, envelope.author)))
+        if kind_of(node) is None and len({state.kind for _, state in found}) > 1:
+            stored = self._volume.tree.state(node)
+            kind = stored.kind if stored is not None else kind_by_records(found, self._members, None)[0]
+            found = [item for item in found if item[1].kind is kind]
+        return found
+
+    def claims(self, node: NodeId) -> list[tuple[Envelope, NodeState]]:
+        """The records that count and can be understood, as they are."""
+        found: list[tuple[Envelope, NodeState]] = []
         for envelope in self._documents.about(node):
             if self._members.counts(envelope.author, envelope.seq):
                 try:
@@ -49,8 +65,12 @@ class Told:
                 except Refused:
                     continue
                 if state.id == node:
-                    found.append((envelope, clip_state(state, envelope.author, limits)[0]))
+                    found.append((envelope, state))
         return found
+
+    def vet(self, state: NodeState, writer: AuthorId) -> NodeState:
+        """What can be believed of a record."""
+        return self.vetting.vet(state, writer, lambda: self._volume.tree.state(state.id)).state
 
     def state(self, node: NodeId, without: AuthorId | None = None) -> NodeState | None:
         """The join of all, or of all but one author's; None if there is nothing."""

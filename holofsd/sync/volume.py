@@ -24,12 +24,15 @@ from holofsd.sync.create import active_key
 from holofsd.sync.folding import Folder
 from holofsd.sync.forgetting import Forgetter
 from holofsd.sync.ingest import Ingest
+from holofsd.sync.liars import lie_reports
 from holofsd.sync.marks import Marks
 from holofsd.sync.members import Members
 from holofsd.sync.merging import Merger, requeue_quarantined
 from holofsd.sync.outgoing import Outgoing, Push
 from holofsd.sync.publication import Publication
 from holofsd.sync.publisher import Publisher
+from holofsd.sync.sealer import Sealer
+from holofsd.sync.sealing_again import seal_again
 from holofsd.sync.serving import ContentServer
 from holofsd.sync.session import Session
 from holofsd.sync.status import DeviceReport, SyncStatus
@@ -59,6 +62,7 @@ class VolumeSync:
         self.node_key = node_key
         self.config = config or SyncConfig()
         self.now_ms = now_ms
+        self.store.lies.now_ms = now_ms
         self.describe = describe
         self.members = Members(self.store, node_key)
         self.on_device: Callable[[DeviceInfo], None] = lambda info: None
@@ -71,7 +75,8 @@ class VolumeSync:
         self.merger = Merger(volume, self.members, now_ms, self.config, lambda info: self.on_device(info))
         self.brake = self.merger.brake
         self.ingest = Ingest(volume, self.members, self.merger, self.config)
-        self.publisher = Publisher(volume, self.members, describe, now_ms, self.config, self._send)
+        sealer = Sealer(volume, self.merger.told)
+        self.publisher = Publisher(volume, self.members, describe, now_ms, self.config, self._send, sealer)
         self.fetcher = Fetcher(volume, now_ms, self.config, self._content_arrived)
         self.care = ContentCare(volume, self.fetcher, now_ms)
         self.server = ContentServer(self.store.content, self.members, self.care.suspect)
@@ -117,6 +122,7 @@ class VolumeSync:
             (self.forgetter.run(), "forgetter"),
             (self.folder.run(), "folder"),
             (self._look_again(), "look again"),
+            (seal_again(self.volume, self.members, self.merger.told.vetting), "seal again"),
         ):
             self._tasks.spawn(work, name)
 
@@ -225,6 +231,7 @@ class VolumeSync:
             quarantine_reasons=self.store.documents.quarantined(),
             devices=tuple(self._report(device) for device in self.members.others()),
             warnings=tuple(self._warnings()),
+            lies=lie_reports(self.store.lies.all(), self.members),
         )
 
     def _report(self, device: DeviceId) -> DeviceReport:
@@ -261,10 +268,22 @@ class VolumeSync:
             writer = self.membership.authors.get(author)
             name = self.members.told(writer) if writer is not None else "a device"
             warnings.append(f"Two copies of the state directory of {name} were in use: both wrote as one.")
+        for device in self._without_seals():
+            told = self.members.told(device)
+            warnings.append(
+                f"{told} has an older version of HoloFS, which cannot prove who wrote what it passes on: upgrade it."
+                " Until then some of that is not shown here."
+            )
         if self.publisher.too_large:
             files = count(len(self.publisher.too_large), "file has", "files have")
             warnings.append(f"{files} too many attributes to be sent.")
         return warnings
+
+    def _without_seals(self) -> list[DeviceId]:
+        """Devices that passed on versions of others as programs before 0040-seals.sql do."""
+        still = filter(self.merger.told.vetting.knows_no_seals, self.merger.old_programs)
+        devices = dict.fromkeys(map(self.membership.authors.get, still))
+        return [device for device in devices if device is not None]
 
     def copies(self) -> int:
         """How many other devices say that they hold everything written here up to now."""

@@ -7,7 +7,7 @@ the commit, on the loop, and have to be quick.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from holofsd.codec.signing import SigningKey
@@ -20,7 +20,7 @@ from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.clock import VolumeClock
 from holofsd.tree.recording import STOOD_MS
-from holofsd.tree.rotation import redotted, restamped
+from holofsd.tree.rotation import redotted, restamped, said_as_ours
 from holofsd.tree.tree import Tree
 
 INLINE_LIMIT: Final = 4096
@@ -239,6 +239,13 @@ class LocalVolume:
         states = [redotted(state, author, new_dot) for state in known if state is not None]
         self._renamed(given)
         return self.write(states)
+
+    def say_as_ours(self, node: NodeId, dots: Collection[Dot]) -> None:
+        """Says as ours these versions of others, of which nobody can be shown that their authors said them."""
+        state, given = self.tree.state(node), {dot: self.next_dot() for dot in dots}
+        if state is not None and any(dot in state.versions for dot in dots):
+            self._renamed(given)
+            self.write([said_as_ours(state, dots, given.__getitem__)])
 
     def _renamed(self, given: Mapping[Dot, Dot]) -> None:
         """Whoever names a version by its token names it by the new one."""

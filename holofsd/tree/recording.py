@@ -67,8 +67,8 @@ class Recorder:
             if same is not None and same.mtime.value != version.mtime.value:
                 self._changed(before, iter((version.mtime.stamp.wall_ms,)), version)
         # The same write under another dot (a new author of ours, or a removed one taken over) goes on.
-        stay = {version.stamp for version in now.versions.values()}
-        gone = [v for dot, v in before.versions.items() if dot not in now.versions and v.stamp not in stay]
+        stay = {(version.stamp, version.body) for version in now.versions.values()}
+        gone = [v for dot, v in before.versions.items() if dot not in now.versions and (v.stamp, v.body) not in stay]
         if gone:
             self._versions_gone(before, gone)
 

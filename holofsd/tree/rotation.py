@@ -7,7 +7,7 @@ the author that wrote it, because its device was removed (design 4.8).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from holofsd.core.context import covers
@@ -26,7 +26,7 @@ def restamped(state: NodeState, published: Mapping[AuthorId, int], new_dot: Call
     for dot, version in state.versions.items():
         if dot.counter > published.get(dot.author, dot.counter):
             renamed[dot] = new_dot(dot)
-            version = replace(version, dot=renamed[dot])
+            version = replace(version, dot=renamed[dot], seal=b"", origin=b"")
         versions[version.dot] = version
     context = _lowered(state.context, published)
     removed = _lowered(state.removed.context, published)
@@ -44,11 +44,17 @@ def redotted(state: NodeState, author: AuthorId, new_dot: Callable[[Dot], Dot]) 
 
     What the author had seen stays covered, so that its own records do not bring the old dots back.
     """
+    live = [dot for dot in state.versions if dot.author == author and not covers(state.removed.context, dot)]
+    return said_as_ours(state, live, new_dot)
+
+
+def said_as_ours(state: NodeState, dots: Collection[Dot], new_dot: Callable[[Dot], Dot]) -> NodeState:
+    """The state with these versions written anew, because their author cannot vouch for them to others."""
     versions: dict[Dot, Version] = {}
     context = state.context
     for dot, version in state.versions.items():
-        if dot.author == author and not covers(state.removed.context, dot):
-            version = replace(version, dot=new_dot(dot))
+        if dot in dots:
+            version = replace(version, dot=new_dot(dot), seal=b"", origin=b"")
             context = _raised(_raised(context, dot), version.dot)
         versions[version.dot] = version
     return state if context is state.context else replace(state, context=context, versions=versions)

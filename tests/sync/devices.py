@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from holofsd.codec.content import hash_bytes
+from holofsd.codec.node_ids import new_node_id
 from holofsd.codec.signing import SigningKey
 from holofsd.codec.ticket import decode_ticket
 from holofsd.core import edit
@@ -145,7 +144,7 @@ class Device:
             body = self._body(data)
             version = self.volume.new_version(body, len(data), time.time_ns())
             if entry is None:
-                node = NodeId(os.urandom(16))
+                node = new_node_id(Kind.FILE)
                 link = edit.link_id(node)
                 state = edit.new_node(
                     node, Kind.FILE, time.time_ns(), Place(parent, name), link, version, 0o644, version.stamp
@@ -174,7 +173,7 @@ class Device:
     def mkdir(self, path: str) -> NodeId:
         parent, name = self._place(path)
         with self.store.db.transaction():
-            node = NodeId(secrets.token_bytes(16))
+            node = new_node_id(Kind.DIRECTORY)
             version = self.volume.new_version(Marker(), 0, time.time_ns())
             state = edit.new_node(
                 node, Kind.DIRECTORY, 0, Place(parent, name), edit.link_id(node), version, 0o755, version.stamp

@@ -477,6 +477,7 @@ class NodeRecord(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     XATTRS_FIELD_NUMBER: _builtins.int
     TIMES_FIELD_NUMBER: _builtins.int
+    SEALS_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     """1"""
     id: _builtins.bytes
@@ -500,6 +501,10 @@ class NodeRecord(_message.Message):
     def times(self) -> Global___IntRegister:
         """directory mtime, ns"""
 
+    @_builtins.property
+    def seals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Seal]:
+        """of those versions that have one"""
+
     def __init__(
         self,
         *,
@@ -515,14 +520,45 @@ class NodeRecord(_message.Message):
         owner: Global___OwnerRegister | None = ...,
         xattrs: _abc.Iterable[Global___XattrRegister] | None = ...,
         times: Global___IntRegister | None = ...,
+        seals: _abc.Iterable[Global___Seal] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "owner", b"owner", "removed", b"removed", "times", b"times"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "created_ns", b"created_ns", "format", b"format", "id", b"id", "kind", b"kind", "links", b"links", "mode", b"mode", "owner", b"owner", "removed", b"removed", "times", b"times", "versions", b"versions", "xattrs", b"xattrs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "created_ns", b"created_ns", "format", b"format", "id", b"id", "kind", b"kind", "links", b"links", "mode", b"mode", "owner", b"owner", "removed", b"removed", "seals", b"seals", "times", b"times", "versions", b"versions", "xattrs", b"xattrs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeRecord: _TypeAlias = NodeRecord  # noqa: Y015
+
+@_typing.final
+class Seal(_message.Message):
+    """signature of a version's author: protocol.md, 2"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """which of the record's versions, from 0"""
+    signature: _builtins.bytes
+    """64 bytes"""
+    origin: _builtins.bytes
+    """id of the node that is signed, where the version was split off from that; else empty"""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        signature: _builtins.bytes = ...,
+        origin: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "signature", b"signature", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Seal: _TypeAlias = Seal  # noqa: Y015
 
 @_typing.final
 class DeviceRecord(_message.Message):
@@ -535,6 +571,7 @@ class DeviceRecord(_message.Message):
     ADDRESSES_FIELD_NUMBER: _builtins.int
     REPLICA_KIND_FIELD_NUMBER: _builtins.int
     NAMED_MS_FIELD_NUMBER: _builtins.int
+    SEALED_FROM_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     node_key: _builtins.bytes
     name: _builtins.str
@@ -543,6 +580,8 @@ class DeviceRecord(_message.Message):
     """"full" """
     named_ms: _builtins.int
     """when the device got this name; the newest counts"""
+    sealed_from: _builtins.int
+    """from this counter on, all versions of this author have seals; 0: none has"""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -555,10 +594,11 @@ class DeviceRecord(_message.Message):
         addresses: _abc.Iterable[_builtins.str] | None = ...,
         replica_kind: _builtins.str = ...,
         named_ms: _builtins.int = ...,
+        sealed_from: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "format", b"format", "name", b"name", "named_ms", b"named_ms", "node_key", b"node_key", "program", b"program", "replica_kind", b"replica_kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "format", b"format", "name", b"name", "named_ms", b"named_ms", "node_key", b"node_key", "program", b"program", "replica_kind", b"replica_kind", "sealed_from", b"sealed_from"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Seals of versions, as a record is published: ours are made, those of others passed on, and what has none is not.
+
+Seals of ours are made anew for each record: the same key gives the same bytes, so they are not stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from holofsd.codec.records import SEAL, with_seals
+from holofsd.codec.signing import SigningKey, sign_version
+from holofsd.core.ids import AuthorId, Dot
+from holofsd.core.sealing import needs_seal, same_content
+from holofsd.core.state import Kind, NodeState, Version
+from holofsd.sync.told import Told
+from holofsd.tree.local import LocalVolume
+
+_MOST_KEYS: Final = 4096
+
+
+class Sealer:
+    """All methods belong inside a transaction."""
+
+    def __init__(self, volume: LocalVolume, told: Told) -> None:
+        self._volume = volume
+        self._store = volume.store
+        self._told = told
+        self._keys: dict[AuthorId, SigningKey | None] = {}
+
+    def provable(self, state: NodeState) -> NodeState:
+        """The state as it can be published, and is stored now: of each version others can be shown who wrote it.
+
+        A version of somebody else without a good seal, which should have one, gets it from the records; where none has
+        it, it is said as ours.
+        """
+        if state.kind is Kind.DIRECTORY:
+            return state
+        foreign = [v for v in state.versions.values() if needs_seal(v) and self._key(v.dot.author) is None]
+        lacking = [version for version in foreign if not self._is_good(state, version)]
+        if not lacking:
+            return state
+        found = self._from_records(state, lacking)
+        if found:
+            self._volume.merge([replace(state, versions={**state.versions, **found})])
+            state = self._volume.tree.state(state.id) or state
+        left = [v.dot for v in lacking if v.dot in state.versions and not self._is_good(state, state.versions[v.dot])]
+        if left:
+            self._volume.say_as_ours(state.id, left)
+        return self._volume.tree.state(state.id) or state
+
+    def sealed(self, state: NodeState, encoded: bytes) -> bytes:
+        """The payload: the encoded state with seals of our versions."""
+        if state.kind is Kind.DIRECTORY:
+            return encoded
+        volume, seals = self._store.volume, {}
+        for dot, version in state.versions.items():
+            key = self._key(dot.author) if len(version.seal) != SEAL and needs_seal(version) else None
+            if key is not None:
+                seals[dot] = sign_version(key, volume, state.id, state.kind, version)
+        return with_seals(encoded, state, seals) if seals else encoded
+
+    def _is_good(self, state: NodeState, version: Version) -> bool:
+        if len(version.seal) == SEAL:
+            return self._told.vetting.is_sealed(state, version)
+        return not self._store.seals.is_unproven(state.id) and not self._told.vetting.should_be_sealed(version.dot)
+
+    def _from_records(self, state: NodeState, lacking: list[Version]) -> dict[Dot, Version]:
+        """Those of these versions of which a record has the seal, with it."""
+        found: dict[Dot, Version] = {}
+        claims = [claim for _, claim in self._told.claims(state.id)]
+        for version in lacking:
+            said = [claim.versions[version.dot] for claim in claims if version.dot in claim.versions]
+            for one in said:
+                if same_content(one, version) and self._told.vetting.is_sealed(state, one):
+                    found[version.dot] = replace(version, seal=one.seal, origin=one.origin)
+        return found
+
+    def _key(self, author: AuthorId) -> SigningKey | None:
+        """The key of one of our authors. An author that is not ours never becomes it: new ones have new keys."""
+        if author not in self._keys:
+            seed = self._store.seed_of(author)
+            if len(self._keys) >= _MOST_KEYS:
+                self._keys.clear()
+            self._keys[author] = SigningKey(seed) if seed is not None else None
+        return self._keys[author]

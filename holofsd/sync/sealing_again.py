@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""After an upgrade: what this device said as a program without seals, and others do not believe without them, is said
+once more. Seals that its records from others hold already come with it; what nobody can prove it says as its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from holofsd.codec.records import decode_state
+from holofsd.core.errors import Refused
+from holofsd.core.ids import AuthorId, NodeId
+from holofsd.core.sealing import foreign
+from holofsd.sync.config import NODE_KEY_LENGTH
+from holofsd.sync.members import Members
+from holofsd.sync.vetting import Vetting
+from holofsd.tree.local import LocalVolume
+
+DUE: Final = "seal-again"
+"""Meta value: the last key that was looked at; absent when all was."""
+SLICE: Final = 100
+
+
+async def seal_again(volume: LocalVolume, members: Members, vetting: Vetting) -> None:
+    """Goes on where it was when the daemon ended. A reader says nothing: it does so once it may write."""
+    while members.can_write:
+        after = volume.store.meta(DUE)
+        if after is None:
+            return
+        _slice(volume, vetting, after)
+        await asyncio.sleep(0)
+
+
+def _slice(volume: LocalVolume, vetting: Vetting, after: bytes) -> None:
+    store = volume.store
+    with store.db.transaction():
+        rows = store.db.all(
+            "SELECT e.key, e.author, e.payload FROM envelopes AS e JOIN authors AS a ON a.author=e.author"
+            " WHERE e.key>? AND length(e.key)=? ORDER BY e.key LIMIT ?",
+            (after, NODE_KEY_LENGTH, SLICE),
+        )
+        volume.say_again([NodeId(key) for key, author, payload in rows if _lacks_seals(author, payload, vetting)])
+        if rows:
+            store.set_meta(DUE, rows[-1][0])
+        else:
+            store.take_meta(DUE)
+
+
+def _lacks_seals(author: AuthorId, payload: bytes, vetting: Vetting) -> bool:
+    try:
+        state = decode_state(payload)
+    except Refused:
+        return False
+    return any(not version.seal and vetting.should_be_sealed(version.dot) for version in foreign(state, author))
