@@ -24,6 +24,7 @@ from holofsd.sync.create import active_key
 from holofsd.sync.folding import Folder
 from holofsd.sync.forgetting import Forgetter
 from holofsd.sync.ingest import Ingest
+from holofsd.sync.lost import LostFolders
 from holofsd.sync.marks import Marks
 from holofsd.sync.members import Members
 from holofsd.sync.merging import Merger, requeue_quarantined
@@ -87,6 +88,7 @@ class VolumeSync:
         self.folder = Folder(
             volume, self.members, self.merger, self.publisher, self.config, self._heard_all, self._send
         )
+        self.lost = LostFolders(volume, self.merger, self.config, self._heard_all)
         self._tasks = Tasks("sync")
         self._closed = False
         self._unsubscribe = self._connect()
@@ -116,6 +118,7 @@ class VolumeSync:
             (self.adopter.run(), "adopter"),
             (self.forgetter.run(), "forgetter"),
             (self.folder.run(), "folder"),
+            (self.lost.run(), "lost"),
             (self._look_again(), "look again"),
         ):
             self._tasks.spawn(work, name)

@@ -126,6 +126,10 @@ class LocalVolume:
         """What the records say takes the place of what is stored: see Tree.restate."""
         return self._told(self.tree.restate(states))
 
+    def give_up(self, parents: Sequence[NodeId]) -> TreeChange:
+        """Unknown directories are not waited for any more: see Tree.give_up."""
+        return self._told(self.tree.give_up(parents))
+
     def merge(self, states: Sequence[NodeState]) -> TreeChange:
         """Records from elsewhere, verified and clipped."""
         for state in states:

@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from holofsd.codec.records import decode_local_state
 from holofsd.core.ids import ROOT_ID, AuthorId, Dot, Hlc, NodeId
+from holofsd.core.lost import LOST_NAME
 from holofsd.core.node import is_alive, is_live, live_versions, placements
 from holofsd.core.project import token
 from holofsd.core.state import Kind, NodeState, Place, Version
@@ -26,7 +27,7 @@ from holofsd.tree.tree import Tree
 
 _SLICE: Final = 200
 _TOO_DEEP: Final = 4096
-LOST: Final = b"lost+found"
+LOST: Final = LOST_NAME
 """Where things lie of whose directory nothing is known."""
 
 
