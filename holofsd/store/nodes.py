@@ -451,6 +451,13 @@ class Nodes:
     def note_pending(self, staging: str, node: NodeId) -> None:
         self.db.run("INSERT OR IGNORE INTO pending_bodies VALUES (?,?)", (staging, node))
 
+    def is_any_pending(self) -> bool:
+        return self.db.one("SELECT 1 FROM pending_bodies LIMIT 1") is not None
+
+    def pending_nodes(self) -> set[NodeId]:
+        """Nodes with content that is not hashed yet, or was not."""
+        return {row[0] for row in self.db.all("SELECT node FROM pending_bodies")}
+
     def pending_in(self, staging: str) -> list[NodeId]:
         return [row[0] for row in self.db.all("SELECT node FROM pending_bodies WHERE staging=?", (staging,))]
 

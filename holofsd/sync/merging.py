@@ -14,6 +14,7 @@ from holofsd.core.context import clip_state
 from holofsd.core.document import DeviceInfo, Envelope
 from holofsd.core.errors import NotUnderstood, Refused
 from holofsd.core.ids import AuthorId, NodeId
+from holofsd.core.lost import LOST_ID
 from holofsd.core.node import is_alive
 from holofsd.core.state import Kind, NodeState
 from holofsd.store import faults
@@ -166,6 +167,8 @@ class Merger:
             state = decode_state(envelope.payload)
             if state.id != envelope.key:
                 raise Refused("the record is about another node than its key says")
+            if state.id == LOST_ID and state.kind is not Kind.DIRECTORY:
+                raise Refused("lost+found is a directory")
             return state
         if envelope.key == KEY_DEVICE:
             info = decode_device(envelope.payload)

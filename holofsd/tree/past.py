@@ -21,7 +21,7 @@ from holofsd.core.project import token
 from holofsd.core.state import Kind, NodeState, Place, Version
 from holofsd.store.history import NOW, PastPlaceRow
 from holofsd.tree.past_settings import Settings, settings_at
-from holofsd.tree.recording import removed_ms
+from holofsd.tree.recording import last_versions, removed_ms
 from holofsd.tree.states import decode_version
 from holofsd.tree.tree import Tree
 
@@ -190,7 +190,10 @@ class Past:
         return self._trashed(state) if state is not None else None
 
     def _trashed(self, state: NodeState) -> Trashed | None:
-        if is_alive(state) or not state.versions:
+        if is_alive(state):
+            return None
+        versions = last_versions(self._store, state)
+        if not versions:
             return None
         places = self._history.places_of(state.id)
         if places:
@@ -201,7 +204,7 @@ class Past:
             return None
         version = None
         if state.kind is not Kind.DIRECTORY:
-            version = max(state.versions.values(), key=lambda v: (v.stamp, v.dot))
+            version = max(versions.values(), key=lambda v: (v.stamp, v.dot))
         return Trashed(state.id, state.kind, place.parent, place.name, place.until_ms, version)
 
     def _place_by_state(self, state: NodeState) -> PastPlaceRow | None:

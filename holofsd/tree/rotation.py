@@ -54,6 +54,13 @@ def redotted(state: NodeState, author: AuthorId, new_dot: Callable[[Dot], Dot]) 
     return state if context is state.context else replace(state, context=context, versions=versions)
 
 
+def with_dot(state: NodeState, dot: Dot, new: Dot) -> NodeState:
+    """The state with one version under another dot; the one that it had stays covered."""
+    versions = {d: v for d, v in state.versions.items() if d != dot}
+    versions[new] = replace(state.versions[dot], dot=new)
+    return replace(state, context=_raised(state.context, new), versions=versions)
+
+
 def _lowered(context: Context, published: Mapping[AuthorId, int]) -> dict[AuthorId, int]:
     lowered = {a: min(counter, published.get(a, counter)) for a, counter in context.items()}
     return {author: counter for author, counter in lowered.items() if counter}

@@ -13,10 +13,10 @@ from typing import Final
 
 from holofs_api.numbers import time_in_range
 from holofsd.codec.records import decode_local_state
-from holofsd.core.ids import ROOT_ID, BlobHash, Ino, NodeId
+from holofsd.core.ids import ROOT_ID, AuthorId, BlobHash, Ino, NodeId
 from holofsd.core.join import join
 from holofsd.core.lost import LOST_ID, UNMADE
-from holofsd.core.node import is_alive, may_have_names
+from holofsd.core.node import is_alive, is_emptied, may_have_names
 from holofsd.core.outliving import outlives
 from holofsd.core.state import Kind, NodeState
 from holofsd.store.volume import VolumeStore
@@ -93,18 +93,26 @@ class Tree(TreeReading):
                 batch.put(state)
         return self._settle(batch, takeover or {}, detach_open, elsewhere=False)
 
-    def merge(self, records: Iterable[NodeState]) -> TreeChange:
-        """Joins what others say into the stored states."""
+    def merge(self, records: Iterable[NodeState], known: Mapping[NodeId, NodeState | None] | None = None) -> TreeChange:
+        """Joins what others say into the stored states. `known`: what is stored of some of these nodes, None for those
+        that are unknown; the others are looked up."""
         batch = self._batch()
         for record in records:
             if record.id == ROOT_ID:
                 continue
             work = batch.works.get(record.id)
-            stored = work.state if work else self.state(record.id)
+            if work is not None:
+                stored: NodeState | None = work.state
+            elif known is not None and record.id in known:
+                stored = known[record.id]
+            else:
+                stored = self.state(record.id)
             if stored is None or stored == UNMADE:
                 joined = record
             else:
                 joined = self._joined(stored, record)
+            if stored is not None and is_emptied(joined):
+                self._recorder.never_lived(record, joined)
             if joined is not stored:
                 batch.put(joined)
                 if outlives(joined):
@@ -202,6 +210,15 @@ class Tree(TreeReading):
     def untraced(self) -> dict[BlobHash, int]:
         """Content of versions that left no trace, with its size: to be taken out by whoever collects it."""
         return self._recorder.untraced
+
+    @property
+    def on_overwritten(self) -> Callable[[AuthorId], None]:
+        return self._recorder.on_overwritten
+
+    @on_overwritten.setter
+    def on_overwritten(self, callback: Callable[[AuthorId], None]) -> None:
+        """`callback(author)`, inside the transaction, for each file in which that author replaced what another wrote."""
+        self._recorder.on_overwritten = callback
 
     @contextmanager
     def keeping_all(self) -> Iterator[None]:
