@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Counts files that one device writes over, of what others wrote, and remembers it where they are very many.
 
-Writing over a file is a writer's right, and the history has what was there, so nothing is held. But a person has to hear
-of it while the history still has everything: a program that encrypts or empties all files it finds writes like this.
+Writing over a file is a writer's right, and the history has what was there, so nothing is held. But a person has to
+hear of it while the history still has everything: a program that encrypts all files that it finds writes like this.
 """
 
 from __future__ import annotations

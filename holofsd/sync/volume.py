@@ -260,8 +260,8 @@ class VolumeSync:
         if over is not None:
             files = count(over.files, "file")
             warnings.append(
-                f"{self._writer(over.author)} wrote over {files} of other devices within ten minutes: what was in them is"
-                " in the history, and `holofsctl restore` with --at brings it back."
+                f"{self._writer(over.author)} wrote over {files} of other devices within ten minutes:"
+                " what was in them is in the history, and restoring with --at brings it back."
             )
         if self.fetcher.counts.no_space:
             warnings.append("The disk is nearly full: content from other devices waits until there is room.")

@@ -140,8 +140,8 @@ class LocalVolume:
         return self._told(self.tree.merge(states, known))
 
     def _keep_pending(self, records: Sequence[NodeState]) -> bool:
-        """Content that is not hashed yet was never published, so it is a lie that somebody replaced or removed it: it gets
-        a dot of which no record can know. (Our head can vouch for the one that it has: counters run over all files.)
+        """Content that is not hashed yet was never published, so it is a lie that somebody replaced or removed it: it
+        gets a dot of which no record can know. (Our head can vouch for the one it has: counters run over all files.)
         """
         given: dict[Dot, Dot] = {}
         pending = self.store.nodes.pending_nodes()

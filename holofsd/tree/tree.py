@@ -217,7 +217,7 @@ class Tree(TreeReading):
 
     @on_overwritten.setter
     def on_overwritten(self, callback: Callable[[AuthorId], None]) -> None:
-        """`callback(author)`, inside the transaction, for each file in which that author replaced what another wrote."""
+        """`callback(author)`, in the transaction, for each file in which that author replaced what another wrote."""
         self._recorder.on_overwritten = callback
 
     @contextmanager
