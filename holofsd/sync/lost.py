@@ -62,4 +62,4 @@ class LostFolders:
     def _give_up(self, parents: list[NodeId]) -> None:
         with self._volume.store.db.transaction():
             self._volume.give_up(parents)
-        log.warning("what is in folders that nobody knows is in lost+found", folders=len(parents))
+        log.info("what is in folders that nobody knows is in lost+found", folders=len(parents))
