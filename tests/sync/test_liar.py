@@ -135,7 +135,9 @@ async def _work(
 def _kept(device: Device, nodes: Sequence[NodeId]) -> set[bytes]:
     """Contents that are shown, in the history, or in the trash."""
     past = Past(device.volume.tree)
-    bodies = [known.version.body for node in nodes for known in past.versions(node)]
+    # The history of what is neither shown nor in the trash is out of reach.
+    reached = [node for node in nodes if device.volume.tree.path_of(node) is not None or past.trashed(node) is not None]
+    bodies = [known.version.body for node in reached for known in past.versions(node)]
     bodies += [item.version.body for items in past.trash() for item in items if item.version is not None]
     found = {body.data for body in bodies if isinstance(body, Inline)}
     return found.union(content for content in device.files().values() if content is not None)
