@@ -29,6 +29,7 @@ TABLES: Final = {
     "overrides": (("node", "parent", "name"), "a folder that falls back"),
     "hidden_copies": (("parent", "slot", "node", "dot"), "a conflict copy"),
     "bad_names": (("node", "link"), "a name that cannot be shown"),
+    "strays": (("node", "parent"), "a file in a folder that is not known"),
     "wanted": (("hash", "node", "size"), "content to be fetched"),
 }
 """Tables that follow from states and content alone: the columns that do, and what a row is to a person."""
@@ -62,6 +63,7 @@ def _project(case: Case, fresh: VolumeStore, states: Iterable[NodeState]) -> Non
         fresh.db.run_many("INSERT INTO content VALUES (?,?,?)", case.store.db.run("SELECT * FROM content"))
         fresh.db.run_many("DELETE FROM content WHERE hash=?", ((blob,) for blob in case.lost_content))
         fresh.db.run_many("INSERT INTO content VALUES (?,?,0)", case.found_content.items())
+        fresh.db.run_many("INSERT INTO given_up VALUES (?)", case.store.db.run("SELECT parent FROM given_up"))
     tree = Tree(fresh, lambda: time.time_ns() // 1_000_000)
     batch: list[NodeState] = []
     for state in states:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from holofsd.check.case import Case
-from holofsd.codec.records import decode_local_state, decode_state
+from holofsd.codec.records import decode_local_state, decode_state, encode_state
 from holofsd.core.context import clip_state
 from holofsd.core.errors import Refused
 from holofsd.core.ids import ROOT_ID, AuthorId, NodeId
 from holofsd.core.join import join
+from holofsd.core.lost import LOST_ID, UNMADE
 from holofsd.core.members import author_may_write
 from holofsd.core.node import is_alive
 from holofsd.core.state import NodeState
@@ -62,6 +63,8 @@ class States:
             "SELECT node FROM nodes WHERE node!=? AND NOT EXISTS (SELECT 1 FROM envelopes WHERE key=node)", (ROOT_ID,)
         )
         for (node,) in only_here:
+            if node == LOST_ID and db.one("SELECT 1 FROM nodes WHERE node=? AND state=?", (node, encode_state(UNMADE))):
+                continue  # the folder of which nobody said anything is in every index
             state = self._compared(node, _Said())
             if state is not None:
                 yield state

@@ -49,6 +49,8 @@ MAX_CHUNKS: Final = 4096
 MAX_TARGET: Final = 4095
 MAX_NAME_BYTES: Final = 4096
 MAX_XATTRS: Final = 1024
+USER_XATTR: Final = b"user."
+"""The namespace that travels."""
 MAX_XATTR_NAME: Final = 255
 MAX_XATTR_VALUE: Final = 64 << 10
 MAX_XATTR_TOTAL: Final = 256 << 10
@@ -360,15 +362,20 @@ def _take_owner(register: pb.OwnerRegister) -> Register[tuple[int, int]]:
 
 
 def _take_xattrs(record: pb.NodeRecord) -> dict[bytes, Register[bytes | None]]:
-    at_most(record.xattrs, MAX_XATTRS, "extended attributes")
+    """Only of the user namespace: others belong to the system, and would be a member's word about its rights.
+
+    They are left out, here and of what was stored before, and are no reason to refuse the file.
+    """
+    entries = [entry for entry in record.xattrs if entry.name.startswith(USER_XATTR) and entry.name != USER_XATTR]
+    at_most(entries, MAX_XATTRS, "extended attributes")
     xattrs: dict[bytes, Register[bytes | None]] = {}
     total = 0
-    for entry in record.xattrs:
+    for entry in entries:
         total += len(entry.value)
-        if not 0 < len(entry.name) <= MAX_XATTR_NAME or len(entry.value) > MAX_XATTR_VALUE or b"\0" in entry.name:
+        if len(entry.name) > MAX_XATTR_NAME or len(entry.value) > MAX_XATTR_VALUE or b"\0" in entry.name:
             raise Refused("an extended attribute has a bad name or too large a value")
         xattrs[entry.name] = Register(None if entry.absent else entry.value, _take_stamp(entry.stamp))
-    if len(xattrs) != len(record.xattrs) or total > MAX_XATTR_TOTAL:
+    if len(xattrs) != len(entries) or total > MAX_XATTR_TOTAL:
         raise Refused("an extended attribute is named twice, or they are too large in all")
     return xattrs
 

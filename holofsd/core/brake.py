@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from holofsd.core.clock import above
-from holofsd.core.edit import with_version
+from holofsd.core.context import covers
+from holofsd.core.edit import is_valid_name, link_id, moved, with_version
 from holofsd.core.errors import BadArgument
 from holofsd.core.ids import Hlc, LinkId
+from holofsd.core.lost import is_placed
 from holofsd.core.node import is_alive, is_live, live_versions, placements
 from holofsd.core.state import Link, NodeState, Place, Version
 
@@ -58,8 +60,18 @@ def exceeds(limit: BrakeLimit, removed: int, shown: int) -> bool:
 
 
 def removes(stored: NodeState | None, joined: NodeState) -> bool:
-    """Would what is known with a record end a node that is alive without it?"""
-    return stored is not None and is_alive(stored) and not is_alive(joined)
+    """Would what is known with a record end a node that is alive without it, or take its last name away?"""
+    if stored is None or not is_alive(stored):
+        return False
+    return not is_alive(joined) or (is_placed(stored) and not is_placed(joined))
+
+
+def surely_stays(stored: NodeState, record: NodeState) -> bool:
+    """A quick answer for nearly every record about a node that is known: it changes no name and removes nothing, and a
+    version that it has stays or is new. False: join them, and ask `removes`."""
+    if record.links != stored.links or record.removed != stored.removed or stored.removed.context:
+        return False
+    return any(dot in stored.versions or not covers(stored.context, dot) for dot in record.versions)
 
 
 def kept(stored: NodeState, joined: NodeState, anew: Callable[[Version], Version], stamp: Hlc) -> NodeState:
@@ -91,9 +103,15 @@ def restored(state: NodeState, anew: Callable[[Version], Version], stamp: Hlc) -
     return state
 
 
+def placed_again(state: NodeState, place: Place, stamp: Hlc) -> NodeState:
+    """A living node that lost its last name has this one again, in the place of the register written last."""
+    link = max(state.links, key=lambda i: (state.links[i].stamp, i), default=link_id(state.id))
+    return moved(state, link, place, stamp)
+
+
 def _linked_again(state: NodeState, id: LinkId, place: Place, stamp: Hlc) -> NodeState:
     old = state.links.get(id)
-    if old is not None and is_live(state, id, old):
+    if old is not None and old.place is not None and is_live(state, id, old) and is_valid_name(old.place.name):
         return state
     seen = state.removed.links.get(id)
     floor = max((s for s in (old.stamp if old else None, seen) if s is not None), default=None)

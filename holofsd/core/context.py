@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from holofsd.core.ids import AuthorId, Dot
@@ -49,7 +49,8 @@ def clip_state(
     """What of `writer`'s record counts now, and the authors whose heads the rest of it waits for.
 
     `limits` is the dot counter of the head that we hold of each author. The writer's own counters are not clipped: its
-    own head vouches for them. Registers and links carry stamps, not counters, and always count.
+    own head vouches for them. Registers and links carry stamps, not counters, and always count. A version that has
+    to wait takes the place of nothing: what it replaces stays until it counts.
     """
     waiting = _beyond(state.context, writer, limits) | _beyond(state.removed.context, writer, limits)
     if not waiting:
@@ -57,13 +58,26 @@ def clip_state(
     allowed = dict(limits)
     allowed[writer] = max(state.context.get(writer, 0), state.removed.context.get(writer, 0))
     versions: dict[Dot, Version] = {d: v for d, v in state.versions.items() if allowed.get(d.author, 0) >= d.counter}
+    context = clip(state.context, allowed)
+    if len(versions) < len(state.versions):
+        context = covering(context, writer, versions)
     clipped = replace(
         state,
-        context=clip(state.context, allowed),
+        context=context,
         versions=versions,
         removed=replace(state.removed, context=clip(state.removed.context, allowed)),
     )
     return clipped, waiting
+
+
+def covering(context: Context, writer: AuthorId, versions: Iterable[Dot]) -> Context:
+    """What a record replaces of which some versions do not count yet: they may stand in the place of anything else."""
+    covered: dict[AuthorId, int] = {}
+    for dot in versions:
+        covered[dot.author] = max(covered.get(dot.author, 0), dot.counter)
+    if covered and writer in context:
+        covered[writer] = context[writer]
+    return covered
 
 
 def _beyond(context: Context, writer: AuthorId, limits: Mapping[AuthorId, int]) -> frozenset[AuthorId]:

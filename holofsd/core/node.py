@@ -77,7 +77,16 @@ def live_links(state: NodeState) -> Mapping[LinkId, Link]:
 
 def is_alive(state: NodeState) -> bool:
     """It has a version or a live link that its removal had not seen."""
-    return has_own_version(state) or has_live_link(state)
+    return has_own_version(state) or (has_live_link(state) and not is_emptied(state))
+
+
+def is_emptied(state: NodeState) -> bool:
+    """A file that had versions, of which none is left and none took their place.
+
+    No program of ours writes that: a write leaves its own version, and a removal keeps what it removes. It counts as a
+    removal. A file of which no version was heard of yet has seen none either: that one is pending.
+    """
+    return not state.versions and bool(state.context) and state.kind is not Kind.DIRECTORY
 
 
 def has_live_link(state: NodeState) -> bool:
@@ -119,9 +128,7 @@ def placements(state: NodeState, needed: bool = False) -> tuple[Placement, ...]:
     `needed`: a visible child needs this directory, so that it is shown even if removed. A file of which no version is
     here yet is pending and has no names. Names are not checked: see `edit.is_valid_name`.
     """
-    if state.id == ROOT_ID or not (is_alive(state) or (needed and state.kind is Kind.DIRECTORY)):
-        return ()
-    if state.kind is not Kind.DIRECTORY and not live_versions(state):
+    if not may_have_names(state, needed):
         return ()
     found = [Placement(i, k.place, k.stamp, k.before, False) for i, k in live_links(state).items() if k.place]
     if not found:
@@ -136,6 +143,13 @@ def placements(state: NodeState, needed: bool = False) -> tuple[Placement, ...]:
     for placement in found:
         distinct.setdefault(placement.place, placement)
     return tuple(distinct.values())
+
+
+def may_have_names(state: NodeState, needed: bool = False) -> bool:
+    """Whether there is something to show, wherever that is."""
+    if state.id == ROOT_ID or not (is_alive(state) or (needed and state.kind is Kind.DIRECTORY)):
+        return False
+    return state.kind is Kind.DIRECTORY or bool(live_versions(state))
 
 
 def _last_removed(state: NodeState) -> Placement | None:

@@ -14,6 +14,7 @@ from typing import Final
 
 from blake3 import blake3
 
+from holofsd.core.context import covering
 from holofsd.core.edit import split_id
 from holofsd.core.ids import AuthorId, Dot, NodeId, VolumeId
 from holofsd.core.message import length_prefixed, number
@@ -110,14 +111,15 @@ def vouched(state: NodeState, writer: AuthorId) -> NodeState:
     return replace(state, versions={**state.versions, **marked})
 
 
-def without(state: NodeState, dots: Collection[Dot]) -> NodeState:
+def without(state: NodeState, writer: AuthorId, dots: Collection[Dot]) -> NodeState:
     """The record without these versions, and without having seen anything of their authors: what is not believed
-    replaces nothing. Where it has no other version, it replaces nothing at all."""
+    replaces nothing, and neither does it keep anything else from being shown. Where the record has no other version, it
+    replaces nothing at all."""
     authors = {dot.author for dot in dots}
     kept = {dot: version for dot, version in state.versions.items() if dot.author not in authors}
     return replace(
         state,
-        context=_of_others(state.context, authors) if kept else {},
+        context=covering(state.context, writer, kept),
         versions=kept,
         removed=replace(state.removed, context=_of_others(state.removed.context, authors)),
     )

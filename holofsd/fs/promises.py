@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from holofsd.core.errors import BadArgument, NoSuchName, NotADirectory, StaleHandle, TooBig
 from holofsd.core.ids import ROOT_INO, Ino, NodeId
+from holofsd.core.lost import LOST_NAME as LOST_AND_FOUND
 from holofsd.core.state import Kind
 from holofsd.fs.naming import Naming
 from holofsd.fs.opening import Opening
 from holofsd.fs.scope import Scope
 from holofsd.fs.settings import INLINE_COMMIT
 from holofsd.fs.types import Attachment, Promised
-from holofsd.sync.lost import NAME as LOST_AND_FOUND
 from holofsd.tree.views import Entry
 
 

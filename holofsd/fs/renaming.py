@@ -9,12 +9,14 @@ from holofsd.core.edit import check_name, moved, replace_content, unlinked
 from holofsd.core.errors import (
     BadArgument,
     DirectoryNotEmpty,
+    FileBusy,
     IsADirectory,
     NameExists,
     NoSuchName,
     NotADirectory,
 )
 from holofsd.core.ids import ROOT_ID, Dot, Ino, NodeId
+from holofsd.core.lost import LOST_ID
 from holofsd.core.project import token
 from holofsd.core.state import Kind, NodeState, Place
 from holofsd.fs.attrs import Attributes
@@ -71,6 +73,10 @@ class Renaming:
         if target is not None and flags & RenameFlags.NO_REPLACE:
             raise NameExists("The new name exists already.")
         exchange = bool(flags & RenameFlags.EXCHANGE)
+        if directory != new_directory:
+            self._check_stays(source)
+            if target is not None and exchange:
+                self._check_stays(target)
         self._check_loop(source, new_directory, "A directory cannot be moved into itself.")
         if target is not None:
             if exchange:
@@ -95,6 +101,10 @@ class Renaming:
                 self._move(source, target, place, base, origin)
 
     # ---- checks
+    def _check_stays(self, entry: Entry) -> None:
+        if LOST_ID in self._nodes.aliases.together(entry.node):
+            raise FileBusy("The folder lost+found stays where it is: move what is in it instead.")
+
     def _check_loop(self, moving: Entry, into: NodeId, problem: str) -> None:
         if moving.view.kind is Kind.DIRECTORY and self._is_above(moving.node, into):
             raise BadArgument(problem)

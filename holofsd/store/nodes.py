@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from holofsd.core.ids import ROOT_ID, Ino, NodeId
+from holofsd.core.lost import LOST_ID
 from holofsd.store.aliases import Aliases
 from holofsd.store.database import Database, Row
 from holofsd.store.node_rows import EntryRow, InodeRow, NodeRow, PlacementRow
+from holofsd.store.strays import Strays
 
 __all__ = ["EntryRow", "InodeRow", "NodeRow", "Nodes", "PlacementRow"]
 
@@ -41,6 +43,7 @@ class Nodes:
     def __init__(self, db: Database) -> None:
         self.db = db
         self.aliases = Aliases(db)
+        self.strays = Strays(db)
         # A call asks several times for the same inode; nothing is remembered over a change of any row.
         self._views: dict[Ino, Row | None] = {}
         self._viewed_at = -1
@@ -131,8 +134,15 @@ class Nodes:
         self.db.run("UPDATE nodes SET nlink=? WHERE node=? AND kind=2", (self.subdirectories(node), node))
 
     def revived(self, limit: int) -> list[NodeId]:
-        """Removed directories that are shown because a visible child needs them."""
-        return [row[0] for row in self.db.all("SELECT node FROM nodes WHERE visible=2 LIMIT ?", (limit,))]
+        """Removed directories that are shown because a visible child needs them; not `lost+found`, which comes and goes
+        with what is in it."""
+        sql = "SELECT node FROM nodes WHERE visible=2 AND node!=? LIMIT ?"
+        return [row[0] for row in self.db.all(sql, (LOST_ID, limit))]
+
+    def nameless(self, after: NodeId, limit: int) -> list[tuple[NodeId, bytes]]:
+        """(node, state) of nodes without a name, in order of id."""
+        sql = "SELECT node, state FROM nodes WHERE visible=0 AND node>? AND length(state)>0 ORDER BY node LIMIT ?"
+        return [(row[0], row[1]) for row in self.db.all(sql, (after, limit))]
 
     # ---- placements
     def placements(self, node: NodeId) -> list[PlacementRow]:
@@ -191,20 +201,6 @@ class Nodes:
             "SELECT node, link, parent, name, stamp, real FROM placements WHERE parent=? AND name=?", (parent, name)
         )
         return [PlacementRow(*row) for row in rows]
-
-    def placed_in(self, parent: NodeId, limit: int) -> list[PlacementRow]:
-        """What wants a name in a directory, shown or not."""
-        sql = "SELECT node, link, parent, name, stamp, real FROM placements WHERE parent=? ORDER BY name LIMIT ?"
-        return [PlacementRow(*row) for row in self.db.all(sql, (parent, limit))]
-
-    def unknown_parents(self, limit: int) -> list[NodeId]:
-        """Directories of which nothing is known but that something is in them. Reads the index of all names."""
-        rows = self.db.all(
-            "SELECT p.parent FROM (SELECT DISTINCT parent FROM placements) AS p"
-            " WHERE NOT EXISTS (SELECT 1 FROM nodes AS n WHERE n.node=p.parent) LIMIT ?",
-            (limit,),
-        )
-        return [row[0] for row in rows]
 
     def really_in(self, parent: NodeId) -> list[NodeId]:
         """Nodes with a link that names this directory, wherever it is shown."""
@@ -454,6 +450,13 @@ class Nodes:
     # ---- bodies that are not hashed yet
     def note_pending(self, staging: str, node: NodeId) -> None:
         self.db.run("INSERT OR IGNORE INTO pending_bodies VALUES (?,?)", (staging, node))
+
+    def is_any_pending(self) -> bool:
+        return self.db.one("SELECT 1 FROM pending_bodies LIMIT 1") is not None
+
+    def pending_nodes(self) -> set[NodeId]:
+        """Nodes with content that is not hashed yet, or was not."""
+        return {row[0] for row in self.db.all("SELECT node FROM pending_bodies")}
 
     def pending_in(self, staging: str) -> list[NodeId]:
         return [row[0] for row in self.db.all("SELECT node FROM pending_bodies WHERE staging=?", (staging,))]

@@ -13,19 +13,29 @@ removals are held, only those that count wait, and none of what came to be after
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Final
 
 import structlog
 
-from holofsd.core.brake import BrakeLimit, check_limit, decode_limit, kept, removes, restored
+from holofsd.core.brake import (
+    BrakeLimit,
+    check_limit,
+    decode_limit,
+    kept,
+    placed_again,
+    removes,
+    restored,
+    surely_stays,
+)
 from holofsd.core.errors import BadArgument, HoloError, RoleTooLow
 from holofsd.core.ids import AuthorId, NodeId
 from holofsd.core.join import join
+from holofsd.core.lost import is_placed
 from holofsd.core.node import is_alive
-from holofsd.core.state import NodeState, Version
+from holofsd.core.state import NodeState, Place, Version
 from holofsd.store import faults
 from holofsd.store.removals import HeldRow
 from holofsd.sync.members import Members
@@ -33,6 +43,7 @@ from holofsd.sync.replacing import Replacing
 from holofsd.sync.weighing import Said, Weighing
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.local import LocalVolume
+from holofsd.tree.recording import last_versions
 
 log = structlog.get_logger(__name__)
 
@@ -122,8 +133,9 @@ class Brake:
     # ---- records from elsewhere, inside a transaction
     def merge(self, said: Sequence[Said]) -> None:
         """Joins these into the tree, but for removals that have to wait."""
-        if not self._held and all(is_alive(item.state) for item in said):
-            self._join(item.state for item in said)
+        known: dict[NodeId, NodeState | None] = {}
+        if not self._held and self._ends_nothing(said, known):
+            self._join((item.state for item in said), known)
             return
         passing, removals = self._divide(said)
         passing += [item.state for item in self._weigh(removals)]
@@ -132,8 +144,26 @@ class Brake:
             self._release_replaced(passing)
             self._release_empty()
 
-    def _join(self, states: Iterable[NodeState]) -> None:
-        change = self._volume.merge(list(states))
+    def _ends_nothing(self, said: Sequence[Said], known: dict[NodeId, NodeState | None]) -> bool:
+        """Whether no node that is here ends, or loses its last name. Fills `known` with what is here of these nodes."""
+        before: dict[NodeId, NodeState] = {}
+        for item in said:
+            node = item.state.id
+            if node not in known:
+                known[node] = self._volume.tree.state(node)
+            stored = known[node]
+            if stored is None or (node not in before and surely_stays(stored, item.state)):
+                if stored is not None:
+                    before[node] = item.state
+                continue
+            joined = join(stored, item.state) if node not in before else join(join(stored, before[node]), item.state)
+            if removes(stored, joined):
+                return False
+            before[node] = joined
+        return True
+
+    def _join(self, states: Iterable[NodeState], known: Mapping[NodeId, NodeState | None] | None = None) -> None:
+        change = self._volume.merge(list(states), known)
         self._grow_up(change)
 
     def _grow_up(self, change: TreeChange) -> None:
@@ -143,23 +173,27 @@ class Brake:
             self._weighing.born(change.new, self.holds)
 
     def _divide(self, said: Sequence[Said]) -> tuple[list[NodeState], list[Said]]:
-        """What is merged in any case, and the removals of nodes that are alive here."""
+        """What is merged in any case, and what would end nodes that are alive here, or take their last names."""
         passing: list[NodeState] = []
         removals: list[Said] = []
         about: dict[NodeId, list[Said]] = {}
         for item in said:
             about.setdefault(item.state.id, []).append(item)
         for node, items in about.items():
-            if all(is_alive(item.state) for item in items) and node not in self._held:
-                passing += [item.state for item in items]
-                continue
+            stored = self._volume.tree.state(node)
             held = self._held_states(node) if node in self._held else []
-            if self._is_followed(node, [*held, *(item.state for item in items)], items):
+            if stored is None or self._is_followed(stored, [*held, *(item.state for item in items)], items):
                 passing += [*held, *(item.state for item in items)]
                 self._release(node)
                 continue
-            passing += [item.state for item in items if is_alive(item.state)]
-            removals += [item for item in items if not is_alive(item.state)]
+            known = stored
+            for item in items:
+                joined = join(known, item.state)
+                if removes(stored, joined):
+                    removals.append(item)
+                else:
+                    passing.append(item.state)
+                    known = joined
         replacing = Replacing(self._volume, {item.state.id for item in removals} | self._held, passing)
         replaced = [item for item in removals if replacing.is_replaced(item.state.id)]
         for item in replaced:
@@ -168,13 +202,12 @@ class Brake:
             self._release(item.state.id)
         return passing, removals
 
-    def _is_followed(self, node: NodeId, states: Sequence[NodeState], items: Sequence[Said]) -> bool:
-        stored = self._volume.tree.state(node)
-        if stored is None or not self._armed or node in self._young:
+    def _is_followed(self, stored: NodeState, states: Sequence[NodeState], items: Sequence[Said]) -> bool:
+        if not self._armed or stored.id in self._young:
             return True
-        if any(not is_alive(item.state) and self._is_ours(item.author) for item in items):
+        if not removes(stored, reduce(join, states, stored)):
             return True
-        return not removes(stored, reduce(join, states, stored))
+        return any(self._is_ours(item.author) and removes(stored, join(stored, item.state)) for item in items)
 
     def _is_ours(self, author: AuthorId) -> bool:
         return self._members.membership.authors.get(author) == self._members.device
@@ -352,12 +385,27 @@ class Brake:
         states = []
         for node in nodes:
             state = self._volume.tree.state(node)
-            if state is not None and not is_alive(state) and state.versions:
-                states.append(restored(state, self._anew, self._volume.stamp()))
+            again = self._as_it_was(state) if state is not None else None
+            if again is not None:
+                states.append(again)
         self._removals.drop_recent(nodes)
         if states:
             self._volume.write(states)
         return bool(nodes)
+
+    def _as_it_was(self, state: NodeState) -> NodeState | None:
+        """Alive, and at a place of its own: the last that this device knows of. None if it is, or nothing is kept."""
+        made = state
+        if not is_alive(state):
+            kept = last_versions(self._store, state)
+            if not kept:
+                return None
+            made = restored(replace(state, versions=kept), self._anew, self._volume.stamp())
+        if not is_placed(made):
+            places = self._store.history.places_of(state.id)
+            if places:
+                made = placed_again(made, Place(places[0].parent, places[0].name), self._volume.stamp())
+        return made if made is not state else None
 
     def _finish(self) -> None:
         self._store.db.run("DELETE FROM meta WHERE name=?", (VERDICT,))

@@ -58,6 +58,8 @@ class SyncConfig:
     """Content from elsewhere leaves this much of the disk free."""
     forget_interval: float = 600.0
     """How often records of removed nodes are looked at that nobody needs any more, and authors that nobody uses."""
+    lost_after: float = 10.0
+    """What is in a folder that nobody knows is in `lost+found` after this long, once all that others have is here."""
     dropped_most: int = 4096
     """So many dropped records are named until every member has heard of them; others wait."""
     fold_after: float = 7 * 24 * 3600.0

@@ -32,7 +32,6 @@ from holofsd.core.shrinking import shrunk
 from holofsd.store import faults
 from holofsd.sync.config import KEY_DROPPED, SyncConfig
 from holofsd.sync.create import active_key
-from holofsd.sync.lost import take_in_lost
 from holofsd.sync.marks import Marks
 from holofsd.sync.members import Members
 from holofsd.sync.merging import Merger, forget_if_gone
@@ -109,7 +108,6 @@ class Forgetter:
         numbers = self._heard_by_all()
         if numbers is None or not self._publisher.may_publish or self._merger.backlog():
             return Forgotten()
-        take_in_lost(self._volume, self._members, numbers)
         looked_at = (numbers, self._store.history.purged_count(), self._store.outbox.count())
         if looked_at == self._looked_at:
             return Forgotten()

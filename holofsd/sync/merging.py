@@ -17,6 +17,7 @@ from holofsd.core.errors import NotUnderstood, OtherKind, Refused
 from holofsd.core.ids import AuthorId, Dot, NodeId
 from holofsd.core.join import join
 from holofsd.core.kinds import kind_of
+from holofsd.core.lost import LOST_ID
 from holofsd.core.node import is_alive
 from holofsd.core.state import Kind, NodeState
 from holofsd.store import faults
@@ -254,6 +255,8 @@ class Merger:
             state = decode_state(envelope.payload)
             if state.id != envelope.key:
                 raise Refused("the record is about another node than its key says")
+            if state.id == LOST_ID and state.kind is not Kind.DIRECTORY:
+                raise Refused("lost+found is a directory")
             return state
         if envelope.key == KEY_DEVICE:
             info = decode_device(envelope.payload)

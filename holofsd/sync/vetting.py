@@ -97,7 +97,7 @@ class Vetting:
         if not refused:
             return Vetted(state, doubled=doubled)
         return Vetted(
-            without(state, refused),
+            without(state, writer, refused),
             refused,
             tuple(_LIES[verdicts[dot]] for dot in refused if verdicts[dot] in _LIES),
             tuple(dot for dot in refused if verdicts[dot] in _CONTESTED),

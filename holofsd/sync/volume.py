@@ -12,7 +12,7 @@ from holofs_api.words import count
 from holofsd.codec.signing import SigningKey, generate, verify_head
 from holofsd.core.document import Credentials, DeviceInfo, Head, Mark, Membership, Role
 from holofsd.core.errors import ProtocolViolation, Refused
-from holofsd.core.ids import BlobHash, DeviceId, NodeId, VolumeId
+from holofsd.core.ids import AuthorId, BlobHash, DeviceId, NodeId, VolumeId
 from holofsd.net.api import CloseCode
 from holofsd.store import faults
 from holofsd.sync import frames
@@ -25,10 +25,12 @@ from holofsd.sync.folding import Folder
 from holofsd.sync.forgetting import Forgetter
 from holofsd.sync.ingest import Ingest
 from holofsd.sync.liars import lie_reports
+from holofsd.sync.lost import LostFolders
 from holofsd.sync.marks import Marks
 from holofsd.sync.members import Members
 from holofsd.sync.merging import Merger, requeue_quarantined
 from holofsd.sync.outgoing import Outgoing, Push
+from holofsd.sync.overwriting import Overwriting
 from holofsd.sync.publication import Publication
 from holofsd.sync.publisher import Publisher
 from holofsd.sync.sealer import Sealer
@@ -74,6 +76,7 @@ class VolumeSync:
         self.on_session_end: Callable[[], None] = lambda: None
         self.merger = Merger(volume, self.members, now_ms, self.config, lambda info: self.on_device(info))
         self.brake = self.merger.brake
+        self.overwriting = Overwriting(volume, now_ms, lambda: self.brake.limit)
         self.ingest = Ingest(volume, self.members, self.merger, self.config)
         sealer = Sealer(volume, self.merger.told)
         self.publisher = Publisher(volume, self.members, describe, now_ms, self.config, self._send, sealer)
@@ -92,6 +95,7 @@ class VolumeSync:
         self.folder = Folder(
             volume, self.members, self.merger, self.publisher, self.config, self._heard_all, self._send
         )
+        self.lost = LostFolders(volume, self.merger, self.config, self._heard_all)
         self._tasks = Tasks("sync")
         self._closed = False
         self._unsubscribe = self._connect()
@@ -121,6 +125,7 @@ class VolumeSync:
             (self.adopter.run(), "adopter"),
             (self.forgetter.run(), "forgetter"),
             (self.folder.run(), "folder"),
+            (self.lost.run(), "lost"),
             (self._look_again(), "look again"),
             (seal_again(self.volume, self.members, self.merger.told.vetting), "seal again"),
         ):
@@ -258,6 +263,13 @@ class VolumeSync:
         warnings = []
         if self.role is None:
             warnings.append("This device is not a member of the volume any more: nothing is sent or received.")
+        over = self.overwriting.last()
+        if over is not None:
+            files = count(over.files, "file")
+            warnings.append(
+                f"{self._writer(over.author)} wrote over {files} of other devices within ten minutes:"
+                " what was in them is in the history, and restoring with --at brings it back."
+            )
         if self.fetcher.counts.no_space:
             warnings.append("The disk is nearly full: content from other devices waits until there is room.")
         for device, number in {**self.violations, **self.fetcher.counts.wrong}.items():
@@ -265,8 +277,7 @@ class VolumeSync:
             told = self.members.told(device)
             warnings.append(f"{told} broke the protocol or sent wrong content {times}; it was refused.")
         for author in self.ingest.counts.forks:
-            writer = self.membership.authors.get(author)
-            name = self.members.told(writer) if writer is not None else "a device"
+            name = self._writer(author)
             warnings.append(f"Two copies of the state directory of {name} were in use: both wrote as one.")
         for device in self._without_seals():
             told = self.members.told(device)
@@ -284,6 +295,10 @@ class VolumeSync:
         still = filter(self.merger.told.vetting.knows_no_seals, self.merger.old_programs)
         devices = dict.fromkeys(map(self.membership.authors.get, still))
         return [device for device in devices if device is not None]
+
+    def _writer(self, author: AuthorId) -> str:
+        device = self.membership.authors.get(author)
+        return self.members.told(device) if device is not None else "a device"
 
     def copies(self) -> int:
         """How many other devices say that they hold everything written here up to now."""

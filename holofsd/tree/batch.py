@@ -62,6 +62,8 @@ class Batch:
     """Cycles are resolved whether or not a directory of this update changed its place."""
     change: TreeChange = field(default_factory=TreeChange)
     _here: dict[BlobHash, bool] = field(default_factory=dict)
+    _glances: dict[NodeId, tuple[int, int]] = field(default_factory=dict)
+    """(kind, visible) of directories above, as they are in the index."""
 
     # ---- nodes
     def put(self, state: NodeState, old_state: NodeState | None = None) -> Work:
@@ -166,6 +168,17 @@ class Batch:
             return work.row.versions
         glance = self.store.nodes.glance(node)
         return glance[2] if glance else 0
+
+    def glance(self, node: NodeId) -> tuple[int, int]:
+        """(kind, visible), both 0 for an unknown node."""
+        work = self.works.get(node)
+        if work is not None:
+            return work.row.kind, work.row.visible
+        known = self._glances.get(node)
+        if known is None:
+            found = self.store.nodes.glance(node)
+            known = self._glances[node] = (found[0], found[1]) if found else (0, 0)
+        return known
 
     def state(self, node: NodeId) -> NodeState | None:
         work = self.works.get(node)

@@ -11,7 +11,8 @@ from __future__ import annotations
 from holofsd.core.cycles import Moved, resolve_cycles
 from holofsd.core.edit import is_valid_name
 from holofsd.core.ids import ROOT_ID, NodeId
-from holofsd.core.node import Placement, is_alive, placements
+from holofsd.core.lost import shown_placements
+from holofsd.core.node import Placement, is_alive
 from holofsd.core.state import Kind, NodeState, Place
 from holofsd.tree.batch import Batch, Work
 
@@ -19,9 +20,9 @@ Overrides = dict[NodeId, tuple[NodeId, bytes]]
 
 
 def wanted_place(state: NodeState) -> Placement | None:
-    """Where a directory wants to be, as if it were needed. None: nowhere that can be shown."""
-    found = placements(state, True)
-    return found[0] if found and is_valid_name(found[0].place.name) else None
+    """Where a directory wants to be, as if it were needed. None: nowhere, as the root."""
+    found = shown_placements(state, True)
+    return found[0] if found else None
 
 
 def settle_cycles(batch: Batch) -> None:
@@ -76,7 +77,7 @@ def _parent(batch: Batch, overrides: Overrides, node: NodeId) -> NodeId | None:
     fallen = overrides.get(node)
     if fallen is not None:
         return fallen[0]
-    if node not in batch.works:
+    if node not in batch.works and node not in batch.store.nodes.strays:
         parent = batch.store.nodes.real_parent(node)
         if parent is not None:
             return parent

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from holofsd.codec.signing import SigningKey
+from holofsd.core.context import covers
 from holofsd.core.edit import reasserted, with_body
 from holofsd.core.ids import AuthorId, BlobHash, Dot, Hlc, Ino, NodeId
 from holofsd.core.node import is_alive
@@ -126,11 +127,36 @@ class LocalVolume:
         """What the records say takes the place of what is stored: see Tree.restate."""
         return self._told(self.tree.restate(states))
 
-    def merge(self, states: Sequence[NodeState]) -> TreeChange:
-        """Records from elsewhere, verified and clipped."""
+    def give_up(self, parents: Sequence[NodeId]) -> TreeChange:
+        """Unknown directories are not waited for any more: see Tree.give_up."""
+        return self._told(self.tree.give_up(parents))
+
+    def merge(self, states: Sequence[NodeState], known: Mapping[NodeId, NodeState | None] | None = None) -> TreeChange:
+        """Records from elsewhere, verified and clipped. `known`: see Tree.merge."""
         for state in states:
             self._clock.observe_state(state)
-        return self._told(self.tree.merge(states))
+        if self.store.nodes.is_any_pending() and self._keep_pending(states):
+            known = None
+        return self._told(self.tree.merge(states, known))
+
+    def _keep_pending(self, records: Sequence[NodeState]) -> bool:
+        """Content that is not hashed yet was never published, so it is a lie that somebody replaced or removed it: it
+        gets a dot of which no record can know. (Our head can vouch for the one it has: counters run over all files.)
+        """
+        given: dict[Dot, Dot] = {}
+        pending = self.store.nodes.pending_nodes()
+        states: dict[NodeId, NodeState] = {}
+        for record in records:
+            state = states.get(record.id) or (self.tree.state(record.id) if record.id in pending else None)
+            for dot, version in state.versions.items() if state is not None else ():
+                claimed = covers(record.context, dot) or covers(record.removed.context, dot)
+                if state is not None and claimed and isinstance(version.body, Pending):
+                    given[dot] = self.next_dot()
+                    states[record.id] = state = said_as_ours(state, (dot,), given.__getitem__)
+        if given:
+            self._renamed(given)
+            self.write(states.values())
+        return bool(given)
 
     def content_arrived(self, *blobs: BlobHash) -> TreeChange:
         """Call it after `content.add`, in the same transaction."""

@@ -15,18 +15,19 @@ from blake3 import blake3
 
 from holofsd.codec.records import decode_local_state
 from holofsd.core.ids import ROOT_ID, AuthorId, Dot, Hlc, NodeId
+from holofsd.core.lost import LOST_NAME
 from holofsd.core.node import is_alive, is_live, live_versions, placements
 from holofsd.core.project import token
 from holofsd.core.state import Kind, NodeState, Place, Version
 from holofsd.store.history import NOW, PastPlaceRow
 from holofsd.tree.past_settings import Settings, settings_at
-from holofsd.tree.recording import removed_ms
+from holofsd.tree.recording import last_versions, removed_ms
 from holofsd.tree.states import decode_version
 from holofsd.tree.tree import Tree
 
 _SLICE: Final = 200
 _TOO_DEEP: Final = 4096
-LOST: Final = b"lost+found"
+LOST: Final = LOST_NAME
 """Where things lie of whose directory nothing is known."""
 
 
@@ -189,7 +190,10 @@ class Past:
         return self._trashed(state) if state is not None else None
 
     def _trashed(self, state: NodeState) -> Trashed | None:
-        if is_alive(state) or not state.versions:
+        if is_alive(state):
+            return None
+        versions = last_versions(self._store, state)
+        if not versions:
             return None
         places = self._history.places_of(state.id)
         if places:
@@ -200,7 +204,7 @@ class Past:
             return None
         version = None
         if state.kind is not Kind.DIRECTORY:
-            version = max(state.versions.values(), key=lambda v: (v.stamp, v.dot))
+            version = max(versions.values(), key=lambda v: (v.stamp, v.dot))
         return Trashed(state.id, state.kind, place.parent, place.name, place.until_ms, version)
 
     def _place_by_state(self, state: NodeState) -> PastPlaceRow | None:

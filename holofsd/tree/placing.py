@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from holofsd.core.edit import is_valid_name
 from holofsd.core.ids import ROOT_ID, Hlc, LinkId, NodeId
-from holofsd.core.node import is_alive, placements
+from holofsd.core.lost import LOST_ID, sorted_placements
+from holofsd.core.node import is_alive
 from holofsd.core.state import Kind
 from holofsd.store.nodes import PlacementRow
 from holofsd.tree.batch import Batch, Work
@@ -26,6 +26,8 @@ def settle_placements(batch: Batch) -> None:
     """
     overrides: Overrides | None = None
     queue = {node: None for node, work in batch.works.items() if not batch.plain.stays_plain(work)}
+    if batch.store.nodes.strays:
+        queue.update(dict.fromkeys(_strays_below(batch)))
     batch.plain.forget(queue)
     while queue:
         node = next(iter(queue))
@@ -38,6 +40,17 @@ def settle_placements(batch: Batch) -> None:
         before, now = place(batch, work, overrides or {})
         for parent in _parents_to_ask(batch, before, now):
             queue[parent] = None
+
+
+def _strays_below(batch: Batch) -> list[NodeId]:
+    """What has a link into a node that was unknown until now, or was of another kind."""
+    strays = batch.store.nodes.strays
+    found: list[NodeId] = []
+    for node, work in batch.works.items():
+        if work.old is None or work.old.kind != work.row.kind:
+            found += strays.of_parent(node)
+            strays.came(node)
+    return found
 
 
 def place(batch: Batch, work: Work, overrides: Overrides) -> tuple[list[PlacementRow], list[PlacementRow]]:
@@ -57,7 +70,7 @@ def place(batch: Batch, work: Work, overrides: Overrides) -> tuple[list[Placemen
 
 def _write_rows(batch: Batch, work: Work, overrides: Overrides) -> None:
     nodes = batch.store.nodes
-    rows, bad = _wanted_rows(batch, work, overrides)
+    rows, bad, strays = _wanted_rows(batch, work, overrides)
     before = batch.placed(work)
     if rows != before:
         if before:
@@ -73,6 +86,8 @@ def _write_rows(batch: Batch, work: Work, overrides: Overrides) -> None:
         batch.recorder.arrived_removed(work.state)
     if bad or (work.old is not None and nodes.has_bad_names):
         nodes.set_bad_names(work.node, bad)
+    if strays or (work.old is not None and nodes.strays):
+        nodes.strays.put(work.node, strays, batch.now_ns // 1_000_000)
     mine = work.row
     if mine.kind == Kind.DIRECTORY:
         if work.old is None or work.old.kind != mine.kind:
@@ -83,28 +98,35 @@ def _write_rows(batch: Batch, work: Work, overrides: Overrides) -> None:
         mine.visible = 1 if rows else 0
 
 
-def _wanted_rows(batch: Batch, work: Work, overrides: Overrides) -> tuple[list[PlacementRow], list[LinkId]]:
+def _wanted_rows(
+    batch: Batch, work: Work, overrides: Overrides
+) -> tuple[list[PlacementRow], list[LinkId], list[NodeId]]:
+    """The rows, links whose names cannot be shown, and directories that its links name and that are none (yet)."""
     state = work.state
     needed = state.kind is Kind.DIRECTORY and not is_alive(state) and batch.store.nodes.has_children(work.node)
     rows: list[PlacementRow] = []
-    bad: list[LinkId] = []
     fallen = overrides.get(work.node)
     aliases = batch.store.nodes.aliases
-    for placement in placements(state, needed):
-        link = placement.link or LinkId(b"")
-        place = placement.place
-        if not is_valid_name(place.name):
-            bad.append(link)
-            continue
-        real, name = fallen if fallen is not None else (place.parent, place.name)
+    found, bad = sorted_placements(state, needed)
+    wanted = [(p, *(fallen if fallen is not None else (p.place.parent, p.place.name))) for p in found]
+    strays = [real for _, real, _ in wanted if real != ROOT_ID and batch.glance(real)[0] != Kind.DIRECTORY]
+    nowhere = len(strays) == len(wanted)
+    for placement, real, name in wanted:
+        if nowhere and _is_lost(batch, real):
+            real = LOST_ID
         parent = aliases.shown_as(real)
-        stamp = encode_stamp(placement.stamp)
+        link, stamp = placement.link or LinkId(b""), encode_stamp(placement.stamp)
         rows.append(PlacementRow(work.node, link, parent, name, stamp, real if real != parent else None))
     if len(rows) > 1:
         # Two links whose directories are shown as one make one name: the latest of them does.
         latest = {(row.parent, row.name): row for row in reversed(rows)}
         rows = sorted(latest.values(), key=lambda row: row.link)
-    return rows, bad
+    return rows, [placement.link or LinkId(b"") for placement in bad], strays
+
+
+def _is_lost(batch: Batch, parent: NodeId) -> bool:
+    """Whether what is no directory will never be one: it is of another kind, or is not waited for any more."""
+    return batch.glance(parent)[0] != 0 or batch.store.nodes.strays.is_given_up(parent)
 
 
 def _parents_to_ask(batch: Batch, before: list[PlacementRow], now: list[PlacementRow]) -> list[NodeId]:
@@ -115,15 +137,7 @@ def _parents_to_ask(batch: Batch, before: list[PlacementRow], now: list[Placemen
     for parent in had ^ have:
         if parent == ROOT_ID:
             continue
-        kind, visible = _glance(batch, parent)
+        kind, visible = batch.glance(parent)
         if kind == Kind.DIRECTORY and visible == (0 if parent in have else _REVIVED):
             asked.append(parent)
     return asked
-
-
-def _glance(batch: Batch, node: NodeId) -> tuple[int, int]:
-    work = batch.works.get(node)
-    if work is not None:
-        return work.row.kind, work.row.visible
-    found = batch.store.nodes.glance(node)
-    return (found[0], found[1]) if found else (0, 0)

@@ -13,8 +13,8 @@ from typing import Final
 
 from holofsd.codec.records import decode_local_state
 from holofsd.core.edit import split_id
-from holofsd.core.ids import AuthorId, BlobHash, NodeId
-from holofsd.core.node import is_alive, outlived
+from holofsd.core.ids import AuthorId, BlobHash, Dot, NodeId
+from holofsd.core.node import is_alive, is_emptied, outlived
 from holofsd.core.project import token
 from holofsd.core.state import Blob, Kind, NodeState, Pending, Version
 from holofsd.store.history import HistoryRow, PastPlaceRow, SettingsRow
@@ -22,7 +22,7 @@ from holofsd.store.nodes import PlacementRow
 from holofsd.store.past_sizes import INLINE
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.facts import blobs_of
-from holofsd.tree.states import encode_settings, encode_version
+from holofsd.tree.states import decode_version, encode_settings, encode_version
 
 STOOD_MS: Final = 60_000
 """A version that nobody else has heard of leaves a trace only if it stood so long: saving is several writes. So do
@@ -48,6 +48,8 @@ class Recorder:
         """Versions that may go on as nodes of their own: then they are not replaced, or it is there that they were."""
         self._ours: dict[AuthorId, bool] = {}
         self._due = False
+        self.on_overwritten: Callable[[AuthorId], None] = lambda author: None
+        """Told, inside the transaction, of each file in which this author replaced what another one wrote."""
         self.keeps_all = False
         """While a person restores: what that replaces leaves a trace, however short it stood."""
         store.db.on_rollback.append(self._clear)
@@ -55,7 +57,7 @@ class Recorder:
     # ---- what goes
     def replaced(self, before: NodeState, now: NodeState) -> None:
         """The stored state of a node becomes another one."""
-        if before.removed.context and not is_alive(before) and is_alive(now):
+        if (before.removed.context or not before.versions) and not is_alive(before) and is_alive(now):
             # If the trash was emptied of it: when it is removed again, it is in the trash again.
             self._store.history.lives_again((now.id,))
         if before.mode is not now.mode or before.xattrs is not now.xattrs or before.times is not now.times:
@@ -71,6 +73,7 @@ class Recorder:
         gone = [v for dot, v in before.versions.items() if dot not in now.versions and (v.stamp, v.body) not in stay]
         if gone:
             self._versions_gone(before, gone)
+            self._overwritten(now, before, gone)
 
     def _changed(self, before: NodeState, since_ms: Iterator[int], version: Version | None = None) -> None:
         """Something beside the content; `since_ms`: since when each of what changed was so."""
@@ -96,6 +99,22 @@ class Recorder:
                 copy = split_id(before.id, version.dot)
                 self._maybe_split[(before.id, token(version.dot))] = _row(copy, before.kind, version, ended_ms)
             self._write_at_the_end()
+
+    def _overwritten(self, now: NodeState, before: NodeState, gone: Sequence[Version]) -> None:
+        came = [version for dot, version in now.versions.items() if dot not in before.versions]
+        if came:
+            by = max(came, key=lambda v: (v.stamp, v.dot)).dot.author
+            if any(version.dot.author != by for version in gone):
+                self.on_overwritten(by)
+
+    def never_lived(self, record: NodeState, now: NodeState) -> None:
+        """Versions of a record that the state of their node covers, while no version is in their place: they are all
+        that there is to bring back of it."""
+        now_ms = self._now_ms()
+        for dot, version in record.versions.items():
+            if dot not in now.versions and not isinstance(version.body, Pending):
+                self._versions.append(_row(record.id, record.kind, version, now_ms))
+                self._write_at_the_end()
 
     def _is_only_ours(self, version: Version) -> bool:
         """Made here and not published: nobody else can have seen it (design 5.1)."""
@@ -196,6 +215,16 @@ def removed_ms(store: VolumeStore, node: NodeId, version: Version | None = None)
     row = None if places else store.nodes.get(node)
     ended_ms = places[0].until_ms if places else row.ctime_ns // 1_000_000 if row is not None else 0
     return ended_ms if version is None else max(ended_ms, version.stamp.wall_ms)
+
+
+def last_versions(store: VolumeStore, state: NodeState) -> dict[Dot, Version]:
+    """What a node that is not alive had last: in its state, or in the history where nothing is left there."""
+    if state.versions or not is_emptied(state):
+        return dict(state.versions)
+    rows = store.history.of_node(state.id)
+    last_ms = max((row.ended_ms for row in rows), default=0)
+    versions = [decode_version(row.version) for row in rows if row.ended_ms == last_ms]
+    return {version.dot: version for version in versions}
 
 
 def note_trash(store: VolumeStore, state: NodeState, now_ms: int) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from holofsd.core.ids import ROOT_ID, LinkId, NodeId
-from holofsd.core.node import Placement, placements
+from holofsd.core.lost import shown_placements
+from holofsd.core.node import Placement
 from holofsd.core.project import Candidate, SlotEntry, base_of_conflict_name, project_slot, token
 from holofsd.core.state import Kind, Place
 from holofsd.store.nodes import EntryRow, PlacementRow
@@ -97,7 +98,7 @@ class Projection:
         if state is None:
             return None
         place = Place(row.parent, row.name)
-        for placement in placements(state, True):
+        for placement in shown_placements(state, True):
             if (placement.link or LinkId(b"")) == row.link:
                 if placement.place != place:
                     placement = Placement(placement.link, place, placement.stamp, placement.before, placement.revived)

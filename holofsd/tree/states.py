@@ -8,6 +8,7 @@ from typing import Final
 
 from holofsd.codec.records import decode_local_state, encode_state
 from holofsd.core.ids import Dot, NodeId
+from holofsd.core.node import fits
 from holofsd.core.state import Kind, NodeState, Version
 from holofsd.store.volume import VolumeStore
 
@@ -48,7 +49,9 @@ class States:
 
 
 def encode_version(node: NodeId, kind: Kind, version: Version) -> bytes:
-    """A version kept outside its state, as the state of a node that has nothing else."""
+    """A version kept outside its state, as the state of a node that has nothing else: of a kind that it fits."""
+    if not fits(kind, version.body):
+        kind = next(other for other in Kind if fits(other, version.body))
     context = {version.dot.author: version.dot.counter}
     return encode_state(NodeState(node, kind, 0, context=context, versions={version.dot: version}))
 

@@ -7,14 +7,16 @@ and `bad_names` are those that a projection of all states from scratch would giv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from holofs_api.numbers import time_in_range
-from holofsd.core.ids import ROOT_ID, BlobHash, Ino, NodeId
+from holofsd.codec.records import decode_local_state
+from holofsd.core.ids import ROOT_ID, AuthorId, BlobHash, Ino, NodeId
 from holofsd.core.join import join
-from holofsd.core.node import is_alive
+from holofsd.core.lost import LOST_ID, UNMADE
+from holofsd.core.node import is_alive, is_emptied, may_have_names
 from holofsd.core.outliving import outlives
 from holofsd.core.state import Kind, NodeState
 from holofsd.store.volume import VolumeStore
@@ -36,6 +38,9 @@ _APART: Final = "folders-apart"
 """In `meta`: the volume was used by a program that showed two directories of one name beside each other."""
 _CYCLES: Final = "cycles-anew"
 """In `meta`: directories fell back by the rules of an earlier program."""
+_LOST: Final = "lost-anew"
+"""In `meta`: nodes may be alive without a name, as with an earlier program."""
+_SLICE: Final = 500
 
 
 def _nobody(_ino: Ino) -> bool:
@@ -63,10 +68,14 @@ class Tree(TreeReading):
         """Set by sync: what the records alone say of a node, if it is alive by them; None leaves it to the join."""
         with store.db.transaction():
             store.nodes.put_root(self._now_ns())
+            if not store.nodes.exists(LOST_ID):
+                self.apply([UNMADE])
             if store.take_meta(_APART) is not None:
                 self.refresh(store.nodes.directories_at_one_name())
             if store.take_meta(_CYCLES) is not None:
                 self._resolve_cycles_anew()
+            if store.take_meta(_LOST) is not None:
+                self._find_the_lost()
 
     # ---- changes
     def apply(
@@ -84,15 +93,26 @@ class Tree(TreeReading):
                 batch.put(state)
         return self._settle(batch, takeover or {}, detach_open, elsewhere=False)
 
-    def merge(self, records: Iterable[NodeState]) -> TreeChange:
-        """Joins what others say into the stored states."""
+    def merge(self, records: Iterable[NodeState], known: Mapping[NodeId, NodeState | None] | None = None) -> TreeChange:
+        """Joins what others say into the stored states. `known`: what is stored of some of these nodes, None for those
+        that are unknown; the others are looked up."""
         batch = self._batch()
         for record in records:
             if record.id == ROOT_ID:
                 continue
             work = batch.works.get(record.id)
-            stored = work.state if work else self.state(record.id)
-            joined = record if stored is None else self._joined(stored, record)
+            if work is not None:
+                stored: NodeState | None = work.state
+            elif known is not None and record.id in known:
+                stored = known[record.id]
+            else:
+                stored = self.state(record.id)
+            if stored is None or stored == UNMADE:
+                joined = record
+            else:
+                joined = self._joined(stored, record)
+            if stored is not None and is_emptied(joined):
+                self._recorder.never_lived(record, joined)
             if joined is not stored:
                 batch.put(joined)
                 if outlives(joined):
@@ -134,10 +154,32 @@ class Tree(TreeReading):
             batch.pull(node)
         self._settle(batch, {}, detach_open=True, elsewhere=True)
 
+    def _find_the_lost(self) -> None:
+        """Gives a name to what an earlier program left without one."""
+        self.refresh(self._nodes.strays.all())
+        after = NodeId(b"")
+        while rows := self._nodes.nameless(after, _SLICE):
+            after = rows[-1][0]
+            self.refresh([node for node, payload in rows if may_have_names(decode_local_state(payload))])
+
+    def give_up(self, parents: Sequence[NodeId]) -> TreeChange:
+        """Directories that are unknown and not waited for any more: what is in one of them is in `lost+found`, until it
+        comes after all."""
+        strays = self._nodes.strays
+        strays.give_up(parents)
+        below = dict.fromkeys(node for parent in parents for node in strays.of_parent(parent))
+        self._plain.forget(below)
+        return self.refresh(below)
+
     def forget(self, node: NodeId) -> None:
         """Forgets a node that is not alive and never was published."""
+        if node == LOST_ID:
+            return
         state = self._states.get(node)
         self._nodes.set_bad_names(node, ())
+        self._nodes.strays.forget(node)
+        if self._nodes.strays and self._nodes.strays.of_parent(node):
+            self._nodes.strays.give_up([node])
         self._nodes.delete(node)
         self._states.forget(node)
         self._plain.forget((node,))
@@ -168,6 +210,15 @@ class Tree(TreeReading):
     def untraced(self) -> dict[BlobHash, int]:
         """Content of versions that left no trace, with its size: to be taken out by whoever collects it."""
         return self._recorder.untraced
+
+    @property
+    def on_overwritten(self) -> Callable[[AuthorId], None]:
+        return self._recorder.on_overwritten
+
+    @on_overwritten.setter
+    def on_overwritten(self, callback: Callable[[AuthorId], None]) -> None:
+        """`callback(author)`, in the transaction, for each file in which that author replaced what another wrote."""
+        self._recorder.on_overwritten = callback
 
     @contextmanager
     def keeping_all(self) -> Iterator[None]:

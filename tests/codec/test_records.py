@@ -188,8 +188,8 @@ HARMFUL: dict[str, Callable[[pb.NodeRecord], object]] = {
     "mode without a stamp": lambda r: r.mode.ClearField("stamp"),
     "owner without a stamp": lambda r: r.owner.ClearField("stamp"),
     "times without a stamp": lambda r: r.times.ClearField("stamp"),
-    "nameless xattr": lambda r: setattr(r.xattrs[0], "name", b""),
-    "xattr with a long name": lambda r: setattr(r.xattrs[0], "name", b"x" * 256),
+    "xattr with a long name": lambda r: setattr(r.xattrs[0], "name", b"user." + b"x" * 251),
+    "xattr with NUL in its name": lambda r: setattr(r.xattrs[0], "name", b"user.\0"),
     "xattr with a long value": lambda r: setattr(r.xattrs[0], "value", b"x" * 65537),
     "xattr twice": lambda r: r.xattrs.append(r.xattrs[0]),
     "xattrs too large in all": lambda r: [_xattr(r, i) for i in range(5)],
@@ -205,7 +205,7 @@ def _link(record: pb.NodeRecord, number: int) -> None:
 
 
 def _xattr(record: pb.NodeRecord, number: int, size: int = 60000) -> None:
-    xattr = record.xattrs.add(name=b"%d" % number, value=b"x" * size)
+    xattr = record.xattrs.add(name=b"user.%d" % number, value=b"x" * size)
     xattr.stamp.CopyFrom(record.mode.stamp)
 
 
@@ -214,6 +214,20 @@ def test_a_record_that_breaks_a_rule_is_refused(what: str) -> None:
     payload = _of(HARMFUL[what])
     with pytest.raises(Refused):
         decode_state(payload)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"security.capability", b"trusted.overlay.opaque", b"system.posix_acl_access", b"user.", b"user", b"", b"\0"],
+)
+def test_attributes_outside_the_user_namespace_are_left_out_and_the_rest_counts(name: bytes) -> None:
+    def also(record: pb.NodeRecord) -> None:
+        for value in (b"1", b"2" * 70_000):
+            xattr = record.xattrs.add(name=name, value=value)
+            xattr.stamp.CopyFrom(record.mode.stamp)
+
+    payload = _of(also)
+    assert decode_state(payload) == decode_local_state(payload) == everything()
 
 
 def test_the_record_that_the_harmful_ones_are_made_of_is_fine() -> None:

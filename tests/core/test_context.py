@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from holofsd.core.context import add, clip, clip_state, covers, merge
 from holofsd.core.edit import link_id, new_node, removed, with_version
 from holofsd.core.ids import ROOT_ID, AuthorId, Dot, Hlc, NodeId
+from holofsd.core.join import join
 from holofsd.core.state import Inline, Kind, Place, Register, Version
 
 A, B = AuthorId(b"a" * 32), AuthorId(b"b" * 32)
@@ -52,8 +53,20 @@ def test_what_a_record_says_of_another_author_waits_for_that_authors_head() -> N
     clipped, waiting = clip_state(state, A, {B: 6})
     assert waiting == {B}
     assert clipped.versions.keys() == {Dot(A, 1)}
-    assert clipped.context == clipped.removed.context == {A: 1, B: 6}
+    assert clipped.context == {A: 1}
+    assert clipped.removed.context == {A: 1, B: 6}
     assert clip_state(state, A, {B: 7}) == (state, frozenset())
+
+
+def test_a_version_that_waits_takes_the_place_of_nothing() -> None:
+    """A member that claims a version of a later time would leave the file without any."""
+    first, claimed = version(B, 3), version(B, 1_000_000)
+    honest = new_node(NODE, Kind.FILE, 0, Place(ROOT_ID, b"f"), link_id(NODE), first, 0o644, first.stamp)
+    lie = replace(honest, context={A: 2, B: claimed.dot.counter}, versions={claimed.dot: claimed})
+    clipped, waiting = clip_state(lie, A, {B: 9})
+    assert waiting == {B}
+    assert clipped.context == clipped.versions == {}
+    assert join(honest, clipped) == join(clipped, honest) == honest
 
 
 def test_an_author_whose_head_is_unknown_does_not_count_at_all() -> None:

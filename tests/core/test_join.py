@@ -129,14 +129,15 @@ def test_a_version_with_a_seal_gives_way_to_none_without(a: NodeState, b: NodeSt
 
 
 @settings(max_examples=50)
-@given(states(), st.lists(DOTS, max_size=2))
-def test_what_is_not_believed_covers_nothing(state: NodeState, dots: list[Dot]) -> None:
-    left = without(state, dots)
+@given(states(), st.lists(DOTS, max_size=2), st.sampled_from([AuthorId(bytes([i]) * 32) for i in range(3)]))
+def test_what_is_not_believed_covers_nothing(state: NodeState, dots: list[Dot], writer: AuthorId) -> None:
+    dots = [dot for dot in dots if dot.author != writer]
+    left = without(state, writer, dots)
     assert all(covers(left.context, dot) for dot in left.versions)
     assert not any(covers(left.context, dot) or covers(left.removed.context, dot) for dot in dots)
     assert not left.versions.keys() & set(dots)
     assert (left.links, left.mode, left.xattrs) == (state.links, state.mode, state.xattrs)
-    assert without(left, dots) == left
+    assert without(left, writer, dots) == left
 
 
 @settings(max_examples=50)
@@ -144,11 +145,15 @@ def test_what_is_not_believed_covers_nothing(state: NodeState, dots: list[Dot]) 
 def test_refused_claims_end_no_version(honest: NodeState, lie: NodeState, author: AuthorId) -> None:
     """Of the author whose versions somebody lied about."""
     lies = [dot for dot in lie.versions if dot.author == author]
+    writer = AuthorId(b"w" * 32)
     if lies:
-        joined = join(honest, without(lie, lies))
+        kept = without(lie, writer, lies)
+        joined = join(honest, kept)
         for dot, version in honest.versions.items():
             if dot.author == author:
                 assert same_content(joined.versions[dot], version)
+            elif not any(left.author == dot.author for left in kept.versions) and not covers(kept.removed.context, dot):
+                assert dot in joined.versions, "what is not believed may have been what stood in its place"
 
 
 def test_a_version_can_be_in_its_node_and_in_what_was_split_off_from_there() -> None:

@@ -173,11 +173,14 @@ async def test_a_record_that_is_too_large_is_refused(scene: Scene) -> None:
 async def test_bad_names_are_never_shown(scene: Scene) -> None:
     session = await scene.session()
     bad = [b"", b".", b"..", b"a/b", b"../../etc/passwd", b"nul\x00nul", b"x" * 256, b"/"]
-    await scene.publish(session, [record(scene.writer.file(name, b"bad")) for name in bad])
+    states = [scene.writer.file(name, b"bad %d" % number) for number, name in enumerate(bad)]
+    await scene.publish(session, [record(state) for state in states])
     await scene.publish(session, [record(scene.writer.file(b"good", b"good"))])
     await scene.accepted(session)
-    await asyncio.to_thread(until, lambda: contents(scene.there) == {"good": b"good"}, "only what is good")
-    assert set(await asyncio.to_thread(names, scene.here)) == {"good"}
+    found = {f"lost+found/{state.id.hex()}": b"bad %d" % number for number, state in enumerate(states)}
+    wanted = {"good": b"good", **found}
+    await asyncio.to_thread(until, lambda: contents(scene.there) == wanted, "only names that can be shown")
+    assert set(await asyncio.to_thread(names, scene.here)) == {"lost+found", *wanted}
     assert await scene.quarantined(scene.a) >= 1
     await scene.goes_on()
 

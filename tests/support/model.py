@@ -16,7 +16,8 @@ from holofsd.core.clock import HybridClock
 from holofsd.core.cycles import Moved, resolve_cycles
 from holofsd.core.ids import ROOT_ID, AuthorId, Dot, Hlc, LinkId, NodeId
 from holofsd.core.join import join
-from holofsd.core.node import Placement, is_alive, live_links, live_versions, placements, shown_version
+from holofsd.core.lost import LOST_ID, UNMADE, shown_placements
+from holofsd.core.node import Placement, is_alive, live_links, live_versions, shown_version
 from holofsd.core.project import Candidate, project_slot
 from holofsd.core.state import Blob, Body, Inline, Kind, Marker, NodeState, Place, Register, Target, Version
 
@@ -45,7 +46,7 @@ def tree_of(states: Iterable[NodeState]) -> Plain:
 
 
 def project(states: Iterable[NodeState]) -> dict[bytes, Shown]:
-    known = {state.id: state for state in states}
+    known = {LOST_ID: UNMADE, **{state.id: state for state in states}}
     found = _visible(known)
     slots: dict[NodeId, dict[bytes, list[Candidate]]] = {}
     for node, names in found.items():
@@ -63,7 +64,8 @@ def _visible(known: States) -> dict[NodeId, tuple[Placement, ...]]:
     Cycles are resolved among all directories, dead ones too: one that is not needed can only be in cycles with others
     that are not needed either, so that it makes no difference, and what is needed then follows in one pass upwards.
     """
-    wanted = {i: _valid(placements(s, needed=True)) for i, s in known.items() if s.kind is Kind.DIRECTORY}
+    known = {LOST_ID: UNMADE, **known}
+    wanted = {i: shown_placements(s, needed=True) for i, s in known.items() if s.kind is Kind.DIRECTORY}
     moves = {
         node: Moved(p[0].place, p[0].stamp, _valid_place(p[0].before), is_alive(known[node]))
         for node, p in wanted.items()
@@ -72,9 +74,10 @@ def _visible(known: States) -> dict[NodeId, tuple[Placement, ...]]:
     overrides = resolve_cycles(moves)
     for node, place in overrides.items():
         wanted[node] = (replace(wanted[node][0], place=place),)
+    wanted = {node: _found(names, known) for node, names in wanted.items()}
     found: dict[NodeId, tuple[Placement, ...]] = {}
     for node, state in known.items():
-        names = _valid(placements(state))
+        names = _found(shown_placements(state), known)
         if names:
             found[node] = wanted[node] if state.kind is Kind.DIRECTORY else names
     edge = list(found)
@@ -85,8 +88,13 @@ def _visible(known: States) -> dict[NodeId, tuple[Placement, ...]]:
     return found
 
 
-def _valid(names: tuple[Placement, ...]) -> tuple[Placement, ...]:
-    return tuple(p for p in names if edit.is_valid_name(p.place.name))
+def _found(names: tuple[Placement, ...], known: States) -> tuple[Placement, ...]:
+    """What has all its names in what is no directory is in `lost+found`; an unknown directory may be on its way."""
+    parents = [p.place.parent for p in names]
+    if any(parent == ROOT_ID or (parent in known and known[parent].kind is Kind.DIRECTORY) for parent in parents):
+        return names
+    lost = {i: LOST_ID if i in known else i for i in parents}
+    return tuple(replace(p, place=Place(lost[p.place.parent], p.place.name)) for p in names)
 
 
 def _valid_place(place: Place | None) -> Place | None:
@@ -237,6 +245,8 @@ class Device:
         if shown is None or shown.kind is not Kind.DIRECTORY or any(p.startswith(path + b"/") for p in tree):
             return
         for node in (shown.node, *shown.twins):
+            if node not in self.states:
+                continue  # `lost+found`, of which nobody said anything
             self.put(edit.unlinked(self.states[node], self._link_at(node, path), self.stamp()))
 
     def rename(self, old: bytes, new: bytes) -> None:
@@ -244,6 +254,8 @@ class Device:
         shown = tree.get(old)
         where = self.parent_of(new)
         if shown is None or where is None or new in tree or (new + b"/").startswith(old + b"/"):
+            return
+        if LOST_ID in (shown.node, *shown.twins):
             return
         for node in self._act_on(shown):
             self.put(edit.moved(self.states[node], self._link_at(node, old), Place(*where), self.stamp()))
@@ -279,7 +291,7 @@ class Device:
         shown = self.tree().get(path)
         if shown is not None:
             for node in (shown.node, *shown.twins):
-                self.put(edit.with_mode(self.states[node], mode, self.stamp()))
+                self.put(edit.with_mode(self.states.get(node, UNMADE), mode, self.stamp()))
 
     def _act_on(self, shown: Shown) -> list[NodeId]:
         """The nodes that stand for a name once its copies have become nodes of their own."""
@@ -297,7 +309,7 @@ class Device:
 
     def _link_at(self, node: NodeId, path: bytes) -> LinkId:
         """The link of `node` that makes this path (a conflict name comes from the placement with the original name)."""
-        names = placements(self.states[node], needed=True)
+        names = shown_placements(self.states[node], needed=True)
         name = path.rpartition(b"/")[2]
         best = next((p for p in names if p.place.name == name), names[0])
         assert best.link is not None

@@ -41,6 +41,7 @@ QUICK = SyncConfig(
     missing_retry=0.5,
     no_space_retry=0.3,
     reserve_bytes=0,
+    lost_after=0.05,
 )
 HASTY = partial(PeerManager, backoff=Backoff(first=0.02, most=0.2, stable_after=0.5, refused=4), probe_limit=0.5)
 NAME = "Photos"

@@ -26,6 +26,7 @@ DERIVED = {
     "overrides": "node, parent, name",
     "hidden_copies": "parent, slot, node, dot",
     "bad_names": "node, link",
+    "strays": "node, parent",
     "wanted": "hash, node, size",
     "nodes": "node, kind, state, shown, size, mode, nlink, xattrs, remote, versions, visible",
 }

@@ -301,15 +301,19 @@ def test_what_waits_is_counted(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"a\0b", b"n" * 256])
-def test_a_name_that_cannot_be_shown_is_quarantined_and_counted(tree: Tree, name: bytes) -> None:
+def test_a_name_that_cannot_be_shown_is_counted_and_its_file_stands_in_lost_and_found(tree: Tree, name: bytes) -> None:
     ada = Device("ada")
-    ada.put(file_at(ada, Place(ROOT_ID, name), b"bad"))
+    ada.put(state := file_at(ada, Place(ROOT_ID, name), b"bad"))
     learn(tree, ada)
-    assert names(tree) == []
+    assert names(tree) == [b"lost+found", b"lost+found/" + state.id.hex().encode()]
     assert tree.census().bad_names == 1
+    ada.put(edit.moved(state, edit.link_id(state.id), Place(ROOT_ID, b"good"), ada.stamp()))
+    learn(tree, ada)
+    assert names(tree) == [b"good"]
+    assert tree.census().bad_names == 0
 
 
-def test_a_directory_with_a_bad_name_hides_its_children_without_losing_them(tree: Tree) -> None:
+def test_a_directory_with_a_bad_name_stands_in_lost_and_found_with_what_is_in_it(tree: Tree) -> None:
     ada = Device("ada")
     version = ada.version(Marker())
     node = edit.directory_id(ROOT_ID, b"..", 0)
@@ -318,7 +322,8 @@ def test_a_directory_with_a_bad_name_hides_its_children_without_losing_them(tree
     )
     ada.put(file_at(ada, Place(node, b"x"), b"below"))
     learn(tree, ada)
-    assert tree.census().pending == 1
+    found = b"lost+found/" + node.hex().encode()
+    assert names(tree) == [b"lost+found", found, found + b"/x"]
     ada.put(edit.moved(ada.states[node], edit.link_id(node), Place(ROOT_ID, b"good"), ada.stamp()))
     learn(tree, ada)
     assert names(tree) == [b"good", b"good/x"]
