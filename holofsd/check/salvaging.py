@@ -19,6 +19,7 @@ from holofsd.core.document import Envelope, Head
 from holofsd.core.errors import HoloError, Refused
 from holofsd.core.ids import ROOT_ID, AuthorId, NodeId
 from holofsd.core.join import join
+from holofsd.core.plausible import objection
 from holofsd.core.state import NodeState
 from holofsd.store.copies import rows_of
 from holofsd.store.volume import VolumeStore
@@ -104,7 +105,8 @@ def _state(envelope: Envelope) -> NodeState | None:
         state = decode_state(envelope.payload)
     except Refused:
         return None
-    return state if state.id == NodeId(envelope.key) else None
+    plausible = not objection(state, lambda: None, time.time_ns() // 1_000_000)
+    return state if plausible and state.id == NodeId(envelope.key) else None
 
 
 def _pages(states: Iterator[NodeState]) -> Iterator[list[NodeState]]:

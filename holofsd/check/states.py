@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -15,6 +16,7 @@ from holofsd.core.ids import ROOT_ID, AuthorId, NodeId
 from holofsd.core.join import join
 from holofsd.core.members import author_may_write
 from holofsd.core.node import is_alive
+from holofsd.core.plausible import objection
 from holofsd.core.state import NodeState
 from holofsd.sync.config import NODE_KEY_LENGTH
 
@@ -86,7 +88,16 @@ class States:
             state = decode_state(payload)
         except Refused:
             return None
-        return state if state.id == node else None
+        if state.id != node or objection(state, lambda: self._stored(node), time.time_ns() // 1_000_000):
+            return None
+        return state
+
+    def _stored(self, node: NodeId) -> NodeState | None:
+        payload = self.case.store.nodes.state(node)
+        try:
+            return decode_local_state(payload) if payload else None
+        except Refused:
+            return None
 
     def _compared(self, node: NodeId, said: _Said) -> NodeState | None:
         """The state that this node should have; None if it should not be here, or cannot be known."""

@@ -228,6 +228,13 @@ class Documents:
         return moved
 
     # ---- quarantine
+    def requeue(self, author: AuthorId, key: bytes) -> None:
+        """That record is merged again."""
+        self.db.run(
+            "INSERT OR IGNORE INTO merge_queue SELECT author, key, seq FROM envelopes WHERE author=? AND key=?",
+            (author, key),
+        )
+
     def quarantine(self, author: AuthorId, key: bytes, seq: int, reason: str, now_ms: int) -> None:
         self.db.run("INSERT OR REPLACE INTO quarantine VALUES (?,?,?,?,?)", (author, key, seq, reason, now_ms))
 

@@ -28,6 +28,7 @@ from holofsd.core.ids import AuthorId, DeviceId, NodeId
 from holofsd.core.join import join
 from holofsd.core.members import WRITERS, last_accepted
 from holofsd.core.node import is_alive
+from holofsd.core.plausible import objection
 from holofsd.store import faults
 from holofsd.sync.config import KEY_FOLDED, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
 from holofsd.sync.create import active_key
@@ -233,6 +234,8 @@ class Folder:
         try:
             state = decode_state(envelope.payload)
         except Refused:
+            return True
+        if objection(state, lambda: self._volume.tree.state(state.id), self._volume.now_ms()):
             return True
         said, _ = clip_state(state, envelope.author, self._documents.dot_limits())
         rest = self._told.state(NodeId(envelope.key), without=envelope.author)

@@ -19,6 +19,7 @@ from holofsd.core.errors import Refused
 from holofsd.core.ids import AuthorId, NodeId
 from holofsd.core.join import join
 from holofsd.core.node import is_alive
+from holofsd.core.plausible import objection
 from holofsd.core.state import NodeState
 from holofsd.sync.members import Members
 from holofsd.tree.local import LocalVolume
@@ -42,13 +43,14 @@ class Told:
         """The records that count and can be understood, and what of each counts."""
         limits = self._documents.dot_limits()
         found: list[tuple[Envelope, NodeState]] = []
+        now_ms = self._volume.now_ms()
         for envelope in self._documents.about(node):
             if self._members.counts(envelope.author, envelope.seq):
                 try:
                     state = decode_state(envelope.payload)
                 except Refused:
                     continue
-                if state.id == node:
+                if state.id == node and not objection(state, lambda: self._volume.tree.state(node), now_ms):
                     found.append((envelope, clip_state(state, envelope.author, limits)[0]))
         return found
 

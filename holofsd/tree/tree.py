@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from holofs_api.numbers import time_in_range
-from holofsd.core.ids import ROOT_ID, BlobHash, Ino, NodeId
+from holofsd.core.ids import ROOT_ID, AuthorId, BlobHash, Ino, NodeId
 from holofsd.core.join import join
 from holofsd.core.node import is_alive
 from holofsd.core.outliving import outlives
@@ -36,6 +36,8 @@ _APART: Final = "folders-apart"
 """In `meta`: the volume was used by a program that showed two directories of one name beside each other."""
 _CYCLES: Final = "cycles-anew"
 """In `meta`: directories fell back by the rules of an earlier program."""
+WANTED_ANEW: Final = "wanted-anew"
+"""In `meta`: the list of wanted content was made by a program that noted less of each."""
 
 
 def _nobody(_ino: Ino) -> bool:
@@ -61,10 +63,15 @@ class Tree(TreeReading):
         self._plain = Plain(store.db)
         self.told: Callable[[NodeId], NodeState | None] = lambda _node: None
         """Set by sync: what the records alone say of a node, if it is alive by them; None leaves it to the join."""
+        self.on_false_size: Callable[[NodeId, AuthorId, int, int], None] = lambda node, author, said, size: None
+        """Called inside a transaction with an author whose version of a node says a size that its content, which is
+        here, does not have."""
         with store.db.transaction():
             store.nodes.put_root(self._now_ns())
             if store.take_meta(_APART) is not None:
                 self.refresh(store.nodes.directories_at_one_name())
+            if store.take_meta(WANTED_ANEW) is not None:
+                self.refresh(store.content.wanting_nodes())
             if store.take_meta(_CYCLES) is not None:
                 self._resolve_cycles_anew()
 
@@ -180,7 +187,9 @@ class Tree(TreeReading):
 
     # ---- how
     def _batch(self) -> Batch:
-        return Batch(self.store, self._states, self._now_ns(), self._recorder, self._plain)
+        batch = Batch(self.store, self._states, self._now_ns(), self._recorder, self._plain)
+        batch.on_false_size = lambda *claim: self.on_false_size(*claim)
+        return batch
 
     def _settle(self, batch: Batch, takeover: Mapping[Ino, NodeId], detach_open: bool, elsewhere: bool) -> TreeChange:
         if not batch.works:
