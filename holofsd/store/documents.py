@@ -231,7 +231,8 @@ class Documents:
     def requeue(self, author: AuthorId, key: bytes) -> None:
         """That record is merged again."""
         self.db.run(
-            "INSERT OR IGNORE INTO merge_queue SELECT author, key, seq FROM envelopes WHERE author=? AND key=?",
+            "INSERT OR IGNORE INTO merge_queue (author, key, seq)"
+            " SELECT author, key, seq FROM envelopes WHERE author=? AND key=?",
             (author, key),
         )
 

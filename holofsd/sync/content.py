@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -52,8 +53,17 @@ WRONG_MOST: Final = 3600.0
 LAST_LEAST: Final = 60.0
 """Seconds for which a device that was slower than another one, or sent what is wrong, is asked last; doubles."""
 LAST_MOST: Final = 3600.0
+SELDOM: Final = 12
+"""So often a device is asked for what it does not have; from then on as many times more seldom."""
 HOPELESS: Final = 64
 """So many jobs are looked at when a person asks what cannot be had."""
+
+
+def _later(now: float, delay: float) -> float:
+    """In about so many seconds, on a grid: what is asked for again is asked for together."""
+    step = delay / 4
+    return math.ceil((now + delay) / step) * step
+
 
 OpenStream = Callable[[], Awaitable[Stream]]
 
@@ -353,7 +363,7 @@ class Fetcher:
             self._arrived(device, trip.arrived)
         for job in trip.missing:
             misses = job.misses[device] = job.misses.get(device, 0) + 1
-            job.not_from[device] = now + min(self._config.missing_retry, IDLE_LEAST * 2.0**misses)
+            job.not_from[device] = _later(now, self._miss_delay(misses))
         for job in trip.otherwise:
             job.solo = True
             job.misses[device] = job.misses.get(device, 0) + 1
@@ -364,6 +374,11 @@ class Fetcher:
             times = job.wrong[device] = job.wrong.get(device, 0) + 1
             job.not_from[device] = now + min(WRONG_MOST, 5 * self._config.missing_retry * 2.0 ** min(times, 16))
             self._count_wrong(device)
+
+    def _miss_delay(self, misses: int) -> float:
+        """Seconds until a device is asked again for what it did not have so often. When it has more it says so."""
+        retry = self._config.missing_retry
+        return min(retry, IDLE_LEAST * 2.0**misses) if misses < SELDOM else SELDOM * retry
 
     def _count_wrong(self, device: DeviceId) -> None:
         self.counts.wrong[device] = self.counts.wrong.get(device, 0) + 1

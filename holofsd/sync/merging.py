@@ -176,6 +176,12 @@ class Merger:
         except Refused as error:
             self._quarantine(envelope, f"malformed: {error.message}")
             return None
+        if state is not None:
+            node = state.id
+            if why := objection(state, lambda: self._volume.tree.state(node), self._now_ms()):
+                self._note_objection(envelope, state, why)
+                self._quarantine(envelope, why)
+                return None
         if self._any_quarantined:
             self._documents.release(envelope.author, envelope.key)
         return state
@@ -185,9 +191,6 @@ class Merger:
             state = decode_state(envelope.payload)
             if state.id != envelope.key:
                 raise Refused("the record is about another node than its key says")
-            if why := objection(state, lambda: self._volume.tree.state(state.id), self._now_ms()):
-                self._object(envelope, state, why)
-                raise Refused(why)
             return state
         if envelope.key == KEY_DEVICE:
             info = decode_device(envelope.payload)
@@ -207,7 +210,7 @@ class Merger:
             return None
         raise NotUnderstood("a record under a key that this program does not know")
 
-    def _object(self, envelope: Envelope, state: NodeState, why: str) -> None:
+    def _note_objection(self, envelope: Envelope, state: NodeState, why: str) -> None:
         if why == TOO_FAR_AHEAD:
             wall_ms = newest_ms(state)
             if wall_ms <= latest_ms(self._now_ms()) + FOLLOW_MS and len(self._ahead) < AHEAD_MOST:

@@ -14,7 +14,7 @@ from holofsd.core.project import token
 from holofsd.core.state import Blob, Body, Inline
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import EntryChange, InodeUpdate, TreeChange
-from holofsd.tree.tree import Tree
+from holofsd.tree.tree import WANTED_ANEW, Tree
 from holofsd.tree.views import Entry
 from support.model import Device, meet
 from tests.tree.harness import Clock, volume_store, walk
@@ -320,3 +320,38 @@ def test_a_failed_transaction_leaves_no_trace(on: Setting) -> None:
     state = on.tree.state(before.node)
     assert state is not None
     assert [token(dot) for dot in state.versions] == [before.view.version]
+
+
+def test_a_list_of_wanted_content_from_before_is_made_anew(on: Setting) -> None:
+    on.there.write(b"a", b"")
+    node = big(on, b"a", BLOB)
+    on.merge()
+    with on.store.db.transaction():
+        on.store.db.run("UPDATE wanted SET author=x''")
+        on.store.db.run("INSERT INTO wanted SELECT x'aa', node, author, 7, 0 FROM wanted")
+        on.store.set_meta(WANTED_ANEW, b"1")
+    Tree(on.store, lambda: 1)
+    assert on.store.content.wanted_for(node) == {(BLOB, on.there.author): 32}
+    assert on.store.meta(WANTED_ANEW) is None
+
+
+def test_a_file_is_as_large_as_its_content_whatever_its_record_says(on: Setting) -> None:
+    told: list[tuple[NodeId, AuthorId, int, int]] = []
+    on.tree.on_false_size = lambda *claim: told.append(claim)
+    on.there.write(b"a", b"")
+    node = big(on, b"a", BLOB)
+    on.merge()
+    assert on.at(b"a").view.size == 32
+    with on.store.db.transaction():
+        on.store.content.add(BLOB, 20, 0)
+        on.tree.content_arrived(BLOB)
+    assert on.at(b"a").view.size == 20
+    version = on.tree.version_of(node)
+    assert version is not None
+    assert version.size == 20
+    assert told == [(node, on.there.author, 32, 20)]
+    on.there.write(b"b", b"")
+    other = big(on, b"b", BLOB)
+    on.merge()
+    assert on.at(b"b").view.size == 20
+    assert told == [(node, on.there.author, 32, 20), (other, on.there.author, 32, 20)]
