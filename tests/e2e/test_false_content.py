@@ -33,7 +33,7 @@ LARGE = 3_000_000
 
 @pytest.fixture(scope="module")
 def honest() -> Iterator[tuple[Device, Device]]:
-    with World(limit_s=LIMIT_S * 2) as world:
+    with World(limit_s=LIMIT_S * 4) as world:
         a, b = world.running("a", "b")
         for device in (a, b):
             device.allowed += [r"wrong content|content stream ended|quarantin|caught in a lie|another size"]
@@ -89,6 +89,10 @@ class Scene:
         return found[0]
 
 
+def sizes(root: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in root.iterdir()}
+
+
 @asynccontextmanager
 async def _scene(a: Device, b: Device, node: pytest.Item) -> AsyncIterator[Scene]:
     volume = f"docs{next(NUMBERS)}"
@@ -121,9 +125,12 @@ async def test_a_false_size_of_honest_content_harms_nothing_and_is_counted(scene
     await scene.publish(scene.names(b"before", blob, said))
     await asyncio.to_thread(scene.there.joinpath("real").write_bytes, data)
     await scene.publish(scene.names(b"after", blob, said))
+    for root in (scene.here, scene.there):  # a program that reads by the size has no memory for the last of these
+        await asyncio.to_thread(
+            until, lambda root=root: sizes(root) == {"real": LARGE, "before": LARGE, "after": LARGE}, "sizes", LIMIT
+        )
     await scene.shows({"real": data, "before": data, "after": data})
-    for device, root in ((scene.a, scene.here), (scene.b, scene.there)):
-        assert {path.stat().st_size for path in root.iterdir()} == {LARGE}
+    for device in (scene.a, scene.b):
         lie = await scene.until_told(device, "lies", name="rogue")
         assert "another size" in lie["what"]
         status = await asyncio.to_thread(device.status)
