@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from holofsd.codec.plausible import objection
 from holofsd.codec.records import decode_local_state, decode_state
 from holofsd.codec.signing import verify_envelopes, verify_head
 from holofsd.core.context import clip_state
@@ -19,7 +20,6 @@ from holofsd.core.document import Envelope, Head
 from holofsd.core.errors import HoloError, Refused
 from holofsd.core.ids import ROOT_ID, AuthorId, NodeId
 from holofsd.core.join import join
-from holofsd.core.plausible import objection
 from holofsd.core.state import NodeState
 from holofsd.store.copies import rows_of
 from holofsd.store.volume import VolumeStore

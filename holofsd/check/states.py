@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from holofsd.check.case import Case
+from holofsd.codec.plausible import objection
 from holofsd.codec.records import decode_local_state, decode_state
 from holofsd.core.context import clip_state
 from holofsd.core.errors import Refused
@@ -16,7 +17,6 @@ from holofsd.core.ids import ROOT_ID, AuthorId, NodeId
 from holofsd.core.join import join
 from holofsd.core.members import author_may_write
 from holofsd.core.node import is_alive
-from holofsd.core.plausible import objection
 from holofsd.core.state import NodeState
 from holofsd.sync.config import NODE_KEY_LENGTH
 

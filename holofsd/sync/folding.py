@@ -19,6 +19,7 @@ from collections.abc import Callable
 import structlog
 
 from holofsd.codec.letting_go import decode_folded, encode_folded
+from holofsd.codec.plausible import objection
 from holofsd.codec.records import decode_state
 from holofsd.codec.signing import verify_head
 from holofsd.core.context import clip_state
@@ -28,7 +29,6 @@ from holofsd.core.ids import AuthorId, DeviceId, NodeId
 from holofsd.core.join import join
 from holofsd.core.members import WRITERS, last_accepted
 from holofsd.core.node import is_alive
-from holofsd.core.plausible import objection
 from holofsd.store import faults
 from holofsd.sync.config import KEY_FOLDED, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
 from holofsd.sync.create import active_key

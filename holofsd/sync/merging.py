@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from holofsd.codec.letting_go import decode_dropped, decode_folded
+from holofsd.codec.plausible import TOO_FAR_AHEAD, newest_ms, objection
 from holofsd.codec.records import decode_device, decode_state, decode_volume
 from holofsd.core.clock import FOLLOW_MS, latest_ms
 from holofsd.core.context import clip_state
@@ -17,7 +18,6 @@ from holofsd.core.document import DeviceInfo, Envelope
 from holofsd.core.errors import NotUnderstood, Refused
 from holofsd.core.ids import AuthorId, NodeId
 from holofsd.core.node import is_alive
-from holofsd.core.plausible import TOO_FAR_AHEAD, newest_ms, objection
 from holofsd.core.state import Kind, NodeState
 from holofsd.store import faults
 from holofsd.store.removals import HeldRow

@@ -12,6 +12,7 @@ from functools import reduce
 
 import structlog
 
+from holofsd.codec.plausible import objection
 from holofsd.codec.records import decode_state
 from holofsd.core.context import clip_state
 from holofsd.core.document import Envelope
@@ -19,7 +20,6 @@ from holofsd.core.errors import Refused
 from holofsd.core.ids import AuthorId, NodeId
 from holofsd.core.join import join
 from holofsd.core.node import is_alive
-from holofsd.core.plausible import objection
 from holofsd.core.state import NodeState
 from holofsd.sync.members import Members
 from holofsd.tree.local import LocalVolume
