@@ -128,8 +128,15 @@ def _troubles(status: pb.VolumeStatus) -> list[str]:
     if status.quarantined:
         why = "; ".join(status.quarantine_reasons)
         lines.append(f"{count(status.quarantined, 'record')} refused{f' ({safe(why)})' if why else ''}.")
+    lines += [_unavailable(found) for found in status.unavailable]
     lines += [_lie(lie) for lie in status.lies]
     return lines
+
+
+def _unavailable(found: pb.Unavailable) -> str:
+    path = safe(found.path or "a file without a name")
+    who = safe(found.name or found.device_id[:8] or "a device that is not known")
+    return f"Not here: {path} ({size(found.size)}, written by {who}): {safe(found.why)}."
 
 
 def _lie(lie: pb.Lie) -> str:

@@ -19,7 +19,7 @@ from holofsd.core.ids import ROOT_ID, NodeId
 from holofsd.core.state import Kind, NodeState
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.states import decode_version
-from holofsd.tree.tree import Tree
+from holofsd.tree.tree import WANTED_ANEW, Tree
 
 _BATCH: Final = 200
 TABLES: Final = {
@@ -30,7 +30,7 @@ TABLES: Final = {
     "hidden_copies": (("parent", "slot", "node", "dot"), "a conflict copy"),
     "bad_names": (("node", "link"), "a name that cannot be shown"),
     "strays": (("node", "parent"), "a file in a folder that is not known"),
-    "wanted": (("hash", "node", "size"), "content to be fetched"),
+    "wanted": (("hash", "node", "author", "size"), "content to be fetched"),
 }
 """Tables that follow from states and content alone: the columns that do, and what a row is to a person."""
 _NODE: Final = ("kind", "mode", "nlink", "xattrs", "versions", "visible")
@@ -51,6 +51,8 @@ def check_derived(case: Case, scratch: Path) -> None:
         return
     case.store.db.run("ATTACH DATABASE ? AS fresh", (str(scratch / "index.db"),))
     for table, (columns, what) in TABLES.items():
+        if table == "wanted" and case.store.meta(WANTED_ANEW) is not None:
+            continue  # written by an earlier program: the next start makes it anew
         _compare_table(case, table, columns, what)
     _compare_nodes(case, states)
     _compare_pending(case)

@@ -17,7 +17,14 @@ def check_content(case: Case, read_all: bool) -> None:
     db, content = case.store.db, case.store.content
     for blob, size in db.all("SELECT hash, size FROM content"):
         case.report.count("content files")
-        if not _is_whole(content.path(blob), blob, size, read_all):
+        if _has_another_size(content.path(blob), blob, size):
+            sentence = "A content file is right, and the index is wrong about its size; that is corrected."
+            case.report.add("content-size", blob.hex(), sentence, fixable=True)
+            size = content.path(blob).stat().st_size
+            case.lost_content.add(blob)
+            case.found_content[blob] = size
+            case.sql("UPDATE content SET size=? WHERE hash=?", size, blob)
+        elif not _is_whole(content.path(blob), blob, size, read_all):
             sentence = "A content file is gone or damaged; it is fetched again from a device that has it."
             case.report.add("content-lost", blob.hex(), sentence, fixable=True)
             case.lost_content.add(blob)
@@ -29,6 +36,14 @@ def check_content(case: Case, read_all: bool) -> None:
         blob = _named(path)
         if blob not in known:
             _stray(case, path, blob)
+
+
+def _has_another_size(path: Path, blob: BlobHash, size: int) -> bool:
+    """Whether the bytes are those of the hash, and more or less than was written down."""
+    try:
+        return path.stat().st_size != size and hash_file(path)[0] == blob
+    except OSError:
+        return False
 
 
 def _is_whole(path: Path, blob: BlobHash, size: int, read_all: bool) -> bool:

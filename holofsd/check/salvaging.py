@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from holofsd.codec.plausible import objection
 from holofsd.codec.records import decode_local_state, decode_state
 from holofsd.codec.signing import verify_envelopes, verify_head
 from holofsd.core.context import clip_state
@@ -113,7 +114,8 @@ def _state(envelope: Envelope) -> NodeState | None:
         state = decode_state(envelope.payload)
     except Refused:
         return None
-    return state if state.id == NodeId(envelope.key) else None
+    plausible = not objection(state, lambda: None, time.time_ns() // 1_000_000)
+    return state if plausible and state.id == NodeId(envelope.key) else None
 
 
 def _pages(states: Iterator[NodeState]) -> Iterator[list[NodeState]]:

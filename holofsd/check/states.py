@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from holofsd.check.case import Case
+from holofsd.codec.plausible import objection
 from holofsd.codec.records import decode_local_state, decode_state, encode_state
 from holofsd.core.context import clip_state
 from holofsd.core.errors import Refused
@@ -87,13 +89,6 @@ class States:
     def __post_init__(self) -> None:
         self._vetting = Vetting(self.case.store)
 
-    def _stored(self, node: NodeId) -> NodeState | None:
-        payload = self.case.store.nodes.state(node)
-        try:
-            return decode_local_state(payload) if payload else None
-        except Refused:
-            return None
-
     def _understood(self, node: NodeId, author: AuthorId, seq: int, payload: bytes) -> NodeState | None:
         """None where a record does not count, is not merged yet, or is in quarantine."""
         counts = author_may_write(self.case.membership, author, seq)
@@ -103,7 +98,16 @@ class States:
             state = decode_state(payload)
         except Refused:
             return None
-        return state if state.id == node else None
+        if state.id != node or objection(state, lambda: self._stored(node), time.time_ns() // 1_000_000):
+            return None
+        return state
+
+    def _stored(self, node: NodeId) -> NodeState | None:
+        payload = self.case.store.nodes.state(node)
+        try:
+            return decode_local_state(payload) if payload else None
+        except Refused:
+            return None
 
     def _compared(self, node: NodeId, said: _Said) -> NodeState | None:
         """The state that this node should have; None if it should not be here, or cannot be known."""

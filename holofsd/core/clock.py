@@ -10,14 +10,20 @@ from holofsd.core.ids import AuthorId, Hlc
 FOLLOW_MS: Final = 24 * 3600 * 1000
 """How far beyond the wall clock a stamp from elsewhere is followed."""
 MAX_WALL_MS: Final = 2**48 - 1
+_PROGRAM_MS: Final = 1_767_225_600_000
+"""2026-01-01: no clock that is right is behind it."""
+_AHEAD_MS: Final = 200 * 31_557_600_000
+"""200 years."""
+_OWN_MOST_MS: Final = _PROGRAM_MS + _AHEAD_MS // 2
+"""A device whose own clock is beyond this gives stamps of this time, which the others accept."""
 MAX_COUNTER: Final = 2**32 - 1
 
 
 def above(stamp: Hlc, old: Hlc | None) -> Hlc:
     """`stamp`, or the next stamp of the same author after `old` where `stamp` is not above it.
 
-    A register write goes through this, so it wins even over a value stamped by a clock that is years ahead. Only at
-    the very end of the range (which honest clocks never see) it stays below.
+    A register write goes through this, so it wins even over a value stamped by a clock that is years ahead. Stamps at
+    the very end of the range, which nothing is above, are not accepted from outside (`latest_ms`).
     """
     if old is None or stamp > old:
         return stamp
@@ -28,6 +34,11 @@ def _next(old: Hlc, author: AuthorId) -> Hlc:
     if old.counter < MAX_COUNTER:
         return Hlc(old.wall_ms, old.counter + 1, author)
     return Hlc(min(old.wall_ms + 1, MAX_WALL_MS), 0 if old.wall_ms < MAX_WALL_MS else MAX_COUNTER, author)
+
+
+def latest_ms(now_ms: int) -> int:
+    """The greatest wall time of a stamp from elsewhere that is accepted now."""
+    return min(max(now_ms, _PROGRAM_MS), _OWN_MOST_MS) + _AHEAD_MS
 
 
 class HybridClock:
@@ -48,7 +59,7 @@ class HybridClock:
         Where `above` lies more than 24 h ahead the stamp is greater once, and the clock does not follow: one wrong
         stamp must not carry every later stamp of this device into the future.
         """
-        now = min(max(now_ms, 0), MAX_WALL_MS)
+        now = min(max(now_ms, 0), _OWN_MOST_MS)
         stamp = Hlc(now, 0, self._author)
         if self._last is not None and stamp <= self._last:
             stamp = _next(self._last, self._author)

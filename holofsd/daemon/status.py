@@ -75,6 +75,12 @@ def volume_status(summary: api.Volume, opened: OpenVolume) -> api.VolumeStatus:
             )
             for lie in sync.lies
         ),
+        unavailable=tuple(
+            api.Unavailable(
+                found.path, found.device.hex() if found.device is not None else "", found.name, found.size, found.why
+            )
+            for found in sync.unavailable
+        ),
     )
 
 

@@ -110,7 +110,7 @@ class Alternatives:
     def told(self, slot: Slot, choice: Choice) -> Alternative:
         directory = self._scope.tree.path_of(slot.parent)
         path = _joined(directory, choice.name) if choice.name and directory is not None else b""
-        version = choice.version
+        version = self._scope.tree.sized(choice.version)
         kind, here = _KINDS[choice.kind], self._scope.tree.is_here(version)
         return Alternative(choice.id, path, version.device_name, version.stamp.wall_ms, version.size, kind, here)
 

@@ -31,6 +31,7 @@ class Contents:
         return self.map_of_version(self._attributes.version(view.ino))
 
     def map_of_version(self, version: Version) -> ContentMap:
+        version = self._scope.tree.sized(version)
         return ContentMap(token(version.dot), version.size, self._extents(version))
 
     def _extents(self, version: Version) -> tuple[Extent, ...]:
@@ -49,8 +50,10 @@ class Contents:
             extents: list[Extent] = []
             offset = 0
             for chunk in body.chunks:
-                extents.append(self._extent(offset, chunk.size, chunk.hash))
-                offset += chunk.size
+                here = self._content.size(chunk.hash)
+                length = chunk.size if here is None else here
+                extents.append(self._extent(offset, length, chunk.hash))
+                offset += length
             return tuple(extents)
         raise IsADirectory("Only files have content.")
 

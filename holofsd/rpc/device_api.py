@@ -136,6 +136,17 @@ class Lie:
 
 
 @dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Content that cannot be had now. See control.proto."""
+
+    path: bytes
+    device_id: str
+    name: str
+    size: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class VolumeStatus:
     volume: Volume
     files: int = 0
@@ -157,6 +168,7 @@ class VolumeStatus:
     held_by: tuple[str, ...] = ()
     damaged: int = 0
     lies: tuple[Lie, ...] = ()
+    unavailable: tuple[Unavailable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

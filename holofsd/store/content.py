@@ -9,16 +9,36 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from blake3 import blake3
 
 from holofsd.core.errors import Refused
-from holofsd.core.ids import BlobHash, NodeId
+from holofsd.core.ids import AuthorId, BlobHash, NodeId
 from holofsd.store.database import Database
 
 _READ_SIZE = 1 << 20
-_ANY_SIZE = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Content that is not here, and between which sizes it is by what versions say."""
+
+    blob: BlobHash
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Content that an author's version needs and that is not here. `seq`: its author's record of the node."""
+
+    blob: BlobHash
+    node: NodeId
+    author: AuthorId
+    seq: int
 
 
 def hash_file(path: Path) -> tuple[BlobHash, int]:
@@ -91,8 +111,17 @@ class Content:
         row = self.db.one("SELECT size FROM content WHERE hash=?", (blob,))
         return row[0] if row else None
 
-    def receive(self, blob: BlobHash) -> IncomingBlob:
-        return IncomingBlob(self._incoming / f"{blob.hex()}.part", blob)
+    def receive(self, blob: BlobHash, owner: bytes = b"") -> IncomingBlob:
+        """A part that grows. `owner`: it is to come from this device alone."""
+        return IncomingBlob(self._part(blob, owner), blob)
+
+    def _part(self, blob: BlobHash, owner: bytes) -> Path:
+        return self._incoming / (f"{blob.hex()}.{owner.hex()[:16]}.part" if owner else f"{blob.hex()}.part")
+
+    def drop_parts(self, blob: BlobHash, owners: Iterable[bytes]) -> None:
+        """The content is here: what else came of it goes."""
+        for owner in (b"", *owners):
+            self._part(blob, owner).unlink(missing_ok=True)
 
     def place(self, source: Path, blob: BlobHash, move: bool) -> None:
         """Puts a verified file in its place: by rename, or by a hard link that leaves the source. Quick."""
@@ -204,31 +233,77 @@ class Content:
     def parts(self) -> list[Path]:
         return [path for path in self._incoming.iterdir() if path.suffix == ".part"]
 
-    # ---- wanted
-    def want(self, blob: BlobHash, node: NodeId, size: int, now_ms: int) -> None:
-        self.db.run("INSERT OR IGNORE INTO wanted VALUES (?,?,?,?)", (blob, node, size, now_ms))
+    # ---- wanted: sizes are what versions say of content that is not here
+    def want(self, blob: BlobHash, node: NodeId, author: AuthorId, size: int, now_ms: int) -> None:
+        self.db.run(
+            "INSERT INTO wanted VALUES (?,?,?,?,?) ON CONFLICT DO UPDATE SET size=excluded.size",
+            (blob, node, author, size, now_ms),
+        )
 
-    def unwant(self, blob: BlobHash, node: NodeId) -> None:
-        self.db.run("DELETE FROM wanted WHERE hash=? AND node=?", (blob, node))
+    def unwant(self, blob: BlobHash, node: NodeId, author: AuthorId) -> None:
+        self.db.run("DELETE FROM wanted WHERE hash=? AND node=? AND author=?", (blob, node, author))
 
-    def wanted_for(self, node: NodeId) -> list[BlobHash]:
-        return [row[0] for row in self.db.all("SELECT hash FROM wanted WHERE node=?", (node,))]
+    def wanted_for(self, node: NodeId) -> dict[tuple[BlobHash, AuthorId], int]:
+        rows = self.db.all("SELECT hash, author, size FROM wanted WHERE node=?", (node,))
+        return {(BlobHash(row[0]), AuthorId(row[1])): row[2] for row in rows}
 
-    def wanted(self, limit: int, below: int = _ANY_SIZE) -> list[tuple[BlobHash, int]]:
-        """(hash, size), oldest first; only what is smaller than `below` bytes."""
-        sql = "SELECT hash, max(size) FROM wanted GROUP BY hash HAVING max(size)<? ORDER BY min(since_ms) LIMIT ?"
-        rows = self.db.all(sql, (below, limit))
-        return [(row[0], row[1]) for row in rows]
+    def wanting_authors(self) -> list[AuthorId]:
+        """Authors of versions whose content is not here. Costs a look-up for each author, not for each row."""
+        rows = self.db.all(
+            "WITH RECURSIVE found (author) AS (SELECT min(author) FROM wanted UNION ALL"
+            " SELECT (SELECT min(w.author) FROM wanted AS w WHERE w.author>found.author) FROM found"
+            " WHERE found.author IS NOT NULL) SELECT author FROM found WHERE author IS NOT NULL"
+        )
+        return [row[0] for row in rows]
+
+    def wanted(self, author: AuthorId, limit: int, below: int, now_ms: int) -> list[Wanted]:
+        """Content that versions of this author need, by its turn; only what one of them says is smaller than `below`
+        bytes."""
+        rows = self.db.all(
+            "SELECT hash FROM wanted WHERE author=? AND since_ms<=? AND size<? ORDER BY since_ms LIMIT ?",
+            (author, now_ms, below, limit),
+        )
+        return [Wanted(blob, *self.claims(blob)) for blob in dict.fromkeys(BlobHash(row[0]) for row in rows)]
+
+    def claims(self, blob: BlobHash) -> tuple[int, int]:
+        """The least and the greatest size that is said of wanted content; (0, 0) if none is."""
+        row = self.db.one("SELECT min(size), max(size) FROM wanted WHERE hash=?", (blob,))
+        return (row[0], row[1]) if row and row[0] is not None else (0, 0)
+
+    def set_back(self, blobs: Iterable[BlobHash], until_ms: int) -> None:
+        """Their turn comes after this time, and after what is wanted until then."""
+        self.db.run_many("UPDATE wanted SET since_ms=? WHERE hash=?", [(until_ms, blob) for blob in blobs])
+
+    def all_in_turn(self, now_ms: int) -> None:
+        """Nothing that was set back waits any longer."""
+        self.db.run("UPDATE wanted SET since_ms=? WHERE since_ms>?", (now_ms, now_ms))
 
     def wanted_by(self, blob: BlobHash) -> list[NodeId]:
-        return [row[0] for row in self.db.all("SELECT node FROM wanted WHERE hash=?", (blob,))]
+        return [row[0] for row in self.db.all("SELECT DISTINCT node FROM wanted WHERE hash=?", (blob,))]
 
-    def wanted_after(self, blob: BlobHash, node: NodeId, limit: int) -> list[tuple[BlobHash, NodeId]]:
-        """(hash, who needs it), in this order."""
+    def wanting_nodes(self) -> list[NodeId]:
+        return [row[0] for row in self.db.all("SELECT DISTINCT node FROM wanted")]
+
+    def who_wants(self, blob: BlobHash) -> tuple[NodeId, AuthorId, int] | None:
+        """One file that needs it, the author of its version, and the size which that one says."""
+        row = self.db.one("SELECT node, author, size FROM wanted WHERE hash=? ORDER BY size LIMIT 1", (blob,))
+        return (row[0], row[1], row[2]) if row else None
+
+    def beyond(self, size: int, limit: int) -> list[tuple[BlobHash, int]]:
+        """(hash, size): content that is larger than `size`, whatever version one asks."""
+        sql = "SELECT hash, min(size) FROM wanted GROUP BY hash HAVING min(size)>? LIMIT ?"
+        return [(row[0], row[1]) for row in self.db.all(sql, (size, limit))]
+
+    def holes_after(self, last: Hole | None, limit: int) -> list[Hole]:
+        """Wanted content in a fixed order, with the record in which its author says so; 0: it says so in none."""
         rows = self.db.all(
-            "SELECT hash, node FROM wanted WHERE (hash, node)>(?,?) ORDER BY hash, node LIMIT ?", (blob, node, limit)
+            "SELECT w.hash, w.node, w.author, coalesce(e.seq, 0)"
+            " FROM (SELECT hash, node, author FROM wanted WHERE (hash, node, author)>(?,?,?)"
+            "  ORDER BY hash, node, author LIMIT ?) AS w"
+            " LEFT JOIN envelopes AS e ON e.author=w.author AND e.key=w.node",
+            (last.blob, last.node, last.author, limit) if last is not None else (b"", b"", b"", limit),
         )
-        return [(row[0], row[1]) for row in rows]
+        return [Hole(*row) for row in rows]
 
     def is_any_missing(self) -> bool:
         return self.db.one("SELECT 1 FROM wanted LIMIT 1") is not None
@@ -236,6 +311,6 @@ class Content:
     def missing(self) -> tuple[int, int]:
         """(blobs, bytes) wanted and not here."""
         row = self.db.one(
-            "SELECT count(*), CAST(total(size) AS INTEGER) FROM (SELECT max(size) AS size FROM wanted GROUP BY hash)"
+            "SELECT count(*), CAST(total(size) AS INTEGER) FROM (SELECT min(size) AS size FROM wanted GROUP BY hash)"
         )
         return (row[0], row[1]) if row else (0, 0)

@@ -229,6 +229,14 @@ class Documents:
         return moved
 
     # ---- quarantine
+    def requeue(self, author: AuthorId, key: bytes) -> None:
+        """That record is merged again."""
+        self.db.run(
+            "INSERT OR IGNORE INTO merge_queue (author, key, seq)"
+            " SELECT author, key, seq FROM envelopes WHERE author=? AND key=?",
+            (author, key),
+        )
+
     def quarantine(self, author: AuthorId, key: bytes, seq: int, reason: str, now_ms: int) -> bool:
         """False if it is there already, for the same reason."""
         cursor = self.db.run(

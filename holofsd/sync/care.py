@@ -6,13 +6,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import structlog
 
 from holofsd.core.errors import HoloError
 from holofsd.core.ids import BlobHash, NodeId
+from holofsd.store.content import hash_file
 from holofsd.store.damage import is_whole, looks_whole
+from holofsd.sync.config import BLOB_FRAME
 from holofsd.sync.content import Fetcher
 from holofsd.tree.local import LocalVolume
 
@@ -69,7 +72,7 @@ class ContentCare:
         size = self._content.size(blob)
         if size is None:
             return False
-        if looks_whole(self._content.path(blob), size):
+        if looks_whole(self._content.path(blob), size) or self._is_of_another_size(blob, [node]):
             return True
         self._mark(blob, size, [node])
         return False
@@ -81,9 +84,28 @@ class ContentCare:
             return False
         if await asyncio.to_thread(is_whole, self._content.path(blob), blob, size):
             return True
+        if self._is_of_another_size(blob, nodes):
+            return True
         if self._content.size(blob) is not None:  # nobody else noticed meanwhile
             self._mark(blob, size, nodes)
         return False
+
+    def _is_of_another_size(self, blob: BlobHash, nodes: Iterable[NodeId]) -> bool:
+        """Whether the bytes are right: an earlier program wrote down the size that a record said of small content."""
+        path = self._content.path(blob)
+        try:
+            size = path.stat().st_size
+            if size > BLOB_FRAME or size == self._content.size(blob) or hash_file(path)[0] != blob:
+                return False
+        except OSError:
+            return False
+        log.warning("content has another size than was written down", blob=blob.hex()[:8], size=size)
+        with self._volume.store.db.transaction():
+            self._content.add(blob, size, self._now_ms())
+            self._volume.content_lost(blob, nodes)
+        self._lost[blob] = None  # every file that has it is looked at again
+        self._wake.set()
+        return True
 
     def _mark(self, blob: BlobHash, size: int, nodes: Iterable[NodeId]) -> None:
         log.error("content is damaged or gone; it is fetched again", blob=blob.hex()[:8], size=size)
@@ -163,9 +185,10 @@ class ContentCare:
 
     async def _take_back(self) -> None:
         """What was put aside because a disk failed for a moment may be whole after all."""
-        for blob, size in self._damage.all():
+        for blob, _size in self._damage.all():
             path = self._damage.path(blob)
-            if not self._content.has(blob) and await asyncio.to_thread(is_whole, path, blob, size):
+            found, size = await asyncio.to_thread(_look_at, path)
+            if not self._content.has(blob) and found == blob:
                 await asyncio.to_thread(self._content.place, path, blob, True)
                 with self._volume.store.db.transaction():
                     self._content.add(blob, size, self._now_ms())
@@ -190,3 +213,11 @@ class ContentCare:
         nodes = {node for blob, _size in self._damage.all() for node in self._content.wanted_by(blob)}
         paths = (self._volume.tree.path_of(node) for node in list(nodes)[:PATHS])
         return sorted(path for path in paths if path is not None)
+
+
+def _look_at(path: Path) -> tuple[BlobHash | None, int]:
+    """Hash and size of what was put aside, if it can be read. Blocking."""
+    try:
+        return hash_file(path)
+    except OSError:
+        return None, 0

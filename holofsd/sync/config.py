@@ -39,6 +39,8 @@ class SyncConfig:
     publish_bytes: int = 1024 * 1024
     merge_slice: int = 200
     mark_interval: float = 2.0
+    partial_interval: float = 10.0
+    """How often a device promises what it holds while content is missing."""
     hello_timeout: float = 5.0
     run_timeout: float = 20.0
     """An author asked for is asked of somebody else after this long without a page."""

@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
 
 import structlog
 
@@ -18,26 +22,48 @@ from holofsd.core.errors import (
     NoSpace,
     ProtocolViolation,
 )
-from holofsd.core.ids import BlobHash, DeviceId
+from holofsd.core.ids import AuthorId, BlobHash, DeviceId
 from holofsd.net.api import CloseCode, Stream
 from holofsd.store import faults
 from holofsd.sync.config import BLOB_FRAME, SyncConfig
-from holofsd.sync.jobs import NO_LIMIT, Job, Jobs
-from holofsd.sync.receiving import Receiver, Trip
+from holofsd.sync.jobs import HEDGE, NO_LIMIT, Asker, Job, Jobs, fits
+from holofsd.sync.parts import UNKNOWN
+from holofsd.sync.receiving import Receiver, Stopped, Trip
 from holofsd.sync.tasks import Tasks
 from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
 
-BATCH = 32
-BATCH_BYTES = 1024 * 1024
-LOOK_AHEAD = 512
-IDLE_LEAST = 0.1
+BATCH: Final = 32
+BATCH_BYTES: Final = 1024 * 1024
+LOOK_AHEAD: Final = 512
+AUTHOR_LEAST: Final = 64
+"""Jobs looked ahead for each author, however many there are."""
+BLOCKED_MOST: Final = 2048
+"""Jobs in memory that no device in reach can be asked for now. More are set back, and their turn comes again later."""
+SET_BACK_MS: Final = 10 * 60 * 1000
+ALL_AGAIN: Final = 60.0
+"""Seconds after which what was set back has its turn at the earliest, if a device comes that may have it."""
+IDLE_LEAST: Final = 0.1
 """Seconds after which a device that did not have something is first asked again; doubles each time."""
-PAUSE = 2.0
+PAUSE: Final = 2.0
 """Seconds until a device whose content stream failed is asked again."""
-WRONG_MOST = 3600.0
+WRONG_MOST: Final = 3600.0
 """Most seconds until a device that sent other bytes than it was asked for is asked for them again."""
+LAST_LEAST: Final = 60.0
+"""Seconds for which a device that was slower than another one, or sent what is wrong, is asked last; doubles."""
+LAST_MOST: Final = 3600.0
+SELDOM: Final = 12
+"""So often a device is asked for what it does not have; from then on as many times more seldom."""
+HOPELESS: Final = 64
+"""So many jobs are looked at when a person asks what cannot be had."""
+
+
+def _later(now: float, delay: float) -> float:
+    """In about so many seconds, on a grid: what is asked for again is asked for together."""
+    step = delay / 4
+    return math.ceil((now + delay) / step) * step
+
 
 OpenStream = Callable[[], Awaitable[Stream]]
 
@@ -46,6 +72,14 @@ OpenStream = Callable[[], Awaitable[Stream]]
 class FetchCounts:
     wrong: dict[DeviceId, int] = field(default_factory=dict)
     no_space: bool = False
+
+
+@dataclass(slots=True)
+class _Standing:
+    """How a device does beside the others. `last_until`: loop time up to which others are asked first."""
+
+    last_until: float = 0.0
+    times: int = 0
 
 
 class Fetcher:
@@ -62,6 +96,8 @@ class Fetcher:
         self._jobs = Jobs()
         self._tasks = Tasks("content")
         self._peers: dict[DeviceId, OpenStream] = {}
+        self._trips: set[Receiver] = set()
+        self._standings: dict[DeviceId, _Standing] = {}
         self._refill = asyncio.Event()
         self._refill.set()
         self._news = asyncio.Event()
@@ -70,6 +106,13 @@ class Fetcher:
         """Content of this size or above did not fit on the disk. Smaller content is fetched meanwhile..."""
         self._room_again_at = 0.0
         """... and from this loop time on the large one is tried again."""
+        self._blocked = 0
+        """Jobs that could not be asked for when it was looked last."""
+        self._is_any_set_back = True
+        """Perhaps before a restart."""
+        self._may_be_had = True
+        """A device came, or said more, since what was set back had its turn."""
+        self._all_again_at = 0.0
         self.counts = FetchCounts()
         self.on_no_space: Callable[[int], None] = lambda _bytes: None
         """Told how much has to wait for room."""
@@ -80,7 +123,9 @@ class Fetcher:
         self._peers[device] = open_stream
         for index in range(self._config.streams_per_peer):
             self._tasks.spawn(self._work(device, open_stream), f"stream {index}")
-        self._refill.set()
+        # One is kept free of what no program waits for, which can be large, and the other side slow.
+        self._tasks.spawn(self._work(device, open_stream, urgent_only=True), "urgent stream")
+        self.retry(device)
 
     def remove_peer(self, device: DeviceId, open_stream: OpenStream) -> None:
         if self._peers.get(device) is open_stream:
@@ -88,8 +133,10 @@ class Fetcher:
         self._announce()
 
     def retry(self, device: DeviceId) -> None:
-        """That device says that it is complete: what it did not have before, it may have now."""
+        """That device says what it holds: what it did not have before, it may have now."""
         self._jobs.retry(device)
+        self._may_be_had = True
+        self._refill.set()
         self._announce()
 
     # ---- what is wanted
@@ -101,15 +148,22 @@ class Fetcher:
         """Returns when the blob is here. Raises ContentUnavailable, ContentTimeout or NoSpace."""
         if self._content.has(blob):
             return
-        job = self._jobs.add(blob, size, urgent=True)
+        loop = asyncio.get_running_loop()
+        least, most = self._content.claims(blob)
+        least, most = min(least or size, size), max(most, size)
+        if least >= NO_LIMIT:
+            raise ContentUnavailable("No file can be as large as this one is said to be: who wrote it has to say more.")
+        job = self._jobs.add(blob, least, most, urgent=True, now=loop.time())
         job.waiters += 1
         self._announce()
+        hedge = loop.call_later(HEDGE + 0.01, self._announce)
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(job.done)
         except TimeoutError:
             raise self._not_in_time(job) from None
         finally:
+            hedge.cancel()
             job.waiters -= 1
 
     def _not_in_time(self, job: Job) -> HoloError:
@@ -117,6 +171,13 @@ class Fetcher:
         if not any(job.may_ask(device, now) for device in self._peers):
             return ContentUnavailable("No device that holds this content can be reached now: try again later.")
         return ContentTimeout("The content did not arrive in time; it keeps loading, so try again.")
+
+    def hopeless(self) -> list[BlobHash]:
+        """Some of the content that each device in reach says it does not have, or sends wrong."""
+        peers = list(self._peers)
+        if not peers:
+            return []
+        return list(islice((job.blob for job in self._jobs if job.missed_by_all(peers)), HOPELESS))
 
     # ---- life
     async def run(self) -> None:
@@ -130,59 +191,110 @@ class Fetcher:
             await self._tasks.close()
 
     def _fill(self) -> None:
+        """Takes on what is wanted, a fair share of each author: however much one wants, another one's has its turn."""
         if not self._peers:
             return
         now = asyncio.get_running_loop().time()
-        room = self._room(now)
-        blocked = self._jobs.blocked(list(self._peers), now, room)
-        if len(self._jobs) - blocked >= LOOK_AHEAD:
-            return
-        limit = 2 * LOOK_AHEAD + blocked
-        wanted = self._content.wanted(limit, room)
-        if len(wanted) < limit and room == NO_LIMIT:
-            self._jobs.prune({blob for blob, _size in wanted})
-            if (
-                self._jobs.largest() < self._too_large
-                and max((size for _, size in wanted), default=0) < self._too_large
-            ):
+        self._all_in_turn(now)
+        room, peers = min(self._room(now), self.largest()), list(self._peers)
+        authors = self._content.wanting_authors()
+        share = max(LOOK_AHEAD // max(len(authors), 1), AUTHOR_LEAST)
+        blocked, jobs = self._jobs.blocked(peers, now, room), self._jobs.by_author()
+        most_blocked = max(BLOCKED_MOST // max(len(authors), 1), AUTHOR_LEAST)
+        self._blocked = blocked.total()
+        known, complete, largest = len(self._jobs), self._room(now) == NO_LIMIT, 0
+        found: set[BlobHash] = set()
+        for author in authors:
+            waiting = blocked[author]
+            if waiting > most_blocked:
+                waiting -= self._set_back(author, waiting - most_blocked // 2)
+            if jobs[author] - blocked[author] >= share:
+                complete = False
+                continue
+            limit = 2 * share + waiting
+            wanted = self._content.wanted(author, limit, room, self._now_ms())
+            complete = complete and len(wanted) < limit
+            for item in wanted:
+                found.add(item.blob)
+                largest = max(largest, item.least)
+                self._jobs.add(item.blob, item.least, item.most, urgent=False, author=author, now=now)
+        if complete and not self._is_any_set_back:
+            self._jobs.prune(found)
+            if largest < self._too_large and all(job.least < self._too_large for job in self._jobs if fits(job, room)):
                 self._fits_again()
-        known = len(self._jobs)
-        for blob, size in wanted:
-            self._jobs.add(blob, size, urgent=False)
         # Only news wakes the workers: each of them asks for more when it finds nothing, and that would never end.
         if len(self._jobs) > known:
             self._announce()
+
+    def _set_back(self, author: AuthorId, number: int) -> int:
+        """Forgets the oldest jobs of an author that nobody can be asked for; how many. Their turn comes later."""
+        peers, now = list(self._peers), asyncio.get_running_loop().time()
+        stuck = (
+            job
+            for job in self._jobs
+            if job.author == author
+            and not (job.taken or job.waiters or any(job.may_ask(device, now) for device in peers))
+        )
+        chosen = list(islice(stuck, number))
+        for job in chosen:
+            self._jobs.remove(job)
+        with self._volume.store.db.transaction():
+            self._content.set_back((job.blob for job in chosen), self._now_ms() + SET_BACK_MS)
+        self._is_any_set_back = True
+        return len(chosen)
+
+    def _all_in_turn(self, now: float) -> None:
+        """Once after the program has started or a device has come or said more, as often as that is bearable."""
+        if self._may_be_had and self._is_any_set_back and now >= self._all_again_at:
+            self._all_again_at = now + ALL_AGAIN
+            self._may_be_had = self._is_any_set_back = False
+            with self._volume.store.db.transaction():
+                self._content.all_in_turn(self._now_ms())
 
     def _announce(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
-    async def _work(self, device: DeviceId, open_stream: OpenStream) -> None:
+    async def _work(self, device: DeviceId, open_stream: OpenStream, urgent_only: bool = False) -> None:
         """One stream to one device, for as long as it is a peer."""
         stream: Stream | None = None
         idle = IDLE_LEAST
         try:
             while self._peers.get(device) is open_stream:
-                jobs = self._take(device)
+                jobs = self._take(device, urgent_only)
                 if not jobs:
                     idle = await self._wait(idle)
                     continue
-                idle = IDLE_LEAST
+                idle, usable, failed = IDLE_LEAST, False, False
                 try:
-                    stream = stream or await open_stream()
-                    if not await self._trip(device, stream, jobs):
-                        stream.abort(CloseCode.NORMAL)
-                        stream = None
+                    stream = stream or await self._opened(device, open_stream)
+                    usable = await self._trip(device, stream, jobs)
+                except Stopped:
+                    pass
                 except (ConnectionLost, ProtocolViolation, OSError, sqlite3.OperationalError) as error:
+                    failed = True
                     self._say_why(device, error)
                     self._failed(device, jobs, error)
-                    if stream is not None:
-                        stream.abort(CloseCode.NORMAL)
+                finally:
+                    self._give_back(device, jobs)
+                if stream is not None and not usable:
+                    stream.abort(CloseCode.NORMAL)
                     stream = None
+                if failed:
                     await asyncio.sleep(PAUSE)
         finally:
             if stream is not None:
                 stream.abort(CloseCode.NORMAL)
+
+    async def _opened(self, device: DeviceId, open_stream: OpenStream) -> Stream:
+        """A new content stream. A device that is slow to welcome it holds up what it is about to be asked for."""
+        began = asyncio.get_running_loop().time()
+        try:
+            return await open_stream()
+        except ConnectionLost:
+            if asyncio.get_running_loop().time() - began > HEDGE:
+                self._ask_last(device)
+            raise
 
     def _say_why(self, device: DeviceId, error: Exception) -> None:
         if isinstance(error, HoloError):
@@ -190,10 +302,14 @@ class Fetcher:
         else:
             log.warning("content cannot be stored now; it is tried again", peer=device.hex()[:8], why=str(error))
 
-    def _take(self, device: DeviceId) -> list[Job]:
+    def _take(self, device: DeviceId, urgent_only: bool) -> list[Job]:
         now = asyncio.get_running_loop().time()
-        jobs = self._jobs.take(device, now, BATCH, BATCH_BYTES, BLOB_FRAME, self._room(now))
-        if len(self._jobs) < LOOK_AHEAD // 2:
+        room = min(self._room(now), self.largest())
+        asker = Asker(device, now, room, self._better_than(device, now), urgent_only)
+        jobs = self._jobs.take(asker, BATCH, BATCH_BYTES, BLOB_FRAME)
+        if len(jobs) == 1 and len(jobs[0].takers) > 2:
+            self._stop_slowest(jobs[0], device)
+        if len(self._jobs) - self._blocked < LOOK_AHEAD // 2:
             self._refill.set()
         return jobs
 
@@ -210,24 +326,33 @@ class Fetcher:
     async def _trip(self, device: DeviceId, stream: Stream, jobs: list[Job]) -> bool:
         """False if the stream cannot be used any more."""
         trip = Trip()
+        receiver = Receiver(self._content, stream, device, self._config.reserve_bytes, self._lead)
+        self._trips.add(receiver)
         try:
-            await Receiver(self._content, stream, self._config.reserve_bytes).fetch(jobs, trip)
-            if jobs and max(job.size for job in jobs) >= self._too_large:
+            await receiver.fetch(jobs, trip)
+            if jobs and max(job.least for job in jobs) >= self._too_large:
                 self._fits_again()
         except NoSpace as error:
-            self._out_of_space(jobs, error)
+            self._out_of_space(jobs, trip.needed, error)
             return not trip.asked
         finally:
+            self._trips.discard(receiver)
             self._settle(device, trip)
             if trip.stalled:
                 self._not_soon(device, jobs)
-            for job in jobs:
-                job.taken = False
-            self._announce()
         return True
+
+    def _give_back(self, device: DeviceId, jobs: list[Job]) -> None:
+        now = asyncio.get_running_loop().time()
+        for job in jobs:
+            job.takers.pop(device, None)
+            if not job.takers:
+                job.since = now
+        self._announce()
 
     def _not_soon(self, device: DeviceId, jobs: list[Job]) -> None:
         """It stalled, and would again: meanwhile somebody else may deliver."""
+        self._ask_last(device)
         until = asyncio.get_running_loop().time() + self._config.missing_retry
         for job in jobs:
             job.not_from[device] = until
@@ -235,40 +360,117 @@ class Fetcher:
     def _settle(self, device: DeviceId, trip: Trip) -> None:
         now = asyncio.get_running_loop().time()
         if trip.arrived:
-            self._arrived(trip.arrived)
+            self._arrived(device, trip.arrived)
         for job in trip.missing:
             misses = job.misses[device] = job.misses.get(device, 0) + 1
-            job.not_from[device] = now + min(self._config.missing_retry, IDLE_LEAST * 2.0**misses)
+            job.not_from[device] = _later(now, self._miss_delay(misses))
+        for job in trip.otherwise:
+            job.solo = True
+            job.misses[device] = job.misses.get(device, 0) + 1
+            job.not_from[device] = now + self._config.missing_retry
         for job in trip.wrong:
             log.warning("a device sent wrong content", peer=device.hex()[:8], blob=job.blob.hex()[:8])
             # Not believed for a long time, but not for good: a damaged disk may be mended, and nobody else may have it.
             times = job.wrong[device] = job.wrong.get(device, 0) + 1
-            job.not_from[device] = now + min(WRONG_MOST, 5 * self._config.missing_retry * 2.0**times)
-            self.counts.wrong[device] = self.counts.wrong.get(device, 0) + 1
+            job.not_from[device] = now + min(WRONG_MOST, 5 * self._config.missing_retry * 2.0 ** min(times, 16))
+            self._count_wrong(device)
 
-    def _arrived(self, jobs: list[Job]) -> None:
+    def _miss_delay(self, misses: int) -> float:
+        """Seconds until a device is asked again for what it did not have so often. When it has more it says so."""
+        retry = self._config.missing_retry
+        return min(retry, IDLE_LEAST * 2.0**misses) if misses < SELDOM else SELDOM * retry
+
+    def _count_wrong(self, device: DeviceId) -> None:
+        self.counts.wrong[device] = self.counts.wrong.get(device, 0) + 1
+        self._ask_last(device)
+
+    def _arrived(self, device: DeviceId, found: list[tuple[Job, int]]) -> None:
         faults.reach("fetching.placed", self._volume.store)
         with self._volume.store.db.transaction():
-            for job in jobs:
-                self._content.add(job.blob, job.size, self._now_ms())
-            self._volume.content_arrived(*(job.blob for job in jobs))
+            for job, size in found:
+                self._content.add(job.blob, size, self._now_ms())
+            self._volume.content_arrived(*(job.blob for job, _size in found))
         faults.reach("fetching.known", self._volume.store)
-        for job in jobs:
+        for job, _size in found:
+            for guilty in job.suspects - {device, UNKNOWN}:
+                log.warning("a device sent some wrong content", peer=guilty.hex()[:8], blob=job.blob.hex()[:8])
+                self._count_wrong(guilty)
+            job.suspects.clear()
             self._jobs.remove(job)
             if not job.done.done():
                 job.done.set_result(None)
+            for other in job.takers.keys() - {device}:
+                if self._may_win(job, device, other):
+                    self._ask_last(other)
+            for receiver in list(self._trips):
+                if receiver.device != device:
+                    receiver.is_done_elsewhere(job)
         self._on_arrived()
 
     def _failed(self, device: DeviceId, jobs: list[Job], error: Exception) -> None:
         if isinstance(error, ProtocolViolation):
             now = asyncio.get_running_loop().time()
-            self.counts.wrong[device] = self.counts.wrong.get(device, 0) + 1
+            self._count_wrong(device)
             for job in jobs:
+                job.wrong[device] = job.wrong.get(device, 0) + 1
                 job.not_from[device] = now + 10 * self._config.missing_retry
-        for job in jobs:
-            job.taken = False
+
+    # ---- who is asked first
+    def _better_than(self, device: DeviceId, now: float) -> list[DeviceId]:
+        """Other devices in reach, if this one is to be asked last."""
+        standing = self._standings.get(device)
+        if standing is None or standing.last_until <= now:
+            return []
+        return [other for other in self._peers if other != device and not self._is_last(other, now)]
+
+    def _is_last(self, device: DeviceId, now: float) -> bool:
+        standing = self._standings.get(device)
+        return standing is not None and standing.last_until > now
+
+    def _ask_last(self, device: DeviceId) -> None:
+        """For a while, longer each time; never banned, for it may be the only one that has something."""
+        standing = self._standings.setdefault(device, _Standing())
+        now = asyncio.get_running_loop().time()
+        if standing.last_until <= now:
+            standing.last_until = now + min(LAST_MOST, LAST_LEAST * 2.0 ** min(standing.times, 10))
+            standing.times += 1
+            log.info("a device is asked for content last for a while", peer=device.hex()[:8])
+
+    def _lead(self, job: Job, behind: DeviceId, is_slow: bool) -> None:
+        """Of two devices that send the same, this one need not go on."""
+        if is_slow:
+            self._ask_last(behind)
+        job.not_from[behind] = asyncio.get_running_loop().time() + self._config.missing_retry
+        self._stop(job, behind)
+
+    def _may_win(self, job: Job, winner: DeviceId, other: DeviceId) -> bool:
+        """Whether the other one had more time than the winner, who came later, and brought less."""
+        began = job.takers.get(winner, 0.0)
+        return job.takers[other] < began and job.progress.get(other, 0) * 4 < job.progress.get(winner, 0)
+
+    def _stop_slowest(self, job: Job, newest: DeviceId) -> None:
+        others = [device for device in job.takers if device != newest]
+        self._stop(job, min(others, key=lambda device: job.progress.get(device, 0)))
+
+    def _stop(self, job: Job, device: DeviceId) -> None:
+        for receiver in list(self._trips):
+            if receiver.device == device and job in receiver.pending:
+                receiver.is_done_elsewhere(job)
 
     # ---- a full disk
+    def largest(self) -> int:
+        """Content of this size or above is more than the whole disk holds, so that no room helps, or cannot exist."""
+        disk = os.statvfs(self._volume.store.directory)
+        return min(disk.f_blocks * disk.f_frsize + 1, NO_LIMIT)
+
+    def _ask_for_room(self, needed: int) -> None:
+        """Only for what history and trash can make room for: they are not let go of in vain."""
+        disk = os.statvfs(self._volume.store.directory)
+        past = self._volume.store.past_sizes
+        to_be_had = disk.f_bavail * disk.f_frsize + past.all_bytes() + past.garbage()
+        if needed + self._config.reserve_bytes <= to_be_had:
+            self.on_no_space(needed)
+
     def _room(self, now: float) -> int:
         """Content of this size or above is not tried now."""
         return self._too_large if now < self._room_again_at else NO_LIMIT
@@ -277,18 +479,21 @@ class Fetcher:
         self._too_large = NO_LIMIT
         self.counts.no_space = False
 
-    def _out_of_space(self, jobs: list[Job], error: NoSpace) -> None:
+    def _out_of_space(self, jobs: list[Job], needed: int, error: NoSpace) -> None:
         """What is smaller may fit: one large file keeps nothing else from arriving."""
         now = asyncio.get_running_loop().time()
-        largest = max(job.size for job in jobs)
-        self._too_large = min(self._room(now), largest)
+        largest = needed if len(jobs) == 1 and needed else max(job.least for job in jobs)
+        self._too_large = min(self._room(now), max(largest, 1))
         self._room_again_at = now + self._config.no_space_retry
-        if not self.counts.no_space:
-            log.warning("content has to wait for room on the disk", size=largest)
-        self.counts.no_space = True
-        self.on_no_space(sum(job.size for job in jobs))
+        if largest < self.largest():
+            if not self.counts.no_space:
+                log.warning("content has to wait for room on the disk", size=largest)
+            self.counts.no_space = True
+            self._ask_for_room(needed)
         self._refill.set()
         for job in jobs:
+            for device in job.takers:
+                job.not_from[device] = now + self._config.no_space_retry
             if job.waiters and not job.done.done():
                 self._jobs.remove(job)
                 job.done.set_exception(error)

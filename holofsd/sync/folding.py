@@ -19,6 +19,7 @@ from collections.abc import Callable
 import structlog
 
 from holofsd.codec.letting_go import decode_folded, encode_folded
+from holofsd.codec.plausible import objection
 from holofsd.codec.records import decode_state
 from holofsd.codec.signing import verify_head
 from holofsd.core.context import clip_state
@@ -235,6 +236,8 @@ class Folder:
         try:
             state = decode_state(envelope.payload)
         except Refused:
+            return True
+        if objection(state, lambda: self._volume.tree.state(state.id), self._volume.now_ms()):
             return True
         clipped, _ = clip_state(state, envelope.author, self._documents.dot_limits())
         said = self._told.vet(clipped, envelope.author)

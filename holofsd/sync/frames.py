@@ -167,5 +167,9 @@ def blob_missing(number: int) -> bytes:
     return pb.Frame(blob=pb.Blob(id=number, end=True, missing=True)).SerializeToString()
 
 
+def hold(number: int, blobs: Iterable[BlobHash]) -> bytes:
+    return pb.Frame(hold=pb.Hold(id=number, hashes=blobs)).SerializeToString()
+
+
 def held(number: int, answers: Sequence[bool]) -> bytes:
     return pb.Frame(held=pb.Held(id=number, held=answers)).SerializeToString()

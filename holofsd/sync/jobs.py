@@ -1,15 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What content is to be fetched, in which order, and from whom not."""
+"""Content to be fetched: in which order, from which devices, and from how many at once.
+
+A job is given to one device. Where that one takes too long, a second one is asked too, and the faster one wins: after
+`HEDGE` if a program waits for the content, else after `HEDGE_REST`. Sizes are claims of records until the bytes are
+here and hash right; there can be several for one hash, and each may be a lie.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
-from holofsd.core.ids import BlobHash, DeviceId
+from holofs_api.numbers import MAX_FILE_SIZE
+from holofsd.core.ids import AuthorId, BlobHash, DeviceId
+from holofsd.sync.parts import Part
 
-NO_LIMIT = 1 << 62
+NO_LIMIT: Final = MAX_FILE_SIZE + 1
+"""Content of this size or above cannot exist, whatever a record says."""
+HEDGE: Final = 2.0
+"""Seconds after which content that a program waits for is asked of a second device."""
+HEDGE_REST: Final = 10.0
+"""Seconds after which other content is asked of a second device that has nothing else to do."""
 
 
 @dataclass(slots=True, eq=False)
@@ -17,23 +31,80 @@ class Job:
     """One blob to fetch. `done` resolves when it is here, or fails with a HoloError for whoever waits."""
 
     blob: BlobHash
-    size: int
+    least: int
+    most: int
+    """Between these sizes it is, by what records say. `most` bounds what is accepted, `least` says whether it fits."""
     urgent: bool
+    author: AuthorId | None = None
+    """Whose version needs it, for a fair share of turns."""
+    since: float = 0.0
+    """Loop time at which it was added, or given back."""
     not_from: dict[DeviceId, float] = field(default_factory=dict)
     """Until when (loop time) a device is not asked: it did not have it, or sent something else."""
     misses: dict[DeviceId, int] = field(default_factory=dict)
     wrong: dict[DeviceId, int] = field(default_factory=dict)
     """How often a device sent other bytes."""
-    taken: bool = False
+    takers: dict[DeviceId, float] = field(default_factory=dict)
+    """Devices that are being asked, since when (loop time)."""
+    progress: dict[DeviceId, int] = field(default_factory=dict)
+    """How many bytes of it devices have sent, or had before they sent."""
+    solo: bool = False
+    """It goes on a trip alone: records and devices disagree about its size."""
+    apart: bool = False
+    """Bytes of several devices did not hash right together: each one sends all of it, into a file of its own."""
+    suspects: set[DeviceId] = field(default_factory=set)
+    """Those that had sent some of it then."""
+    part: Part | None = None
+    """What is here of it so far; None until a device sends some."""
     waiters: int = 0
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def taken(self) -> bool:
+        return bool(self.takers)
 
     def may_ask(self, device: DeviceId, now: float) -> bool:
         return self.not_from.get(device, 0.0) <= now
 
+    def needs_another(self, now: float) -> bool:
+        """The devices that are asked for it have had their time; the more there are, the longer that is."""
+        patience = HEDGE if self.waiters else HEDGE_REST
+        return bool(self.takers) and now - max(self.takers.values()) >= patience * len(self.takers)
+
+    def missed_by_all(self, devices: Collection[DeviceId]) -> bool:
+        """Each of these devices said that it does not have it, or sent something else."""
+        return not self.takers and all(d in self.misses or d in self.wrong for d in devices)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """A device that has time to be asked. `better`: other devices in reach, if this one is to be asked last."""
+
+    device: DeviceId
+    now: float
+    room: int = NO_LIMIT
+    """Content of this size or above does not fit on the disk, and is asked for only if a program waits for it."""
+    better: Collection[DeviceId] = ()
+    urgent_only: bool = False
+
+    def takes(self, job: Job) -> bool:
+        if job.takers or not job.may_ask(self.device, self.now) or not fits(job, self.room):
+            return False
+        patience = HEDGE if job.waiters else HEDGE_REST
+        if self.now - job.since >= patience:
+            return True
+        return not any(job.may_ask(device, self.now) for device in self.better)
+
+    def helps_with(self, job: Job) -> bool:
+        if self.device in job.takers or not job.needs_another(self.now):
+            return False
+        if not job.may_ask(self.device, self.now) or not fits(job, self.room):
+            return False
+        return not any(device not in job.takers and job.may_ask(device, self.now) for device in self.better)
+
 
 class Jobs:
-    """Jobs by blob: those somebody waits for first, then in the order in which they were added."""
+    """Jobs by blob: those a program waits for first, then in the order in which they were added."""
 
     def __init__(self) -> None:
         self._urgent: OrderedDict[BlobHash, Job] = OrderedDict()
@@ -42,16 +113,23 @@ class Jobs:
     def __len__(self) -> int:
         return len(self._urgent) + len(self._rest)
 
+    def __iter__(self) -> Iterator[Job]:
+        return iter([*self._urgent.values(), *self._rest.values()])
+
     def get(self, blob: BlobHash) -> Job | None:
         return self._urgent.get(blob) or self._rest.get(blob)
 
-    def add(self, blob: BlobHash, size: int, urgent: bool) -> Job:
+    def add(
+        self, blob: BlobHash, least: int, most: int, urgent: bool, author: AuthorId | None = None, now: float = 0.0
+    ) -> Job:
         job = self.get(blob)
         if job is None:
-            job = Job(blob, size, urgent)
-        elif urgent and not job.urgent:
-            self._rest.pop(blob, None)
-            job.urgent = True
+            job = Job(blob, least, most, urgent, author, now)
+        else:
+            if urgent and not job.urgent:
+                self._rest.pop(blob, None)
+                job.urgent = True
+            job.least, job.most = min(job.least, least), max(job.most, most)
         (self._urgent if job.urgent else self._rest)[blob] = job
         return job
 
@@ -60,57 +138,65 @@ class Jobs:
             if table.get(job.blob) is job:
                 del table[job.blob]
 
-    def prune(self, wanted: set[BlobHash]) -> None:
-        """Forgets what nobody wants or waits for any more."""
-        for job in [*self._urgent.values(), *self._rest.values()]:
+    def prune(self, wanted: Collection[BlobHash]) -> None:
+        """Forgets what no file wants and no program waits for any more."""
+        for job in self:
             if job.blob not in wanted and not job.taken and not job.waiters:
                 self.remove(job)
 
     def retry(self, device: DeviceId) -> None:
         """That device may have what it did not have before."""
-        for job in [*self._urgent.values(), *self._rest.values()]:
+        for job in self:
             if device not in job.wrong:
                 job.not_from.pop(device, None)
 
-    def take(
-        self, device: DeviceId, now: float, most: int, most_bytes: int, small: int, room: int = NO_LIMIT
-    ) -> list[Job]:
-        """Jobs for one trip to that device: several small ones, or one large one. `room`: a job of this size or above
-        does not fit on the disk, and is taken only if somebody waits for it."""
-        taken: list[Job] = []
-        total = 0
-        for table in (self._urgent, self._rest):
-            for job in table.values():
-                if job.taken or not job.may_ask(device, now) or not _fits(job, room):
-                    continue
-                if job.size > small:
-                    if taken:
-                        continue
-                    job.taken = True
-                    return [job]
-                if taken and total + job.size > most_bytes:
-                    return taken
-                job.taken = True
-                taken.append(job)
-                total += job.size
-                if len(taken) >= most:
-                    return taken
-            if taken:
-                return taken
-        return taken
+    def take(self, asker: Asker, most: int, most_bytes: int, small: int) -> list[Job]:
+        """Jobs for one trip to that device: several small ones, or one large one, or one that another device is slow
+        with."""
+        tables = (self._urgent,) if asker.urgent_only else (self._urgent, self._rest)
+        for table in tables:
+            found = _fresh(table, asker, most, most_bytes, small) or _slow(table, asker)
+            if found:
+                for job in found:
+                    job.takers[asker.device] = asker.now
+                return found
+        return []
 
-    def largest(self) -> int:
-        return max((job.size for table in (self._urgent, self._rest) for job in table.values()), default=0)
-
-    def blocked(self, devices: list[DeviceId], now: float, room: int = NO_LIMIT) -> int:
-        """How many jobs none of these devices can be asked for now, or do not fit on the disk."""
-        return sum(
-            1
-            for table in (self._urgent, self._rest)
-            for job in table.values()
-            if not job.taken and not (_fits(job, room) and any(job.may_ask(device, now) for device in devices))
+    def blocked(self, devices: Collection[DeviceId], now: float, room: int = NO_LIMIT) -> Counter[AuthorId | None]:
+        """How many jobs none of these devices can be asked for now, or do not fit on the disk, by author."""
+        return Counter(
+            job.author
+            for job in self
+            if not job.taken and not (fits(job, room) and any(job.may_ask(device, now) for device in devices))
         )
 
+    def by_author(self) -> Counter[AuthorId | None]:
+        return Counter(job.author for job in self)
 
-def _fits(job: Job, room: int) -> bool:
-    return job.size < room or job.waiters > 0
+
+def _fresh(table: OrderedDict[BlobHash, Job], asker: Asker, most: int, most_bytes: int, small: int) -> list[Job]:
+    found: list[Job] = []
+    total = 0
+    most = 1 if asker.better else most
+    for job in table.values():
+        if not asker.takes(job):
+            continue
+        if job.most > small or job.solo or job.apart:
+            if found:
+                continue
+            return [job]
+        if found and total + job.most > most_bytes:
+            break
+        found.append(job)
+        total += job.most
+        if len(found) >= most:
+            break
+    return found
+
+
+def _slow(table: OrderedDict[BlobHash, Job], asker: Asker) -> list[Job]:
+    return next(([job] for job in table.values() if asker.helps_with(job)), [])
+
+
+def fits(job: Job, room: int) -> bool:
+    return job.least < NO_LIMIT and (job.least < room or job.waiters > 0)

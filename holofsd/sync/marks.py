@@ -5,12 +5,17 @@ From them follows what `status` shows and `wait` waits for: which devices say th
 
 A mark is a promise about content too. Where content that was here is lost, a newer mark takes back what is not true any
 more: the numbers in it are lowered to before the records that need that content.
+
+What is promised is promised of each author for itself, up to the first record of which content is missing: a version
+counts for its author. So content that no device has holds up what is promised of who said that there is some, and of
+no other author.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +25,8 @@ from holofsd.codec import wire
 from holofsd.codec.signing import SigningKey, sign_mark, verify_mark
 from holofsd.core.document import LEFT, AuthorSeq, Head, Mark
 from holofsd.core.errors import NoSpace, ProtocolViolation
-from holofsd.core.ids import AuthorId, BlobHash, DeviceId, NodeId
+from holofsd.core.ids import AuthorId, DeviceId
+from holofsd.store.content import Hole
 from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.members import Members
@@ -28,7 +34,9 @@ from holofsd.sync.publication import summary
 
 log = structlog.get_logger(__name__)
 
-_SLICE: Final = 100
+_SLICE: Final = 200
+_REST: Final = 50
+"""A look at all that is missing is not repeated before this many times as long as it took."""
 _NO_HASH: Final = bytes(32)
 """Of a number that is not that of a head."""
 
@@ -53,7 +61,7 @@ class Marks:
         node_key: SigningKey,
         now_ms: Callable[[], int],
         config: SyncConfig,
-        is_complete: Callable[[], bool],
+        is_merged: Callable[[], bool],
         tell: Callable[[list[Mark], object], None],
     ) -> None:
         self._store = store
@@ -61,7 +69,7 @@ class Marks:
         self._node_key = node_key
         self._now_ms = now_ms
         self._config = config
-        self._is_complete = is_complete
+        self._is_merged = is_merged
         self._tell = tell
         self._dirty = asyncio.Event()
         self._dirty.set()
@@ -76,6 +84,8 @@ class Marks:
         self._left_ms = 0
         """When this device last said that it left, as others remember it; it is back."""
         self._listeners: list[asyncio.Event] = []
+        self._partly_at = 0.0
+        """Loop time before which nothing is promised while content is missing: most of it comes in a moment."""
 
     def known(self) -> list[Mark]:
         return [mark for device, mark in self._marks.items() if self._members.is_member(device)]
@@ -105,8 +115,9 @@ class Marks:
     async def run(self) -> None:
         """Signs a mark whenever this device became complete up to new heads, or lost something, at most every two
         seconds."""
+        self._partly_at = asyncio.get_running_loop().time() + self._config.partial_interval
         while True:
-            await self._dirty.wait()
+            await self._until_dirty()
             self._dirty.clear()
             try:
                 if await self._take_back() or await self._promise():
@@ -116,12 +127,35 @@ class Marks:
                 self._dirty.set()
                 await asyncio.sleep(self._config.no_space_retry)
 
+    async def _until_dirty(self) -> None:
+        """While content is missing, a look is due from time to time even if nothing happens."""
+        may_promise = self._is_merged() and self._members.is_member(self._members.device)
+        if self._is_complete() or not may_promise:
+            await self._dirty.wait()
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._partly_at):
+                await self._dirty.wait()
+
+    def _is_complete(self) -> bool:
+        # Asked after every batch of content: counting all that is missing each time would grow with its square.
+        return self._is_merged() and not self._store.content.is_any_missing()
+
     async def _promise(self) -> bool:
         device = self._members.device
-        if not self._is_complete() or not self._members.is_member(device):
+        if not self._is_merged() or not self._members.is_member(device):
             return False
         heads = self._store.documents.heads()
-        authors = sorted((summary(head) for head in heads.values()), key=lambda item: item.author)
+        promised = {author: summary(head) for author, head in heads.items()}
+        if not self._is_complete():
+            now = asyncio.get_running_loop().time()
+            if now < self._partly_at:
+                return False
+            lowered = await self._lowered({author: item.seq for author, item in promised.items()})
+            took = asyncio.get_running_loop().time() - now
+            self._partly_at = now + max(self._config.partial_interval, _REST * took)
+            promised |= {author: AuthorSeq(author, seq, _NO_HASH) for author, seq in lowered.items()}
+        authors = [item for _author, item in sorted(promised.items()) if item.seq]
         last = self._marks.get(device)
         if last is not None and list(last.authors) == authors and last.at_ms > self._left_ms:
             return False
@@ -171,15 +205,12 @@ class Marks:
     async def _lowered(self, promised: dict[AuthorId, int]) -> dict[AuthorId, int]:
         """Per author whose promised records need content that is not here: the number before the first of them."""
         lowered: dict[AuthorId, int] = {}
-        after = (BlobHash(b""), NodeId(b""))
-        while wanted := self._store.content.wanted_after(*after, _SLICE):
-            for blob, node in wanted:
-                for envelope in self._store.documents.about(node):
-                    author, seq = envelope.author, envelope.seq - 1
-                    # A hash is nowhere by chance: what names it says so with these bytes.
-                    if seq < lowered.get(author, promised.get(author, 0)) and envelope.payload.find(blob) >= 0:
-                        lowered[author] = seq
-            after = wanted[-1]
+        after: Hole | None = None
+        while holes := self._store.content.holes_after(after, _SLICE):
+            for hole in holes:
+                if hole.seq and hole.seq - 1 < lowered.get(hole.author, promised.get(hole.author, 0)):
+                    lowered[hole.author] = hole.seq - 1
+            after = holes[-1]
             await asyncio.sleep(0)
         return lowered
 

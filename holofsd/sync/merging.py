@@ -6,11 +6,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import reduce
+from typing import Final
 
 import structlog
 
 from holofsd.codec.letting_go import decode_dropped, decode_folded
+from holofsd.codec.plausible import TOO_FAR_AHEAD, newest_ms, objection
 from holofsd.codec.records import decode_device, decode_state, decode_volume
+from holofsd.core.clock import FOLLOW_MS, latest_ms
 from holofsd.core.context import clip_state
 from holofsd.core.document import DeviceInfo, Envelope
 from holofsd.core.errors import NotUnderstood, OtherKind, Refused
@@ -36,6 +39,9 @@ log = structlog.get_logger(__name__)
 
 MAY_NOT_WRITE = "by a device that may not write"
 ANOTHER_KIND = "makes something else of a file, folder or symlink"
+SAID_TIME: Final = "gave a file a time more than 200 years ahead"
+SAID_SIZE: Final = "named a file larger than any can be"
+AHEAD_MOST: Final = 4096
 
 
 class Merger:
@@ -70,11 +76,24 @@ class Merger:
         """Called after each slice that was merged from the queue."""
         self.on_folded: Callable[[], None] = lambda: None
         """Called inside the transaction that merges a list of folded authors, at its end."""
+        self._ahead: dict[tuple[AuthorId, bytes], int] = {}
+        """Records in quarantine for a stamp that is soon accepted, and its wall time. Others wait for a start."""
         with volume.store.db.transaction():
             self._any_quarantined = bool(self._documents.quarantined())
 
     def _set_aside(self, envelope: Envelope) -> None:
         self._quarantine(envelope, MAY_NOT_WRITE)
+
+    def look_at_the_clock(self) -> None:
+        """Tries again what was too far ahead and is not any more."""
+        now_ms = self._now_ms()
+        due = [place for place, wall_ms in self._ahead.items() if wall_ms <= latest_ms(now_ms)]
+        if due:
+            with self._volume.store.db.transaction():
+                for author, key in due:
+                    del self._ahead[author, key]
+                    self._documents.requeue(author, key)
+            self.kick()
 
     def kick(self) -> None:
         self._wake.set()
@@ -246,6 +265,11 @@ class Merger:
         except Refused as error:
             self._quarantine(envelope, f"malformed: {error.message}")
             return None
+        if state is not None:
+            node = state.id
+            if why := objection(state, lambda: self._volume.tree.state(node), self._now_ms()):
+                self._set_aside_for_now(envelope, state, why)
+                return None
         if self._any_quarantined:
             self._documents.release(envelope.author, envelope.key)
         return state
@@ -275,6 +299,20 @@ class Merger:
             self._volume.store.db.before_commit(self.on_folded)
             return None
         raise NotUnderstood("a record under a key that this program does not know")
+
+    def _set_aside_for_now(self, envelope: Envelope, state: NodeState, why: str) -> None:
+        """Counted as a lie once, however often the record is tried again."""
+        is_new = self._quarantine(envelope, why)
+        if why == TOO_FAR_AHEAD:
+            wall_ms = newest_ms(state)
+            if wall_ms <= latest_ms(self._now_ms()) + FOLLOW_MS and len(self._ahead) < AHEAD_MOST:
+                self._ahead[envelope.author, envelope.key] = wall_ms
+                return  # a clock that is a little wrong, or what was written above a stamp that was accepted
+        if not is_new:
+            return
+        name = next((link.place.name for link in state.links.values() if link.place is not None), b"")
+        lie = SAID_TIME if why == TOO_FAR_AHEAD else SAID_SIZE
+        self._volume.store.lies.note(envelope.author, lie, name.decode("utf-8", "backslashreplace"))
 
     def _quarantine(self, envelope: Envelope, reason: str) -> bool:
         """True if it is not there yet."""

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Receiving blobs from one device over one content stream: asked for in batches, verified, put in their place."""
+"""Receiving blobs from one device over one content stream: asked for in batches, verified, put in their place.
+
+Nothing here believes the size in a record: the device that sends says one too, and the bytes have the last word.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,26 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
+from holofs_api.numbers import MAX_FILE_SIZE
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.core.errors import ConnectionLost, NoSpace, ProtocolViolation, Refused
-from holofsd.core.ids import BlobHash
+from holofsd.core.ids import BlobHash, DeviceId
 from holofsd.net.api import Stream
-from holofsd.store import faults
-from holofsd.store.content import Content, IncomingBlob
+from holofsd.store.content import Content
 from holofsd.sync import frames
 from holofsd.sync.config import BLOB_FRAME
 from holofsd.sync.jobs import Job
+from holofsd.sync.parts import Feeder, Part
 
 T = TypeVar("T")
 
-WRITE_BYTES = 1024 * 1024
+WRITE_BYTES: Final = 1024 * 1024
 """A large blob is written in pieces of about this size: fewer trips to a thread."""
 SILENCE = 20.0
 """Seconds without a frame after which a content stream is given up."""
-LEAST = 4096
+LEAST: Final = 4096
 """Bytes of a blob that have to come in that time: who sends less keeps others from being asked."""
 
 
@@ -35,14 +39,23 @@ LEAST = 4096
 class Trip:
     """What came of asking one device for some blobs."""
 
-    arrived: list[Job] = field(default_factory=list)
+    arrived: list[tuple[Job, int]] = field(default_factory=list)
+    """With the size that the bytes have."""
     missing: list[Job] = field(default_factory=list)
     wrong: list[Job] = field(default_factory=list)
-    """The bytes were not those of the hash."""
+    """The bytes were not those of the hash, and all of them came from this device."""
+    otherwise: list[Job] = field(default_factory=list)
+    """The device says a size that no record says. Who is wrong is not known."""
     asked: bool = False
     """Answers may be on their way: a stream that is left before they came is of no use."""
     stalled: bool = False
     """The other side stopped, or is too slow to wait for."""
+    needed: int = 0
+    """Bytes that are to come, as the device says."""
+
+
+class Stopped(ConnectionLost):
+    """Another device was faster: the stream is given up, for the rest of the answer would still come."""
 
 
 class _Stalled(ConnectionLost):
@@ -67,21 +80,37 @@ class _Window:
 
 
 class Receiver:
-    """`reserve` is how many bytes of the disk stay free."""
+    """One trip to one device. `reserve` is how many bytes of the disk stay free. `on_lead(job, device, is_slow)` is
+    told of a device that need not go on with a job, because another one is faster."""
 
-    def __init__(self, content: Content, stream: Stream, reserve: int) -> None:
+    def __init__(
+        self,
+        content: Content,
+        stream: Stream,
+        device: DeviceId,
+        reserve: int,
+        on_lead: Callable[[Job, DeviceId, bool], None] = lambda job, device, is_slow: None,
+    ) -> None:
         self._content = content
         self._stream = stream
+        self.device = device
         self._reserve = reserve
+        self._on_lead = on_lead
         self._next = 1
         self._window = _Window()
+        self._deadline: asyncio.Timeout | None = None
+        self._stopped = False
+        self.pending: list[Job] = []
+        """What this trip may still bring."""
 
     async def fetch(self, jobs: Sequence[Job], trip: Trip) -> None:
         """Fills `trip`, also when it raises: ConnectionLost, ProtocolViolation, NoSpace."""
-        self._check_space(sum(job.size for job in jobs))
+        self.pending = list(jobs)
+        large = len(jobs) == 1 and (jobs[0].most > BLOB_FRAME or jobs[0].apart)
+        self._check_space(0 if large else sum(job.most for job in jobs), trip)
         trip.asked = True
         try:
-            if len(jobs) == 1 and jobs[0].size > BLOB_FRAME:
+            if large:
                 await self._fetch_large(jobs[0], trip)
             else:
                 await self._fetch_small(jobs, trip)
@@ -89,7 +118,21 @@ class Receiver:
             trip.stalled = True
             raise
 
-    def _check_space(self, needed: int) -> None:
+    def stop(self) -> None:
+        """Ends the trip soon: `fetch` raises Stopped."""
+        self._stopped = True
+        if self._deadline is not None:
+            self._deadline.reschedule(asyncio.get_running_loop().time())
+
+    def is_done_elsewhere(self, job: Job) -> None:
+        """It came from another device. A trip that can bring nothing else ends."""
+        if job in self.pending:
+            self.pending.remove(job)
+            if not self.pending:
+                self.stop()
+
+    def _check_space(self, needed: int, trip: Trip) -> None:
+        trip.needed = needed
         disk = os.statvfs(self._content.path(BlobHash(b"\0" * 32)).parent.parent)
         if disk.f_bavail * disk.f_frsize < needed + self._reserve:
             raise NoSpace("The disk is nearly full: content from other devices waits until there is room.")
@@ -98,103 +141,154 @@ class Receiver:
     async def _fetch_small(self, jobs: Sequence[Job], trip: Trip) -> None:
         numbers = [self._number() for _ in jobs]
         for number, job in zip(numbers, jobs, strict=True):
-            await self._stream.send(frames.get(number, job.blob, 0))
+            await self._send(frames.get(number, job.blob, 0))
         received: list[tuple[Job, bytes]] = []
         try:
             for number, job in zip(numbers, jobs, strict=True):
-                data = await self._collect(number, job)
+                data = await self._collect(number, job, trip)
                 if data is None:
                     trip.missing.append(job)
                 else:
                     received.append((job, data))
+                if job in self.pending:
+                    self.pending.remove(job)
         finally:
             await self._store_small(received, trip)
 
-    async def _collect(self, number: int, job: Job) -> bytes | None:
+    async def _collect(self, number: int, job: Job, trip: Trip) -> bytes | None:
         pieces: list[bytes] = []
         size = 0
+        expected: int | None = None
         while True:
             answer = await self._answer(number)
             if answer.missing:
                 return None
+            expected = self._expected(answer, expected, job, trip)
             pieces.append(answer.data)
             size += len(answer.data)
-            if size > job.size:
-                raise ProtocolViolation("A device sent more content than there is.")
-            if answer.end:
+            job.progress[self.device] = size
+            if _is_last(answer, size, expected):
                 return b"".join(pieces)
+
+    def _expected(self, answer: pb.Blob, before: int | None, job: Job, trip: Trip) -> int:
+        """The size that the device says. Raises ProtocolViolation if it changes, and gives up what no record bears."""
+        size: int = answer.size
+        if size > MAX_FILE_SIZE or (before is not None and size != before):
+            raise ProtocolViolation("A device said two sizes of one content, or one that no content has.")
+        if size > job.most:
+            trip.otherwise.append(job)
+            raise Stopped("The other device has larger content under this hash than any record says.")
+        return size
 
     async def _store_small(self, received: list[tuple[Job, bytes]], trip: Trip) -> None:
         """Written here, made durable in a thread: there each call would wait for its turn to run Python again."""
-        written: list[tuple[Job, str]] = []
+        written: list[tuple[Job, str, int]] = []
         try:
             for job, data in received:
+                if job.done.done():
+                    continue
                 try:
-                    written.append((job, self._content.write_fresh(job.blob, data)))
+                    written.append((job, self._content.write_fresh(job.blob, data), len(data)))
                 except Refused:
                     trip.wrong.append(job)
         except OSError as error:
             raise _told(error) from error
-        await _in_thread(lambda: _make_durable([path for _job, path in written]))
-        for job, path in written:
+        await _in_thread(lambda: _make_durable([path for _job, path, _size in written]))
+        for job, path, size in written:
             self._content.place_fresh(path, job.blob)
-            trip.arrived.append(job)
+            trip.arrived.append((job, size))
 
-    # ---- large: straight to a file, going on where an earlier attempt stopped
+    # ---- large: straight to a file, going on where an earlier attempt, or a slower device, is
     async def _fetch_large(self, job: Job, trip: Trip) -> None:
-        incoming = await _in_thread(lambda: self._content.receive(job.blob))
+        part = self._part(job)
+        feeder = await part.join(self.device, self.device if job.apart else None)
         try:
-            resumed = incoming.offset
-            whole = resumed <= job.size and await self._stream_into(incoming, job)
-        except BaseException:
-            incoming.abandon()
-            raise
-        if not whole:
-            incoming.abandon(keep=resumed <= job.size)
-            trip.missing.append(job)
-            return
-        try:
-            path = await _in_thread(incoming.finish)
-        except Refused:
-            # A part that came from somebody else may be to blame: only who sent all of it is distrusted.
-            (trip.missing if resumed else trip.wrong).append(job)
-            return
-        await _in_thread(lambda: self._content.place(path, job.blob, move=True))
-        trip.arrived.append(job)
+            await self._feed(job, part, feeder, trip)
+        finally:
+            await part.leave(feeder)
 
-    async def _stream_into(self, incoming: IncomingBlob, job: Job) -> bool:
-        """False if the other side does not have it, or means another size."""
+    def _part(self, job: Job) -> Part:
+        if job.apart:
+            return Part(self._content, job.blob, _in_thread)
+        if job.part is None or job.part.is_over:
+            job.part = Part(self._content, job.blob, _in_thread)
+        return job.part
+
+    async def _feed(self, job: Job, part: Part, feeder: Feeder, trip: Trip) -> None:
+        resumed = feeder.position
         number = self._number()
-        await self._stream.send(frames.get(number, job.blob, incoming.offset))
-        received = bytearray()
+        await self._send(frames.get(number, job.blob, resumed))
+        expected: int | None = None
         while True:
             answer = await self._answer(number)
             if answer.missing:
-                return False
-            received += answer.data
-            if incoming.offset + len(received) > job.size:
-                raise ProtocolViolation("A device sent more content than there is.")
-            if len(received) >= WRITE_BYTES or answer.end:
-                data, received = bytes(received), bytearray()
-                await _in_thread(lambda data=data: incoming.write(data))  # type: ignore[misc]
-                faults.reach("fetching.part")
-            if answer.end:
-                return incoming.offset == job.size
+                if resumed and part.sources - {self.device} and await self._holds(job.blob):
+                    self._part_ways(job, part)  # it has less than this part is long: some of that is made up
+                else:
+                    trip.missing.append(job)
+                return
+            first = expected is None
+            expected = self._expected(answer, expected, job, trip)
+            if first:
+                if part.size not in (None, expected):
+                    self._part_ways(job, part)
+                    raise Stopped("Two devices say different sizes of one content.")
+                part.size = expected
+                self._check_space(max(expected - resumed, 0), trip)
+            feeder.take(answer.data)
+            job.progress[self.device] = feeder.position
+            last = _is_last(answer, feeder.position, expected)
+            if len(feeder.buffer) >= WRITE_BYTES or last:
+                await part.write(feeder)
+            if last:
+                await self._finish(job, part, expected, trip)
+                return
+            lead = part.loser(asyncio.get_running_loop().time())
+            if lead is not None:
+                self._on_lead(job, *lead)
+
+    async def _finish(self, job: Job, part: Part, size: int, trip: Trip) -> None:
+        try:
+            path = await part.finish()
+        except Refused:
+            if part.sources == {self.device}:
+                trip.wrong.append(job)
+            else:
+                self._part_ways(job, part)
+            return
+        if path is None:
+            return
+        await _in_thread(lambda: self._content.place(path, job.blob, move=True))
+        await _in_thread(lambda: self._content.drop_parts(job.blob, job.progress))
+        trip.arrived.append((job, size))
+
+    def _part_ways(self, job: Job, part: Part) -> None:
+        """From now on each device sends all of it: one that has sent something else is found out."""
+        job.apart = True
+        job.suspects |= part.sources
 
     # ---- frames
     def _number(self) -> int:
         self._next += 1
         return self._next - 1
 
-    async def _answer(self, number: int) -> pb.Blob:
+    async def _send(self, frame: bytes) -> None:
         try:
             async with asyncio.timeout(SILENCE):
-                data = await self._stream.receive()
+                await self._stream.send(frame)
         except TimeoutError:
-            raise _Stalled("The other device stopped in the middle of some content.") from None
-        if data is None:
-            raise ConnectionLost("The other device closed the content stream.")
-        frame = frames.parse(data)
+            raise _Stalled("The other device does not take questions for content.") from None
+
+    async def _holds(self, blob: BlobHash) -> bool:
+        number = self._number()
+        await self._send(frames.hold(number, [blob]))
+        frame = await self._receive()
+        if frame.WhichOneof("frame") != "held" or frame.held.id != number:
+            raise ProtocolViolation("A device answered another question than it was asked.")
+        return list(frame.held.held) == [True]
+
+    async def _answer(self, number: int) -> pb.Blob:
+        frame = await self._receive()
         if frame.WhichOneof("frame") != "blob" or frame.blob.id != number:
             raise ProtocolViolation("A device answered another question than it was asked.")
         if len(frame.blob.data) > BLOB_FRAME:
@@ -203,6 +297,31 @@ class Receiver:
             raise ProtocolViolation("A device answered with nothing, and not at the end.")
         self._window.arrived(len(frame.blob.data), frame.blob.end)
         return frame.blob
+
+    async def _receive(self) -> pb.Frame:
+        if self._stopped:
+            raise Stopped("Another device was faster.")
+        try:
+            async with asyncio.timeout(SILENCE) as self._deadline:
+                data = await self._stream.receive()
+        except TimeoutError:
+            if self._stopped:
+                raise Stopped("Another device was faster.") from None
+            raise _Stalled("The other device stopped in the middle of some content.") from None
+        finally:
+            self._deadline = None
+        if data is None:
+            raise ConnectionLost("The other device closed the content stream.")
+        return frames.parse(data)
+
+
+def _is_last(answer: pb.Blob, position: int, expected: int) -> bool:
+    """Raises ProtocolViolation for an answer that is longer or shorter than it says."""
+    if position > expected:
+        raise ProtocolViolation("A device sent more content than there is.")
+    if answer.end and position < expected:
+        raise ProtocolViolation("A device sent less content than it said.")
+    return answer.end
 
 
 def _make_durable(paths: Sequence[str]) -> None:
@@ -217,7 +336,7 @@ def _make_durable(paths: Sequence[str]) -> None:
             os.close(descriptor)
 
 
-async def _in_thread(work: Callable[[], T]) -> T:
+async def _in_thread(work: Callable[[], Any]) -> Any:
     """A full disk becomes NoSpace, whichever call met it."""
     try:
         return await asyncio.to_thread(work)

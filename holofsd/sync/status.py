@@ -43,6 +43,17 @@ class LieReport:
 
 
 @dataclass(frozen=True, slots=True)
+class UnavailableReport:
+    """Content that cannot be had now: of which file, who wrote that version, how large it is said to be, and why."""
+
+    path: bytes
+    device: DeviceId | None
+    name: str
+    size: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class SyncStatus:
     role: Role | None
     unpublished: int
@@ -57,6 +68,8 @@ class SyncStatus:
     warnings: tuple[str, ...]
     lies: tuple[LieReport, ...] = ()
     """The newest first."""
+    unavailable: tuple[UnavailableReport, ...] = ()
+    """Some of what cannot be had."""
 
     @property
     def quarantined(self) -> int:

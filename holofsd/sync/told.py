@@ -12,6 +12,7 @@ from functools import reduce
 
 import structlog
 
+from holofsd.codec.plausible import objection
 from holofsd.codec.records import decode_state
 from holofsd.core.context import clip_state
 from holofsd.core.document import Envelope
@@ -58,13 +59,14 @@ class Told:
     def claims(self, node: NodeId) -> list[tuple[Envelope, NodeState]]:
         """The records that count and can be understood, as they are."""
         found: list[tuple[Envelope, NodeState]] = []
+        now_ms = self._volume.now_ms()
         for envelope in self._documents.about(node):
             if self._members.counts(envelope.author, envelope.seq):
                 try:
                     state = decode_state(envelope.payload)
                 except Refused:
                     continue
-                if state.id == node:
+                if state.id == node and not objection(state, lambda: self._volume.tree.state(node), now_ms):
                     found.append((envelope, state))
         return found
 

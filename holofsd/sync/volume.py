@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Final
 
 import structlog
 
@@ -40,12 +41,14 @@ from holofsd.sync.session import Session
 from holofsd.sync.status import DeviceReport, SyncStatus
 from holofsd.sync.tasks import Tasks
 from holofsd.sync.twins import Twins
+from holofsd.sync.unavailable import unavailable
 from holofsd.tree.local import LocalVolume
 from holofsd.tree.outliving import bring_back
 
 log = structlog.get_logger(__name__)
 
 LOOK_AGAIN = 10.0
+SAID_SIZE: Final = "said that content has another size than it has"
 
 
 class VolumeSync:
@@ -83,7 +86,7 @@ class VolumeSync:
         self.fetcher = Fetcher(volume, now_ms, self.config, self._content_arrived)
         self.care = ContentCare(volume, self.fetcher, now_ms)
         self.server = ContentServer(self.store.content, self.members, self.care.suspect)
-        self.marks = Marks(self.store, self.members, node_key, now_ms, self.config, self._is_complete, self._tell_marks)
+        self.marks = Marks(self.store, self.members, node_key, now_ms, self.config, self._is_merged, self._tell_marks)
         self.sessions: dict[DeviceId, Session] = {}
         self.violations: dict[DeviceId, int] = {}
         self._role = self.members.role
@@ -105,6 +108,7 @@ class VolumeSync:
         self.merger.on_progress = self._merged
         self.brake.on_released = self.merger.kick
         self.care.on_lost = self.marks.doubt
+        self.volume.tree.on_false_size = self._false_size
         self.ingest.on_advanced = self._advanced
         self.ingest.on_settled = self._consider_all
         self.ingest.on_said_again = self.publisher.changed
@@ -162,6 +166,7 @@ class VolumeSync:
     async def _look_again(self) -> None:
         while True:
             await asyncio.sleep(LOOK_AGAIN)
+            self.merger.look_at_the_clock()
             self._consider_all()
 
     # ---- for fs and rpc
@@ -237,6 +242,7 @@ class VolumeSync:
             devices=tuple(self._report(device) for device in self.members.others()),
             warnings=tuple(self._warnings()),
             lies=lie_reports(self.store.lies.all(), self.members),
+            unavailable=unavailable(self.volume, self.fetcher, self.members),
         )
 
     def _report(self, device: DeviceId) -> DeviceReport:
@@ -325,9 +331,8 @@ class VolumeSync:
             if copies >= count:
                 return
 
-    def _is_complete(self) -> bool:
-        # Asked after every batch of content: counting all that is missing each time would grow with its square.
-        return not self.store.content.is_any_missing() and self.merger.backlog() == 0
+    def _is_merged(self) -> bool:
+        return self.merger.backlog() == 0
 
     # ---- what happens here
     def _outbox_changed(self) -> None:
@@ -348,6 +353,12 @@ class VolumeSync:
     def _content_arrived(self) -> None:
         self.care.arrived()
         self.marks.notify()
+
+    def _false_size(self, node: NodeId, author: AuthorId, said: int, size: int) -> None:
+        """Called inside a transaction. What the bytes are decides; who said otherwise is counted."""
+        if author not in self.store.own_authors():  # ours passed on what somebody else said, before the content came
+            path = (self.volume.tree.path_of(node) or b"").decode("utf-8", "backslashreplace")
+            self.store.lies.note(author, SAID_SIZE, f"{path}: {said} bytes, not {size}")
 
     def _tell_marks(self, marks: list[Mark], source: object) -> None:
         for session in self.sessions.values():

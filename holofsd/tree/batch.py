@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from holofsd.codec.records import encode_state
-from holofsd.core.ids import BlobHash, NodeId
+from holofsd.core.ids import AuthorId, BlobHash, NodeId
 from holofsd.core.project import token
 from holofsd.core.state import Kind, NodeState, Pending, Version
 from holofsd.store.nodes import NodeRow, PlacementRow
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import TreeChange
-from holofsd.tree.facts import Facts, facts_of
+from holofsd.tree.facts import Facts, facts_of, false_claims
 from holofsd.tree.plain import Plain
 from holofsd.tree.recording import Recorder
 from holofsd.tree.states import States, decode_version, encode_version
@@ -61,7 +62,9 @@ class Batch:
     cycles_anew: bool = False
     """Cycles are resolved whether or not a directory of this update changed its place."""
     change: TreeChange = field(default_factory=TreeChange)
-    _here: dict[BlobHash, bool] = field(default_factory=dict)
+    on_false_size: Callable[[NodeId, AuthorId, int, int], None] = lambda node, author, said, size: None
+    """Told of an author whose version names another size than its content has."""
+    _sizes: dict[BlobHash, int | None] = field(default_factory=dict)
     _glances: dict[NodeId, tuple[int, int]] = field(default_factory=dict)
     """(kind, visible) of directories above, as they are in the index."""
 
@@ -80,7 +83,7 @@ class Batch:
             self.recorder.replaced(before, state)
         if state.removed.context and state is not old_state:
             self.recorder.removed(before, state)
-        facts = facts_of(state, self.is_here, lambda: _as_now_in(state, _shown_before(old, old_state)))
+        facts = facts_of(state, self.size_of, lambda: _as_now_in(state, _shown_before(old, old_state)))
         work = Work(state, old, self._row(state, old, old_state, facts), facts.shown, old_state)
         self.works[node] = work
         self.states.put(state)
@@ -105,7 +108,7 @@ class Batch:
             state=old.state if old is not None and state is old_state else encode_state(state),
             shown=token(shown.dot) if shown else b"",
             held=encode_version(state.id, state.kind, shown) if shown and facts.held else None,
-            size=shown.size if shown else 0,
+            size=facts.size,
             mtime_ns=self._mtime(state, old, old_state, shown),
             ctime_ns=old.ctime_ns if old is not None and state is old_state else self.now_ns,
             mode=facts.mode,
@@ -127,24 +130,39 @@ class Batch:
     def _note(self, work: Work, facts: Facts, may_want: bool) -> None:
         """Keeps `wanted` and `pending_bodies` in step."""
         content = self.store.content
-        before = set(content.wanted_for(work.node)) if may_want else set()
-        for blob, size in facts.wanted.items():
-            if blob not in before:
-                content.want(blob, work.node, size, self.now_ns // 1_000_000)
+        before = content.wanted_for(work.node) if may_want else {}
+        for (blob, author), size in facts.wanted.items():
+            if before.get((blob, author)) != size:
+                content.want(blob, work.node, author, size, self.now_ns // 1_000_000)
                 self.change.wants_content = True
-        for blob in before.difference(facts.wanted):
-            content.unwant(blob, work.node)
+        for blob, author in before.keys() - facts.wanted.keys():
+            content.unwant(blob, work.node, author)
+        self._judge_sizes(work, before)
         noted = _pending_in(work.old_state) if facts.pending else ()
         for staging in facts.pending:
             if staging not in noted:
                 self.store.nodes.note_pending(staging, work.node)
 
+    def _judge_sizes(self, work: Work, waited_for: Mapping[tuple[BlobHash, AuthorId], int]) -> None:
+        """Whoever named another size than content has is told of once: when the content comes, or with the version."""
+        for (blob, author), said in waited_for.items():
+            size = self.size_of(blob)
+            if size is not None and size != said:
+                self.on_false_size(work.node, author, said, size)
+        if work.state is work.old_state or work.state.kind is not Kind.FILE:
+            return
+        known = work.old_state.versions if work.old_state is not None else {}
+        for dot, version in work.state.versions.items():
+            if dot not in known:
+                for _blob, said, size in false_claims(version, self.size_of):
+                    self.on_false_size(work.node, dot.author, said, size)
+
     # ---- what was, what is
-    def is_here(self, blob: BlobHash) -> bool:
-        found = self._here.get(blob)
-        if found is None:
-            found = self._here[blob] = self.store.content.has(blob)
-        return found
+    def size_of(self, blob: BlobHash) -> int | None:
+        """Size of content that is here; None for what is not."""
+        if blob not in self._sizes:
+            self._sizes[blob] = self.store.content.size(blob)
+        return self._sizes[blob]
 
     def shown_before(self, work: Work) -> Version | None:
         return _shown_before(work.old, work.old_state)

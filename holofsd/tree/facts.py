@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from holofsd.core.edit import siblings
-from holofsd.core.ids import BlobHash
+from holofsd.core.ids import AuthorId, BlobHash
 from holofsd.core.node import live_versions
 from holofsd.core.state import Blob, Body, Chunks, Kind, Manifest, NodeState, Pending, Version
 
@@ -22,6 +22,31 @@ def blobs_of(body: Body, size: int) -> tuple[tuple[BlobHash, int], ...]:
     if isinstance(body, Chunks):
         return tuple((chunk.hash, chunk.size) for chunk in body.chunks)
     return ()
+
+
+SizeOf = Callable[[BlobHash], int | None]
+"""Size of content that is here, in bytes; None for what is not."""
+
+
+def true_size(version: Version, size_of: SizeOf) -> int:
+    """Size of a version: of its bytes where they are here, which hash right; until then what its writer says."""
+    body = version.body
+    if isinstance(body, Blob):
+        size = size_of(body.hash)
+        return version.size if size is None else size
+    if isinstance(body, Chunks):
+        sizes = ((size_of(chunk.hash), chunk.size) for chunk in body.chunks)
+        return sum(said if size is None else size for size, said in sizes)
+    return version.size
+
+
+def false_claims(version: Version, size_of: SizeOf) -> Iterator[tuple[BlobHash, int, int]]:
+    """(hash, size that the version says, size that it has) of content that is here and has another size."""
+    if isinstance(version.body, Blob | Chunks):
+        for blob, said in blobs_of(version.body, version.size):
+            size = size_of(blob)
+            if size is not None and size != said:
+                yield blob, said, size
 
 
 def mode_of(state: NodeState) -> int:
@@ -44,22 +69,25 @@ class Facts:
     versions: int
     mode: int
     xattrs: int
-    wanted: dict[BlobHash, int]
+    size: int
+    """Of what is shown: see `true_size`."""
+    wanted: dict[tuple[BlobHash, AuthorId], int]
+    """Content that is not here, by the author whose version needs it: the size that it says."""
     pending: tuple[str, ...]
     """Staging files that hold content of this node."""
 
 
-def facts_of(state: NodeState, is_here: Callable[[BlobHash], bool], previous: Callable[[], Version | None]) -> Facts:
+def facts_of(state: NodeState, size_of: SizeOf, previous: Callable[[], Version | None]) -> Facts:
     """`previous` gives the version that was shown until now; it is asked only if content is missing."""
     live = live_versions(state)
-    wanted: dict[BlobHash, int] = {}
+    wanted: dict[tuple[BlobHash, AuthorId], int] = {}
     for version in live:
         for blob, size in blobs_of(version.body, version.size):
-            if not is_here(blob):
-                wanted[blob] = size
+            if size_of(blob) is None:
+                wanted[blob, version.dot.author] = size
 
     def missing(version: Version) -> bool:
-        return any(not is_here(blob) for blob, _ in blobs_of(version.body, version.size))
+        return any(size_of(blob) is None for blob, _ in blobs_of(version.body, version.size))
 
     shown = live[0] if live else None
     held = False
@@ -74,6 +102,7 @@ def facts_of(state: NodeState, is_here: Callable[[BlobHash], bool], previous: Ca
         1 + len(siblings(state)) if len(live) > 1 and state.kind is not Kind.DIRECTORY else len(live),
         mode_of(state),
         xattrs_of(state),
+        true_size(shown, size_of) if shown is not None else 0,
         wanted,
         tuple(v.body.staging for v in state.versions.values() if isinstance(v.body, Pending)),
     )

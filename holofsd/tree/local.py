@@ -8,6 +8,7 @@ the commit, on the loop, and have to be quick.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from holofsd.codec.signing import SigningKey
@@ -107,7 +108,7 @@ class LocalVolume:
         `hold_ms`: not published before this wall time (see Outbox.add). `takeover`, `detach_open`: see Tree.apply.
         A node that ends before it was ever published is forgotten.
         """
-        states = list(states)
+        states = [self._with_true_sizes(state) for state in states]
         change = self.tree.apply(states, takeover=takeover, detach_open=detach_open)
         now_ms = self.now_ms()
         for state in states:
@@ -116,6 +117,16 @@ class LocalVolume:
         self._tell(change, origin)
         self._tell_outbox()
         return change
+
+    def _with_true_sizes(self, state: NodeState) -> NodeState:
+        """A version made here of what another device wrote has the size that its content has, whatever that one said.
+        What is published already stays as it is."""
+        for dot, version in state.versions.items():
+            if dot.author == self.author:
+                sized = self.tree.sized(version)
+                if sized is not version and dot.counter > self.store.documents.dots_of(dot.author):
+                    state = replace(state, versions={**state.versions, dot: sized})
+        return state
 
     def say_again(self, nodes: Iterable[NodeId]) -> None:
         """What this device knows of these nodes is published, though nothing changed."""

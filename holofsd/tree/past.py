@@ -96,9 +96,10 @@ class Past:
             live = {version.dot for version in live_versions(state)}
             for dot, version in state.versions.items():
                 end = ended if dot in live or ended else removed_ms(self._store, node, version)
-                found[dot] = PastVersion(version, end, self.tree.is_here(version), token(dot) == shown)
+                here = self.tree.is_here(version)
+                found[dot] = PastVersion(self.tree.sized(version), end, here, token(dot) == shown)
         for past in self._history.of_node(node):
-            version = decode_version(past.version)
+            version = self.tree.sized(decode_version(past.version))
             here = self.tree.is_here(version)
             found.setdefault(version.dot, PastVersion(version, past.ended_ms, here, past.dot == shown))
         newest_first = sorted(found.values(), key=lambda item: (item.version.stamp, item.version.dot), reverse=True)
@@ -204,7 +205,7 @@ class Past:
             return None
         version = None
         if state.kind is not Kind.DIRECTORY:
-            version = max(versions.values(), key=lambda v: (v.stamp, v.dot))
+            version = self.tree.sized(max(versions.values(), key=lambda v: (v.stamp, v.dot)))
         return Trashed(state.id, state.kind, place.parent, place.name, place.until_ms, version)
 
     def _place_by_state(self, state: NodeState) -> PastPlaceRow | None:

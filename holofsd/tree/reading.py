@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from holofsd.core.folders import settings_of
 from holofsd.core.ids import ROOT_ID, BlobHash, Ino, NodeId
 from holofsd.core.project import token
-from holofsd.core.state import Kind, NodeState, Version
+from holofsd.core.state import Blob, Chunks, Kind, NodeState, Version
 from holofsd.store.database import Row
 from holofsd.store.nodes import EntryRow
 from holofsd.store.volume import VolumeStore
-from holofsd.tree.facts import blobs_of
+from holofsd.tree.facts import blobs_of, true_size
 from holofsd.tree.states import States, decode_version
 from holofsd.tree.views import Entry, NodeView
 
@@ -60,19 +62,27 @@ class TreeReading:
         if inode is None:
             return None
         if inode.detached is not None:
-            return decode_version(inode.detached)
+            return self.sized(decode_version(inode.detached))
         return self.version_of(inode.node, inode.dot)
 
     def version_of(self, node: NodeId, dot: bytes = b"") -> Version | None:
-        """The version shown by the node, or the live version with this token."""
+        """The version shown by the node, or the live version with this token; `sized`."""
         row = self._nodes.get(node)
         if row is None or not row.state:
             return None
         if not dot and row.held is not None:
-            return decode_version(row.held)
+            return self.sized(decode_version(row.held))
         wanted = dot or row.shown
         versions = self._states.decoded(node, row.state).versions
-        return next((v for d, v in versions.items() if token(d) == wanted), None)
+        found = next((v for d, v in versions.items() if token(d) == wanted), None)
+        return self.sized(found) if found is not None else None
+
+    def sized(self, version: Version) -> Version:
+        """The same version with the size that its content has, where that is here. Not to be put into a state."""
+        if not isinstance(version.body, Blob | Chunks):
+            return version
+        size = true_size(version, self.store.content.size)
+        return version if size == version.size else replace(version, size=size)
 
     def is_here(self, version: Version) -> bool:
         """Whether its whole content can be read on this device now."""
@@ -174,7 +184,7 @@ class TreeReading:
         )
 
     def _detached_view(self, row: Row) -> NodeView:
-        version = decode_version(row[12])
+        version = self.sized(decode_version(row[12]))
         state = self.state(row[1])
         kind = Kind(row[3]) if row[3] is not None else state.kind if state else Kind.FILE
         mode = row[4] if row[4] is not None else 0o644

@@ -41,6 +41,8 @@ _CYCLES: Final = "cycles-anew"
 _LOST: Final = "lost-anew"
 """In `meta`: nodes may be alive without a name, as with an earlier program."""
 _SLICE: Final = 500
+WANTED_ANEW: Final = "wanted-anew"
+"""In `meta`: the list of wanted content was made by a program that noted less of each."""
 
 
 def _nobody(_ino: Ino) -> bool:
@@ -66,12 +68,17 @@ class Tree(TreeReading):
         self._plain = Plain(store.db)
         self.told: Callable[[NodeId], NodeState | None] = lambda _node: None
         """Set by sync: what the records alone say of a node, if it is alive by them; None leaves it to the join."""
+        self.on_false_size: Callable[[NodeId, AuthorId, int, int], None] = lambda node, author, said, size: None
+        """Called inside a transaction with an author whose version of a node says a size that its content, which is
+        here, does not have."""
         with store.db.transaction():
             store.nodes.put_root(self._now_ns())
             if not store.nodes.exists(LOST_ID):
                 self.apply([UNMADE])
             if store.take_meta(_APART) is not None:
                 self.refresh(store.nodes.directories_at_one_name())
+            if store.take_meta(WANTED_ANEW) is not None:
+                self.refresh(store.content.wanting_nodes())
             if store.take_meta(_CYCLES) is not None:
                 self._resolve_cycles_anew()
             if store.take_meta(_LOST) is not None:
@@ -231,7 +238,9 @@ class Tree(TreeReading):
 
     # ---- how
     def _batch(self) -> Batch:
-        return Batch(self.store, self._states, self._now_ns(), self._recorder, self._plain)
+        batch = Batch(self.store, self._states, self._now_ns(), self._recorder, self._plain)
+        batch.on_false_size = lambda *claim: self.on_false_size(*claim)
+        return batch
 
     def _settle(self, batch: Batch, takeover: Mapping[Ino, NodeId], detach_open: bool, elsewhere: bool) -> TreeChange:
         if not batch.works:

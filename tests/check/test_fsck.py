@@ -110,7 +110,7 @@ DAMAGE = {
         {"overrides-wrong"},
     ),
     "content is wanted that is here": (
-        "INSERT INTO wanted SELECT hash, x'00112233445566778899aabbccddeeff', size, 0 FROM content",
+        "INSERT INTO wanted SELECT hash, x'00112233445566778899aabbccddeeff', x'aa', size, 0 FROM content",
         {"wanted-wrong"},
     ),
     "an inode number leads nowhere": (
@@ -169,6 +169,19 @@ async def test_a_record_that_its_author_never_signed_goes_and_comes_again(pair: 
     assert {"false-record", "records-disagree"} <= _found(report).keys()
     await _come_together(a, b)
     assert _found(_check(b)) == {}
+
+
+async def test_content_whose_size_was_written_down_wrong_is_kept(pair: tuple[Device, Device]) -> None:
+    """An earlier program believed the size in a record."""
+    _a, b = pair
+    with _opened(b) as store:
+        blob, size = store.db.all("SELECT hash, size FROM content ORDER BY size")[0]
+        store.db.run("UPDATE content SET size=size+1 WHERE hash=?", (blob,))
+    assert _found(_check(b)) == {"content-size": 1}
+    _check(b, repair=True)
+    assert _found(_check(b)) == {}
+    with _opened(b) as store:
+        assert store.content.size(blob) == size == store.content.path(blob).stat().st_size
 
 
 async def test_content_that_is_gone_is_fetched_again(pair: tuple[Device, Device]) -> None:

@@ -6,12 +6,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holofsd.core.clock import FOLLOW_MS, MAX_COUNTER, MAX_WALL_MS, HybridClock, above
+from holofsd.core.clock import FOLLOW_MS, MAX_COUNTER, MAX_WALL_MS, HybridClock, above, latest_ms
 from holofsd.core.ids import AuthorId, Hlc
 
 ME = AuthorId(b"m" * 32)
 OTHER = AuthorId(b"z" * 32)
 NOW = 1_700_000_000_000
+BUILT = 1_767_225_600_000
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 3 * FOLLOW_MS), st.integers(0, 3 * FOLLOW_MS))))
@@ -51,6 +52,21 @@ def test_a_write_is_above_a_stamp_of_the_far_future_once_and_the_clock_stays_her
 def test_a_clock_goes_on_from_its_last_stamp_after_a_restart() -> None:
     last = HybridClock(ME).tick(NOW)
     assert HybridClock(ME, last).tick(NOW - 5000) > last
+
+
+def test_what_is_above_the_last_stamp_that_is_accepted_is_accepted_a_moment_later() -> None:
+    last = Hlc(latest_ms(NOW), MAX_COUNTER, OTHER)
+    assert latest_ms(NOW) < HybridClock(ME).tick(NOW, above=last).wall_ms == latest_ms(BUILT) + 1
+    assert HybridClock(ME).tick(BUILT, above=last).wall_ms <= latest_ms(BUILT + 1)
+
+
+def test_a_clock_that_is_set_to_long_ago_or_far_ahead_changes_little_about_what_is_accepted() -> None:
+    assert latest_ms(0) == latest_ms(NOW) == latest_ms(BUILT)
+    assert latest_ms(2**62) == latest_ms(2**60) < MAX_WALL_MS // 2
+
+
+def test_a_device_with_a_clock_that_is_far_ahead_gives_stamps_that_others_accept() -> None:
+    assert HybridClock(ME).tick(2**50).wall_ms < latest_ms(0)
 
 
 def test_the_counter_runs_over_into_the_time_and_stops_at_the_end_of_the_range() -> None:

@@ -10,14 +10,15 @@ import pytest
 from blake3 import blake3
 
 from holofsd.core.errors import Refused
-from holofsd.core.ids import BlobHash, Ino, NodeId, VolumeId
-from holofsd.store.content import hash_file
+from holofsd.core.ids import AuthorId, BlobHash, Ino, NodeId, VolumeId
+from holofsd.store.content import Wanted, hash_file
 from holofsd.store.staging import StagingRow
 from holofsd.store.volume import VolumeStore
 
 DATA = b"some content" * 1000
 BLOB = BlobHash(blake3(DATA).digest())
 NODE = NodeId(b"n" * 16)
+AUTHOR, LIAR = AuthorId(b"a" * 32), AuthorId(b"l" * 32)
 
 
 @pytest.fixture
@@ -78,15 +79,40 @@ def test_lost_content_is_not_here_any_more(store: VolumeStore) -> None:
 
 def test_wanted_content_is_listed_oldest_first_and_counted_once(store: VolumeStore) -> None:
     other = BlobHash(b"o" * 32)
-    store.content.want(BLOB, NODE, 10, 5)
-    store.content.want(BLOB, NodeId(b"m" * 16), 10, 9)
-    store.content.want(other, NODE, 7, 1)
-    assert store.content.wanted(10) == [(other, 7), (BLOB, 10)]
-    assert store.content.wanted(1) == [(other, 7)]
+    store.content.want(BLOB, NODE, AUTHOR, 10, 5)
+    store.content.want(BLOB, NodeId(b"m" * 16), AUTHOR, 10, 9)
+    store.content.want(other, NODE, AUTHOR, 7, 1)
+    assert store.content.wanted(AUTHOR, 10, 100, 20) == [Wanted(other, 7, 7), Wanted(BLOB, 10, 10)]
+    assert store.content.wanted(AUTHOR, 1, 100, 20) == [Wanted(other, 7, 7)]
     assert store.content.missing() == (2, 17)
     assert set(store.content.wanted_by(BLOB)) == {NODE, NodeId(b"m" * 16)}
-    store.content.unwant(other, NODE)
-    assert store.content.wanted_for(NODE) == [BLOB]
+    store.content.unwant(other, NODE, AUTHOR)
+    assert store.content.wanted_for(NODE) == {(BLOB, AUTHOR): 10}
+
+
+def test_several_sizes_of_one_content_are_kept_by_who_says_them(store: VolumeStore) -> None:
+    store.content.want(BLOB, NODE, AUTHOR, 10, 5)
+    store.content.want(BLOB, NODE, LIAR, 1 << 40, 6)
+    assert store.content.claims(BLOB) == (10, 1 << 40)
+    assert store.content.wanted(AUTHOR, 10, 100, 20) == [Wanted(BLOB, 10, 1 << 40)]
+    assert store.content.wanted(LIAR, 10, 100, 20) == [], "what does not fit is not looked at again and again"
+    assert store.content.missing() == (1, 10)
+    assert store.content.beyond(100, 5) == [], "one of them says that it is small"
+    store.content.unwant(BLOB, NODE, AUTHOR)
+    assert store.content.beyond(100, 5) == [(BLOB, 1 << 40)]
+
+
+def test_each_author_has_a_queue_of_its_own(store: VolumeStore) -> None:
+    for number in range(50):
+        store.content.want(BlobHash(number.to_bytes(32)), NODE, LIAR, 10, number)
+    store.content.want(BLOB, NODE, AUTHOR, 10, 99)
+    assert store.content.wanting_authors() == sorted([AUTHOR, LIAR])
+    assert [item.blob for item in store.content.wanted(AUTHOR, 10, 100, 100)] == [BLOB]
+    first = [item.blob for item in store.content.wanted(LIAR, 10, 100, 100)]
+    store.content.set_back(first, 1000)
+    assert not set(first).intersection(item.blob for item in store.content.wanted(LIAR, 50, 100, 100))
+    store.content.all_in_turn(100)
+    assert set(first) < {item.blob for item in store.content.wanted(LIAR, 50, 100, 100)}
 
 
 def row(staging_id: str, ino: int, sealed: bytes = b"") -> StagingRow:

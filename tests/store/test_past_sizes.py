@@ -100,3 +100,38 @@ def test_a_version_is_short_lived_where_another_one_ended_in_the_same_span(store
     assert store.past_sizes.short_lived(after, 60, 60, 100) == ([], None)
     first, after = store.past_sizes.short_lived(START, 60, 60, limit=2)
     assert ([item.id for item in first], after and after[0]) == ([1, 2], 20)
+
+
+def test_what_a_record_says_of_a_size_counts_only_until_the_content_is_here(store: VolumeStore) -> None:
+    replaced(store, 1, ONE, 1 << 60)
+    with store.db.transaction():
+        store.past_sizes.set_trash(OTHER, {TWO: 1, INLINE: 3}, 5)
+    assert store.past_sizes.totals() == Totals(1, 0, 3)
+    here(store, ONE, 100)
+    here(store, TWO, 50)
+    assert store.past_sizes.totals() == Totals(1, 100, 53)
+    replaced(store, 2, TWO, 7)
+    assert store.past_sizes.totals() == Totals(2, 150, 3)
+    here(store, TWO, 60)
+    assert store.past_sizes.totals() == Totals(2, 160, 3), "the size was wrong before"
+    with store.db.transaction():
+        store.db.run("DELETE FROM history")
+        store.past_sizes.set_trash(OTHER, {}, 5)
+    assert store.past_sizes.totals() == Totals(0, 0, 0)
+
+
+def test_sizes_that_an_earlier_program_believed_are_corrected_when_the_index_is_opened(tmp_path: Path) -> None:
+    directory = tmp_path / "volume"
+    directory.mkdir()
+    before = list(takewhile(lambda text: "true sizes" not in text, scripts("volume_formats")))
+    old = Database(directory / "index.db", before)
+    with old.transaction():
+        old.run("INSERT INTO content VALUES (?,?,0)", (ONE, 100))
+        old.run(HISTORY, (NODE, bytes(40), 0, 1, 1 << 60, ONE))
+        old.run("INSERT INTO trash_content VALUES (?,?,?,5)", (OTHER, TWO, 1 << 61))
+        old.run("INSERT INTO wanted VALUES (?,?,50,7)", (TWO, OTHER))
+    old.close()
+    opened = VolumeStore(VOLUME, directory)
+    assert opened.past_sizes.totals() == Totals(1, 100, 0)
+    assert opened.content.wanting_nodes() == [OTHER]
+    opened.close()

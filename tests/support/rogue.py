@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from blake3 import blake3
@@ -188,6 +188,8 @@ class Rogue:
         self.credentials = Credentials()
         self.blobs: dict[bytes, bytes] = {}
         """What is served as content, true or not."""
+        self.answer: Callable[[Stream, pb.Get], Awaitable[None]] | None = None
+        """Answers questions for content in another way than with `blobs`."""
         self.asked: list[bytes] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._sessions: list[Session] = []
@@ -293,6 +295,9 @@ class Rogue:
                     await stream.send(pb.Frame(welcome=welcome).SerializeToString())
                 elif kind == "get":
                     self.asked.append(frame.get.hash)
+                    if self.answer is not None:
+                        await self.answer(stream, frame.get)
+                        continue
                     data = self.blobs.get(frame.get.hash, b"")
                     missing = frame.get.hash not in self.blobs
                     blob = pb.Blob(id=frame.get.id, data=data, end=True, missing=missing, size=len(data))

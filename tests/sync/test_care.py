@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from holofsd.codec.content import hash_bytes
+from holofsd.core.ids import ROOT_ID
 from holofsd.store import faults
 from holofsd.sync.care import ScrubStep
 from tests.sync.devices import Device, devices, settled, share, until
@@ -37,6 +38,10 @@ def shorten(path: Path) -> None:
 
 
 HARM: dict[str, Callable[[Path], None]] = {"altered": alter, "shortened": shorten, "gone": Path.unlink}
+
+
+def sizes_shown(device: Device) -> set[int]:
+    return {entry.view.size for entry in device.volume.tree.children(ROOT_ID)}
 
 
 async def scrub(device: Device, wait: bool = True) -> ScrubStep:
@@ -148,3 +153,37 @@ async def test_a_crash_while_damage_is_put_right_leaves_nothing_damaged(tmp_path
         assert bob.sync.care.damaged() == 0
         await bob.restart()
         await until(lambda: not list((bob.directory(bob.sync.id) / "damaged").glob("*")), "nothing left over")
+
+
+@pytest.mark.parametrize("noticed_by", ["a read", "a scrub"])
+async def test_small_content_whose_size_was_written_down_wrong_is_kept(tmp_path: Path, noticed_by: str) -> None:
+    """An earlier program believed the size in a record, and such content then looked damaged. Nobody else has it."""
+    async with devices(tmp_path, "ann") as (ann,):
+        ann.create()
+        node, twin = ann.write("small", SMALL), ann.write("twin", SMALL)
+        blob = hash_bytes(SMALL)
+        with ann.store.db.transaction():
+            ann.store.db.run("UPDATE content SET size=20000 WHERE hash=?", (blob,))
+            ann.volume.content_lost(blob, [node, twin])
+        if noticed_by == "a read":
+            assert ann.sync.care.looks_whole(blob, node)
+        else:
+            step = await scrub(ann)
+            assert (step.damaged, step.paths) == (0, ())
+        assert ann.store.content.size(blob) == len(SMALL)
+        await until(lambda: sizes_shown(ann) == {len(SMALL)}, "each file that has it to be looked at")
+        assert ann.files() == {"small": SMALL, "twin": SMALL}
+
+
+async def test_what_was_put_aside_for_its_size_is_taken_back(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann") as (ann,):
+        ann.create()
+        node = ann.write("small", SMALL)
+        blob = hash_bytes(SMALL)
+        with ann.store.db.transaction():
+            ann.store.damage.found(blob, 20_000, 1)
+            ann.volume.content_lost(blob, [node])
+        assert ann.files() == {"small": None}
+        await scrub(ann)
+        assert ann.files() == {"small": SMALL}
+        assert ann.store.content.size(blob) == len(SMALL)

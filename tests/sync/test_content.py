@@ -149,6 +149,7 @@ async def test_a_full_disk_is_shown_and_tried_again(tmp_path: Path, monkeypatch:
 
     class Full:
         f_bavail = 0
+        f_blocks = 1 << 30
         f_frsize = 4096
 
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
@@ -169,6 +170,7 @@ async def test_somebody_who_waits_is_told_of_a_full_disk(tmp_path: Path, monkeyp
 
     class Full:
         f_bavail = 0
+        f_blocks = 1 << 30
         f_frsize = 4096
 
     async with devices(tmp_path, "ann", "bob") as (ann, bob):

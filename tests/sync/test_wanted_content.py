@@ -23,6 +23,7 @@ async def test_a_file_that_does_not_fit_on_the_disk_holds_up_no_other(
 ) -> None:
     class Small:
         f_bavail = ROOM
+        f_blocks = 100 * ROOM
         f_frsize = 1
 
     film, rest = os.urandom(2 * ROOM), {f"file{n}": os.urandom(10_000) for n in range(40)}

@@ -9,12 +9,12 @@ import pytest
 
 from holofsd.codec.records import decode_state, encode_state
 from holofsd.core import edit
-from holofsd.core.ids import ROOT_ID, BlobHash, Ino, NodeId
+from holofsd.core.ids import ROOT_ID, AuthorId, BlobHash, Ino, NodeId
 from holofsd.core.project import token
 from holofsd.core.state import Blob, Body, Inline
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import EntryChange, InodeUpdate, TreeChange
-from holofsd.tree.tree import Tree
+from holofsd.tree.tree import WANTED_ANEW, Tree
 from holofsd.tree.views import Entry
 from support.model import Device, meet
 from tests.tree.harness import Clock, volume_store, walk
@@ -212,6 +212,10 @@ def big(on: Setting, path: bytes, blob: BlobHash) -> NodeId:
     return node
 
 
+def wanted(on: Setting) -> dict[BlobHash, int]:
+    return dict(on.store.db.all("SELECT hash, size FROM wanted"))
+
+
 def arrive(on: Setting, blob: BlobHash) -> TreeChange:
     with on.store.db.transaction():
         on.store.content.add(blob, 32, 0)
@@ -229,12 +233,12 @@ def test_the_version_before_stays_shown_until_the_new_content_is_here(on: Settin
         before.ino, before.view.version, 5, False,
     )  # fmt: skip
     assert on.body(held.ino) == Inline(b"first")
-    assert on.store.content.wanted(10) == [(BLOB, 32)]
+    assert wanted(on) == {BLOB: 32}
     arrived = arrive(on, BLOB)
     now = on.at(b"a")
     assert on.body(now.ino) == Blob(BLOB)
     assert arrived.inodes == [InodeUpdate(before.ino, True, before.view.version, now.view.version, elsewhere=True)]
-    assert on.store.content.wanted(10) == []
+    assert wanted(on) == {}
     assert not now.view.remote
 
 
@@ -245,7 +249,7 @@ def test_what_is_held_stays_held_when_an_even_newer_version_comes(on: Setting) -
     big(on, b"a", BlobHash(b"i" * 32))
     on.merge()
     assert on.body(on.at(b"a").ino) == Inline(b"first")
-    assert on.store.content.wanted(10) == [(BlobHash(b"i" * 32), 32)]
+    assert wanted(on) == {BlobHash(b"i" * 32): 32}
 
 
 def test_a_new_file_shows_at_once_as_remote(on: Setting) -> None:
@@ -288,7 +292,7 @@ def test_content_that_arrives_and_nobody_needs_is_not_wanted_again(on: Setting) 
     node = on.there.tree()[b"a"].node
     on.merge()
     with on.store.db.transaction():
-        on.store.content.want(BLOB, node, 32, 0)
+        on.store.content.want(BLOB, node, AuthorId(b"a" * 32), 32, 0)
     arrive(on, BLOB)
     assert on.store.content.missing() == (0, 0)
 
@@ -316,3 +320,38 @@ def test_a_failed_transaction_leaves_no_trace(on: Setting) -> None:
     state = on.tree.state(before.node)
     assert state is not None
     assert [token(dot) for dot in state.versions] == [before.view.version]
+
+
+def test_a_list_of_wanted_content_from_before_is_made_anew(on: Setting) -> None:
+    on.there.write(b"a", b"")
+    node = big(on, b"a", BLOB)
+    on.merge()
+    with on.store.db.transaction():
+        on.store.db.run("UPDATE wanted SET author=x''")
+        on.store.db.run("INSERT INTO wanted SELECT x'aa', node, author, 7, 0 FROM wanted")
+        on.store.set_meta(WANTED_ANEW, b"1")
+    Tree(on.store, lambda: 1)
+    assert on.store.content.wanted_for(node) == {(BLOB, on.there.author): 32}
+    assert on.store.meta(WANTED_ANEW) is None
+
+
+def test_a_file_is_as_large_as_its_content_whatever_its_record_says(on: Setting) -> None:
+    told: list[tuple[NodeId, AuthorId, int, int]] = []
+    on.tree.on_false_size = lambda *claim: told.append(claim)
+    on.there.write(b"a", b"")
+    node = big(on, b"a", BLOB)
+    on.merge()
+    assert on.at(b"a").view.size == 32
+    with on.store.db.transaction():
+        on.store.content.add(BLOB, 20, 0)
+        on.tree.content_arrived(BLOB)
+    assert on.at(b"a").view.size == 20
+    version = on.tree.version_of(node)
+    assert version is not None
+    assert version.size == 20
+    assert told == [(node, on.there.author, 32, 20)]
+    on.there.write(b"b", b"")
+    other = big(on, b"b", BLOB)
+    on.merge()
+    assert on.at(b"b").view.size == 20
+    assert told == [(node, on.there.author, 32, 20), (other, on.there.author, 32, 20)]

@@ -852,6 +852,7 @@ class VolumeStatus(_message.Message):
     HELD_BY_FIELD_NUMBER: _builtins.int
     DAMAGED_FIELD_NUMBER: _builtins.int
     LIES_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_FIELD_NUMBER: _builtins.int
     files: _builtins.int
     bytes: _builtins.int
     unpublished: _builtins.int
@@ -892,6 +893,10 @@ class VolumeStatus(_message.Message):
     def lies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lie]:
         """what members said that cannot be true; it was refused"""
 
+    @_builtins.property
+    def unavailable(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unavailable]:
+        """some of the content that cannot be had now"""
+
     def __init__(
         self,
         *,
@@ -915,14 +920,53 @@ class VolumeStatus(_message.Message):
         held_by: _abc.Iterable[_builtins.str] | None = ...,
         damaged: _builtins.int = ...,
         lies: _abc.Iterable[Global___Lie] | None = ...,
+        unavailable: _abc.Iterable[Global___Unavailable] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "volume", b"volume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conflicts", b"conflicts", "content_missing", b"content_missing", "content_missing_bytes", b"content_missing_bytes", "damaged", b"damaged", "devices", b"devices", "files", b"files", "held_by", b"held_by", "held_directories", b"held_directories", "held_files", b"held_files", "held_since_ms", b"held_since_ms", "history", b"history", "lies", b"lies", "pending", b"pending", "quarantine_reasons", b"quarantine_reasons", "quarantined", b"quarantined", "records_behind", b"records_behind", "unpublished", b"unpublished", "unsealed", b"unsealed", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conflicts", b"conflicts", "content_missing", b"content_missing", "content_missing_bytes", b"content_missing_bytes", "damaged", b"damaged", "devices", b"devices", "files", b"files", "held_by", b"held_by", "held_directories", b"held_directories", "held_files", b"held_files", "held_since_ms", b"held_since_ms", "history", b"history", "lies", b"lies", "pending", b"pending", "quarantine_reasons", b"quarantine_reasons", "quarantined", b"quarantined", "records_behind", b"records_behind", "unavailable", b"unavailable", "unpublished", b"unpublished", "unsealed", b"unsealed", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VolumeStatus: _TypeAlias = VolumeStatus  # noqa: Y015
+
+@_typing.final
+class Unavailable(_message.Message):
+    """Content that is not here and cannot be had now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    DEVICE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    path: _builtins.bytes
+    """of a file that needs it, inside the volume; empty where no path leads there"""
+    device_id: _builtins.str
+    """hex: wrote that version; empty where it is not known"""
+    name: _builtins.str
+    """of that device"""
+    size: _builtins.int
+    """as that device says"""
+    why: _builtins.str
+    """to go on after the path and a colon: "no device in reach has its content" """
+    def __init__(
+        self,
+        *,
+        path: _builtins.bytes = ...,
+        device_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        size: _builtins.int = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "name", b"name", "path", b"path", "size", b"size", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Unavailable: _TypeAlias = Unavailable  # noqa: Y015
 
 @_typing.final
 class Lie(_message.Message):
