@@ -33,6 +33,11 @@ def is_damage(error: BaseException) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether the disk had no room, in either way in which that is told."""
+    return isinstance(error, NoSpace) or (isinstance(error, sqlite3.OperationalError) and "full" in str(error))
+
+
 def _is_full(path: Path) -> bool:
     found = os.statvfs(path.parent)
     return found.f_bavail * found.f_frsize < LEAST_FREE

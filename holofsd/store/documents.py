@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from holofsd.core import sethash
 from holofsd.core.document import Envelope, Head
 from holofsd.core.ids import AuthorId
+from holofsd.core.record_budget import NOTHING, WEIGHT, Weight
 from holofsd.store.database import Database
 
 _REPLACE: Final = (
@@ -17,6 +18,10 @@ _REPLACE: Final = (
 
 
 NO_HEAD: Final = Head(AuthorId(b""), 0, 0, b"", b"")
+_REASONS: Final = 20
+"""Most reasons of quarantine that are told one by one: a hostile device can make up any number."""
+_SLICE: Final = 500
+"""Rows read or deleted at once, where there may be very many."""
 
 
 class Documents:
@@ -25,7 +30,13 @@ class Documents:
     def __init__(self, db: Database) -> None:
         self.db = db
         self._dots: dict[AuthorId, int] = {}
-        db.on_rollback.append(self._dots.clear)
+        self._weights: dict[AuthorId, Weight] | None = None
+        self._refused: dict[AuthorId, int] | None = None
+        db.on_rollback.append(self._forget_cached)
+
+    def _forget_cached(self) -> None:
+        self._dots.clear()
+        self._weights = self._refused = None
 
     # ---- heads and envelopes
     def head(self, author: AuthorId) -> Head | None:
@@ -74,19 +85,58 @@ class Documents:
         """All its records and its head; those of others stay."""
         for table in ("envelopes", "incoming", "merge_queue", "waiting", "quarantine", "heads"):
             self.db.run(f"DELETE FROM {table} WHERE author=?", (author,))
-        self._dots.pop(author, None)
+        self._forget_cached()
 
     def is_any_unmerged(self, author: AuthorId) -> bool:
         """Whether any record of that author waits for something."""
         tables = ("merge_queue", "waiting", "quarantine", "incoming")
         return any(self.db.one(f"SELECT 1 FROM {t} WHERE author=? LIMIT 1", (author,)) for t in tables)
 
-    def set_head(self, head: Head) -> None:
+    def set_head(self, head: Head, weight: Weight = NOTHING) -> None:
+        """`weight`: what the records up to this head take; counted as the set hash is."""
         self._dots[head.author] = head.dots
+        self.weights()[head.author] = weight
         self.db.run(
-            "INSERT OR REPLACE INTO heads VALUES (?,?,?,?,?)",
-            (head.author, head.seq, head.dots, head.set_hash, head.signature),
+            "INSERT OR REPLACE INTO heads (author, seq, dots, set_hash, signature, bytes, strange)"
+            " VALUES (?,?,?,?,?,?,?)",
+            (head.author, head.seq, head.dots, head.set_hash, head.signature, weight.bytes, weight.strange),
         )
+
+    # ---- what records take
+    def weights(self) -> dict[AuthorId, Weight]:
+        """Of each author's records up to the head that is here."""
+        if self._weights is None:
+            rows = self.db.all("SELECT author, bytes, strange FROM heads")
+            self._weights = {row[0]: Weight(row[1], row[2]) for row in rows}
+        return self._weights
+
+    def refused_bytes(self, author: AuthorId) -> int:
+        """Weight of the records in quarantine that look as if they could be understood, and cannot."""
+        if self._refused is None:
+            self._refused = dict(self.db.all("SELECT author, sum(bytes) FROM quarantine GROUP BY author"))
+        return self._refused.get(author, 0)
+
+    def weigh_incoming(self) -> dict[AuthorId, Weight]:
+        """Of the records that wait for a head. Reads them all."""
+        rows = self.db.all(
+            f"SELECT author, sum(length(key) + length(payload) + {WEIGHT}) FROM incoming GROUP BY author"
+        )
+        return {row[0]: Weight(row[1]) for row in rows}
+
+    def recount_strange(self, keys: Iterable[bytes], node_key: int, begin: bytes) -> None:
+        """Which records this program does not understand: another one may have counted. Known are records under these
+        keys, and under keys of `node_key` bytes, whose payload begins with `begin`."""
+        authors = "SELECT author FROM heads WHERE strange > 0 UNION SELECT author FROM quarantine"
+        known = list(keys)
+        marks = ",".join("?" * len(known))
+        for (author,) in self.db.all(authors):
+            strange = self.db.number(
+                f"SELECT sum(length(key) + length(payload) + {WEIGHT}) FROM envelopes WHERE author=?"
+                f" AND ((length(key)!=? AND key NOT IN ({marks})) OR substr(payload, 1, ?)!=?)",
+                (author, node_key, *known, len(begin), begin),
+            )
+            self.db.run("UPDATE heads SET strange=? WHERE author=?", (strange, author))
+        self._weights = None
 
     def envelope(self, author: AuthorId, key: bytes) -> Envelope | None:
         row = self.db.one(
@@ -135,7 +185,8 @@ class Documents:
         gone = self.db.run("DELETE FROM envelopes WHERE author=? AND key=? AND seq<=?", (author, key, seq)).rowcount
         self.db.run("DELETE FROM incoming WHERE author=? AND key=? AND seq<=?", (author, key, seq))
         if gone:
-            for table in ("merge_queue", "waiting", "quarantine"):
+            self.release(author, key)
+            for table in ("merge_queue", "waiting"):
                 self.db.run(f"DELETE FROM {table} WHERE author=? AND key=?", (author, key))
 
     def is_unmerged(self, key: bytes) -> bool:
@@ -161,16 +212,30 @@ class Documents:
             ((e.author, e.key, e.seq, e.payload, e.signature) for e in envelopes),
         )
 
-    def incoming(self, author: AuthorId) -> list[Envelope]:
-        rows = self.db.all(
-            "SELECT author, seq, key, payload, signature FROM incoming WHERE author=? ORDER BY seq", (author,)
+    def incoming(self, author: AuthorId) -> Iterator[Envelope]:
+        """In the order in which keys arrived. Read as they are asked for: all of them may not fit into memory."""
+        columns, after = "author, seq, key, payload, signature", 0
+        sql = f"SELECT {columns}, rowid FROM incoming WHERE +author=? AND rowid>? ORDER BY rowid LIMIT ?"
+        while rows := self.db.all(sql, (author, after, _SLICE)):
+            for row in rows:
+                yield Envelope(*row[:5])
+            after = rows[-1][5]
+
+    def incoming_under(self, author: AuthorId, key: bytes) -> Envelope | None:
+        row = self.db.one(
+            "SELECT author, seq, key, payload, signature FROM incoming WHERE author=? AND key=?", (author, key)
         )
-        return [Envelope(*row) for row in rows]
+        return Envelope(*row) if row else None
+
+    def extent_of_incoming(self, author: AuthorId) -> tuple[int, int]:
+        """(how many there are, the highest number)."""
+        row = self.db.one("SELECT count(*), coalesce(max(seq), 0) FROM incoming WHERE author=?", (author,))
+        return (row[0], row[1]) if row else (0, 0)
 
     def clear_incoming(self, author: AuthorId) -> None:
         self.db.run("DELETE FROM incoming WHERE author=?", (author,))
 
-    def promote(self, head: Head, whole: bool) -> int:
+    def promote(self, head: Head, whole: bool, weight: Weight = NOTHING) -> int:
         """Moves the author's incoming records into the document, queues them for merging and sets the head.
 
         `whole`: the incoming records are all there is; others of this author are dropped. Returns how many moved.
@@ -193,7 +258,7 @@ class Documents:
             (author,),
         ).rowcount
         self.clear_incoming(author)
-        self.set_head(head)
+        self.set_head(head, weight)
         return moved
 
     # ---- merging
@@ -228,13 +293,26 @@ class Documents:
         return moved
 
     # ---- quarantine
-    def quarantine(self, author: AuthorId, key: bytes, seq: int, reason: str, now_ms: int) -> None:
-        self.db.run("INSERT OR REPLACE INTO quarantine VALUES (?,?,?,?,?)", (author, key, seq, reason, now_ms))
+    def quarantine(self, author: AuthorId, key: bytes, seq: int, reason: str, now_ms: int, weight: int = 0) -> None:
+        """`weight`: of a record that looks as if it could be understood."""
+        self.release(author, key)
+        self.db.run("INSERT INTO quarantine VALUES (?,?,?,?,?,?)", (author, key, seq, reason, now_ms, weight))
+        if self._refused is not None:
+            self._refused[author] = self._refused.get(author, 0) + weight
 
     def release(self, author: AuthorId, key: bytes) -> None:
-        """A later record under the same key was understood."""
+        """A later record under the same key was understood, or the record is gone."""
+        row = self.db.one("SELECT bytes FROM quarantine WHERE author=? AND key=?", (author, key))
+        if row is None:
+            return
         self.db.run("DELETE FROM quarantine WHERE author=? AND key=?", (author, key))
+        if self._refused is not None:
+            self._refused[author] = self._refused.get(author, 0) - row[0]
 
     def quarantined(self) -> dict[str, int]:
         """Reason -> count."""
-        return dict(self.db.all("SELECT reason, count(*) FROM quarantine GROUP BY reason"))
+        rows = self.db.all("SELECT reason, count(*) AS n FROM quarantine GROUP BY reason ORDER BY n DESC, reason")
+        reasons: dict[str, int] = dict(rows[:_REASONS])
+        if more := sum(row[1] for row in rows[_REASONS:]):
+            reasons["for other reasons"] = more
+        return reasons

@@ -12,11 +12,12 @@ from holofs_api.words import count
 from holofsd.codec.signing import SigningKey, generate, verify_head
 from holofsd.core.document import Credentials, DeviceInfo, Head, Mark, Membership, Role
 from holofsd.core.errors import ProtocolViolation, Refused
-from holofsd.core.ids import BlobHash, DeviceId, NodeId, VolumeId
+from holofsd.core.ids import AuthorId, BlobHash, DeviceId, NodeId, VolumeId
 from holofsd.net.api import CloseCode
 from holofsd.store import faults
 from holofsd.sync import frames
 from holofsd.sync.adopting import Adopter
+from holofsd.sync.budgets import Excess
 from holofsd.sync.care import ContentCare
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.content import Fetcher
@@ -26,7 +27,7 @@ from holofsd.sync.forgetting import Forgetter
 from holofsd.sync.ingest import Ingest
 from holofsd.sync.marks import Marks
 from holofsd.sync.members import Members
-from holofsd.sync.merging import Merger, requeue_quarantined
+from holofsd.sync.merging import Merger, requeue_for_members, requeue_quarantined
 from holofsd.sync.outgoing import Outgoing, Push
 from holofsd.sync.publication import Publication
 from holofsd.sync.publisher import Publisher
@@ -99,6 +100,8 @@ class VolumeSync:
         self.ingest.on_advanced = self._advanced
         self.ingest.on_settled = self._consider_all
         self.ingest.on_said_again = self.publisher.changed
+        self.ingest.on_waiting = self._stop_asking
+        self.merger.has_room = self.ingest.budgets.has_room_to_merge
         self.publisher.on_requeued = self.merger.kick
         return [self.volume.on_outbox(self._outbox_changed), self.volume.on_wanted(self.fetcher.wanted)]
 
@@ -176,7 +179,7 @@ class VolumeSync:
 
     def on_no_space(self, callback: Callable[[int], None]) -> None:
         """Called when content of so many bytes has to wait for room on the disk; it is tried again after a while."""
-        self.fetcher.on_no_space = callback
+        self.fetcher.on_no_space = self.ingest.on_no_space = callback
 
     async def fetch(self, blob: BlobHash, size: int, timeout: float) -> None:
         """Returns when the content is here. Raises ContentUnavailable, ContentTimeout or NoSpace."""
@@ -253,6 +256,7 @@ class VolumeSync:
             warnings.append("This device is not a member of the volume any more: nothing is sent or received.")
         if self.fetcher.counts.no_space:
             warnings.append("The disk is nearly full: content from other devices waits until there is room.")
+        warnings += self._budget_warnings()
         for device, number in {**self.violations, **self.fetcher.counts.wrong}.items():
             times = count(number, "time")
             told = self.members.told(device)
@@ -265,6 +269,22 @@ class VolumeSync:
             files = count(len(self.publisher.too_large), "file has", "files have")
             warnings.append(f"{files} too many attributes to be sent.")
         return warnings
+
+    def _budget_warnings(self) -> list[str]:
+        found = []
+        reports = [report for report in self.ingest.budgets.reports() if report.excess]
+        if any(report.excess is Excess.DISK for report in reports) and not self.fetcher.counts.no_space:
+            found.append("The disk is nearly full: changes from other devices wait until there is room.")
+        for report in reports:
+            told = self.members.told(report.device)
+            if report.excess is Excess.RECORDS:
+                found.append(f"Records of {told} take all that its record budget allows: its further changes wait.")
+            elif report.excess is Excess.STRANGE:
+                found.append(
+                    f"Records of {told} that this program does not understand take all that they may: its further"
+                    " changes wait; upgrade this program, if there is a newer one."
+                )
+        return found
 
     def copies(self) -> int:
         """How many other devices say that they hold everything written here up to now."""
@@ -355,6 +375,13 @@ class VolumeSync:
                 session.wake()
         self.marks.notify()
 
+    def _stop_asking(self, author: AuthorId, source: object) -> None:
+        """Its records have to wait: whoever sends them need not go on."""
+        for session in self.sessions.values():
+            if session is source:
+                session.outgoing.ask_no_more(author)
+                session.wake()
+
     def _consider_all(self) -> None:
         for session in self.sessions.values():
             session.consider()
@@ -434,7 +461,7 @@ class VolumeSync:
         self.adopter.look()
         if (key := active_key(self.store)) is not None:
             self.members.certify(key)
-        requeue_quarantined(self.volume)
+        requeue_for_members(self.volume)
         self.merger.kick()
         self.publisher.changed()
         self._consider_all()
