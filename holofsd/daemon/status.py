@@ -12,6 +12,7 @@ from holofsd.core.ids import DeviceId
 from holofsd.core.members import letting
 from holofsd.core.skew import TOLERANCE_MS
 from holofsd.daemon.history import history_status
+from holofsd.daemon.safety import record_budgets
 from holofsd.daemon.vitals import now_ms
 from holofsd.daemon.volumes import OpenVolume, Volumes
 from holofsd.fs.settings import FsSettings
@@ -63,6 +64,7 @@ def volume_status(summary: api.Volume, opened: OpenVolume) -> api.VolumeStatus:
         held_by=held.devices,
         damaged=opened.sync.care.damaged(),
         history=history_status(opened.filesystem.history),
+        record_budgets=record_budgets(opened.sync),
     )
 
 

@@ -181,6 +181,11 @@ class VolumeSync:
         """Called when content of so many bytes has to wait for room on the disk; it is tried again after a while."""
         self.fetcher.on_no_space = self.ingest.on_no_space = callback
 
+    def set_record_budget(self, size: int | None) -> None:
+        """What the records of each other device may take here; None: the default. Raises BadArgument."""
+        self.ingest.budgets.set_max(size)
+        self.ingest.budgets_changed()
+
     async def fetch(self, blob: BlobHash, size: int, timeout: float) -> None:
         """Returns when the content is here. Raises ContentUnavailable, ContentTimeout or NoSpace."""
         await self.fetcher.fetch(blob, size, timeout)
@@ -256,7 +261,8 @@ class VolumeSync:
             warnings.append("This device is not a member of the volume any more: nothing is sent or received.")
         if self.fetcher.counts.no_space:
             warnings.append("The disk is nearly full: content from other devices waits until there is room.")
-        warnings += self._budget_warnings()
+        elif Excess.DISK in self.ingest.waiting().values():
+            warnings.append("The disk is nearly full: changes from other devices wait until there is room.")
         for device, number in {**self.violations, **self.fetcher.counts.wrong}.items():
             times = count(number, "time")
             told = self.members.told(device)
@@ -269,22 +275,6 @@ class VolumeSync:
             files = count(len(self.publisher.too_large), "file has", "files have")
             warnings.append(f"{files} too many attributes to be sent.")
         return warnings
-
-    def _budget_warnings(self) -> list[str]:
-        found = []
-        reports = [report for report in self.ingest.budgets.reports() if report.excess]
-        if any(report.excess is Excess.DISK for report in reports) and not self.fetcher.counts.no_space:
-            found.append("The disk is nearly full: changes from other devices wait until there is room.")
-        for report in reports:
-            told = self.members.told(report.device)
-            if report.excess is Excess.RECORDS:
-                found.append(f"Records of {told} take all that its record budget allows: its further changes wait.")
-            elif report.excess is Excess.STRANGE:
-                found.append(
-                    f"Records of {told} that this program does not understand take all that they may: its further"
-                    " changes wait; upgrade this program, if there is a newer one."
-                )
-        return found
 
     def copies(self) -> int:
         """How many other devices say that they hold everything written here up to now."""
