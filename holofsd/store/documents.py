@@ -17,11 +17,11 @@ _REPLACE: Final = (
 )
 
 
-NO_HEAD: Final = Head(AuthorId(b""), 0, 0, b"", b"")
 _REASONS: Final = 20
 """Most reasons of quarantine that are told one by one: a hostile device can make up any number."""
 _SLICE: Final = 500
 """Rows read or deleted at once, where there may be very many."""
+_SLICE_BYTES: Final = 4 << 20
 
 
 class Documents:
@@ -32,11 +32,12 @@ class Documents:
         self._dots: dict[AuthorId, int] = {}
         self._weights: dict[AuthorId, Weight] | None = None
         self._refused: dict[AuthorId, int] | None = None
+        self._going: set[AuthorId] | None = None
         db.on_rollback.append(self._forget_cached)
 
     def _forget_cached(self) -> None:
         self._dots.clear()
-        self._weights = self._refused = None
+        self._weights = self._refused = self._going = None
 
     # ---- heads and envelopes
     def head(self, author: AuthorId) -> Head | None:
@@ -49,17 +50,20 @@ class Documents:
 
     def dot_limits(self) -> dict[AuthorId, int]:
         """Per author the highest dot counter that its head, as we hold it, vouches for."""
-        limits: dict[AuthorId, int] = dict(self.db.all("SELECT author, dots FROM folded"))
-        for author, dots in self.db.all("SELECT author, dots FROM heads"):
-            limits[author] = max(dots, limits.get(author, 0))
+        limits: dict[AuthorId, int] = {}
+        for table in ("folded", "let_go_authors", "heads"):
+            for author, dots in self.db.all(f"SELECT author, dots FROM {table}"):
+                limits[author] = max(dots, limits.get(author, 0))
         return limits
 
     def dots_of(self, author: AuthorId) -> int:
         """As `dot_limits`, of one author; 0 without a head. Remembered: every replaced version asks for it."""
         known = self._dots.get(author)
         if known is None:
-            known = self.db.number("SELECT dots FROM heads WHERE author=?", (author,))
-            known = self._dots[author] = known or self.folded().get(author, NO_HEAD).dots
+            known = self._dots[author] = max(
+                self.db.number(f"SELECT dots FROM {table} WHERE author=?", (author,))
+                for table in ("heads", "folded", "let_go_authors")
+            )
         return known
 
     def folded(self) -> dict[AuthorId, Head]:
@@ -82,15 +86,92 @@ class Documents:
         return cursor.rowcount > 0
 
     def let_go_of(self, author: AuthorId) -> None:
-        """All its records and its head; those of others stay."""
-        for table in ("envelopes", "incoming", "merge_queue", "waiting", "quarantine", "heads"):
-            self.db.run(f"DELETE FROM {table} WHERE author=?", (author,))
+        """All its records and its head; those of others stay. What its head said of its dots goes on counting.
+
+        The rows go bit by bit: `sweep`. Until none is left nothing of that author is taken in.
+        """
+        self.db.run(
+            "INSERT INTO let_go_authors SELECT ?1, coalesce((SELECT dots FROM heads WHERE author=?1), 0), 1 WHERE true"
+            " ON CONFLICT (author) DO UPDATE SET dots=max(dots, excluded.dots), going=1",
+            (author,),
+        )
+        self.db.run("DELETE FROM heads WHERE author=?", (author,))
         self._forget_cached()
+        self._sweep(author)
+
+    def is_going(self, author: AuthorId) -> bool:
+        if self._going is None:
+            self._going = {row[0] for row in self.db.all("SELECT author FROM let_go_authors WHERE going=1")}
+        return author in self._going
+
+    def sweep(self) -> bool:
+        """Deletes some rows of authors that were let go of; False if there are none."""
+        row = self.db.one("SELECT author FROM let_go_authors WHERE going=1 LIMIT 1")
+        if row is not None:
+            self._sweep(row[0])
+        return row is not None
+
+    def _sweep(self, author: AuthorId) -> None:
+        if self._delete_records("envelopes", author) or self._delete_records("incoming", author):
+            more = True
+        else:
+            more = any(self._delete_work(table, author) for table in ("merge_queue", "waiting", "quarantine"))
+        if not more:
+            self.db.run("UPDATE let_go_authors SET going=0 WHERE author=?", (author,))
+        self._going = self._refused = None
+
+    def _delete_records(self, table: str, author: AuthorId) -> bool:
+        """Some of them; whether there are more. Large ones take long: each of their pages is looked at."""
+        some = f"SELECT rowid, length(payload) FROM {table} WHERE author=? LIMIT ?"
+        rows, size, chosen = self.db.all(some, (author, _SLICE + 1)), 0, []
+        for row, length in rows[:_SLICE]:
+            chosen.append((row,))
+            size += length
+            if size > _SLICE_BYTES:
+                break
+        self.db.run_many(f"DELETE FROM {table} WHERE rowid=?", chosen)
+        return len(chosen) < len(rows)
+
+    def _delete_work(self, table: str, author: AuthorId) -> bool:
+        """As above, of a table about records."""
+        names = "waits_for, author, key" if table == "waiting" else "author, key"
+        some = f"DELETE FROM {table} WHERE ({names}) IN (SELECT {names} FROM {table} WHERE author=? LIMIT ?)"
+        return self.db.run(some, (author, _SLICE)).rowcount == _SLICE
+
+    def authors_of_incoming(self) -> list[AuthorId]:
+        found: list[AuthorId] = []
+        while row := self.db.one("SELECT author FROM incoming WHERE author>? LIMIT 1", (found[-1] if found else b"",)):
+            found.append(row[0])
+        return found
+
+    def clear_some_incoming(self, author: AuthorId) -> bool:
+        """Deletes some rows; whether there are more."""
+        return self._delete_records("incoming", author)
 
     def is_any_unmerged(self, author: AuthorId) -> bool:
         """Whether any record of that author waits for something."""
         tables = ("merge_queue", "waiting", "quarantine", "incoming")
         return any(self.db.one(f"SELECT 1 FROM {t} WHERE author=? LIMIT 1", (author,)) for t in tables)
+
+    def is_any_queued(self, author: AuthorId) -> bool:
+        """Whether any record of that author is still to be merged."""
+        return self.db.one("SELECT 1 FROM merge_queue WHERE author=? LIMIT 1", (author,)) is not None
+
+    def has_newer_nodes(self, author: AuthorId, node_key: int, begin: bytes) -> bool:
+        """Whether a record in quarantine is about a node, and of another format than the one that begins so."""
+        sql = (
+            "SELECT 1 FROM quarantine AS q JOIN envelopes AS e ON e.author=q.author AND e.key=q.key"
+            " WHERE q.author=? AND length(q.key)=? AND substr(e.payload, 1, ?)!=? LIMIT 1"
+        )
+        return self.db.one(sql, (author, node_key, len(begin), begin)) is not None
+
+    def has_merged_nodes(self, author: AuthorId, after: int, node_key: int) -> bool:
+        """Whether a record with a higher number is about a node, and was understood."""
+        sql = (
+            "SELECT 1 FROM envelopes AS e WHERE author=? AND seq>? AND length(key)=? AND NOT EXISTS"
+            " (SELECT 1 FROM quarantine AS q WHERE q.author=e.author AND q.key=e.key) LIMIT 1"
+        )
+        return self.db.one(sql, (author, after, node_key)) is not None
 
     def set_head(self, head: Head, weight: Weight = NOTHING) -> None:
         """`weight`: what the records up to this head take; counted as the set hash is."""

@@ -114,6 +114,8 @@ class Ingest:
         seq = held.seq if held else 0
         if author == self._volume.author or not self._members.head_counts(shown) or self._has_to_wait(author):
             return None
+        if self._documents.is_going(author):
+            return None  # what is left of it here is not what its next records add to
         if not _beyond(shown, held) and not self._members.is_last(shown, held):
             return None
         if shown.seq <= self._documents.folded_to(author):
@@ -193,6 +195,11 @@ class Ingest:
                 self._paused.pop(author, None)
                 self._waits.pop(author, None)
 
+    def forget(self, author: AuthorId) -> None:
+        """What was on its way of that author is not needed any more."""
+        for known in (self._runs, self._paused, self._left_over, self._waits):
+            known.pop(author, None)
+
     # ---- what has to wait
     def waiting(self) -> dict[AuthorId, Excess]:
         """Authors whose records are not taken now, and why."""
@@ -268,7 +275,7 @@ class Ingest:
         return _TooMuch(excess) if excess is not None else None
 
     def _expected(self, page: Page, source: object) -> bool:
-        if self._has_to_wait(page.author):
+        if self._has_to_wait(page.author) or self._documents.is_going(page.author):
             return False
         held = self._documents.head(page.author)
         seq = held.seq if held else 0

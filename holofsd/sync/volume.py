@@ -10,7 +10,7 @@ import structlog
 
 from holofs_api.words import count
 from holofsd.codec.signing import SigningKey, generate, verify_head
-from holofsd.core.document import Credentials, DeviceInfo, Head, Mark, Membership, Role
+from holofsd.core.document import AuthorSeq, Credentials, DeviceInfo, Head, Mark, Membership, Role
 from holofsd.core.errors import ProtocolViolation, Refused
 from holofsd.core.ids import AuthorId, BlobHash, DeviceId, NodeId, VolumeId
 from holofsd.net.api import CloseCode
@@ -22,6 +22,7 @@ from holofsd.sync.care import ContentCare
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.content import Fetcher
 from holofsd.sync.create import active_key
+from holofsd.sync.discarding import Discarder
 from holofsd.sync.folding import Folder
 from holofsd.sync.forgetting import Forgetter
 from holofsd.sync.ingest import Ingest
@@ -88,6 +89,16 @@ class VolumeSync:
         self.folder = Folder(
             volume, self.members, self.merger, self.publisher, self.config, self._heard_all, self._send
         )
+        self.discarder = Discarder(
+            volume,
+            self.members,
+            self.ingest,
+            self.adopter,
+            self.folder,
+            self.config,
+            lambda: self.merger.backlog() > 0,
+            self._is_shown,
+        )
         self._tasks = Tasks("sync")
         self._closed = False
         self._unsubscribe = self._connect()
@@ -119,6 +130,7 @@ class VolumeSync:
             (self.adopter.run(), "adopter"),
             (self.forgetter.run(), "forgetter"),
             (self.folder.run(), "folder"),
+            (self.discarder.run(), "discarder"),
             (self._look_again(), "look again"),
         ):
             self._tasks.spawn(work, name)
@@ -355,7 +367,15 @@ class VolumeSync:
         """Somebody has told what there is (if anybody can), and nobody has shown a record that is not here."""
         telling = [session for session in self.sessions.values() if session.ready.is_set()]
         shown = [head for session in telling for head in session.shown.values()]
-        return bool(telling or not self.members.others()) and not self.ingest.behind(shown)
+        waiting = self.ingest.waiting()  # nobody knows when those come
+        return bool(telling or not self.members.others()) and not self.ingest.behind(
+            head for head in shown if waiting.get(head.author, Excess.DISK) is Excess.DISK
+        )
+
+    def _is_shown(self, last: AuthorSeq) -> bool:
+        """Whether a session's other side holds exactly what goes up to that head of an author."""
+        shown = (session.shown.get(last.author) for session in self.sessions.values())
+        return any(head is not None and (head.seq, head.set_hash) == (last.seq, last.set_hash) for head in shown)
 
     def _advanced(self, head: Head, source: object) -> None:
         """Others are told at once of what came from somebody else; they ask if they still lack it."""
@@ -449,6 +469,8 @@ class VolumeSync:
                 session.expel()
         self.ingest.members_changed()
         self.adopter.look()
+        self.folder.look_soon()
+        self.discarder.look_soon()
         if (key := active_key(self.store)) is not None:
             self.members.certify(key)
         requeue_for_members(self.volume)
