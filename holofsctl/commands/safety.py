@@ -128,10 +128,10 @@ def excess_sentence(records: pb.DeviceRecords, volume: str) -> str:
             f"Changes of {name} wait: {size(records.strange_bytes)} of its records are not understood here, of at most"
             f" {size(records.strange_max_bytes)}. Upgrade this program if that device has a newer one; else {remove}."
         )
-    more = f"`holofsctl record-budget {word} --max {_more(records.max_bytes)}` takes more"
     return (
         f"Changes of {name} wait: its records take {size(records.bytes)}, and may take {size(records.max_bytes)}."
-        f" {more}; if that device means harm, {remove}."
+        f" `holofsctl record-budget {word}` with --max {_more(records.max_bytes)} takes more;"
+        f" if that device means harm, {remove}."
     )
 
 

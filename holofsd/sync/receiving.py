@@ -9,7 +9,8 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import ClassVar, TypeVar
+from weakref import WeakSet
 
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.core.errors import ConnectionLost, NoSpace, ProtocolViolation, Refused
@@ -69,12 +70,18 @@ class _Window:
 class Receiver:
     """`reserve` is how many bytes of the disk stay free."""
 
+    _active: ClassVar[WeakSet[Receiver]] = WeakSet()
+    """All of this process, which has one state directory: the room that one of them counts on is no other's."""
+
     def __init__(self, content: Content, stream: Stream, reserve: int) -> None:
         self._content = content
         self._stream = stream
         self._reserve = reserve
         self._next = 1
         self._window = _Window()
+        self._promised = 0
+        """Bytes that are still to be written of what is being fetched."""
+        self._active.add(self)
 
     async def fetch(self, jobs: Sequence[Job], trip: Trip) -> None:
         """Fills `trip`, also when it raises: ConnectionLost, ProtocolViolation, NoSpace."""
@@ -88,11 +95,15 @@ class Receiver:
         except _Stalled:
             trip.stalled = True
             raise
+        finally:
+            self._promised = 0
 
     def _check_space(self, needed: int) -> None:
         disk = os.statvfs(self._content.path(BlobHash(b"\0" * 32)).parent.parent)
-        if disk.f_bavail * disk.f_frsize < needed + self._reserve:
+        others = sum(other._promised for other in self._active if other is not self)
+        if disk.f_bavail * disk.f_frsize < needed + others + self._reserve:
             raise NoSpace("The disk is nearly full: content from other devices waits until there is room.")
+        self._promised = needed
 
     # ---- small: the answers of a whole batch in memory, then on disk at once
     async def _fetch_small(self, jobs: Sequence[Job], trip: Trip) -> None:
@@ -177,6 +188,7 @@ class Receiver:
             if len(received) >= WRITE_BYTES or answer.end:
                 data, received = bytes(received), bytearray()
                 await _in_thread(lambda data=data: incoming.write(data))  # type: ignore[misc]
+                self._promised = max(self._promised - len(data), 0)
                 faults.reach("fetching.part")
             if answer.end:
                 return incoming.offset == job.size

@@ -158,6 +158,8 @@ class Session:
         elif kind == "want" and frame.want.author in self.serve:
             envelopes, head = self.serve[frame.want.author]
             after = 0 if frame.want.whole else frame.want.after
+            if after > head.seq:
+                return  # the request before is taken back
             page = pb.Records(author=frame.want.author, after=after, whole=frame.want.whole, head=wire.to_head(head))
             page.envelopes.extend(wire.to_envelope(e) for e in envelopes if e.seq > after)
             await self.send(pb.Frame(records=page))

@@ -24,7 +24,8 @@ def free_share(device: Device) -> float:
 
 def sound(device: Device) -> None:
     """As fsck sees the directory."""
-    found = examine(device.sync.id, device.directory(device.sync.id), device.id, Files.NONE)
+    assert device.volume_id is not None
+    found = examine(device.volume_id, device.directory(device.volume_id), device.id, repair=False, files=Files.IGNORED)
     assert not found.findings, found.findings
 
 
