@@ -20,6 +20,7 @@ from holofsd.sync import frames
 from holofsd.sync.budgets import BudgetReport, Excess
 from holofsd.sync.publication import weigh
 from holofsd.sync.receiving import Receiver
+from support.full import full
 from tests.sync.devices import QUICK, Device, devices, settled, share, until
 from tests.sync.rawpeer import Author, RawPeer
 from tests.sync.test_hostile import scene
@@ -223,6 +224,21 @@ async def test_records_need_room_for_what_becomes_of_them(tmp_path: Path) -> Non
         with free_bytes((64 << 20) + log.stat().st_size + (1 << 20)):
             assert budgets.missing_room(100_000) == 0
             assert budgets.missing_room(1 << 20) > 0
+
+
+async def test_a_full_disk_is_no_fault_of_a_record(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await share(ann, bob)
+        ann.write("a", b"1")
+        await settled(ann, bob)
+        with bob.store.db.transaction():
+            bob.store.db.run("INSERT INTO merge_queue (author, key, seq) SELECT author, key, seq FROM envelopes")
+        with full(bob.store.db), pytest.raises(NoSpace):
+            bob.sync.merger._slice()
+        assert bob.sync.merger.backlog() > 0
+        assert bob.store.documents.quarantined() == {}
+        bob.sync.merger.kick()
+        await settled(ann, bob)
 
 
 async def test_content_counts_on_no_room_that_other_content_on_its_way_counts_on(tmp_path: Path) -> None:
