@@ -72,6 +72,8 @@ class Folder:
         self._wake = asyncio.Event()
         self._wake.set()
         merger.on_folded = self.learn
+        self.on_gone: Callable[[], None] = lambda: None
+        """Called after records of an author were let go of: their rows go bit by bit."""
 
     def look_soon(self) -> None:
         """Who belongs to the volume has changed."""
@@ -207,6 +209,7 @@ class Folder:
             self._documents.let_go_of(head.author)
             if self._documents.requeue_waiting(self._volume.author):
                 self._store.db.after_commit(self._merger.kick)
+        self.on_gone()
         log.info("an author that nobody uses is folded", author=head.author.hex()[:8], seq=head.seq)
         faults.reach("folding.named", self._store)
         await self._store.db.sync()
@@ -234,6 +237,7 @@ class Folder:
             if self._documents.head(head.author) != head or self._waits_for_something(head.author):
                 return 0
             self._documents.let_go_of(head.author)
+        self.on_gone()
         log.info("records of an author that was folded go", author=head.author.hex()[:8], seq=head.seq)
         return 1
 

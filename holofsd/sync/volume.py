@@ -99,6 +99,7 @@ class VolumeSync:
             lambda: self.merger.backlog() > 0,
             self._is_shown,
         )
+        self.folder.on_gone = self.discarder.look_soon
         self._tasks = Tasks("sync")
         self._closed = False
         self._unsubscribe = self._connect()
