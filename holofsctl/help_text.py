@@ -54,6 +54,7 @@ _GROUPS: Final[Sequence[_Group]] = (
                 "what is held of many removals elsewhere ([--files N] [--percent P] [--off]);"
                 " let it happen, or keep everything: --accept, --refuse",
             ),
+            ("record-budget NAME", "what records of other devices take here ([--max SIZE])"),
             ("scrub [NAME]", "read all content here, repair from other devices what is damaged"),
             ("wait NAME", "until other devices hold everything ([--copies N] [--timeout T])"),
             ("leave NAME", "stop holding a volume ([--delete])"),

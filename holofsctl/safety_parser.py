@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of brake and scrub."""
+"""The options of brake, record-budget and scrub."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Callable
 
 from holofsctl.commands import safety
-from holofsctl.numbers import number
+from holofsctl.numbers import amount, number
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -29,6 +29,13 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
         verdicts.add_argument(
             f"--{verdict}", dest="verdict", action="store_const", const=verdict, default="", help=told
         )
+    budget = command(
+        "record-budget", safety.record_budget, "What the records of each other device take here, and may take."
+    )
+    budget.add_argument("name", metavar="NAME")
+    budget.add_argument(
+        "--max", type=amount, metavar="SIZE", help="for each other device, for example 12G; auto: the default"
+    )
     scrub = command("scrub", safety.scrub, "Reads all content of this device, and repairs from others what is damaged.")
     scrub.add_argument("name", nargs="?", default="", metavar="NAME", help="one volume; without it all")
     scrub.add_argument("--no-wait", action="store_true", help="do not wait for repairs; they go on by themselves")

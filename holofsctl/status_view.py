@@ -9,7 +9,7 @@ from holofs_api.shell import shell_word
 from holofs_api.v1 import control_pb2 as pb
 from holofs_api.words import count
 from holofsctl.commands.history import policy_line
-from holofsctl.commands.safety import held_sentence
+from holofsctl.commands.safety import excess_sentence, held_sentence
 from holofsctl.commands.volumes import role_here
 from holofsctl.devices import told_apart
 from holofsctl.output import duration, moment, safe, size, table
@@ -119,6 +119,7 @@ def _troubles(status: pb.VolumeStatus) -> list[str]:
     lines, word = [], shell_word(status.volume.name)
     if status.held_files or status.held_directories:
         lines.append(f"{held_sentence(status)} `holofsctl brake {word}` shows what, and how to decide.")
+    lines += [excess_sentence(records, status.volume.name) for records in status.record_budgets if records.excess]
     if status.damaged:
         lines.append(f"{count(status.damaged, 'content file')} damaged here and not whole again yet.")
     if status.conflicts:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""brake, scrub."""
+"""brake, record-budget, scrub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from holofs_api.words import count
 from holofsctl.client import CALL_TIMEOUT_S
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.output import moment, plain, safe, size
+from holofsctl.output import moment, plain, safe, size, table
 from holofsctl.session import Session
 
 _DECIDING_S: Final = 3600.0
@@ -91,6 +91,53 @@ def held_sentence(held: pb.BrakeReply | pb.VolumeStatus) -> str:
     stay = "it is" if held.held_files + held.held_directories == 1 else "they are"
     by = safe(", ".join(held.held_by)) or "another device"
     return f"Held by the brake since {moment(held.held_since_ms)}: {by} removed {what}; {stay} still here."
+
+
+def record_budget(session: Session, arguments: argparse.Namespace) -> None:
+    request = pb.RecordBudgetRequest(volume=arguments.name)
+    if arguments.max is not None:
+        request.max_bytes = arguments.max
+    with session.connect() as client:
+        reply = client.call("RecordBudget", request, CALL_TIMEOUT_S)
+    session.output.data(plain(reply), _budget_lines(reply))
+    for records in reply.devices:
+        if records.excess:
+            session.output.remark(excess_sentence(records, arguments.name))
+
+
+def _budget_lines(reply: pb.RecordBudgetReply) -> list[str]:
+    if not reply.devices:
+        return ["No other device has records here."]
+    rows = []
+    for records in reply.devices:
+        strange = f"{size(records.strange_bytes)} of them not understood" if records.strange_bytes else ""
+        most = f"of at most {size(records.max_bytes)}"
+        state = "removed" if records.removed else "waits" if records.excess else ""
+        rows.append((records.name or records.device_id[:8], size(records.bytes), most, strange, state))
+    return table(rows)
+
+
+def excess_sentence(records: pb.DeviceRecords, volume: str) -> str:
+    """Why a device's records wait, and what to do; for `record-budget` and for `status`."""
+    name, word = safe(records.name or records.device_id[:8]), shell_word(volume)
+    remove = f"`holofsctl members remove {word} {shell_word(records.name or records.device_id)}` removes it"
+    if records.excess == "disk":
+        return f"Changes of {name} wait, for the disk is nearly full: make room there, and they come."
+    if records.excess == "not understood":
+        return (
+            f"Changes of {name} wait: {size(records.strange_bytes)} of its records are not understood here, of at most"
+            f" {size(records.strange_max_bytes)}. Upgrade this program if that device has a newer one; else {remove}."
+        )
+    return (
+        f"Changes of {name} wait: its records take {size(records.bytes)}, and may take {size(records.max_bytes)}."
+        f" `holofsctl record-budget {word}` with --max {_more(records.max_bytes)} takes more;"
+        f" if that device means harm, {remove}."
+    )
+
+
+def _more(bytes: int) -> str:
+    """Twice as much, as one would say it."""
+    return f"{max(-(-2 * bytes // (1 << 30)), 1)}G"
 
 
 def scrub(session: Session, arguments: argparse.Namespace) -> Exit:

@@ -9,6 +9,23 @@ from contextlib import aclosing
 from holofsd.core.brake import BrakeLimit
 from holofsd.daemon.volumes import Volumes
 from holofsd.rpc import safety_api as api
+from holofsd.sync.volume import VolumeSync
+
+
+def record_budgets(sync: VolumeSync) -> tuple[api.DeviceRecords, ...]:
+    return tuple(
+        api.DeviceRecords(
+            device_id=report.device.hex(),
+            name=sync.members.name_of(report.device),
+            bytes=report.records.bytes,
+            max_bytes=report.most,
+            strange_bytes=report.records.strange,
+            strange_max_bytes=report.most_strange,
+            excess=report.excess or "",
+            removed=not sync.members.is_member(report.device),
+        )
+        for report in sync.ingest.budgets.reports()
+    )
 
 
 class DeviceCare:
@@ -40,6 +57,12 @@ class DeviceCare:
             decided=decided,
             skip=brake.skip,
         )
+
+    async def record_budget(self, volume: str, max_bytes: int | None) -> api.RecordBudgetReply:
+        sync = self._volumes.find(volume).sync
+        if max_bytes is not None:
+            sync.set_record_budget(None if max_bytes == api.DEFAULT_MAX else max_bytes)
+        return api.RecordBudgetReply(sync.ingest.budgets.own_max is not None, record_budgets(sync))
 
     async def scrub(self, volume: str, no_wait: bool) -> AsyncIterator[api.ScrubProgress]:
         opened = [self._volumes.find(volume)] if volume else self._volumes.all()

@@ -12,6 +12,7 @@ from holofsd.core.ids import DeviceId
 from holofsd.core.members import letting
 from holofsd.core.skew import TOLERANCE_MS
 from holofsd.daemon.history import history_status
+from holofsd.daemon.safety import record_budgets
 from holofsd.daemon.vitals import now_ms
 from holofsd.daemon.volumes import OpenVolume, Volumes
 from holofsd.fs.settings import FsSettings
@@ -81,6 +82,7 @@ def volume_status(summary: api.Volume, opened: OpenVolume) -> api.VolumeStatus:
             )
             for found in sync.unavailable
         ),
+        record_budgets=record_budgets(opened.sync),
     )
 
 

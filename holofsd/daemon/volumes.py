@@ -16,7 +16,7 @@ import structlog
 
 from holofs_api.stamps import CLOCK
 from holofsd.check.document import NEW_AUTHOR
-from holofsd.check.mending import finish, forget_readable
+from holofsd.check.mending import INDEX, finish, forget_readable
 from holofsd.codec.signing import SigningKey, generate, sign_mark
 from holofsd.core.document import LEFT as LEFT_ENTRIES
 from holofsd.core.document import Credentials, DeviceInfo, Mark
@@ -32,6 +32,7 @@ from holofsd.fs.filesystem import VolumeFilesystem
 from holofsd.fs.settings import FsSettings
 from holofsd.rpc import kept_calls
 from holofsd.store import faults
+from holofsd.store.database import compact_if_worth
 from holofsd.store.device import DeviceStore, VolumeRow
 from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import SyncConfig
@@ -374,10 +375,14 @@ class Volumes:
 
 
 def complaint_before_opening(directory: Path) -> str:
-    """Blocking. Finishes a repair that a crash stopped, and says what is wrong with the index; empty if nothing is."""
+    """Blocking. Finishes a repair that a crash stopped, and says what is wrong with the index; empty if nothing is. An
+    index that is mostly free pages is made smaller."""
     finish(directory)
     forget_readable(directory)
-    return index_complaint(directory)
+    complaint = index_complaint(directory)
+    if not complaint and compact_if_worth(directory / INDEX):
+        _log.info("an index was mostly free pages, and is smaller now", folder=directory.name[:8])
+    return complaint
 
 
 def make_sure_of_author(store: VolumeStore) -> bool:

@@ -15,7 +15,7 @@ from holofsd.core.document import Role
 from holofsd.fs.alternatives import Alternative
 from holofsd.fs.api import Filesystem
 from holofsd.rpc.history_api import HistoryService, HistoryStatus
-from holofsd.rpc.safety_api import CareService
+from holofsd.rpc.safety_api import CareService, DeviceRecords
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +162,7 @@ class VolumeStatus:
     quarantine_reasons: tuple[str, ...] = ()
     unsealed: int = 0
     history: HistoryStatus | None = None
+    record_budgets: tuple[DeviceRecords, ...] = ()
     held_files: int = 0
     held_directories: int = 0
     held_since_ms: int = 0

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the Control service needs for the brake and for scrubbing, as a protocol and plain values (see `device_api`)."""
+"""What the Control service needs for the brake, for scrubbing and for record budgets, as a protocol and plain values
+(see `device_api`)."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+DEFAULT_MAX: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,26 @@ class BrakeReply:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceRecords:
+    """What the records of another device take here, in bytes. See control.proto."""
+
+    device_id: str
+    name: str
+    bytes: int
+    max_bytes: int
+    strange_bytes: int
+    strange_max_bytes: int
+    excess: str
+    removed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBudgetReply:
+    own_max: bool
+    devices: tuple[DeviceRecords, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ScrubProgress:
     volume: str
     paths: tuple[bytes, ...]
@@ -41,6 +64,9 @@ class ScrubProgress:
 class CareService(Protocol):
     async def brake(self, volume: str, act: str, files: int, percent: int, skip: tuple[bytes, ...]) -> BrakeReply:
         """`act`: "" shows, "limit", "off" and "skip" set, "accept" and "refuse" decide about what is held."""
+
+    async def record_budget(self, volume: str, max_bytes: int | None) -> RecordBudgetReply:
+        """`max_bytes`: for each other device from now on; DEFAULT_MAX: the default; None: as it is."""
 
     def scrub(self, volume: str, no_wait: bool) -> AsyncIterator[ScrubProgress]:
         """Of one volume, or of all where `volume` is empty. Ends when the iterator is dropped."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The part of holofs.v1.Control that is about the brake and about damaged content."""
+"""The part of holofs.v1.Control that is about the brake, damaged content and record budgets."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ class CareCalls(ControlServicer):
             request.volume, request.act, request.files, request.percent, tuple(request.skip)
         )
         return to_message(reply, pb.BrakeReply)
+
+    async def RecordBudget(self, request: pb.RecordBudgetRequest, context: Context) -> pb.RecordBudgetReply:
+        if not request.volume:
+            raise BadArgument("The volume is missing.")
+        max_bytes = request.max_bytes if request.HasField("max_bytes") else None
+        return to_message(await self._device.record_budget(request.volume, max_bytes), pb.RecordBudgetReply)
 
     async def Scrub(self, request: pb.ScrubRequest, context: Context) -> AsyncIterator[pb.ScrubProgress]:
         async with aclosing(self._device.scrub(request.volume, request.no_wait)) as steps:  # type: ignore[type-var]

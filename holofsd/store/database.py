@@ -7,7 +7,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,15 @@ from typing import Any, Final
 from holofsd.core.errors import DamagedIndex, NoSpace
 
 Row = tuple[Any, ...]
+
+_PAGES_AT_ONCE: Final = 256
+"""Free pages given back in one transaction: some milliseconds."""
+_WORTH_BYTES: Final = 64 << 20
+"""Free pages of a database that are worth giving back, if they are a quarter of it too."""
+_WORTH_IF_SHORT: Final = 1 << 20
+"""As above, where the disk has little room left."""
+INCREMENTAL: Final = 2
+"""`auto_vacuum`: the file can get smaller bit by bit."""
 
 LEAST_FREE: Final = 1 << 20
 """Bytes that opening a database needs: for its log, and the memory shared by its readers."""
@@ -33,9 +42,43 @@ def is_damage(error: BaseException) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether the disk had no room, in either way in which that is told."""
+    return isinstance(error, NoSpace) or (isinstance(error, sqlite3.OperationalError) and "full" in str(error))
+
+
 def _is_full(path: Path) -> bool:
     found = os.statvfs(path.parent)
     return found.f_bavail * found.f_frsize < LEAST_FREE
+
+
+def _is_worth(free: int, size: int, is_short: bool) -> bool:
+    return free >= _WORTH_IF_SHORT if is_short else free >= max(_WORTH_BYTES, size // 4)
+
+
+def compact_if_worth(path: Path) -> bool:
+    """Makes a database of an earlier program, which cannot get smaller bit by bit, as small as it can be, and able to.
+    Only where much of it is free and the disk has room for it. Blocking, a second per 100 MB; nobody has it open."""
+    if not path.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+
+            def number(name: str) -> int:
+                return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+            page, free, pages = number("page_size"), number("freelist_count"), number("page_count")
+            if number("auto_vacuum") == INCREMENTAL or not _is_worth(free * page, pages * page, is_short=False):
+                return False
+            found = os.statvfs(path.parent)
+            if found.f_bavail * found.f_frsize < 3 * (pages - free) * page:  # copy, log, and the file itself
+                return False
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return True
+    except sqlite3.Error:
+        return False  # as it was: whoever opens it is told why
 
 
 class Database:
@@ -66,6 +109,8 @@ class Database:
     def _prepare(self, formats: Sequence[str]) -> None:
         run = self._connection.execute
         os.chmod(self.path, 0o600)
+        if not run("PRAGMA page_count").fetchone()[0]:  # before the first page is written
+            run("PRAGMA auto_vacuum=INCREMENTAL")
         run("PRAGMA journal_mode=WAL")
         # NORMAL: a commit survives kill -9 at once; sync() makes it survive power loss (design I4).
         run("PRAGMA synchronous=NORMAL")
@@ -179,6 +224,39 @@ class Database:
         """The first column of the first row, 0 if there is none."""
         row = self._connection.execute(sql, values).fetchone()
         return int(row[0]) if row and row[0] is not None else 0
+
+    # ---- getting smaller
+    def bytes(self) -> int:
+        """Size of the file, as far as it is committed."""
+        return self.number("PRAGMA page_count") * self.number("PRAGMA page_size")
+
+    def free_bytes(self) -> int:
+        """Pages of the file that hold nothing."""
+        return self.number("PRAGMA freelist_count") * self.number("PRAGMA page_size")
+
+    def is_worth_shrinking(self, is_short: bool) -> bool:
+        """Whether much of the file is free. `is_short`: the disk has little room left.
+
+        A file of a program before format 0043 cannot; `compact_if_worth` sees to it at the next start.
+        """
+        if self.number("PRAGMA auto_vacuum") != INCREMENTAL:
+            return False
+        return _is_worth(self.free_bytes(), self.bytes(), is_short)
+
+    def shrink(self) -> bool:
+        """Gives some free pages back. False when none is left, or the file cannot get smaller. Not in a transaction."""
+        before = self.number("PRAGMA freelist_count")
+        if before:
+            self._connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+        return self.number("PRAGMA freelist_count") < before
+
+    async def checkpoint(self) -> None:
+        """Brings the log into the file, which then has the size it should. Off the loop; holds up nobody."""
+        await asyncio.to_thread(self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     async def sync(self) -> None:
         """Makes everything committed so far survive power loss. Off the loop."""

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from holofsd.core import sethash
 from holofsd.core.document import Envelope, Head
 from holofsd.core.ids import AuthorId
+from holofsd.core.record_budget import NOTHING, WEIGHT, Weight
 from holofsd.store.database import Database
 
 _REPLACE: Final = (
@@ -16,7 +17,18 @@ _REPLACE: Final = (
 )
 
 
-NO_HEAD: Final = Head(AuthorId(b""), 0, 0, b"", b"")
+_REASONS: Final = 20
+"""Most reasons of quarantine that are told one by one: a hostile device can make up any number."""
+_WORK: Final = {
+    "merge_queue": "author, key",
+    "waiting": "waits_for, author, key",
+    "quarantine": "author, key",
+    "unproven": "node, author",
+}
+"""Tables about records of an author, each with what names a row."""
+_SLICE: Final = 500
+"""Rows read or deleted at once, where there may be very many."""
+_SLICE_BYTES: Final = 4 << 20
 
 
 class Documents:
@@ -25,7 +37,14 @@ class Documents:
     def __init__(self, db: Database) -> None:
         self.db = db
         self._dots: dict[AuthorId, int] = {}
-        db.on_rollback.append(self._dots.clear)
+        self._weights: dict[AuthorId, Weight] | None = None
+        self._refused: dict[AuthorId, int] | None = None
+        self._going: set[AuthorId] | None = None
+        db.on_rollback.append(self._forget_cached)
+
+    def _forget_cached(self) -> None:
+        self._dots.clear()
+        self._weights = self._refused = self._going = None
 
     # ---- heads and envelopes
     def head(self, author: AuthorId) -> Head | None:
@@ -38,17 +57,20 @@ class Documents:
 
     def dot_limits(self) -> dict[AuthorId, int]:
         """Per author the highest dot counter that its head, as we hold it, vouches for."""
-        limits: dict[AuthorId, int] = dict(self.db.all("SELECT author, dots FROM folded"))
-        for author, dots in self.db.all("SELECT author, dots FROM heads"):
-            limits[author] = max(dots, limits.get(author, 0))
+        limits: dict[AuthorId, int] = {}
+        for table in ("folded", "let_go_authors", "heads"):
+            for author, dots in self.db.all(f"SELECT author, dots FROM {table}"):
+                limits[author] = max(dots, limits.get(author, 0))
         return limits
 
     def dots_of(self, author: AuthorId) -> int:
         """As `dot_limits`, of one author; 0 without a head. Remembered: every replaced version asks for it."""
         known = self._dots.get(author)
         if known is None:
-            known = self.db.number("SELECT dots FROM heads WHERE author=?", (author,))
-            known = self._dots[author] = known or self.folded().get(author, NO_HEAD).dots
+            known = self._dots[author] = max(
+                self.db.number(f"SELECT dots FROM {table} WHERE author=?", (author,))
+                for table in ("heads", "folded", "let_go_authors")
+            )
         return known
 
     def folded(self) -> dict[AuthorId, Head]:
@@ -71,22 +93,138 @@ class Documents:
         return cursor.rowcount > 0
 
     def let_go_of(self, author: AuthorId) -> None:
-        """All its records and its head; those of others stay."""
-        for table in ("envelopes", "incoming", "merge_queue", "waiting", "quarantine", "unproven", "heads"):
-            self.db.run(f"DELETE FROM {table} WHERE author=?", (author,))
-        self._dots.pop(author, None)
+        """All its records and its head; those of others stay. What its head said of its dots goes on counting.
+
+        The rows go bit by bit: `sweep`. Until none is left nothing of that author is taken in.
+        """
+        self.db.run(
+            "INSERT INTO let_go_authors SELECT ?1, coalesce((SELECT dots FROM heads WHERE author=?1), 0), 1 WHERE true"
+            " ON CONFLICT (author) DO UPDATE SET dots=max(dots, excluded.dots), going=1",
+            (author,),
+        )
+        self.db.run("DELETE FROM heads WHERE author=?", (author,))
+        self._forget_cached()
+        self._sweep(author)
+
+    def is_going(self, author: AuthorId) -> bool:
+        if self._going is None:
+            self._going = {row[0] for row in self.db.all("SELECT author FROM let_go_authors WHERE going=1")}
+        return author in self._going
+
+    def sweep(self) -> bool:
+        """Deletes some rows of authors that were let go of; False if there are none."""
+        row = self.db.one("SELECT author FROM let_go_authors WHERE going=1 LIMIT 1")
+        if row is not None:
+            self._sweep(row[0])
+        return row is not None
+
+    def _sweep(self, author: AuthorId) -> None:
+        if self._delete_records("envelopes", author) or self._delete_records("incoming", author):
+            more = True
+        else:
+            more = any(self._delete_work(table, author) for table in _WORK)
+        if not more:
+            self.db.run("UPDATE let_go_authors SET going=0 WHERE author=?", (author,))
+        self._going = self._refused = None
+
+    def _delete_records(self, table: str, author: AuthorId) -> bool:
+        """Some of them; whether there are more. Large ones take long: each of their pages is looked at."""
+        some = f"SELECT rowid, length(payload) FROM {table} WHERE author=? LIMIT ?"
+        rows, size, chosen = self.db.all(some, (author, _SLICE + 1)), 0, []
+        for row, length in rows[:_SLICE]:
+            chosen.append((row,))
+            size += length
+            if size > _SLICE_BYTES:
+                break
+        self.db.run_many(f"DELETE FROM {table} WHERE rowid=?", chosen)
+        return len(chosen) < len(rows)
+
+    def _delete_work(self, table: str, author: AuthorId) -> bool:
+        """As above, of a table about records."""
+        names = _WORK[table]
+        some = f"DELETE FROM {table} WHERE ({names}) IN (SELECT {names} FROM {table} WHERE author=? LIMIT ?)"
+        return self.db.run(some, (author, _SLICE)).rowcount == _SLICE
+
+    def authors_of_incoming(self) -> list[AuthorId]:
+        found: list[AuthorId] = []
+        while row := self.db.one("SELECT author FROM incoming WHERE author>? LIMIT 1", (found[-1] if found else b"",)):
+            found.append(row[0])
+        return found
+
+    def clear_some_incoming(self, author: AuthorId) -> bool:
+        """Deletes some rows; whether there are more."""
+        return self._delete_records("incoming", author)
 
     def is_any_unmerged(self, author: AuthorId) -> bool:
         """Whether any record of that author waits for something."""
         tables = ("merge_queue", "waiting", "quarantine", "incoming")
         return any(self.db.one(f"SELECT 1 FROM {t} WHERE author=? LIMIT 1", (author,)) for t in tables)
 
-    def set_head(self, head: Head) -> None:
-        self._dots[head.author] = head.dots
-        self.db.run(
-            "INSERT OR REPLACE INTO heads VALUES (?,?,?,?,?)",
-            (head.author, head.seq, head.dots, head.set_hash, head.signature),
+    def is_any_queued(self, author: AuthorId) -> bool:
+        """Whether any record of that author is still to be merged."""
+        return self.db.one("SELECT 1 FROM merge_queue WHERE author=? LIMIT 1", (author,)) is not None
+
+    def has_newer_nodes(self, author: AuthorId, node_key: int, begin: bytes) -> bool:
+        """Whether a record in quarantine is about a node, and of another format than the one that begins so."""
+        sql = (
+            "SELECT 1 FROM quarantine AS q JOIN envelopes AS e ON e.author=q.author AND e.key=q.key"
+            " WHERE q.author=? AND length(q.key)=? AND substr(e.payload, 1, ?)!=? LIMIT 1"
         )
+        return self.db.one(sql, (author, node_key, len(begin), begin)) is not None
+
+    def has_merged_nodes(self, author: AuthorId, after: int, node_key: int) -> bool:
+        """Whether a record with a higher number is about a node, and was understood."""
+        sql = (
+            "SELECT 1 FROM envelopes AS e WHERE author=? AND seq>? AND length(key)=? AND NOT EXISTS"
+            " (SELECT 1 FROM quarantine AS q WHERE q.author=e.author AND q.key=e.key) LIMIT 1"
+        )
+        return self.db.one(sql, (author, after, node_key)) is not None
+
+    def set_head(self, head: Head, weight: Weight = NOTHING) -> None:
+        """`weight`: what the records up to this head take; counted as the set hash is."""
+        self._dots[head.author] = head.dots
+        self.weights()[head.author] = weight
+        self.db.run(
+            "INSERT OR REPLACE INTO heads (author, seq, dots, set_hash, signature, bytes, strange)"
+            " VALUES (?,?,?,?,?,?,?)",
+            (head.author, head.seq, head.dots, head.set_hash, head.signature, weight.bytes, weight.strange),
+        )
+
+    # ---- what records take
+    def weights(self) -> dict[AuthorId, Weight]:
+        """Of each author's records up to the head that is here."""
+        if self._weights is None:
+            rows = self.db.all("SELECT author, bytes, strange FROM heads")
+            self._weights = {row[0]: Weight(row[1], row[2]) for row in rows}
+        return self._weights
+
+    def refused_bytes(self, author: AuthorId) -> int:
+        """Weight of the records in quarantine that look as if they could be understood, and cannot."""
+        if self._refused is None:
+            self._refused = dict(self.db.all("SELECT author, sum(bytes) FROM quarantine GROUP BY author"))
+        return self._refused.get(author, 0)
+
+    def weigh_incoming(self) -> dict[AuthorId, Weight]:
+        """Of the records that wait for a head. Reads them all."""
+        rows = self.db.all(
+            f"SELECT author, sum(length(key) + length(payload) + {WEIGHT}) FROM incoming GROUP BY author"
+        )
+        return {row[0]: Weight(row[1]) for row in rows}
+
+    def recount_strange(self, keys: Iterable[bytes], node_key: int, begin: bytes) -> None:
+        """Which records this program does not understand: another one may have counted. Known are records under these
+        keys, and under keys of `node_key` bytes, whose payload begins with `begin`."""
+        authors = "SELECT author FROM heads WHERE strange > 0 UNION SELECT author FROM quarantine"
+        known = list(keys)
+        marks = ",".join("?" * len(known))
+        for (author,) in self.db.all(authors):
+            strange = self.db.number(
+                f"SELECT sum(length(key) + length(payload) + {WEIGHT}) FROM envelopes WHERE author=?"
+                f" AND ((length(key)!=? AND key NOT IN ({marks})) OR substr(payload, 1, ?)!=?)",
+                (author, node_key, *known, len(begin), begin),
+            )
+            self.db.run("UPDATE heads SET strange=? WHERE author=?", (strange, author))
+        self._weights = None
 
     def envelope(self, author: AuthorId, key: bytes) -> Envelope | None:
         row = self.db.one(
@@ -135,7 +273,8 @@ class Documents:
         gone = self.db.run("DELETE FROM envelopes WHERE author=? AND key=? AND seq<=?", (author, key, seq)).rowcount
         self.db.run("DELETE FROM incoming WHERE author=? AND key=? AND seq<=?", (author, key, seq))
         if gone:
-            for table in ("merge_queue", "waiting", "quarantine"):
+            self.release(author, key)
+            for table in ("merge_queue", "waiting"):
                 self.db.run(f"DELETE FROM {table} WHERE author=? AND key=?", (author, key))
             self.db.run("DELETE FROM unproven WHERE node=? AND author=?", (key, author))
 
@@ -162,16 +301,30 @@ class Documents:
             ((e.author, e.key, e.seq, e.payload, e.signature) for e in envelopes),
         )
 
-    def incoming(self, author: AuthorId) -> list[Envelope]:
-        rows = self.db.all(
-            "SELECT author, seq, key, payload, signature FROM incoming WHERE author=? ORDER BY seq", (author,)
+    def incoming(self, author: AuthorId) -> Iterator[Envelope]:
+        """In the order in which keys arrived. Read as they are asked for: all of them may not fit into memory."""
+        columns, after = "author, seq, key, payload, signature", 0
+        sql = f"SELECT {columns}, rowid FROM incoming WHERE +author=? AND rowid>? ORDER BY rowid LIMIT ?"
+        while rows := self.db.all(sql, (author, after, _SLICE)):
+            for row in rows:
+                yield Envelope(*row[:5])
+            after = rows[-1][5]
+
+    def incoming_under(self, author: AuthorId, key: bytes) -> Envelope | None:
+        row = self.db.one(
+            "SELECT author, seq, key, payload, signature FROM incoming WHERE author=? AND key=?", (author, key)
         )
-        return [Envelope(*row) for row in rows]
+        return Envelope(*row) if row else None
+
+    def extent_of_incoming(self, author: AuthorId) -> tuple[int, int]:
+        """(how many there are, the highest number)."""
+        row = self.db.one("SELECT count(*), coalesce(max(seq), 0) FROM incoming WHERE author=?", (author,))
+        return (row[0], row[1]) if row else (0, 0)
 
     def clear_incoming(self, author: AuthorId) -> None:
         self.db.run("DELETE FROM incoming WHERE author=?", (author,))
 
-    def promote(self, head: Head, whole: bool) -> int:
+    def promote(self, head: Head, whole: bool, weight: Weight = NOTHING) -> int:
         """Moves the author's incoming records into the document, queues them for merging and sets the head.
 
         `whole`: the incoming records are all there is; others of this author are dropped. Returns how many moved.
@@ -194,7 +347,7 @@ class Documents:
             (author,),
         ).rowcount
         self.clear_incoming(author)
-        self.set_head(head)
+        self.set_head(head, weight)
         return moved
 
     # ---- merging
@@ -237,19 +390,29 @@ class Documents:
             (author, key),
         )
 
-    def quarantine(self, author: AuthorId, key: bytes, seq: int, reason: str, now_ms: int) -> bool:
-        """False if it is there already, for the same reason."""
-        cursor = self.db.run(
-            "INSERT INTO quarantine VALUES (?,?,?,?,?) ON CONFLICT (author, key) DO UPDATE SET seq=excluded.seq,"
-            " reason=excluded.reason, at_ms=excluded.at_ms WHERE (excluded.seq, excluded.reason) IS NOT (seq, reason)",
-            (author, key, seq, reason, now_ms),
-        )
-        return cursor.rowcount > 0
+    def quarantine(self, author: AuthorId, key: bytes, seq: int, reason: str, now_ms: int, weight: int = 0) -> bool:
+        """False if it is there already, for the same reason. `weight`: of a record that looks as if it could be
+        understood."""
+        row = self.db.one("SELECT seq, reason FROM quarantine WHERE author=? AND key=?", (author, key))
+        self.release(author, key)
+        self.db.run("INSERT INTO quarantine VALUES (?,?,?,?,?,?)", (author, key, seq, reason, now_ms, weight))
+        if self._refused is not None:
+            self._refused[author] = self._refused.get(author, 0) + weight
+        return row is None or (row[0], row[1]) != (seq, reason)
 
     def release(self, author: AuthorId, key: bytes) -> None:
-        """A later record under the same key was understood."""
+        """A later record under the same key was understood, or the record is gone."""
+        row = self.db.one("SELECT bytes FROM quarantine WHERE author=? AND key=?", (author, key))
+        if row is None:
+            return
         self.db.run("DELETE FROM quarantine WHERE author=? AND key=?", (author, key))
+        if self._refused is not None:
+            self._refused[author] = self._refused.get(author, 0) - row[0]
 
     def quarantined(self) -> dict[str, int]:
         """Reason -> count."""
-        return dict(self.db.all("SELECT reason, count(*) FROM quarantine GROUP BY reason"))
+        rows = self.db.all("SELECT reason, count(*) AS n FROM quarantine GROUP BY reason ORDER BY n DESC, reason")
+        reasons: dict[str, int] = dict(rows[:_REASONS])
+        if more := sum(row[1] for row in rows[_REASONS:]):
+            reasons["for other reasons"] = more
+        return reasons

@@ -96,6 +96,10 @@ class Removals:
         )
         return HeldCounts(*row) if row else HeldCounts(0, 0, 0)
 
+    def held_bytes(self) -> dict[AuthorId, int]:
+        """What the copies of the records take. A look at all of them."""
+        return dict(self.db.all("SELECT author, sum(length(payload)) FROM held_removals GROUP BY author"))
+
     def authors(self) -> list[AuthorId]:
         """Who said what is held."""
         return [row[0] for row in self.db.all("SELECT DISTINCT author FROM held_removals")]

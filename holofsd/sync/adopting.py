@@ -53,7 +53,7 @@ class Adopter:
             if author in own or membership.roles.get(device) in WRITERS:
                 continue
             head = self._store.documents.head(author)
-            if head is None or self._members.head_counts(head) or self._is_done(head):
+            if head is None or self._members.head_counts(head) or self.is_done(head):
                 continue
             last = last_accepted(membership, author)
             yield head, last.seq if last is not None and last.seq < head.seq else 0
@@ -75,7 +75,7 @@ class Adopter:
         with self._store.db.transaction():
             self._store.set_meta(_mark(head.author), head.seq.to_bytes(8, "big"))
 
-    def _is_done(self, head: Head) -> bool:
+    def is_done(self, head: Head) -> bool:
         return self._store.meta(_mark(head.author)) == head.seq.to_bytes(8, "big")
 
 

@@ -29,18 +29,22 @@ from holofsd.core.ids import AuthorId, DeviceId, NodeId
 from holofsd.core.join import join
 from holofsd.core.members import WRITERS, last_accepted
 from holofsd.core.node import is_alive
+from holofsd.core.record_budget import NOTHING
 from holofsd.store import faults
 from holofsd.sync.config import KEY_FOLDED, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
 from holofsd.sync.create import active_key
 from holofsd.sync.members import Members
 from holofsd.sync.merging import Merger
-from holofsd.sync.publication import Publication, publish
+from holofsd.sync.publication import BEGINS, Publication, publish
 from holofsd.sync.publisher import Publisher
 from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
 
 SLICE = 100
+GARBAGE_PAUSE = 2.0
+GARBAGE = 64 * 1024
+"""Bytes of records that are not understood. Of a removed device with more of them nothing is waited for."""
 
 
 class Folder:
@@ -69,11 +73,17 @@ class Folder:
         self._wake = asyncio.Event()
         self._wake.set()
         merger.on_folded = self.learn
+        self.on_gone: Callable[[], None] = lambda: None
+        """Called after records of an author were let go of: their rows go bit by bit."""
+
+    def look_soon(self) -> None:
+        """Who belongs to the volume has changed."""
+        self._wake.set()
 
     async def run(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(self._config.forget_interval):
+                async with asyncio.timeout(self._pause()):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -83,6 +93,11 @@ class Folder:
             except (HoloError, OSError, sqlite3.Error) as error:
                 log.warning("authors that nobody uses could not be folded", exc_info=error)
             await asyncio.sleep(0)
+
+    def _pause(self) -> float:
+        """Garbage is not left until the next regular look, if this one found something else to be done first."""
+        found = any(self.is_garbage(author) for author in self._documents.weights())
+        return min(self._config.forget_interval, GARBAGE_PAUSE if found else self._config.forget_interval)
 
     async def look(self) -> int:
         """One pass; how many authors' records went."""
@@ -150,7 +165,27 @@ class Folder:
             first = min(device for device, role in membership.roles.items() if role in WRITERS)
             if first != me or not self._is_left(device, head):
                 return False
-        return self._quiet_ms(head) >= self._config.fold_after * 1000
+        return self._goes_early(head) or self._quiet_ms(head) >= self._config.fold_after * 1000
+
+    # ---- garbage of removed devices
+    def is_garbage(self, author: AuthorId) -> bool:
+        """An author of a removed device with much that nobody understands: that does not keep its records here."""
+        membership = self._members.membership
+        device = membership.authors.get(author)
+        if device is None or device == self._members.device or membership.roles.get(device) in WRITERS:
+            return False
+        strange = self._documents.weights().get(author, NOTHING).strange
+        return strange + self._documents.refused_bytes(author) >= GARBAGE
+
+    def _goes_early(self, head: Head) -> bool:
+        """Nothing follows on the last head of a removed device. Only nodes of a newer format are worth waiting for."""
+        has_newer_nodes = self._documents.has_newer_nodes
+        return self.is_garbage(head.author) and not has_newer_nodes(head.author, NODE_KEY_LENGTH, BEGINS)
+
+    def _waits_for_something(self, author: AuthorId) -> bool:
+        if self.is_garbage(author):
+            return self._documents.is_any_queued(author)
+        return self._documents.is_any_unmerged(author)
 
     def _quiet_ms(self, head: Head) -> int:
         """For how long this has been its last head, as far as we saw."""
@@ -164,19 +199,20 @@ class Folder:
 
     async def _fold(self, head: Head) -> int:
         """Names it, once all that it says is said by others."""
-        if not await self._is_said_by_others(head):
+        if not await self.is_said_by_others(head):
             return 0
         key = active_key(self._store)
         if key is None:
             return 0
         with self._store.db.transaction():
-            if self._documents.head(head.author) != head or self._documents.is_any_unmerged(head.author):
+            if self._documents.head(head.author) != head or self._waits_for_something(head.author):
                 return 0
             publication = publish(self._store, key, self._records(head))
             self._add(head)
             self._documents.let_go_of(head.author)
             if self._documents.requeue_waiting(self._volume.author):
                 self._store.db.after_commit(self._merger.kick)
+        self.on_gone()
         log.info("an author that nobody uses is folded", author=head.author.hex()[:8], seq=head.seq)
         faults.reach("folding.named", self._store)
         await self._store.db.sync()
@@ -198,25 +234,27 @@ class Folder:
     # ---- letting go
     async def _let_go(self, head: Head) -> int:
         """Somebody named it: what nobody else says any more is said by us first."""
-        if not await self._is_said_by_others(head):
+        if not await self.is_said_by_others(head):
             return 0
         with self._store.db.transaction():
-            if self._documents.head(head.author) != head or self._documents.is_any_unmerged(head.author):
+            if self._documents.head(head.author) != head or self._waits_for_something(head.author):
                 return 0
             self._documents.let_go_of(head.author)
+        self.on_gone()
         log.info("records of an author that was folded go", author=head.author.hex()[:8], seq=head.seq)
         return 1
 
-    async def _is_said_by_others(self, head: Head) -> bool:
+    async def is_said_by_others(self, head: Head) -> bool:
         """Whether the author's records can go. What only they say is put into the outbox."""
-        if self._documents.is_any_unmerged(head.author) or head.author in self._store.removals.authors():
+        if self._waits_for_something(head.author) or head.author in self._store.removals.authors():
             return False
         complete = True
         key = b""
         while True:
             rows = self._store.db.all(
-                "SELECT author, seq, key, payload, signature FROM envelopes WHERE author=? AND key>? AND length(key)=?"
-                " ORDER BY key LIMIT ?",
+                "SELECT author, seq, key, payload, signature FROM envelopes AS e"
+                " WHERE author=? AND key>? AND length(key)=? AND NOT EXISTS"
+                " (SELECT 1 FROM quarantine AS q WHERE q.author=e.author AND q.key=e.key) ORDER BY key LIMIT ?",
                 (head.author, key, NODE_KEY_LENGTH, SLICE),
             )
             if not rows:

@@ -3,13 +3,17 @@
 
 Completeness is exact per author: pages wait in `incoming` until the set hash of everything we then hold is the one in
 the author's signed head. If it is not, the whole author is asked for again, of somebody else where possible.
+
+Nothing is stored beyond the record budget of the author's device, nor into the reserve of the disk: the author's
+records wait then, and nothing else does (`budgets`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -17,14 +21,17 @@ from holofsd.codec.letting_go import decode_dropped
 from holofsd.codec.signing import verify_envelopes, verify_head
 from holofsd.core import sethash
 from holofsd.core.document import Envelope, Head
-from holofsd.core.errors import HoloError, ProtocolViolation, Refused
+from holofsd.core.errors import HoloError, NoSpace, ProtocolViolation, Refused
 from holofsd.core.ids import AuthorId, NodeId
+from holofsd.core.record_budget import NOTHING, Weight
 from holofsd.store import faults
+from holofsd.store.database import is_full
+from holofsd.sync.budgets import Excess, RecordBudgets
 from holofsd.sync.config import KEY_DROPPED, NODE_KEY_LENGTH, SyncConfig
 from holofsd.sync.members import Members
 from holofsd.sync.merging import Merger
 from holofsd.sync.pages import IngestCounts, Page, Run
-from holofsd.sync.publication import element_of
+from holofsd.sync.publication import weigh
 from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
@@ -32,13 +39,33 @@ log = structlog.get_logger(__name__)
 VERIFY_INLINE = 4
 """So many records are verified on the loop; more of them in a thread, which costs about as much to reach."""
 BLAMED_FOR = 60.0
+WAITS_FOR = 600.0
+"""Seconds after which an author over its budget is tried again: its newer records may take less."""
 UNLIMITED = 2**64
 """No author has published so much: it counts only of those that may go on."""
 
 
+class _TooMuch(Exception):
+    """A page is not stored. Raised inside the transaction, which it takes back."""
+
+    def __init__(self, excess: Excess, missing: int = 0) -> None:
+        super().__init__(excess)
+        self.excess = excess
+        self.missing = missing
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """Why the records of an author wait, and until when (loop time)."""
+
+    excess: Excess
+    until: float
+
+
 class Ingest:
     """`on_advanced(head, source)` is called after an author's head moved; `on_settled()` when a run ended somehow, so
-    that sessions look again at what they could ask for."""
+    that sessions look again at what they could ask for. `on_waiting(author, source)`: that author's records are not
+    wanted now. `on_no_space(bytes)`: so much is to be freed before records can be stored."""
 
     def __init__(self, volume: LocalVolume, members: Members, merger: Merger, config: SyncConfig) -> None:
         self._volume = volume
@@ -51,7 +78,13 @@ class Ingest:
         self._paused: dict[AuthorId, Run] = {}
         self._disagreed: set[AuthorId] = set()
         self._blamed: dict[tuple[AuthorId, object], float] = {}
+        self._waits: dict[AuthorId, _Wait] = {}
+        self._left_over = volume.store.documents.weigh_incoming()
+        """Of runs that a former process began and that were not taken up again."""
+        self.budgets = RecordBudgets(volume.store, members, config.reserve_bytes, self._under_way, self.waiting)
         self.counts = IngestCounts()
+        self.on_waiting: Callable[[AuthorId, object], None] = lambda author, source: None
+        self.on_no_space: Callable[[int], None] = lambda missing: None
         self.on_advanced: Callable[[Head, object], None] = lambda head, source: None
         self.on_said_again: Callable[[], None] = lambda: None
         self.on_settled: Callable[[], None] = lambda: None
@@ -79,8 +112,10 @@ class Ingest:
         author = shown.author
         held = self._documents.head(author)
         seq = held.seq if held else 0
-        if author == self._volume.author or not self._members.head_counts(shown):
+        if author == self._volume.author or not self._members.head_counts(shown) or self._has_to_wait(author):
             return None
+        if self._documents.is_going(author):
+            return None  # what is left of it here is not what its next records add to
         if not _beyond(shown, held) and not self._members.is_last(shown, held):
             return None
         if shown.seq <= self._documents.folded_to(author):
@@ -103,29 +138,34 @@ class Ingest:
         paused = self._paused.pop(author, None)
         if paused is not None and paused.base == seq and paused.whole == (author in self._disagreed):
             return replace(paused, source=source, alive_at=now)
+        self._left_over.pop(author, None)
         if author in self._disagreed:
             with self._store.db.transaction():
                 self._documents.clear_incoming(author)
             return Run(source, seq, 0, True, sethash.EMPTY, 0, now)
-        run = Run(source, seq, seq, False, total, seq, now)
+        weight = self._documents.weights().get(author, NOTHING)
+        run = Run(source, seq, seq, False, total, seq, now, weight=weight)
         self._resume(author, run)
         return run
 
     def _resume(self, author: AuthorId, run: Run) -> None:
         """Goes on where a run stopped that a former process began."""
-        waiting = self._documents.incoming(author)
-        if waiting and not self._members.counts(author, max(envelope.seq for envelope in waiting)):
+        stored, last = self._documents.extent_of_incoming(author)
+        if not stored:
+            return
+        if not self._members.counts(author, last):
             # Its device was removed since: this was on the way to a head that will never be taken over.
             with self._store.db.transaction():
                 self._documents.clear_incoming(author)
             return
-        earlier: dict[bytes, Envelope] = {}
-        for envelope in waiting:
-            run.total = self._replaced(run, envelope, self._before(run, author, envelope.key))
-            run.last = max(run.last, envelope.seq)
-            earlier[envelope.key] = envelope
-            self._note_dropped(run, envelope, earlier)
-        run.stored = len(waiting)
+        for envelope in self._documents.incoming(author):
+            if (before := self._before(run, author, envelope.key)) is not None:
+                run.take_out(before)
+            run.add(envelope)
+            run.stored_bytes += weigh(envelope).bytes
+        run.stored, run.last = stored, last
+        if (dropped := self._documents.incoming_under(author, KEY_DROPPED)) is not None:
+            self._note_dropped(run, dropped, {})
 
     def held(self, author: AuthorId) -> Head | None:
         """Up to where we hold everything by that author."""
@@ -149,10 +189,52 @@ class Ingest:
 
     def members_changed(self) -> None:
         """Whoever may not write any more is asked for anew, up to the head that counts."""
-        for author in {*self._runs, *self._paused}:
+        for author in {*self._runs, *self._paused, *self._waits}:
             if not self._members.counts(author, UNLIMITED):
                 self._runs.pop(author, None)
                 self._paused.pop(author, None)
+                self._waits.pop(author, None)
+
+    def forget(self, author: AuthorId) -> None:
+        """What was on its way of that author is not needed any more."""
+        for known in (self._runs, self._paused, self._left_over, self._waits):
+            known.pop(author, None)
+
+    # ---- what has to wait
+    def waiting(self) -> dict[AuthorId, Excess]:
+        """Authors whose records are not taken now, and why."""
+        now = asyncio.get_running_loop().time()
+        return {a: wait.excess for a, wait in self._waits.items() if wait.excess is not Excess.DISK or now < wait.until}
+
+    def budgets_changed(self) -> None:
+        """There may be room for what had to wait."""
+        self._waits.clear()
+        self.on_settled()
+
+    def _has_to_wait(self, author: AuthorId) -> bool:
+        wait = self._waits.get(author)
+        return wait is not None and asyncio.get_running_loop().time() < wait.until
+
+    def _let_wait(self, author: AuthorId, source: object, full: _TooMuch) -> None:
+        """Its records are not asked for, and ignored, until there is room. What has arrived stays, and counts."""
+        if author not in self._waits:
+            log.warning("records have to wait", author=author.hex()[:8], why=full.excess)
+        pause = self._config.no_space_retry if full.excess is Excess.DISK else WAITS_FOR
+        self._waits[author] = _Wait(full.excess, asyncio.get_running_loop().time() + pause)
+        if (run := self._runs.pop(author, None)) is not None:
+            self._paused[author] = run
+        self.on_waiting(author, source)
+        if full.missing:
+            self.on_no_space(full.missing)
+
+    def _under_way(self) -> dict[AuthorId, Weight]:
+        """What the records of authors will weigh when all that has arrived counts."""
+        weights = self._documents.weights()
+        found = {author: weights.get(author, NOTHING) + more for author, more in self._left_over.items()}
+        for runs in (self._paused, self._runs):
+            for author, run in runs.items():
+                found[author] = run.weight + weights.get(author, NOTHING) if run.whole else run.weight
+        return found
 
     def give_up(self, source: object) -> None:
         """That session ended: what it was sending may be asked of others. What has arrived stays."""
@@ -172,13 +254,29 @@ class Ingest:
         if not self._expected(page, source):
             self.counts.ignored_pages += 1
             return None
+        if (full := self._no_room(page)) is not None:
+            self._let_wait(page.author, source, full)
+            return None
         await self._verify(page)
         if not self._expected(page, source):  # somebody else was faster
             self.counts.ignored_pages += 1
             return None
         return self._take(page, source)
 
+    def _no_room(self, page: Page) -> _TooMuch | None:
+        """Whether the page cannot be stored, as far as can be told without looking at what it replaces."""
+        run = self._runs.get(page.author)
+        more = sum(weigh(envelope).bytes for envelope in page.envelopes)
+        if page.head is not None and run is not None:
+            more += run.stored_bytes
+        if missing := self.budgets.missing_room(more):
+            return _TooMuch(Excess.DISK, missing)
+        excess = self.budgets.refuses_more(page.author)
+        return _TooMuch(excess) if excess is not None else None
+
     def _expected(self, page: Page, source: object) -> bool:
+        if self._has_to_wait(page.author) or self._documents.is_going(page.author):
+            return False
         held = self._documents.head(page.author)
         seq = held.seq if held else 0
         if page.author == self._volume.author or not self._members.counts(page.author, seq + 1):
@@ -216,7 +314,12 @@ class Ingest:
                 self.counts.ignored_pages += 1
                 return None
         run.alive_at = now
-        head = self._take_in_safely(page, run)
+        try:
+            head = self._take_in_safely(page, run)
+        except _TooMuch as full:
+            self._let_wait(page.author, source, full)
+            return None
+        self._waits.pop(page.author, None)
         faults.reach("receiving.stored" if page.head is None else "receiving.advanced", self._store)
         if page.head is not None:
             self._runs.pop(page.author, None)
@@ -228,13 +331,20 @@ class Ingest:
         try:
             with self._store.db.transaction():
                 return self._take_in(page, run, direct=page.head is not None and not run.stored and not run.whole)
+        except _TooMuch:
+            _put_back(run, before)
+            raise
+        except (NoSpace, sqlite3.OperationalError) as error:
+            if not is_full(error):
+                raise
+            _put_back(run, before)
+            raise _TooMuch(Excess.DISK, run.stored_bytes) from error
         except HoloError:
             self._runs.pop(page.author, None)
             raise
         except Exception:  # a record from outside must not stop the others: the merge queue takes them one by one
             log.exception("merging failed; taken in through the queue", author=page.author.hex()[:8])
-            run.total, run.last, run.stored = before.total, before.last, before.stored
-            run.dropped = before.dropped
+            _put_back(run, before)
             with self._store.db.transaction():
                 return self._take_in(page, run, direct=False)
 
@@ -246,7 +356,8 @@ class Ingest:
             previous = self._previous(run, envelope.author, envelope.key)
             if previous is not None:
                 again.add(envelope)
-            run.total = self._replaced(run, envelope, previous)
+                run.take_out(previous)
+            run.add(envelope)
             run.last = envelope.seq
             earlier[envelope.key] = envelope
             self._note_dropped(run, envelope, earlier)
@@ -254,10 +365,14 @@ class Ingest:
         if page.head is not None and not agreed:
             self._documents.clear_incoming(page.author)
             return None
+        before = self._documents.weights().get(page.author, NOTHING)
+        if (excess := self.budgets.excess(page.author, before, run.weight)) is not None:
+            raise _TooMuch(excess)
         direct = direct and len(page.envelopes) <= self._config.merge_slice
         if not direct:
             self._documents.put_incoming(page.envelopes)
             run.stored += len(page.envelopes)
+            run.stored_bytes += sum(weigh(envelope).bytes for envelope in page.envelopes)
         if page.head is not None:
             self._advance(page, page.head, run, again if direct else None)
         return page.head
@@ -270,12 +385,12 @@ class Ingest:
         if again is not None:
             for envelope in page.envelopes:
                 self._documents.put(envelope)
-            self._documents.set_head(head)
+            self._documents.set_head(head, run.weight)
             self._merger.merge(page.envelopes, again)
         else:
             if run.whole:
                 self._keep_what_goes(head.author)
-            self._documents.promote(head, run.whole)
+            self._documents.promote(head, run.whole, run.weight)
         if run.dropped:
             for key, seq in run.dropped.items():
                 self._documents.drop(head.author, key, seq)
@@ -302,11 +417,9 @@ class Ingest:
     def _previous(self, run: Run, author: AuthorId, key: bytes) -> Envelope | None:
         """The record that the next one under this key takes the place of, in what the set hash counts."""
         if run.stored:
-            row = self._store.db.one(
-                "SELECT author, seq, key, payload, signature FROM incoming WHERE author=? AND key=?", (author, key)
-            )
-            if row is not None:
-                return Envelope(*row)
+            waiting = self._documents.incoming_under(author, key)
+            if waiting is not None:
+                return waiting
         return self._before(run, author, key)
 
     def _before(self, run: Run, author: AuthorId, key: bytes) -> Envelope | None:
@@ -328,16 +441,11 @@ class Ingest:
         for item in dropped:
             record = earlier.get(item.key) or self._previous(run, envelope.author, item.key)
             if record is not None and record.seq <= item.seq < envelope.seq:
-                run.total = sethash.subtract(run.total, element_of(record))
+                run.take_out(record)
                 run.dropped[item.key] = item.seq
                 self._store.db.run(
                     "DELETE FROM incoming WHERE author=? AND key=? AND seq<=?", (record.author, item.key, item.seq)
                 )
-
-    @staticmethod
-    def _replaced(run: Run, envelope: Envelope, previous: Envelope | None) -> int:
-        total = run.total if previous is None else sethash.subtract(run.total, element_of(previous))
-        return sethash.add(total, element_of(envelope))
 
     def _finish(self, head: Head, agreed: bool, run: Run, source: object) -> None:
         author = head.author
@@ -362,6 +470,12 @@ class Ingest:
         if shown.author not in self.counts.forks and verify_head(self._store.volume, shown):
             self.counts.forks.add(shown.author)
             log.warning("an author has two histories", author=shown.author.hex()[:8], seq=shown.seq)
+
+
+def _put_back(run: Run, before: Run) -> None:
+    """The transaction that took a page in failed."""
+    run.total, run.last, run.stored, run.dropped = before.total, before.last, before.stored, before.dropped
+    run.weight, run.stored_bytes = before.weight, before.stored_bytes
 
 
 def _beyond(shown: Head, held: Head | None) -> bool:

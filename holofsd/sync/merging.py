@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import reduce
 from typing import Final
@@ -16,20 +17,22 @@ from holofsd.codec.records import decode_device, decode_state, decode_volume
 from holofsd.core.clock import FOLLOW_MS, latest_ms
 from holofsd.core.context import clip_state
 from holofsd.core.document import DeviceInfo, Envelope
-from holofsd.core.errors import NotUnderstood, OtherKind, Refused
+from holofsd.core.errors import NoSpace, NotUnderstood, OtherKind, Refused
 from holofsd.core.ids import AuthorId, Dot, NodeId
 from holofsd.core.join import join
-from holofsd.core.kinds import kind_of
+from holofsd.core.kinds import BOUND, kind_of
 from holofsd.core.lost import LOST_ID
 from holofsd.core.node import is_alive
 from holofsd.core.state import Kind, NodeState
 from holofsd.store import faults
+from holofsd.store.database import is_full
 from holofsd.store.removals import HeldRow
 from holofsd.sync.brake import Brake
 from holofsd.sync.config import KEY_DEVICE, KEY_DROPPED, KEY_FOLDED, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
 from holofsd.sync.kinds import kind_by_records
 from holofsd.sync.liars import Liars
 from holofsd.sync.members import Members
+from holofsd.sync.publication import is_strange, weigh
 from holofsd.sync.told import Told
 from holofsd.sync.vetting import OTHER_KIND, TWO_CONTENTS, UNSEALED, Vetted
 from holofsd.sync.weighing import Said
@@ -42,6 +45,13 @@ ANOTHER_KIND = "makes something else of a file, folder or symlink"
 SAID_TIME: Final = "gave a file a time more than 200 years ahead"
 SAID_SIZE: Final = "named a file larger than any can be"
 AHEAD_MOST: Final = 4096
+NOT_ITS_AUTHOR = "malformed: a device record by another device's author"
+LONGEST_REASON = 200
+LOGGED = 20
+"""Records in quarantine that are logged one by one, of each author; then every thousandth is."""
+FULL_DISK_PAUSE = 2.0
+NOBODY_YET = AuthorId(b"")
+"""Stands for all authors that no device is certified for: a record waits for them with one row."""
 
 
 class Merger:
@@ -74,6 +84,10 @@ class Merger:
         self._wake.set()
         self.on_progress: Callable[[], None] = lambda: None
         """Called after each slice that was merged from the queue."""
+        self.has_room: Callable[[], bool] = lambda: True
+        """Whether the disk has room for what is merged."""
+        self._quarantined: dict[AuthorId, int] = {}
+        """How many records of each author went to quarantine in this run."""
         self.on_folded: Callable[[], None] = lambda: None
         """Called inside the transaction that merges a list of folded authors, at its end."""
         self._ahead: dict[tuple[AuthorId, bytes], int] = {}
@@ -106,10 +120,21 @@ class Merger:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._slice():
+            while await self._next_slice():
                 self.on_progress()
                 await asyncio.sleep(0)
             self.on_progress()
+
+    async def _next_slice(self) -> bool:
+        """False when nothing is left. On a full disk it waits: no record is to blame for that."""
+        while True:
+            try:
+                if self.has_room():
+                    return self._slice()
+            except (NoSpace, sqlite3.OperationalError) as error:
+                if not is_full(error):
+                    raise
+            await asyncio.sleep(FULL_DISK_PAUSE)
 
     def _slice(self) -> bool:
         envelopes, again = self._documents.to_merge(self._config.merge_slice)
@@ -119,7 +144,9 @@ class Merger:
             with self._volume.store.db.transaction():
                 self._documents.merged(envelopes)
                 self.merge(envelopes, again)
-        except Exception:  # a record from outside must not stop the others
+        except Exception as error:  # a record from outside must not stop the others
+            if is_full(error):
+                raise
             log.exception("merging failed; one record at a time now", records=len(envelopes))
             self._one_by_one(envelopes, again)
         faults.reach("receiving.merged", self._volume.store)
@@ -131,7 +158,9 @@ class Merger:
                 with self._volume.store.db.transaction():
                     self._documents.merged([envelope])
                     self.merge([envelope], again)
-            except Exception:  # noqa: BLE001 - whatever it is, it stays with this record
+            except Exception as error:  # whatever it is, it stays with this record
+                if is_full(error):
+                    raise
                 log.warning("a record could not be merged", author=envelope.author.hex()[:8], seq=envelope.seq)
                 with self._volume.store.db.transaction():
                     self._documents.merged([envelope])
@@ -152,8 +181,7 @@ class Merger:
             if kind_of(state.id) is None and not self._kind_agrees(envelope, state, said):
                 continue
             clipped, waits_for = clip_state(state, envelope.author, limits)
-            for author in waits_for:
-                self._documents.wait_for(author, envelope.author, envelope.key)
+            self._wait_for(waits_for, envelope.author, envelope.key)
             said.append(Said(envelope, self._believed(envelope, clipped, envelope in again)))
         if said:
             self.brake.merge(said)
@@ -219,7 +247,11 @@ class Merger:
         said[:] = [item for item in said if item.state.id != node or item.state.kind is kind]
         if stored is not None and stored.kind is not kind:
             limits = self._documents.dot_limits()
-            states = [clip_state(claimed, e.author, limits)[0] for e, claimed in claims if claimed.kind is kind]
+            states = [
+                self.told.vet(clip_state(claimed, e.author, limits)[0], e.author)
+                for e, claimed in claims
+                if claimed.kind is kind
+            ]
             self._volume.restate([reduce(join, states)])
         return state.kind is kind
 
@@ -246,9 +278,14 @@ class Merger:
         if state is None:
             return None
         clipped, waits_for = clip_state(state, row.author, self._documents.dot_limits())
-        for author in waits_for:
-            self._documents.wait_for(author, row.author, row.node)
+        self._wait_for(waits_for, row.author, row.node)
         return self.told.vet(clipped, row.author)
+
+    def _wait_for(self, authors: Iterable[AuthorId], author: AuthorId, key: bytes) -> None:
+        """A hostile record can name thousands of authors that there are not."""
+        known = self._members.membership.authors
+        for waits_for in {waits_for if waits_for in known else NOBODY_YET for waits_for in authors}:
+            self._documents.wait_for(waits_for, author, key)
 
     def _understood(self, envelope: Envelope) -> NodeState | None:
         if not self._members.counts(envelope.author, envelope.seq):
@@ -317,9 +354,15 @@ class Merger:
     def _quarantine(self, envelope: Envelope, reason: str) -> bool:
         """True if it is not there yet."""
         self._any_quarantined = True
-        is_new = self._documents.quarantine(envelope.author, envelope.key, envelope.seq, reason, self._now_ms())
+        author = envelope.author
+        counted = is_strange(envelope) or reason == MAY_NOT_WRITE  # else it looked as if it could be understood
+        weight = 0 if counted else weigh(envelope).bytes
+        reason, now_ms = reason[:LONGEST_REASON], self._now_ms()
+        is_new = self._documents.quarantine(author, envelope.key, envelope.seq, reason, now_ms, weight)
         if is_new:
-            log.warning("record quarantined", author=envelope.author.hex()[:8], seq=envelope.seq, why=reason)
+            number = self._quarantined[author] = self._quarantined.get(author, 0) + 1
+            if number <= LOGGED or number % 1000 == 0:
+                log.warning("record quarantined", author=author.hex()[:8], seq=envelope.seq, why=reason, so_far=number)
         return is_new
 
 
@@ -341,12 +384,24 @@ def forget_if_gone(volume: LocalVolume, node: NodeId) -> bool:
     return True
 
 
-def requeue_quarantined(volume: LocalVolume, author: AuthorId | None = None) -> None:
-    """Tries again what was not understood: at start (after an upgrade), and when roles changed."""
+def requeue_quarantined(volume: LocalVolume) -> None:
+    """Tries again what was not understood: at start, for this may be a newer program."""
+    _requeue(volume, "1", ())
+
+
+def requeue_for_members(volume: LocalVolume) -> None:
+    """Tries again what roles and certificates decide."""
+    roles = "q.reason IN (?,?) OR (q.reason=? AND substr(q.key, 1, ?)!=?)"  # ids of today need no vote on the kind
+    _requeue(volume, roles, (MAY_NOT_WRITE, NOT_ITS_AUTHOR, ANOTHER_KIND, len(BOUND), BOUND))
+    with volume.store.db.transaction():
+        volume.store.documents.requeue_waiting(NOBODY_YET)
+
+
+def _requeue(volume: LocalVolume, which: str, values: Sequence[str | int | bytes]) -> None:
     db = volume.store.db
     with db.transaction():
         db.run(
             "INSERT OR IGNORE INTO merge_queue (author, key, seq) SELECT q.author, q.key, e.seq FROM quarantine AS q"
-            " JOIN envelopes AS e ON e.author=q.author AND e.key=q.key WHERE ?1 IS NULL OR q.author=?1",
-            (author,),
+            f" JOIN envelopes AS e ON e.author=q.author AND e.key=q.key WHERE {which}",
+            values,
         )

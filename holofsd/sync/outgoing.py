@@ -21,6 +21,8 @@ from holofsd.sync.members import Members
 from holofsd.sync.publication import Publication
 
 NOTHING: Final = (0, b"")
+NO_MORE: Final = (1 << 62) - 1
+"""As the number after which records are wanted: none is. Who sends them takes the former request back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,9 @@ class Outgoing:
 
     def ask(self, author: AuthorId, after: int, whole: bool) -> None:
         self._wants[author] = (after, whole)
+
+    def ask_no_more(self, author: AuthorId) -> None:
+        self._wants[author] = (NO_MORE, False)
 
     def confirm(self, head: Head) -> None:
         self._confirms[head.author] = head.seq
@@ -135,11 +140,11 @@ class Outgoing:
         return self._next_page()
 
     def _next_page(self) -> bytes | None:
-        """A page of the author that was asked for first. Heads move while a run lasts: it ends at the one that is ours
-        when its last page is read, so a run needs no snapshot of its own."""
+        """A page of each author in turn, so that none keeps the others waiting. Heads move while a run lasts: it ends
+        at the one that is ours when its last page is read, so a run needs no snapshot of its own."""
         while self._serving:
             author = next(iter(self._serving))
-            serving = self._serving[author]
+            serving = self._serving[author] = self._serving.pop(author)
             head = self._documents.head(author)
             if head is None or (head.seq < serving.last and not serving.whole):
                 del self._serving[author]  # we hold no more than they do: nothing to answer with

@@ -6,8 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from holofsd.core import sethash
 from holofsd.core.document import Envelope, Head
 from holofsd.core.ids import AuthorId
+from holofsd.core.record_budget import NOTHING, Weight
+from holofsd.sync.publication import element_of, weigh
 
 
 @dataclass(slots=True)
@@ -25,6 +28,18 @@ class Run:
     """How many records of it are in `incoming`."""
     dropped: dict[bytes, int] = field(default_factory=dict)
     """Keys that the author named as dropped, with the number of the record that is gone."""
+    weight: Weight = NOTHING
+    """Of all records that count in `total`."""
+    stored_bytes: int = 0
+    """Weight of those in `incoming`."""
+
+    def add(self, envelope: Envelope) -> None:
+        self.total = sethash.add(self.total, element_of(envelope))
+        self.weight += weigh(envelope)
+
+    def take_out(self, envelope: Envelope) -> None:
+        self.total = sethash.subtract(self.total, element_of(envelope))
+        self.weight -= weigh(envelope)
 
 
 @dataclass(frozen=True, slots=True)

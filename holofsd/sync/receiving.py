@@ -12,7 +12,8 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
+from weakref import WeakSet
 
 from holofs_api.numbers import MAX_FILE_SIZE
 from holofs_peer.v1 import peer_pb2 as pb
@@ -83,6 +84,9 @@ class Receiver:
     """One trip to one device. `reserve` is how many bytes of the disk stay free. `on_lead(job, device, is_slow)` is
     told of a device that need not go on with a job, because another one is faster."""
 
+    _active: ClassVar[WeakSet[Receiver]] = WeakSet()
+    """All of this process, which has one state directory: the room that one of them counts on is no other's."""
+
     def __init__(
         self,
         content: Content,
@@ -102,6 +106,11 @@ class Receiver:
         self._stopped = False
         self.pending: list[Job] = []
         """What this trip may still bring."""
+        self._promised = 0
+        """Bytes that are still to be written of what is being fetched."""
+        self._shared: Part | None = None
+        """Where this trip writes, if another one may write the same there: that takes room once."""
+        self._active.add(self)
 
     async def fetch(self, jobs: Sequence[Job], trip: Trip) -> None:
         """Fills `trip`, also when it raises: ConnectionLost, ProtocolViolation, NoSpace."""
@@ -117,6 +126,8 @@ class Receiver:
         except _Stalled:
             trip.stalled = True
             raise
+        finally:
+            self._promised, self._shared = 0, None
 
     def stop(self) -> None:
         """Ends the trip soon: `fetch` raises Stopped."""
@@ -134,8 +145,13 @@ class Receiver:
     def _check_space(self, needed: int, trip: Trip) -> None:
         trip.needed = needed
         disk = os.statvfs(self._content.path(BlobHash(b"\0" * 32)).parent.parent)
-        if disk.f_bavail * disk.f_frsize < needed + self._reserve:
+        others = sum(other._promised for other in self._active if not self._writes_the_same(other))
+        if disk.f_bavail * disk.f_frsize < needed + others + self._reserve:
             raise NoSpace("The disk is nearly full: content from other devices waits until there is room.")
+        self._promised = needed
+
+    def _writes_the_same(self, other: Receiver) -> bool:
+        return other is self or (self._shared is not None and other._shared is self._shared)
 
     # ---- small: the answers of a whole batch in memory, then on disk at once
     async def _fetch_small(self, jobs: Sequence[Job], trip: Trip) -> None:
@@ -201,6 +217,7 @@ class Receiver:
     # ---- large: straight to a file, going on where an earlier attempt, or a slower device, is
     async def _fetch_large(self, job: Job, trip: Trip) -> None:
         part = self._part(job)
+        self._shared = None if job.apart else part
         feeder = await part.join(self.device, self.device if job.apart else None)
         try:
             await self._feed(job, part, feeder, trip)
@@ -240,6 +257,7 @@ class Receiver:
             last = _is_last(answer, feeder.position, expected)
             if len(feeder.buffer) >= WRITE_BYTES or last:
                 await part.write(feeder)
+                self._promised = max(expected - feeder.position, 0)
             if last:
                 await self._finish(job, part, expected, trip)
                 return

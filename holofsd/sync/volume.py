@@ -11,17 +11,19 @@ import structlog
 
 from holofs_api.words import count
 from holofsd.codec.signing import SigningKey, generate, verify_head
-from holofsd.core.document import Credentials, DeviceInfo, Head, Mark, Membership, Role
+from holofsd.core.document import AuthorSeq, Credentials, DeviceInfo, Head, Mark, Membership, Role
 from holofsd.core.errors import ProtocolViolation, Refused
 from holofsd.core.ids import AuthorId, BlobHash, DeviceId, NodeId, VolumeId
 from holofsd.net.api import CloseCode
 from holofsd.store import faults
 from holofsd.sync import frames
 from holofsd.sync.adopting import Adopter
+from holofsd.sync.budgets import Excess
 from holofsd.sync.care import ContentCare
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.content import Fetcher
 from holofsd.sync.create import active_key
+from holofsd.sync.discarding import Discarder
 from holofsd.sync.folding import Folder
 from holofsd.sync.forgetting import Forgetter
 from holofsd.sync.ingest import Ingest
@@ -29,7 +31,7 @@ from holofsd.sync.liars import lie_reports
 from holofsd.sync.lost import LostFolders
 from holofsd.sync.marks import Marks
 from holofsd.sync.members import Members
-from holofsd.sync.merging import Merger, requeue_quarantined
+from holofsd.sync.merging import Merger, requeue_for_members, requeue_quarantined
 from holofsd.sync.outgoing import Outgoing, Push
 from holofsd.sync.overwriting import Overwriting
 from holofsd.sync.publication import Publication
@@ -99,6 +101,17 @@ class VolumeSync:
             volume, self.members, self.merger, self.publisher, self.config, self._heard_all, self._send
         )
         self.lost = LostFolders(volume, self.merger, self.config, self._heard_all)
+        self.discarder = Discarder(
+            volume,
+            self.members,
+            self.ingest,
+            self.adopter,
+            self.folder,
+            self.config,
+            lambda: self.merger.backlog() > 0,
+            self._is_shown,
+        )
+        self.folder.on_gone = self.discarder.look_soon
         self._tasks = Tasks("sync")
         self._closed = False
         self._unsubscribe = self._connect()
@@ -112,6 +125,8 @@ class VolumeSync:
         self.ingest.on_advanced = self._advanced
         self.ingest.on_settled = self._consider_all
         self.ingest.on_said_again = self.publisher.changed
+        self.ingest.on_waiting = self._stop_asking
+        self.merger.has_room = self.ingest.budgets.has_room_to_merge
         self.publisher.on_requeued = self.merger.kick
         return [self.volume.on_outbox(self._outbox_changed), self.volume.on_wanted(self.fetcher.wanted)]
 
@@ -130,6 +145,7 @@ class VolumeSync:
             (self.forgetter.run(), "forgetter"),
             (self.folder.run(), "folder"),
             (self.lost.run(), "lost"),
+            (self.discarder.run(), "discarder"),
             (self._look_again(), "look again"),
             (seal_again(self.volume, self.members, self.merger.told.vetting), "seal again"),
         ):
@@ -192,7 +208,12 @@ class VolumeSync:
 
     def on_no_space(self, callback: Callable[[int], None]) -> None:
         """Called when content of so many bytes has to wait for room on the disk; it is tried again after a while."""
-        self.fetcher.on_no_space = callback
+        self.fetcher.on_no_space = self.ingest.on_no_space = callback
+
+    def set_record_budget(self, size: int | None) -> None:
+        """What the records of each other device may take here; None: the default. Raises BadArgument."""
+        self.ingest.budgets.set_max(size)
+        self.ingest.budgets_changed()
 
     async def fetch(self, blob: BlobHash, size: int, timeout: float) -> None:
         """Returns when the content is here. Raises ContentUnavailable, ContentTimeout or NoSpace."""
@@ -278,6 +299,8 @@ class VolumeSync:
             )
         if self.fetcher.counts.no_space:
             warnings.append("The disk is nearly full: content from other devices waits until there is room.")
+        elif Excess.DISK in self.ingest.waiting().values():
+            warnings.append("The disk is nearly full: changes from other devices wait until there is room.")
         for device, number in {**self.violations, **self.fetcher.counts.wrong}.items():
             times = count(number, "time")
             told = self.members.told(device)
@@ -390,7 +413,15 @@ class VolumeSync:
         """Somebody has told what there is (if anybody can), and nobody has shown a record that is not here."""
         telling = [session for session in self.sessions.values() if session.ready.is_set()]
         shown = [head for session in telling for head in session.shown.values()]
-        return bool(telling or not self.members.others()) and not self.ingest.behind(shown)
+        waiting = self.ingest.waiting()  # nobody knows when those come
+        return bool(telling or not self.members.others()) and not self.ingest.behind(
+            head for head in shown if waiting.get(head.author, Excess.DISK) is Excess.DISK
+        )
+
+    def _is_shown(self, last: AuthorSeq) -> bool:
+        """Whether a session's other side holds exactly what goes up to that head of an author."""
+        shown = (session.shown.get(last.author) for session in self.sessions.values())
+        return any(head is not None and (head.seq, head.set_hash) == (last.seq, last.set_hash) for head in shown)
 
     def _advanced(self, head: Head, source: object) -> None:
         """Others are told at once of what came from somebody else; they ask if they still lack it."""
@@ -399,6 +430,13 @@ class VolumeSync:
                 session.outgoing.announce(head)
                 session.wake()
         self.marks.notify()
+
+    def _stop_asking(self, author: AuthorId, source: object) -> None:
+        """Its records have to wait: whoever sends them need not go on."""
+        for session in self.sessions.values():
+            if session is source:
+                session.outgoing.ask_no_more(author)
+                session.wake()
 
     def _consider_all(self) -> None:
         for session in self.sessions.values():
@@ -477,9 +515,11 @@ class VolumeSync:
                 session.expel()
         self.ingest.members_changed()
         self.adopter.look()
+        self.folder.look_soon()
+        self.discarder.look_soon()
         if (key := active_key(self.store)) is not None:
             self.members.certify(key)
-        requeue_quarantined(self.volume)
+        requeue_for_members(self.volume)
         self.merger.kick()
         self.publisher.changed()
         self._consider_all()

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from holofsd.core.errors import DamagedIndex
-from holofsd.store.database import Database
+from holofsd.store.database import Database, compact_if_worth
 
 SCHEMA = "CREATE TABLE t (x INTEGER);"
 
@@ -126,3 +128,78 @@ def test_a_format_that_fails_half_way_leaves_the_one_before(tmp_path: Path) -> N
 
 def test_only_the_owner_can_read_it(db: Database) -> None:
     assert db.path.stat().st_mode & 0o777 == 0o600
+
+
+def filled(db: Database, rows: int, size: int = 1 << 20) -> None:
+    with db.transaction():
+        db.run("CREATE TABLE IF NOT EXISTS large (x BLOB)")
+        for _ in range(rows):
+            db.run("INSERT INTO large VALUES (zeroblob(?))", (size,))
+
+
+async def test_a_database_gets_smaller_bit_by_bit_once_much_of_it_is_free(db: Database, tmp_path: Path) -> None:
+    filled(db, 100)
+    with db.transaction():
+        db.run("DELETE FROM large WHERE rowid % 100 != 0")
+    assert db.is_worth_shrinking(is_short=False)
+    pages = []
+    while db.shrink():
+        pages.append(db.number("PRAGMA freelist_count"))
+        with db.transaction():  # others write meanwhile
+            db.run("INSERT INTO t VALUES (7)")
+    assert len(pages) > 50, "in small steps"
+    await db.checkpoint()
+    assert (tmp_path / "test.db").stat().st_size < 4 << 20
+    assert not db.is_worth_shrinking(is_short=True)
+    assert db.number("SELECT length(x) FROM large") == 1 << 20
+    assert db.one("PRAGMA integrity_check") == ("ok",)
+
+
+def test_a_little_that_is_free_stays_unless_the_disk_is_short(db: Database) -> None:
+    filled(db, 20)
+    with db.transaction():
+        db.run("DELETE FROM large")
+    assert not db.is_worth_shrinking(is_short=False)
+    assert db.is_worth_shrinking(is_short=True)
+
+
+def of_a_former_program(path: Path, rows: int) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        old.execute("PRAGMA journal_mode=WAL")
+        old.execute("CREATE TABLE t (x BLOB)")
+        old.execute("PRAGMA user_version=1")
+        for _ in range(rows):
+            old.execute("INSERT INTO t VALUES (zeroblob(1048576))")
+        old.execute("DELETE FROM t WHERE rowid > 1")
+
+
+def test_a_database_of_a_former_program_is_made_smaller_at_the_start_and_can_get_smaller_then(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    of_a_former_program(path, 80)
+    database = Database(path, [SCHEMA])
+    assert not database.is_worth_shrinking(is_short=True)
+    assert not database.shrink()
+    database.close()
+    assert compact_if_worth(path)
+    assert path.stat().st_size < 4 << 20
+    assert not compact_if_worth(path), "once"
+    database = Database(path, [SCHEMA])
+    assert database.number("SELECT count(*) FROM t") == 1
+    filled(database, 80)
+    with database.transaction():
+        database.run("DELETE FROM large")
+    assert database.is_worth_shrinking(is_short=False)
+    assert database.shrink()
+    database.close()
+
+
+def test_a_database_that_is_mostly_in_use_or_damaged_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    of_a_former_program(path, 10)
+    before = path.stat().st_size
+    assert not compact_if_worth(path)
+    assert path.stat().st_size == before
+    path.write_bytes(b"no database" * 1000)
+    assert not compact_if_worth(path)
+    assert path.read_bytes() == b"no database" * 1000
+    assert not compact_if_worth(tmp_path / "missing.db")

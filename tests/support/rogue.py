@@ -30,6 +30,7 @@ from holofsd.net.iroh_endpoint import IrohEndpoint, bind_iroh
 
 PROTOCOL = 1
 ANSWER_S = 15.0
+PAGE_BYTES = 1 << 20
 # Far above what the product accepts, so that a test can send what is too large.
 CONFIG = NetConfig(bind="127.0.0.1:0", discovery=Discovery.NONE, max_frame=64 << 20)
 
@@ -158,9 +159,21 @@ class Session:
         elif kind == "want" and frame.want.author in self.serve:
             envelopes, head = self.serve[frame.want.author]
             after = 0 if frame.want.whole else frame.want.after
-            page = pb.Records(author=frame.want.author, after=after, whole=frame.want.whole, head=wire.to_head(head))
-            page.envelopes.extend(wire.to_envelope(e) for e in envelopes if e.seq > after)
-            await self.send(pb.Frame(records=page))
+            if after > head.seq:
+                return  # the request before is taken back
+            pages: list[list[Envelope]] = [[]]
+            for envelope in envelopes:
+                if envelope.seq > after:
+                    if sum(len(e.payload) for e in pages[-1]) > PAGE_BYTES:
+                        pages.append([])
+                    pages[-1].append(envelope)
+            for number, part in enumerate(pages, 1):
+                page = pb.Records(author=frame.want.author, after=after, whole=frame.want.whole)
+                page.envelopes.extend(map(wire.to_envelope, part))
+                if number == len(pages):
+                    page.head.CopyFrom(wire.to_head(head))
+                await self.send(pb.Frame(records=page))
+                after = part[-1].seq if part else after
         elif kind == "confirm":
             self.confirmed[frame.confirm.author] = frame.confirm.seq
 

@@ -13,9 +13,10 @@ import pytest
 from holofsd.check.fsck import Files, examine
 from holofsd.codec.content import hash_bytes
 from holofsd.codec.signing import sign_mark
-from holofsd.core.errors import ProtocolViolation
+from holofsd.core.errors import NoSpace, ProtocolViolation
+from holofsd.sync.receiving import Receiver
 from holofsd.sync.status import DeviceReport
-from tests.sync.devices import QUICK, Device, devices, settled, share, until
+from tests.sync.devices import Device, devices, settled, share, until
 
 
 def report(device: Device, about: Device) -> DeviceReport:
@@ -58,8 +59,17 @@ async def test_marks_are_passed_on_by_others(tmp_path: Path) -> None:
         assert not report(ann, cid).connected
 
 
+@pytest.fixture
+def no_room_for_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Receiver, needed: int) -> None:
+        raise NoSpace("The disk is nearly full.")
+
+    monkeypatch.setattr(Receiver, "_check_space", refuse)
+
+
+@pytest.mark.usefixtures("no_room_for_content")
 async def test_without_its_content_a_device_does_not_say_that_it_is_complete(tmp_path: Path) -> None:
-    async with devices(tmp_path, "ann", "bob", config=replace(QUICK, reserve_bytes=1 << 60)) as (ann, bob):
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
         await share(ann, bob)
         await settled(ann, bob)
         await asyncio.wait_for(ann.sync.wait_copies(1), 10)
@@ -158,8 +168,9 @@ async def test_what_was_lost_while_a_device_was_down_is_taken_back_when_it_is_up
         await until(lambda: ann.sync.copies() == 0, "bob to take back what it said")
 
 
+@pytest.mark.usefixtures("no_room_for_content")
 async def test_content_that_is_on_its_way_takes_nothing_back(tmp_path: Path) -> None:
-    async with devices(tmp_path, "ann", "bob", config=replace(QUICK, reserve_bytes=1 << 60)) as (ann, bob):
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
         await share(ann, bob)
         ann.write("file", b"inline")
         await settled(ann, bob)

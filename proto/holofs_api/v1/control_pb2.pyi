@@ -853,6 +853,7 @@ class VolumeStatus(_message.Message):
     DAMAGED_FIELD_NUMBER: _builtins.int
     LIES_FIELD_NUMBER: _builtins.int
     UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    RECORD_BUDGETS_FIELD_NUMBER: _builtins.int
     files: _builtins.int
     bytes: _builtins.int
     unpublished: _builtins.int
@@ -897,6 +898,10 @@ class VolumeStatus(_message.Message):
     def unavailable(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unavailable]:
         """some of the content that cannot be had now"""
 
+    @_builtins.property
+    def record_budgets(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeviceRecords]:
+        """of every other device whose records are here, removed ones included"""
+
     def __init__(
         self,
         *,
@@ -921,10 +926,11 @@ class VolumeStatus(_message.Message):
         damaged: _builtins.int = ...,
         lies: _abc.Iterable[Global___Lie] | None = ...,
         unavailable: _abc.Iterable[Global___Unavailable] | None = ...,
+        record_budgets: _abc.Iterable[Global___DeviceRecords] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "volume", b"volume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conflicts", b"conflicts", "content_missing", b"content_missing", "content_missing_bytes", b"content_missing_bytes", "damaged", b"damaged", "devices", b"devices", "files", b"files", "held_by", b"held_by", "held_directories", b"held_directories", "held_files", b"held_files", "held_since_ms", b"held_since_ms", "history", b"history", "lies", b"lies", "pending", b"pending", "quarantine_reasons", b"quarantine_reasons", "quarantined", b"quarantined", "records_behind", b"records_behind", "unavailable", b"unavailable", "unpublished", b"unpublished", "unsealed", b"unsealed", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conflicts", b"conflicts", "content_missing", b"content_missing", "content_missing_bytes", b"content_missing_bytes", "damaged", b"damaged", "devices", b"devices", "files", b"files", "held_by", b"held_by", "held_directories", b"held_directories", "held_files", b"held_files", "held_since_ms", b"held_since_ms", "history", b"history", "lies", b"lies", "pending", b"pending", "quarantine_reasons", b"quarantine_reasons", "quarantined", b"quarantined", "record_budgets", b"record_budgets", "records_behind", b"records_behind", "unavailable", b"unavailable", "unpublished", b"unpublished", "unsealed", b"unsealed", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2117,6 +2123,102 @@ class BrakeReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BrakeReply: _TypeAlias = BrakeReply  # noqa: Y015
+
+@_typing.final
+class DeviceRecords(_message.Message):
+    """---- record budgets
+    What the records of another device take in this device's index, and what they may.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    STRANGE_BYTES_FIELD_NUMBER: _builtins.int
+    STRANGE_MAX_BYTES_FIELD_NUMBER: _builtins.int
+    EXCESS_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    device_id: _builtins.str
+    name: _builtins.str
+    bytes: _builtins.int
+    max_bytes: _builtins.int
+    strange_bytes: _builtins.int
+    """among them: what this program does not understand"""
+    strange_max_bytes: _builtins.int
+    excess: _builtins.str
+    """"" | "records" | "not understood" | "disk": why its further records wait"""
+    removed: _builtins.bool
+    """no member any more"""
+    def __init__(
+        self,
+        *,
+        device_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        bytes: _builtins.int = ...,
+        max_bytes: _builtins.int = ...,
+        strange_bytes: _builtins.int = ...,
+        strange_max_bytes: _builtins.int = ...,
+        excess: _builtins.str = ...,
+        removed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "device_id", b"device_id", "excess", b"excess", "max_bytes", b"max_bytes", "name", b"name", "removed", b"removed", "strange_bytes", b"strange_bytes", "strange_max_bytes", b"strange_max_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeviceRecords: _TypeAlias = DeviceRecords  # noqa: Y015
+
+@_typing.final
+class RecordBudgetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    max_bytes: _builtins.int
+    """for each other device, on this one; -1: the default; unset: as it is"""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        max_bytes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_bytes", b"_max_bytes", "max_bytes", b"max_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_bytes", b"_max_bytes", "max_bytes", b"max_bytes", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_bytes: _TypeAlias = _typing.Literal["max_bytes"]  # noqa: Y015
+    _WhichOneofArgType__max_bytes: _TypeAlias = _typing.Literal["_max_bytes", b"_max_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_bytes) -> _WhichOneofReturnType__max_bytes | None: ...
+
+Global___RecordBudgetRequest: _TypeAlias = RecordBudgetRequest  # noqa: Y015
+
+@_typing.final
+class RecordBudgetReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWN_MAX_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
+    own_max: _builtins.bool
+    """that was set"""
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeviceRecords]: ...
+    def __init__(
+        self,
+        *,
+        own_max: _builtins.bool = ...,
+        devices: _abc.Iterable[Global___DeviceRecords] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "own_max", b"own_max"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordBudgetReply: _TypeAlias = RecordBudgetReply  # noqa: Y015
 
 @_typing.final
 class ScrubRequest(_message.Message):

@@ -194,6 +194,11 @@ class ControlStub:
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.ScrubRequest.SerializeToString,
                 response_deserializer=holofs__api_dot_v1_dot_control__pb2.ScrubProgress.FromString,
                 _registered_method=True)
+        self.RecordBudget = channel.unary_unary(
+                '/holofs.v1.Control/RecordBudget',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetReply.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -393,6 +398,12 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordBudget(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -555,6 +566,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Scrub,
                     request_deserializer=holofs__api_dot_v1_dot_control__pb2.ScrubRequest.FromString,
                     response_serializer=holofs__api_dot_v1_dot_control__pb2.ScrubProgress.SerializeToString,
+            ),
+            'RecordBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordBudget,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1421,6 +1437,33 @@ class Control:
             '/holofs.v1.Control/Scrub',
             holofs__api_dot_v1_dot_control__pb2.ScrubRequest.SerializeToString,
             holofs__api_dot_v1_dot_control__pb2.ScrubProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/RecordBudget',
+            holofs__api_dot_v1_dot_control__pb2.RecordBudgetRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.RecordBudgetReply.FromString,
             options,
             channel_credentials,
             insecure,

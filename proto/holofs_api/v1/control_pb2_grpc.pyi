@@ -67,6 +67,7 @@ class ControlStub:
     Brake: _grpc.UnaryUnaryMultiCallable[_control_pb2.BrakeRequest, _control_pb2.BrakeReply]
     """the brake on removals from elsewhere, and content that is damaged here"""
     Scrub: _grpc.UnaryStreamMultiCallable[_control_pb2.ScrubRequest, _control_pb2.ScrubProgress]
+    RecordBudget: _grpc.UnaryUnaryMultiCallable[_control_pb2.RecordBudgetRequest, _control_pb2.RecordBudgetReply]
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -105,6 +106,7 @@ class ControlAsyncStub(ControlStub):
     Brake: _aio.UnaryUnaryMultiCallable[_control_pb2.BrakeRequest, _control_pb2.BrakeReply]  # type: ignore[assignment]
     """the brake on removals from elsewhere, and content that is damaged here"""
     Scrub: _aio.UnaryStreamMultiCallable[_control_pb2.ScrubRequest, _control_pb2.ScrubProgress]  # type: ignore[assignment]
+    RecordBudget: _aio.UnaryUnaryMultiCallable[_control_pb2.RecordBudgetRequest, _control_pb2.RecordBudgetReply]  # type: ignore[assignment]
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -332,5 +334,12 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.ScrubRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.ScrubProgress], _abc.AsyncIterator[_control_pb2.ScrubProgress]]: ...
+
+    @_abc_1.abstractmethod
+    def RecordBudget(
+        self,
+        request: _control_pb2.RecordBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.RecordBudgetReply, _abc.Awaitable[_control_pb2.RecordBudgetReply]]: ...
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
