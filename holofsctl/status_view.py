@@ -128,4 +128,12 @@ def _troubles(status: pb.VolumeStatus) -> list[str]:
     if status.quarantined:
         why = "; ".join(status.quarantine_reasons)
         lines.append(f"{count(status.quarantined, 'record')} refused{f' ({safe(why)})' if why else ''}.")
+    lines += [_lie(lie) for lie in status.lies]
     return lines
+
+
+def _lie(lie: pb.Lie) -> str:
+    who = safe(lie.name or lie.device_id[:8] or "A device")
+    example = f"; the last one: {safe(lie.example)}" if lie.example else ""
+    times = f"{count(lie.number, 'time')}, last at {moment(lie.last_ms)}"
+    return f"Untrue: {who} {safe(lie.what)} ({times}{example}). It was refused."

@@ -33,6 +33,7 @@ COPIED: Final = {
     "pending_bodies": ("staging", "node"),
     "history": ("NULL", "node", "dot", "began_ms", "ended_ms", "size", "blob", "version"),
     "past_places": ("NULL", "node", "parent", "name", "from_ms", "until_ms"),
+    "lies": ("who", "what", "number", "first_ms", "last_ms", "example"),
     "past_settings": ("NULL", "node", "until_ms", "settings", "dot", "mtime_ns"),
 }
 """Tables whose rows are taken where the backup lacks them, and what of them: an author of ours is not active again."""

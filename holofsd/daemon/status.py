@@ -63,6 +63,18 @@ def volume_status(summary: api.Volume, opened: OpenVolume) -> api.VolumeStatus:
         held_by=held.devices,
         damaged=opened.sync.care.damaged(),
         history=history_status(opened.filesystem.history),
+        lies=tuple(
+            api.Lie(
+                lie.device.hex() if lie.device is not None else "",
+                lie.name,
+                lie.what,
+                lie.count,
+                lie.first_ms,
+                lie.last_ms,
+                lie.example,
+            )
+            for lie in sync.lies
+        ),
     )
 
 

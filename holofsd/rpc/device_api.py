@@ -123,6 +123,19 @@ class DeviceSafety:
 
 
 @dataclass(frozen=True, slots=True)
+class Lie:
+    """One kind of untrue thing that a device said. See control.proto."""
+
+    device_id: str
+    name: str
+    what: str
+    number: int
+    first_ms: int
+    last_ms: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
 class VolumeStatus:
     volume: Volume
     files: int = 0
@@ -143,6 +156,7 @@ class VolumeStatus:
     held_since_ms: int = 0
     held_by: tuple[str, ...] = ()
     damaged: int = 0
+    lies: tuple[Lie, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
+from holofsd.core.errors import HoloError
 from holofsd.core.ids import ROOT_ID, AuthorId, NodeId, VolumeId
 from holofsd.store.content import Content
 from holofsd.store.damage import Damage
 from holofsd.store.database import Database, scripts
 from holofsd.store.documents import Documents
 from holofsd.store.history import History
+from holofsd.store.lies import Lies
 from holofsd.store.nodes import Nodes
 from holofsd.store.outbox import Outbox
 from holofsd.store.past_sizes import PastSizes
@@ -37,6 +41,7 @@ class VolumeStore:
         self.history = History(self.db, self.nodes.aliases)
         self.past_sizes = PastSizes(self.db)
         self.removals = Removals(self.db)
+        self.lies = Lies(self.db)
         self.damage = Damage(self.db, self.content, directory / "damaged")
         with self.db.transaction():
             # The root is inode 1: the first row ever.
@@ -107,4 +112,6 @@ class VolumeStore:
         return cursor.rowcount > 0
 
     def close(self) -> None:
+        with suppress(HoloError, sqlite3.DatabaseError):  # a full or damaged disk: the last counts are lost
+            self.lies.save()
         self.db.close()

@@ -30,6 +30,19 @@ class DeviceReport:
 
 
 @dataclass(frozen=True, slots=True)
+class LieReport:
+    """One kind of untrue thing that a device said, and how often. `device` is None where it is not known."""
+
+    device: DeviceId | None
+    name: str
+    what: str
+    count: int
+    first_ms: int
+    last_ms: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
 class SyncStatus:
     role: Role | None
     unpublished: int
@@ -42,6 +55,8 @@ class SyncStatus:
     quarantine_reasons: dict[str, int]
     devices: tuple[DeviceReport, ...]
     warnings: tuple[str, ...]
+    lies: tuple[LieReport, ...] = ()
+    """The newest first."""
 
     @property
     def quarantined(self) -> int:

@@ -24,6 +24,7 @@ from holofsd.sync.create import active_key
 from holofsd.sync.folding import Folder
 from holofsd.sync.forgetting import Forgetter
 from holofsd.sync.ingest import Ingest
+from holofsd.sync.liars import lie_reports
 from holofsd.sync.marks import Marks
 from holofsd.sync.members import Members
 from holofsd.sync.merging import Merger, requeue_quarantined
@@ -59,6 +60,7 @@ class VolumeSync:
         self.node_key = node_key
         self.config = config or SyncConfig()
         self.now_ms = now_ms
+        self.store.lies.now_ms = now_ms
         self.describe = describe
         self.members = Members(self.store, node_key)
         self.on_device: Callable[[DeviceInfo], None] = lambda info: None
@@ -225,6 +227,7 @@ class VolumeSync:
             quarantine_reasons=self.store.documents.quarantined(),
             devices=tuple(self._report(device) for device in self.members.others()),
             warnings=tuple(self._warnings()),
+            lies=lie_reports(self.store.lies.all(), self.members),
         )
 
     def _report(self, device: DeviceId) -> DeviceReport:

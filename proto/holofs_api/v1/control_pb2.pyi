@@ -851,6 +851,7 @@ class VolumeStatus(_message.Message):
     HELD_SINCE_MS_FIELD_NUMBER: _builtins.int
     HELD_BY_FIELD_NUMBER: _builtins.int
     DAMAGED_FIELD_NUMBER: _builtins.int
+    LIES_FIELD_NUMBER: _builtins.int
     files: _builtins.int
     bytes: _builtins.int
     unpublished: _builtins.int
@@ -887,6 +888,10 @@ class VolumeStatus(_message.Message):
     def held_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """names of the devices that removed them"""
 
+    @_builtins.property
+    def lies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lie]:
+        """what members said that cannot be true; it was refused"""
+
     def __init__(
         self,
         *,
@@ -909,14 +914,58 @@ class VolumeStatus(_message.Message):
         held_since_ms: _builtins.int = ...,
         held_by: _abc.Iterable[_builtins.str] | None = ...,
         damaged: _builtins.int = ...,
+        lies: _abc.Iterable[Global___Lie] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "volume", b"volume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conflicts", b"conflicts", "content_missing", b"content_missing", "content_missing_bytes", b"content_missing_bytes", "damaged", b"damaged", "devices", b"devices", "files", b"files", "held_by", b"held_by", "held_directories", b"held_directories", "held_files", b"held_files", "held_since_ms", b"held_since_ms", "history", b"history", "pending", b"pending", "quarantine_reasons", b"quarantine_reasons", "quarantined", b"quarantined", "records_behind", b"records_behind", "unpublished", b"unpublished", "unsealed", b"unsealed", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conflicts", b"conflicts", "content_missing", b"content_missing", "content_missing_bytes", b"content_missing_bytes", "damaged", b"damaged", "devices", b"devices", "files", b"files", "held_by", b"held_by", "held_directories", b"held_directories", "held_files", b"held_files", "held_since_ms", b"held_since_ms", "history", b"history", "lies", b"lies", "pending", b"pending", "quarantine_reasons", b"quarantine_reasons", "quarantined", b"quarantined", "records_behind", b"records_behind", "unpublished", b"unpublished", "unsealed", b"unsealed", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VolumeStatus: _TypeAlias = VolumeStatus  # noqa: Y015
+
+@_typing.final
+class Lie(_message.Message):
+    """One kind of untrue thing that a device said, and how often."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    FIRST_MS_FIELD_NUMBER: _builtins.int
+    LAST_MS_FIELD_NUMBER: _builtins.int
+    EXAMPLE_FIELD_NUMBER: _builtins.int
+    device_id: _builtins.str
+    """hex; empty where it is not known"""
+    name: _builtins.str
+    """of the device; empty where it is not known"""
+    what: _builtins.str
+    """it did, to go on after its name: "gave other content to ..." """
+    number: _builtins.int
+    first_ms: _builtins.int
+    last_ms: _builtins.int
+    example: _builtins.str
+    """the last one"""
+    def __init__(
+        self,
+        *,
+        device_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        what: _builtins.str = ...,
+        number: _builtins.int = ...,
+        first_ms: _builtins.int = ...,
+        last_ms: _builtins.int = ...,
+        example: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "example", b"example", "first_ms", b"first_ms", "last_ms", b"last_ms", "name", b"name", "number", b"number", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lie: _TypeAlias = Lie  # noqa: Y015
 
 @_typing.final
 class DeviceSafety(_message.Message):
