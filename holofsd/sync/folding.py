@@ -22,11 +22,11 @@ from holofsd.codec.letting_go import decode_folded, encode_folded
 from holofsd.codec.records import decode_state
 from holofsd.codec.signing import verify_head
 from holofsd.core.context import clip_state
-from holofsd.core.document import Envelope, Head
+from holofsd.core.document import WRITERS, Envelope, Head
 from holofsd.core.errors import HoloError, Refused
 from holofsd.core.ids import AuthorId, DeviceId, NodeId
 from holofsd.core.join import join
-from holofsd.core.members import WRITERS, last_accepted
+from holofsd.core.members import last_accepted
 from holofsd.core.node import is_alive
 from holofsd.store import faults
 from holofsd.sync.config import KEY_FOLDED, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
@@ -113,6 +113,7 @@ class Folder:
     def _add(self, head: Head) -> None:
         if self._documents.add_folded(head):
             self._store.db.after_commit(self._wake.set)
+            self._store.db.after_commit(self._members.authors_folded)
             if self._documents.requeue_waiting(head.author):
                 self._store.db.after_commit(self._merger.kick)
 

@@ -12,7 +12,7 @@ from holofs_api.words import count
 from holofsd.codec.signing import SigningKey, generate, verify_head
 from holofsd.core.document import Credentials, DeviceInfo, Head, Mark, Membership, Role
 from holofsd.core.errors import ProtocolViolation, Refused
-from holofsd.core.ids import BlobHash, DeviceId, NodeId, VolumeId
+from holofsd.core.ids import AuthorId, BlobHash, DeviceId, NodeId, VolumeId
 from holofsd.net.api import CloseCode
 from holofsd.store import faults
 from holofsd.sync import frames
@@ -195,8 +195,8 @@ class VolumeSync:
         """Raises RoleTooLow, NotAMember, DeviceUnknown."""
         self.members.change_role(device, role)
 
-    def remove_member(self, device: DeviceId) -> None:
-        self.members.remove(device)
+    def remove_member(self, device: DeviceId, undo: bool = False) -> None:
+        self.members.remove(device, undo)
 
     def renamed(self, name: str) -> None:
         """Use the new name of this device. A reader has no records to say it in; its next sessions begin with it."""
@@ -408,7 +408,7 @@ class VolumeSync:
         """A new author for this device, from now on. What the old one published stays; of two histories of it the one
         that everybody takes over is the one that wins in `ingest`, and what the other alone said is said again."""
         old = self.volume.author
-        key = generate()
+        key = self._new_author()
         log.warning("our author's newer records were shown to us: a new author takes over", old=old.hex()[:8])
         with self.store.db.transaction():
             self.volume.rotate_author(key.seed)
@@ -416,6 +416,13 @@ class VolumeSync:
         self.members.certify(key)
         faults.reach("rotating.certified", self.store)
         self.publisher.changed()
+
+    def _new_author(self) -> SigningKey:
+        """An author that has a place among ours, also where this device was copied or restored very often."""
+        key = generate()
+        while self.can_write and not self.members.has_place(AuthorId(key.public)):
+            key = generate()
+        return key
 
     def violation(self, device: DeviceId, why: str) -> None:
         log.warning("a device broke the protocol", peer=device.hex()[:8], why=why)
