@@ -6,8 +6,8 @@ the room of another one, the set that is kept is a function of the set that is k
 
 - Grants and removals have a room each, in bytes. The volume's key has all of it, uses at most a quarter itself and
   divides the rest evenly among the admins that it granted; each of them does the same. An admin's share depends on
-  those above it in the chain of grants alone, so nothing that another member signs makes it smaller. A device that several
-  admins made an admin has the greatest of those shares. A share below a 1024th counts for nothing.
+  those above it in the chain of grants alone, so nothing that another member signs makes it smaller. A device that
+  several admins made an admin has the greatest of those shares. A share below a 1024th counts for nothing.
 - An issuer's statements fill its room in order of generation, then of digest. A set that is cut so may be cut again
   after any union, with the same result.
 - Certificates are kept of devices that were made a writer or an admin at some time, at most `CERTIFICATES_KEPT` of

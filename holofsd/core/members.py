@@ -161,13 +161,13 @@ def _in_sequence(volume: VolumeId, kept: Credentials) -> tuple[list[Grant], list
 
 
 def last_generation(volume: VolumeId, kept: Credentials, device: DeviceId) -> int:
-    """The highest that is known of a device, whether or not it counts: a later removal may make it count. 0: none is."""
+    """The highest known of a device, whether or not it counts: a later removal may make it count. 0: none is."""
     about = Credentials(
         tuple(grant for grant in kept.grants if grant.device == device),
         tuple(removed for removed in kept.removals if removed.device == device),
     )
     grants, removals = _in_sequence(volume, about)
-    return max((statement.generation for statement in (*grants, *removals)), default=0)
+    return max([0, *(grant.generation for grant in grants), *(removed.generation for removed in removals)])
 
 
 def _sequence(statement: Grant | Removed) -> tuple[int, bool]:

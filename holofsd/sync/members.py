@@ -321,12 +321,11 @@ class Members:
         """Ends a membership. What the device did as an admin stays: whom it let in, removed, or gave another role.
 
         `undo`: none of that counts any more. Whom it removed is a member again, if nobody else removed it. This may be
-        said of a device that was removed before, too: then those go that are members by its word alone.
+        said of a device that was removed before, too: then the others become what they would be without its word.
         """
         self._require_admin()
         if undo and self.was_removed(device):
-            guests = self._guests(device)
-            self._issue(Credentials(removals=tuple(r for guest in guests for r in self._removals_of(guest, undo=True))))
+            self._issue(self._undoing(device))
             return
         if not self.is_member(device):
             raise DeviceUnknown("No member of this volume has that name or key.")
@@ -334,12 +333,25 @@ class Members:
             raise RoleTooLow(LAST_ADMIN)
         self._issue(Credentials(removals=self._removals_of(device, undo)))
 
-    def _guests(self, device: DeviceId) -> list[DeviceId]:
-        """Members that only grants of this device make members."""
-        issuers: dict[DeviceId, set[bytes]] = {}
-        for grant in rules.standing(self.volume, self.credentials).grants:
-            issuers.setdefault(grant.device, set()).add(grant.issuer)
-        return sorted(guest for guest, by in issuers.items() if by == {device} and guest != self.device)
+    def _undoing(self, device: DeviceId) -> Credentials:
+        """What makes all others what they would be if that device had signed nothing. We stay what we are."""
+        known, me = self.credentials, self.device
+        grants = tuple(g for g in known.grants if g.issuer != device or g.device == me)
+        removals = tuple(r for r in known.removals if r.issuer != device)
+        before = rules.membership_of(self.volume, Credentials(grants, removals))
+        now, names = self.membership.roles, self.membership.names | before.names
+        ended: list[Removed] = []
+        granted: list[Grant] = []
+        for other in sorted((now.keys() | before.roles.keys()) - {me, device}):
+            role, generation = before.roles.get(other), self._next(other)
+            if role is None:
+                ended += self._removals_of(other, undo=True)
+            elif role != now.get(other):
+                if other in now:
+                    ended += self._removals(other, generation - 1, undo=False)
+                name = names.get(other, "")[:MAX_NAME]
+                granted.append(sign_grant(self._node_key, self.volume, other, role, generation, name))
+        return Credentials(tuple(granted), tuple(ended))
 
     def recover(self, volume_key: SigningKey, name: str) -> None:
         """Makes this device an admin by the volume's own key, whoever else is one."""

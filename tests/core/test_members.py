@@ -273,7 +273,7 @@ def test_what_programs_of_before_signed_counts_as_it_did() -> None:
 
 
 def test_a_lowered_admin_of_a_removed_one_stays_lowered_where_the_removal_is_said_again() -> None:
-    """What `sync.members` signs when it removes an admin: without the second removal the old admin grant would count."""
+    """As `sync.members` signs it when an admin is removed: without the second removal the old grant would count."""
     dee = grant("d", Role.ADMIN, "a")
     lowered = (removal("d", "b", 1), grant("d", Role.READER, "b", 2))
     guest = grant("e", Role.WRITER, "d")
