@@ -170,6 +170,18 @@ def last_generation(volume: VolumeId, kept: Credentials, device: DeviceId) -> in
     return max([0, *(grant.generation for grant in grants), *(removed.generation for removed in removals)])
 
 
+def free_generation(volume: VolumeId, kept: Credentials, device: DeviceId) -> int:
+    """One for a grant by the volume key that no known statement follows, so that none begins to count by it."""
+    generation = last_generation(volume, kept, device) + 1
+    every: list[Grant | Removed] = [*kept.grants, *kept.removals]
+    about = [s for s in every if s.device == device and s.generation >= generation]
+    for statement in sorted(about, key=_sequence):
+        followed = (generation, generation + 1, removal_generation(generation))
+        if statement.generation in followed:
+            generation = statement.generation + 1
+    return generation
+
+
 def _sequence(statement: Grant | Removed) -> tuple[int, bool]:
     return statement.generation, isinstance(statement, Removed)
 

@@ -359,7 +359,7 @@ class Members:
         own = [g for g in counting if g.device == self.device and g.role is Role.ADMIN]
         if self.role is Role.ADMIN and any(grant.issuer == self.volume for grant in own):
             return
-        generation = self._next(self.device)
+        generation = rules.free_generation(self.volume, self.credentials, self.device)
         issued = sign_grant(volume_key, self.volume, self.device, Role.ADMIN, generation, name[:MAX_NAME])
         self._issue(Credentials(grants=(issued,)))
 

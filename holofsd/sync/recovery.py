@@ -81,7 +81,7 @@ async def _recover_from(
     membership = rules.resolve(volume, merge_credentials(mine, theirs))
     if membership.roles.get(endpoint.device) != Role.ADMIN:
         # It was a member before: in a lower role, or removed since.
-        mine = granted(rules.last_generation(volume, relevant(volume, theirs), endpoint.device) + 1)
+        mine = granted(rules.free_generation(volume, relevant(volume, theirs), endpoint.device))
     return relevant(volume, merge_credentials(mine, theirs))
 
 
