@@ -365,13 +365,14 @@ class VolumeSync:
     # ---- what sessions tell (session.Host)
     async def dismissed(self, shown: Credentials) -> None:
         """Somebody says that we are no member any more. Raises ProtocolViolation for false signatures."""
-        try:
-            await self.members.learn(shown)
-        except Refused as error:
-            raise ProtocolViolation(f"A device closed on us with false credentials: {error.message}") from error
+        await self.learn_credentials(shown)
 
     async def learn_credentials(self, offered: Credentials) -> None:
-        await self.members.learn(offered)
+        """Raises ProtocolViolation for false signatures."""
+        try:
+            await self.members.learn(offered)
+        except Refused as error:
+            raise ProtocolViolation(error.message) from error
 
     def marks_received(self, marks: list[Mark], session: Session) -> None:
         self.marks.receive(marks, session)

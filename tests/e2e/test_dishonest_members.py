@@ -68,6 +68,7 @@ async def test_a_reader_that_makes_certificates_without_end_stops_neither_inviti
         await off(c[0].join, await off(a.share))
         await off(a.ctl, "members", "role", "docs", b.device_id(), "admin")
         await off(until, lambda: _roles(b).get(b.device_id()) == "admin", "b to be an admin")
+        await off(until, lambda: reader.key.public.hex() in _roles(b), "b to know the reader")
         await off(b.ctl, "members", "remove", "docs", reader.key.public.hex())
         await off(until, lambda: reader.key.public.hex() not in _roles(a), "a to hear that the reader was removed")
         await off(until, lambda: set(_roles(a)) == set(_roles(b)) == set(_roles(c[0])), "all to know the same members")
