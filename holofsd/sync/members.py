@@ -325,7 +325,10 @@ class Members:
         """
         self._require_admin()
         if undo and self.was_removed(device):
-            self._issue(self._undoing(device))
+            # Ours counts before its own word, where we are senior; what is different then is said by us.
+            self._issue(Credentials(removals=self._removals_of(device, undo=True)))
+            if sets.size_of(rest := self._undoing(device)):
+                self._issue(rest)
             return
         if not self.is_member(device):
             raise DeviceUnknown("No member of this volume has that name or key.")
