@@ -42,6 +42,8 @@ from holofsd.tree.outliving import bring_back
 log = structlog.get_logger(__name__)
 
 LOOK_AGAIN = 10.0
+PLACE_TRIES = 64
+"""Of a device's authors those count that come first by key: with a few tries a new one does."""
 
 
 class VolumeSync:
@@ -420,9 +422,13 @@ class VolumeSync:
 
     def _new_author(self) -> SigningKey:
         """An author that has a place among ours, also where this device was copied or restored very often."""
-        key = generate()
-        while self.can_write and not self.members.has_place(AuthorId(key.public)):
+        for _ in range(PLACE_TRIES):
             key = generate()
+            if not self.can_write or self.members.has_place(AuthorId(key.public)):
+                return key
+        log.error(
+            "no author of this device has a place among its others: what it writes is not heard until one is folded"
+        )
         return key
 
     def violation(self, device: DeviceId, why: str) -> None:
