@@ -72,7 +72,7 @@ _GROUPS: Final[Sequence[_Group]] = (
             ("share --revoke NAME INVITE", "make one worth nothing"),
             ("members NAME", "who has the volume"),
             ("members role NAME DEVICE reader|writer|admin", "change what a device may do"),
-            ("members remove NAME DEVICE", "take a device out"),
+            ("members remove NAME DEVICE", "take a device out; --undo: with all it did as an admin"),
             ("recovery NAME", "print the code that makes any device an admin ([--forget])"),
             ("recover CODE|-", "become an admin by that code ([--name NAME] [--from DEVICE[@ADDRESS]])"),
         ),

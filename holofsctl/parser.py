@@ -240,6 +240,8 @@ def _sharing(command: Callable[..., argparse.ArgumentParser]) -> None:
     members = command("members", sharing.members, "Who has the volume; `role` and `remove` change it.")
     members.add_argument("name", metavar="NAME")
     members.add_argument("change", nargs="*", metavar="role DEVICE reader|writer|admin | remove DEVICE")
+    members.add_argument("--keep-invites", action="store_true", help="with remove: invites that it redeemed stay good")
+    members.add_argument("--undo", action="store_true", help="with remove: also undo what it did as an admin")
     recovery = command("recovery", recovering.recovery, "Prints the code that makes any device an admin of the volume.")
     recovery.add_argument("name", metavar="NAME")
     recovery.add_argument("--forget", action="store_true", help="and keep it on this device no longer")

@@ -148,10 +148,16 @@ def members(session: Session, arguments: argparse.Namespace) -> None:
     name, change = arguments.name, arguments.change
     if name in ("remove", "role") and change and change[0] not in ("remove", "role"):
         name, change = change[0], [name, *change[1:]]  # `members remove NAME DEVICE` says the same
+    if (arguments.keep_invites or arguments.undo) and change[:1] != ["remove"]:
+        raise CommandError(
+            "--keep-invites and --undo go with `holofsctl members remove NAME DEVICE`.", Exit.USAGE, "bad-argument"
+        )
     if not change:
         _list_members(session, name)
     elif change[0] == "remove" and len(change) == 2:
-        _set_member(session, pb.SetMemberRequest(volume=name, device=change[1], remove=True))
+        keep, undo = arguments.keep_invites, arguments.undo
+        request = pb.SetMemberRequest(volume=name, device=change[1], remove=True, keep_invites=keep, undo=undo)
+        _set_member(session, request)
     elif change[0] == "role" and len(change) == 3 and change[2] in ROLES:
         _set_member(session, pb.SetMemberRequest(volume=name, device=change[1], role=ROLES[change[2]]))
     else:
@@ -168,6 +174,10 @@ def _set_member(session: Session, request: pb.SetMemberRequest) -> None:
     session.output.data(plain(member), [])
     became = "is no member any more" if member.removed else f"is {role_name(member.role)} now"
     session.output.remark(f"{safe(member.name or member.device_id[:16])} {became}.")
+    if member.revoked:
+        ids = ", ".join(invite.id for invite in member.revoked)
+        what = "an invite that it had redeemed" if len(member.revoked) == 1 else "invites that it had redeemed"
+        session.output.remark(f"Revoked {what}, so that it does not come back with the ticket: {ids}.")
     if member.removed:
         session.output.remark(_KEEPS)
 

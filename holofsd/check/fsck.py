@@ -16,7 +16,8 @@ from holofsd.check.report import Report
 from holofsd.check.standing import what_stands
 from holofsd.codec import wire
 from holofsd.core import members as rules
-from holofsd.core.document import Credentials, Membership
+from holofsd.core.credentials import merge_credentials
+from holofsd.core.document import WRITERS, Credentials, Membership
 from holofsd.core.errors import Refused
 from holofsd.core.ids import DeviceId, VolumeId
 from holofsd.store.copies import copy_database
@@ -61,7 +62,7 @@ def _examine_copy(volume: VolumeId, directory: Path, device: DeviceId, files: Fi
 
 def _examine(store: VolumeStore, device: DeviceId, scratch: Path, repair: bool, files: Files) -> Report:
     membership = _membership(store)
-    case = Case(store, Report(repair), membership, membership.roles.get(device) in rules.WRITERS)
+    case = Case(store, Report(repair), membership, membership.roles.get(device) in WRITERS)
     check_credentials(case)
     check_authors(case)
     check_document(case)
@@ -85,10 +86,10 @@ def _carry_out(case: Case) -> None:
 
 def _membership(store: VolumeStore) -> Membership:
     """What the readable credentials add up to."""
-    merged = Credentials()
+    found: list[Credentials] = []
     for _kind, message in store.credentials():
         try:
-            merged = rules.merge_credentials(merged, wire.decode_credentials(message))
+            found.append(wire.decode_credentials(message))
         except Refused:
             continue
-    return rules.resolve(store.volume, merged)
+    return rules.resolve(store.volume, merge_credentials(*found), store.documents.folded())

@@ -16,10 +16,10 @@ from blake3 import blake3
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
+from holofsd.core.credentials import grant_message, removed_message
 from holofsd.core.document import AuthorSeq, Certificate, Envelope, Grant, Head, Mark, Removed, Role
 from holofsd.core.errors import Refused
 from holofsd.core.ids import AuthorId, DeviceId, NodeId, VolumeId
-from holofsd.core.members import grant_message, removed_message
 from holofsd.core.message import length_prefixed, number
 from holofsd.core.sealing import is_from, needs_seal, seal_message
 from holofsd.core.state import Kind, Version
@@ -169,7 +169,7 @@ def sign_removed(
     accepted: Sequence[AuthorSeq] = (),
     kept_grants: Sequence[bytes] = (),
 ) -> Removed:
-    """`key` is the node key of an admin, or the volume key; `kept_grants` are digests (`members.grant_digest`)."""
+    """`key` is the node key of an admin, or the volume key; `kept_grants` are digests as of `grant_digest`."""
     unsigned = Removed(device, generation, tuple(accepted), tuple(kept_grants), key.public, b"")
     signature = key.sign(removed_message(volume, unsigned))
     return Removed(device, generation, unsigned.accepted, unsigned.kept_grants, key.public, signature)

@@ -18,6 +18,9 @@ from holofsd.core.ids import AuthorId, DeviceId
 
 MAX_RECORD_KEY: Final = 64
 MAX_CREDENTIALS: Final = 4096
+"""Of each kind, in one message. How many are kept is decided by what has room (`core.credentials`)."""
+MAX_KEPT: Final = 4096
+"""Grants that one removal keeps."""
 MAX_CREDENTIAL_BYTES: Final = 4 << 20
 MAX_AUTHORS: Final = 4096
 _ROLES: Final = {int(role): role for role in Role}
@@ -130,7 +133,7 @@ def to_removed(removed: Removed) -> pb.Removed:
 
 
 def from_removed(message: pb.Removed) -> Removed:
-    at_most(message.kept_grants, MAX_CREDENTIALS, "kept grants")
+    at_most(message.kept_grants, MAX_KEPT, "kept grants")
     return Removed(
         DeviceId(sized(message.device, KEY, "node key")),
         number(message.generation, "generation", 1),

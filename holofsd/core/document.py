@@ -76,6 +76,9 @@ class Role(IntEnum):
     ADMIN = 3
 
 
+WRITERS: Final = frozenset((Role.WRITER, Role.ADMIN))
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """This author writes for this device; signed by both keys."""
@@ -128,6 +131,12 @@ class Membership:
     authors: dict[AuthorId, DeviceId] = field(default_factory=dict)
     """Certified authors; whether their records count also needs the device's role to be writer or admin, or to have
     been accepted before its removal."""
+    surplus: dict[AuthorId, DeviceId] = field(default_factory=dict)
+    """Certified authors beyond those that one device may have: their records do not count."""
+
+    def device_of(self, author: AuthorId) -> DeviceId | None:
+        """Whose author that is, whether or not its records count."""
+        return self.authors.get(author) or self.surplus.get(author)
 
 
 @dataclass(frozen=True, slots=True)

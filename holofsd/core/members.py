@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is a member: what a set of credentials adds up to, whatever the order in which it arrived.
+"""Who is a member: what a set of credentials adds up to, whatever the order in which it arrived. Pure.
 
-Signatures were verified before (`codec.signing`); here it is decided which of the signed statements count.
+Signatures were verified before (`codec.signing`), and what no admin signed was left out (`core.credentials`); here it
+is decided which of the signed statements count.
 
 - The volume key may grant and remove always. A device may while one of its admin grants counts.
 - A removal of a device ends its grants up to the removal's generation, and the grants that the device issued, but for
@@ -12,26 +13,32 @@ Signatures were verified before (`codec.signing`); here it is decided which of t
 - Generations come in lettings of 256, one for each time a device was let in. A change of role takes the next generation
   of its letting, a removal the last one: so it beats a change of role made at the same time elsewhere, and only letting
   the device in again, knowing of the removal, begins another one.
+- Generations go up by one. A statement counts only if the one before it about the same device is known, whether or not
+  that one counts: a grant's generation follows a known one; a removal's follows a known one, is a known one, or ends
+  the letting of a known one. So no admin can take a generation that leaves none to others. The volume key is not bound
+  by it.
 - Admins may remove each other at the same time. Removals are therefore taken in order of seniority: the volume key's,
-  then those of admins nearest to it in the chain of grants (then by key); each counts if its issuer is still an admin
+  then those of admins nearest to it in the chain of grants (then by key); an admin's count if it is still an admin
   by those before. So nobody escapes by removing whoever removes them, unless they are senior; and against a stolen
   senior device there is the volume key.
+- Of each device at most `CERTIFICATES_COUNTED` authors that are not folded count, besides those whose records a removal
+  accepts. Folding frees their place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
 
-from blake3 import blake3
-
-from holofsd.core.document import AuthorSeq, Certificate, Credentials, Grant, Membership, Removed, Role
+from holofsd.core.credentials import grant_digest, relevant
+from holofsd.core.document import WRITERS, AuthorSeq, Certificate, Credentials, Grant, Membership, Removed, Role
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
-from holofsd.core.message import length_prefixed, number
 
-WRITERS = frozenset((Role.WRITER, Role.ADMIN))
-LETTING = 256
+LETTING: Final = 256
 """Generations for each time that a device is let in."""
+CERTIFICATES_COUNTED: Final = 32
+"""Authors of one device that count, folded ones aside. A device takes a new one when it was copied or restored."""
 
 
 def removal_generation(generation: int) -> int:
@@ -44,71 +51,144 @@ def letting(generation: int) -> int:
     return 1 + generation // LETTING
 
 
-# ---- what is signed ----
-def _grant_fields(grant: Grant) -> tuple[bytes, ...]:
-    name = grant.device_name.encode("utf-8", "surrogatepass")
-    return (grant.device, number(int(grant.role)), number(grant.generation), grant.issuer, name)
+# ---- which statements count
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The grants and removals that count, of a set of credentials."""
+
+    grants: tuple[Grant, ...]
+    removals: tuple[Removed, ...]
 
 
-def grant_message(volume: VolumeId, grant: Grant) -> bytes:
-    return length_prefixed(b"holofs-grant-1", volume, *_grant_fields(grant))
-
-
-def grant_digest(grant: Grant) -> bytes:
-    """Names the grant in `kept_grants`; the signature is not part of it."""
-    return blake3(length_prefixed(b"holofs-grant-digest-1", *_grant_fields(grant))).digest()
-
-
-def _removed_fields(removed: Removed) -> tuple[bytes, ...]:
-    accepted = length_prefixed(b"", *(f for a in removed.accepted for f in (a.author, number(a.seq), a.set_hash)))
-    kept = length_prefixed(b"", *removed.kept_grants)
-    return (removed.device, number(removed.generation), accepted, kept, removed.issuer)
-
-
-def removed_message(volume: VolumeId, removed: Removed) -> bytes:
-    return length_prefixed(b"holofs-removed-1", volume, *_removed_fields(removed))
-
-
-# ---- resolve ----
-@dataclass(slots=True)
 class _Verdict:
     """What holds by the removals taken so far."""
 
-    generation: dict[DeviceId, int] = field(default_factory=dict)
-    kept: dict[DeviceId, set[bytes]] = field(default_factory=dict)
-    removals: list[Removed] = field(default_factory=list)
+    def __init__(self, grants: Iterable[Grant]) -> None:
+        self._issued: dict[bytes, list[Grant]] = {}
+        for grant in grants:
+            self._issued.setdefault(grant.issuer, []).append(grant)
+        self._digests: dict[bytes, dict[bytes, Grant]] = {}
+        self._generation: dict[DeviceId, int] = {}
+        self.kept: dict[Grant, None] = {}
+        """Grants that count although their issuer may not: whoever wrote the removal vouches for them."""
+        self.removals: list[Removed] = []
 
     def take(self, removed: Removed) -> None:
         self.removals.append(removed)
-        self.generation[removed.device] = max(self.generation.get(removed.device, 0), removed.generation)
-        self.kept.setdefault(removed.device, set()).update(removed.kept_grants)
+        self._generation[removed.device] = max(self._generation.get(removed.device, 0), removed.generation)
+        if removed.kept_grants:
+            issued = self._digests_of(removed.device)
+            self.kept.update((issued[digest], None) for digest in removed.kept_grants if digest in issued)
+
+    def _digests_of(self, issuer: bytes) -> dict[bytes, Grant]:
+        if issuer not in self._digests:
+            self._digests[issuer] = {grant_digest(grant): grant for grant in self._issued.get(issuer, ())}
+        return self._digests[issuer]
+
+    def ends(self, grant: Grant) -> bool:
+        return grant.generation <= self._generation.get(grant.device, 0)
 
 
-def resolve(volume: VolumeId, credentials: Credentials) -> Membership:
+def resolve(volume: VolumeId, credentials: Credentials, folded: Collection[AuthorId] = ()) -> Membership:
     """Membership by the credentials that count. A chain that does not lead to the volume key counts for nothing."""
-    ranks = _seniority(volume, credentials.grants)
-    verdict = _Verdict()
-    known = (r for r in credentials.removals if r.issuer in ranks)
-    pending = sorted(known, key=lambda r: (ranks[r.issuer], r.issuer, _removed_fields(r)))
-    counting = _counting_grants(volume, credentials.grants, verdict, ranks)
-    while pending:
-        admins = _admins(volume, counting)
-        chosen = next((r for r in pending if r.issuer in admins), None)
-        if chosen is None:
-            break
-        pending.remove(chosen)
-        verdict.take(chosen)
-        counting = _counting_grants(volume, credentials.grants, verdict, ranks)
-    return _add_up(counting, verdict.removals, relevant(volume, credentials))
+    return membership_of(volume, relevant(volume, credentials), folded)
 
 
-def _seniority(volume: VolumeId, grants: Iterable[Grant]) -> Mapping[bytes, int]:
-    """Steps from the volume key of everybody who ever was an admin, removals left aside."""
-    ranks: dict[bytes, int] = {volume: 0}
+def membership_of(volume: VolumeId, kept: Credentials, folded: Collection[AuthorId] = ()) -> Membership:
+    """The same of a set that is `relevant` already."""
+    return _add_up(standing(volume, kept), kept, folded)
+
+
+def standing(volume: VolumeId, kept: Credentials) -> Standing:
+    """Which grants and removals count, of a set that is `relevant` already."""
+    grants, removals = _in_sequence(volume, kept)
     by_issuer: dict[bytes, list[Grant]] = {}
     for grant in grants:
         if grant.role is Role.ADMIN:
             by_issuer.setdefault(grant.issuer, []).append(grant)
+    ranks = _seniority(volume, by_issuer)
+    issued: dict[bytes, list[Removed]] = {}
+    for removal in removals:
+        if removal.issuer in ranks:
+            issued.setdefault(removal.issuer, []).append(removal)
+    verdict = _Verdict(grant for grant in grants if grant.issuer in ranks)
+    admins = _admins(volume, by_issuer, verdict)
+    order = sorted(issued, key=lambda issuer: (ranks[issuer], issuer))
+    at = 0
+    while at < len(order):
+        issuer = order[at]
+        if issuer not in admins or issuer not in issued:
+            at += 1
+            continue
+        # Only what is about an admin, or keeps what one issued, can make anybody an admin or stop it.
+        changes = False
+        for removal in issued.pop(issuer):
+            verdict.take(removal)
+            changes = changes or removal.device in admins or removal.device in by_issuer
+        before = admins
+        if changes:
+            admins = _admins(volume, by_issuer, verdict)
+        at = 0 if admins - before else at + 1
+    counting = (
+        g for g in grants if g.issuer in ranks and not verdict.ends(g) and (g.issuer in admins or g in verdict.kept)
+    )
+    return Standing(tuple(counting), tuple(verdict.removals))
+
+
+def _in_sequence(volume: VolumeId, kept: Credentials) -> tuple[list[Grant], list[Removed]]:
+    """The statements whose generation follows a known one."""
+    grants: list[Grant] = []
+    removals: list[Removed] = []
+    known: dict[DeviceId, set[int]] = {}
+    last: dict[DeviceId, set[int]] = {}
+    # Of one generation a grant comes first: a removal of the same one ends it.
+    every: list[Grant | Removed] = sorted((*kept.grants, *kept.removals), key=_sequence)
+    for statement in every:
+        generations = known.setdefault(statement.device, {0})
+        endings = last.setdefault(statement.device, {removal_generation(0)})
+        follows = statement.generation - 1 in generations or statement.issuer == volume
+        if isinstance(statement, Grant):
+            if not follows:
+                continue
+            grants.append(statement)
+        else:
+            if not (follows or statement.generation in generations or statement.generation in endings):
+                continue
+            removals.append(statement)
+        generations.add(statement.generation)
+        endings.add(removal_generation(statement.generation))
+    return grants, removals
+
+
+def last_generation(volume: VolumeId, kept: Credentials, device: DeviceId) -> int:
+    """The highest known of a device, whether or not it counts: a later removal may make it count. 0: none is."""
+    about = Credentials(
+        tuple(grant for grant in kept.grants if grant.device == device),
+        tuple(removed for removed in kept.removals if removed.device == device),
+    )
+    grants, removals = _in_sequence(volume, about)
+    return max([0, *(grant.generation for grant in grants), *(removed.generation for removed in removals)])
+
+
+def free_generation(volume: VolumeId, kept: Credentials, device: DeviceId) -> int:
+    """One for a grant by the volume key that no known statement follows, so that none begins to count by it."""
+    generation = last_generation(volume, kept, device) + 1
+    every: list[Grant | Removed] = [*kept.grants, *kept.removals]
+    about = [s for s in every if s.device == device and s.generation >= generation]
+    for statement in sorted(about, key=_sequence):
+        followed = (generation, generation + 1, removal_generation(generation))
+        if statement.generation in followed:
+            generation = statement.generation + 1
+    return generation
+
+
+def _sequence(statement: Grant | Removed) -> tuple[int, bool]:
+    return statement.generation, isinstance(statement, Removed)
+
+
+def _seniority(volume: VolumeId, by_issuer: Mapping[bytes, Iterable[Grant]]) -> Mapping[bytes, int]:
+    """Steps from the volume key of everybody who ever was an admin, removals left aside."""
+    ranks: dict[bytes, int] = {volume: 0}
     edge: list[bytes] = [volume]
     while edge:
         following = sorted({bytes(g.device) for issuer in edge for g in by_issuer.get(issuer, ())} - ranks.keys())
@@ -118,66 +198,69 @@ def _seniority(volume: VolumeId, grants: Iterable[Grant]) -> Mapping[bytes, int]
     return ranks
 
 
-def _counting_grants(
-    volume: VolumeId, grants: Iterable[Grant], verdict: _Verdict, ranks: Mapping[bytes, int]
-) -> list[Grant]:
-    """The grants that count by the removals taken so far: least fixed point from the volume key.
-
-    A grant that a removal keeps counts although its issuer does not: whoever wrote the removal vouches for it.
-    """
-    by_issuer: dict[bytes, list[Grant]] = {}
-    counting: list[Grant] = []
-    for grant in grants:
-        if grant.issuer not in ranks or grant.generation <= verdict.generation.get(grant.device, 0):
-            continue
-        kept = verdict.kept.get(DeviceId(grant.issuer))
-        if kept and grant_digest(grant) in kept:
-            counting.append(grant)
-        else:
-            by_issuer.setdefault(grant.issuer, []).append(grant)
-    counting += by_issuer.pop(volume, ())
-    for grant in counting:  # grows while it is walked
-        if grant.role is Role.ADMIN:
-            counting += by_issuer.pop(grant.device, ())
-    return counting
+def _admins(volume: VolumeId, by_issuer: Mapping[bytes, Iterable[Grant]], verdict: _Verdict) -> set[bytes]:
+    """Who may issue by the removals taken so far: least fixed point from the volume key and grants that are kept."""
+    kept = (grant for grant in verdict.kept if grant.role is Role.ADMIN and not verdict.ends(grant))
+    edge = [volume, *{bytes(grant.device) for grant in kept}]
+    found: set[bytes] = set(edge)
+    for issuer in edge:  # grows while it is walked
+        for grant in by_issuer.get(issuer, ()):
+            if grant.device not in found and not verdict.ends(grant):
+                found.add(grant.device)
+                edge.append(grant.device)
+    return found
 
 
-def _admins(volume: VolumeId, counting: Iterable[Grant]) -> set[bytes]:
-    return {volume} | {bytes(grant.device) for grant in counting if grant.role is Role.ADMIN}
-
-
-def _add_up(counting: Iterable[Grant], removals: Iterable[Removed], credentials: Credentials) -> Membership:
+# ---- what they add up to
+def _add_up(counting: Standing, kept: Credentials, folded: Collection[AuthorId]) -> Membership:
     membership = Membership()
     best: dict[DeviceId, Grant] = {}
-    for grant in counting:
+    for grant in counting.grants:
         held = best.get(grant.device)
-        if held is None or _preference(grant) > _preference(held):
+        if held is None or _is_preferred(grant, held):
             best[grant.device] = grant
     for device, grant in best.items():
         membership.roles[device] = grant.role
         membership.names[device] = grant.device_name
         membership.generations[device] = grant.generation
-    for removal in removals:
+    for removal in counting.removals:
         merged = _merge_removals(membership.removed.get(removal.device), removal)
         membership.removed[removal.device] = merged
         generation = max(merged.generation, membership.generations.get(removal.device, 0))
         membership.generations[removal.device] = generation
-    for certificate in sorted(credentials.certificates, key=lambda c: (c.author, c.device)):
-        if certificate.device in membership.generations:
-            membership.authors.setdefault(certificate.author, certificate.device)
-    _name_removed(membership, credentials.grants)
+    _certify(membership, kept.certificates, folded)
+    _name_removed(membership, kept.grants)
     return membership
 
 
-def _preference(grant: Grant) -> tuple[int, int, bytes]:
-    return (grant.generation, -int(grant.role), grant_digest(grant))
+def _is_preferred(grant: Grant, held: Grant) -> bool:
+    a, b = (grant.generation, -int(grant.role)), (held.generation, -int(held.role))
+    return a > b or (a == b and grant_digest(grant) > grant_digest(held))
+
+
+def _certify(membership: Membership, certificates: Iterable[Certificate], folded: Collection[AuthorId]) -> None:
+    """Certificates that count, and those that there were too many of."""
+    accepted = {(item.author, device) for device, removed in membership.removed.items() for item in removed.accepted}
+    left: dict[DeviceId, int] = {}
+    for certificate in sorted(certificates, key=lambda c: (c.author, c.device)):
+        author, device = certificate.author, certificate.device
+        if device not in membership.generations or author in membership.authors:
+            continue
+        if author not in folded and (author, device) not in accepted:
+            left[device] = left.get(device, CERTIFICATES_COUNTED) - 1
+            if left[device] < 0:
+                membership.surplus.setdefault(author, device)
+                continue
+        membership.authors[author] = device
+        membership.surplus.pop(author, None)
 
 
 def _name_removed(membership: Membership, grants: Iterable[Grant]) -> None:
     """Removed devices keep the name of their last grant, for lists that people read."""
-    for grant in sorted(grants, key=lambda g: (g.generation, g.device_name, g.issuer)):
-        if grant.device in membership.removed and grant.device not in membership.roles:
-            membership.names[grant.device] = grant.device_name
+    gone = membership.removed.keys() - membership.roles.keys()
+    named = (grant for grant in grants if grant.device in gone)
+    for grant in sorted(named, key=lambda g: (g.generation, g.device_name, g.issuer)):
+        membership.names[grant.device] = grant.device_name
 
 
 def _merge_removals(a: Removed | None, b: Removed) -> Removed:
@@ -223,60 +306,3 @@ def head_counts(membership: Membership, author: AuthorId, seq: int, set_hash: by
         return True
     last = last_accepted(membership, author)
     return last is not None and (seq < last.seq or set_hash == last.set_hash)
-
-
-# ---- sets of credentials ----
-def merge_credentials(a: Credentials, b: Credentials) -> Credentials:
-    """The union, in a canonical order; statements that differ in the signature only count as one."""
-    grants: dict[bytes, Grant] = {}
-    for grant in sorted((*a.grants, *b.grants), key=lambda g: g.signature):
-        grants.setdefault(grant_digest(grant), grant)
-    removals: dict[tuple[bytes, ...], Removed] = {}
-    for removal in sorted((*a.removals, *b.removals), key=lambda r: r.signature):
-        removals.setdefault(_removed_fields(removal), removal)
-    certificates: dict[tuple[bytes, bytes], Certificate] = {}
-    for certificate in sorted(
-        (*a.certificates, *b.certificates), key=lambda c: c.author_signature + c.device_signature
-    ):
-        certificates.setdefault((certificate.author, certificate.device), certificate)
-    return Credentials(
-        tuple(grants[digest] for digest in sorted(grants)),
-        tuple(removals[fields] for fields in sorted(removals)),
-        tuple(certificates[pair] for pair in sorted(certificates)),
-    )
-
-
-def relevant(volume: VolumeId, credentials: Credentials) -> Credentials:
-    """Without what can count for nothing: what was never issued by an admin, certificates of strangers.
-
-    What is kept and passed on is cut down to this, so that nobody can fill memory with statements of their own.
-    """
-    ranks = _seniority(volume, credentials.grants)
-    grants = tuple(g for g in credentials.grants if g.issuer in ranks)
-    removals = tuple(r for r in credentials.removals if r.issuer in ranks)
-    known = {g.device for g in grants} | {r.device for r in removals}
-    return Credentials(
-        grants,
-        removals,
-        tuple(c for c in credentials.certificates if c.device in known),
-    )
-
-
-def chain_for(volume: VolumeId, credentials: Credentials, device: DeviceId) -> Credentials:
-    """What proves a device's membership to somebody who knows the volume's id alone.
-
-    Its grants, those of their issuers up to the volume key, and every removal that bears on one of them.
-    """
-    grants: list[Grant] = []
-    removals: list[Removed] = []
-    wanted: list[bytes] = [device]
-    for who in wanted:  # grows while it is walked
-        own_grants = [g for g in credentials.grants if g.device == who]
-        own_removals = [r for r in credentials.removals if r.device == who]
-        grants += own_grants
-        removals += own_removals
-        for issuer in sorted({g.issuer for g in own_grants} | {r.issuer for r in own_removals}):
-            if issuer not in wanted and issuer != volume:
-                wanted.append(issuer)
-    certificates = tuple(c for c in credentials.certificates if c.device == device)
-    return Credentials(tuple(grants), tuple(removals), certificates)

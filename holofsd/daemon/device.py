@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 from holofs_api.shell import shell_word
@@ -193,14 +194,24 @@ class Device(DeviceCare, DeviceHistory):
     async def members(self, volume: str) -> tuple[api.Member, ...]:
         return report.members(self._volumes.find(volume), self._device)
 
-    async def set_member(self, volume: str, device: str, role: Role | None) -> api.Member:
+    async def set_member(
+        self, volume: str, device: str, role: Role | None, keep_invites: bool = False, undo: bool = False
+    ) -> api.Member:
         opened = self._volumes.find(volume)
         target = _find_member(opened, device, shell_word(volume))
-        if role is None:
-            opened.sync.remove_member(target)
-        else:
+        inviter = self._hub.inviter
+        known = inviter.redeemed_by(opened.id, target)
+        if role is not None:
             opened.sync.set_member(target, role)
-        return next(member for member in report.members(opened, self._device) if member.device_id == target.hex())
+        elif keep_invites:
+            with inviter.keeping(opened.id, target):
+                opened.sync.remove_member(target, undo)
+        else:
+            opened.sync.remove_member(target, undo)
+        good = inviter.outstanding(opened.id)
+        revoked = tuple(report.invite(row) for row in known if row not in good)
+        found = next(member for member in report.members(opened, self._device) if member.device_id == target.hex())
+        return replace(found, revoked=revoked)
 
     # ---- joining
     async def join(self, ticket: str, name: str, no_wait: bool) -> AsyncIterator[api.JoinProgress]:

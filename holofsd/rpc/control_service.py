@@ -81,7 +81,10 @@ class ControlService(HistoryCalls, CareCalls):
     async def SetMember(self, request: pb.SetMemberRequest, context: Context) -> pb.Member:
         volume, device = _needed(request.volume, "The volume"), _needed(request.device, "The device")
         role = None if request.remove else _role(request.role)
-        return to_message(await self._device.set_member(volume, device, role), pb.Member)
+        if role is not None and (request.keep_invites or request.undo):
+            raise BadArgument("Only with `remove` can invites be kept, or be undone what a device did.")
+        member = await self._device.set_member(volume, device, role, request.keep_invites, request.undo)
+        return to_message(member, pb.Member)
 
     async def Mount(self, request: pb.MountRequest, context: Context) -> pb.MountInfo:
         volume, path = _needed(request.volume, "The volume"), _needed(request.path, "The path")

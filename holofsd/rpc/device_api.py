@@ -81,6 +81,8 @@ class Member:
     connected: bool = False
     generation: int = 0
     left: bool = False
+    revoked: tuple[Invite, ...] = ()
+    """Invites that were revoked with the change, because the device had redeemed them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,8 +325,14 @@ class DeviceService(HistoryService, CareService, Protocol):
 
     async def members(self, volume: str) -> tuple[Member, ...]: ...
 
-    async def set_member(self, volume: str, device: str, role: Role | None) -> Member:
-        """Gives the device a role, or removes it (None)."""
+    async def set_member(
+        self, volume: str, device: str, role: Role | None, keep_invites: bool = False, undo: bool = False
+    ) -> Member:
+        """Gives the device a role, or removes it (None).
+
+        Invites that it redeemed here are revoked, if they are worth more than its new role; with `keep_invites` those
+        of a removed device are not. `undo`: what a removed device did as an admin counts no more.
+        """
 
     async def device_name(self, new: str | None) -> str:
         """What this device is called; with `new` from now on, for every device. Raises BadArgument."""

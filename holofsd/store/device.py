@@ -114,8 +114,16 @@ class DeviceStore:
         return self.db.one("SELECT 1 FROM redemptions WHERE secret=? AND device=?", (secret, device)) is not None
 
     def use_invite(self, secret: bytes, device: DeviceId) -> None:
-        self.db.run("INSERT OR IGNORE INTO redemptions VALUES (?,?)", (secret, device))
+        self.db.run("INSERT OR IGNORE INTO redemptions (secret, device) VALUES (?,?)", (secret, device))
         self.db.run("UPDATE invites SET uses_left=uses_left-1 WHERE secret=? AND uses_left>0", (secret,))
+
+    def redeemers(self, secret: bytes) -> list[DeviceId]:
+        """Those whose removal makes the invite worth nothing."""
+        return [row[0] for row in self.db.all("SELECT device FROM redemptions WHERE secret=? AND kept=0", (secret,))]
+
+    def keep_invite(self, secret: bytes, device: DeviceId, kept: int) -> None:
+        """1: the invite stays good when that device is removed."""
+        self.db.run("UPDATE redemptions SET kept=? WHERE secret=? AND device=?", (kept, secret, device))
 
     # ---- joins
     def joins(self) -> list[JoinRow]:

@@ -104,6 +104,9 @@ class VolumeStore:
     def add_credential(self, kind: str, digest: bytes, message: bytes) -> None:
         self.db.run("INSERT OR IGNORE INTO credentials VALUES (?,?,?)", (kind, digest, message))
 
+    def remove_credential(self, kind: str, digest: bytes) -> None:
+        self.db.run("DELETE FROM credentials WHERE kind=? AND digest=?", (kind, digest))
+
     def marks(self) -> list[tuple[bytes, int, bytes]]:
         """(device, at_ms, message)."""
         return [(row[0], row[1], row[2]) for row in self.db.all("SELECT device, at_ms, message FROM marks")]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a removed device had told us beyond the head that its removal names: it stays, and is said again as ours.
+"""What was merged here and does not count any more: it stays, and is said again as ours.
+
+That is what a removed device had told us beyond the head that its removal names, and what was said under an author that
+gave way, because its device made more authors than one may have.
 
 Nothing merged is un-merged. But nobody else will take those records from now on, so without this the devices that heard
 the removal early and those that heard it late would show different trees for ever (design 4.8).
@@ -12,9 +15,9 @@ from collections.abc import Iterator
 
 import structlog
 
-from holofsd.core.document import Head
+from holofsd.core.document import WRITERS, Head
 from holofsd.core.ids import AuthorId
-from holofsd.core.members import WRITERS, last_accepted
+from holofsd.core.members import last_accepted
 from holofsd.sync.config import NODE_KEY_LENGTH
 from holofsd.sync.members import Members
 from holofsd.tree.local import LocalVolume
@@ -49,6 +52,10 @@ class Adopter:
     def _beyond(self) -> Iterator[tuple[Head, int]]:
         """Heads that we hold and that do not count, with the number up to which others have those records."""
         membership, own = self._members.membership, set(self._store.own_authors())
+        for author in list(membership.surplus):
+            head = self._store.documents.head(author)
+            if head is not None and author != self._volume.author and not self.is_done(head):
+                yield head, 0
         for author, device in membership.authors.items():
             if author in own or membership.roles.get(device) in WRITERS:
                 continue
@@ -59,7 +66,7 @@ class Adopter:
             yield head, last.seq if last is not None and last.seq < head.seq else 0
 
     async def _adopt(self, head: Head, after: int) -> None:
-        log.info("what a removed device said last is said again by us", author=head.author.hex()[:8], after=after)
+        log.info("what counts no more is said again by us", author=head.author.hex()[:8], after=after)
         key = b""
         while True:
             rows = self._store.db.all(

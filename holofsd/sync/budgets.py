@@ -100,7 +100,7 @@ class RecordBudgets:
         if after.bytes <= before.bytes and after.strange <= before.strange:
             return None
         taken = self._taken()
-        owner = self._members.membership.authors.get(author)
+        owner = self._members.membership.device_of(author)
         if owner is None or owner == self._members.device:
             return None
         mine = taken.get(owner, NOTHING) - self._now().get(author, NOTHING) + after
@@ -113,7 +113,7 @@ class RecordBudgets:
 
     def refuses_more(self, author: AuthorId) -> Excess | None:
         """Whether nothing at all fits any more: the quarantine is as full as it may be."""
-        owner = self._members.membership.authors.get(author)
+        owner = self._members.membership.device_of(author)
         if owner is None or owner == self._members.device:
             return None
         taken = self._taken()
@@ -125,11 +125,11 @@ class RecordBudgets:
 
     def _taken(self) -> dict[DeviceId, Weight]:
         """Of each device, over all its authors."""
-        owners = self._members.membership.authors
+        membership = self._members.membership
         taken: dict[DeviceId, Weight] = {}
         held = self._held_bytes()
         for author, found in self._now().items():
-            owner = owners.get(author)
+            owner = membership.device_of(author)
             if owner is not None:
                 refused = Weight(held.get(author, 0), self._documents.refused_bytes(author))
                 taken[owner] = taken.get(owner, NOTHING) + found + refused
@@ -152,11 +152,11 @@ class RecordBudgets:
     def reports(self) -> list[BudgetReport]:
         """Of every other device that has records here, or is a member."""
         taken, waits = self._taken(), self._waits()
-        owners = self._members.membership.authors
+        membership = self._members.membership
         found = []
         for device in sorted({*taken, *self._members.others()} - {self._members.device}):
             most = self._most(device, taken)
-            why = {waits[author] for author in waits if owners.get(author) == device}
+            why = {waits[author] for author in waits if membership.device_of(author) == device}
             excess = next((excess for excess in Excess if excess in why), None)
             found.append(BudgetReport(device, taken.get(device, NOTHING), most, strange_budget(most), excess))
         return found

@@ -24,6 +24,9 @@ PAGE_BYTES: Final = 256 * 1024
 PAGE_RECORDS: Final = 4096
 MAX_HEADS: Final = 4096
 MAX_CREDENTIALS: Final = 4096
+"""So many are looked at of somebody who has not proved to be a member."""
+CREDENTIAL_BYTES: Final = 512 * 1024
+"""About how much a frame of credentials holds; more of them go in several."""
 MAX_HASHES: Final = 1024
 BLOB_FRAME: Final = 256 * 1024
 """How much of a blob one frame carries."""

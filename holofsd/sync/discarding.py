@@ -18,10 +18,10 @@ from typing import Final
 
 import structlog
 
-from holofsd.core.document import AuthorSeq, Head
+from holofsd.core.document import WRITERS, AuthorSeq, Head
 from holofsd.core.errors import HoloError
 from holofsd.core.ids import AuthorId
-from holofsd.core.members import WRITERS, last_accepted
+from holofsd.core.members import last_accepted
 from holofsd.core.record_budget import NOTHING
 from holofsd.sync.adopting import Adopter
 from holofsd.sync.config import NODE_KEY_LENGTH, SyncConfig
@@ -109,10 +109,13 @@ class Discarder:
 
     # ---- beyond what counts
     def _is_beyond(self, head: Head) -> bool:
-        """Of an author whose device may not write any more: more than the removal accepts, and not needed here."""
+        """Of an author whose device may not write any more: more than the removal accepts, and not needed here. Or of one
+        that gave way to others of its device."""
         membership, author = self._members.membership, head.author
-        device = membership.authors.get(author)
-        if device is None or device == self._members.device or membership.roles.get(device) in WRITERS:
+        device, gave_way = membership.device_of(author), author in membership.surplus
+        if device is None or device == self._members.device:
+            return False
+        if membership.roles.get(device) in WRITERS and not gave_way:
             return False
         if self._members.head_counts(head):
             return False

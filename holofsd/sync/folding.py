@@ -23,11 +23,11 @@ from holofsd.codec.plausible import objection
 from holofsd.codec.records import decode_state
 from holofsd.codec.signing import verify_head
 from holofsd.core.context import clip_state
-from holofsd.core.document import Envelope, Head
+from holofsd.core.document import WRITERS, Envelope, Head
 from holofsd.core.errors import HoloError, Refused
 from holofsd.core.ids import AuthorId, DeviceId, NodeId
 from holofsd.core.join import join
-from holofsd.core.members import WRITERS, last_accepted
+from holofsd.core.members import last_accepted
 from holofsd.core.node import is_alive
 from holofsd.core.record_budget import NOTHING
 from holofsd.store import faults
@@ -131,6 +131,7 @@ class Folder:
             # Its versions are not held to have seals any more, for the record that says so goes with the others.
             self._store.seals.look_again_at_all()
             self._store.db.after_commit(self._wake.set)
+            self._store.db.after_commit(self._members.authors_folded)
             if self._documents.requeue_waiting(head.author):
                 self._store.db.after_commit(self._merger.kick)
 

@@ -111,6 +111,8 @@ class SyncHub:
         sync.twins = self.twins
         sync.members.called = self.names.of
         sync.members.subscribe(self._rewire.set)
+        sync.members.subscribe(lambda: self.inviter.look(sync.id))
+        self.inviter.look(sync.id)
         sync.on_session_end = self._rewire.set
         self._tasks.spawn(sync.run(), "volume")
         self._rewire.set()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -174,6 +176,50 @@ class Inviter:
         log.info("invites were revoked", count=len(rows))
         return rows
 
+    # ---- of devices that were removed
+    def redeemed_by(self, volume: VolumeId, device: DeviceId) -> list[InviteRow]:
+        """The invites that can still be redeemed, and that this device has redeemed: it can come back with them."""
+        return [row for row in self.outstanding(volume) if device in self._devices.redeemers(row.secret)]
+
+    @contextmanager
+    def keeping(self, volume: VolumeId, device: DeviceId) -> Iterator[None]:
+        """Removing that device meanwhile leaves those good. If that fails they are as before."""
+        with self._devices.db.transaction():
+            for row in self.redeemed_by(volume, device):
+                self._devices.keep_invite(row.secret, device, 1)
+        try:
+            yield
+        except HoloError:
+            with self._devices.db.transaction():
+                for row in self.outstanding(volume):
+                    self._devices.keep_invite(row.secret, device, 0)
+            raise
+
+    def look(self, volume: VolumeId) -> None:
+        """Revokes invites that a device redeemed which may not do any more what they are good for.
+
+        A device that was removed, here or elsewhere, still has the ticket, and would come back under a new key.
+        """
+        rows = (row for row in self._devices.invites(volume) if self._spent(row) is None)
+        lost = [row for row in rows if self._is_in_wrong_hands(row)]
+        if not lost:
+            return
+        try:
+            with self._devices.db.transaction():
+                for row in lost:
+                    self._devices.put_invite(replace(row, revoked=1))
+        except (HoloError, OSError, sqlite3.Error) as error:
+            log.warning("invites of a removed device could not be revoked; they are refused", why=str(error))
+            return
+        log.info("invites were revoked that a removed device knows", count=len(lost))
+
+    def _is_in_wrong_hands(self, row: InviteRow) -> bool:
+        members = self._members_of(row.volume)
+        if members is None or members.role != Role.ADMIN:
+            return False  # worth nothing now, and perhaps not all is known
+        roles = members.membership.roles
+        return any(roles.get(device, 0) < row.role for device in self._devices.redeemers(row.secret))
+
     def _admin_of(self, volume: VolumeId) -> Members:
         members = self._members_of(volume)
         if members is None or members.role is None:
@@ -226,7 +272,7 @@ class Inviter:
         elif not members.is_member(device):
             return pb.Redeemed(refused="used")  # it was a member by this invite, and was removed since
         return pb.Redeemed(
-            credentials=wire.to_credentials(members.credentials), volume_name=self._name_of(request.volume)
+            credentials=wire.to_credentials(members.shown_to(device)), volume_name=self._name_of(request.volume)
         )
 
     def _admit(self, members: Members, row: InviteRow, device: DeviceId, name: str) -> None:
@@ -241,6 +287,10 @@ class Inviter:
         log.info("an invite was redeemed", peer=device.hex()[:8], role=role.name)
 
     def _refusal(self, row: InviteRow) -> str | None:
+        spent = self._spent(row)
+        return "revoked" if spent is None and self._is_in_wrong_hands(row) else spent
+
+    def _spent(self, row: InviteRow) -> str | None:
         if row.revoked:
             return "revoked"
         if row.expires_ms and self._now_ms() >= row.expires_ms:

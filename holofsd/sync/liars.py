@@ -58,8 +58,5 @@ def lie_reports(lies: Iterable[Lie], members: Members) -> tuple[LieReport, ...]:
 
 
 def _device_of(who: bytes, members: Members) -> DeviceId | None:
-    membership = members.membership
-    author = membership.authors.get(AuthorId(who))
-    if author is not None:
-        return author
-    return DeviceId(who) if who else None
+    device = members.membership.device_of(AuthorId(who))
+    return device if device is not None or not who else DeviceId(who)

@@ -2,13 +2,16 @@
 """Who belongs to a volume, as this device knows it: the stored credentials, and what they add up to.
 
 Credentials are self-contained signed messages. They are verified here before they are stored, merged with what others
-show, and resolved to a `Membership` by a pure function of `core.members`. Subscribers hear of every change.
+show, and resolved to a `Membership` by a pure function of `core.members`. Subscribers hear of every change. What has no
+room (`core.credentials`) is dropped, and counted against whoever signed it; who passed it on is not to blame.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final
 
 import structlog
 from blake3 import blake3
@@ -23,12 +26,13 @@ from holofsd.codec.signing import (
     verify_grant,
     verify_removed,
 )
+from holofsd.core import credentials as sets
 from holofsd.core import members as rules
-from holofsd.core.document import AuthorSeq, Credentials, Head, Removed, Role
-from holofsd.core.errors import DeviceUnknown, NotAMember, Refused, RoleTooLow
+from holofsd.core.document import AuthorSeq, Certificate, Credentials, Grant, Head, Membership, Removed, Role
+from holofsd.core.errors import BadArgument, DeviceUnknown, NotAMember, Refused, RoleTooLow
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
 from holofsd.store.volume import VolumeStore
-from holofsd.sync.config import MAX_CREDENTIALS
+from holofsd.sync.config import MAX_CREDENTIALS, MAX_NAME
 from holofsd.sync.publication import summary
 
 log = structlog.get_logger(__name__)
@@ -39,7 +43,31 @@ VERIFY_INLINE = 16
 HELLO_CREDENTIALS = 256
 """Up to so many credentials are shown in a hello, about 60 KB; beyond, those that prove membership."""
 
+IN_A_THREAD: Final = 512
+"""A set of more credentials than this is worked out beside the loop."""
+PATIENCE: Final = 10
+"""After credentials of others took a while to work out, the next wait this many times as long, `MOST_PATIENCE` at most:
+a member that goes on signing them costs a tenth of the processor."""
+MOST_PATIENCE: Final = 2.0
+SHORT: Final = 0.005
+"""Seconds; what took no longer is not waited after."""
+KEPT_MOST: Final = 1000
+"""So many grants of a removed admin can be kept."""
+BLAMED_MOST: Final = 8
+"""So many of those who signed too much are looked for at once: each costs a signature to verify."""
+
 LAST_ADMIN = "This is the last admin of the volume: make another device an admin first."
+TOO_MANY_AUTHORS = "made more certificates of authors than a device may have"
+TOO_MANY_STATEMENTS = "granted and removed more than an admin has room for"
+
+
+@dataclass(frozen=True, slots=True)
+class _Worked:
+    """What a set adds up to with others. `base`: the set that was known before."""
+
+    base: Credentials
+    merged: Credentials
+    membership: Membership
 
 
 class Members:
@@ -47,13 +75,19 @@ class Members:
         self._store = store
         self._node_key = node_key
         self.device = DeviceId(node_key.public)
-        self.credentials = load_credentials(store)
-        self.membership = rules.resolve(store.volume, self.credentials)
+        stored = load_credentials(store)
+        self.credentials = sets.relevant(store.volume, stored)
+        self._gave_way: dict[AuthorId, DeviceId] = {}
+        """Authors whose records are here, and whose certificates gave way to others."""
+        self._note_gave_way(sets.without(stored, self.credentials))
+        self.membership = self._finished(rules.membership_of(store.volume, self.credentials, self._folded()))
         self.called: Callable[[DeviceId], str] = lambda device: ""
         """What a device calls itself; empty where it has not said."""
         self._subscribers: list[Callable[[], None]] = []
         self.volume_key: SigningKey | None = None
         """Where this device keeps the recovery code: it signs removals then, so that no admin can undo them."""
+        self._learning = asyncio.Lock()
+        self._rested_at = 0.0
 
     @property
     def volume(self) -> VolumeId:
@@ -112,12 +146,17 @@ class Members:
         All of them, where they are few: the other device may have been removed by somebody who was removed in turn, and
         learns here that it is a member.
         """
-        few = _size(self.credentials) <= HELLO_CREDENTIALS
+        few = sets.size_of(self.credentials) <= HELLO_CREDENTIALS
         return self.credentials if few else self.case_of(self.device)
+
+    def shown_to(self, device: DeviceId) -> Credentials:
+        """What a device is told that was just let in: all, where that is few; else what it is a member by."""
+        few = sets.size_of(self.credentials) <= HELLO_CREDENTIALS
+        return self.credentials if few else self.case_of(device)
 
     def case_of(self, device: DeviceId) -> Credentials:
         """What shows that a device is a member, or that it is one no more."""
-        return rules.chain_for(self.volume, self.credentials, device)
+        return sets.chain_for(self.volume, self.credentials, device)
 
     def subscribe(self, callback: Callable[[], None]) -> None:
         """Called after every change of what is known; be quick."""
@@ -125,55 +164,136 @@ class Members:
 
     # ---- learning from others
     async def learn(self, offered: Credentials) -> bool:
-        """Verifies and keeps what is new; True if anything was. Raises Refused if there is a false signature."""
-        fresh = self._unknown(offered)
-        if _size(fresh) == 0:
+        """Verifies and keeps what is new; True if anything was. Raises Refused if there is a false signature.
+
+        What has no room is dropped without a word to whoever shows it: it may have known less than we do.
+        """
+        if sets.size_of(sets.without(offered, self.credentials)) == 0:
             return False
-        await verify_all(self.volume, fresh)
-        return self._keep(fresh)
+        async with self._learning:
+            loop = asyncio.get_running_loop()
+            if (pause := self._rested_at - loop.time()) > 0:
+                await asyncio.sleep(pause)
+            began = loop.time()
+            try:
+                return await self._learn(sets.without(offered, self.credentials))
+            finally:
+                took = loop.time() - began
+                self._rested_at = loop.time() + min(PATIENCE * took, MOST_PATIENCE) if took > SHORT else 0.0
+
+    async def _learn(self, fresh: Credentials) -> bool:
+        known = self.credentials
+        if sets.size_of(known) + sets.size_of(fresh) <= IN_A_THREAD:
+            wanted = self._with_room(known, fresh)
+        else:
+            wanted = await asyncio.to_thread(self._with_room, known, fresh)
+        self._blame(sets.without(fresh, wanted))
+        await verify_all(self.volume, wanted)
+        if sets.size_of(wanted) == 0:
+            return False
+        known = self.credentials
+        if sets.size_of(known) + sets.size_of(wanted) <= IN_A_THREAD:
+            return self._keep(wanted)
+        worked = await asyncio.to_thread(self._work_out, known, wanted, self._folded())
+        if worked.base is not self.credentials:  # we issued something meanwhile
+            return self._keep(wanted)
+        return self._apply(worked)
+
+    def _with_room(self, known: Credentials, fresh: Credentials) -> Credentials:
+        """What of `fresh` would be kept. Nothing else needs to be verified."""
+        kept = sets.relevant(self.volume, sets.merge_credentials(known, fresh))
+        return sets.without(fresh, sets.without(fresh, kept))
+
+    def _blame(self, dropped: Credentials) -> None:
+        """Counts what had no room against its signer, as far as it is a member and did sign it."""
+        authors: dict[DeviceId, list[Certificate]] = {}
+        for certificate in dropped.certificates:
+            if self.is_member(certificate.device):
+                authors.setdefault(certificate.device, []).append(certificate)
+        for device, made in list(authors.items())[:BLAMED_MOST]:
+            if verify_certificate(self.volume, made[0]):
+                self._store.lies.note(device, TOO_MANY_AUTHORS, "", len(made))
+        issued: dict[bytes, list[Grant | Removed]] = {}
+        statements: list[Grant | Removed] = [*dropped.grants, *dropped.removals]
+        for statement in statements:
+            if self.is_member(DeviceId(statement.issuer)):
+                issued.setdefault(statement.issuer, []).append(statement)
+        for issuer, signed in list(issued.items())[:BLAMED_MOST]:
+            if _is_good(self.volume, signed[0]):
+                self._store.lies.note(issuer, TOO_MANY_STATEMENTS, "", len(signed))
 
     async def would_be_member(self, device: DeviceId, offered: Credentials) -> bool:
         """Is that device a member, given what it shows? Learns it then; keeps nothing of a stranger."""
-        fresh = self._unknown(offered)
-        if _size(fresh) and _size(fresh) <= MAX_CREDENTIALS:
-            merged = rules.merge_credentials(self.credentials, fresh)
+        fresh = sets.without(offered, self.credentials)
+        if 0 < sets.size_of(fresh) <= MAX_CREDENTIALS:
+            merged = sets.merge_credentials(self.credentials, fresh)
             if device not in rules.resolve(self.volume, merged).roles:
                 return False
-            await verify_all(self.volume, fresh)
-            if device in rules.resolve(self.volume, rules.merge_credentials(self.credentials, fresh)).roles:
-                self._keep(fresh)
+            wanted = self._with_room(self.credentials, fresh)
+            await verify_all(self.volume, wanted)
+            if device in rules.resolve(self.volume, sets.merge_credentials(self.credentials, wanted)).roles:
+                self._keep(wanted)
         return self.is_member(device)
 
-    def _unknown(self, offered: Credentials) -> Credentials:
-        if _size(offered) > MAX_CREDENTIALS:
-            raise Refused("A device showed more credentials than any volume has.")
-        mine = self.credentials
-        return Credentials(
-            tuple(set(offered.grants) - set(mine.grants)),
-            tuple(set(offered.removals) - set(mine.removals)),
-            tuple(set(offered.certificates) - set(mine.certificates)),
-        )
-
+    # ---- keeping
     def _keep(self, fresh: Credentials) -> bool:
-        """Stores what has to do with this volume; `fresh` was verified."""
-        merged = rules.relevant(self.volume, rules.merge_credentials(self.credentials, fresh))
-        if merged == self.credentials:
+        """Stores what has to do with this volume; `fresh` was verified, or is ours."""
+        return self._apply(self._work_out(self.credentials, fresh, self._folded()))
+
+    def _work_out(self, known: Credentials, fresh: Credentials, folded: frozenset[AuthorId]) -> _Worked:
+        merged = sets.relevant(self.volume, sets.merge_credentials(known, fresh))
+        return _Worked(known, merged, rules.membership_of(self.volume, merged, folded))
+
+    def _apply(self, worked: _Worked) -> bool:
+        if worked.merged == self.credentials:
             return False
-        if _size(merged) > MAX_CREDENTIALS:
-            raise Refused("This volume has more credentials than this program accepts.")
+        dropped = sets.without(self.credentials, worked.merged)
+        self._note_gave_way(dropped)
         with self._store.db.transaction():
-            store_credentials(self._store, merged)
-        self.credentials = merged
-        self.membership = rules.resolve(self.volume, merged)
+            store_credentials(self._store, sets.without(worked.merged, self.credentials))
+            needless = tuple(c for c in dropped.certificates if c.author not in self._gave_way)
+            forget_credentials(self._store, replace(dropped, certificates=needless))
+        self.credentials = worked.merged
+        self.membership = self._finished(worked.membership)
+        self._tell()
+        return True
+
+    def _note_gave_way(self, dropped: Credentials) -> None:
+        """Certificates that gave way stay stored where the author's records are here: we say those again."""
+        for certificate in dropped.certificates:
+            if self._store.documents.head(certificate.author) is not None:
+                self._gave_way[certificate.author] = certificate.device
+
+    def _finished(self, membership: Membership) -> Membership:
+        for author, device in self._gave_way.items():
+            if author not in membership.authors:
+                membership.surplus.setdefault(author, device)
+        return membership
+
+    def _tell(self) -> None:
         for callback in self._subscribers:
             callback()
-        return True
+
+    def _folded(self) -> frozenset[AuthorId]:
+        return frozenset(self._store.documents.folded())
+
+    def authors_folded(self) -> None:
+        """An author was folded: another one of its device may count in its place."""
+        if self.membership.surplus:
+            self.membership = self._finished(rules.membership_of(self.volume, self.credentials, self._folded()))
+            self._tell()
 
     # ---- issuing
     def certify(self, author_key: SigningKey) -> None:
         """Certifies an author of ours. A reader's author never is: nobody would count its records."""
         if self.can_write and AuthorId(author_key.public) not in self.membership.authors:
             self._keep(Credentials(certificates=(make_certificate(author_key, self._node_key, self.volume),)))
+
+    def has_place(self, author: AuthorId) -> bool:
+        """Whether that author would count as one more of ours."""
+        certificate = Certificate(author, self.device, b"", b"")
+        merged = sets.merge_credentials(self.credentials, Credentials(certificates=(certificate,)))
+        return author in rules.resolve(self.volume, merged, self._folded()).authors
 
     def grant(self, device: DeviceId, role: Role, name: str) -> None:
         """Gives a device a role. A lower one than before takes effect like a removal and a grant."""
@@ -185,10 +305,10 @@ class Members:
         lowered = current is not None and current > role
         if lowered and self.is_last_admin(device):
             raise RoleTooLow(LAST_ADMIN)
-        generation = self.membership.generations.get(device, 0) + 1
-        removals = (self._removal(device, generation - 1),) if lowered else ()
-        issued = sign_grant(self._node_key, self.volume, device, role, generation, name)
-        self._keep(Credentials(grants=(issued,), removals=removals))
+        generation = self._next(device)
+        removals = self._removals(device, generation - 1, undo=False) if lowered else ()
+        issued = sign_grant(self._node_key, self.volume, device, role, generation, name[:MAX_NAME])
+        self._issue(Credentials(grants=(issued,), removals=removals))
 
     def change_role(self, device: DeviceId, role: Role) -> None:
         """Of a device that is a member already."""
@@ -197,32 +317,109 @@ class Members:
             raise DeviceUnknown("No member of this volume has that name or key.")
         self.grant(device, role, self.name_of(device))
 
-    def remove(self, device: DeviceId) -> None:
+    def remove(self, device: DeviceId, undo: bool = False) -> None:
+        """Ends a membership. What the device did as an admin stays: whom it let in, removed, or gave another role.
+
+        `undo`: none of that counts any more. Whom it removed is a member again, if nobody else removed it. This may be
+        said of a device that was removed before, too: then the others become what they would be without its word.
+        """
         self._require_admin()
+        if undo and self.was_removed(device):
+            # Ours counts before its own word, where we are senior; what is different then is said by us.
+            self._issue(Credentials(removals=self._removals_of(device, undo=True)))
+            if sets.size_of(rest := self._undoing(device)):
+                self._issue(rest)
+            return
         if not self.is_member(device):
             raise DeviceUnknown("No member of this volume has that name or key.")
         if self.is_last_admin(device):
             raise RoleTooLow(LAST_ADMIN)
-        generation = rules.removal_generation(self.membership.generations.get(device, 1))
-        self._keep(Credentials(removals=(self._removal(device, generation),)))
+        self._issue(Credentials(removals=self._removals_of(device, undo)))
+
+    def _undoing(self, device: DeviceId) -> Credentials:
+        """What makes all others what they would be if that device had signed nothing. We stay what we are."""
+        known, me = self.credentials, self.device
+        grants = tuple(g for g in known.grants if g.issuer != device or g.device == me)
+        removals = tuple(r for r in known.removals if r.issuer != device)
+        before = rules.membership_of(self.volume, Credentials(grants, removals))
+        now, names = self.membership.roles, self.membership.names | before.names
+        ended: list[Removed] = []
+        granted: list[Grant] = []
+        for other in sorted((now.keys() | before.roles.keys()) - {me, device}):
+            role, generation = before.roles.get(other), self._next(other)
+            if role is None:
+                ended += self._removals_of(other, undo=True)
+            elif role != now.get(other):
+                if other in now:
+                    ended += self._removals(other, generation - 1, undo=False)
+                name = names.get(other, "")[:MAX_NAME]
+                granted.append(sign_grant(self._node_key, self.volume, other, role, generation, name))
+        return Credentials(tuple(granted), tuple(ended))
 
     def recover(self, volume_key: SigningKey, name: str) -> None:
         """Makes this device an admin by the volume's own key, whoever else is one."""
-        if self.role == Role.ADMIN:
+        counting = rules.standing(self.volume, self.credentials).grants
+        own = [g for g in counting if g.device == self.device and g.role is Role.ADMIN]
+        if self.role is Role.ADMIN and any(grant.issuer == self.volume for grant in own):
             return
-        generation = self.membership.generations.get(self.device, 0) + 1
-        issued = sign_grant(volume_key, self.volume, self.device, Role.ADMIN, generation, name)
-        self._keep(Credentials(grants=(issued,)))
+        generation = rules.free_generation(self.volume, self.credentials, self.device)
+        issued = sign_grant(volume_key, self.volume, self.device, Role.ADMIN, generation, name[:MAX_NAME])
+        self._issue(Credentials(grants=(issued,)))
 
-    def _removal(self, device: DeviceId, generation: int) -> Removed:
+    def _next(self, device: DeviceId) -> int:
+        return rules.last_generation(self.volume, self.credentials, device) + 1
+
+    def _issue(self, issued: Credentials) -> None:
+        """Raises Refused, and changes nothing, if the others could not read it or have no room for it."""
+        worked = self._work_out(self.credentials, issued, self._folded())
+        _check_readable(issued)
+        lacking = sets.without(issued, worked.merged)
+        if sets.size_of(lacking) and not self._is_there(lacking):
+            raise Refused(
+                "This device has granted and removed as often as there is room for in this volume: do it on another"
+                " admin's device. Nothing was changed."
+            )
+        self._apply(worked)
+
+    def _is_there(self, issued: Credentials) -> bool:
+        """The same was said before, with another signature."""
+        merged = sets.merge_credentials(self.credentials, issued)
+        return sets.size_of(merged) == sets.size_of(self.credentials)
+
+    def _removals_of(self, device: DeviceId, undo: bool) -> tuple[Removed, ...]:
+        return self._removals(device, rules.removal_generation(self._next(device) - 1), undo)
+
+    def _removals(self, device: DeviceId, generation: int, undo: bool) -> tuple[Removed, ...]:
+        """The removal of a device, and where it is an admin whose work stays, its own removals said again by us.
+
+        A removal stops counting with the admin that signed it: whoever a lost admin had removed would be back.
+        """
+        counting = rules.standing(self.volume, self.credentials)
+        kept = [] if undo else [sets.grant_digest(grant) for grant in counting.grants if grant.issuer == device]
+        if len(kept) > KEPT_MOST:
+            raise BadArgument(
+                f"That device let in or changed {len(kept):,} devices, more than can be kept at once. Remove it with"
+                " --undo: then they go with it. Nothing was changed."
+            )
+        key = self.volume_key or self._node_key
+        said_again: tuple[Removed, ...] = ()
+        if not undo:
+            said_again = tuple(
+                sign_removed(key, self.volume, r.device, r.generation, r.accepted, r.kept_grants)
+                for r in counting.removals
+                if r.issuer == device and r.device not in (device, self.device)
+            )
+        removal = sign_removed(key, self.volume, device, generation, self._accepted(device), kept)
+        return (removal, *said_again)
+
+    def _accepted(self, device: DeviceId) -> list[AuthorSeq]:
+        """The last heads that count of a device's authors."""
         heads = self._store.documents.folded() | self._store.documents.heads()
-        accepted: list[AuthorSeq] = [
+        return [
             summary(heads[author])
             for author, owner in sorted(self.membership.authors.items())
             if owner == device and author in heads
         ]
-        kept = [rules.grant_digest(grant) for grant in self.credentials.grants if grant.issuer == device]
-        return sign_removed(self.volume_key or self._node_key, self.volume, device, generation, accepted, kept)
 
     def _require_admin(self) -> None:
         if self.role is None:
@@ -234,13 +431,9 @@ class Members:
         return [d for d, role in self.membership.roles.items() if role == Role.ADMIN] == [device]
 
 
-def _size(credentials: Credentials) -> int:
-    return len(credentials.grants) + len(credentials.removals) + len(credentials.certificates)
-
-
 async def verify_all(volume: VolumeId, credentials: Credentials) -> None:
     """Raises Refused if any signature is false."""
-    if _size(credentials) <= VERIFY_INLINE:
+    if sets.size_of(credentials) <= VERIFY_INLINE:
         good = _all_good(volume, credentials)
     else:
         good = await asyncio.to_thread(_all_good, volume, credentials)
@@ -250,7 +443,7 @@ async def verify_all(volume: VolumeId, credentials: Credentials) -> None:
 
 async def is_proven_member(volume: VolumeId, device: DeviceId, offered: Credentials) -> bool:
     """Whether what a device shows proves by itself that it is a member. Nothing is kept. Raises Refused."""
-    if _size(offered) > MAX_CREDENTIALS:
+    if sets.size_of(offered) > MAX_CREDENTIALS:
         raise Refused("A device showed more credentials than any volume has.")
     if device not in rules.resolve(volume, offered).roles:
         return False
@@ -266,20 +459,46 @@ def _all_good(volume: VolumeId, credentials: Credentials) -> bool:
     )
 
 
+def _is_good(volume: VolumeId, statement: Grant | Removed) -> bool:
+    return verify_grant(volume, statement) if isinstance(statement, Grant) else verify_removed(volume, statement)
+
+
+# ---- on disk
 def load_credentials(store: VolumeStore) -> Credentials:
-    merged = Credentials()
-    for _kind, message in store.credentials():
-        merged = rules.merge_credentials(merged, wire.decode_credentials(message))
-    return merged
+    """What can be read. What cannot (an older program stored it, or the disk damaged it) counts for nothing."""
+    found: list[Credentials] = []
+    for kind, message in store.credentials():
+        try:
+            found.append(wire.decode_credentials(message))
+        except Refused as error:
+            log.warning("a stored credential cannot be read and is ignored", kind=kind, why=error.message)
+    return sets.merge_credentials(*found)
 
 
 def store_credentials(store: VolumeStore, credentials: Credentials) -> None:
-    """Inside a transaction. Each is stored as a `Credentials` message that holds it alone."""
+    """Inside a transaction. Each is stored as a `Credentials` message that holds it alone. Raises Refused."""
+    for kind, message in _messages(credentials):
+        wire.decode_credentials(message)  # what could not be read again would be lost
+        store.add_credential(kind, blake3(message).digest(), message)
+
+
+def forget_credentials(store: VolumeStore, credentials: Credentials) -> None:
+    """Inside a transaction."""
+    for kind, message in _messages(credentials):
+        store.remove_credential(kind, blake3(message).digest())
+
+
+def _messages(credentials: Credentials) -> Iterable[tuple[str, bytes]]:
+    """(kind, message) of each."""
     singles = [
         *(("grant", Credentials(grants=(grant,))) for grant in credentials.grants),
         *(("removal", Credentials(removals=(removed,))) for removed in credentials.removals),
         *(("certificate", Credentials(certificates=(certificate,))) for certificate in credentials.certificates),
     ]
-    for kind, single in singles:
-        message = wire.encode_credentials(single)
-        store.add_credential(kind, blake3(message).digest(), message)
+    return ((kind, wire.encode_credentials(single)) for kind, single in singles)
+
+
+def _check_readable(credentials: Credentials) -> None:
+    """Raises Refused where another device could not read what this one is about to sign."""
+    for _kind, message in _messages(credentials):
+        wire.decode_credentials(message)

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from holofsd.core.document import Head, Mark
+from holofsd.core.credentials import pieces, without
+from holofsd.core.document import Credentials, Head, Mark
 from holofsd.core.ids import AuthorId, DeviceId
 from holofsd.store.documents import Documents
 from holofsd.sync import frames
-from holofsd.sync.config import PAGE_BYTES, SyncConfig
+from holofsd.sync.config import CREDENTIAL_BYTES, PAGE_BYTES, SyncConfig
 from holofsd.sync.members import Members
 from holofsd.sync.publication import Publication
 
@@ -52,6 +53,8 @@ class Outgoing:
         self._known_marks = marks
         self._config = config
         self._credentials = True
+        self._shown = Credentials()
+        self._pieces: deque[Credentials] = deque()
         self._have_all = True
         self._haves: dict[AuthorId, Head] = {}
         self._wants: dict[AuthorId, tuple[int, bool]] = {}
@@ -110,14 +113,16 @@ class Outgoing:
             self.announce(head)
 
     # ---- saying it
-    def farewell(self) -> bytes:
+    def farewell(self, peer: DeviceId) -> bytes:
         """The last frame to somebody who is no member any more: the credentials say why."""
-        return frames.credentials(self._members.credentials)
+        return frames.credentials(self._members.case_of(peer))
 
     def next_frame(self) -> bytes | None:
         if self._credentials:
             self._credentials = False
-            return frames.credentials(self._members.credentials)
+            self._show_credentials()
+        if self._pieces:
+            return frames.credentials(self._pieces.popleft())
         if self._have_all:
             self._have_all = False
             self.tell_marks(self._known_marks())
@@ -138,6 +143,13 @@ class Outgoing:
             marks, self._marks = list(self._marks.values()), {}
             return frames.marks(marks)
         return self._next_page()
+
+    def _show_credentials(self) -> None:
+        """What the other side has not been shown: of a set that grows all the time, each credential goes once."""
+        known = self._members.credentials
+        fresh = without(known, self._shown)
+        self._pieces.extend(pieces(fresh, CREDENTIAL_BYTES))
+        self._shown = known
 
     def _next_page(self) -> bytes | None:
         """A page of each author in turn, so that none keeps the others waiting. Heads move while a run lasts: it ends

@@ -18,6 +18,7 @@ import structlog
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec.signing import SigningKey, sign_grant
 from holofsd.core import members as rules
+from holofsd.core.credentials import merge_credentials, relevant
 from holofsd.core.document import Credentials, Role
 from holofsd.core.errors import BadArgument, ConnectionLost, HoloError, ProtocolViolation, Refused, Unreachable
 from holofsd.core.ids import DeviceId, VolumeId
@@ -29,8 +30,8 @@ from holofsd.sync.session import Dismissed, open_stream
 log = structlog.get_logger(__name__)
 
 ANSWER_TIMEOUT: Final = 10.0
-_FRAMES: Final = 16
-"""Credentials are the first that a session says; a few frames of something else are borne."""
+_FRAMES: Final = 64
+"""Credentials are the first that a session says, before what is held; a few frames of something else are borne."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +78,11 @@ async def _recover_from(
 
     mine = granted(1)
     theirs = await _ask(endpoint, volume, source, frames.hello(volume, pb.PURPOSE_SESSION, mine, name, now_ms()))
-    membership = rules.resolve(volume, rules.merge_credentials(mine, theirs))
+    membership = rules.resolve(volume, merge_credentials(mine, theirs))
     if membership.roles.get(endpoint.device) != Role.ADMIN:
         # It was a member before: in a lower role, or removed since.
-        mine = granted(membership.generations.get(endpoint.device, 0) + 1)
-    return rules.relevant(volume, rules.merge_credentials(mine, theirs))
+        mine = granted(rules.free_generation(volume, relevant(volume, theirs), endpoint.device))
+    return relevant(volume, merge_credentials(mine, theirs))
 
 
 async def _ask(endpoint: Endpoint, volume: VolumeId, source: Source, hello: bytes) -> Credentials:
@@ -104,11 +105,16 @@ async def _credentials(stream: Stream, hello: bytes) -> Credentials:
         await open_stream(stream, hello, ANSWER_TIMEOUT)
     except Dismissed as removed:
         return removed.credentials
+    found: list[Credentials] = []
     for _ in range(_FRAMES):
         data = await stream.receive()
         if data is None:
             break
         frame = frames.parse(data)
         if frame.WhichOneof("frame") == "credentials":
-            return frames.read_credentials(frame.credentials)
-    raise ConnectionLost("The other device did not say who belongs to the volume.")
+            found.append(frames.read_credentials(frame.credentials))
+        elif frame.WhichOneof("frame") == "have" and found:
+            break
+    if not found:
+        raise ConnectionLost("The other device did not say who belongs to the volume.")
+    return merge_credentials(*found)

@@ -135,7 +135,7 @@ class Session:
             while not self._leaving and (frame := self.outgoing.next_frame()) is not None:
                 await self.stream.send(frame)
             if self._leaving:
-                await self.stream.send(self._last_words or self.outgoing.farewell())
+                await self.stream.send(self._last_words or self.outgoing.farewell(self.peer))
                 await self.stream.finish()
                 return
             try:

@@ -51,6 +51,8 @@ log = structlog.get_logger(__name__)
 
 LOOK_AGAIN = 10.0
 SAID_SIZE: Final = "said that content has another size than it has"
+PLACE_TRIES = 64
+"""Of a device's authors those count that come first by key: with a few tries a new one does."""
 
 
 class VolumeSync:
@@ -230,8 +232,8 @@ class VolumeSync:
         """Raises RoleTooLow, NotAMember, DeviceUnknown."""
         self.members.change_role(device, role)
 
-    def remove_member(self, device: DeviceId) -> None:
-        self.members.remove(device)
+    def remove_member(self, device: DeviceId, undo: bool = False) -> None:
+        self.members.remove(device, undo)
 
     def renamed(self, name: str) -> None:
         """Use the new name of this device. A reader has no records to say it in; its next sessions begin with it."""
@@ -445,13 +447,14 @@ class VolumeSync:
     # ---- what sessions tell (session.Host)
     async def dismissed(self, shown: Credentials) -> None:
         """Somebody says that we are no member any more. Raises ProtocolViolation for false signatures."""
-        try:
-            await self.members.learn(shown)
-        except Refused as error:
-            raise ProtocolViolation(f"A device closed on us with false credentials: {error.message}") from error
+        await self.learn_credentials(shown)
 
     async def learn_credentials(self, offered: Credentials) -> None:
-        await self.members.learn(offered)
+        """Raises ProtocolViolation for false signatures."""
+        try:
+            await self.members.learn(offered)
+        except Refused as error:
+            raise ProtocolViolation(error.message) from error
 
     def marks_received(self, marks: list[Mark], session: Session) -> None:
         self.marks.receive(marks, session)
@@ -488,7 +491,7 @@ class VolumeSync:
         """A new author for this device, from now on. What the old one published stays; of two histories of it the one
         that everybody takes over is the one that wins in `ingest`, and what the other alone said is said again."""
         old = self.volume.author
-        key = generate()
+        key = self._new_author()
         log.warning("our author's newer records were shown to us: a new author takes over", old=old.hex()[:8])
         with self.store.db.transaction():
             self.volume.rotate_author(key.seed)
@@ -496,6 +499,17 @@ class VolumeSync:
         self.members.certify(key)
         faults.reach("rotating.certified", self.store)
         self.publisher.changed()
+
+    def _new_author(self) -> SigningKey:
+        """An author that has a place among ours, also where this device was copied or restored very often."""
+        for _ in range(PLACE_TRIES):
+            key = generate()
+            if not self.can_write or self.members.has_place(AuthorId(key.public)):
+                return key
+        log.error(
+            "no author of this device has a place among its others: what it writes is not heard until one is folded"
+        )
+        return key
 
     def violation(self, device: DeviceId, why: str) -> None:
         log.warning("a device broke the protocol", peer=device.hex()[:8], why=why)

@@ -8,19 +8,10 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holofsd.core.credentials import chain_for, grant_digest, merge_credentials, relevant
 from holofsd.core.document import AuthorSeq, Certificate, Credentials, Grant, Membership, Removed, Role
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
-from holofsd.core.members import (
-    author_may_write,
-    chain_for,
-    grant_digest,
-    head_counts,
-    letting,
-    merge_credentials,
-    relevant,
-    removal_generation,
-    resolve,
-)
+from holofsd.core.members import author_may_write, head_counts, letting, removal_generation, resolve
 
 VOLUME = VolumeId(b"V" * 32)
 
@@ -227,3 +218,65 @@ def test_a_chain_proves_the_same_role_as_the_whole_set(
 def test_statements_of_strangers_change_nothing(statements: list[Grant | Removed | Certificate]) -> None:
     strangers = (grant("y", Role.ADMIN, "x"), grant("x", Role.ADMIN, "y"), *(removal(w, "x", 9) for w in "abcdef"))
     assert members(*statements, *strangers) == members(*statements)
+
+
+# ---- generations go up by one
+FAR = 2**62 - 1
+
+
+def test_a_generation_that_follows_no_known_one_counts_for_nothing() -> None:
+    base = (ADA, BEN, CYD)
+    for generation in (3, 7, 254, 256, 511, 2**32, FAR):
+        assert members(*base, removal("a", "b", generation)) == members(*base)
+        assert members(*base, grant("c", Role.ADMIN, "b", generation)) == members(*base)
+    for generation in (1, 2, 255):
+        assert device("a") not in members(*base, removal("a", "b", generation, kept=(BEN,))).roles
+    assert members(*base, grant("c", Role.ADMIN, "b", 2)).roles[device("c")] is Role.ADMIN
+
+
+def test_a_letting_begins_only_when_the_one_before_has_ended() -> None:
+    steps: list[Grant | Removed] = [ADA, BEN, CYD]
+    for generation in range(255, 255 + 5 * 256, 256):
+        steps += [removal("c", "a", generation), grant("c", Role.READER, "b", generation + 1)]
+    whole = members(*steps)
+    assert whole.generations[device("c")] == 5 * 256
+    for missing in range(3, len(steps) - 1):
+        found = members(*steps[:missing], *steps[missing + 1 :])
+        assert found.generations[device("c")] < 5 * 256 - 1  # what follows the gap waits for it
+    order = random.Random(1)
+    for _ in range(20):
+        order.shuffle(steps)
+        assert members(*steps) == whole
+
+
+def test_the_volume_key_is_bound_by_no_generation() -> None:
+    for generation in (2, 300, FAR):
+        back = members(ADA, BEN, removal("a", "b", 255, kept=(BEN,)), grant("a", Role.ADMIN, "V", generation))
+        assert back.roles.get(device("a")) == (Role.ADMIN if generation > 255 else None)
+
+
+def test_what_programs_of_before_signed_counts_as_it_did() -> None:
+    """They took the generation after the highest one that counted, and for a removal the last of its letting."""
+    steps: list[Grant | Removed] = [ADA, BEN]
+    known = members(*steps).generations.get(device("c"), 0)
+    for role in (Role.READER, Role.WRITER, Role.ADMIN, Role.READER, None, Role.WRITER, None, Role.ADMIN):
+        if role is None:
+            steps.append(removal("c", "b", removal_generation(known)))
+        else:
+            if role is Role.READER and known:
+                steps.append(removal("c", "a", known))
+            steps.append(grant("c", role, "a", known + 1))
+        now = members(*steps)
+        assert now.roles.get(device("c")) is role
+        assert now.generations[device("c")] > known
+        known = now.generations[device("c")]
+
+
+def test_a_lowered_admin_of_a_removed_one_stays_lowered_where_the_removal_is_said_again() -> None:
+    """As `sync.members` signs it when an admin is removed: without the second removal the old grant would count."""
+    dee = grant("d", Role.ADMIN, "a")
+    lowered = (removal("d", "b", 1), grant("d", Role.READER, "b", 2))
+    guest = grant("e", Role.WRITER, "d")
+    gone = removal("b", "a", 255, kept=(lowered[1],))
+    assert device("e") in members(ADA, BEN, dee, *lowered, gone, guest).roles
+    assert device("e") not in members(ADA, BEN, dee, *lowered, gone, removal("d", "a", 1), guest).roles

@@ -138,7 +138,7 @@ async def test_a_crash_in_the_middle_leaves_a_database_old_or_new(world: World, 
 async def test_the_daemon_looks_and_changes_nothing(world: World) -> None:
     database, _code = await made(world, backup=False)
     with closing(sqlite3.connect(database, isolation_level=None)) as db:
-        db.execute("INSERT INTO redemptions VALUES (?, ?)", (b"s" * 16, b"d" * 32))
+        db.execute("INSERT INTO redemptions (secret, device) VALUES (?, ?)", (b"s" * 16, b"d" * 32))
     async with world.device("a") as a:
         told = await a.fsck_device()
         assert [(finding.code, finding.outcome) for finding in told.findings] == [("redemption-alone", "fixable")]

@@ -195,7 +195,9 @@ class FakeDevice:
             api.Member("bb" * 32, "desk", None, removed=True),
         )
 
-    async def set_member(self, volume: str, device: str, role: Role | None) -> api.Member:
+    async def set_member(
+        self, volume: str, device: str, role: Role | None, keep_invites: bool = False, undo: bool = False
+    ) -> api.Member:
         return api.Member("bb" * 32, device, role, removed=role is None)
 
     async def mount(self, volume: str, path: str, options: api.MountOptions) -> api.MountInfo:

@@ -406,6 +406,7 @@ class Member(_message.Message):
     CONNECTED_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     LEFT_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     name: _builtins.str
     role: Global___Role.ValueType
@@ -415,6 +416,10 @@ class Member(_message.Message):
     generation: _builtins.int
     left: _builtins.bool
     """said that it holds the volume no more, and is a member still: it can join again"""
+    @_builtins.property
+    def revoked(self) -> _containers.RepeatedCompositeFieldContainer[Global___Invite]:
+        """answer to SetMember: invites that were revoked, because the device had redeemed them"""
+
     def __init__(
         self,
         *,
@@ -426,10 +431,11 @@ class Member(_message.Message):
         connected: _builtins.bool = ...,
         generation: _builtins.int = ...,
         left: _builtins.bool = ...,
+        revoked: _abc.Iterable[Global___Invite] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "device_id", b"device_id", "generation", b"generation", "is_self", b"is_self", "left", b"left", "name", b"name", "removed", b"removed", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "device_id", b"device_id", "generation", b"generation", "is_self", b"is_self", "left", b"left", "name", b"name", "removed", b"removed", "revoked", b"revoked", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -463,10 +469,16 @@ class SetMemberRequest(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     REMOVE_FIELD_NUMBER: _builtins.int
+    KEEP_INVITES_FIELD_NUMBER: _builtins.int
+    UNDO_FIELD_NUMBER: _builtins.int
     volume: _builtins.str
     device: _builtins.str
     role: Global___Role.ValueType
     remove: _builtins.bool
+    keep_invites: _builtins.bool
+    """with `remove`: invites made here that the device redeemed stay good"""
+    undo: _builtins.bool
+    """with `remove`: what it did as an admin counts no more"""
     def __init__(
         self,
         *,
@@ -474,10 +486,12 @@ class SetMemberRequest(_message.Message):
         device: _builtins.str = ...,
         role: Global___Role.ValueType = ...,
         remove: _builtins.bool = ...,
+        keep_invites: _builtins.bool = ...,
+        undo: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "remove", b"remove", "role", b"role", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "keep_invites", b"keep_invites", "remove", b"remove", "role", b"role", "undo", b"undo", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sets of credentials: their union, the room that each issuer and device has in it, and what proves a membership. Pure.
+
+Credentials are kept for ever, and every member keeps those of all. So that no member can fill that memory, or use up
+the room of another one, the set that is kept is a function of the set that is known, the same on every device:
+
+- Grants and removals have a room each, in bytes. The volume's key has all of it, uses at most a quarter itself and
+  divides the rest evenly among the admins that it granted; each of them does the same. An admin's share depends on
+  those above it in the chain of grants alone, so nothing that another member signs makes it smaller. A device that
+  several admins made an admin has the greatest of those shares. A share below a 1024th counts for nothing.
+- An issuer's statements fill its room in order of generation, then of digest. A set that is cut so may be cut again
+  after any union, with the same result.
+- Certificates are kept of devices that were made a writer or an admin at some time, at most `CERTIFICATES_KEPT` of
+  each: first of authors whose records a removal accepts, then by author. They have a room of their own, shared alike;
+  each admin's part of it serves the devices that it let in, one certificate of each before a second one of any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+from typing import Final, TypeVar
+
+from blake3 import blake3
+
+from holofsd.core.document import WRITERS, Certificate, Credentials, Grant, Removed, Role
+from holofsd.core.ids import DeviceId, VolumeId
+from holofsd.core.message import length_prefixed, number
+
+GRANT_ROOM: Final = 2 << 20
+REMOVAL_ROOM: Final = 2 << 20
+CERTIFICATE_ROOM: Final = 1 << 20
+CERTIFICATES_KEPT: Final = 128
+"""Of each device, folded authors included."""
+
+_WHOLE: Final = 1 << 20
+_LEAST: Final = _WHOLE // 1024
+_OWN: Final = 4
+"""One part of so many is an issuer's own; the others are for the admins that it made."""
+
+T = TypeVar("T")
+
+
+# ---- what is signed
+def grant_fields(grant: Grant) -> tuple[bytes, ...]:
+    name = grant.device_name.encode("utf-8", "surrogatepass")
+    return (grant.device, number(int(grant.role)), number(grant.generation), grant.issuer, name)
+
+
+def grant_message(volume: VolumeId, grant: Grant) -> bytes:
+    return length_prefixed(b"holofs-grant-1", volume, *grant_fields(grant))
+
+
+def grant_digest(grant: Grant) -> bytes:
+    """Names the grant in `kept_grants`; the signature is not part of it."""
+    return blake3(length_prefixed(b"holofs-grant-digest-1", *grant_fields(grant))).digest()
+
+
+def removed_fields(removed: Removed) -> tuple[bytes, ...]:
+    accepted = length_prefixed(b"", *(f for a in removed.accepted for f in (a.author, number(a.seq), a.set_hash)))
+    kept = length_prefixed(b"", *removed.kept_grants)
+    return (removed.device, number(removed.generation), accepted, kept, removed.issuer)
+
+
+def removed_message(volume: VolumeId, removed: Removed) -> bytes:
+    return length_prefixed(b"holofs-removed-1", volume, *removed_fields(removed))
+
+
+# ---- sizes
+def size_of(credentials: Credentials) -> int:
+    """How many there are."""
+    return len(credentials.grants) + len(credentials.removals) + len(credentials.certificates)
+
+
+def grant_bytes(grant: Grant) -> int:
+    """At least what the grant takes as a message."""
+    return 160 + len(grant.device_name.encode("utf-8", "surrogatepass"))
+
+
+def removed_bytes(removed: Removed) -> int:
+    return 160 + 84 * len(removed.accepted) + 34 * len(removed.kept_grants)
+
+
+CERTIFICATE_BYTES: Final = 212
+
+
+def pieces(credentials: Credentials, limit: int) -> Iterator[Credentials]:
+    """The set as several of about `limit` bytes: grants, then removals, then certificates. Nothing of an empty set."""
+    taken: tuple[list[Grant], list[Removed], list[Certificate]] = ([], [], [])
+    used = 0
+    every: list[tuple[int, list[object], object]] = []
+    every += [(grant_bytes(grant), taken[0], grant) for grant in credentials.grants]  # type: ignore[misc]
+    every += [(removed_bytes(removed), taken[1], removed) for removed in credentials.removals]  # type: ignore[misc]
+    every += [(CERTIFICATE_BYTES, taken[2], certificate) for certificate in credentials.certificates]  # type: ignore[misc]
+    for size, into, item in every:
+        if used and used + size > limit:
+            yield Credentials(tuple(taken[0]), tuple(taken[1]), tuple(taken[2]))
+            for kind in taken:
+                kind.clear()
+            used = 0
+        into.append(item)
+        used += size
+    if used:
+        yield Credentials(tuple(taken[0]), tuple(taken[1]), tuple(taken[2]))
+
+
+# ---- sets
+def without(credentials: Credentials, known: Credentials) -> Credentials:
+    """What is not in `known`, in the same order."""
+    grants, removals, certificates = set(known.grants), set(known.removals), set(known.certificates)
+    return Credentials(
+        tuple(g for g in credentials.grants if g not in grants),
+        tuple(r for r in credentials.removals if r not in removals),
+        tuple(c for c in credentials.certificates if c not in certificates),
+    )
+
+
+def merge_credentials(*sets: Credentials) -> Credentials:
+    """The union, in a canonical order; statements that differ in the signature only count as one."""
+    grants: dict[bytes, Grant] = {}
+    for grant in sorted({g for s in sets for g in s.grants}, key=lambda g: g.signature):
+        grants.setdefault(grant_digest(grant), grant)
+    removals: dict[tuple[bytes, ...], Removed] = {}
+    for removal in sorted({r for s in sets for r in s.removals}, key=lambda r: r.signature):
+        removals.setdefault(removed_fields(removal), removal)
+    certificates: dict[tuple[bytes, bytes], Certificate] = {}
+    for certificate in sorted(
+        {c for s in sets for c in s.certificates}, key=lambda c: c.author_signature + c.device_signature
+    ):
+        certificates.setdefault((certificate.author, certificate.device), certificate)
+    return Credentials(
+        tuple(grants[digest] for digest in sorted(grants)),
+        tuple(removals[fields] for fields in sorted(removals)),
+        tuple(certificates[pair] for pair in sorted(certificates)),
+    )
+
+
+def relevant(volume: VolumeId, credentials: Credentials) -> Credentials:
+    """What is kept and shown to others: what has room, and was issued by somebody who is or was an admin."""
+    grants, removals = _by_issuer(credentials.grants), _by_issuer(credentials.removals)
+    kept_grants: list[Grant] = []
+    kept_removals: list[Removed] = []
+    let_in: list[tuple[int, set[DeviceId]]] = []
+    shares: dict[bytes, int] = {}
+    waiting: list[tuple[int, bytes]] = [(-_WHOLE, volume)]
+    while waiting:
+        negative, issuer = heappop(waiting)  # the greatest share that is left: no other path gives its device more
+        if issuer in shares:
+            continue
+        share = shares[issuer] = -negative
+        own = _fitting(grants.get(issuer, ()), _grant_order, grant_bytes, _part(share, GRANT_ROOM))
+        kept_grants += own
+        kept_removals += _fitting(removals.get(issuer, ()), _removal_order, removed_bytes, _part(share, REMOVAL_ROOM))
+        let_in.append((_part(share, CERTIFICATE_ROOM), {g.device for g in own if g.role in WRITERS}))
+        admins = {bytes(g.device) for g in own if g.role is Role.ADMIN} - {issuer}
+        if admins and (each := share * (_OWN - 1) // _OWN // len(admins)) >= _LEAST:
+            for device in admins - shares.keys():
+                heappush(waiting, (-each, device))
+    certificates = _certificates(credentials.certificates, kept_removals, let_in)
+    return Credentials(
+        tuple(sorted(kept_grants, key=grant_digest)), tuple(sorted(kept_removals, key=removed_fields)), certificates
+    )
+
+
+def _part(share: int, room: int) -> int:
+    """An issuer's own bytes of a room, by its share."""
+    return room * share // _WHOLE // _OWN
+
+
+def _by_issuer(statements: Iterable[T]) -> Mapping[bytes, list[T]]:
+    found: dict[bytes, list[T]] = {}
+    for statement in statements:
+        found.setdefault(statement.issuer, []).append(statement)  # type: ignore[attr-defined]
+    return found
+
+
+def _grant_order(grant: Grant) -> tuple[int, bytes]:
+    return grant.generation, grant_digest(grant)
+
+
+def _removal_order(removed: Removed) -> tuple[int, tuple[bytes, ...]]:
+    return removed.generation, removed_fields(removed)
+
+
+def _fitting(statements: Sequence[T], order: Callable[[T], object], size: Callable[[T], int], room: int) -> Sequence[T]:
+    """The first ones, as far as there is room; without sorting where all have it."""
+    if sum(map(size, statements)) <= room:
+        return statements
+    kept: list[T] = []
+    for statement in sorted(statements, key=order):  # type: ignore[arg-type]
+        room -= size(statement)
+        if room < 0:
+            break
+        kept.append(statement)
+    return kept
+
+
+def _certificates(
+    offered: Iterable[Certificate], removals: Iterable[Removed], let_in: Iterable[tuple[int, set[DeviceId]]]
+) -> tuple[Certificate, ...]:
+    writers = {device for _room, devices in let_in for device in devices}
+    accepted = {(item.author, removed.device) for removed in removals for item in removed.accepted}
+    of_device: dict[DeviceId, list[Certificate]] = {}
+    for certificate in offered:
+        if certificate.device in writers:
+            of_device.setdefault(certificate.device, []).append(certificate)
+    for device, found in of_device.items():
+        found.sort(key=lambda c: ((c.author, c.device) not in accepted, c.author))
+        of_device[device] = found[:CERTIFICATES_KEPT]
+    kept: set[Certificate] = set()
+    for room, devices in let_in:
+        queues = [of_device[device] for device in sorted(devices & of_device.keys())]
+        turn = 0
+        while queues and room >= CERTIFICATE_BYTES:
+            taken = [queue[turn] for queue in queues][: room // CERTIFICATE_BYTES]
+            kept.update(taken)
+            room -= len(taken) * CERTIFICATE_BYTES
+            turn += 1
+            queues = [queue for queue in queues if len(queue) > turn]
+    return tuple(sorted(kept, key=lambda c: (c.author, c.device)))
+
+
+def chain_for(volume: VolumeId, credentials: Credentials, device: DeviceId) -> Credentials:
+    """What proves a device's membership to somebody who knows the volume's id alone.
+
+    Its grants, those of their issuers up to the volume key, and every removal that bears on one of them.
+    """
+    grants: list[Grant] = []
+    removals: list[Removed] = []
+    wanted: list[bytes] = [device]
+    seen: set[bytes] = {device, volume}
+    granted: dict[bytes, list[Grant]] = {}
+    removed: dict[bytes, list[Removed]] = {}
+    for grant in credentials.grants:
+        granted.setdefault(grant.device, []).append(grant)
+    for removal in credentials.removals:
+        removed.setdefault(removal.device, []).append(removal)
+    for who in wanted:  # grows while it is walked
+        own_grants, own_removals = granted.get(who, []), removed.get(who, [])
+        grants += own_grants
+        removals += own_removals
+        for issuer in sorted({g.issuer for g in own_grants} | {r.issuer for r in own_removals}):
+            if issuer not in seen:
+                seen.add(issuer)
+                wanted.append(issuer)
+    certificates = tuple(c for c in credentials.certificates if c.device == device)
+    return Credentials(tuple(grants), tuple(removals), certificates)
