@@ -178,6 +178,10 @@ class Ingest:
             return None
         return self._take(page, source)
 
+    def expects(self, page: Page, source: object) -> bool:
+        """Whether that page is what was asked of that source, or follows on what is held."""
+        return self._expected(page, source)
+
     def _expected(self, page: Page, source: object) -> bool:
         held = self._documents.head(page.author)
         seq = held.seq if held else 0

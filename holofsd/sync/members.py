@@ -27,17 +27,16 @@ from holofsd.core import members as rules
 from holofsd.core.document import AuthorSeq, Credentials, Head, Removed, Role
 from holofsd.core.errors import DeviceUnknown, NotAMember, Refused, RoleTooLow
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
+from holofsd.core.text import device_name
 from holofsd.store.volume import VolumeStore
-from holofsd.sync.config import MAX_CREDENTIALS
+from holofsd.sync.config import HELLO_CREDENTIALS, MAX_CREDENTIALS, MAX_NAME
 from holofsd.sync.publication import summary
+from holofsd.sync.scrutiny import chain_shown, verified
 
 log = structlog.get_logger(__name__)
 
 VERIFY_INLINE = 16
 """So many signatures are checked on the loop; more of them in a thread."""
-
-HELLO_CREDENTIALS = 256
-"""Up to so many credentials are shown in a hello, about 60 KB; beyond, those that prove membership."""
 
 LAST_ADMIN = "This is the last admin of the volume: make another device an admin first."
 
@@ -80,7 +79,7 @@ class Members:
 
     def name_of(self, device: DeviceId) -> str:
         """As it calls itself; else as it was called when it was let in."""
-        return self.called(device) or self.membership.names.get(device, "")
+        return self.called(device) or device_name(self.membership.names.get(device, ""), MAX_NAME)
 
     def told(self, device: DeviceId) -> str:
         """The name for a sentence: with the beginning of the id where another member has the same."""
@@ -106,14 +105,22 @@ class Members:
         named = (last.seq, last.set_hash)
         return held.seq == last.seq and (head.seq, head.set_hash) == named != (held.seq, held.set_hash)
 
-    def proof(self) -> Credentials:
+    def proof(self, peer: DeviceId) -> Credentials:
         """Credentials for a hello: they show another member that this device is one, even if it has not heard of it.
 
-        All of them, where they are few: the other device may have been removed by somebody who was removed in turn, and
-        learns here that it is a member.
+        The chain of the other device too, and those of admins that were removed: it may have been removed by one of
+        them, and learns here that it is a member.
         """
-        few = _size(self.credentials) <= HELLO_CREDENTIALS
-        return self.credentials if few else self.case_of(self.device)
+        mine = self.case_of(self.device)
+        shown = Credentials(mine.grants, mine.removals)
+        admins = {grant.device for grant in self.credentials.grants if grant.role is Role.ADMIN}
+        for device in (peer, *sorted(self.membership.removed.keys() & admins)):
+            case = self.case_of(device)
+            more = rules.merge_credentials(shown, Credentials(case.grants, case.removals))
+            if more.size() > HELLO_CREDENTIALS:
+                break
+            shown = more
+        return shown
 
     def case_of(self, device: DeviceId) -> Credentials:
         """What shows that a device is a member, or that it is one no more."""
@@ -133,14 +140,16 @@ class Members:
         return self._keep(fresh)
 
     async def would_be_member(self, device: DeviceId, offered: Credentials) -> bool:
-        """Is that device a member, given what it shows? Learns it then; keeps nothing of a stranger."""
-        fresh = self._unknown(offered)
-        if _size(fresh) and _size(fresh) <= MAX_CREDENTIALS:
+        """Is that device a member, given what it shows? Learns its chain then; keeps nothing of a stranger.
+
+        Raises Refused. Call it within a budget (`scrutiny.Scrutiny`): anybody can make up what is shown.
+        """
+        fresh = chain_shown(self.volume, offered, device, self.credentials)
+        if fresh.size():
+            fresh = await verified(self.volume, fresh, self.credentials)
+        if fresh.size():
             merged = rules.merge_credentials(self.credentials, fresh)
-            if device not in rules.resolve(self.volume, merged).roles:
-                return False
-            await verify_all(self.volume, fresh)
-            if device in rules.resolve(self.volume, rules.merge_credentials(self.credentials, fresh)).roles:
+            if device in rules.resolve(self.volume, merged).roles:
                 self._keep(fresh)
         return self.is_member(device)
 
@@ -246,16 +255,6 @@ async def verify_all(volume: VolumeId, credentials: Credentials) -> None:
         good = await asyncio.to_thread(_all_good, volume, credentials)
     if not good:
         raise Refused("A device showed a credential with a false signature.")
-
-
-async def is_proven_member(volume: VolumeId, device: DeviceId, offered: Credentials) -> bool:
-    """Whether what a device shows proves by itself that it is a member. Nothing is kept. Raises Refused."""
-    if _size(offered) > MAX_CREDENTIALS:
-        raise Refused("A device showed more credentials than any volume has.")
-    if device not in rules.resolve(volume, offered).roles:
-        return False
-    await verify_all(volume, offered)
-    return True
 
 
 def _all_good(volume: VolumeId, credentials: Credentials) -> bool:
