@@ -60,7 +60,7 @@ def types() -> list[Descriptor]:
 
 
 def _valid(field: FieldDescriptor) -> Any:
-    for name in (f"{field.containing_type.name}.{field.name}", field.name):
+    for name in (f"{_holder(field)}.{field.name}", field.name):
         if name in _VALID:
             return _VALID[name]
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
@@ -68,6 +68,16 @@ def _valid(field: FieldDescriptor) -> Any:
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
         return True
     return 1
+
+
+def _holder(field: FieldDescriptor) -> str:
+    assert field.containing_type is not None, "no extension"
+    return field.containing_type.name
+
+
+def _kind_of(field: FieldDescriptor) -> Descriptor:
+    assert field.message_type is not None, "a field that holds a message"
+    return field.message_type
 
 
 def base(kind: Descriptor, alternatives: dict[str, str] | None = None) -> Message:
@@ -79,7 +89,7 @@ def base(kind: Descriptor, alternatives: dict[str, str] | None = None) -> Messag
         if union is not None and field.name != alternatives.get(f"{kind.name}.{union.name}", union.fields[0].name):
             continue
         if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
-            inner = base(field.message_type, alternatives)
+            inner = base(_kind_of(field), alternatives)
             if field.is_repeated:
                 getattr(message, field.name).append(inner)
             else:
@@ -101,7 +111,7 @@ def bases(kind: Descriptor) -> Iterator[Message]:
 
 def _leading_to(field: FieldDescriptor) -> dict[str, str]:
     """A body of a file is looked at in a version that is a file."""
-    return {"Version.body": "file"} if field.containing_type.name == "FileBody" else {}
+    return {"Version.body": "file"} if _holder(field) == "FileBody" else {}
 
 
 def _unions(kind: Descriptor, seen: set[str]) -> Iterator[tuple[str, Any]]:
@@ -112,7 +122,7 @@ def _unions(kind: Descriptor, seen: set[str]) -> Iterator[tuple[str, Any]]:
         yield kind.name, union
     for field in kind.fields:
         if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
-            yield from _unions(field.message_type, seen)
+            yield from _unions(_kind_of(field), seen)
 
 
 _INTEGERS: Final = {
@@ -188,7 +198,7 @@ def _changes(field: FieldDescriptor, many: int, large: int, thorough: bool) -> I
             yield (
                 f"{many} times",
                 lambda holder: getattr(holder, name).extend(
-                    [*(getattr(holder, name) or [base(field.message_type)])] * many
+                    [*(getattr(holder, name) or [base(_kind_of(field))])] * many
                 ),
             )
         else:
