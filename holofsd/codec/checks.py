@@ -15,6 +15,9 @@ SIGNATURE: Final = 64
 MAX_NUMBER: Final = 2**62
 """Counters, sequence numbers and sizes stay below this, so that they fit SQLite and can still grow."""
 
+MAX_CLOCK_MS: Final = 253_402_300_799_999
+"""The end of the year 9999 in ms: the last time that every program can show."""
+
 
 def parse(message: Message, data: bytes, limit: int, what: str) -> None:
     """Fill `message` from bytes."""
@@ -41,3 +44,8 @@ def number(value: int, what: str, least: int = 0) -> int:
     if not least <= value < MAX_NUMBER:
         raise Refused(f"the {what} is out of range")
     return value
+
+
+def clock(value: int) -> int:
+    """Another device's clock in ms, as near as it can be shown. A wrong clock is told of, not refused."""
+    return min(max(value, 0), MAX_CLOCK_MS)

@@ -67,11 +67,6 @@ def removed_message(volume: VolumeId, removed: Removed) -> bytes:
 
 
 # ---- sizes
-def size_of(credentials: Credentials) -> int:
-    """How many there are."""
-    return len(credentials.grants) + len(credentials.removals) + len(credentials.certificates)
-
-
 def grant_bytes(grant: Grant) -> int:
     """At least what the grant takes as a message."""
     return 160 + len(grant.device_name.encode("utf-8", "surrogatepass"))

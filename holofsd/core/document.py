@@ -119,6 +119,10 @@ class Credentials:
     removals: tuple[Removed, ...] = ()
     certificates: tuple[Certificate, ...] = ()
 
+    def size(self) -> int:
+        """How many there are."""
+        return len(self.grants) + len(self.removals) + len(self.certificates)
+
 
 @dataclass(frozen=True, slots=True)
 class Membership:

@@ -16,6 +16,7 @@ from holofsd.core.folders import seniority
 from holofsd.core.ids import AuthorId, Dot, Hlc, NodeId
 from holofsd.core.node import Placement, live_versions
 from holofsd.core.state import Body, Kind, NodeState, Version
+from holofsd.core.text import without_hidden
 
 _MAX_NAME: Final = 255
 _MAX_DEVICE: Final = 40
@@ -84,7 +85,7 @@ def conflict_name(name: bytes, device: str, wall_ms: int, dot: Dot, digits: int 
     when = (
         datetime.fromtimestamp(min(max(wall_ms, 0) // 1000, _LAST_SECOND), UTC).strftime("%Y-%m-%d %H-%M-%S").encode()
     )
-    clean = _UNPRINTABLE.sub("_", device).strip().encode("utf-8", "replace")
+    clean = _UNPRINTABLE.sub("_", without_hidden(device)).strip().encode("utf-8", "replace")
     who = _cut(clean, _MAX_DEVICE) or b"unknown"
     stem, extension = _split_extension(name)
     room = _MAX_NAME - len(extension) - len(who) - len(when) - digits - len(b" (conflict   )")

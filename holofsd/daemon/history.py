@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from holofsd.core.retention import HistoryPolicy
+from holofsd.core.text import writer_name
 from holofsd.daemon.volumes import Volumes
 from holofsd.fs.history import History
 from holofsd.rpc import history_api as api
@@ -40,7 +41,7 @@ class DeviceHistory:
                 replaced_ms=past.ended_ms,
                 size=past.version.size,
                 mtime_ns=past.version.mtime.value,
-                device=past.version.device_name,
+                device=writer_name(past.version.device_name),
                 here=past.here,
                 shown=past.shown,
             )

@@ -20,6 +20,7 @@ from holofsd.core.ids import ROOT_ID, NodeId
 from holofsd.core.node import live_versions
 from holofsd.core.project import token
 from holofsd.core.state import Inline, Kind, Target, Version
+from holofsd.core.text import writer_name
 from holofsd.fs.contents import Contents
 from holofsd.fs.scope import Scope
 from holofsd.store.nodes import EntryRow
@@ -112,7 +113,9 @@ class Alternatives:
         path = _joined(directory, choice.name) if choice.name and directory is not None else b""
         version = self._scope.tree.sized(choice.version)
         kind, here = _KINDS[choice.kind], self._scope.tree.is_here(version)
-        return Alternative(choice.id, path, version.device_name, version.stamp.wall_ms, version.size, kind, here)
+        return Alternative(
+            choice.id, path, writer_name(version.device_name), version.stamp.wall_ms, version.size, kind, here
+        )
 
     # ---- finding
     def at(self, slot: Slot) -> list[Choice]:

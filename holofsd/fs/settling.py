@@ -19,6 +19,7 @@ from holofsd.core.errors import BadArgument, ContentUnavailable, FileBusy, HoloE
 from holofsd.core.ids import NodeId
 from holofsd.core.project import token
 from holofsd.core.state import Kind, Place, Version
+from holofsd.core.text import writer_name
 from holofsd.fs.alternatives import Alternative, Alternatives, Choice, Slot
 from holofsd.fs.conflicts import Conflicts
 from holofsd.fs.drafts import Draft, shown_of
@@ -259,8 +260,10 @@ def _chosen(choices: list[Choice], keep: Keep, named: str) -> Choice | None:
         raise NoConflict("This version is not there any more: list the conflicts again.")
     if keep.how != DEVICE:
         raise BadArgument("What is kept is one of shown, copy, both, newest, or what a device wrote.")
-    by_device = [choice for choice in choices if choice.version.device_name == keep.what]
+    by_device = [choice for choice in choices if writer_name(choice.version.device_name) == keep.what]
     if not by_device:
-        writers = ", ".join(sorted({choice.version.device_name or "an unknown device" for choice in choices}))
+        writers = ", ".join(
+            sorted({writer_name(choice.version.device_name) or "an unknown device" for choice in choices})
+        )
         raise BadArgument(f"None of them was written by {keep.what!r}; there are those of {writers}.")
     return max(by_device, key=lambda c: (c.version.stamp, c.version.dot))

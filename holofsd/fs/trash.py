@@ -12,6 +12,7 @@ from holofs_api.numbers import MAX_INTEGER
 from holofsd.core.ids import NodeId
 from holofsd.core.retention import MINUTE_MS
 from holofsd.core.state import Kind, Version
+from holofsd.core.text import writer_name
 from holofsd.fs.scope import Scope
 from holofsd.tree.past import Past, Trashed
 
@@ -86,7 +87,7 @@ class Trash:
             removed_ms=top.removed_ms,
             files=len(versions),
             bytes=_bytes(versions),
-            device=top.version.device_name if top.version is not None else "",
+            device=writer_name(top.version.device_name) if top.version is not None else "",
             here=all(self._past.tree.is_here(version) for version in versions),
         )
 

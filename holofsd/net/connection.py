@@ -5,16 +5,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
+from holofsd.core.allowance import Allowance
 from holofsd.core.errors import ConnectionLost
 from holofsd.core.ids import DeviceId
+from holofsd.core.text import one_line
 from holofsd.net.api import CloseCode, CloseReason, NetConfig
 from holofsd.net.framing import FramedStream, RawStream
 from holofsd.net.keep import Kept, TaskSet
 from holofsd.net.pulse import Pulse
 
 MAX_REASON = 200
+DATAGRAMS_A_SECOND = 50
+"""Beyond, after a burst, they are left lying; QUIC drops the oldest."""
+DATAGRAMS_AT_ONCE = 200
 
 
 class RawConnection(Protocol):
@@ -124,11 +130,16 @@ class FramedConnection:
         return FramedStream(self, raw, self._max_frame, self._streams, self._pulse.heard)
 
     async def _watch(self) -> None:
-        self._finish(await self._raw.closed_raw())
+        end = await self._raw.closed_raw()
+        # What the other side says is shown to people and logged.
+        self._finish(replace(end, reason=one_line(end.reason, MAX_REASON)))
 
     async def _listen(self) -> None:
+        allowance, clock = Allowance(DATAGRAMS_A_SECOND, DATAGRAMS_AT_ONCE), asyncio.get_running_loop().time
         while True:
             self._pulse.received(await self._raw.read_datagram())
+            if (wait := allowance.take(1, clock())) > 0:
+                await asyncio.sleep(wait)
 
     def _silent(self) -> None:
         self._raw.close_raw(CloseCode.SILENT, "nothing was heard")

@@ -16,18 +16,29 @@ from typing import Any, Final
 import structlog
 from iroh import iroh_ffi
 
+from holofsd.core.allowance import Allowance, Recent
 from holofsd.core.errors import BadConfiguration, ConnectionLost, Unreachable
 from holofsd.core.ids import DeviceId
 from holofsd.net.addresses import is_companion, is_meant, sockets_again, sockets_for, usable
 from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, CloseCode, CloseReason, Discovery, NetConfig
 from holofsd.net.connection import FramedConnection
 from holofsd.net.keep import TaskSet
+from holofsd.net.strangers import source_of
 
 log = structlog.get_logger(__name__)
 
 HANDSHAKE_LIMIT: Final = 10.0
 MAX_HANDSHAKES: Final = 64
-"""Incoming connections in handshake, and ones waiting for `accept`, beyond which more are refused."""
+"""Incoming connections in handshake, beyond which the oldest one goes: an honest one takes no time."""
+MAX_WAITING: Final = 64
+"""Connections waiting for `accept`, beyond which more are refused."""
+CALM_RATE: Final = 16.0
+CALM_BURST: Final = 64.0
+"""Handshakes a second, and at once, up to which none is looked at closely. Beyond, addresses have to be real..."""
+SOURCE_RATE: Final = 8.0
+SOURCE_BURST: Final = 32.0
+"""... and each has so many handshakes."""
+SOURCES: Final = 4096
 CLOSE_LIMIT: Final = 1.5
 """Iroh waits up to 3 s for peers to acknowledge that we are gone; a shutdown should not."""
 
@@ -180,7 +191,10 @@ class IrohEndpoint:
         self._device = DeviceId(bytes(endpoint.id().to_bytes()))
         self._connections: set[FramedConnection] = set()
         self._incoming: asyncio.Queue[FramedConnection | None] = asyncio.Queue()
-        self._handshakes = 0
+        self._handshakes: dict[asyncio.Task[None], None] = {}
+        """The oldest first."""
+        self._calm = Allowance(CALM_RATE, CALM_BURST)
+        self._sources: Recent[str, Allowance] = Recent(lambda: Allowance(SOURCE_RATE, SOURCE_BURST), SOURCES)
         self._tasks = TaskSet()
         self._changed = asyncio.Event()
         self._watch = endpoint.watch_addr(_Changes(self._changed))
@@ -263,14 +277,32 @@ class IrohEndpoint:
 
     async def _accept_all(self) -> None:
         while (incoming := await self._endpoint.accept_next()) is not None:
-            if self._handshakes + self._incoming.qsize() >= MAX_HANDSHAKES:
+            if self._incoming.qsize() >= MAX_WAITING:
                 self._tasks.spawn(self._refuse(incoming))
-            else:
-                self._handshakes += 1
-                self._tasks.spawn(self._greet(incoming)).add_done_callback(self._greeted)
+                continue
+            while len(self._handshakes) >= MAX_HANDSHAKES:
+                oldest = next(iter(self._handshakes))
+                del self._handshakes[oldest]
+                oldest.cancel()
+            task = self._tasks.spawn(self._greet(incoming))
+            self._handshakes[task] = None
+            task.add_done_callback(lambda task: self._handshakes.pop(task, None))
 
-    def _greeted(self, _task: asyncio.Task[None]) -> None:
-        self._handshakes -= 1
+    async def _may_begin(self, incoming: iroh_ffi.Incoming) -> bool:
+        """Whether to spend a handshake on it; answers it if not. Where many come, a source has to be one, and waits its
+        turn: whoever sends from made-up addresses takes nothing from others."""
+        clock = asyncio.get_running_loop().time
+        if self._calm.take(1, clock()) == 0:
+            return True
+        self._calm.take(-1, clock())  # what is not let through costs the calm nothing
+        if not await incoming.remote_addr_validated():
+            await incoming.retry()
+            return False
+        if self._sources.of(_source(await incoming.remote_addr())).wait(clock()) > 0:
+            await incoming.refuse()
+            return False
+        self._sources.of(_source(await incoming.remote_addr())).take(1, clock())
+        return True
 
     async def _refuse(self, incoming: iroh_ffi.Incoming) -> None:
         try:
@@ -282,6 +314,8 @@ class IrohEndpoint:
         try:
             # On a time-out the half-made connection is thrown away, which also ends it for the other side.
             async with asyncio.timeout(HANDSHAKE_LIMIT):
+                if not await self._may_begin(incoming):
+                    return
                 accepting = await incoming.accept()
                 raw = await accepting.connect()
             connection = self._adopt(raw, dialled=False)
@@ -304,7 +338,18 @@ class IrohEndpoint:
             self._connections.discard,
         )
         self._connections.add(connection)
+        self._tasks.spawn(self._without_one_way_streams(raw, connection))
         return connection
+
+    @staticmethod
+    async def _without_one_way_streams(raw: iroh_ffi.Connection, connection: FramedConnection) -> None:
+        """The protocol has none, and what is sent on them would lie in memory unread."""
+        try:
+            raw.set_max_concurrent_uni_streams(0)  # counts for later ones; the first hundred were offered already
+            await raw.accept_uni()
+        except IROH_ERRORS:
+            return  # the connection is closed
+        connection.close(CloseCode.PROTOCOL, "a one-way stream")
 
     # ---- the end ----
     async def close(self) -> None:
@@ -327,6 +372,13 @@ class IrohEndpoint:
         self._incoming.put_nowait(None)
         # The ports stay taken for as long as anything refers to the endpoint.
         self._endpoint = None
+
+
+def _source(address: Any) -> str:
+    """Of an `IncomingAddr`."""
+    if address.is_IP():
+        return source_of(str(address.addr))
+    return f"relay:{address.url}" if address.is_RELAY() else str(address)
 
 
 # ---- binding ----

@@ -22,11 +22,12 @@ from holofsd.net.addresses import usable
 from holofsd.net.api import SESSION_ALPN, CloseCode, CloseReason, Connection, Endpoint
 from holofsd.net.keep import TaskSet
 from holofsd.net.peer import Backoff, Peer, PeerStatus
+from holofsd.net.strangers import Strangers
 
 log = structlog.get_logger(__name__)
 
-MAX_STRANGERS: Final = 32
-"""Connections from devices that are not wanted: new members among them, so some are let in to say who they are."""
+MAX_JOINING: Final = 16
+"""Connections with a ticket at a time."""
 PROBE_LIMIT: Final = 2.0
 """A connection that is to stay because of who dialled it has this long to prove that it is alive."""
 CHECK_LIMIT: Final = 8.0
@@ -46,7 +47,10 @@ def _nothing(*_: object) -> None:
 class PeerManager:
     """`on_connection` is awaited, in a task of its own, for each connection that comes up, wanted or not; it may return
     at once or live as long as the connection. If it raises, the connection is closed. `on_other` is the same for
-    connections of other protocols (invites), which are neither counted nor kept; without it they are refused.
+    connections of other protocols (invites), which are not kept; without it they are refused.
+
+    Connections of devices that are neither wanted nor, by `is_member`, members of anything have little room
+    (`strangers`) until `proven`; so have those of other protocols, in a room of their own.
 
     `on_presence(device, online)` and `on_addresses(device, addresses, relay_url)` are told of changes, synchronously.
     """
@@ -57,6 +61,7 @@ class PeerManager:
         on_connection: Handler,
         *,
         on_other: Handler | None = None,
+        is_member: Callable[[DeviceId], bool] = lambda _device: False,
         on_presence: Callable[[DeviceId, bool], None] = _nothing,
         on_addresses: Callable[[DeviceId, tuple[str, ...], str], None] = _nothing,
         backoff: Backoff | None = None,
@@ -68,6 +73,9 @@ class PeerManager:
         self._endpoint = endpoint
         self._on_connection = on_connection
         self._on_other = on_other
+        self._is_member = is_member
+        self._strangers = Strangers()
+        self._joining = Strangers(MAX_JOINING)
         self._on_presence = on_presence
         self._on_addresses = on_addresses
         self._backoff = backoff or Backoff()
@@ -173,9 +181,34 @@ class PeerManager:
         elif connection.alpn == SESSION_ALPN:
             self._tasks.spawn(self._arrived(connection))
         elif self._on_other is not None:
+            self._enter(self._joining, connection)
             self._tasks.spawn(self._handle(self._on_other, connection))
         else:
             connection.close(CloseCode.REFUSED)
+
+    # ---- strangers ----
+    def heard(self, connection: Connection) -> None:
+        """Something that can be read came from a device that is no member as far as is known."""
+        self._strangers.heard(connection)
+        self._joining.heard(connection)
+
+    def proven(self, connection: Connection) -> None:
+        """Its device has proved to be a member."""
+        self._strangers.leave(connection)
+
+    @property
+    def turned_away(self) -> int:
+        """Connections of strangers that had to go because there were too many."""
+        return self._strangers.turned_away + self._joining.turned_away
+
+    def _enter(self, room: Strangers, connection: Connection) -> None:
+        room.enter(connection)
+        self._tasks.spawn(self._until_left(room, connection))
+
+    @staticmethod
+    async def _until_left(room: Strangers, connection: Connection) -> None:
+        await connection.wait_closed()
+        room.leave(connection)
 
     # ---- dialling ----
     def _start(self, peer: Peer) -> None:
@@ -212,6 +245,8 @@ class PeerManager:
     async def _arrived(self, connection: Connection) -> None:
         """A connection came up, in whichever direction: it becomes the peer's one, or goes."""
         peer = self._peer(connection.peer)
+        if not connection.dialled and not peer.wanted and not self._is_member(peer.device):
+            self._enter(self._strangers, connection)
         peer.arriving += 1
         try:
             async with peer.deciding:
@@ -223,9 +258,6 @@ class PeerManager:
     async def _decide(self, peer: Peer, connection: Connection) -> None:
         if not peer.wanted and connection.dialled:
             connection.close(CloseCode.UNWANTED)
-            return
-        if not peer.wanted and self._strangers() > MAX_STRANGERS:
-            connection.close(CloseCode.BUSY, "too many connections")
             return
         current = peer.connection
         if current is not None and not current.closed:
@@ -256,7 +288,9 @@ class PeerManager:
         self._tasks.spawn(self._until_closed(peer, connection))
         self._tasks.spawn(self._handle(self._on_connection, connection))
         self.learn(peer.device, (connection.remote_address,))
-        log.info("peer connected", peer=peer.device.hex()[:8], dialled=connection.dialled)
+        # Strangers come as often as they like: they do not fill the log.
+        tell = log.info if peer.wanted else log.debug
+        tell("peer connected", peer=peer.device.hex()[:8], dialled=connection.dialled)
         if not peer.online_told:
             peer.online_told = True
             self._on_presence(peer.device, True)
@@ -266,7 +300,8 @@ class PeerManager:
         if peer.connection is not connection:
             return
         peer.disconnected(self._clock(), end, self._failures_after(peer, end))
-        log.info("peer disconnected", peer=peer.device.hex()[:8], code=int(end.code), why=end.reason)
+        tell = log.info if peer.wanted else log.debug
+        tell("peer disconnected", peer=peer.device.hex()[:8], code=int(end.code), why=end.reason)
         if peer.online_told:
             peer.online_told = False
             self._on_presence(peer.device, False)
@@ -295,9 +330,6 @@ class PeerManager:
     # ---- bookkeeping ----
     def _peer(self, device: DeviceId) -> Peer:
         return self._peers.setdefault(device, Peer(device))
-
-    def _strangers(self) -> int:
-        return sum(not peer.wanted for peer in self._peers.values())
 
     def _forget_if_stranger(self, peer: Peer) -> None:
         if not peer.wanted and peer.connection is None and peer.arriving == 0:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from holofsd.core.text import MAX_DEVICE_NAME
+
 PROTOCOL: Final = 1
 PROGRAM: Final = "holofsd 0.1.0"
 
@@ -15,8 +17,12 @@ KEY_DROPPED: Final = b"dropped"
 KEY_FOLDED: Final = b"folded"
 NODE_KEY_LENGTH: Final = 16
 
-MAX_HELLO: Final = 512 * 1024
-"""The greatest first frame of a stream, from somebody who has not proved to be a member."""
+MAX_HELLO: Final = 128 * 1024
+"""The greatest first frame of a stream, from a device that has not proved to be a member."""
+MAX_REDEEM: Final = 8 * 1024
+"""The greatest frame that comes with a ticket."""
+HELLO_CREDENTIALS: Final = 256
+"""So many credentials are looked at in a hello."""
 MAX_PAYLOAD: Final = 1024 * 1024
 """The greatest payload of one record."""
 PAGE_BYTES: Final = 256 * 1024
@@ -30,7 +36,7 @@ CREDENTIAL_BYTES: Final = 512 * 1024
 MAX_HASHES: Final = 1024
 BLOB_FRAME: Final = 256 * 1024
 """How much of a blob one frame carries."""
-MAX_NAME: Final = 200
+MAX_NAME: Final = MAX_DEVICE_NAME
 """Greatest length of a device's or volume's name, in characters."""
 
 
@@ -71,3 +77,16 @@ class SyncConfig:
     """An author of whom nothing was heard for so long, and whose device writes under another one, is folded."""
     ignored_most: int = 1000
     """So many frames a minute that nobody asked for, and the session is closed."""
+    stranger_streams: int = 2
+    """Streams at a time of a device that has not proved to be a member of anything here; more are reset."""
+    stranger_share: float = 0.1
+    """Part of one processor that is spent on what devices show that are not known as members, all together."""
+    talk_rate: float = 1000.0
+    """Small frames a second that a session acts on for long (about 50 µs each); beyond, they wait."""
+    talk_burst: float = 5000.0
+    again_rate: float = 8 * 1024 * 1024
+    """Bytes a second of what was sent to the same device before."""
+    again_burst: float = 256 * 1024 * 1024
+    opening_rate: float = 10.0
+    """Streams a second that a member may open for long."""
+    opening_burst: float = 500.0

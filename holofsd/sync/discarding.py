@@ -109,8 +109,8 @@ class Discarder:
 
     # ---- beyond what counts
     def _is_beyond(self, head: Head) -> bool:
-        """Of an author whose device may not write any more: more than the removal accepts, and not needed here. Or of one
-        that gave way to others of its device."""
+        """Of an author whose device may not write any more: more than the removal accepts, and not needed here. Or
+        of one that gave way to others of its device."""
         membership, author = self._members.membership, head.author
         device, gave_way = membership.device_of(author), author in membership.surplus
         if device is None or device == self._members.device:

@@ -1,28 +1,49 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Frames of sessions and content streams, to and from bytes. Whatever cannot be read is a ProtocolViolation."""
+"""Frames of sessions and content streams, to and from bytes. Whatever cannot be read is a ProtocolViolation.
+
+This is the border: each `read_*` takes a message as another device sent it and returns values in range, with keys and
+hashes of the right length, texts that can be shown and lists of bounded length. Nothing behind it looks at a message.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec import wire
+from holofsd.codec.checks import KEY, at_most, clock, number, sized
+from holofsd.codec.shape import check_parts
 from holofsd.core.document import Credentials, Envelope, Head, Mark
 from holofsd.core.errors import ProtocolViolation, Refused
 from holofsd.core.ids import AuthorId, BlobHash, VolumeId
-from holofsd.sync.config import MAX_HEADS, MAX_NAME, PAGE_RECORDS, PROGRAM, PROTOCOL
+from holofsd.core.text import device_name
+from holofsd.sync.config import MAX_HASHES, MAX_HEADS, MAX_NAME, PAGE_RECORDS, PROGRAM, PROTOCOL
+from holofsd.sync.pages import Page
+from holofsd.sync.twins import INSTANCE_BYTES
+
+MAX_PARTS = 32_768
+"""Heads, records, marks with their authors, credentials and the like in one frame."""
+HELLO_PARTS = 4096
+SMALL_FRAME = 4096
+"""Bytes in which there is no room for many parts."""
 
 T = TypeVar("T")
 M = TypeVar("M")
 
 
-def parse(data: bytes) -> pb.Frame:
+def parse(data: bytes, most_parts: int = MAX_PARTS) -> pb.Frame:
+    """`most_parts`: of lists and messages inside it."""
     frame = pb.Frame()
     try:
+        if len(data) > SMALL_FRAME:
+            check_parts(data, pb.Frame.DESCRIPTOR, most_parts)
         frame.ParseFromString(data)
+    except Refused as error:
+        raise ProtocolViolation(f"A device sent a frame that is not read: {error.message}.") from error
     except (DecodeError, ValueError, RecursionError) as error:
         raise ProtocolViolation("A device sent a frame that cannot be read.") from error
     return frame
@@ -36,6 +57,57 @@ def _checked(read: Callable[[M], T], message: M) -> T:
 
 
 # ---- beginning of a stream
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a device says of itself at the beginning of a stream."""
+
+    name: str
+    clock_ms: int
+    named_ms: int
+    """When it got its name; 0 where it does not say, or names a time that no clock shows."""
+    instance: bytes
+    """Empty where it does not say."""
+    doubled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A hello: what the opener of a stream wants. `credentials` are as they came: see `read_shown`."""
+
+    volume: VolumeId
+    purpose: int
+    credentials: pb.Credentials
+    greeting: Greeting
+
+
+def _greeting(message: pb.Hello | pb.Welcome) -> Greeting:
+    return Greeting(
+        device_name(message.device_name, MAX_NAME),
+        clock(message.clock_ms),
+        message.named_ms if message.named_ms == clock(message.named_ms) else 0,
+        message.instance if len(message.instance) == INSTANCE_BYTES else b"",
+        message.doubled,
+    )
+
+
+def read_hello(data: bytes) -> Opening:
+    """Raises ProtocolViolation for whatever is no hello of a protocol that this program speaks."""
+    frame = parse(data, HELLO_PARTS)
+    hello = frame.hello
+    if frame.WhichOneof("frame") != "hello" or hello.protocol != PROTOCOL:
+        raise ProtocolViolation("A device began a stream with something else than a hello.")
+    volume = _checked(lambda message: sized(message.volume, KEY, "volume id"), hello)
+    return Opening(VolumeId(volume), hello.purpose, hello.credentials, _greeting(hello))
+
+
+def read_welcome(frame: pb.Frame) -> Greeting:
+    if frame.WhichOneof("frame") != "welcome":
+        raise ProtocolViolation("A device answered a hello with something else than a welcome.")
+    return _greeting(frame.welcome)
+
+
 def hello(
     volume: VolumeId,
     purpose: int,
@@ -100,6 +172,21 @@ def read_folded(message: pb.Have) -> list[Head]:
     return [_checked(wire.from_head, head) for head in message.folded]
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Records by one author that the other side asks for: those above `after`, or all of them."""
+
+    author: AuthorId
+    after: int
+    whole: bool
+
+
+def read_want(message: pb.Want) -> Wish:
+    return _checked(
+        lambda m: Wish(AuthorId(sized(m.author, KEY, "author key")), number(m.after, "record number"), m.whole), message
+    )
+
+
 def want(author: AuthorId, after: int, whole: bool) -> bytes:
     return pb.Frame(want=pb.Want(author=author, after=after, whole=whole)).SerializeToString()
 
@@ -115,10 +202,13 @@ def records(author: AuthorId, after: int, whole: bool, envelopes: Iterable[Envel
     return pb.Frame(records=message).SerializeToString()
 
 
-def read_records(message: pb.Records) -> tuple[list[Envelope], Head | None]:
+def read_records(message: pb.Records) -> Page:
     """In order of seq, all by one author, above `after`."""
     if len(message.envelopes) > PAGE_RECORDS:
         raise ProtocolViolation("A device sent more records in one frame than the protocol allows.")
+    if len(message.author) != KEY:
+        raise ProtocolViolation("A device sent records by an author that is none.")
+    _checked(lambda m: number(m.after, "record number"), message)
     envelopes = [_checked(wire.from_envelope, envelope) for envelope in message.envelopes]
     head = _checked(wire.from_head, message.head) if message.HasField("head") else None
     last = message.after
@@ -128,11 +218,16 @@ def read_records(message: pb.Records) -> tuple[list[Envelope], Head | None]:
         last = envelope.seq
     if head is not None and (head.author != message.author or head.seq < last):
         raise ProtocolViolation("A device sent a head that does not belong to its records.")
-    return envelopes, head
+    return Page(AuthorId(message.author), message.after, message.whole, envelopes, head)
 
 
 def confirm(author: AuthorId, seq: int) -> bytes:
     return pb.Frame(confirm=pb.Confirm(author=author, seq=seq)).SerializeToString()
+
+
+def read_confirm(message: pb.Confirm) -> tuple[AuthorId, int]:
+    """An author, and the number up to which the other side holds everything by it."""
+    return _checked(lambda m: (AuthorId(sized(m.author, KEY, "author key")), number(m.seq, "record number")), message)
 
 
 def marks(known: Iterable[Mark]) -> bytes:
@@ -140,9 +235,15 @@ def marks(known: Iterable[Mark]) -> bytes:
 
 
 def read_marks(message: pb.Marks) -> list[Mark]:
+    """The newest of each device: it alone counts, and of the others not even the signature is looked at."""
     if len(message.marks) > MAX_HEADS:
         raise ProtocolViolation("A device passed on more marks than a volume has devices.")
-    return [_checked(wire.from_mark, mark) for mark in message.marks]
+    newest: dict[bytes, pb.Mark] = {}
+    for mark in message.marks:
+        known = newest.get(mark.device)
+        if known is None or known.at_ms < mark.at_ms:
+            newest[mark.device] = mark
+    return [_checked(wire.from_mark, mark) for mark in newest.values()]
 
 
 # ---- keeping in touch
@@ -150,11 +251,39 @@ def ping(number: int, clock_ms: int) -> bytes:
     return pb.Frame(ping=pb.Ping(id=number, clock_ms=clock_ms)).SerializeToString()
 
 
+def read_pong(message: pb.Pong) -> tuple[int, int]:
+    """The number of the ping that it answers, and the other side's clock in ms."""
+    return message.id, clock(message.clock_ms)
+
+
 def pong(number: int, clock_ms: int) -> bytes:
     return pb.Frame(pong=pb.Pong(id=number, clock_ms=clock_ms)).SerializeToString()
 
 
 # ---- content
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A blob that the other side asks for, from an offset on. `id` comes back in the answer."""
+
+    id: int
+    blob: BlobHash
+    offset: int
+
+
+def read_get(message: pb.Get) -> Request:
+    return _checked(lambda m: Request(m.id, BlobHash(sized(m.hash, KEY, "hash")), number(m.offset, "offset")), message)
+
+
+def read_hold(message: pb.Hold) -> tuple[int, list[BlobHash]]:
+    """The number that comes back in the answer, and the blobs that are asked about."""
+
+    def read(m: pb.Hold) -> tuple[int, list[BlobHash]]:
+        at_most(m.hashes, MAX_HASHES, "hashes")
+        return m.id, [BlobHash(sized(blob, KEY, "hash")) for blob in m.hashes]
+
+    return _checked(read, message)
+
+
 def get(number: int, blob: BlobHash, offset: int) -> bytes:
     return pb.Frame(get=pb.Get(id=number, hash=blob, offset=offset)).SerializeToString()
 

@@ -7,8 +7,9 @@ A stranger learns nothing: whatever it asks, its connection is closed with one c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import structlog
 
@@ -16,20 +17,23 @@ from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec import wire
 from holofsd.codec.signing import SigningKey
 from holofsd.codec.ticket import Invite
+from holofsd.core.allowance import Allowance
 from holofsd.core.document import DeviceInfo
 from holofsd.core.errors import ConnectionLost, HoloError, ProtocolViolation, Refused
 from holofsd.core.ids import DeviceId, VolumeId
 from holofsd.net.api import JOIN_ALPN, CloseCode, CloseReason, Connection, Endpoint, Stream
 from holofsd.net.peer import PeerStatus
 from holofsd.net.peers import PeerManager
+from holofsd.net.strangers import source_of
 from holofsd.store.device import DeviceStore
 from holofsd.sync import frames
-from holofsd.sync.config import MAX_HELLO, MAX_NAME, PROGRAM, PROTOCOL, SyncConfig
+from holofsd.sync.config import HELLO_CREDENTIALS, MAX_HELLO, MAX_NAME, PROGRAM, SyncConfig
 from holofsd.sync.invites import Inviter, RedeemResult, redeem
 from holofsd.sync.leaving import load_left
 from holofsd.sync.links import accept_session, keep_session
-from holofsd.sync.members import Members, is_proven_member
+from holofsd.sync.members import Members
 from holofsd.sync.names import DeviceNames
+from holofsd.sync.scrutiny import Scrutiny, cost_of, is_proven_member
 from holofsd.sync.session import FAREWELL
 from holofsd.sync.tasks import Tasks
 from holofsd.sync.twins import Twins
@@ -37,11 +41,18 @@ from holofsd.sync.volume import VolumeSync
 from holofsd.sync.wiring import neighbours
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
-MAX_STREAMS = 256
-"""Streams that one device may have open to us at a time, all volumes together."""
 CONTENT_STREAMS = 8
 """Content streams of one device and volume."""
+STREAMS = 4
+STREAMS_OF_A_VOLUME = 12
+"""Streams that a device may have open to us at a time: so many, and so many more for each volume that is shared."""
+STREAMS_A_SECOND = 50
+STREAMS_AT_ONCE = 500
+"""Streams that a device may open on one connection; a device that opens more is cut off."""
+STRANGER = 25
+"""A stream of a stranger counts for so many."""
 REWIRE_INTERVAL = 5.0
 
 
@@ -54,6 +65,9 @@ class Link:
     shared: bool = False
     """Something was shared with that device while it was connected."""
     keeping: dict[VolumeId, asyncio.Task[None]] = field(default_factory=dict)
+    streams: int = 0
+    """Open now, of those that the other side opened."""
+    opening: Allowance = field(default_factory=lambda: Allowance(STREAMS_A_SECOND, STREAMS_AT_ONCE))
     content_streams: dict[VolumeId, int] = field(default_factory=dict)
 
 
@@ -84,14 +98,17 @@ class SyncHub:
         self._tasks = Tasks("hub")
         self._rewire = asyncio.Event()
         self._described: DeviceInfo | None = None
+        self._scrutiny = Scrutiny(self.config.stranger_share)
         self.twins = Twins(self.device, now_ms)
         self.inviter = Inviter(devices, self._members_of, now_ms)
         self.refused = 0
         """Streams and connections of strangers, for status."""
+        self.inviter.on_heard = lambda connection: self.peers.heard(connection)
         self.peers = peers(
             endpoint,
             self._on_connection,
             on_other=self._on_other,
+            is_member=lambda device: bool(self.volumes_shared_with(device)),
             on_presence=lambda _device, _online: self._rewire.set(),
             on_addresses=self._addresses_learned,
         )
@@ -285,10 +302,22 @@ class SyncHub:
             self._refuse(link, None)
 
     def _accepted(self, link: Link, stream: Stream) -> None:
-        if len(link.tasks) >= MAX_STREAMS:
+        """QUIC keeps a megabyte of each open stream, read or not: what is too much is reset at once."""
+        shared = len(self.volumes_shared_with(link.connection.peer))
+        most = STREAMS + shared * STREAMS_OF_A_VOLUME if shared else self.config.stranger_streams
+        if link.opening.take(1 if shared else STRANGER, asyncio.get_running_loop().time()) > 0:
+            link.connection.close(CloseCode.BUSY)
+        elif link.streams >= most:
             stream.abort(CloseCode.BUSY)
         else:
-            link.tasks.spawn(self._serve_stream(link, stream), "stream")
+            link.streams += 1
+            link.tasks.spawn(self._serve_stream(link, stream), "stream").add_done_callback(
+                lambda _task: self._stream_ended(link)
+            )
+
+    @staticmethod
+    def _stream_ended(link: Link) -> None:
+        link.streams -= 1
 
     def _refuse(self, link: Link, stream: Stream | None) -> None:
         """One code for all reasons. A device that we share something with keeps its connection."""
@@ -303,14 +332,14 @@ class SyncHub:
         peer = link.connection.peer
         try:
             async with asyncio.timeout(self.config.hello_timeout):
-                hello, sync = await self._introduction(stream)
+                opening, sync = await self._introduction(stream)
         except (TimeoutError, ProtocolViolation, Refused):
             self._refuse(link, stream)
             return
         except ConnectionLost:
             return
         try:
-            await self._converse(link, stream, hello, sync)
+            await self._converse(link, stream, opening, sync)
         except ConnectionLost as error:
             log.debug("stream ended", peer=peer.hex()[:8], why=error.message)
         except ProtocolViolation as error:
@@ -323,27 +352,65 @@ class SyncHub:
             stream.abort(CloseCode.INTERNAL)
             raise
 
-    async def _introduction(self, stream: Stream) -> tuple[pb.Hello, VolumeSync]:
-        """Raises Refused for whoever is not a member of what it asks for, and for whatever is no hello."""
+    async def _introduction(self, stream: Stream) -> tuple[frames.Opening, VolumeSync]:
+        """Raises Refused for a device that is no member of what it asks for, ProtocolViolation for what is no hello."""
         data = await stream.receive(MAX_HELLO)
         if data is None:
             raise ConnectionLost("The other side said nothing.")
-        frame = frames.parse(data)
-        hello = frame.hello
-        sync = self._volumes.get(VolumeId(hello.volume))
-        if frame.WhichOneof("frame") != "hello" or hello.protocol != PROTOCOL:
-            raise Refused("not a hello")
+        connection = stream.connection
+        opening = await self._read_hello(connection, data)
+        self.peers.heard(connection)
+        sync = self._volumes.get(opening.volume)
         if sync is None:
-            await self._say_left(stream, hello)
+            await self._say_left(stream, opening)
             raise Refused("not a hello for anything that is here")
-        offered = wire.from_credentials(hello.credentials)
-        # The removal of this device may be void by now: its issuer was removed by a more senior admin at the same time.
-        if sync.role is None and not await sync.members.would_be_member(self.device, offered):
-            raise Refused("not a hello for anything that this device is a member of")
-        if not await sync.members.would_be_member(stream.connection.peer, offered):
-            await self._explain(stream, sync)
-            raise Refused("not a member")
-        return hello, sync
+        if sync.role is None or not sync.members.is_member(connection.peer):
+            await self._examine(connection, opening, sync)
+            if not sync.members.is_member(connection.peer):
+                await self._explain(stream, sync)
+                raise Refused("not a member")
+        elif (wait := sync.dealings.of(connection.peer).opened(asyncio.get_running_loop().time())) > 0:
+            if wait > self.config.hello_timeout / 2:
+                stream.abort(CloseCode.BUSY)
+                raise ConnectionLost("The other side opens too many streams.")
+            await asyncio.sleep(wait)
+        self.peers.proven(connection)
+        return opening, sync
+
+    async def _read_hello(self, connection: Connection, data: bytes) -> frames.Opening:
+        """What a stranger says is not even parsed before it is its turn."""
+        if self.volumes_shared_with(connection.peer):
+            return frames.read_hello(data)
+
+        async def read() -> frames.Opening:
+            return frames.read_hello(data)
+
+        return await self._scrutiny.spend(source_of(connection.remote_address), cost_of(size=len(data)), read)
+
+    async def _examine(self, connection: Connection, opening: frames.Opening, sync: VolumeSync) -> None:
+        """Looks at what a device shows that is not known as a member; learns it if that makes it one.
+
+        Raises Refused where this device is no member itself.
+        """
+        shown = opening.credentials
+
+        async def look() -> None:
+            offered = wire.from_credentials(shown)
+            # The removal of this device may be void by now: its issuer was removed by a more senior admin at that time.
+            if sync.role is None and not await sync.members.would_be_member(self.device, offered):
+                raise Refused("not a hello for anything that this device is a member of")
+            await sync.members.would_be_member(connection.peer, offered)
+
+        await self._scrutinize(connection, shown, sync.members.credentials.size(), look)
+
+    async def _scrutinize(
+        self, connection: Connection, shown: pb.Credentials, known: int, work: Callable[[], Awaitable[T]]
+    ) -> T:
+        size = len(shown.grants) + len(shown.removals) + len(shown.certificates)
+        if size > HELLO_CREDENTIALS:
+            raise Refused("more credentials than a hello has room for")
+        source = source_of(connection.remote_address)
+        return await self._scrutiny.spend(source, cost_of(shown=size, known=known), work)
 
     @staticmethod
     async def _explain(stream: Stream, sync: VolumeSync) -> None:
@@ -355,25 +422,29 @@ class SyncHub:
             async with asyncio.timeout(FAREWELL):
                 await stream.receive(MAX_HELLO)  # its end proves that the other side has read
 
-    async def _say_left(self, stream: Stream, hello: pb.Hello) -> None:
+    async def _say_left(self, stream: Stream, opening: frames.Opening) -> None:
         """A member of a volume that this device left is told so: a session with the one mark that says it."""
-        volume = VolumeId(hello.volume)
-        mark = load_left(self._devices, volume)
-        if mark is None or not await is_proven_member(
-            volume, stream.connection.peer, wire.from_credentials(hello.credentials)
-        ):
+        mark, connection = load_left(self._devices, opening.volume), stream.connection
+        if mark is None:
+            return
+
+        async def is_proven() -> bool:
+            offered = wire.from_credentials(opening.credentials)
+            return await is_proven_member(opening.volume, connection.peer, offered)
+
+        if not await self._scrutinize(connection, opening.credentials, 0, is_proven):
             return
         await stream.send(frames.welcome(self.names.own, self._now_ms(), self.names.named_ms))
         await stream.send(frames.marks([mark]))
         await stream.finish()
         async with asyncio.timeout(FAREWELL):
-            while await stream.receive() is not None:
+            while await stream.receive(MAX_HELLO) is not None:
                 pass  # its end proves that the other side has read
 
-    async def _converse(self, link: Link, stream: Stream, hello: pb.Hello, sync: VolumeSync) -> None:
-        if hello.purpose == pb.PURPOSE_SESSION:
-            await accept_session(sync, stream, hello)
-        elif hello.purpose == pb.PURPOSE_CONTENT:
+    async def _converse(self, link: Link, stream: Stream, opening: frames.Opening, sync: VolumeSync) -> None:
+        if opening.purpose == pb.PURPOSE_SESSION:
+            await accept_session(sync, stream, opening.greeting)
+        elif opening.purpose == pb.PURPOSE_CONTENT:
             await self._serve_content(link, stream, sync)
         else:
             self._refuse(link, stream)

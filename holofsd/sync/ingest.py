@@ -274,6 +274,10 @@ class Ingest:
         excess = self.budgets.refuses_more(page.author)
         return _TooMuch(excess) if excess is not None else None
 
+    def expects(self, page: Page, source: object) -> bool:
+        """Whether that page is what was asked of that source, or follows on what is held."""
+        return self._expected(page, source)
+
     def _expected(self, page: Page, source: object) -> bool:
         if self._has_to_wait(page.author) or self._documents.is_going(page.author):
             return False

@@ -7,6 +7,7 @@ An invite's secret is worth a membership until it is used: it is never logged an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -34,16 +35,20 @@ from holofsd.core.errors import (
     TicketRefused,
 )
 from holofsd.core.ids import DeviceId, VolumeId
+from holofsd.core.text import device_name, one_line
 from holofsd.net.api import JOIN_ALPN, CloseCode, Connection, Endpoint, Stream
+from holofsd.net.strangers import source_of
 from holofsd.store import faults
 from holofsd.store.device import DeviceStore, InviteRow
-from holofsd.sync.config import MAX_HELLO, MAX_NAME, PROTOCOL
+from holofsd.sync.config import MAX_NAME, MAX_REDEEM, PROTOCOL
 from holofsd.sync.members import Members, verify_all
 
 log = structlog.get_logger(__name__)
 
 DAY_MS = 24 * 3600 * 1000
 ANSWER_TIMEOUT = 10.0
+QUESTION_TIMEOUT = 5.0
+"""A device that comes with a ticket has this long to say so."""
 ATTEMPTS = 10
 ATTEMPTS_WINDOW = 60.0
 MAX_ADDRESSES_WATCHED = 4096
@@ -85,7 +90,7 @@ def invite_id(row: InviteRow) -> str:
 
 
 class SlowDown:
-    """Counts failed attempts by address; forgets them after a minute."""
+    """Counts failed attempts by where they come from; forgets them after a minute."""
 
     def __init__(self) -> None:
         self._failures: dict[str, list[float]] = {}
@@ -117,6 +122,8 @@ class Inviter:
         self._members_of = members_of
         self._now_ms = now_ms
         self._slow_down = SlowDown()
+        self.on_heard: Callable[[Connection], None] = lambda connection: None
+        """Told of a device that comes with a ticket, and says so."""
 
     # ---- for the owner
     def make(
@@ -231,26 +238,33 @@ class Inviter:
     # ---- for whoever comes with a ticket
     async def serve(self, connection: Connection) -> None:
         """One connection with protocol `holofs-join/1`: one question, one answer, and the word that it arrived."""
+        alone: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(2 * ANSWER_TIMEOUT):
-                stream = await connection.accept_stream()
-                data = await stream.receive(MAX_HELLO)
+                async with asyncio.timeout(QUESTION_TIMEOUT):
+                    stream = await connection.accept_stream()
+                    alone = asyncio.get_running_loop().create_task(_close_at_second_stream(connection))
+                    data = await stream.receive(MAX_REDEEM)
+                self.on_heard(connection)
                 if data is not None:
                     await stream.send(self._answer(connection, data).SerializeToString())
-                    await stream.receive(MAX_HELLO)
+                    await stream.receive(MAX_REDEEM)
         except (TimeoutError, HoloError):
             log.debug("a redemption ended early", peer=connection.peer.hex()[:8])
         finally:
             connection.close(CloseCode.NORMAL)
+            if alone is not None:
+                await asyncio.wait((alone,))
 
     def _answer(self, connection: Connection, data: bytes) -> pb.Redeemed:
+        """A ticket that is good is good, however often others at the same address have guessed."""
         now = asyncio.get_running_loop().time()
-        address = connection.remote_address.rpartition(":")[0] or connection.peer.hex()
-        if self._slow_down.blocked(address, now):
-            return pb.Redeemed(refused="slow-down")
+        source = source_of(connection.remote_address)
         answer = self._redeem(connection.peer, data)
         if answer.WhichOneof("answer") == "refused":
-            self._slow_down.failed(address, now)
+            if self._slow_down.blocked(source, now):
+                return pb.Redeemed(refused="slow-down")
+            self._slow_down.failed(source, now)
             log.warning("an invite was refused", peer=connection.peer.hex()[:8], why=answer.refused)
         return answer
 
@@ -268,7 +282,7 @@ class Inviter:
             refusal = self._refusal(row)
             if refusal is not None:
                 return pb.Redeemed(refused=refusal)
-            self._admit(members, row, device, request.device_name[:MAX_NAME])
+            self._admit(members, row, device, device_name(request.device_name, MAX_NAME))
         elif not members.is_member(device):
             return pb.Redeemed(refused="used")  # it was a member by this invite, and was removed since
         return pb.Redeemed(
@@ -301,22 +315,27 @@ class Inviter:
         return next((row.name for row in self._devices.volumes() if row.id == volume), "")
 
 
-async def redeem(endpoint: Endpoint, invite: Invite, device_name: str) -> RedeemResult:
+async def _close_at_second_stream(connection: Connection) -> None:
+    """There is one stream in this protocol; what is sent on others would lie in memory unread."""
+    with contextlib.suppress(ConnectionLost):
+        await connection.accept_stream()
+        connection.close(CloseCode.PROTOCOL)
+
+
+async def redeem(endpoint: Endpoint, invite: Invite, name: str) -> RedeemResult:
     """The redeeming side. Raises Unreachable or ConnectionLost (try again), TicketRefused (with `lasting`), Refused."""
     connection = await endpoint.connect(invite.issuer, invite.addresses, JOIN_ALPN, invite.relay_url)
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT):
-            return await _redeem_over(await connection.open_stream(), invite, endpoint.device, device_name)
+            return await _redeem_over(await connection.open_stream(), invite, endpoint.device, name)
     except TimeoutError:
         raise ConnectionLost("The device that issued the ticket did not answer in time.") from None
     finally:
         connection.close(CloseCode.NORMAL)
 
 
-async def _redeem_over(stream: Stream, invite: Invite, device: DeviceId, device_name: str) -> RedeemResult:
-    request = pb.Redeem(
-        protocol=PROTOCOL, volume=invite.volume, secret=invite.secret, device_name=device_name[:MAX_NAME]
-    )
+async def _redeem_over(stream: Stream, invite: Invite, device: DeviceId, name: str) -> RedeemResult:
+    request = pb.Redeem(protocol=PROTOCOL, volume=invite.volume, secret=invite.secret, device_name=name[:MAX_NAME])
     await stream.send(request.SerializeToString())
     data = await stream.receive()
     if data is None:
@@ -333,7 +352,7 @@ async def _redeem_over(stream: Stream, invite: Invite, device: DeviceId, device_
     if device not in rules.resolve(invite.volume, credentials).roles:
         raise Refused("The device that issued the ticket did not make this device a member.")
     await stream.send(pb.Redeem(protocol=PROTOCOL, volume=invite.volume, confirm=True).SerializeToString())
-    return RedeemResult(invite.volume, credentials, answer.volume_name[:MAX_NAME] or invite.volume_name)
+    return RedeemResult(invite.volume, credentials, one_line(answer.volume_name, MAX_NAME) or invite.volume_name)
 
 
 class LastingRefusal(TicketRefused):

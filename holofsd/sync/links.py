@@ -60,9 +60,9 @@ async def _open(sync: VolumeSync, connection: Connection) -> None:
     try:
         sent_ms = sync.now_ms()
         answer = await open_stream(stream, _hello(sync, pb.PURPOSE_SESSION, connection.peer), sync.config.hello_timeout)
-        session = Session(sync, stream, sync.new_outgoing(), connection.peer, opened_here=True)
+        session = Session(sync, stream, sync.new_outgoing(connection.peer), connection.peer, opened_here=True)
         session.clock.measured(answer.clock_ms, sent_ms, sync.now_ms())
-        sync.on_named(connection.peer, answer.device_name, answer.named_ms)
+        sync.on_named(connection.peer, answer.name, answer.named_ms)
         sync.twins.met(connection.peer, answer.instance, answer.doubled)
         await converse(sync, session)
     except ProtocolViolation:
@@ -77,11 +77,11 @@ async def _open(sync: VolumeSync, connection: Connection) -> None:
 
 def _hello(sync: VolumeSync, purpose: int, peer: DeviceId) -> bytes:
     info, twins = sync.describe(), sync.twins
-    proof, doubled = sync.members.proof(), twins.is_doubled(peer)
+    proof, doubled = sync.members.proof(peer), twins.is_doubled(peer)
     return frames.hello(sync.id, purpose, proof, info.name, sync.now_ms(), info.named_ms, twins.instance, doubled)
 
 
-async def accept_session(sync: VolumeSync, stream: Stream, hello: pb.Hello) -> None:
+async def accept_session(sync: VolumeSync, stream: Stream, hello: frames.Greeting) -> None:
     """A member said hello. Raises ConnectionLost, ProtocolViolation."""
     if len(sync.sessions) >= sync.config.sessions_most and stream.connection.peer not in sync.sessions:
         stream.abort(CloseCode.BUSY)
@@ -90,8 +90,8 @@ async def accept_session(sync: VolumeSync, stream: Stream, hello: pb.Hello) -> N
     sync.twins.met(peer, hello.instance, hello.doubled)
     doubled = sync.twins.is_doubled(peer)
     await stream.send(frames.welcome(info.name, sync.now_ms(), info.named_ms, sync.twins.instance, doubled))
-    sync.on_named(peer, hello.device_name, hello.named_ms)
-    session = Session(sync, stream, sync.new_outgoing(), stream.connection.peer, opened_here=False)
+    sync.on_named(peer, hello.name, hello.named_ms)
+    session = Session(sync, stream, sync.new_outgoing(peer), peer, opened_here=False)
     now = sync.now_ms()
     session.clock.measured(hello.clock_ms, now, now)
     await converse(sync, session)

@@ -31,17 +31,16 @@ from holofsd.core import members as rules
 from holofsd.core.document import AuthorSeq, Certificate, Credentials, Grant, Head, Membership, Removed, Role
 from holofsd.core.errors import BadArgument, DeviceUnknown, NotAMember, Refused, RoleTooLow
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
+from holofsd.core.text import device_name
 from holofsd.store.volume import VolumeStore
-from holofsd.sync.config import MAX_CREDENTIALS, MAX_NAME
+from holofsd.sync.config import HELLO_CREDENTIALS, MAX_NAME
 from holofsd.sync.publication import summary
+from holofsd.sync.scrutiny import chain_shown, verified
 
 log = structlog.get_logger(__name__)
 
 VERIFY_INLINE = 16
 """So many signatures are checked on the loop; more of them in a thread."""
-
-HELLO_CREDENTIALS = 256
-"""Up to so many credentials are shown in a hello, about 60 KB; beyond, those that prove membership."""
 
 IN_A_THREAD: Final = 512
 """A set of more credentials than this is worked out beside the loop."""
@@ -114,7 +113,7 @@ class Members:
 
     def name_of(self, device: DeviceId) -> str:
         """As it calls itself; else as it was called when it was let in."""
-        return self.called(device) or self.membership.names.get(device, "")
+        return self.called(device) or device_name(self.membership.names.get(device, ""), MAX_NAME)
 
     def told(self, device: DeviceId) -> str:
         """The name for a sentence: with the beginning of the id where another member has the same."""
@@ -140,18 +139,26 @@ class Members:
         named = (last.seq, last.set_hash)
         return held.seq == last.seq and (head.seq, head.set_hash) == named != (held.seq, held.set_hash)
 
-    def proof(self) -> Credentials:
+    def proof(self, peer: DeviceId) -> Credentials:
         """Credentials for a hello: they show another member that this device is one, even if it has not heard of it.
 
-        All of them, where they are few: the other device may have been removed by somebody who was removed in turn, and
-        learns here that it is a member.
+        The chain of the other device too, and those of admins that were removed: it may have been removed by one of
+        them, and learns here that it is a member.
         """
-        few = sets.size_of(self.credentials) <= HELLO_CREDENTIALS
-        return self.credentials if few else self.case_of(self.device)
+        mine = self.case_of(self.device)
+        shown = Credentials(mine.grants, mine.removals)
+        admins = {grant.device for grant in self.credentials.grants if grant.role is Role.ADMIN}
+        for device in (peer, *sorted(self.membership.removed.keys() & admins)):
+            case = self.case_of(device)
+            more = sets.merge_credentials(shown, Credentials(case.grants, case.removals))
+            if more.size() > HELLO_CREDENTIALS:
+                break
+            shown = more
+        return shown
 
     def shown_to(self, device: DeviceId) -> Credentials:
         """What a device is told that was just let in: all, where that is few; else what it is a member by."""
-        few = sets.size_of(self.credentials) <= HELLO_CREDENTIALS
+        few = self.credentials.size() <= HELLO_CREDENTIALS
         return self.credentials if few else self.case_of(device)
 
     def case_of(self, device: DeviceId) -> Credentials:
@@ -168,7 +175,7 @@ class Members:
 
         What has no room is dropped without a word to whoever shows it: it may have known less than we do.
         """
-        if sets.size_of(sets.without(offered, self.credentials)) == 0:
+        if sets.without(offered, self.credentials).size() == 0:
             return False
         async with self._learning:
             loop = asyncio.get_running_loop()
@@ -183,16 +190,16 @@ class Members:
 
     async def _learn(self, fresh: Credentials) -> bool:
         known = self.credentials
-        if sets.size_of(known) + sets.size_of(fresh) <= IN_A_THREAD:
+        if known.size() + fresh.size() <= IN_A_THREAD:
             wanted = self._with_room(known, fresh)
         else:
             wanted = await asyncio.to_thread(self._with_room, known, fresh)
         self._blame(sets.without(fresh, wanted))
         await verify_all(self.volume, wanted)
-        if sets.size_of(wanted) == 0:
+        if wanted.size() == 0:
             return False
         known = self.credentials
-        if sets.size_of(known) + sets.size_of(wanted) <= IN_A_THREAD:
+        if known.size() + wanted.size() <= IN_A_THREAD:
             return self._keep(wanted)
         worked = await asyncio.to_thread(self._work_out, known, wanted, self._folded())
         if worked.base is not self.credentials:  # we issued something meanwhile
@@ -223,16 +230,17 @@ class Members:
                 self._store.lies.note(issuer, TOO_MANY_STATEMENTS, "", len(signed))
 
     async def would_be_member(self, device: DeviceId, offered: Credentials) -> bool:
-        """Is that device a member, given what it shows? Learns it then; keeps nothing of a stranger."""
-        fresh = sets.without(offered, self.credentials)
-        if 0 < sets.size_of(fresh) <= MAX_CREDENTIALS:
+        """Is that device a member, given what it shows? Learns its chain then; keeps nothing of a stranger.
+
+        Raises Refused. Call it within a budget (`scrutiny.Scrutiny`): anybody can make up what is shown.
+        """
+        fresh = chain_shown(self.volume, offered, device, self.credentials)
+        if fresh.size():
+            fresh = await verified(self.volume, fresh, self.credentials)
+        if fresh.size():
             merged = sets.merge_credentials(self.credentials, fresh)
-            if device not in rules.resolve(self.volume, merged).roles:
-                return False
-            wanted = self._with_room(self.credentials, fresh)
-            await verify_all(self.volume, wanted)
-            if device in rules.resolve(self.volume, sets.merge_credentials(self.credentials, wanted)).roles:
-                self._keep(wanted)
+            if device in rules.resolve(self.volume, merged).roles:
+                self._keep(fresh)
         return self.is_member(device)
 
     # ---- keeping
@@ -327,7 +335,7 @@ class Members:
         if undo and self.was_removed(device):
             # Ours counts before its own word, where we are senior; what is different then is said by us.
             self._issue(Credentials(removals=self._removals_of(device, undo=True)))
-            if sets.size_of(rest := self._undoing(device)):
+            if (rest := self._undoing(device)).size():
                 self._issue(rest)
             return
         if not self.is_member(device):
@@ -374,7 +382,7 @@ class Members:
         worked = self._work_out(self.credentials, issued, self._folded())
         _check_readable(issued)
         lacking = sets.without(issued, worked.merged)
-        if sets.size_of(lacking) and not self._is_there(lacking):
+        if lacking.size() and not self._is_there(lacking):
             raise Refused(
                 "This device has granted and removed as often as there is room for in this volume: do it on another"
                 " admin's device. Nothing was changed."
@@ -384,7 +392,7 @@ class Members:
     def _is_there(self, issued: Credentials) -> bool:
         """The same was said before, with another signature."""
         merged = sets.merge_credentials(self.credentials, issued)
-        return sets.size_of(merged) == sets.size_of(self.credentials)
+        return merged.size() == self.credentials.size()
 
     def _removals_of(self, device: DeviceId, undo: bool) -> tuple[Removed, ...]:
         return self._removals(device, rules.removal_generation(self._next(device) - 1), undo)
@@ -433,22 +441,12 @@ class Members:
 
 async def verify_all(volume: VolumeId, credentials: Credentials) -> None:
     """Raises Refused if any signature is false."""
-    if sets.size_of(credentials) <= VERIFY_INLINE:
+    if credentials.size() <= VERIFY_INLINE:
         good = _all_good(volume, credentials)
     else:
         good = await asyncio.to_thread(_all_good, volume, credentials)
     if not good:
         raise Refused("A device showed a credential with a false signature.")
-
-
-async def is_proven_member(volume: VolumeId, device: DeviceId, offered: Credentials) -> bool:
-    """Whether what a device shows proves by itself that it is a member. Nothing is kept. Raises Refused."""
-    if sets.size_of(offered) > MAX_CREDENTIALS:
-        raise Refused("A device showed more credentials than any volume has.")
-    if device not in rules.resolve(volume, offered).roles:
-        return False
-    await verify_all(volume, offered)
-    return True
 
 
 def _all_good(volume: VolumeId, credentials: Credentials) -> bool:

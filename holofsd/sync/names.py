@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from holofsd.codec.checks import MAX_CLOCK_MS
 from holofsd.core.ids import DeviceId
+from holofsd.core.text import device_name
 from holofsd.store.device import DeviceStore
 from holofsd.sync.config import MAX_NAME
 
 _OWN: Final = "device-name"
 _OTHERS: Final = "name-of:"
-_MAX_MS: Final = 2**62
 
 
 class DeviceNames:
@@ -42,9 +43,10 @@ class DeviceNames:
 
     def heard(self, device: DeviceId, name: str, named_ms: int) -> None:
         """Note what a member says that it is called; it has proved to be that device."""
-        if device == self._device or not name or not 0 < named_ms < _MAX_MS:
+        name = device_name(name, MAX_NAME)
+        if device == self._device or not name or not 0 < named_ms <= MAX_CLOCK_MS:
             return
-        said = (named_ms, name[:MAX_NAME])
+        said = (named_ms, name)
         if said > self._heard.get(device, (0, "")):
             with self._store.db.transaction():
                 self._store.set_meta(_OTHERS + device.hex(), _encode(*said))
@@ -52,7 +54,8 @@ class DeviceNames:
 
     def of(self, device: DeviceId) -> str:
         """Empty where the device has not said."""
-        return self.own if device == self._device else self._heard.get(device, (0, ""))[1]
+        # Kept by an earlier program, which took any text.
+        return self.own if device == self._device else device_name(self._heard.get(device, (0, ""))[1], MAX_NAME)
 
 
 def _encode(named_ms: int, name: str) -> bytes:

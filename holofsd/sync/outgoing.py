@@ -17,7 +17,8 @@ from holofsd.core.document import Credentials, Head, Mark
 from holofsd.core.ids import AuthorId, DeviceId
 from holofsd.store.documents import Documents
 from holofsd.sync import frames
-from holofsd.sync.config import CREDENTIAL_BYTES, PAGE_BYTES, SyncConfig
+from holofsd.sync.config import CREDENTIAL_BYTES, MAX_HEADS, PAGE_BYTES, SyncConfig
+from holofsd.sync.dealings import Dealings
 from holofsd.sync.members import Members
 from holofsd.sync.publication import Publication
 
@@ -43,15 +44,26 @@ class Serving:
 
 
 class Outgoing:
-    """One session's side of the conversation. `next_frame` gives what to send next, most urgent first."""
+    """One session's side of the conversation. `next_frame` gives what to send next, most urgent first.
+
+    `dealings`: those with the other side; records that it had before go out more slowly. `clock`: the loop's.
+    """
 
     def __init__(
-        self, documents: Documents, members: Members, marks: Callable[[], list[Mark]], config: SyncConfig
+        self,
+        documents: Documents,
+        members: Members,
+        marks: Callable[[], list[Mark]],
+        config: SyncConfig,
+        dealings: Dealings,
+        clock: Callable[[], float],
     ) -> None:
         self._documents = documents
         self._members = members
         self._known_marks = marks
         self._config = config
+        self._dealings = dealings
+        self._clock = clock
         self._credentials = True
         self._shown = Credentials()
         self._pieces: deque[Credentials] = deque()
@@ -92,7 +104,14 @@ class Outgoing:
         self._small.append(frame)
 
     def serve(self, author: AuthorId, after: int, whole: bool) -> None:
-        self._serving[author] = Serving(0 if whole else after, whole)
+        """The other side asks for records. An author of whom nothing is here is forgotten: there is no end of them."""
+        known = author in self._serving or len(self._serving) < MAX_HEADS
+        if known and self._documents.head(author) is not None:
+            self._serving[author] = Serving(0 if whole else after, whole)
+
+    def pause(self) -> float:
+        """The seconds until records that are asked for may go on; 0: they may, or none are asked for."""
+        return self._dealings.page_wait(self._clock()) if self._serving else 0.0
 
     def peer_holds(self, head: Head) -> None:
         self.sent[head.author] = max((head.seq, head.set_hash), self.sent.get(head.author, NOTHING))
@@ -154,6 +173,8 @@ class Outgoing:
     def _next_page(self) -> bytes | None:
         """A page of each author in turn, so that none keeps the others waiting. Heads move while a run lasts: it ends
         at the one that is ours when its last page is read, so a run needs no snapshot of its own."""
+        if self.pause() > 0:
+            return None
         while self._serving:
             author = next(iter(self._serving))
             serving = self._serving[author] = self._serving.pop(author)
@@ -162,8 +183,10 @@ class Outgoing:
                 del self._serving[author]  # we hold no more than they do: nothing to answer with
                 continue
             envelopes = self._documents.page(author, serving.last, head.seq, PAGE_BYTES)
-            last = sum(len(envelope.payload) + 200 for envelope in envelopes) < PAGE_BYTES
+            size = sum(len(envelope.payload) + 200 for envelope in envelopes)
+            last = size < PAGE_BYTES
             after, serving.last = serving.last, envelopes[-1].seq if envelopes else serving.last
+            self._dealings.page_sent(author, after, serving.last, size, self._clock())
             if last:
                 del self._serving[author]
                 self.sent[author] = (head.seq, head.set_hash)

@@ -12,13 +12,13 @@ from typing import BinaryIO
 
 import structlog
 
-from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.core.errors import ConnectionLost, ProtocolViolation
 from holofsd.core.ids import BlobHash, DeviceId
 from holofsd.net.api import CloseCode, Stream
 from holofsd.store.content import Content
 from holofsd.sync import frames
-from holofsd.sync.config import BLOB_FRAME, MAX_HASHES
+from holofsd.sync.config import BLOB_FRAME
+from holofsd.sync.dealings import AllDealings
 from holofsd.sync.members import Members
 
 log = structlog.get_logger(__name__)
@@ -27,15 +27,24 @@ READ_INLINE = 64 * 1024
 """Files up to this size are read on the loop: a thread costs more than the read."""
 READ_BYTES = 4 * BLOB_FRAME
 MAX_REQUEST = 64 * 1024
+HOLD_SLICE = 128
+"""So many hashes are looked up before others have a turn."""
 
 
 class ContentServer:
     """`on_unreadable(blob)` is told of content that is said to be here and could not be read."""
 
-    def __init__(self, content: Content, members: Members, on_unreadable: Callable[[BlobHash], None]) -> None:
+    def __init__(
+        self,
+        content: Content,
+        members: Members,
+        on_unreadable: Callable[[BlobHash], None],
+        dealings: AllDealings,
+    ) -> None:
         self._content = content
         self._members = members
         self._on_unreadable = on_unreadable
+        self._dealings = dealings
 
     async def serve(self, stream: Stream, peer: DeviceId) -> None:
         """Answers requests in their order until the other side finishes. One blob at a time: back-pressure is the
@@ -47,21 +56,31 @@ class ContentServer:
             frame = frames.parse(data)
             kind = frame.WhichOneof("frame")
             if kind == "get":
-                await self._get(stream, frame.get, peer)
+                await self._get(stream, frames.read_get(frame.get), peer)
             elif kind == "hold":
-                await self._hold(stream, frame.hold)
+                await self._hold(stream, *frames.read_hold(frame.hold), peer)
             elif kind is not None:
                 raise ProtocolViolation(f"A device sent a {kind} frame on a content stream.")
+            else:
+                await self._wait(self._dealings.of(peer).talked(1, _now()))
         await stream.finish()
 
-    async def _get(self, stream: Stream, request: pb.Get, peer: DeviceId) -> None:
-        if len(request.hash) != 32:
-            raise ProtocolViolation("A device asked for content by a hash that is none.")
-        blob = BlobHash(request.hash)
-        size = self._content.size(blob)
+    @staticmethod
+    async def _wait(seconds: float) -> None:
+        """Longer than the other side would like: it asks for more than its allowance."""
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+
+    async def _get(self, stream: Stream, request: frames.Request, peer: DeviceId) -> None:
+        blob, size = request.blob, self._content.size(request.blob)
         if size is None or request.offset > size:
             await stream.send(frames.blob_missing(request.id))
+            await self._wait(self._dealings.of(peer).talked(0.5, _now()))
             return
+        await self._wait(self._dealings.of(peer).blob_asked(blob, size - request.offset, _now()))
+        if not self._members.is_member(peer):
+            stream.abort(CloseCode.REFUSED)
+            raise ConnectionLost("Removed from the volume before it was answered.")
         try:
             await self._send(stream, request, self._content.path(blob), size, peer)
         except OSError as error:
@@ -69,7 +88,7 @@ class ContentServer:
             self._on_unreadable(blob)
             await stream.send(frames.blob_missing(request.id))
 
-    async def _send(self, stream: Stream, request: pb.Get, path: Path, size: int, peer: DeviceId) -> None:
+    async def _send(self, stream: Stream, request: frames.Request, path: Path, size: int, peer: DeviceId) -> None:
         if size <= READ_INLINE:
             data = path.read_bytes()
             if len(data) != size:
@@ -83,7 +102,9 @@ class ContentServer:
         finally:
             file.close()
 
-    async def _send_pieces(self, stream: Stream, request: pb.Get, file: BinaryIO, size: int, peer: DeviceId) -> None:
+    async def _send_pieces(
+        self, stream: Stream, request: frames.Request, file: BinaryIO, size: int, peer: DeviceId
+    ) -> None:
         offset = request.offset
         while True:
             if not self._members.is_member(peer):
@@ -100,11 +121,17 @@ class ContentServer:
             if end:
                 return
 
-    async def _hold(self, stream: Stream, request: pb.Hold) -> None:
-        if len(request.hashes) > MAX_HASHES:
-            raise ProtocolViolation("A device asked for too many hashes at once.")
-        answers = [self._content.has(BlobHash(blob)) for blob in request.hashes]
-        await stream.send(frames.held(request.id, answers))
+    async def _hold(self, stream: Stream, number: int, blobs: list[BlobHash], peer: DeviceId) -> None:
+        answers: list[bool] = []
+        for start in range(0, len(blobs), HOLD_SLICE):
+            answers += map(self._content.has, blobs[start : start + HOLD_SLICE])
+            await asyncio.sleep(0)
+        await stream.send(frames.held(number, answers))
+        await self._wait(self._dealings.of(peer).talked(1 + len(blobs) / 4, _now()))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _shorter() -> OSError:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from blake3 import blake3
 
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.core.document import Credentials, Head, Mark
@@ -20,13 +21,17 @@ from holofsd.core.ids import AuthorId, DeviceId
 from holofsd.net.api import CloseCode, Stream
 from holofsd.sync import frames
 from holofsd.sync.config import MAX_HEADS, SyncConfig
+from holofsd.sync.dealings import AllDealings
 from holofsd.sync.ingest import Ingest
 from holofsd.sync.outgoing import Outgoing
-from holofsd.sync.pages import Page
 
 log = structlog.get_logger(__name__)
 
 FAREWELL = 2.0
+BYTES_OF_COST = 1500
+"""So many bytes of a frame cost as much to parse, at worst, as a small frame to act on."""
+ENVELOPE_BYTES = 300
+"""Of a record beside its payload, at most."""
 
 
 class Host(Protocol):
@@ -34,6 +39,7 @@ class Host(Protocol):
 
     ingest: Ingest
     config: SyncConfig
+    dealings: AllDealings
 
     def now_ms(self) -> int: ...
     async def learn_credentials(self, offered: Credentials) -> None: ...
@@ -76,6 +82,9 @@ class Session:
         self._deadline: asyncio.TimerHandle | None = None
         self._ignored = 0
         self._ignored_since = 0.0
+        self._dealings = host.dealings.of(peer)
+        self._ping_at = 0.0
+        self._last_credentials = b""
 
     # ---- from outside
     def wake(self) -> None:
@@ -138,14 +147,23 @@ class Session:
                 await self.stream.send(self._last_words or self.outgoing.farewell(self.peer))
                 await self.stream.finish()
                 return
-            try:
-                async with asyncio.timeout(self._host.config.ping_interval):
-                    await self._wake.wait()
-            except TimeoutError:
+            await self._wait_for_something_to_say()
+
+    async def _wait_for_something_to_say(self) -> None:
+        now = asyncio.get_running_loop().time()
+        until = self._ping_at
+        if (pause := self.outgoing.pause()) > 0:
+            until = min(until, now + pause)
+        try:
+            async with asyncio.timeout(max(0.0, until - now)):
+                await self._wake.wait()
+        except TimeoutError:
+            if until == self._ping_at:
                 self._ping()
 
     def _ping(self) -> None:
         number, now = self._next_ping, self._host.now_ms()
+        self._ping_at = asyncio.get_running_loop().time() + self._host.config.ping_interval
         self._next_ping += 1
         self._pings = {number: now}
         self.outgoing.small(frames.ping(number, now))
@@ -155,22 +173,31 @@ class Session:
             data = await self.stream.receive()
             if data is None:
                 return
-            await self._act(frames.parse(data))
+            cost = await self._act(frames.parse(data), len(data))
+            wait = self._dealings.talked(cost, asyncio.get_running_loop().time()) if cost else 0.0
+            if wait > 0:
+                # Not read meanwhile, so that the other side has to wait too.
+                await asyncio.sleep(wait)
 
-    async def _act(self, frame: pb.Frame) -> None:
+    async def _act(self, frame: pb.Frame, size: int) -> float:
+        """What the frame costs of the other side's allowance: about how many times 50 µs; records that it was asked for
+        cost nothing."""
         kind = frame.WhichOneof("frame")
         if kind == "records":
-            await self._records(frame.records)
-        elif kind == "have":
-            await self._have(frame.have)
-        elif kind == "want":
+            return await self._records(frame.records, size)
+        parsing = 1 + size / BYTES_OF_COST
+        if kind == "have":
+            return parsing + await self._have(frame.have)
+        if kind == "credentials":
+            return parsing + await self._credentials(frame.credentials)
+        if kind == "marks":
+            marks = frames.read_marks(frame.marks)
+            self._host.marks_received(marks, self)
+            return parsing + 4 * len(marks)
+        if kind == "want":
             self._want(frame.want)
         elif kind == "confirm":
             self._confirm(frame.confirm)
-        elif kind == "marks":
-            self._host.marks_received(frames.read_marks(frame.marks), self)
-        elif kind == "credentials":
-            await self._host.learn_credentials(frames.read_credentials(frame.credentials))
         elif kind == "ping":
             self.outgoing.small(frames.pong(frame.ping.id, self._host.now_ms()))
             self.wake()
@@ -180,28 +207,41 @@ class Session:
             self._ignore()  # of a newer protocol
         else:
             raise ProtocolViolation(f"A device sent a {kind} frame in the middle of a session.")
+        return parsing
 
     # ---- frames
-    async def _records(self, message: pb.Records) -> None:
-        envelopes, head = frames.read_records(message)
-        author = AuthorId(message.author)
-        if head is not None:
-            await self._host.ingest.check_heads([head])
-            self._note(head)
-        page = Page(author, message.after, message.whole, envelopes, head)
-        if not self._host.ingest.knows(author):
+    async def _records(self, message: pb.Records, size: int) -> float:
+        page = frames.read_records(message)
+        if page.head is not None:
+            await self._host.ingest.check_heads([page.head])
+            self._note(page.head)
+        if not self._host.ingest.knows(page.author):
             self._ignore()
+        is_asked_for = self._host.ingest.expects(page, self)
         advanced = await self._host.ingest.page(page, self)
         if advanced is not None:
             self.outgoing.confirm(advanced)
             self.wake()
-        if head is not None:
+        if page.head is not None:
             self.consider()
+        # What is neither a record nor around one was not asked for either.
+        used = sum(len(envelope.payload) + ENVELOPE_BYTES for envelope in page.envelopes) if is_asked_for else 0
+        around = max(0, size - used - ENVELOPE_BYTES) / BYTES_OF_COST
+        return around if is_asked_for and page.envelopes else 1 + around + len(page.envelopes) / 4
 
-    async def _have(self, message: pb.Have) -> None:
-        heads = frames.read_heads(message)
+    async def _credentials(self, message: pb.Credentials) -> float:
+        shown = blake3(message.SerializeToString(deterministic=True)).digest()
+        if shown == self._last_credentials:
+            return 0
+        known = frames.read_credentials(message)
+        await self._host.learn_credentials(known)
+        self._last_credentials = shown
+        return known.size() / 4
+
+    async def _have(self, message: pb.Have) -> float:
+        heads, folded = frames.read_heads(message), frames.read_folded(message)
         await self._host.ingest.check_heads(heads)
-        self._host.folded_shown(frames.read_folded(message))
+        self._host.folded_shown(folded)
         for head in heads:
             self._note(head)
         self._host.heads_shown(self, heads)
@@ -209,6 +249,7 @@ class Session:
             self.ready.set()
             self._host.first_have_done(self)
         self.consider()
+        return (len(heads) + len(folded)) / 4
 
     def _note(self, head: Head) -> None:
         known = self.shown.get(head.author)
@@ -219,21 +260,21 @@ class Session:
             self.outgoing.peer_holds(head)
 
     def _want(self, message: pb.Want) -> None:
-        if len(message.author) != 32:
-            raise ProtocolViolation("A device asked for an author that is none.")
-        self.outgoing.serve(AuthorId(message.author), message.after, message.whole)
+        wish = frames.read_want(message)
+        self.outgoing.serve(wish.author, wish.after, wish.whole)
         self.wake()
 
     def _confirm(self, message: pb.Confirm) -> None:
-        author = AuthorId(message.author)
+        author, seq = frames.read_confirm(message)
         head = self._host.ingest.held(author)
-        if head is not None and message.seq == head.seq:
+        if head is not None and seq == head.seq:
             self._note(head)
 
     def _pong(self, message: pb.Pong) -> None:
-        sent = self._pings.pop(message.id, None)
+        number, clock_ms = frames.read_pong(message)
+        sent = self._pings.pop(number, None)
         if sent is not None:
-            self.clock.measured(message.clock_ms, sent, self._host.now_ms())
+            self.clock.measured(clock_ms, sent, self._host.now_ms())
 
     def _ignore(self) -> None:
         """Counts what nobody asked for; too much of it is an attack or a defect over there."""
@@ -253,7 +294,7 @@ class Dismissed(ConnectionLost):
         self.credentials = credentials
 
 
-async def open_stream(stream: Stream, hello: bytes, timeout: float) -> pb.Welcome:
+async def open_stream(stream: Stream, hello: bytes, timeout: float) -> frames.Greeting:
     """Says hello and waits for the answer. Raises ConnectionLost if refused or silent, Dismissed if we were removed."""
     await stream.send(hello)
     try:
@@ -267,6 +308,4 @@ async def open_stream(stream: Stream, hello: bytes, timeout: float) -> pb.Welcom
     frame = frames.parse(answer)
     if frame.WhichOneof("frame") == "credentials":
         raise Dismissed(frames.read_credentials(frame.credentials))
-    if frame.WhichOneof("frame") != "welcome":
-        raise ProtocolViolation("A device answered a hello with something else than a welcome.")
-    return frame.welcome
+    return frames.read_welcome(frame)

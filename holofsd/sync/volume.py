@@ -23,6 +23,7 @@ from holofsd.sync.care import ContentCare
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.content import Fetcher
 from holofsd.sync.create import active_key
+from holofsd.sync.dealings import AllDealings
 from holofsd.sync.discarding import Discarder
 from holofsd.sync.folding import Folder
 from holofsd.sync.forgetting import Forgetter
@@ -89,7 +90,8 @@ class VolumeSync:
         self.publisher = Publisher(volume, self.members, describe, now_ms, self.config, self._send, sealer)
         self.fetcher = Fetcher(volume, now_ms, self.config, self._content_arrived)
         self.care = ContentCare(volume, self.fetcher, now_ms)
-        self.server = ContentServer(self.store.content, self.members, self.care.suspect)
+        self.dealings = AllDealings(self.config)
+        self.server = ContentServer(self.store.content, self.members, self.care.suspect, self.dealings)
         self.marks = Marks(self.store, self.members, node_key, now_ms, self.config, self._is_merged, self._tell_marks)
         self.sessions: dict[DeviceId, Session] = {}
         self.violations: dict[DeviceId, int] = {}
@@ -454,7 +456,7 @@ class VolumeSync:
         try:
             await self.members.learn(offered)
         except Refused as error:
-            raise ProtocolViolation(error.message) from error
+            raise ProtocolViolation(f"A device showed credentials that are refused: {error.message}") from error
 
     def marks_received(self, marks: list[Mark], session: Session) -> None:
         self.marks.receive(marks, session)
@@ -512,12 +514,15 @@ class VolumeSync:
         return key
 
     def violation(self, device: DeviceId, why: str) -> None:
-        log.warning("a device broke the protocol", peer=device.hex()[:8], why=why)
+        number = self.violations.get(device, 0) + 1
+        if number.bit_count() == 1:  # a device that does it again and again does not fill the log
+            log.warning("a device broke the protocol", peer=device.hex()[:8], why=why, times=number)
         if device in self.violations or len(self.violations) < 1024:
-            self.violations[device] = self.violations.get(device, 0) + 1
+            self.violations[device] = number
 
-    def new_outgoing(self) -> Outgoing:
-        return Outgoing(self.store.documents, self.members, self.marks.known, self.config)
+    def new_outgoing(self, peer: DeviceId) -> Outgoing:
+        dealings, clock = self.dealings.of(peer), asyncio.get_running_loop().time
+        return Outgoing(self.store.documents, self.members, self.marks.known, self.config, dealings, clock)
 
     # ---- members
     def _members_changed(self) -> None:

@@ -19,7 +19,6 @@ from holofsd.core.credentials import (
     pieces,
     relevant,
     removed_bytes,
-    size_of,
 )
 from holofsd.core.document import AuthorSeq, Certificate, Credentials, Grant, Removed, Role
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
@@ -72,7 +71,7 @@ def test_a_reader_has_no_certificates() -> None:
     forged = [certificate(author(n), reader) for n in range(4090)]
     kept = relevant(VOLUME, credentials(*BASE, grant(reader, Role.READER, FOUNDER), *forged))
     assert kept.certificates == ()
-    assert size_of(kept) == len(BASE) + 1
+    assert kept.size() == len(BASE) + 1
 
 
 def test_a_reader_that_becomes_a_writer_has_and_a_writer_that_becomes_a_reader_keeps_them() -> None:
@@ -210,9 +209,9 @@ def test_pieces_hold_everything_once_and_are_small() -> None:
         *(certificate(author(n), PLAIN) for n in range(100)),
     )
     parts = list(pieces(many, 4096))
-    assert all(size_of(part) <= 4096 // 160 for part in parts)
+    assert all(part.size() <= 4096 // 160 for part in parts)
     assert merge_credentials(*parts) == merge_credentials(many)
-    assert sum(map(size_of, parts)) == size_of(many)
+    assert sum(part.size() for part in parts) == many.size()
     assert list(pieces(Credentials(), 4096)) == []
 
 

@@ -195,3 +195,22 @@ def test_a_stream_is_reset_only_when_no_read_is_under_way():
         return script.reset_while_reading
 
     assert run_virtual(play()) is False
+
+
+async def test_a_buffer_full_of_small_frames_leaves_the_loop_to_others():
+    stream = stream_of(Script([encoded([b"x"] * 200_000)]))
+    turns = 0
+
+    async def work():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    await stream.receive()  # reads a megabyte; what comes now is in the buffer
+    working = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    for _ in range(150_000):
+        await stream.receive()
+    working.cancel()
+    assert turns > 5

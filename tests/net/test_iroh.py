@@ -231,3 +231,37 @@ async def test_a_peer_without_a_sign_of_life_is_noticed(world, peer_process, end
         assert not reason.by_peer
         with pytest.raises(ConnectionLost):
             await waiting
+
+
+# ---- what the protocol does not have, and crowds ----
+async def test_a_one_way_stream_ends_the_connection(world):
+    mine, theirs = await connected(await world.endpoint(), await world.endpoint())
+    stream = await mine._raw._connection.open_uni()
+    await stream.write_all(b"x")
+    assert (await mine.wait_closed()).code == CloseCode.PROTOCOL
+    assert theirs.closed
+
+
+async def test_where_many_come_their_addresses_have_to_be_real_and_each_has_its_share(world, monkeypatch):
+    monkeypatch.setattr(iroh_endpoint, "CALM_BURST", 1.0)
+    monkeypatch.setattr(iroh_endpoint, "CALM_RATE", 0.001)
+    monkeypatch.setattr(iroh_endpoint, "SOURCE_RATE", 0.001)
+    monkeypatch.setattr(iroh_endpoint, "SOURCE_BURST", 3.0)
+    here, there = await world.endpoint(), await world.endpoint()
+    seen = []
+
+    async def answered() -> bool:
+        try:
+            dialled = await there.connect(here.device, here.addresses(), SESSION_ALPN)
+        except Unreachable:
+            return False
+        seen.append((dialled, await here.accept()))
+        return True
+
+    results = [await answered() for _ in range(7)]
+    # One in peace; three, and one that makes the debt, after they have shown that their address is one.
+    assert results[:4] == [True] * 4
+    assert results[-1] is False
+    for dialled, accepted in seen:
+        dialled.close(0)
+        accepted.close(0)

@@ -13,7 +13,7 @@ from holofsd.core.ids import DeviceId
 from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, CloseCode
 from holofsd.net.fake import FakeNetwork, Weather
 from holofsd.net.peer import Backoff
-from holofsd.net.peers import MAX_STRANGERS
+from holofsd.net.strangers import MOST_OF_A_SOURCE
 from tests.net.peering import HIGH, LOW, THIRD, devices, same_connection, until, virtual
 from tests.net.virtual import run_virtual
 
@@ -92,22 +92,31 @@ async def test_a_stranger_is_let_in_to_say_who_it_is_and_forgotten_when_it_leave
         await until(lambda: a.manager.status() == [])
 
 
-@virtual
-async def test_a_crowd_of_strangers_is_kept_out_but_members_come_in():
-    network = FakeNetwork()
-    async with devices(network, LOW, HIGH) as (a, b):
-        crowd = [network.endpoint(DeviceId(number.to_bytes(32, "big"))) for number in range(1, MAX_STRANGERS + 11)]
-        connections = [await one.connect(LOW, a.endpoint.addresses(), SESSION_ALPN) for one in crowd]
-        await asyncio.sleep(1)
-        closed = [connection for connection in connections if connection.closed]
-        assert len(closed) == 10
-        assert {(await connection.wait_closed()).code for connection in closed} == {CloseCode.BUSY}
-        a.manager.want(HIGH)
-        b.want(a)
-        await until(lambda: a.online(b))
-        for one in crowd:
-            await one.close()
-        await until(lambda: len(a.manager.status()) == 1)
+@pytest.mark.parametrize("alpn", [SESSION_ALPN, JOIN_ALPN])
+def test_of_a_crowd_of_strangers_the_oldest_go_and_members_come_in(alpn):
+    async def play():
+        network = FakeNetwork()
+        async with devices(network, LOW, HIGH) as (a, b):
+            b.want(a)
+            a.manager.want(HIGH)
+            await until(lambda: a.online(b))
+            crowd = [
+                network.endpoint(DeviceId(number.to_bytes(32, "big"))) for number in range(1, MOST_OF_A_SOURCE + 11)
+            ]
+            connections = [await one.connect(LOW, a.endpoint.addresses(), alpn) for one in crowd]
+            await asyncio.sleep(1)
+            assert [connection.closed for connection in connections] == [True] * 10 + [False] * MOST_OF_A_SOURCE
+            assert {(await connection.wait_closed()).code for connection in connections[:10]} == {CloseCode.BUSY}
+            assert a.manager.turned_away == 10
+            assert a.online(b)
+            network.drop_connections(LOW, HIGH)
+            await until(lambda: not a.online(b))
+            await until(lambda: a.online(b))
+            for one in crowd:
+                await one.close()
+            await until(lambda: len(a.manager.status()) == 1)
+
+    run_virtual(play())
 
 
 @virtual

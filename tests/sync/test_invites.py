@@ -89,7 +89,7 @@ async def test_a_guess_is_refused_whether_or_not_the_volume_is_there(tmp_path: P
         assert not ann.sync.members.is_member(bob.id)
 
 
-async def test_guessing_is_slowed_down(tmp_path: Path) -> None:
+async def test_guessing_is_slowed_down_and_a_good_ticket_is_good_all_the_same(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         ann.create()
         invite = decode_ticket(ann.ticket())
@@ -97,8 +97,10 @@ async def test_guessing_is_slowed_down(tmp_path: Path) -> None:
             with pytest.raises(LastingRefusal):
                 await redeem(bob.endpoint, replace(invite, secret=b"0" * 16), "bob")
         with pytest.raises(TicketRefused, match="Too many attempts") as refusal:
-            await redeem(bob.endpoint, invite, "bob")
+            await redeem(bob.endpoint, replace(invite, secret=b"0" * 16), "bob")
         assert not isinstance(refusal.value, LastingRefusal)
+        await redeem(bob.endpoint, invite, "bob")
+        assert ann.sync.members.is_member(bob.id)
 
 
 def test_failures_are_forgotten_after_a_minute_and_counted_for_a_bounded_number_of_addresses() -> None:

@@ -95,7 +95,7 @@ async def test_a_program_of_earlier_that_left_refuses_and_counts_no_more(tmp_pat
 async def test_a_stranger_hears_nothing_of_a_volume_that_was_left(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         await share(ann, bob)
-        volume, chain = bob.sync.id, ann.sync.members.proof()
+        volume, chain = bob.sync.id, ann.sync.members.proof(bob.id)
         await bob.leave()
         raw = RawPeer(ann.network, "stranger")
         for shown in (Credentials(), chain):

@@ -9,7 +9,7 @@ import pytest
 
 from holofsd.check.fsck import Files, examine
 from holofsd.codec.signing import SigningKey, generate, make_certificate, sign_grant, sign_removed
-from holofsd.core.credentials import CERTIFICATES_KEPT, size_of
+from holofsd.core.credentials import CERTIFICATES_KEPT
 from holofsd.core.document import Credentials, Role
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
 from holofsd.core.members import CERTIFICATES_COUNTED
@@ -182,6 +182,6 @@ def test_what_could_not_be_read_again_is_not_stored(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="out of range"):
         members._keep(Credentials(grants=(far,)))
     assert store.credentials() == before
-    assert size_of(members.credentials) == len(before)
+    assert members.credentials.size() == len(before)
     assert AuthorId(store.own_authors()[0]) in members.membership.authors
     store.close()
