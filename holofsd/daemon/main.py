@@ -71,7 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="holofsd",
         description="The HoloFS daemon of one device, in the foreground. `holofsctl up` starts it in the background.",
-        epilog="Environment: HOLOFS_STATE_DIR, HOLOFS_BIND, HOLOFS_DISCOVERY, HOLOFS_RELAYS, HOLOFS_LOG, HOLOFS_FAULTS",
+        epilog="Environment: HOLOFS_STATE_DIR, HOLOFS_BIND, HOLOFS_DISCOVERY, HOLOFS_RELAYS,"
+        " HOLOFS_ALLOWED_RELAYS, HOLOFS_LOG, HOLOFS_FAULTS",
     )
     parser.add_argument("--state-dir", metavar="DIR", help="the device's state directory")
     parser.add_argument("--detached", action="store_true", help=argparse.SUPPRESS)
