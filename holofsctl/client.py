@@ -60,6 +60,7 @@ def not_running(state: Path) -> CommandError:
             f"holofsd (process {pid}) runs for {state} without a socket there: it is starting or ending, or is of an"
             f" earlier program. Wait a moment, or end it with `kill {pid}` and run `holofsctl up`."
         )
+        return CommandError(sentence, Exit.NOT_RUNNING, "no-socket")
     return CommandError(sentence, Exit.NOT_RUNNING, "not-running")
 
 

@@ -24,6 +24,7 @@ from holofs_api.state_directory import StateDirError
 from holofs_api.v1 import control_pb2
 from holofs_api.v1.control_pb2_grpc import ControlStub
 from holofsctl import client as ctl
+from holofsctl.checks import _daemon
 from holofsctl.errors import CommandError
 from holofsd.core.errors import StateDirUnusable
 from holofsd.rpc.server import serving
@@ -248,3 +249,23 @@ def test_without_proc_a_path_that_is_too_long_is_refused_in_a_sentence(
     monkeypatch.setattr(sockets.os, "stat", no_proc)
     with SocketFolder(long_state) as folder, pytest.raises(StateDirError, match="too long"):
         folder.address(SOCKET_NAME)
+
+
+async def test_a_daemon_of_an_earlier_program_that_cannot_be_found_is_said(long_state: Path) -> None:
+    """Its environment had another $XDG_RUNTIME_DIR, which nobody here knows."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "import sys; sys.stdin.read()", "holofsd"), stdin=asyncio.subprocess.PIPE
+    )
+    (long_state / "lock").write_text(f"{child.pid}\n")
+    try:
+        with pytest.raises(CommandError, match=f"process {child.pid}.*earlier program") as caught:
+            ctl.Client(long_state)
+        assert caught.value.exit_code == 3
+        assert [check.fine for check in _daemon(long_state)] == [False]
+    finally:
+        await child.communicate(b"")  # without input it would not close its end
+    with pytest.raises(CommandError, match="is not running"):
+        ctl.Client(long_state)
+    assert [check.fine for check in _daemon(long_state)] == [True]
+    long_state.chmod(0o777)
+    assert ["written by others" in check.sentence for check in _daemon(long_state)] == [True]
