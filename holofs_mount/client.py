@@ -20,6 +20,7 @@ import structlog
 from google.protobuf.message import Message
 
 from holofs_api.errors import detail_of
+from holofs_api.state_directory import StateDirError
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.patience import GRACE, LONGEST, PATIENCE, left, no_answer, pause_of
 from holofs_mount.session import Session, SessionLost, attach
@@ -91,6 +92,11 @@ class DaemonClient:
             session = await attach(self._socket, self._observer.hello(), self._observer.changed, self.patience)
         except grpc.RpcError as error:
             raise _unavailable(error, self._socket) from None
+        except StateDirError as error:
+            raise DaemonUnavailable(error.message, "daemon-absent", errno.EACCES) from None
+        except OSError as error:
+            sentence = f"{self._socket.parent} cannot be used: {error.strerror}."
+            raise DaemonUnavailable(sentence, "daemon-absent", error.errno or errno.EIO) from None
         self._adopt(session)
         self._keeper = asyncio.create_task(self._keep(), name="holofs-keep")
         return session.attached
@@ -242,6 +248,12 @@ class DaemonClient:
                 if not told and not detail.code.startswith("grpc-"):
                     told = True
                     log.error("the daemon refuses this mount", code=detail.code, reason=detail.message)
+            except StateDirError as error:
+                if not told:
+                    told = True
+                    log.error("the daemon cannot be asked", reason=error.message)
+            except OSError as error:  # the state directory is away; it may come back
+                log.debug("the state directory cannot be opened", reason=error.strerror)
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, _LAST_DELAY)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
@@ -17,6 +16,8 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from holofs_api.framing import GREETING_S, FrameParser, FrameTooLong, frame
+from holofs_api.paths import CALLS_SOCKET_NAME
+from holofs_api.sockets import SocketFolder, is_peer
 from holofs_api.v1 import filesystem_pb2 as pb
 
 log = structlog.get_logger(__name__)
@@ -41,17 +42,22 @@ class FastLane(asyncio.Protocol):
 
     carries_news = True
 
-    def __init__(self, attachment: str, on_reply: OnReply) -> None:
+    def __init__(self, attachment: str, on_reply: OnReply, owner: int) -> None:
         loop = asyncio.get_running_loop()
         self.greeted: asyncio.Future[None] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
         self._attachment = attachment
         self._on_reply = on_reply
+        self._owner = owner
         self._parser = FrameParser()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        if not is_peer(transport.get_extra_info("socket"), self._owner):
+            log.error("a process of another user answers in the daemon's place; nothing was said to it")
+            transport.abort()
+            return
         transport.write(frame(self._attachment.encode("ascii")))
 
     def data_received(self, data: bytes) -> None:
@@ -79,12 +85,12 @@ class FastLane(asyncio.Protocol):
         await self.lost
 
 
-async def open_fast_lane(socket: Path, attachment: str, on_reply: OnReply) -> FastLane | None:
+async def open_fast_lane(folder: SocketFolder, attachment: str, on_reply: OnReply) -> FastLane | None:
     """None: it cannot be had (an older daemon, or one that just went away)."""
     try:
         async with asyncio.timeout(GREETING_S):
             _, lane = await asyncio.get_running_loop().create_unix_connection(
-                lambda: FastLane(attachment, on_reply), str(socket)
+                lambda: FastLane(attachment, on_reply, folder.owner), folder.address(CALLS_SOCKET_NAME)
             )
             try:
                 await lane.greeted

@@ -25,6 +25,7 @@ import structlog
 from holofs_api.handshake import ApiMismatchError
 from holofs_api.paths import socket_path, state_dir
 from holofs_api.places import run_within
+from holofs_api.private_process import become_private
 from holofs_api.state_directory import StateDirError, require_device
 from holofs_api.utf8 import require_utf8
 from holofs_mount.client import DaemonUnavailable
@@ -55,6 +56,7 @@ _BINDINGS: Final = ("pyfuse3", "fusepy")
 def main() -> None:
     """The console script."""
     require_utf8("holofs_mount.main")
+    become_private(findable=True)
     options = parse(sys.argv[1:])
     _configure_logging()
     reporter = Reporter(options.ready_fd)

@@ -18,7 +18,8 @@ import structlog
 from google.protobuf.message import Message
 
 from holofs_api.errors import ATTACHMENT_KEY
-from holofs_api.paths import calls_socket_beside
+from holofs_api.paths import SOCKET_NAME
+from holofs_api.sockets import SocketFolder, open_folder
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_api.v1.filesystem_pb2_grpc import FilesystemStub
 from holofs_mount.lanes import GrpcLane, Lane, open_fast_lane
@@ -50,12 +51,19 @@ class Session:
     """Calls and changes of one attachment. `lost` is set once, when the first stream ends."""
 
     def __init__(
-        self, channel: Any, attached: pb.AttachReply, on_change: Callable[[pb.Change], None], patience: float
+        self,
+        channel: Any,
+        folder: SocketFolder,
+        attached: pb.AttachReply,
+        on_change: Callable[[pb.Change], None],
+        patience: float,
     ) -> None:
         self.attached = attached
         self.lost = asyncio.Event()
         self.lost_at = 0.0
         self._channel = channel
+        self._folder = folder
+        """Held open for as long as the channel may connect again."""
         self._on_change = on_change
         self._pending: dict[int, tuple[asyncio.Future[pb.CallReply], float]] = {}
         """With the time of the loop at which each was begun; the oldest first."""
@@ -70,9 +78,9 @@ class Session:
         self._metadata = ((ATTACHMENT_KEY, attached.attachment),)
         self._stub: Any = FilesystemStub(channel)
 
-    async def open(self, socket: Path) -> None:
+    async def open(self) -> None:
         """Before anything else. What is lost while it opens is seen as `lost`, like any later loss."""
-        lane = await open_fast_lane(calls_socket_beside(socket), self.attached.attachment, self._replied)
+        lane = await open_fast_lane(self._folder, self.attached.attachment, self._replied)
         self._lane = lane or GrpcLane(self._stub.Calls(metadata=self._metadata), self._replied)
         self._lane.lost.add_done_callback(lambda _: self._break())
         if self._lane.carries_news:
@@ -118,12 +126,15 @@ class Session:
     async def close(self) -> None:
         """Ends both streams and the connection. Idempotent."""
         self._break()
-        if self._lane is not None:
-            await self._lane.close()
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
-        await self._channel.close()
+        try:
+            if self._lane is not None:
+                await self._lane.close()
+            if self._reader is not None:
+                self._reader.cancel()
+                await asyncio.gather(self._reader, return_exceptions=True)
+            await self._channel.close()
+        finally:
+            self._folder.close()
 
     def _replied(self, reply: pb.CallReply) -> None:
         self._silence.heard = True
@@ -187,19 +198,27 @@ class Session:
 async def attach(
     socket: Path, hello: pb.AttachRequest, on_change: Callable[[pb.Change], None], patience: float = PATIENCE
 ) -> Session:
-    """A new session; grpc.RpcError when the daemon is absent or refuses."""
-    channel = grpc.aio.insecure_channel(f"unix:{socket}", options=_CHANNEL_OPTIONS)
+    """A new session; grpc.RpcError when the daemon is absent or refuses, OSError where its folder cannot be opened,
+    StateDirError where that is not ours alone."""
+    folder = open_folder(socket.parent)
+    channel = None
     try:
+        folder.is_listening()  # raises where it is somebody else
+        channel = grpc.aio.insecure_channel(f"unix:{folder.address(SOCKET_NAME)}", options=_CHANNEL_OPTIONS)
         stub: Any = FilesystemStub(channel)
         reply = await stub.Attach(hello, timeout=_ATTACH_TIMEOUT)
-        session = Session(channel, reply, on_change, patience)
+        session = Session(channel, folder, reply, on_change, patience)
         try:
-            await session.open(socket)
+            await session.open()
         except BaseException:
             session.abandon()
             raise
     except BaseException:
-        await channel.close()
+        try:
+            if channel is not None:
+                await channel.close()
+        finally:
+            folder.close()
         raise
     return session
 

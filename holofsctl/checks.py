@@ -78,9 +78,6 @@ def _state_directory(state: Path) -> Iterator[Check]:
 
 
 def _daemon(state: Path) -> Iterator[Check]:
-    if not os.path.exists(socket_path(state)):
-        yield Check(True, "daemon", "not running; `holofsctl up` starts it.")
-        return
     try:
         with Client(state) as client:
             yield Check(True, "daemon", f"{client.daemon.program} answers (process {client.daemon.pid}).")
@@ -90,5 +87,10 @@ def _daemon(state: Path) -> Iterator[Check]:
             if refused := refusal_lines(status):
                 first, *ways = (" ".join(line.split()) for line in refused)
                 yield Check(False, "disk", f"{first} {'; '.join(ways)}.".replace(" .", ""))
-    except CommandError as error:
+    except StateDirError as error:
         yield Check(False, "daemon", error.message)
+    except CommandError as error:
+        if error.code in ("not-running", "no-device") and not os.path.exists(socket_path(state)):
+            yield Check(True, "daemon", "not running; `holofsctl up` starts it.")
+        else:
+            yield Check(False, "daemon", error.message)

@@ -6,9 +6,6 @@ gRPC is imported by what needs it: `up` starts the daemon before, so that both a
 
 from __future__ import annotations
 
-import errno
-import os
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +15,9 @@ from typing import Any, Final, cast
 
 from holofs_api import API_VERSION
 from holofs_api.handshake import ApiMismatchError, check
-from holofs_api.paths import socket_path, socket_target
+from holofs_api.mount_processes import command_of
+from holofs_api.paths import SOCKET_NAME
+from holofs_api.sockets import SocketFolder, open_folder
 from holofs_api.state_directory import Standing, standing
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl import __version__
@@ -27,7 +26,6 @@ from holofsctl.exit_codes import Exit, of_detail
 
 CALL_TIMEOUT_S: Final = 90.0
 HANDSHAKE_TIMEOUT_S: Final = 15.0
-_PROBE_TIMEOUT_S: Final = 1.0
 _LOOK_S: Final = 10.0
 """Between two looks at whether a daemon whose stream is followed still answers."""
 _MAX_MESSAGE: Final = 64 << 20
@@ -57,31 +55,51 @@ def not_running(state: Path) -> CommandError:
     if standing(state) is not Standing.DEVICE:
         return CommandError(f"There is no device in {state}: `holofsctl up` makes one.", Exit.NOT_RUNNING, "no-device")
     sentence = f"holofsd is not running for {state}: start it with `holofsctl up`."
+    if pid := _daemon_process(state):
+        sentence = (
+            f"holofsd (process {pid}) runs for {state} without a socket there: it is starting or ending, or is of an"
+            f" earlier program. Wait a moment, or end it with `kill {pid}` and run `holofsctl up`."
+        )
+        return CommandError(sentence, Exit.NOT_RUNNING, "no-socket")
     return CommandError(sentence, Exit.NOT_RUNNING, "not-running")
 
 
-def _is_listening(state: Path) -> bool:
-    """Whether somebody accepts connections on the socket (a daemon that was killed leaves it behind).
+def _daemon_process(state: Path) -> str:
+    """The number of the process that wrote itself into the lock, if it is a daemon that runs still; else empty."""
+    pid = _lock_holder(state)
+    command = command_of(f"/proc/{pid}") if pid else None
+    return pid if command is not None and any(b"holofsd" in word for word in command.words[:8]) else ""
 
-    Raises PermissionError where the state directory is somebody else's.
-    """
-    path = os.fspath(socket_path(state))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(_PROBE_TIMEOUT_S)  # a daemon that is stopped accepts nobody, and its queue may be full
-        code = probe.connect_ex(path)
-    if code in (errno.EACCES, errno.EPERM):
-        raise PermissionError(code, os.strerror(code), path)
-    return code not in (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED)
+
+def _lock_holder(state: Path) -> str:
+    try:
+        pid = (state / "lock").read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""
+    return pid if pid.isdigit() else ""
+
+
+def _folder_of_daemon(state: Path) -> SocketFolder:
+    """The folder in which a daemon accepts connections. Raises CommandError where none does, StateDirError where it is
+    not this user's."""
+    try:
+        folder = open_folder(state)
+    except (FileNotFoundError, NotADirectoryError):
+        raise not_running(state) from None
+    try:
+        if not folder.is_listening():
+            raise not_running(state)
+    except BaseException:
+        folder.close()
+        raise
+    return folder
 
 
 def not_answering(state: Path) -> CommandError:
     """For a daemon that is there, but stopped or blocked."""
-    try:
-        pid = (state / "lock").read_text("ascii").strip()
-    except (OSError, ValueError):
-        pid = ""
-    told = f"holofsd (process {pid})" if pid.isdigit() else "holofsd"
-    end = f"`kill -9 {pid}`" if pid.isdigit() else "`kill -9`"
+    pid = _lock_holder(state)
+    told = f"holofsd (process {pid})" if pid else "holofsd"
+    end = f"`kill -9 {pid}`" if pid else "`kill -9`"
     sentence = (
         f"{told} is running for {state} but does not answer: wait a moment and try again, "
         f"or end it with {end} and run `holofsctl up`."
@@ -98,20 +116,28 @@ class Client:
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        if not _is_listening(state):
-            raise not_running(state)
+        self._folder = _folder_of_daemon(state)
         import grpc
 
         from holofs_api.v1.control_pb2_grpc import ControlStub
 
-        options = (("grpc.max_receive_message_length", _MAX_MESSAGE), ("grpc.enable_http_proxy", 0))
-        self._channel = grpc.insecure_channel(socket_target(state), options=options)
+        options = (
+            ("grpc.max_receive_message_length", _MAX_MESSAGE),
+            ("grpc.enable_http_proxy", 0),
+            # The address is that of a descriptor, whose number may have been another folder's a moment ago.
+            ("grpc.use_local_subchannel_pool", 1),
+        )
+        self._channel = grpc.insecure_channel(f"unix:{self._folder.address(SOCKET_NAME)}", options=options)
         self._stub: Any = ControlStub(self._channel)
         try:
             self.daemon = self._handshake()
         except BaseException:
-            self._channel.close()
+            self.close()
             raise
+
+    def close(self) -> None:
+        self._channel.close()
+        self._folder.close()
 
     def _handshake(self) -> pb.HandshakeReply:
         try:
@@ -168,4 +194,4 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._channel.close()
+        self.close()

@@ -88,7 +88,10 @@ def _wait_until_up(state: Path, process: subprocess.Popen[bytes], remarks: IO[by
         if ended is not None and ended != _ALREADY_RUNNING:
             raise CommandError(_last_words(state, remarks, ended), code="start-failed")
         time.sleep(_POLL_S)
-    raise CommandError(f"holofsd did not answer within {START_TIMEOUT_S:.0f} s; see {state}/log.", Exit.TIMED_OUT)
+    sentence = f"holofsd did not answer within {START_TIMEOUT_S:.0f} s; see {state}/log."
+    if process.poll() == _ALREADY_RUNNING:  # of an earlier program, with its socket where this one does not look
+        sentence = f"{_last_words(state, remarks, _ALREADY_RUNNING)} It does not answer: end it, then try again."
+    raise CommandError(sentence, Exit.TIMED_OUT)
 
 
 def _last_words(state: Path, remarks: IO[bytes], ended: int) -> str:

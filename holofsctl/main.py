@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from holofs_api.paths import state_dir
+from holofs_api.private_process import become_private
 from holofs_api.shell import shell_word
 from holofs_api.state_directory import StateDirError
 from holofs_api.utf8 import require_utf8
@@ -23,6 +24,7 @@ from holofsctl.terminal import give_up_output, prepare_streams
 def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         require_utf8("holofsctl.main")
+        become_private()
     prepare_streams()
     words = [*(sys.argv[1:] if arguments is None else arguments)]
     output = Output(wants_json(words))

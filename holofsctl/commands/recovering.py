@@ -15,6 +15,8 @@ _WARNING = (
     "Write it down, and keep it away from the devices."
 )
 
+_BETTER = "Next time give it on standard input: `holofsctl recover -`."
+
 
 def recovery(session: Session, arguments: argparse.Namespace) -> None:
     reply = session.call("Recovery", pb.RecoveryRequest(volume=arguments.name, forget=arguments.forget))
@@ -25,7 +27,7 @@ def recovery(session: Session, arguments: argparse.Namespace) -> None:
 
 
 def recover(session: Session, arguments: argparse.Namespace) -> None:
-    code = read_secret(arguments.code, "recovery code")
+    code = read_secret(session, arguments.code, "recovery code", _BETTER)
     request = pb.RecoverRequest(code=code, name=arguments.name, sources=arguments.sources)
     volume = session.call("Recover", request)
     session.output.data(plain(volume), [safe(volume.name)])

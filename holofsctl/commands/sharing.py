@@ -25,6 +25,7 @@ _KEEPS: Final = (
     "The other devices close on it as they hear of this, send it nothing more and ignore what it writes from now on.\n"
     "What it has, it can keep: its copy, and everything it could read until now. That cannot be taken back."
 )
+_JOIN_BETTER: Final = "Next time give it on standard input: `holofsctl join -`."
 _MAX_TICKET: Final = 16384
 """Characters read from standard input; a real ticket has a few hundred."""
 
@@ -106,9 +107,14 @@ def _qr(ticket: str) -> str:
     return drawn
 
 
-def read_secret(given: str, what: str) -> str:
-    """A ticket or a recovery code as it was given; `-`: from standard input."""
+def read_secret(session: Session, given: str, what: str, better: str) -> str:
+    """A ticket or a recovery code as it was given; `-`: from standard input. One that stands in the command line is
+    taken, with a warning that says what is `better`."""
     if given != "-":
+        session.output.remark(
+            f"The {what} stood in the command line, where other users of this machine can see it and the shell keeps it"
+            f" in its history. {better}"
+        )
         return given.strip()
     if sys.stdin is not None and sys.stdin.isatty():
         secret = terminal.ask(f"Paste the {what} and press Enter: ").strip()
@@ -121,7 +127,9 @@ def read_secret(given: str, what: str) -> str:
 
 def join(session: Session, arguments: argparse.Namespace) -> Exit:
     request = pb.JoinRequest(
-        ticket=read_secret(arguments.ticket, "ticket"), name=arguments.name, no_wait=arguments.no_wait
+        ticket=read_secret(session, arguments.ticket, "ticket", _JOIN_BETTER),
+        name=arguments.name,
+        no_wait=arguments.no_wait,
     )
     with session.connect() as client:
         try:

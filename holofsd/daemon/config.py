@@ -15,7 +15,7 @@ from holofs_api.paths import socket_path, state_dir
 from holofs_api.state_directory import StateDirError
 from holofsd.core.errors import BadArgument, BadConfiguration, StateDirUnusable
 from holofsd.daemon.names import MAX_DEVICE_NAME, check_device_name
-from holofsd.net.api import Discovery, NetConfig
+from holofsd.net.api import ANY_RELAY, Discovery, NetConfig
 
 PROGRAM: Final = "holofsd 0.1.0"
 _LEVELS: Final = ("debug", "info", "warning", "error")
@@ -51,7 +51,8 @@ def read_config(explicit_state: str | None, detached: bool, environment: Mapping
         net=NetConfig(
             bind=_bind(environment.get("HOLOFS_BIND", "")),
             discovery=_discovery(environment.get("HOLOFS_DISCOVERY", "default")),
-            relays=_relays(environment.get("HOLOFS_RELAYS", "")),
+            relays=_relays("HOLOFS_RELAYS", environment),
+            allowed_relays=_relays("HOLOFS_ALLOWED_RELAYS", environment, or_any=True),
         ),
         log_level=level,
         detached=detached,
@@ -96,9 +97,9 @@ def _discovery(text: str) -> Discovery:
         raise BadConfiguration(f"HOLOFS_DISCOVERY is {text!r}; it can be none or default.") from None
 
 
-def _relays(text: str) -> tuple[str, ...]:
-    urls = tuple(url.strip() for url in text.split(",") if url.strip())
+def _relays(variable: str, environment: Mapping[str, str], *, or_any: bool = False) -> tuple[str, ...]:
+    urls = tuple(url.strip() for url in environment.get(variable, "").split(",") if url.strip())
     for url in urls:
-        if not url.startswith(("https://", "http://")):
-            raise BadConfiguration(f"HOLOFS_RELAYS has {url!r}, which is not a URL.")
+        if not url.startswith(("https://", "http://")) and not (or_any and url == ANY_RELAY):
+            raise BadConfiguration(f"{variable} has {url!r}, which is not a URL.")
     return urls

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from holofs_api.private_process import become_private
 from holofs_api.v1 import control_pb2 as pb
 from holofsd.codec.signing import SigningKey
 from holofsd.core.errors import AlreadyRunning, HoloError, VolumeUnknown
@@ -33,7 +34,8 @@ from holofsd.store import faults
 
 def main(arguments: Sequence[str] | None = None) -> int:
     told = _parser().parse_args(arguments)
-    os.umask(0o077)
+    if arguments is None:
+        become_private()
     # Standard output is for the answer alone.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     orders = FsckOrders(told.repair, told.from_backup, told.content)

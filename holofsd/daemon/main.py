@@ -21,6 +21,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import structlog
 
+from holofs_api.private_process import become_private
 from holofs_api.utf8 import require_utf8
 from holofsd.core.errors import AlreadyRunning, BadConfiguration, HoloError
 from holofsd.daemon import logging as log_setup
@@ -43,9 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 after an orderly end, 1 on a failure, 2 on wrong usage or configuration, 6 if one runs already."""
     if arguments is None:
         require_utf8("holofsd.daemon.main")
+        become_private()
     told = _parser().parse_args(arguments)
-    # Files that a library makes are ours alone as well.
-    os.umask(0o077)
     try:
         config = read_config(told.state_dir, told.detached)
         faults.arm_from(os.environ)
@@ -71,7 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="holofsd",
         description="The HoloFS daemon of one device, in the foreground. `holofsctl up` starts it in the background.",
-        epilog="Environment: HOLOFS_STATE_DIR, HOLOFS_BIND, HOLOFS_DISCOVERY, HOLOFS_RELAYS, HOLOFS_LOG, HOLOFS_FAULTS",
+        epilog="Environment: HOLOFS_STATE_DIR, HOLOFS_BIND, HOLOFS_DISCOVERY, HOLOFS_RELAYS,"
+        " HOLOFS_ALLOWED_RELAYS, HOLOFS_LOG, HOLOFS_FAULTS",
     )
     parser.add_argument("--state-dir", metavar="DIR", help="the device's state directory")
     parser.add_argument("--detached", action="store_true", help=argparse.SUPPRESS)

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from holofs_api.private_process import become_private
 from holofsd.codec.signing import SigningKey
 from holofsd.core.errors import AlreadyRunning, HoloError
 from holofsd.daemon import state_folder
@@ -25,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="new-key", description="See holofsctl device new-key.")
     parser.add_argument("--state-dir", required=True)
     told = parser.parse_args(arguments)
-    os.umask(0o077)
+    if arguments is None:
+        become_private()
     try:
         faults.arm_from(os.environ)
         state = read_state_dir(told.state_dir)

@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import struct
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from holofs_api.sockets import peer_of
 from holofsd.core.ids import DeviceId
 from holofsd.daemon.processes import wait_gone
 from holofsd.sync.tasks import Tasks
@@ -24,7 +24,6 @@ from holofsd.sync.tasks import Tasks
 LOOK_AGAIN_S: Final = 10.0
 _ANSWER_S: Final = 5.0
 _LONGEST: Final = 8192
-_CREDENTIALS: Final = struct.Struct("3i")
 
 
 class SameMachine:
@@ -95,7 +94,7 @@ class SameMachine:
                     said += piece
             place = said.partition(b"\n")[0]
             if place != os.fsencode(self._state):
-                self._note(place.decode("utf-8", "replace"), _peer(connection)[0])
+                self._note(place.decode("utf-8", "replace"), peer_of(connection)[0])
 
     def _note(self, place: str, pid: int) -> None:
         self._found(place)
@@ -111,11 +110,4 @@ class SameMachine:
 
 
 def _is_ours(connection: socket.socket) -> bool:
-    return _peer(connection)[1] == os.geteuid()
-
-
-def _peer(connection: socket.socket) -> tuple[int, int]:
-    """Process and user of the other side, as the kernel saw them when it connected or began to listen."""
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, user, _group = _CREDENTIALS.unpack(raw)
-    return pid, user
+    return peer_of(connection)[1] == os.geteuid()

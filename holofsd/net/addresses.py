@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from holofsd.core.errors import BadConfiguration
@@ -13,6 +13,9 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 MAX_ADDRESSES: Final = 24
 """More addresses of one device than this are not tried."""
+_THIS_NETWORK: Final = ipaddress.ip_network("0.0.0.0/8")
+_FIRST_FREE_PORT: Final = 1024
+_QUIC_PORT: Final = 443
 
 
 def parse(address: str) -> tuple[IpAddress, int] | None:
@@ -29,15 +32,56 @@ def parse(address: str) -> tuple[IpAddress, int] | None:
 
 
 def usable(addresses: Iterable[str]) -> list[str]:
-    """Those that can be dialled, each once, in their order, not too many."""
+    """Those of one machine each, wherever it is: unicast, with a port; each once, in their order, not too many."""
     result: dict[str, None] = {}
     for address in addresses:
         parsed = parse(address)
-        if parsed is not None and parsed[1] > 0 and not parsed[0].is_unspecified and not parsed[0].is_multicast:
+        if parsed is not None and parsed[1] > 0 and _is_unicast(parsed[0]):
             result[address] = None
             if len(result) == MAX_ADDRESSES:
                 break
     return list(result)
+
+
+def _is_unicast(ip: IpAddress) -> bool:
+    """What is reserved counts as no machine: IPv4's broadcast is, and so are IPv6's ways to write an IPv4 address.
+
+    An IPv6 address that is good on one link alone says nothing to another machine, with or without its scope.
+    """
+    if ip.is_loopback:
+        return True
+    if ip.version == 6 and (ip.scope_id is not None or ip.is_link_local):
+        return False
+    return not (ip.is_unspecified or ip.is_multicast or ip.is_reserved or ip in _THIS_NETWORK)
+
+
+def dialable(addresses: Iterable[str], bind: str, own: Sequence[str]) -> list[str]:
+    """Those of the addresses which somebody else names that this device sends anything to.
+
+    `own`: where this device listens itself. An address of the machine itself, or of a link without a router, means
+    something only to a device that has one, too. A port below 1024 is another service's (QUIC's own is allowed).
+    """
+    mine = [found[0] for found in map(parse, own) if found is not None]
+    is_local, is_linked = any(ip.is_loopback for ip in mine), any(ip.is_link_local for ip in mine)
+    found = []
+    for address in usable(addresses):
+        ip, port = parse(address) or (None, 0)
+        if ip is None or not is_meant(bind, address) or (port < _FIRST_FREE_PORT and port != _QUIC_PORT):
+            continue
+        if (ip.is_loopback and not is_local) or (ip.is_link_local and not is_linked):
+            continue
+        found.append(address)
+    return found
+
+
+def network_of(address: str) -> str:
+    """What an address is counted under, where attempts are counted: the machine, or the /64 that a machine of IPv6 has
+    for itself."""
+    parsed = parse(address)
+    if parsed is None:
+        return address
+    ip = parsed[0]
+    return str(ipaddress.ip_network((int(ip), 64), strict=False)) if ip.version == 6 else str(ip)
 
 
 def sockets_again(bind: str, last: Iterable[str]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ SESSION_ALPN: Final = b"holofs/1"
 JOIN_ALPN: Final = b"holofs-join/1"
 """Redeeming an invite."""
 
+ANY_RELAY: Final = "any"
 DEFAULT_MAX_FRAME: Final = 4 * 1024 * 1024
 
 
@@ -54,6 +55,8 @@ class NetConfig:
     discovery: Discovery = Discovery.DEFAULT
     relays: tuple[str, ...] = ()
     """URLs of one's own relays; empty: the public ones, or none if discovery is none."""
+    allowed_relays: tuple[str, ...] = ()
+    """URLs of others' relays that may be used to reach them; `ANY_RELAY`: whatever they name."""
     max_frame: int = DEFAULT_MAX_FRAME
     connect_timeout: float = 10.0
     beat_interval: float = 5.0

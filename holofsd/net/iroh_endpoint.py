@@ -19,10 +19,11 @@ from iroh import iroh_ffi
 from holofsd.core.allowance import Allowance, Recent
 from holofsd.core.errors import BadConfiguration, ConnectionLost, Unreachable
 from holofsd.core.ids import DeviceId
-from holofsd.net.addresses import is_companion, is_meant, sockets_again, sockets_for, usable
+from holofsd.net.addresses import dialable, is_companion, is_meant, sockets_again, sockets_for, usable
 from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, CloseCode, CloseReason, Discovery, NetConfig
 from holofsd.net.connection import FramedConnection
 from holofsd.net.keep import TaskSet
+from holofsd.net.relays import KnownRelays
 from holofsd.net.strangers import source_of
 
 log = structlog.get_logger(__name__)
@@ -189,6 +190,7 @@ class IrohEndpoint:
         self._endpoint: Any = endpoint
         self._config = config
         self._device = DeviceId(bytes(endpoint.id().to_bytes()))
+        self._relays = relays_of(config)
         self._connections: set[FramedConnection] = set()
         self._incoming: asyncio.Queue[FramedConnection | None] = asyncio.Queue()
         self._handshakes: dict[asyncio.Task[None], None] = {}
@@ -236,7 +238,15 @@ class IrohEndpoint:
     ) -> FramedConnection:
         if self._closing is not None:
             raise Unreachable("This device's network is closed.")
-        reachable = [address for address in usable(addresses) if is_meant(self._config.bind, address)]
+        reachable = dialable(addresses, self._config.bind, self.addresses())
+        if relay_url and not self._relays.may_be_used(relay_url):
+            if not reachable and self._config.discovery is Discovery.NONE:
+                raise Unreachable(
+                    "The other device is reached by a relay that is none of this device's: HOLOFS_ALLOWED_RELAYS allows"
+                    " those of others."
+                )
+            log.debug("a relay that is not ours is not used", peer=peer.hex()[:8])
+            relay_url = ""
         dialling = self._tasks.spawn(self._dial(peer, reachable, alpn, relay_url))
         try:
             await asyncio.wait((dialling,), timeout=self._config.connect_timeout)
@@ -382,6 +392,14 @@ def _source(address: Any) -> str:
 
 
 # ---- binding ----
+def relays_of(config: NetConfig) -> KnownRelays:
+    """The relays that this device uses itself, and those that it was allowed."""
+    own = list(config.relays)
+    if not own and config.discovery is Discovery.DEFAULT:
+        own = [str(url) for url in iroh_ffi.RelayMode.default_mode().relay_map().urls()]
+    return KnownRelays(own, config.allowed_relays)
+
+
 async def bind_iroh(seed: bytes, config: NetConfig, alpns: Sequence[bytes] = (SESSION_ALPN, JOIN_ALPN)) -> IrohEndpoint:
     """Opens the sockets; works without any network. `seed` is the 32-byte secret of the node key.
 

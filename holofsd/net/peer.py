@@ -10,9 +10,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from holofsd.core.ids import DeviceId
+from holofsd.net.addresses import network_of
 from holofsd.net.api import CloseCode, CloseReason, Connection
+from holofsd.net.dialling import Bucket
 
 KEPT_ADDRESSES: Final = 16
+HURRIES: Final = 8
+"""Times in a row that a new address makes us dial a device at once."""
+HURRY_EVERY_S: Final = 10.0
+"""Seconds until there is one more. Beyond that new addresses wait for the next attempt: who names new ones all the time
+must not keep us dialling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,9 @@ class Peer:
     last_error: str = ""
     online_told: bool = False
     dialler: asyncio.Task[None] | None = None
+    proven: list[str] = field(default_factory=list)
+    """Networks in which this device was met (`addresses.network_of`), the newest last."""
+    _hurries: Bucket = field(default_factory=lambda: Bucket(HURRIES, 0.0))
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
     arriving: int = 0
     """Connections about which is being decided."""
@@ -87,6 +97,8 @@ class Peer:
 
     def connected(self, connection: Connection, now: float) -> None:
         self.connection = connection
+        network = network_of(connection.remote_address)
+        self.proven = [*(known for known in self.proven if known != network), network][-KEPT_ADDRESSES:]
         self.up_since = now
         self.last_seen = None
         self.last_error = ""
@@ -105,6 +117,10 @@ class Peer:
         """Something changed: the next attempt is made now, as if none had failed."""
         self.failures = 0
         self._hurry.set()
+
+    def may_hurry(self, now: float) -> bool:
+        """Whether a word from outside is reason enough to dial at once; counts as done."""
+        return self._hurries.take(now, HURRIES, HURRY_EVERY_S)
 
     def calm(self) -> None:
         """What changed until now is taken into account; only later changes cut the next pause short."""

@@ -20,6 +20,7 @@ from holofsd.core.errors import ConnectionLost, HoloError, Unreachable
 from holofsd.core.ids import DeviceId
 from holofsd.net.addresses import usable
 from holofsd.net.api import SESSION_ALPN, CloseCode, CloseReason, Connection, Endpoint
+from holofsd.net.dialling import DialBudget
 from holofsd.net.keep import TaskSet
 from holofsd.net.peer import Backoff, Peer, PeerStatus
 from holofsd.net.strangers import Strangers
@@ -84,6 +85,7 @@ class PeerManager:
         self._probe_limit = probe_limit
         self._turn = turn
         self._peers: dict[DeviceId, Peer] = {}
+        self._budget = DialBudget()
         self._tasks = TaskSet()
         self._running = False
         self._closed = False
@@ -116,12 +118,16 @@ class PeerManager:
         peer = self._peers.get(device)
         if peer is not None and peer.learn(usable(addresses), relay_url):
             self._on_addresses(device, tuple(peer.addresses), peer.relay_url)
-            peer.hurry()
+            self._hurry(peer)
 
     def appeared(self, device: DeviceId, addresses: Iterable[str]) -> None:
         """Somebody has just seen this device at these addresses: it is dialled at once, even if they are known."""
         self.learn(device, addresses)
         if (peer := self._peers.get(device)) is not None and not peer.online:
+            self._hurry(peer)
+
+    def _hurry(self, peer: Peer) -> None:
+        if peer.may_hurry(asyncio.get_running_loop().time()):
             peer.hurry()
 
     def network_changed(self) -> None:
@@ -232,7 +238,8 @@ class PeerManager:
 
     async def _dial(self, peer: Peer) -> None:
         try:
-            connection = await self._endpoint.connect(peer.device, tuple(peer.addresses), SESSION_ALPN, peer.relay_url)
+            addresses = self._budget.affordable(peer.addresses, peer.proven, asyncio.get_running_loop().time())
+            connection = await self._endpoint.connect(peer.device, addresses, SESSION_ALPN, peer.relay_url)
         except Unreachable as error:
             peer.failures += 1
             peer.last_error = error.message

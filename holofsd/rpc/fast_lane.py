@@ -8,16 +8,17 @@ task, no queue and no turn of the loop.
 from __future__ import annotations
 
 import asyncio
-import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
 from typing import Final, Protocol
 
 import structlog
 from google.protobuf.message import DecodeError
 
 from holofs_api.framing import GREETING_S, MAX_FRAME, MAX_GREETING, FrameParser, FrameTooLong, frame
+from holofs_api.paths import CALLS_SOCKET_NAME
+from holofs_api.sockets import SocketFolder, is_peer
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofsd.rpc.dispatch import SIGN, SIGN_S, Dispatcher
 from holofsd.rpc.fs_calls import Caller
@@ -45,9 +46,10 @@ class Attachments(Protocol):
 class Lane(asyncio.Protocol):
     """One client's connection."""
 
-    def __init__(self, attachments: Attachments, lanes: set[Lane]) -> None:
+    def __init__(self, attachments: Attachments, lanes: set[Lane], owner: int) -> None:
         self._attachments = attachments
         self._lanes = lanes
+        self._owner = owner
         self._parser = FrameParser(MAX_GREETING)
         self._caller: Caller | None = None
         self._dispatcher: Dispatcher | None = None
@@ -67,6 +69,9 @@ class Lane(asyncio.Protocol):
         self._transport = transport
         self._lanes.add(self)
         self._greeting = asyncio.get_running_loop().call_later(GREETING_S, transport.abort)
+        if not is_peer(transport.get_extra_info("socket"), self._owner):
+            _log.warning("a process of another user reached the fast lane and was cut off")
+            self._hang_up()
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed(data)
@@ -211,27 +216,30 @@ class Lane(asyncio.Protocol):
 class FastLane:
     """The socket and its connections."""
 
-    def __init__(self, attachments: Attachments, socket: Path) -> None:
+    def __init__(self, attachments: Attachments, folder: SocketFolder) -> None:
         self._attachments = attachments
-        self._socket = socket
+        self._folder = folder
         self._lanes: set[Lane] = set()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Accepts until left. Whoever leaves calls `stop` before it, where clients should be let finish."""
-        self._socket.unlink(missing_ok=True)
-        before = os.umask(0o177)  # the socket is 0600 from its first moment
+        self._folder.remove(CALLS_SOCKET_NAME)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            listener.bind(self._folder.address(CALLS_SOCKET_NAME))
+            self._folder.make_private(CALLS_SOCKET_NAME)
             server = await asyncio.get_running_loop().create_unix_server(
-                lambda: Lane(self._attachments, self._lanes), str(self._socket), backlog=_BACKLOG
+                lambda: Lane(self._attachments, self._lanes, self._folder.owner), sock=listener, backlog=_BACKLOG
             )
-        finally:
-            os.umask(before)
+        except BaseException:
+            listener.close()
+            raise
         try:
             yield
         finally:
             server.close()
-            self._socket.unlink(missing_ok=True)
+            self._folder.remove(CALLS_SOCKET_NAME)
             for lane in self._lanes:
                 lane.cut()
             while self._lanes:

@@ -17,7 +17,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
-from holofs_api.paths import calls_socket_beside
+from holofs_api.sockets import SocketFolder, linked_from_stand_ins
+from holofs_api.state_directory import StateDirError
 from holofs_api.v1 import control_pb2, filesystem_pb2
 from holofs_api.v1.control_pb2_grpc import add_ControlServicer_to_server
 from holofsd.core.errors import StateDirUnusable
@@ -43,14 +44,20 @@ _SERVICES: Final = (
 )
 
 
-def _private_folder(folder: Path) -> None:
-    """Makes the socket's folder ours alone; somebody else's folder of that name in /tmp must not be used."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise StateDirUnusable(f"{folder} is not a directory of yours, so the daemon's socket cannot live there.")
-    if found.st_mode & 0o077:
-        folder.chmod(0o700)
+def _private_folder(folder: Path) -> SocketFolder:
+    """The socket's folder, made ours alone and held open. Raises StateDirUnusable where it is another user's."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise StateDirUnusable(f"{folder} is not a directory of yours, so the daemon's socket cannot live there.")
+        if found.st_mode & 0o077:
+            folder.chmod(0o700)
+        return SocketFolder(folder)
+    except StateDirError as error:
+        raise StateDirUnusable(error.message) from None
+    except OSError as error:
+        raise StateDirUnusable(f"{folder} cannot hold the daemon's socket: {error.strerror}.") from None
 
 
 def _add_services(server: Any, device: DeviceService, health: Any) -> FilesystemService:
@@ -70,28 +77,29 @@ async def serving(device: DeviceService, socket: Path, check: Callable[[], None]
 
     `check`: raises where a person's call cannot be answered, whatever it asks.
     """
-    _private_folder(socket.parent)
-    socket.unlink(missing_ok=True)
     server = grpc.aio.server(options=_OPTIONS, interceptors=(ErrorInterceptor(check),))
     health = health_aio.HealthServicer()
     filesystem = _add_services(server, device, health)
-    lane = FastLane(filesystem, calls_socket_beside(socket))
-    async with lane.open():  # first: whoever can attach finds it
-        await _listen(server, socket)
-        await _report(health, health_pb2.HealthCheckResponse.SERVING)
-        try:
-            yield
-        finally:
-            await asyncio.shield(_stop(server, health, filesystem, lane, socket))
+    with _private_folder(socket.parent) as folder:
+        folder.remove(socket.name)
+        lane = FastLane(filesystem, folder)
+        async with lane.open():  # first: whoever can attach finds it
+            await _listen(server, folder, socket.name)
+            await _report(health, health_pb2.HealthCheckResponse.SERVING)
+            try:
+                with linked_from_stand_ins(socket.parent):
+                    yield
+            finally:
+                await asyncio.shield(_stop(server, health, filesystem, lane))
+                folder.remove(socket.name)
 
 
-async def _listen(server: Any, socket: Path) -> None:
-    before = os.umask(0o177)  # the socket is 0600 from its first moment
-    try:
-        server.add_insecure_port(f"unix:{socket}")
-        await server.start()
-    finally:
-        os.umask(before)
+async def _listen(server: Any, folder: SocketFolder, name: str) -> None:
+    """The folder lets nobody else in, so it does not matter that the socket's own mode comes a moment later. A umask
+    that was set for this alone would be that of all threads, also of one that makes a folder."""
+    server.add_insecure_port(f"unix:{folder.address(name)}")
+    folder.make_private(name)
+    await server.start()
 
 
 async def _report(health: Any, status: int) -> None:
@@ -100,8 +108,7 @@ async def _report(health: Any, status: int) -> None:
         await health.set(name, status)
 
 
-async def _stop(server: Any, health: Any, filesystem: FilesystemService, lane: FastLane, socket: Path) -> None:
+async def _stop(server: Any, health: Any, filesystem: FilesystemService, lane: FastLane) -> None:
     await _report(health, health_pb2.HealthCheckResponse.NOT_SERVING)
     await filesystem.going_down()
     await asyncio.gather(server.stop(GRACE_S), lane.stop(GRACE_S))
-    socket.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Final
@@ -12,7 +11,7 @@ from holofs_api.state_directory import StateDirError, resolved
 
 STATE_DIR_VARIABLE: Final = "HOLOFS_STATE_DIR"
 SOCKET_NAME: Final = "holofsd.sock"
-CALLS_SOCKET_NAME: Final = "calls.sock"  # not longer than the other: fits wherever that fits
+CALLS_SOCKET_NAME: Final = "calls.sock"
 MAX_SOCKET_PATH: Final = 107
 """Bytes; `sun_path` of Linux has 108 with the closing NUL."""
 
@@ -39,15 +38,8 @@ def state_dir(explicit: str | None = None) -> Path:
 
 
 def socket_path(state: Path) -> Path:
-    """The daemon's socket: in the state directory, or, where that path is too long for a socket, in a directory of the
-    user's own (0700, made by the daemon) whose name follows from the state directory."""
-    inside = state / SOCKET_NAME
-    if len(os.fsencode(inside)) <= MAX_SOCKET_PATH:
-        return inside
-    digest = hashlib.sha256(os.fsencode(state)).hexdigest()[:16]
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    base = Path(runtime) if os.path.isabs(runtime) and len(os.fsencode(runtime)) < 48 else Path("/tmp")
-    return base / f"holofs-{os.getuid()}-{digest}" / SOCKET_NAME
+    """The daemon's socket, for people to read; programs reach it by `sockets.open_folder`, however long the path is."""
+    return state / SOCKET_NAME
 
 
 def calls_socket_beside(socket: Path) -> Path:
@@ -58,8 +50,3 @@ def calls_socket_beside(socket: Path) -> Path:
 def calls_socket_path(state: Path) -> Path:
     """The socket of the fast lane of this state directory's daemon."""
     return calls_socket_beside(socket_path(state))
-
-
-def socket_target(state: Path) -> str:
-    """The gRPC target of the daemon of this state directory."""
-    return f"unix:{socket_path(state)}"

@@ -120,6 +120,8 @@ def test_a_change_of_the_key_that_was_killed_leaves_one_of_the_two(state: Path, 
         ("HOLOFS_BIND", "127.0.0.1:99999"),
         ("HOLOFS_DISCOVERY", "maybe"),
         ("HOLOFS_RELAYS", "relay"),
+        ("HOLOFS_RELAYS", "any"),
+        ("HOLOFS_ALLOWED_RELAYS", "relay"),
         ("HOLOFS_LOG", "loud"),
     ],
 )

@@ -44,7 +44,7 @@ PROC = "/proc, by the number of a process"
 OTHER = "no path: a method of the same name"
 ALLOWED = {
     "holofsctl.checks": {"_fuse": SYSTEM, "_state_directory": STATE, "_daemon": STATE},
-    "holofsctl.client": {"not_answering": STATE},
+    "holofsctl.client": {"_lock_holder": STATE},
     "holofsctl.launcher": {
         "_private_remarks": STATE,
         "_last_words": STATE,
@@ -69,7 +69,6 @@ ALLOWED = {
     "holofsd.daemon.volumes": {"*": STATE},
     "holofsctl.parser": {"_conflicts": OTHER},
     "holofsd.rpc.control_service": {"Resolve": OTHER},
-    "holofsd.rpc.fast_lane": {"*": STATE},
     "holofsd.rpc.fs_calls": {"_open": OTHER, "_rename": OTHER, "_unlink": OTHER},
     "holofsd.rpc.server": {"*": STATE},
 }

@@ -36,7 +36,7 @@ PACKAGES = ("holofsd", "holofsctl", "holofs_mount", "holofs_api", "holofs_peer")
 PIP = """
 import os, pathlib, site, sys
 with open(os.environ["ASKED_FOR"], "a") as log:
-    log.write("pip " + sys.argv[-1] + "\\n")
+    log.write("pip " + " ".join(sys.argv[1:]) + "\\n")
 if os.environ.get("PIP_FAILS"):
     sys.exit("no network")
 pathlib.Path(site.getsitepackages()[0], "holofs.pth").write_text(os.environ["MODULES"])
@@ -90,6 +90,9 @@ def checkout(tmp_path: Path) -> Checkout:
     (fakes / "pip" / "__main__.py").write_text(PIP)
     shutil.copy(ROOT / "scripts" / "setup", root / "scripts")
     (root / "pyproject.toml").write_text("[project]\n")
+    (root / "requirements").mkdir()
+    for name in ("build", "run", "dev", "bench"):
+        (root / "requirements" / f"{name}.txt").write_text(f"# {name}\n")
     for tool in TOOLS:
         if (found := shutil.which(tool, path=os.defpath + ":/usr/sbin:/sbin")) is not None:
             (stubs / tool).symlink_to(found)
@@ -114,31 +117,50 @@ def _program(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
+PIP_INSTALL = "pip install --quiet --disable-pip-version-check"
+BUILD_TOOLS = f"{PIP_INSTALL} --require-hashes --only-binary :all: -r requirements/build.txt"
+ITSELF = f"{PIP_INSTALL} --no-deps --no-build-isolation -e ."
+
+
+def locked(name: str) -> list[str]:
+    """What pip is asked for, in this order: nothing that comes from elsewhere without its hash."""
+    asked = f"{PIP_INSTALL} --require-hashes --no-build-isolation -r requirements/{name}.txt"
+    return [BUILD_TOOLS, asked, ITSELF]
+
+
 def test_each_set_is_installed_once_and_what_only_developers_need_only_for_them(checkout: Checkout) -> None:
     for_a_person = checkout.installed()
-    assert "pip ." in for_a_person
+    assert for_a_person[-3:] == locked("run")
     assert not {f"apt {name}" for name in FOR_DEVELOPERS} & {*for_a_person}
     # The first line of the README's demo makes the environment's own Python the first one.
     assert checkout.installed(venv_first=True) == []
     assert checkout.installed() == []
 
     added = checkout.installed("--dev", venv_first=True)
-    assert "pip .[dev]" in added
+    assert added[-3:] == locked("dev")
     assert {"apt git", "apt rsync", "apt sqlite3", "apt faketime"} <= {*added}
     for options in (["--dev"], []):
         assert checkout.installed(*options) == []
         assert checkout.installed(*options, venv_first=True) == []
 
     (checkout.root / "pyproject.toml").write_text("[project]\nversion = '2'\n")
-    assert checkout.installed() == ["pip ."]
-    assert checkout.installed("--dev") == ["pip .[dev]"]
+    assert checkout.installed() == locked("run")
+    assert checkout.installed("--dev") == locked("dev")
+    (checkout.root / "requirements" / "dev.txt").write_text("# another lock\n")
+    assert checkout.installed("--dev") == locked("dev")
 
 
 def test_an_installation_that_failed_is_tried_again(checkout: Checkout) -> None:
     failed = checkout.setup(PIP_FAILS="yes")
     assert failed.returncode == 1
     assert "no network" in failed.stderr
-    assert "pip ." in checkout.installed()
+    assert "HOLOFS_UNLOCKED=1" in failed.stderr
+    assert ITSELF in checkout.installed()
+
+
+def test_a_machine_that_the_lock_does_not_know_can_go_without_it(checkout: Checkout) -> None:
+    assert checkout.setup(HOLOFS_UNLOCKED="1").returncode == 0
+    assert checkout.asked.read_text().splitlines()[-1] == f"{PIP_INSTALL} -e ."
 
 
 def test_an_environment_that_is_broken_is_made_anew_with_the_python_below_it(checkout: Checkout) -> None:
@@ -146,7 +168,7 @@ def test_an_environment_that_is_broken_is_made_anew_with_the_python_below_it(che
     for python in checkout.root.glob(".venv/bin/python*"):
         python.unlink()
         python.symlink_to("/nowhere/python3")
-    assert checkout.installed(venv_first=True) == ["pip ."]
+    assert checkout.installed(venv_first=True) == locked("run")
     assert checkout.installed(venv_first=True) == []
 
 

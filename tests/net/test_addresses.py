@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from holofsd.core.errors import BadConfiguration
 from holofsd.net.addresses import (
     MAX_ADDRESSES,
+    dialable,
     is_companion,
     is_meant,
+    network_of,
     parse,
     render,
     sockets_again,
@@ -40,6 +42,43 @@ def test_no_text_makes_reading_an_address_fail(text):
 def test_only_what_can_be_dialled_is_usable_and_each_once():
     given_addresses = ["1.2.3.4:5", "0.0.0.0:5", "[::]:5", "1.2.3.4:0", "1.2.3.4:5", "224.0.0.1:5", "junk", "[::1]:9"]
     assert usable(given_addresses) == ["1.2.3.4:5", "[::1]:9"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["255.255.255.255:5", "240.0.0.1:5", "0.1.2.3:5", "239.1.2.3:5", "[ff02::1]:5", "[::ffff:127.0.0.1]:5",
+     "[::ffff:224.0.0.1]:5", "[::127.0.0.1]:5", "[64:ff9b::7f00:1]:5", "[fe80::1]:5",
+     "[fe80::1%1]:5", "[2001:db8::1%2]:5"],
+)  # fmt: skip
+def test_what_is_no_single_machine_is_not_usable(text):
+    assert usable([text]) == []
+
+
+@pytest.mark.parametrize(
+    ("bind", "own", "named", "dialled"),
+    [
+        # A device on a network, bound to all of it: nothing of its own machine, and no service of another one.
+        ("", ["10.0.0.5:4000"], ["127.0.0.1:5000", "[::1]:5000", "10.0.0.9:53", "10.0.0.9:1023"], []),
+        ("0.0.0.0:0", ["10.0.0.5:4000"], ["10.0.0.9:1024", "8.8.8.8:443", "[2001:db8::1]:4000"], None),
+        ("", ["10.0.0.5:4000"], ["169.254.169.254:4000"], []),
+        ("", ["169.254.1.1:4000", "10.0.0.5:4000"], ["169.254.7.7:4000"], None),
+        # On this machine alone, or on one that has no network.
+        ("127.0.0.1:0", ["127.0.0.1:4000"], ["127.0.0.1:5000"], None),
+        ("127.0.0.1:0", ["127.0.0.1:4000"], ["127.0.0.1:53", "10.0.0.9:5000"], []),
+        ("", ["127.0.0.1:4000"], ["127.0.0.1:5000"], None),
+        # Before the network said where we are.
+        ("", [], ["10.0.0.9:4000"], None),
+        ("", ["junk"], ["127.0.0.1:4000"], []),
+    ],
+)
+def test_what_others_name_is_dialled_only_where_a_device_can_be(bind, own, named, dialled):
+    assert dialable(named, bind, own) == (named if dialled is None else dialled)
+
+
+def test_attempts_are_counted_by_the_machine_whatever_its_port():
+    assert network_of("10.0.0.1:1") == network_of("10.0.0.1:2") != network_of("10.0.0.2:1")
+    assert network_of("[2001:db8:1:2::3]:1") == network_of("[2001:db8:1:2:4::]:9") != network_of("[2001:db8:1:3::3]:1")
+    assert network_of("relay:https://x") == "relay:https://x"
 
 
 def test_a_flood_of_addresses_is_cut():

@@ -120,12 +120,13 @@ async def test_a_network_that_cannot_be_opened_is_a_clear_error(changes):
     assert caught.value.message
 
 
-async def test_a_key_that_is_none_and_an_invalid_relay_are_unreachable(world):
+async def test_a_key_that_is_none_is_unreachable_and_a_relay_that_is_none_is_gone_without(world):
     a, b = await world.endpoint(), await world.endpoint()
     with pytest.raises(Unreachable):
         await a.connect(DeviceId(b"short"), b.addresses(), SESSION_ALPN)
     with pytest.raises(Unreachable):
-        await a.connect(b.device, b.addresses(), SESSION_ALPN, relay_url="no url")
+        await a.connect(b.device, [], SESSION_ALPN, relay_url="no url")
+    assert (await a.connect(b.device, b.addresses(), SESSION_ALPN, relay_url="no url")).peer == b.device
 
 
 async def test_the_device_is_the_public_key_of_the_seed(world):

@@ -89,7 +89,8 @@ async def test_a_daemon_that_is_absent_is_exit_code_three_for_every_command(run:
         ["unmount", "/x"],
     ]:
         code, out, err = await run(*words)
-        assert (code, out, err.count("\n")) == (3, "", 1), words
+        warned = words[0] == "join"  # of the ticket in the command line
+        assert (code, out, err.count("\n")) == (3, "", 1 + warned), words
         assert f"`holofsctl --state-dir {state} up`" in err
     assert list(state.iterdir()) == []
 
@@ -355,3 +356,16 @@ async def test_what_is_listed_can_be_brought_back_by_the_command_that_is_advised
     assert "`holofsctl" in err
     for advice in QUOTED.findall(err):
         assert as_a_shell_reads(advice.split()[-1]) == b"docs:a\xff.txt"
+
+
+async def test_a_secret_in_the_command_line_is_taken_with_a_warning_that_says_how_to_give_it(
+    run: Run, device: FakeDevice
+) -> None:
+    for words, command in ((("join", "holofs1abc"), "join -"), (("recover", "c0de", "--name", "docs"), "recover -")):
+        _, _, err = await run(*words)
+        assert "other users of this machine can see it" in err.splitlines()[0]
+        assert "holofsctl --state-dir" in err.splitlines()[0]
+        assert f"{command}`." in err.splitlines()[0]
+        assert words[1] not in err.splitlines()[0]
+        _, _, err = await run(words[0], "-", *words[2:], stdin=f"{words[1]}\n")
+        assert "command line" not in err

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from holofs_api import API_VERSION
 from holofs_api.framing import MAX_FRAME, FrameParser, FrameTooLong, frame
-from holofs_api.paths import MAX_SOCKET_PATH, calls_socket_path, socket_path
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_api.v1.filesystem_pb2_grpc import FilesystemStub
 from holofsd.core.ids import Ino
@@ -86,13 +85,6 @@ async def client(dial: Any, attachment: str) -> Client:
 
 async def test_the_socket_is_for_its_owner_alone(state: Path, device: FakeDevice) -> None:
     assert stat.S_IMODE((state / "calls.sock").stat().st_mode) == 0o600
-
-
-def test_the_socket_fits_wherever_the_daemons_own_fits() -> None:
-    for length in range(1, 130):
-        folder = Path("/" + "d" * length)
-        assert calls_socket_path(folder).parent == socket_path(folder).parent
-        assert len(str(calls_socket_path(folder))) <= MAX_SOCKET_PATH
 
 
 async def test_a_call_is_answered_under_its_own_number(client: Client) -> None:
