@@ -83,7 +83,13 @@ class SeededLoop(VirtualLoop):
         super().__init__()
         self.chance = random.Random(f"threads {seed}")
         self.problems: list[str] = []
+        self.turns = 0
+        """How often it came around."""
         self.set_exception_handler(lambda _loop, context: self.problems.append(_told(context)))
+
+    def _run_once(self) -> None:
+        self.turns += 1
+        super()._run_once()  # type: ignore[misc]
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         """Blocking work, at one moment; its result comes later."""
