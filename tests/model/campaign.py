@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Many seeds, in several processes: scripts/soak model SEED DURATION, or scripts/soak model SEED --seeds COUNT
 
-With --liar one more device is there and lies (`model.lies`); --lies NAME,NAME and --without NAME,NAME choose which lies.
+With --liar one more device is there and lies (`model.lies`); --lies NAME,NAME and --without NAME,NAME choose which.
 
 Each seed is one for Hypothesis, with some examples of the state machine. What fails is made small and told. Hashes are
 not random in these processes, so a seed is the same program each time: scripts/soak model SEED

@@ -20,7 +20,7 @@ from holofsd.tree.tree import Tree
 from model.device import ModelDevice
 from model.ledger import EMPTY
 from model.looking import Looking
-from tests.tree.harness import Clock, check_index, derived, volume_store
+from tests.tree.harness import Clock, check_index, derived, volume_store, walk
 
 Shown = tuple[object, ...]
 TreeShown = dict[bytes, Shown]
@@ -127,13 +127,13 @@ def kept_by(actor: Looking) -> dict[bytes, Version]:
 async def found_by_a_person(actor: Looking) -> dict[bytes, Version]:
     """Hash -> version of all that a person gets on its device, by the history of a path or out of the trash."""
     history, found = actor.device.fs.history, dict[bytes, Version]()
-    for path, entry in actor.entries():
+    for path, entry in walk(actor.device.local.tree).items():
         if entry.view.kind is Kind.FILE:
             for item in history.restoring.history(path):
                 found[actor.content_of(item.version)] = item.version
-    for node, item in (await history.trash._all()).items():
+    for node, trashed in (await history.trash._all()).items():
         versions = [past.version for past in history.past.versions(node)]
-        for version in (*versions, *([item.version] if item.version is not None else [])):
+        for version in (*versions, *([trashed.version] if trashed.version is not None else [])):
             found[actor.content_of(version)] = version
     return found
 
@@ -186,9 +186,7 @@ def _names_of(rows: Projection, nodes: frozenset[NodeId]) -> set[bytes]:
     return {part for part in found if isinstance(part, bytes) and len(part) not in (16, 40)}
 
 
-def _without(
-    rows: list[tuple[object, ...]], nodes: frozenset[NodeId], names: set[bytes]
-) -> list[tuple[object, ...]]:
+def _without(rows: list[tuple[object, ...]], nodes: frozenset[NodeId], names: set[bytes]) -> list[tuple[object, ...]]:
     return [row for row in rows if not nodes & set(row) and not names & set(row)]
 
 

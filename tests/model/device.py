@@ -237,6 +237,9 @@ class ModelDevice:
         return context or self.context.copy()
 
     # ---- what is known
+    def addresses(self) -> list[str]:
+        return self.endpoint.addresses()
+
     def heads(self) -> dict[bytes, tuple[int, bytes]]:
         return {author: (head.seq, head.set_hash) for author, head in self.store.documents.heads().items()}
 

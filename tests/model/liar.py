@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec import wire
@@ -20,16 +21,14 @@ from holofsd.codec.records import decode_state
 from holofsd.codec.signing import SigningKey, make_certificate, sign_envelope, sign_head
 from holofsd.codec.ticket import decode_ticket
 from holofsd.core import sethash
-from holofsd.core.document import Credentials, Envelope, Head, Mark, Role
+from holofsd.core.document import Credentials, Envelope, Head, Mark
 from holofsd.core.errors import ConnectionLost, HoloError, Refused, Unreachable
 from holofsd.core.ids import AuthorId, DeviceId, Dot, Hlc, NodeId, VolumeId
 from holofsd.core.join import join
 from holofsd.core.state import Kind, NodeState
-from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, Connection, Stream
-from holofsd.net.fake import FakeEndpoint, FakeNetwork
+from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, Connection, Endpoint, Stream
 from holofsd.net.framing import FramedStream
 from holofsd.sync.invites import redeem
-from model.device import ModelDevice
 
 NAME = "mal"
 PATIENCE_S = 3.0
@@ -42,11 +41,10 @@ Record = tuple[bytes, bytes]
 """Key and payload."""
 
 
-def key_below(names: Iterable[str]) -> SigningKey:
+def key_below(others: Iterable[bytes], seed: int) -> SigningKey:
     """A node key below those of all the others: of two connections the one that the liar dialled stays."""
-    least = min(SigningKey(name.encode().ljust(32, b".")).public for name in names)
-    number = 0
-    while (key := SigningKey(f"{NAME}{number}".encode().ljust(32, b"."))).public >= least:
+    least, number = min(others), 0
+    while (key := SigningKey(hash_bytes(f"{NAME} {seed} {number}".encode()))).public >= least:
         number += 1
     return key
 
@@ -91,6 +89,31 @@ class LiarAuthor:
 
     def copy(self) -> LiarAuthor:
         return replace(self, newest=dict(self.newest))
+
+
+class Honest(Protocol):
+    """An honest device, as the liar knows it."""
+
+    id: DeviceId
+    name: str
+    is_up: bool
+
+    def addresses(self) -> list[str]: ...
+
+
+class Place(Protocol):
+    """Where the liar lives: a network, a volume, a clock."""
+
+    @property
+    def volume(self) -> VolumeId: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    def now_ms(self) -> int: ...
+
+    async def endpoint(self, key: SigningKey) -> Endpoint:
+        """Of a device with this key. A former one of the same key is gone without a word."""
 
 
 class Talk:
@@ -186,11 +209,11 @@ class Talk:
 class Liar:
     """`devices`: the honest ones. Call `begin` inside of the loop, and `end`."""
 
-    def __init__(self, network: FakeNetwork, devices: Sequence[ModelDevice], made: Callable[[bytes], bytes]) -> None:
-        self.network, self.devices = network, devices
+    def __init__(self, place: Place, devices: Sequence[Honest], made: Callable[[bytes], bytes]) -> None:
+        self.place, self.devices = place, devices
         self.made = made
         """Told of every content that the liar makes up; gives its hash."""
-        self.key = key_below([device.name for device in devices])
+        self.key = key_below([device.id for device in devices], place.seed)
         self.id = DeviceId(self.key.public)
         self.credentials = Credentials()
         self.authors: dict[AuthorId, LiarAuthor] = {}
@@ -220,12 +243,12 @@ class Liar:
         self.told: list[str] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._served: list[Connection] = []
-        self._strangers: list[FakeEndpoint] = []
+        self._strangers: list[Endpoint] = []
         self._made = 0
 
     # ---- life
-    def begin(self) -> None:
-        self.endpoint = self.network.endpoint(self.id)
+    async def begin(self) -> None:
+        self.endpoint = await self.place.endpoint(self.key)
         self._tasks.append(asyncio.create_task(self._accept()))
         self.new_author()
 
@@ -238,23 +261,20 @@ class Liar:
         for endpoint in (*self._strangers, self.endpoint):
             await endpoint.close()
 
-    def vanish(self) -> None:
+    async def vanish(self) -> None:
         """Gone without a word, and back at once: its connections hang."""
-        self.network.kill(self.id)
         for talk in self.talks.values():
             talk.task.cancel()
         self.talks.clear()
-        self.endpoint = self.network.endpoint(self.id)
+        self.endpoint = await self.place.endpoint(self.key)
         self._tasks.append(asyncio.create_task(self._accept()))
 
     @property
     def volume(self) -> VolumeId:
-        volume = self.devices[0].volume_id
-        assert volume is not None
-        return volume
+        return self.place.volume
 
     def now_ms(self) -> int:
-        return self.devices[0].now_ms() - self.devices[0].clock_off_ms
+        return self.place.now_ms()
 
     def clock_ms(self) -> int:
         return self.clock_off or self.now_ms()
@@ -264,10 +284,9 @@ class Liar:
         return self.pages_manner == "mute"
 
     # ---- membership, through an honest admin
-    async def join(self, owner: ModelDevice, role: Role) -> None:
-        made = owner.hub.inviter.make(owner.sync.id, role, "volume", owner.endpoint.addresses(), "")
+    async def join(self, ticket: str) -> None:
         with contextlib.suppress(HoloError):
-            found = await redeem(self.endpoint, decode_ticket(made.ticket), NAME)
+            found = await redeem(self.endpoint, decode_ticket(ticket), NAME)
             self.heard_credentials(found.credentials)
             self.was_member = True
 
@@ -288,7 +307,7 @@ class Liar:
 
     # ---- authors and records
     def new_author(self) -> LiarAuthor:
-        seed = hash_bytes(f"{NAME} author {len(self.authors)} {self.network.seed}".encode())
+        seed = hash_bytes(f"{NAME} author {len(self.authors)} {self.place.seed}".encode())
         author = LiarAuthor(SigningKey(seed), self.volume)
         self.authors[author.id] = author
         self.author = author
@@ -370,7 +389,7 @@ class Liar:
     def talking(self) -> list[Talk]:
         return [talk for device, talk in sorted(self.talks.items()) if not talk.over]
 
-    async def talk(self, device: ModelDevice) -> Talk | None:
+    async def talk(self, device: Honest) -> Talk | None:
         """The session with that device, a new one if there is none. None where it refuses."""
         talk = self.talks.get(device.id)
         if talk is not None and not talk.over and not talk.stream.connection.closed:
@@ -391,21 +410,21 @@ class Liar:
         return talk
 
     async def connect(
-        self, device: ModelDevice, alpn: bytes = SESSION_ALPN, key: SigningKey | None = None
+        self, device: Honest, alpn: bytes = SESSION_ALPN, key: SigningKey | None = None
     ) -> Connection | None:
         """`key`: of a stranger of whom nobody ever heard."""
         endpoint = self.endpoint
         if key is not None:
-            endpoint = self.network.endpoint(DeviceId(key.public))
+            endpoint = await self.place.endpoint(key)
             self._strangers.append(endpoint)
         try:
             async with asyncio.timeout(PATIENCE_S):
-                return await endpoint.connect(device.id, device.endpoint.addresses(), alpn)
+                return await endpoint.connect(device.id, device.addresses(), alpn)
         except (TimeoutError, Unreachable, ConnectionLost):
             return None
 
     async def hello(
-        self, device: ModelDevice, purpose: int, change: Callable[[pb.Hello], None] | None = None
+        self, device: Honest, purpose: int, change: Callable[[pb.Hello], None] | None = None
     ) -> Stream | None:
         if not device.is_up:
             return None
@@ -469,7 +488,7 @@ class Liar:
 
     def _spawn(self, work: Awaitable[None]) -> None:
         self._tasks = [task for task in self._tasks if not task.done()]
-        self._tasks.append(asyncio.ensure_future(work))  # type: ignore[arg-type]
+        self._tasks.append(asyncio.ensure_future(work))
 
     async def _serve_streams(self, connection: Connection) -> None:
         with contextlib.suppress(HoloError):

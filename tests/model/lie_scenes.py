@@ -52,3 +52,7 @@ def scenes_of(name: str) -> list[Program]:
     role = ROLES.get(LIES[name].family, Role.WRITER)
     roles = [role] if role is not None else [None, Role.READER]
     return [scene_of_lie(name, numbers, r) for r in roles for numbers in VARIANTS]
+
+
+def names() -> list[str]:
+    return list(LIES)

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from model.device import ModelDevice
-from model.liar import Liar
+from model.liar import Honest, Liar
 from model.looking import Numbers
 
-Telling = Callable[[Liar, ModelDevice, Numbers], Awaitable[None]]
+Telling = Callable[[Liar, Honest, Numbers], Awaitable[None]]
 
 
 @dataclass(frozen=True)

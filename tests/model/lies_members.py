@@ -12,8 +12,7 @@ from holofsd.codec.signing import SigningKey, make_certificate, sign_grant, sign
 from holofsd.core.document import AuthorSeq, Certificate, Credentials, Grant, Removed, Role
 from holofsd.core.ids import DeviceId
 from holofsd.core.members import grant_digest
-from model.device import ModelDevice
-from model.liar import NAME, Liar
+from model.liar import NAME, Honest, Liar
 from model.lies import lie
 from model.lies_records import END
 from model.looking import Numbers
@@ -24,7 +23,7 @@ GENERATIONS = (1, 2, 255, 256, 1 << 32, END - 1, END)
 
 async def _show(
     liar: Liar,
-    device: ModelDevice,
+    device: Honest,
     grants: Sequence[Grant] = (),
     removals: Sequence[Removed] = (),
     certificates: Sequence[Certificate] = (),
@@ -50,7 +49,7 @@ def _other(liar: Liar, number: int) -> DeviceId:
 
 
 @lie("member")
-async def certificates_without_end(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def certificates_without_end(liar: Liar, device: Honest, n: Numbers) -> None:
     count = MANY if n[1] % 4 == 0 else 100 + n[1] % 400
     keys = (SigningKey(hash_bytes(b"author %d %d" % (n[1], i))) for i in range(count))
     made = [make_certificate(key, liar.key, liar.volume) for key in keys]
@@ -58,7 +57,7 @@ async def certificates_without_end(liar: Liar, device: ModelDevice, n: Numbers) 
 
 
 @lie("member")
-async def certificates_apart(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def certificates_apart(liar: Liar, device: Honest, n: Numbers) -> None:
     """Different ones to each device, so that together they are too many."""
     count = MANY // 2 + 100 if n[1] % 4 == 0 else 100
     for number, honest in enumerate(liar.devices):
@@ -68,20 +67,20 @@ async def certificates_apart(liar: Liar, device: ModelDevice, n: Numbers) -> Non
 
 
 @lie("member")
-async def certificates_of_strangers(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def certificates_of_strangers(liar: Liar, device: Honest, n: Numbers) -> None:
     """Well signed, of devices that no admin ever had to do with."""
     pairs = [(SigningKey(hash_bytes(b"sa %d" % i)), SigningKey(hash_bytes(b"sd %d" % i))) for i in range(60)]
     await _show(liar, device, certificates=[make_certificate(a, d, liar.volume) for a, d in pairs], keep=False)
 
 
 @lie("member")
-async def false_signatures(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def false_signatures(liar: Liar, device: Honest, n: Numbers) -> None:
     grant = Grant(liar.id, Role.ADMIN, 1 + n[1] % 600, liar.volume, NAME, bytes(64))
     await _show(liar, device, [grant], keep=False)
 
 
 @lie("member")
-async def grants_itself_a_role(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def grants_itself_a_role(liar: Liar, device: Honest, n: Numbers) -> None:
     """In whatever role it is, with whatever generation."""
     role = (Role.READER, Role.WRITER, Role.ADMIN)[n[0] % 3]
     grant = sign_grant(liar.key, liar.volume, liar.id, role, _generation(liar, liar.id, n[1]), NAME)
@@ -89,7 +88,7 @@ async def grants_itself_a_role(liar: Liar, device: ModelDevice, n: Numbers) -> N
 
 
 @lie("member")
-async def grants_others_a_role(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def grants_others_a_role(liar: Liar, device: Honest, n: Numbers) -> None:
     other = _other(liar, n[0])
     role = (Role.READER, Role.WRITER, Role.ADMIN)[n[2] % 3]
     grant = sign_grant(liar.key, liar.volume, other, role, _generation(liar, other, n[1]), "renamed")
@@ -97,7 +96,7 @@ async def grants_others_a_role(liar: Liar, device: ModelDevice, n: Numbers) -> N
 
 
 @lie("member")
-async def lets_accomplices_in(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def lets_accomplices_in(liar: Liar, device: Honest, n: Numbers) -> None:
     """Devices that do not exist, as admins, each letting in the next one."""
     grants, issuer = [], liar.key
     for number in range(5 + n[1] % 60):
@@ -108,7 +107,7 @@ async def lets_accomplices_in(liar: Liar, device: ModelDevice, n: Numbers) -> No
 
 
 @lie("member")
-async def grants_without_end(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def grants_without_end(liar: Liar, device: Honest, n: Numbers) -> None:
     count = MANY if n[1] % 4 == 0 else 200
     grants = [
         sign_grant(liar.key, liar.volume, DeviceId(hash_bytes(b"g %d" % i)), Role.READER, 1, NAME) for i in range(count)
@@ -117,7 +116,7 @@ async def grants_without_end(liar: Liar, device: ModelDevice, n: Numbers) -> Non
 
 
 @lie("member")
-async def removes_others(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def removes_others(liar: Liar, device: Honest, n: Numbers) -> None:
     """One device, or all of them, as of a generation that nobody can go beyond; what they wrote is to count no more."""
     victims = [_other(liar, n[0])] if n[0] % 3 else [honest.id for honest in liar.devices]
     removals = [sign_removed(liar.key, liar.volume, d, _generation(liar, d, n[1])) for d in victims]
@@ -125,7 +124,7 @@ async def removes_others(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("member")
-async def removes_apart(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def removes_apart(liar: Liar, device: Honest, n: Numbers) -> None:
     """Each device is told of another removal."""
     for number, honest in enumerate(liar.devices):
         other = _other(liar, number + 1 + n[0])
@@ -134,7 +133,7 @@ async def removes_apart(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("member")
-async def lowers_others(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def lowers_others(liar: Liar, device: Honest, n: Numbers) -> None:
     """Readers all of them, with a grant and the removal that goes with it."""
     grants, removals = [], []
     for honest in liar.devices:
@@ -146,7 +145,7 @@ async def lowers_others(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("member")
-async def removes_itself(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def removes_itself(liar: Liar, device: Honest, n: Numbers) -> None:
     """And accepts of its own authors what it never published."""
     accepted = [AuthorSeq(author, END, bytes(32)) for author in sorted(liar.authors)]
     generation = _generation(liar, liar.id, n[1])
@@ -154,7 +153,7 @@ async def removes_itself(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("member")
-async def removals_without_end(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def removals_without_end(liar: Liar, device: Honest, n: Numbers) -> None:
     """Of devices that were never members, each with as much inside as fits."""
     count = MANY if n[1] % 6 == 0 else 60
     accepted = [AuthorSeq(liar.author.id, 1, bytes(32))] * (n[0] % 2)
@@ -166,7 +165,7 @@ async def removals_without_end(liar: Liar, device: ModelDevice, n: Numbers) -> N
 
 
 @lie("member")
-async def too_many_credentials(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def too_many_credentials(liar: Liar, device: Honest, n: Numbers) -> None:
     """More in one frame than any volume has; false ones, for that costs nothing."""
     junk = Certificate(liar.author.id, liar.id, bytes(64), bytes(64))
     if (talk := await liar.talk(device)) is not None:
@@ -176,7 +175,7 @@ async def too_many_credentials(liar: Liar, device: ModelDevice, n: Numbers) -> N
 
 
 @lie("member")
-async def another_device_of_its_author(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def another_device_of_its_author(liar: Liar, device: Honest, n: Numbers) -> None:
     """One author certified for two devices: the liar's, and a stranger's whose key it has."""
     second = SigningKey(hash_bytes(b"second device"))
     certificate = make_certificate(liar.author.key, second, liar.volume)

@@ -15,7 +15,7 @@ from holofsd.codec.letting_go import encode_dropped, encode_folded
 from holofsd.codec.records import encode_device, encode_state, encode_volume
 from holofsd.core import edit
 from holofsd.core.document import DeviceInfo, Dropped, VolumeInfo
-from holofsd.core.ids import ROOT_ID, AuthorId, BlobHash, DeviceId, Dot, Hlc, LinkId, NodeId
+from holofsd.core.ids import ROOT_ID, AuthorId, BlobHash, Dot, Hlc, LinkId, NodeId
 from holofsd.core.node import shown_version
 from holofsd.core.state import (
     Blob,
@@ -31,8 +31,7 @@ from holofsd.core.state import (
     Target,
     Version,
 )
-from model.device import ModelDevice
-from model.liar import Liar, Record
+from model.liar import Honest, Liar, Record
 from model.lies import lie
 from model.looking import Numbers
 
@@ -45,11 +44,11 @@ FLOOD = 400
 FLOOD_BYTES = 20_000
 
 
-async def _say(liar: Liar, device: ModelDevice, n: Numbers, *states: NodeState) -> None:
+async def _say(liar: Liar, device: Honest, n: Numbers, *states: NodeState) -> None:
     await _say_raw(liar, device, n, *((state.id, encode_state(state)) for state in states))
 
 
-async def _say_raw(liar: Liar, device: ModelDevice, n: Numbers, *records: Record) -> None:
+async def _say_raw(liar: Liar, device: Honest, n: Numbers, *records: Record) -> None:
     if n[2] % 4 == 1:
         liar.hold_back(*records)
     else:
@@ -82,7 +81,7 @@ def _folder(liar: Liar, number: int) -> NodeId:
 
 # ---- honest ones, so that lies have something to stand on
 @lie("record")
-async def writes_a_file(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def writes_a_file(liar: Liar, device: Honest, n: Numbers) -> None:
     """No lie: a new file, or a new version of somebody's that replaces what the liar saw."""
     data = liar.fresh("written", (20, 300, 6000)[n[1] % 3])
     body: Body = Inline(data)
@@ -99,7 +98,7 @@ async def writes_a_file(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("record")
-async def removes_files(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def removes_files(liar: Liar, device: Honest, n: Numbers) -> None:
     """As a person removes them, who saw them."""
     found = liar.nodes()[n[0] % 3 :: 1 + n[1] % 3]
     await _say(liar, device, n, *(edit.removed(state) for state in found))
@@ -107,7 +106,7 @@ async def removes_files(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 # ---- versions of others
 @lie("record")
-async def forged_dot(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def forged_dot(liar: Liar, device: Honest, n: Numbers) -> None:
     """An honest version under its own dot, with other content and a later stamp."""
     state = liar.pick(n[0], Kind.FILE)
     if state is None or not state.versions:
@@ -122,7 +121,7 @@ async def forged_dot(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("record")
-async def forged_dot_elsewhere(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def forged_dot_elsewhere(liar: Liar, device: Honest, n: Numbers) -> None:
     """A dot of an honest version, in a node where its author never gave it."""
     state, other = liar.pick(n[0], Kind.FILE), liar.pick(n[1], Kind.FILE)
     if state is None or other is None or not state.versions:
@@ -134,7 +133,7 @@ async def forged_dot_elsewhere(liar: Liar, device: ModelDevice, n: Numbers) -> N
 
 
 @lie("record")
-async def dots_to_come(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def dots_to_come(liar: Liar, device: Honest, n: Numbers) -> None:
     """Versions under dots that an honest author will give later, and a context that covers all that it ever gives."""
     state = liar.pick(n[0], Kind.FILE)
     if state is None or not liar.heads:
@@ -147,7 +146,7 @@ async def dots_to_come(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("record")
-async def covers_without_a_version(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def covers_without_a_version(liar: Liar, device: Honest, n: Numbers) -> None:
     """A context that has seen honest versions and no version: the file is left without one."""
     found = liar.nodes(Kind.FILE, Kind.SYMLINK)
     states = found if n[1] % 3 == 0 else found[n[0] % max(len(found), 1) :][:1]
@@ -155,7 +154,7 @@ async def covers_without_a_version(liar: Liar, device: ModelDevice, n: Numbers) 
 
 
 @lie("record")
-async def covers_with_a_forged_version(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def covers_with_a_forged_version(liar: Liar, device: Honest, n: Numbers) -> None:
     """As a write that saw everything, with content that nobody has."""
     state = liar.pick(n[0], Kind.FILE)
     if state is None:
@@ -166,7 +165,7 @@ async def covers_with_a_forged_version(liar: Liar, device: ModelDevice, n: Numbe
 
 
 @lie("record")
-async def many_versions(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def many_versions(liar: Liar, device: Honest, n: Numbers) -> None:
     """So many at once that each of them becomes a conflict copy."""
     state = liar.pick(n[0], Kind.FILE)
     if state is None:
@@ -180,7 +179,7 @@ async def many_versions(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 # ---- kinds
 @lie("record")
-async def another_kind(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def another_kind(liar: Liar, device: Honest, n: Numbers) -> None:
     """A record of nothing but another kind, of one node or of all."""
     states = liar.nodes() if n[1] % 3 == 0 else liar.nodes()[n[0] % max(len(liar.nodes()), 1) :][:1]
     kinds = [Kind((int(state.kind) + n[1]) % 3 + 1) for state in states]
@@ -189,7 +188,7 @@ async def another_kind(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("record")
-async def another_kind_with_a_version(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def another_kind_with_a_version(liar: Liar, device: Honest, n: Numbers) -> None:
     state = liar.pick(n[0])
     if state is None:
         return
@@ -206,7 +205,7 @@ async def another_kind_with_a_version(liar: Liar, device: ModelDevice, n: Number
 
 
 @lie("record")
-async def created_elsewhen(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def created_elsewhen(liar: Liar, device: Honest, n: Numbers) -> None:
     """Of a node that exists: another time of creation, which never changes."""
     if (state := liar.pick(n[0])) is not None:
         created = (-(1 << 63), (1 << 63) - 1, 0)[n[1] % 3]
@@ -221,21 +220,21 @@ def _relinked(state: NodeState, liar: Liar, place: Place | None, ahead_ms: int =
 
 
 @lie("record")
-async def links_to_nowhere(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def links_to_nowhere(liar: Liar, device: Honest, n: Numbers) -> None:
     """The last link is gone, and nobody removed the node."""
     states = liar.nodes() if n[1] % 3 == 0 else liar.nodes()[n[0] % max(len(liar.nodes()), 1) :][:1]
     await _say(liar, device, n, *(_relinked(state, liar, None) for state in states))
 
 
 @lie("record")
-async def under_an_unknown_parent(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def under_an_unknown_parent(liar: Liar, device: Honest, n: Numbers) -> None:
     states = liar.nodes() if n[1] % 3 == 0 else liar.nodes()[n[0] % max(len(liar.nodes()), 1) :][:1]
     place = Place(NodeId(liar.random_bytes(16)), NAMES[n[1] % len(NAMES)])
     await _say(liar, device, n, *(_relinked(state, liar, place) for state in states))
 
 
 @lie("record")
-async def under_a_file(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def under_a_file(liar: Liar, device: Honest, n: Numbers) -> None:
     """A parent that is no directory, or the node itself."""
     state, parent = liar.pick(n[0]), liar.pick(n[1], Kind.FILE, Kind.SYMLINK)
     if state is not None and parent is not None:
@@ -244,7 +243,7 @@ async def under_a_file(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("record")
-async def cycle_of_folders(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def cycle_of_folders(liar: Liar, device: Honest, n: Numbers) -> None:
     """Directories in each other, honest ones or made up, with a file inside."""
     found = liar.nodes(Kind.DIRECTORY)[: 2 + n[1] % 4]
     while len(found) < 2:
@@ -258,7 +257,7 @@ async def cycle_of_folders(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("record")
-async def names_that_cannot_be(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def names_that_cannot_be(liar: Liar, device: Honest, n: Numbers) -> None:
     names = (b"", b".", b"..", b"a/b", b"../../x", b"nul\0", b"n" * 256, b"n" * 4096, b"\xff\xfe", b"lost+found")
     name = names[n[1] % len(names)]
     state = liar.pick(n[0])
@@ -270,7 +269,7 @@ async def names_that_cannot_be(liar: Liar, device: ModelDevice, n: Numbers) -> N
 
 
 @lie("record")
-async def many_links(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def many_links(liar: Liar, device: Honest, n: Numbers) -> None:
     """More names than a file may have, each in the same place or in places of others."""
     state = liar.pick(n[0], Kind.FILE)
     if state is None:
@@ -287,7 +286,7 @@ async def many_links(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("record")
-async def many_links_to_nowhere(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def many_links_to_nowhere(liar: Liar, device: Honest, n: Numbers) -> None:
     """A register for each name that ever was, up to the most there may be: no room is left for honest ones."""
     state = liar.pick(n[0])
     if state is None:
@@ -298,7 +297,7 @@ async def many_links_to_nowhere(liar: Liar, device: ModelDevice, n: Numbers) -> 
 
 
 @lie("record")
-async def over_the_root(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def over_the_root(liar: Liar, device: Honest, n: Numbers) -> None:
     """A record about the root, or about lost+found."""
     made = node(liar, Kind.DIRECTORY, Marker(), 0)
     id = (ROOT_ID, edit.directory_id(ROOT_ID, b"lost+found", 0))[n[1] % 2]
@@ -308,7 +307,7 @@ async def over_the_root(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 # ---- stamps and times
 @lie("record")
-async def stamps_at_the_end(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def stamps_at_the_end(liar: Liar, device: Honest, n: Numbers) -> None:
     """A register, a link or a version with the latest time there is."""
     state = liar.pick(n[0])
     if state is None:
@@ -329,7 +328,7 @@ async def stamps_at_the_end(liar: Liar, device: ModelDevice, n: Numbers) -> None
 
 
 @lie("record")
-async def times_at_the_end(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def times_at_the_end(liar: Liar, device: Honest, n: Numbers) -> None:
     state = liar.pick(n[0], Kind.FILE)
     if state is None:
         return
@@ -341,7 +340,7 @@ async def times_at_the_end(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 # ---- content
 @lie("record")
-async def another_size(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def another_size(liar: Liar, device: Honest, n: Numbers) -> None:
     """The content of an honest version, with a size that it does not have."""
     state = liar.pick(n[0], Kind.FILE)
     blobs = [v for s in liar.nodes(Kind.FILE) for v in s.versions.values() if isinstance(v.body, Blob)]
@@ -357,7 +356,7 @@ async def another_size(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("record")
-async def another_size_of_the_same_version(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def another_size_of_the_same_version(liar: Liar, device: Honest, n: Numbers) -> None:
     """An honest version as it is, but for its size."""
     state = liar.pick(n[0], Kind.FILE)
     if state is not None:
@@ -367,7 +366,7 @@ async def another_size_of_the_same_version(liar: Liar, device: ModelDevice, n: N
 
 
 @lie("record")
-async def impossible_size(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def impossible_size(liar: Liar, device: Honest, n: Numbers) -> None:
     """A file larger than any disk; nothing else is to wait for room because of it."""
     size = (1 << 61, END, 1 << 45)[n[1] % 3]
     state = node(liar, Kind.FILE, Blob(BlobHash(liar.random_bytes())), size, NAMES[n[0] % len(NAMES)])
@@ -375,7 +374,7 @@ async def impossible_size(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("record")
-async def content_nobody_has(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def content_nobody_has(liar: Liar, device: Honest, n: Numbers) -> None:
     count = 1 + n[1] % 40
     states = [
         node(liar, Kind.FILE, Blob(BlobHash(liar.random_bytes())), 5000 + n[1], b"nobody%d" % number)
@@ -385,7 +384,7 @@ async def content_nobody_has(liar: Liar, device: ModelDevice, n: Numbers) -> Non
 
 
 @lie("record")
-async def many_chunks(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def many_chunks(liar: Liar, device: Honest, n: Numbers) -> None:
     """A body of a form that no program of ours writes."""
     state = liar.pick(n[0], Kind.FILE)
     if state is None:
@@ -404,31 +403,33 @@ async def many_chunks(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 # ---- attributes
 @lie("record")
-async def attributes_of_other_namespaces(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def attributes_of_other_namespaces(liar: Liar, device: Honest, n: Numbers) -> None:
     state = liar.pick(n[0])
     if state is None:
         return
     names = (b"security.capability", b"trusted.overlay.opaque", b"system.posix_acl_access", b"user", b"x", b"user.a\nb")
     stamp = above(state, liar)
-    xattrs = {name: Register[bytes | None](b"v", stamp) for name in names}
+    xattrs: dict[bytes, Register[bytes | None]] = {name: Register(b"v", stamp) for name in names}
     await _say(liar, device, n, replace(state, xattrs={**state.xattrs, **xattrs}))
 
 
 @lie("record")
-async def many_attributes(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def many_attributes(liar: Liar, device: Honest, n: Numbers) -> None:
     """As much of them as a record may hold, on a file of somebody else: his next record has no room for his own."""
     state = liar.pick(n[0])
     if state is None:
         return
     stamp = above(state, liar)
     value = bytes(250)
-    xattrs = {b"user.%d" % number: Register[bytes | None](value, stamp) for number in range(1000)}
+    xattrs: dict[bytes, Register[bytes | None]] = {
+        b"user.%d" % number: Register(value, stamp) for number in range(1000)
+    }
     await _say(liar, device, n, replace(state, xattrs=xattrs))
 
 
 # ---- removals
 @lie("record")
-async def removal_of_what_it_never_saw(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def removal_of_what_it_never_saw(liar: Liar, device: Honest, n: Numbers) -> None:
     """A removal whose context covers everything that its authors will ever write."""
     state = liar.pick(n[0])
     if state is None:
@@ -440,12 +441,12 @@ async def removal_of_what_it_never_saw(liar: Liar, device: ModelDevice, n: Numbe
 
 
 @lie("record")
-async def covers_everything_to_come(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def covers_everything_to_come(liar: Liar, device: Honest, n: Numbers) -> None:
     """A context at the end of the range, for honest authors and for four thousand that do not exist."""
     state = liar.pick(n[0])
     if state is None:
         return
-    context = {author: END for author in sorted(liar.heads)}
+    context = dict.fromkeys(sorted(liar.heads), END)
     if n[1] % 2:
         context |= {AuthorId(hash_bytes(b"nobody %d" % number)): END for number in range(3900)}
     await _say(liar, device, n, replace(state, versions={}, context=context))
@@ -453,7 +454,7 @@ async def covers_everything_to_come(liar: Liar, device: ModelDevice, n: Numbers)
 
 # ---- other records
 @lie("record")
-async def unknown_keys(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def unknown_keys(liar: Liar, device: Honest, n: Numbers) -> None:
     """A flood of records that no program understands: kept for ever by programs that keep what they do not know."""
     count = (20, FLOOD)[n[1] % 4 == 0]
     records = [(b"key%d-" % n[0] + b"%d" % number, bytes(FLOOD_BYTES)) for number in range(count)]
@@ -461,7 +462,7 @@ async def unknown_keys(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("record")
-async def unreadable_records(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def unreadable_records(liar: Liar, device: Honest, n: Numbers) -> None:
     """Nonsense, a newer format, or a record about another node than its key says, under keys of honest nodes."""
     states = liar.nodes()[:20]
     newer = pb.NodeRecord(format=999, kind=pb.NODE_KIND_FILE).SerializeToString()
@@ -470,14 +471,14 @@ async def unreadable_records(liar: Liar, device: ModelDevice, n: Numbers) -> Non
 
 
 @lie("record")
-async def about_another_node(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def about_another_node(liar: Liar, device: Honest, n: Numbers) -> None:
     one, other = liar.pick(n[0]), liar.pick(n[1])
     if one is not None and other is not None:
         await _say_raw(liar, device, n, (one.id, encode_state(other)))
 
 
 @lie("record")
-async def drops_what_others_need(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def drops_what_others_need(liar: Liar, device: Honest, n: Numbers) -> None:
     """Its own records are dropped as soon as they were taken, or ones that it never had are."""
     keys = [e for e in liar.author.newest.values() if len(e.key) == 16]
     dropped = [Dropped(e.key, e.seq) for e in keys[n[0] % 2 :]]
@@ -489,7 +490,7 @@ async def drops_what_others_need(liar: Liar, device: ModelDevice, n: Numbers) ->
 
 
 @lie("record")
-async def takes_back_what_it_said(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def takes_back_what_it_said(liar: Liar, device: Honest, n: Numbers) -> None:
     """Under its own name: a record that says less than the one before it."""
     keys = sorted(key for key in liar.author.newest if len(key) == 16)
     if not keys:
@@ -499,7 +500,7 @@ async def takes_back_what_it_said(liar: Liar, device: ModelDevice, n: Numbers) -
 
 
 @lie("record")
-async def folds_honest_authors(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def folds_honest_authors(liar: Liar, device: Honest, n: Numbers) -> None:
     """Says that nobody needs the records of authors who are at work, with their true last heads or older ones."""
     heads = [liar.heads[author] for author in sorted(liar.heads)]
     if n[1] % 2:
@@ -510,23 +511,23 @@ async def folds_honest_authors(liar: Liar, device: ModelDevice, n: Numbers) -> N
 
 
 @lie("record")
-async def describes_devices(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def describes_devices(liar: Liar, device: Honest, n: Numbers) -> None:
     """A device record of somebody else, with addresses that lead nowhere, a name and a time at the end of the range."""
-    whose = (DeviceId(device.key.public), liar.id)[n[0] % 2]
+    whose = (device.id, liar.id)[n[0] % 2]
     name = (device.name, "n" * 1000, "\x1b[31m\n", "")[n[1] % 4]
-    addresses = tuple(f"224.0.0.1:{port}" for port in range(1, 60)) + ("https://relay.invalid./",)
+    addresses = (*(f"224.0.0.1:{port}" for port in range(1, 60)), "https://relay.invalid./")
     info = DeviceInfo(whose, name, "p" * 900, addresses, "full", END)
     await _say_raw(liar, device, n, (b"device", encode_device(info)))
 
 
 @lie("record")
-async def renames_the_volume(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def renames_the_volume(liar: Liar, device: Honest, n: Numbers) -> None:
     info = VolumeInfo("x" * (1, 1000)[n[1] % 2], Hlc(LAST_MS, 0, liar.author.id))
     await _say_raw(liar, device, n, (b"volume", encode_volume(info)))
 
 
 @lie("record")
-async def records_without_end(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def records_without_end(liar: Liar, device: Honest, n: Numbers) -> None:
     """Many small files, again and again."""
     count = 50 + n[1] % 500
     states = [
@@ -537,7 +538,7 @@ async def records_without_end(liar: Liar, device: ModelDevice, n: Numbers) -> No
 
 
 @lie("record")
-async def one_name_for_many(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def one_name_for_many(liar: Liar, device: Honest, n: Numbers) -> None:
     """Hundreds of nodes that want one name, which somebody else has."""
     count = 10 + n[1] % 200
     name, parent = NAMES[n[0] % len(NAMES)], _folder(liar, n[0])
@@ -552,7 +553,7 @@ async def one_name_for_many(liar: Liar, device: ModelDevice, n: Numbers) -> None
 
 
 @lie("record")
-async def deep_folders(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def deep_folders(liar: Liar, device: Honest, n: Numbers) -> None:
     """A chain of folders longer than any path, with an honest file moved to its end."""
     states: list[NodeState] = []
     parent = ROOT_ID

@@ -13,17 +13,15 @@ from holofsd.codec.signing import SigningKey, sign_head, sign_mark
 from holofsd.core.document import LEFT, AuthorSeq, Head
 from holofsd.core.ids import AuthorId
 from holofsd.core.state import Inline, Kind, NodeState
-from model.device import ModelDevice
-from model.liar import Liar
+from model.liar import Honest, Liar
 from model.lies import lie
 from model.lies_records import END, NAMES, node
 from model.looking import Numbers
 
 
-
 # ---- pages
 @lie("set")
-async def replays_pages(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def replays_pages(liar: Liar, device: Honest, n: Numbers) -> None:
     """What honest devices said once, again: with the heads of that time, in another order, over and over."""
     talk = await liar.talk(device)
     if talk is None or not liar.log:
@@ -37,7 +35,7 @@ async def replays_pages(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("set")
-async def pages_out_of_order(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def pages_out_of_order(liar: Liar, device: Honest, n: Numbers) -> None:
     talk = await liar.talk(device)
     if talk is None:
         return
@@ -49,7 +47,7 @@ async def pages_out_of_order(liar: Liar, device: ModelDevice, n: Numbers) -> Non
 
 
 @lie("set")
-async def pages_without_a_head(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def pages_without_a_head(liar: Liar, device: Honest, n: Numbers) -> None:
     """A run that never ends: what waits for its head takes room."""
     talk = await liar.talk(device)
     if talk is None:
@@ -63,7 +61,7 @@ async def pages_without_a_head(liar: Liar, device: ModelDevice, n: Numbers) -> N
 
 
 @lie("set")
-async def forged_records_of_others(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def forged_records_of_others(liar: Liar, device: Honest, n: Numbers) -> None:
     """Records and heads in the name of an honest author, with signatures of the liar's."""
     talk = await liar.talk(device)
     if talk is None or not liar.heads:
@@ -79,7 +77,7 @@ async def forged_records_of_others(liar: Liar, device: ModelDevice, n: Numbers) 
 
 
 @lie("set")
-async def serves_nothing(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def serves_nothing(liar: Liar, device: Honest, n: Numbers) -> None:
     """It shows heads and answers no question for records."""
     liar.pages_manner = "mute" if n[1] % 3 else ""
     await liar.talk(device)
@@ -94,7 +92,7 @@ def replace_head(liar: Liar, seq: int, dots: int | None = None, set_hash: bytes 
 
 
 @lie("set")
-async def wrong_set_hash(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def wrong_set_hash(liar: Liar, device: Honest, n: Numbers) -> None:
     """A head that its records do not add up to, for good or until the next publication."""
     talk = await liar.talk(device)
     if talk is None:
@@ -111,7 +109,7 @@ async def wrong_set_hash(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("set")
-async def heads_at_the_end(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def heads_at_the_end(liar: Liar, device: Honest, n: Numbers) -> None:
     """A number of records, or of dots, at the end of the range."""
     talk = await liar.talk(device)
     if talk is None:
@@ -124,7 +122,7 @@ async def heads_at_the_end(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("set")
-async def numbers_at_the_end(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def numbers_at_the_end(liar: Liar, device: Honest, n: Numbers) -> None:
     """It publishes under the last numbers there are; nothing can follow."""
     liar.author.seq = max(liar.author.seq, END - 3 + n[1] % 3)
     liar.author.dots = max(liar.author.dots, END - 4)
@@ -135,7 +133,7 @@ async def numbers_at_the_end(liar: Liar, device: ModelDevice, n: Numbers) -> Non
 
 
 @lie("set")
-async def two_histories(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def two_histories(liar: Liar, device: Honest, n: Numbers) -> None:
     """One author says one thing to this device and another thing, under the same numbers, to the others."""
     author = liar.author
     other = liar.apart[author.id, device.id] = author.copy()
@@ -154,7 +152,7 @@ async def two_histories(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("set")
-async def goes_back(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def goes_back(liar: Liar, device: Honest, n: Numbers) -> None:
     """A history that is shorter than what it said before."""
     author = liar.author
     newest = sorted(author.newest.values(), key=lambda e: e.seq)
@@ -168,7 +166,7 @@ async def goes_back(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("set")
-async def another_author(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def another_author(liar: Liar, device: Honest, n: Numbers) -> None:
     """A new author, with what another one had said: the same nodes under new numbers."""
     former = liar.author
     liar.new_author()
@@ -179,7 +177,7 @@ async def another_author(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("set")
-async def heads_of_nobody(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def heads_of_nobody(liar: Liar, device: Honest, n: Numbers) -> None:
     """Thousands of authors that nobody ever certified."""
     talk = await liar.talk(device)
     if talk is None:
@@ -191,7 +189,7 @@ async def heads_of_nobody(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 # ---- marks
 @lie("set")
-async def marks_without_having(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def marks_without_having(liar: Liar, device: Honest, n: Numbers) -> None:
     """A promise to hold everything of everybody, or more than there is, now or at the end of all times."""
     talk = await liar.talk(device)
     if talk is None:
@@ -207,7 +205,7 @@ async def marks_without_having(liar: Liar, device: ModelDevice, n: Numbers) -> N
 
 
 @lie("set")
-async def marks_of_nobody(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def marks_of_nobody(liar: Liar, device: Honest, n: Numbers) -> None:
     """Marks of devices that are no members, well signed, by the thousand."""
     talk = await liar.talk(device)
     if talk is None:
@@ -218,7 +216,7 @@ async def marks_of_nobody(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("set")
-async def forged_marks(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def forged_marks(liar: Liar, device: Honest, n: Numbers) -> None:
     """In the name of an honest device."""
     talk = await liar.talk(device)
     if talk is None:
@@ -229,7 +227,7 @@ async def forged_marks(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("set")
-async def leaves_and_stays(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def leaves_and_stays(liar: Liar, device: Honest, n: Numbers) -> None:
     talk = await liar.talk(device)
     if talk is None:
         return
@@ -238,7 +236,7 @@ async def leaves_and_stays(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("set")
-async def confirms_what_it_has_not(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def confirms_what_it_has_not(liar: Liar, device: Honest, n: Numbers) -> None:
     talk = await liar.talk(device)
     if talk is None:
         return
@@ -250,7 +248,7 @@ async def confirms_what_it_has_not(liar: Liar, device: ModelDevice, n: Numbers) 
 
 # ---- content
 @lie("set")
-async def serves_content_badly(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def serves_content_badly(liar: Liar, device: Honest, n: Numbers) -> None:
     """Wrong bytes for a hash, too few, too many, none at all, drop by drop, or the answer to another question."""
     liar.content_manner = ("wrong", "short", "long", "silent", "drip", "other id")[n[1] % 6]
     talk = await liar.talk(device)
@@ -261,7 +259,7 @@ async def serves_content_badly(liar: Liar, device: ModelDevice, n: Numbers) -> N
 
 
 @lie("set")
-async def serves_content_well(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def serves_content_well(liar: Liar, device: Honest, n: Numbers) -> None:
     """No lie: as before."""
     liar.content_manner = liar.pages_manner = ""
     liar.clock_off = 0

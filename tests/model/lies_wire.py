@@ -15,8 +15,7 @@ from holofsd.core.errors import HoloError
 from holofsd.core.ids import AuthorId, DeviceId
 from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, Connection
 from holofsd.net.framing import FramedStream
-from model.device import ModelDevice
-from model.liar import PATIENCE_S, Liar, Talk
+from model.liar import PATIENCE_S, Honest, Liar, Talk
 from model.lies import lie
 from model.looking import Numbers
 
@@ -32,7 +31,7 @@ async def _raw(stream: FramedStream, data: bytes) -> None:
 
 # ---- frames
 @lie("wire")
-async def garbage_frames(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def garbage_frames(liar: Liar, device: Honest, n: Numbers) -> None:
     talk = await liar.talk(device)
     if talk is None:
         return
@@ -43,7 +42,7 @@ async def garbage_frames(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("wire")
-async def frames_out_of_place(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def frames_out_of_place(liar: Liar, device: Honest, n: Numbers) -> None:
     """Well formed, and not for this stream or this moment."""
     talk = await liar.talk(device)
     if talk is None:
@@ -66,7 +65,7 @@ async def frames_out_of_place(liar: Liar, device: ModelDevice, n: Numbers) -> No
 
 
 @lie("wire")
-async def silence_inside_a_frame(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def silence_inside_a_frame(liar: Liar, device: Honest, n: Numbers) -> None:
     """The beginning of a frame, and nothing more; the stream stays open."""
     talk = await liar.talk(device)
     if talk is not None:
@@ -75,7 +74,7 @@ async def silence_inside_a_frame(liar: Liar, device: ModelDevice, n: Numbers) ->
 
 
 @lie("wire")
-async def frames_cut_short(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def frames_cut_short(liar: Liar, device: Honest, n: Numbers) -> None:
     """The stream ends inside of a frame, or the connection does."""
     talk = await liar.talk(device)
     if talk is None:
@@ -91,14 +90,14 @@ async def frames_cut_short(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("wire")
-async def frames_above_the_limit(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def frames_above_the_limit(liar: Liar, device: Honest, n: Numbers) -> None:
     talk = await liar.talk(device)
     if talk is not None:
         await talk.raw(((1 << 32) - 1, (4 << 20) + 1)[n[1] % 2].to_bytes(4, "big") + bytes(100_000))
 
 
 @lie("wire")
-async def never_reads(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def never_reads(liar: Liar, device: Honest, n: Numbers) -> None:
     """Asks for everything again and again and takes no answer."""
     stream = await liar.hello(device, pb.PURPOSE_SESSION)
     if stream is None:
@@ -113,7 +112,7 @@ async def never_reads(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 # ---- floods
 @lie("wire")
-async def floods_of_small_frames(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def floods_of_small_frames(liar: Liar, device: Honest, n: Numbers) -> None:
     talk = await liar.talk(device)
     if talk is None:
         return
@@ -140,7 +139,7 @@ async def _flood(talk: Talk, count: int, number: int) -> None:
 
 
 @lie("wire")
-async def wants_of_many_authors(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def wants_of_many_authors(liar: Liar, device: Honest, n: Numbers) -> None:
     """Each of which might be remembered until it is answered."""
     talk = await liar.talk(device)
     if talk is None:
@@ -150,7 +149,7 @@ async def wants_of_many_authors(liar: Liar, device: ModelDevice, n: Numbers) -> 
 
 
 @lie("wire")
-async def streams_without_end(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def streams_without_end(liar: Liar, device: Honest, n: Numbers) -> None:
     """Hundreds of streams on its connection, silent, with half a hello, or with a whole one."""
     talk = await liar.talk(device)
     connection = talk.stream.connection if talk is not None else await liar.connect(device)
@@ -166,7 +165,7 @@ async def streams_without_end(liar: Liar, device: ModelDevice, n: Numbers) -> No
 
 
 @lie("wire")
-async def asks_for_content(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def asks_for_content(liar: Liar, device: Honest, n: Numbers) -> None:
     """What this volume has and has not, from impossible places, and takes no answer."""
     stream = await liar.hello(device, pb.PURPOSE_CONTENT)
     if stream is None:
@@ -184,7 +183,7 @@ async def asks_for_content(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 # ---- hellos and clocks
 @lie("wire")
-async def clocks_at_the_end(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def clocks_at_the_end(liar: Liar, device: Honest, n: Numbers) -> None:
     """In hellos, pings and answers to pings."""
     clock = liar.clock_off = CLOCKS[n[1] % len(CLOCKS)]
 
@@ -199,7 +198,7 @@ async def clocks_at_the_end(liar: Liar, device: ModelDevice, n: Numbers) -> None
 
 
 @lie("wire")
-async def says_that_two_run(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def says_that_two_run(liar: Liar, device: Honest, n: Numbers) -> None:
     """Another instance with each hello, and each time the claim that the receiver's key is used twice."""
     for number in range(2 + n[1] % 6):
 
@@ -214,7 +213,7 @@ async def says_that_two_run(liar: Liar, device: ModelDevice, n: Numbers) -> None
 
 
 @lie("wire")
-async def forged_hello(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def forged_hello(liar: Liar, device: Honest, n: Numbers) -> None:
     """A stranger with credentials that look right and are signed by nobody."""
     key = SigningKey(hash_bytes(b"stranger %d" % n[0]))
     me = DeviceId(key.public)
@@ -237,7 +236,7 @@ async def forged_hello(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("wire")
-async def strangers_that_say_nothing(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def strangers_that_say_nothing(liar: Liar, device: Honest, n: Numbers) -> None:
     """Connections of many keys, silent, or with the beginning of a long first frame on each of many streams."""
     for number in range(2 + n[1] % 12):
         key = SigningKey(hash_bytes(b"silent %d %d" % (n[1], number)))
@@ -258,7 +257,7 @@ async def _half_frames(liar: Liar, connection: Connection, streams: int) -> None
 
 
 @lie("wire")
-async def guesses_tickets(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def guesses_tickets(liar: Liar, device: Honest, n: Numbers) -> None:
     """The join protocol with secrets that nobody gave, and with what is no question at all."""
     key = SigningKey(hash_bytes(b"guesser %d" % (n[0] % 3)))
     questions = (
@@ -274,15 +273,15 @@ async def guesses_tickets(liar: Liar, device: ModelDevice, n: Numbers) -> None:
 
 
 @lie("wire")
-async def vanishes(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def vanishes(liar: Liar, device: Honest, n: Numbers) -> None:
     """It is gone, its connections hang, and it is back."""
-    liar.vanish()
+    await liar.vanish()
     if n[1] % 2:
         await liar.talk(device)
 
 
 @lie("wire")
-async def connects_again_and_again(liar: Liar, device: ModelDevice, n: Numbers) -> None:
+async def connects_again_and_again(liar: Liar, device: Honest, n: Numbers) -> None:
     for _ in range(2 + n[1] % 10):
         if n[0] % 2:
             connection = await liar.connect(device)

@@ -12,14 +12,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from holofsd.codec.signing import SigningKey
 from holofsd.core.document import Role
 from holofsd.core.errors import ConnectionLost, ContentTimeout, ContentUnavailable, HoloError, NoSpace
-from holofsd.core.ids import BlobHash, Ino, NodeId
+from holofsd.core.ids import BlobHash, DeviceId, Ino, NodeId, VolumeId
 from holofsd.core.project import base_of_conflict_name
 from holofsd.core.state import Blob, Chunks, Inline, Manifest, Pending
+from holofsd.net.api import Endpoint
 from model import bounds, checks, lies_members, lies_records, lies_sets, lies_wire
 from model.actor import Actor
 from model.chance import Processes, SeededLoop
@@ -28,6 +30,7 @@ from model.liar import Liar
 from model.lies import LIES
 from model.program import Program, Step
 from model.world import Result, World
+from tests.tree.harness import walk
 
 LIE_S = 60.0
 """Virtual seconds that a lie may take; then it is told as far as it was."""
@@ -54,6 +57,29 @@ def is_somewhere(blob: BlobHash, devices: list[ModelDevice]) -> bool:
     return any(device.is_up and device.store.content.has(blob) for device in devices)
 
 
+@dataclass(frozen=True)
+class InTheModel:
+    """Where the liar of the model lives: the fake network, virtual time."""
+
+    world: World
+
+    @property
+    def volume(self) -> VolumeId:
+        volume = self.world.devices[0].volume_id
+        assert volume is not None
+        return volume
+
+    @property
+    def seed(self) -> int:
+        return self.world.program.seed
+
+    def now_ms(self) -> int:
+        return self.world.devices[0].now_ms() - self.world.devices[0].clock_off_ms
+
+    async def endpoint(self, key: SigningKey) -> Endpoint:
+        return self.world.network.endpoint(DeviceId(key.public))
+
+
 class LyingWorld(World):
     device_kind = DeceivedDevice
 
@@ -62,18 +88,22 @@ class LyingWorld(World):
         for device in self.devices:
             assert isinstance(device, DeceivedDevice)
             device.others = self.devices
-        self.liar = Liar(self.network, self.devices, self.ledger.made)
+        self.liar = Liar(InTheModel(self), self.devices, self.ledger.made)
         self.expelled = False
         """The liar was removed once, or may not write: how much of it counts depends on who heard what."""
         self._read_in_vain: set[str] = set()
 
     async def begin(self) -> None:
         await super().begin()
-        self.liar.begin()
+        await self.liar.begin()
         # In one of five runs it begins as a stranger.
         role = (None, Role.READER, Role.WRITER, Role.WRITER, Role.ADMIN)[self.program.seed % 5]
         if role is not None:
-            await self.liar.join(self.devices[0], role)
+            await self._join(self.devices[0], role)
+
+    async def _join(self, owner: ModelDevice, role: Role) -> None:
+        made = owner.hub.inviter.make(owner.sync.id, role, "volume", owner.addresses(), "")
+        await self.liar.join(made.ticket)
 
     async def end(self) -> None:
         await self.liar.end()
@@ -100,7 +130,7 @@ class LyingWorld(World):
         if not admin.is_up or admin.sync.role != Role.ADMIN:
             return
         if not admin.sync.members.is_member(self.liar.id):
-            await self.liar.join(admin, role)
+            await self._join(admin, role)
         else:
             self._note_fall(role)
             with suppress(HoloError):
@@ -171,7 +201,7 @@ class LyingWorld(World):
         contested = self._contested()
         return [
             (path, entry.view.kind, entry.view.version)
-            for path, entry in self.actors[number].entries()
+            for path, entry in walk(self.devices[number].local.tree).items()
             if _slot(path) not in contested
         ]
 
@@ -180,13 +210,12 @@ class LyingWorld(World):
         found: set[bytes] = set()
         for actor in self.actors:
             unreadable = self._unreadable(actor)
-            found |= {_slot(path) for path, entry in actor.entries() if entry.node in unreadable}
+            found |= {_slot(path) for path, entry in walk(actor.device.local.tree).items() if entry.node in unreadable}
         return found
 
     def _unreadable(self, actor: Actor) -> frozenset[NodeId]:
-        return frozenset(
-            entry.node for _path, entry in actor.entries() if not self._is_readable(actor.device, entry.node)
-        )
+        nodes = {entry.node for entry in walk(actor.device.local.tree).values()}
+        return frozenset(node for node in nodes if not self._is_readable(actor.device, node))
 
     def remember(self) -> None:
         """What was shown and could be read."""

@@ -48,7 +48,8 @@ class World(Membership):
         self.ledger = Ledger()
         config = CONFIGS[program.quick]
         self.devices: list[ModelDevice] = [
-            self.device_kind(loop, processes, self.network, folder / name, name, config) for name in NAMES[: program.devices]
+            self.device_kind(loop, processes, self.network, folder / name, name, config)
+            for name in NAMES[: program.devices]
         ]
         self.actors = [Actor(device, self.ledger) for device in self.devices]
         self.busy = [[] for _ in self.devices]
