@@ -136,14 +136,16 @@ def volume_record(data: bytes) -> None:
 def dropped_record(data: bytes) -> None:
     with contextlib.suppress(Refused):
         dropped = decode_dropped(data)
-        assert decode_dropped(encode_dropped(dropped)) == dropped
+        encoded = encode_dropped(dropped)
+        assert encode_dropped(decode_dropped(encoded)) == encoded
 
 
 @target(examples.FOLDED)
 def folded_record(data: bytes) -> None:
     with contextlib.suppress(Refused):
         heads = decode_folded(data)
-        assert decode_folded(encode_folded(heads)) == heads
+        encoded = encode_folded(heads)
+        assert encode_folded(decode_folded(encoded)) == encoded
 
 
 # ---- what surrounds them
