@@ -343,6 +343,9 @@ class Ingest:
         author = head.author
         if agreed:
             self._disagreed.discard(author)
+            if not run.whole and head.seq <= run.base:
+                # It showed a head beyond ours, and has nothing to show for it: asking at once would go on for ever.
+                self._blamed[(author, source)] = asyncio.get_running_loop().time() + BLAMED_FOR
             self.on_advanced(head, source)
         else:
             self.counts.disagreements += 1

@@ -43,7 +43,12 @@ FAMILIES = {
     "admin": ["record", "set", "member", "member", "wire"],
 }
 ROUND_S = 25.0
+CALM_S = 6.0
+"""Before the rogue comes, to know how busy this machine is with other things."""
 VISIBLE_P99_S = 1.0
+BUSY_S = 0.3
+"""A machine on which the p99 is that much without a rogue is too busy for a second: twice that is added."""
+FAIR_SAMPLES = 100
 VISIBLE_MOST_S = 60.0
 """What takes longer counts as missing."""
 MEMORY = 384 << 20
@@ -157,9 +162,10 @@ class Campaign:
         self.memory = 0
 
     # ---- one round
-    def round(self, seconds: float = ROUND_S) -> None:
+    def round(self, seconds: float = ROUND_S, calm_s: float = CALM_S) -> None:
         role = self._roles[self._round % len(self._roles)]
         self._round += 1
+        self._calm(calm_s)
         probes = [self._probe(0, 1), self._probe(1, 2), self._probe(2, 0)]
         watch = MemoryWatch({device.name: device.daemon_pid() for device in self._devices})
         with self._rogue(role) as rogue:
@@ -175,8 +181,18 @@ class Campaign:
         self._repair()
         self._check()
 
-    def _probe(self, here: int, there: int) -> Probe:
-        name = f"{self._devices[here].name}-to-{self._devices[there].name}-{self._round}"
+    def _calm(self, seconds: float) -> None:
+        probes = [self._probe(0, 1, "-calm"), self._probe(1, 2, "-calm"), self._probe(2, 0, "-calm")]
+        for probe in probes:
+            probe.start()
+        time.sleep(seconds)
+        for probe in probes:
+            found = probe.stop()
+            self._files |= found.files
+            self.latencies.setdefault("nobody", []).extend(found.latencies)
+
+    def _probe(self, here: int, there: int, also: str = "") -> Probe:
+        name = f"{self._devices[here].name}-to-{self._devices[there].name}-{self._round}{also}"
         return Probe(name, self._folders[here], self._folders[there], str(self._seed))
 
     def _rogue(self, role: str) -> subprocess.Popen[str]:
@@ -218,8 +234,8 @@ class Campaign:
         late = [name for found in written for name in found.late]
         assert not late, f"not visible after {VISIBLE_MOST_S:.0f} s: {late}"
         assert latencies, f"nothing that was written became visible while the {role} lied"
-        worst = percentile(latencies, 0.99)
-        assert worst < VISIBLE_P99_S, f"p99 of write to visible is {worst:.2f} s with a {role} that lies"
+        if len(self.latencies[role]) >= FAIR_SAMPLES:
+            judge_latency(role, self.latencies[role], self.latencies["nobody"])
 
     # ---- afterwards
     def _repair(self) -> None:
@@ -294,6 +310,14 @@ class Campaign:
 
 def percentile(latencies: Sequence[float], part: float) -> float:
     return latencies[min(int(len(latencies) * part), len(latencies) - 1)]
+
+
+def judge_latency(role: str, latencies: Sequence[float], calm: Sequence[float]) -> None:
+    """`calm`: without a rogue. Raises AssertionError."""
+    worst, undisturbed = (percentile(sorted(found), 0.99) for found in (latencies, calm))
+    allowed = VISIBLE_P99_S if undisturbed < BUSY_S else VISIBLE_P99_S + 2 * undisturbed
+    told_calm = f"{undisturbed:.2f} s without a rogue"
+    assert worst < allowed, f"p99 of write to visible is {worst:.2f} s with a {role} that lies, {told_calm}"
 
 
 def _told_ms(latencies: Sequence[float]) -> str:

@@ -161,6 +161,8 @@ class Talk:
             self.over = True
 
     async def _act(self, frame: pb.Frame) -> None:
+        if self.liar.is_silenced:
+            return
         kind = frame.WhichOneof("frame")
         if kind == "ping":
             await self.say(pb.Frame(pong=pb.Pong(id=frame.ping.id, clock_ms=self.liar.clock_ms())))
@@ -240,7 +242,8 @@ class Liar:
         self.trash: list[Stream | Connection] = []
         """What is left open on purpose."""
         self.was_member = False
-        self.told: list[str] = []
+        self.is_silenced = False
+        """Nothing is answered any more."""
         self._tasks: list[asyncio.Task[None]] = []
         self._served: list[Connection] = []
         self._strangers: list[Endpoint] = []
@@ -278,6 +281,9 @@ class Liar:
 
     def clock_ms(self) -> int:
         return self.clock_off or self.now_ms()
+
+    def silence(self) -> None:
+        self.is_silenced = True
 
     @property
     def is_mute(self) -> bool:

@@ -95,6 +95,7 @@ class LyingWorld(World):
 
     async def begin(self) -> None:
         await super().begin()
+        self.loop.on_stuck = self.liar.silence
         await self.liar.begin()
         # In one of five runs it begins as a stranger.
         role = (None, Role.READER, Role.WRITER, Role.WRITER, Role.ADMIN)[self.program.seed % 5]
