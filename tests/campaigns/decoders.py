@@ -3,8 +3,8 @@
 
 scripts/soak decoders SEED DURATION [--target NAME] [--keep]
 
-The time is shared out among the targets. What reaches new code is tried further; with --keep the smallest set that
-reaches it all is put into tests/fuzz/seeds, where `scripts/test` replays it. A crash is kept as a file, and told.
+The time is shared out among the targets. What reaches new code is tried further; with --keep some of it is put into
+tests/fuzz/seeds, where `scripts/test` replays it. A crash is kept as a file, and told.
 
 Coverage comes from atheris, which is no dependency of HoloFS: `.venv/bin/pip install '.[fuzz]'`. Without it this
 campaign mutates blindly, and says so.
@@ -13,6 +13,7 @@ campaign mutates blindly, and says so.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import os
 import random
@@ -33,8 +34,10 @@ LEAST_S = 5.0
 MOST_INPUT = 1 << 16
 ONE_INPUT_S = 20
 MEMORY_MIB = 1024
-SMALL = 4096
+SMALL = 2048
 """Larger seeds are not kept."""
+KEPT = 24
+"""Of each target."""
 EXECUTED = re.compile(r"stat::number_of_executed_units:\s*(\d+)|#(\d+)\s+DONE")
 
 
@@ -89,7 +92,7 @@ class Campaign:
         if found or done.returncode:
             raise Found(self._told(name, found, done.stdout))
         if self._keep:
-            self._keep_smallest(name, corpus)
+            self._keep_some(name, corpus)
 
     def _libfuzzer(self, name: str, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
         limits = [f"-max_len={MOST_INPUT}", f"-timeout={ONE_INPUT_S}", f"-rss_limit_mb={MEMORY_MIB}"]
@@ -112,25 +115,21 @@ class Campaign:
             kept.append(f"{target}: {path.read_bytes()[:200]!r}")
         return "\n".join([f"{name} did what it must not do:", *output.splitlines()[-40:], *kept])
 
-    def _keep_smallest(self, name: str, corpus: Path) -> None:
-        """Of all that was found, and of what the tree has, the smallest set that reaches as much."""
-        for path in corpus.iterdir():
-            if path.stat().st_size > SMALL:
-                path.unlink()
-        merged = self._folder / f"merged-{name}"
-        merged.mkdir()
-        self._libfuzzer(name, "-merge=1", str(merged), str(corpus), timeout=600)
-        target = SEEDS / name
+    def _keep_some(self, name: str, corpus: Path) -> None:
+        """Of all that reached new code, as evenly spread over the sizes as there is room for."""
         given = set(TARGETS[name].seeds)
+        found = {path.read_bytes(): path.name for path in corpus.iterdir() if path.stat().st_size <= SMALL}
+        datas = sorted(found.keys() - given, key=lambda data: (len(data), data))
+        chosen = [datas[number * len(datas) // KEPT] for number in range(KEPT)] if len(datas) > KEPT else datas
+        target = SEEDS / name
         shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
         share = ALL_BYTES // len(TARGETS)
-        for path in sorted(merged.iterdir(), key=lambda path: path.stat().st_size):
-            data = path.read_bytes()
+        for data in chosen:
             share -= len(data)
-            if data not in given and share >= 0:
-                target.mkdir(parents=True, exist_ok=True)
-                target.joinpath(path.name[:16]).write_bytes(data)
-        self.kept[name] = len(list(target.iterdir())) if target.exists() else 0
+            if share >= 0 and data:
+                target.joinpath(hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
+        self.kept[name] = len(list(target.iterdir()))
 
     def _blindly(self, name: str) -> None:
         chance, read = random.Random(f"{self._seed} {name}"), TARGETS[name].read

@@ -33,15 +33,15 @@ class Bound:
 
 TABLES = {
     # One flood of `unknown_keys` is 400 records of 20 kB; records are kept up to the budget of their author.
-    "envelopes": Bound(20_000, 64 * MIB),
+    "envelopes": Bound(20_000, 96 * MIB),
     "incoming": Bound(20_000, 64 * MIB),
     "quarantine": Bound(20_000, 4 * MIB),
     "merge_queue": Bound(20_000, 4 * MIB),
     "waiting": Bound(10_000, 4 * MIB),
     "heads": Bound(600, MIB),
     "marks": Bound(100, MIB),
-    # A grant for each of some dozens of devices, a few certificates of each, and what admins said.
-    "credentials": Bound(1200, MIB),
+    # The room that all of them have is 2 MiB; of that a dishonest admin fills its own share.
+    "credentials": Bound(8_000, 3 * MIB),
     "nodes": Bound(20_000, 64 * MIB),
     "placements": Bound(30_000, 16 * MIB),
     "wanted": Bound(10_000, 4 * MIB),
