@@ -187,6 +187,11 @@ class Documents:
                 "DELETE FROM envelopes WHERE author=? AND key NOT IN (SELECT key FROM incoming WHERE author=?)",
                 (author, author),
             )
+            for table in ("merge_queue", "waiting", "quarantine"):  # what was still to be done with them
+                self.db.run(
+                    f"DELETE FROM {table} WHERE author=? AND key NOT IN (SELECT key FROM incoming WHERE author=?)",
+                    (author, author),
+                )
         moved = self.db.run(
             "INSERT INTO envelopes (author, key, seq, payload, signature)"
             " SELECT author, key, seq, payload, signature FROM incoming WHERE author=? ORDER BY seq" + _REPLACE,
