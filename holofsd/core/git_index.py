@@ -11,6 +11,9 @@ _FIXED: Final = 40
 _EXTENDED: Final = 0x4000
 _LENGTH: Final = 0x0FFF
 _HASHES: Final = (20, 32)
+MOST_BYTES: Final = 16 << 20
+"""Of all paths together. In version 4 each name may repeat the one before it: what is a few bytes in the file could be
+gigabytes in memory."""
 
 
 def tracked_paths(data: bytes) -> frozenset[bytes]:
@@ -31,7 +34,7 @@ def tracked_paths(data: bytes) -> frozenset[bytes]:
 def _entries(data: bytes, version: int, count: int, hash_length: int) -> frozenset[bytes]:
     """Raises ValueError or IndexError where the bytes do not make sense with this length of an object name."""
     paths: set[bytes] = set()
-    at, last = _HEADER, b""
+    at, last, total = _HEADER, b"", 0
     for _ in range(count):
         flags_at = at + _FIXED + hash_length
         flags = int.from_bytes(data[flags_at : flags_at + 2], "big")
@@ -47,6 +50,9 @@ def _entries(data: bytes, version: int, count: int, hash_length: int) -> frozens
             at += (end - at) // 8 * 8 + 8
         if len(last) < _LENGTH and flags & _LENGTH != len(last):
             raise ValueError("not the length of this name")
+        total += len(last)
+        if total > MOST_BYTES:
+            raise ValueError("more paths than any repository has")
         paths.add(last)
     return frozenset(paths)
 

@@ -341,6 +341,13 @@ class Documents:
                 "DELETE FROM envelopes WHERE author=? AND key NOT IN (SELECT key FROM incoming WHERE author=?)",
                 (author, author),
             )
+            for table in _WORK:  # what was still to be done with them
+                key = "node" if table == "unproven" else "key"
+                self.db.run(
+                    f"DELETE FROM {table} WHERE author=? AND {key} NOT IN (SELECT key FROM incoming WHERE author=?)",
+                    (author, author),
+                )
+            self._refused = None
         moved = self.db.run(
             "INSERT INTO envelopes (author, key, seq, payload, signature)"
             " SELECT author, key, seq, payload, signature FROM incoming WHERE author=? ORDER BY seq" + _REPLACE,

@@ -120,14 +120,14 @@ class Ingest:
             return None
         if shown.seq <= self._documents.folded_to(author):
             return None  # nobody needs it, and those who let go of it do not answer
-        if shown.seq == seq:
-            self._disagreed.add(author)  # two histories: all of the one that wins is needed
         now = asyncio.get_running_loop().time()
         run = self._runs.get(author)
         if run is not None and (run.source is source or now - run.alive_at < self._config.run_timeout):
             return None
         if self._blamed.get((author, source), 0.0) > now:
             return None
+        if shown.seq == seq:
+            self._disagreed.add(author)  # two histories: all of the one that wins is needed
         run = self._begin(held, author, source, now)
         self._runs[author] = run
         return run.last, run.whole
@@ -318,6 +318,7 @@ class Ingest:
                 self.counts.ignored_pages += 1
                 return None
         run.alive_at = now
+        before = self._documents.head(page.author)
         try:
             head = self._take_in_safely(page, run)
         except _TooMuch as full:
@@ -327,7 +328,7 @@ class Ingest:
         faults.reach("receiving.stored" if page.head is None else "receiving.advanced", self._store)
         if page.head is not None:
             self._runs.pop(page.author, None)
-            self._finish(page.head, head is not None, run, source)
+            self._finish(page.head, head is not None, run, source, before)
         return head
 
     def _take_in_safely(self, page: Page, run: Run) -> Head | None:
@@ -451,10 +452,13 @@ class Ingest:
                     "DELETE FROM incoming WHERE author=? AND key=? AND seq<=?", (record.author, item.key, item.seq)
                 )
 
-    def _finish(self, head: Head, agreed: bool, run: Run, source: object) -> None:
+    def _finish(self, head: Head, agreed: bool, run: Run, source: object, before: Head | None) -> None:
         author = head.author
         if agreed:
             self._disagreed.discard(author)
+            if not _beyond(head, before) and not self._members.is_last(head, before):
+                # It showed a head beyond ours, and has nothing to show for it: asking at once would go on for ever.
+                self._blamed[(author, source)] = asyncio.get_running_loop().time() + BLAMED_FOR
             self.on_advanced(head, source)
         else:
             self.counts.disagreements += 1

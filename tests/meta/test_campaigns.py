@@ -4,13 +4,20 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from campaigns import again, crash, soak
+from campaigns import again, crash, decoders, hostile, soak
+from campaigns.hostile_rogue import Orders
+from fuzz.targets import TARGETS, Target
 from holofsd.store.faults import POINTS
+from model.lies import LIES
+from support.wait import until
 
 
 def a_crash_campaign(rounds: int, tried: dict[str, int], reached: dict[str, int]) -> crash.Campaign:
@@ -67,3 +74,38 @@ def test_a_duration_is_a_number_and_a_unit() -> None:
     assert [soak.duration(text) for text in ("90s", "10m", "2h", "7")] == [90.0, 600.0, 7200.0, 7.0]
     with pytest.raises(argparse.ArgumentTypeError):
         soak.duration("soon")
+
+
+def test_a_hostile_campaign_holds_lies_to_a_second_unless_the_machine_is_busy_by_itself() -> None:
+    calm, slow = [0.05] * 99 + [0.1], [0.05] * 90 + [1.5] * 10
+    hostile.judge_latency("writer", calm, calm)
+    with pytest.raises(AssertionError, match=r"1\.50 s with a writer that lies, 0\.10 s without"):
+        hostile.judge_latency("writer", slow, calm)
+    hostile.judge_latency("writer", slow, [0.5] * 100)
+    with pytest.raises(AssertionError):
+        hostile.judge_latency("writer", [3.0] * 100, [0.5] * 100)
+
+
+def test_a_hostile_campaign_watches_the_memory_of_processes() -> None:
+    watch = hostile.MemoryWatch({"this": os.getpid()})
+    watch.start()
+    until(lambda: watch.most["this"] > 0, "a first look")
+    assert watch.stop()["this"] > 10 << 20
+
+
+def test_a_campaign_of_decoders_says_which_input_was_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(data: bytes) -> None:
+        assert len(data) != 3, "three bytes"
+
+    target = Target("fails", fails, (b"abcd",))
+    monkeypatch.setattr(decoders, "has_coverage", lambda: False)
+    monkeypatch.setitem(TARGETS, "fails", target)
+    campaign = decoders.Campaign(1, 60.0, ["fails"], keep=False, folder=tmp_path)
+    with pytest.raises(decoders.Found, match="fails raised AssertionError"):
+        campaign.run()
+
+
+def test_the_orders_of_a_rogue_are_read_as_they_were_written() -> None:
+    orders = Orders(7, "aa", [("bb", "b", ["192.0.2.1:1"])], "", ["forged_dot"])
+    assert json.loads(orders.encode())["lies"] == ["forged_dot"]
+    assert all(part in {lie.family for lie in LIES.values()} for parts in hostile.FAMILIES.values() for part in parts)

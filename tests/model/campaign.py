@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Many seeds, in several processes: scripts/soak model SEED DURATION, or scripts/soak model SEED --seeds COUNT
 
+With --liar one more device is there and lies (`model.lies`); --lies NAME,NAME and --without NAME,NAME choose which.
+
 Each seed is one for Hypothesis, with some examples of the state machine. What fails is made small and told. Hashes are
 not random in these processes, so a seed is the same program each time: scripts/soak model SEED
 """
@@ -29,7 +31,8 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from campaigns.soak import duration
-from model.machine import Model
+from model.lies import Chosen, chosen
+from model.machine import LyingModel, Model
 from model.run import memory_folder
 from model.troubles import POINTS
 from model.world import Result
@@ -56,6 +59,7 @@ class Tally:
     acknowledged: int = 0
     refused: int = 0
     died_at: Counter[str] = field(default_factory=Counter)
+    lies: Counter[str] = field(default_factory=Counter)
     failed: dict[int, str] = field(default_factory=dict)
     """Seed -> what it found."""
 
@@ -66,18 +70,21 @@ class Tally:
         self.acknowledged += result.acknowledged
         self.refused += result.refused
         self.died_at.update(result.died_at)
+        self.lies.update(result.lies)
 
     def add(self, other: Tally) -> None:
         for name in ("seeds", "runs", "steps", "conflicts", "acknowledged", "refused"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.died_at.update(other.died_at)
+        self.lies.update(other.lies)
         self.failed.update(other.failed)
 
     def __str__(self) -> str:
         return (
             f"{self.seeds} seeds, {len(self.failed)} failed ({self.runs} runs, {self.steps} steps,"
             f" {self.acknowledged} writes acknowledged, {self.conflicts} conflicts left, {self.refused} operations"
-            f" refused, {self.died_at.total()} crashes at {len(self.died_at)} of {len(POINTS)} fault points)"
+            f" refused, {self.died_at.total()} crashes at {len(self.died_at)} of {len(POINTS)} fault points"
+            f"{f', {self.lies.total()} lies of {len(self.lies)} kinds' if self.lies else ''})"
         )
 
     def left_out(self) -> list[str]:
@@ -93,11 +100,29 @@ class Tally:
         return not self.failed and not (self.seeds >= FAIR_SEEDS and self.left_out())
 
 
-def try_seed(number: int, examples: int) -> Tally:
+@dataclass(frozen=True)
+class Tried:
+    """What is run for each seed."""
+
+    examples: int = EXAMPLES
+    chosen: Chosen | None = None
+    """Lies, if there is a liar."""
+    again: str = ""
+    """Options that make it the same again."""
+
+    @property
+    def model(self) -> type[Model]:
+        if self.chosen is None:
+            return Model
+        LyingModel.chosen = self.chosen
+        return LyingModel
+
+
+def try_seed(number: int, tried: Tried) -> Tally:
     """What fails is not made small yet."""
     tally = Tally(seeds=1)
     Model.tally.clear()
-    problem = _problem(number, examples, Phase.generate)
+    problem = _problem(number, tried, Phase.generate)
     for result in Model.tally:
         tally.add_run(result)
     if problem:
@@ -105,13 +130,13 @@ def try_seed(number: int, examples: int) -> Tally:
     return tally
 
 
-def make_small(number: int, examples: int) -> tuple[int, str]:
-    return number, _problem(number, examples, Phase.generate, Phase.shrink)
+def make_small(number: int, tried: Tried) -> tuple[int, str]:
+    return number, _problem(number, tried, Phase.generate, Phase.shrink)
 
 
-def _problem(number: int, examples: int, *phases: Phase) -> str:
+def _problem(number: int, tried: Tried, *phases: Phase) -> str:
     chosen = settings(
-        max_examples=examples,
+        max_examples=tried.examples,
         stateful_step_count=STEPS[number % len(STEPS)],
         deadline=None,
         database=None,
@@ -122,7 +147,7 @@ def _problem(number: int, examples: int, *phases: Phase) -> str:
         print_blob=False,
     )
     try:
-        run_state_machine_as_test(seed(number)(Model), settings=chosen)
+        run_state_machine_as_test(seed(number)(tried.model), settings=chosen)
     except Exception as error:  # noqa: BLE001 (whatever a seed raises is what it found)
         return f"{type(error).__name__}: {error}"
     return ""
@@ -135,6 +160,7 @@ class Campaign:
     seeds: Iterator[int]
     ends: float
     options: argparse.Namespace
+    tried: Tried
     total: Tally = field(default_factory=Tally)
     _tried: set[Future[Tally]] = field(default_factory=set)
     _shrunk: set[Future[tuple[int, str]]] = field(default_factory=set)
@@ -157,7 +183,7 @@ class Campaign:
         while True:
             if time.monotonic() < self.ends and (self.options.keep_going or not self.total.failed):
                 free = 2 * self.options.jobs - len(self._tried)
-                self._tried |= {pool.submit(try_seed, n, self.options.examples) for n in islice(self.seeds, free)}
+                self._tried |= {pool.submit(try_seed, n, self.tried) for n in islice(self.seeds, free)}
             left = self.ends - time.monotonic()
             if left <= 0:
                 self._shrunk -= {future for future in self._shrunk if not future.done()}
@@ -176,14 +202,17 @@ class Campaign:
         if future in self._shrunk:
             self._shrunk.discard(future)
             number, problem = future.result()
-            told(number, problem or f"{self.total.failed[number]}\nNot again!")
+            told(number, problem or f"{self.total.failed[number]}\nNot again!", self.tried)
             return
         self._tried.discard(future)
         found: Tally = future.result()
         self.total.add(found)
         for number, problem in found.failed.items():
+            if self.options.no_small:
+                print(f"seed {number} found: {problem}", flush=True)
+                continue
             print(f"seed {number} found: {problem}\nIt is made small now.", flush=True)
-            self._shrunk.add(pool.submit(make_small, number, self.options.examples))
+            self._shrunk.add(pool.submit(make_small, number, self.tried))
 
 
 def _patience(left: float) -> float:
@@ -191,8 +220,8 @@ def _patience(left: float) -> float:
     return min(TOLD_S, left) if left > 0 else max(left + LAST_S, 0.0)
 
 
-def told(number: int, problem: str) -> None:
-    print(f"seed {number} fails: {problem}\nAgain: scripts/soak model {number}", flush=True)
+def told(number: int, problem: str, tried: Tried) -> None:
+    print(f"seed {number} fails: {problem}\nAgain: scripts/soak model {number}{tried.again}", flush=True)
 
 
 def _alone(folder: str | None) -> None:
@@ -223,11 +252,34 @@ def asked_for() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one for each core)")
     parser.add_argument("--examples", type=int, default=EXAMPLES, help=f"runs of each seed (default: {EXAMPLES})")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed that fails")
-    return parser.parse_args()
+    parser.add_argument("--no-small", action="store_true", help="do not make small what fails")
+    parser.add_argument("--liar", action="store_true", help="one more device is there, and lies")
+    parser.add_argument("--lies", default="", metavar="NAME,...", help="with --liar: it tells these lies only")
+    parser.add_argument("--without", default="", metavar="NAME,...", help="with --liar: it does not tell these lies")
+    options = parser.parse_args()
+    try:
+        options.chosen = chosen(options.lies, options.without)
+    except KeyError as error:
+        parser.error(error.args[0])
+    if not options.liar and (options.lies or options.without):
+        parser.error("--lies and --without go with --liar")
+    return options
+
+
+def tried_by(options: argparse.Namespace) -> Tried:
+    if not options.liar:
+        return Tried(options.examples)
+    again = " --liar" + f" --lies {options.lies}" * bool(options.lies)
+    return Tried(options.examples, options.chosen, again + f" --without {options.without}" * bool(options.without))
+
+
+def tried_names(tried: Tried) -> tuple[str, ...]:
+    return tried.chosen.names if tried.chosen is not None else ()
 
 
 def main() -> int:
     options = asked_for()
+    tried = tried_by(options)
     # Stopped from outside it still takes its folder away.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     most = options.seeds or (1 if options.duration is None else None)
@@ -237,17 +289,20 @@ def main() -> int:
     try:
         if most == 1:
             # In this very process, where a debugger can be.
-            total = try_seed(options.seed, options.examples)
+            total = try_seed(options.seed, tried)
             for number, problem in total.failed.items():
                 print(f"seed {number} found: {problem.splitlines()[-1]} (it is made small now)", flush=True)
-                told(number, make_small(number, options.examples)[1] or f"{problem}\nNot again!")
+                small = "" if options.no_small else make_small(number, tried)[1] or f"{problem}\nNot again!"
+                told(number, small or problem, tried)
         else:
-            total = Campaign(islice(count(options.seed), most), ends, options).run()
+            total = Campaign(islice(count(options.seed), most), ends, options, tried).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"from seed {options.seed}: {total}\n{total.table()}")
     for number in sorted(total.failed):
-        print(f"failed: scripts/soak model {number}")
+        print(f"failed: scripts/soak model {number}{tried.again}")
+    if options.liar:
+        print(f"never told: {', '.join(name for name in tried_names(tried) if not total.lies[name]) or 'none'}")
     return 0 if total.is_clean else 1
 
 

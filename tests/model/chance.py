@@ -78,12 +78,35 @@ def _reached(point: str, _where: object) -> None:
         life.reach(point)
 
 
+MOST_AT_ONCE = 25_000
+"""Turns of the loop without any time between them."""
+
+
+class Stuck(AssertionError):
+    """Work that never waits."""
+
+
 class SeededLoop(VirtualLoop):
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.chance = random.Random(f"threads {seed}")
         self.problems: list[str] = []
+        self.turns = 0
+        """How often it came around."""
+        self._moved_at = self._moved_turn = 0.0
+        self.on_stuck: Callable[[], None] = lambda: None
+        """Called before Stuck is raised, so that what goes on for ever ends."""
         self.set_exception_handler(lambda _loop, context: self.problems.append(_told(context)))
+
+    def _run_once(self) -> None:
+        self.turns += 1
+        if self.now != self._moved_at:
+            self._moved_at, self._moved_turn = self.now, self.turns
+        elif self.turns - self._moved_turn > MOST_AT_ONCE:
+            self._moved_turn = self.turns
+            self.on_stuck()
+            raise Stuck(f"{MOST_AT_ONCE} turns of the loop and no time passes: somebody answers at once, for ever")
+        super()._run_once()  # type: ignore[misc]
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         """Blocking work, at one moment; its result comes later."""

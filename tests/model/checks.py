@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from holofsd.check.fsck import Files, examine_copy
@@ -19,20 +20,27 @@ from holofsd.tree.tree import Tree
 from model.device import ModelDevice
 from model.ledger import EMPTY
 from model.looking import Looking
-from tests.tree.harness import Clock, check_index, derived, volume_store
+from tests.tree.harness import Clock, check_index, derived, volume_store, walk
 
 Shown = tuple[object, ...]
 TreeShown = dict[bytes, Shown]
 
 
-async def tree_of(device: ModelDevice) -> TreeShown:
-    """path -> kind, mode, mtime, links, xattrs, content or target."""
+class Unreadable(bytes):
+    """What is shown of a file whose content no honest device has."""
+
+
+Read = Callable[[ModelDevice, Ino], Awaitable[bytes]]
+
+
+async def tree_of(device: ModelDevice, read: Read | None = None) -> TreeShown:
+    """path -> kind, mode, mtime, links, xattrs, content or target. `read` gives the content of a file."""
     found: TreeShown = {}
-    await _list(device, ROOT_INO, b"", found)
+    await _list(device, ROOT_INO, b"", found, read or read_file)
     return found
 
 
-async def _list(device: ModelDevice, ino: Ino, path: bytes, found: TreeShown) -> None:
+async def _list(device: ModelDevice, ino: Ino, path: bytes, found: TreeShown, read: Read) -> None:
     fs, att = device.fs, device.att
     listing = await fs.read_dir(att, ino, b"", 0)
     assert listing.complete
@@ -43,14 +51,17 @@ async def _list(device: ModelDevice, ino: Ino, path: bytes, found: TreeShown) ->
         xattrs = tuple([(x, await fs.get_xattr(att, attr.ino, x)) for x in names])
         if attr.kind is Kind.DIRECTORY:
             found[full] = (attr.kind, attr.mode, attr.nlink, xattrs)
-            await _list(device, attr.ino, full, found)
+            await _list(device, attr.ino, full, found, read)
             continue
-        content = await fs.read_link(att, attr.ino) if attr.kind is Kind.SYMLINK else await _read(device, attr.ino)
+        content = await fs.read_link(att, attr.ino) if attr.kind is Kind.SYMLINK else await read(device, attr.ino)
+        if isinstance(content, Unreadable):
+            found[full] = (attr.kind, content)
+            continue
         assert len(content) == attr.size, f"{full!r} has {len(content)} bytes, its attributes say {attr.size}"
         found[full] = (attr.kind, attr.mode, attr.nlink, xattrs, attr.mtime_ns, content)
 
 
-async def _read(device: ModelDevice, ino: Ino) -> bytes:
+async def read_file(device: ModelDevice, ino: Ino) -> bytes:
     handle = -1
     await device.fs.open(device.att, ino, handle, write=False, truncate=False, base=b"")
     try:
@@ -94,10 +105,7 @@ def forgotten_by(actor: Looking, devices: list[ModelDevice]) -> list[str]:
     """What its device showed when all was quiet is still shown, in its history or in its trash, and can be had."""
     if actor.thins:
         return []
-    kept: dict[bytes, Version] = {}
-    past = actor.device.fs.history.past
-    for (node,) in actor.device.store.db.all("SELECT node FROM nodes"):
-        kept.update((actor.content_of(item.version), item.version) for item in past.versions(NodeId(node)))
+    kept = kept_by(actor)
     name, label = actor.device.name, actor.ledger.label
     problems = [f"{name} forgot {label(digest)}, which it showed once" for digest in actor.remembers - kept.keys()]
     for digest in actor.remembers & kept.keys():
@@ -105,6 +113,29 @@ def forgotten_by(actor: Looking, devices: list[ModelDevice]) -> list[str]:
         if isinstance(body, Blob) and not any(device.store.content.has(body.hash) for device in devices):
             problems.append(f"{name} remembers {label(digest)}, and its bytes are nowhere")
     return problems
+
+
+def kept_by(actor: Looking) -> dict[bytes, Version]:
+    """Hash -> version of all that its device shows, has in its history or in its trash."""
+    kept: dict[bytes, Version] = {}
+    past = actor.device.fs.history.past
+    for (node,) in actor.device.store.db.all("SELECT node FROM nodes"):
+        kept.update((actor.content_of(item.version), item.version) for item in past.versions(NodeId(node)))
+    return kept
+
+
+async def found_by_a_person(actor: Looking) -> dict[bytes, Version]:
+    """Hash -> version of all that a person gets on its device, by the history of a path or out of the trash."""
+    history, found = actor.device.fs.history, dict[bytes, Version]()
+    for path, entry in walk(actor.device.local.tree).items():
+        if entry.view.kind is Kind.FILE:
+            for item in history.restoring.history(path):
+                found[actor.content_of(item.version)] = item.version
+    for node, trashed in (await history.trash._all()).items():
+        versions = [past.version for past in history.past.versions(node)]
+        for version in (*versions, *([trashed.version] if trashed.version is not None else [])):
+            found[actor.content_of(version)] = version
+    return found
 
 
 def count_conflicts(tree: TreeShown) -> int:
@@ -126,8 +157,11 @@ Facts = tuple[tuple[tuple[object, ...], ...], tuple[tuple[object, ...], ...]]
 Projection = dict[str, list[tuple[object, ...]]]
 
 
-def index_of(device: ModelDevice, known: dict[Facts, Projection]) -> list[str]:
-    """`known`: what other devices' facts come to, which are mostly the same."""
+def index_of(
+    device: ModelDevice, known: dict[Facts, Projection], left_out: frozenset[NodeId] = frozenset()
+) -> list[str]:
+    """`known`: what other devices' facts come to, which are mostly the same. `left_out`: nodes of which it also depends
+    on what was here before what is shown, and so what is shown at their names."""
     check_index(device.store)
     db = device.store.db
     nodes = db.all("SELECT node, state FROM nodes WHERE node!=? ORDER BY node", (bytes(16),))
@@ -136,11 +170,24 @@ def index_of(device: ModelDevice, known: dict[Facts, Projection]) -> list[str]:
         states = [device.local.tree.state(NodeId(row[0])) for row in nodes]
         known[facts] = _from_scratch(device.store, [state for state in states if state is not None])
     here, fresh = derived(device.store), known[facts]
+    if left_out:
+        names = _names_of(here, left_out)
+        here, fresh = ({t: _without(rows, left_out, names) for t, rows in side.items()} for side in (here, fresh))
     return [
         f"{device.name}: the index has in {table} {_difference(here[table], fresh[table])}"
         for table in here
         if here[table] != fresh[table]
     ]
+
+
+def _names_of(rows: Projection, nodes: frozenset[NodeId]) -> set[bytes]:
+    """What is in a row with one of these and is no node: names and slots, of conflict copies too."""
+    found = {part for table in ("placements", "entries") for row in rows[table] if nodes & set(row) for part in row}
+    return {part for part in found if isinstance(part, bytes) and len(part) not in (16, 40)}
+
+
+def _without(rows: list[tuple[object, ...]], nodes: frozenset[NodeId], names: set[bytes]) -> list[tuple[object, ...]]:
+    return [row for row in rows if not nodes & set(row) and not names & set(row)]
 
 
 async def fsck_of(device: ModelDevice) -> list[str]:

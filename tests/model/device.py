@@ -59,6 +59,8 @@ class ModelDevice:
         self.id = DeviceId(self.key.public)
         self.clock_off_ms = 0
         self.volume_id: VolumeId | None = None
+        self.secret = b""
+        """The seed of the volume's own key, on the device that made it: on paper, for the model."""
         self._root = folder
         self._lives = 0
         self.folder = folder / "0"
@@ -206,6 +208,7 @@ class ModelDevice:
     # ---- the volume
     def create(self) -> None:
         created = create_volume(self._directory, NAME, self.key, self.name, self.now_ms())
+        self.secret = created.secret
         self.context.run(self._hold, created.store)
 
     async def join(self, owner: ModelDevice) -> None:
@@ -234,6 +237,9 @@ class ModelDevice:
         return context or self.context.copy()
 
     # ---- what is known
+    def addresses(self) -> list[str]:
+        return self.endpoint.addresses()
+
     def heads(self) -> dict[bytes, tuple[int, bytes]]:
         return {author: (head.seq, head.set_hash) for author, head in self.store.documents.heads().items()}
 
@@ -248,6 +254,13 @@ class ModelDevice:
                 found.update(body.hash for body in bodies if isinstance(body, Blob))
         return found
 
+    def missing(self) -> int:
+        """How much content is on its way."""
+        return self.store.content.missing()[0]
+
+    def quarantined(self) -> int:
+        return sum(self.store.documents.quarantined().values())
+
     def unsettled(self) -> str:
         """Why this device is not done yet; empty if it is."""
         staging = self.store.db.number("SELECT count(*) FROM staging")
@@ -255,7 +268,7 @@ class ModelDevice:
             "outbox": self.store.outbox.count(),
             "merging": self.sync.merger.backlog(),
             "staging": staging,
-            "missing": self.store.content.missing()[0],
-            "quarantined": sum(self.store.documents.quarantined().values()),
+            "missing": self.missing(),
+            "quarantined": self.quarantined(),
         }
         return ", ".join(f"{name} {count}" for name, count in reasons.items() if count)

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from model.actor import FOCUS, OPERATIONS
+from model.lies import Chosen, chosen, family
+from model.lying import PREFIX
 from model.members import MEMBERSHIP, TROUBLES
 from model.program import PAUSES, Program, Step
 from model.run import Play
@@ -34,6 +36,8 @@ TROUBLE_WEIGHTS = {
     "invite": 2,
     "expel": 2,
 }
+LIE_WEIGHTS = {"record": 20, "set": 10, "member": 6, "wire": 8}
+LIAR_WEIGHTS = {"liar_comes": 5, "liar_goes": 2}
 OPEN = ("hold", "held", "stale", "late")
 """In the names of operations with files that stay open: what is written to them is not published at once."""
 
@@ -41,6 +45,8 @@ OPEN = ("hold", "held", "stale", "late")
 class Model(RuleBasedStateMachine):
     tally: ClassVar[list[Result]] = []
     """What came of each run, for whoever empties it."""
+    lying: ClassVar[bool] = False
+    """One more device is there, and lies: `LyingModel`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +78,8 @@ class Model(RuleBasedStateMachine):
         if not seed:
             # The first example of Hypothesis is always the simplest one: no time is spent on it.
             return
-        self.program = Program(seed, devices, sequential, quick, ())
+        sequential = sequential and not self.lying
+        self.program = Program(seed, devices, sequential, quick, (), self.lying)
         self.play = Play(self.program)
         self.judge()
         # Without a file there is little to do, and a run may well have no rule that makes one.
@@ -129,6 +136,31 @@ def told(program: Program, result: Result) -> str:
     return "\n".join([head, *result.log, *result.problems])
 
 
+class LyingModel(Model):
+    """With a liar, which tells what Hypothesis draws of the grammar of lies."""
+
+    lying = True
+    chosen: ClassVar[Chosen] = chosen()
+
+
+def _lie_rule(family: list[str], called: str) -> Callable[..., None]:
+    def take(self: LyingModel, device: int, name: str, numbers: tuple[int, int, int], pause: float) -> None:
+        told = self.chosen.instead_of(name, numbers[0])
+        self.take(Step(device % self.program.devices, PREFIX + told, numbers, -1, pause))
+
+    take.__name__ = called
+    arguments: dict[str, Any] = {
+        "device": st.integers(0, 4),
+        "name": st.sampled_from(family),
+        "numbers": st.tuples(NUMBER, NUMBER, NUMBER),
+        "pause": st.sampled_from(PAUSES),
+    }
+    made: Callable[..., None] = precondition(lambda self: self.play is not None)(
+        rule(**arguments)(take)  # type: ignore[no-untyped-call]
+    )
+    return made
+
+
 def _rule(name: str, called: str) -> Callable[..., None]:
     def take(self: Model, device: int, numbers: tuple[int, int, int], turns: int, pause: float) -> None:
         program = self.program
@@ -162,4 +194,15 @@ def _add_rules() -> None:
             setattr(Model, f"{name}_{number}", made)
 
 
+def _add_lies() -> None:
+    for name, weight in LIE_WEIGHTS.items():
+        for number in range(weight):
+            called = f"lie_{name}_{number}"
+            setattr(LyingModel, called, _lie_rule(family(name), called))
+    for name, weight in LIAR_WEIGHTS.items():
+        for number in range(weight):
+            setattr(LyingModel, f"{name}_{number}", _rule(name, f"{name}_{number}"))
+
+
 _add_rules()
+_add_lies()

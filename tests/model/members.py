@@ -74,6 +74,10 @@ class Membership(Troubles):
         if owner.is_up and self.devices[number].is_up and not owner.sync.members.is_member(self.devices[number].id):
             await self.let_in(number, (Role.WRITER, Role.ADMIN)[step.numbers[1] % 2])
 
+    def may_begin_afresh(self, _number: int) -> bool:
+        """Whether a device that joins again may do so with nothing, as far as anybody owes what it has."""
+        return True
+
     async def let_in(self, number: int, role: Role) -> None:
         await self.idle(number)
         device, actor, owner = self.devices[number], self.actors[number], self.devices[0]
@@ -81,7 +85,7 @@ class Membership(Troubles):
             return
         # What only this device has would be missing for ever, and rightly so, if somebody needs it.
         others = [other for other in self.devices if other is not device]
-        afresh = all(other.is_up and not other.unsettled() for other in others)
+        afresh = self.may_begin_afresh(number) and all(other.is_up and not other.unsettled() for other in others)
         weather, self.network.weather = self.network.weather, Weather()
         self.network.heal_all()
         device.life.fault = owner.life.fault = None
@@ -106,7 +110,8 @@ class Membership(Troubles):
     async def make_whole(self) -> None:
         """Everybody is a member again, may write, and has heard so: also of changes that were still on their way."""
         owner, ends = self.devices[0].sync, self.loop_time() + WHOLE_S
-        while not self._are_whole():
+        while not self.are_whole():
+            self.repair()
             assert self.loop_time() < ends, (
                 f"not all are members: {[device.sync.membership for device in self.devices]}"
             )
@@ -117,9 +122,12 @@ class Membership(Troubles):
                     owner.set_member(device.id, Role.WRITER)
             await asyncio.sleep(0.25)
 
-    def _are_whole(self) -> bool:
+    def repair(self) -> None:
+        """Whatever only the volume's key can put right."""
+
+    def are_whole(self) -> bool:
         known = [device.sync.membership for device in self.devices]
-        able = all(len(m.roles) == len(known) and Role.READER not in m.roles.values() for m in known)
+        able = all(m.roles.get(device.id, Role.READER) != Role.READER for m in known for device in self.devices)
         return able and all(m.generations == known[0].generations for m in known)
 
     @staticmethod

@@ -31,3 +31,5 @@ class Program:
     """Everybody sees everything before the next operation: no conflict may come of that."""
     quick: bool
     steps: tuple[Step, ...]
+    liar: bool = False
+    """One more device is there, and lies."""

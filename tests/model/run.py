@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from model.chance import Seeded
+from model.lying import LyingWorld
 from model.program import Program, Step
 from model.world import Result, World
 
@@ -32,7 +33,8 @@ class Play:
         self.result = Result()
         self._folder = memory_folder()
         self._seeded = Seeded(program.seed)
-        self.world = World(program, self._folder, self._seeded.loop, self._seeded.processes, self.result)
+        kind = LyingWorld if program.liar else World
+        self.world = kind(program, self._folder, self._seeded.loop, self._seeded.processes, self.result)
         self._do(self.world.begin)
 
     def step(self, step: Step) -> None:

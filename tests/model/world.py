@@ -35,16 +35,21 @@ class Result:
     refused: int = 0
     steps: int = 0
     died_at: list[str] = field(default_factory=list)
+    lies: list[str] = field(default_factory=list)
+    """What the liar told, by name."""
 
 
 class World(Membership):
+    device_kind = ModelDevice
+
     def __init__(self, program: Program, folder: Path, loop: SeededLoop, processes: Processes, result: Result) -> None:
         self.program, self.loop, self.result = program, loop, result
         self.network = FakeNetwork(program.seed, discovery=True)
         self.ledger = Ledger()
         config = CONFIGS[program.quick]
-        self.devices = [
-            ModelDevice(loop, processes, self.network, folder / name, name, config) for name in NAMES[: program.devices]
+        self.devices: list[ModelDevice] = [
+            self.device_kind(loop, processes, self.network, folder / name, name, config)
+            for name in NAMES[: program.devices]
         ]
         self.ledger.devices = self.devices
         self.actors = [Actor(device, self.ledger) for device in self.devices]
@@ -81,12 +86,15 @@ class World(Membership):
         elif step.name == "quiet":
             await self.quiet()
         else:
-            await TROUBLES[step.name](self, step)
+            await self.trouble(step)
         if self.program.sequential:
             await self._agree()
         elif step.pause:
             await asyncio.sleep(step.pause)
         await self.bury()
+
+    async def trouble(self, step: Step) -> None:
+        await TROUBLES[step.name](self, step)
 
     async def _operate(self, number: int, step: Step) -> None:
         device = self.devices[step.device]
@@ -136,6 +144,9 @@ class World(Membership):
         await self._decide()
         for actor in self.actors:
             actor.muted = False
+        self.remember()
+
+    def remember(self) -> None:
         for actor in self.actors:
             actor.remembers |= checks.shown_by(actor)
 

@@ -83,6 +83,18 @@ def test_a_whole_run_drops_what_it_does_not_name(documents: Documents) -> None:
     assert documents.envelope(BEN, b"old") is not None
 
 
+def test_what_another_history_lacks_is_not_left_to_be_done(documents: Documents) -> None:
+    documents.put(envelope(1, b"gone"))
+    documents.put(envelope(2, b"kept"))
+    for key in (b"gone", b"kept"):
+        documents.quarantine(ADA, key, 1, "malformed", 0)
+        documents.wait_for(BEN, ADA, key)
+    documents.put_incoming([envelope(3, b"kept")])
+    documents.promote(head(3), whole=True)
+    for table in ("quarantine", "waiting"):
+        assert documents.db.all(f"SELECT key FROM {table}") == [(b"kept",)]
+
+
 def test_merging_takes_records_off_the_queue(documents: Documents) -> None:
     documents.put_incoming([envelope(seq, b"k%d" % seq) for seq in range(1, 6)])
     documents.promote(head(5), whole=False)

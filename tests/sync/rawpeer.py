@@ -98,6 +98,16 @@ class RawPeer:
     async def push(self, author: Author, *envelopes: Envelope, after: int, head: Head | None = None) -> None:
         await self.send(frames.records(author.id, after, False, envelopes, head or author.head()))
 
+    async def hear_any(self, limit: float = 5.0) -> pb.Frame:
+        """The next frame, whatever it is."""
+        assert self.stream is not None
+        async with asyncio.timeout(limit):
+            data = await self.stream.receive()
+        assert data is not None, "the stream ended"
+        frame = pb.Frame.FromString(data)
+        self.heard.append(frame)
+        return frame
+
     async def hear(self, kind: str, limit: float = 5.0) -> pb.Frame:
         """The next frame of that kind; others before it are kept in `heard`."""
         assert self.stream is not None

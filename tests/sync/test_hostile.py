@@ -370,6 +370,31 @@ async def test_a_flood_of_what_nobody_asked_for_ends_the_session(tmp_path: Path)
         await raw.endpoint.close()
 
 
+@pytest.mark.parametrize(("ahead", "whole"), [(100, False), (0, True)], ids=["beyond", "another history"])
+async def test_a_head_with_nothing_behind_it_is_asked_for_once(tmp_path: Path, ahead: int, whole: bool) -> None:
+    async with scene(tmp_path) as (ann, _bob, raw, joined):
+        liar = Author(joined.volume)
+        await raw.session(ann.id, joined, liar)
+        true = liar.say(liar.file("true", b"true"))
+        await raw.push(liar, true, after=0)
+        await raw.hear("confirm")
+        held = liar.head()
+        promised = sign_head(liar.key, joined.volume, held.seq + ahead, held.dots, b"\xff" * 32)
+        await raw.send(frames.have([promised], first=False))
+        for number in range(50):
+            await raw.send(frames.ping(number, 0))
+            while (frame := await raw.hear_any()).WhichOneof("frame") != "pong" or frame.pong.id != number:
+                if frame.WhichOneof("frame") == "want":
+                    envelopes = [true] if frame.want.whole else []
+                    page = frames.records(liar.id, 0 if envelopes else held.seq, frame.want.whole, envelopes, held)
+                    await raw.send(page)
+        wants = [frame for frame in raw.heard if frame.WhichOneof("frame") == "want" and frame.want.author == liar.id]
+        assert [frame.want.whole for frame in wants] == [whole]
+        # What it publishes in truth is taken nevertheless.
+        await raw.push(liar, liar.say(liar.file("more", b"more")), after=held.seq)
+        await until(lambda: ann.files().get("more") == b"more")
+
+
 async def test_a_member_of_one_volume_learns_nothing_of_another(tmp_path: Path) -> None:
     async with scene(tmp_path) as (ann, _bob, raw, joined):
         connection = await raw.connect(ann.id)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run may cost the honest, whatever the liar does: rows and bytes of each table that a peer can grow, bytes on
+disk, bytes in memory, turns of the loop, and who is blamed.
+
+The figures are for runs of some dozens of steps. Each is the product's own limit where it has one that a run can reach,
+otherwise several times what honest work of that length takes.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import types
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from holofsd.core.ids import AuthorId
+from holofsd.net.fake import FakeNetwork
+from model.device import ModelDevice
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Of one table: at most so many rows, and so many bytes in all its columns."""
+
+    rows: int
+    bytes: int
+
+
+TABLES = {
+    # One flood of `unknown_keys` is 400 records of 20 kB; records are kept up to the budget of their author.
+    "envelopes": Bound(20_000, 96 * MIB),
+    "incoming": Bound(20_000, 64 * MIB),
+    "quarantine": Bound(20_000, 4 * MIB),
+    "merge_queue": Bound(20_000, 4 * MIB),
+    "waiting": Bound(10_000, 4 * MIB),
+    "heads": Bound(600, MIB),
+    "marks": Bound(100, MIB),
+    # The room that all of them have is 2 MiB; of that a dishonest admin fills its own share.
+    "credentials": Bound(8_000, 3 * MIB),
+    "nodes": Bound(20_000, 64 * MIB),
+    "placements": Bound(30_000, 16 * MIB),
+    "wanted": Bound(10_000, 4 * MIB),
+    "history": Bound(20_000, 64 * MIB),
+    "bad_names": Bound(2_000, MIB),
+    "overrides": Bound(2_000, MIB),
+    "lies": Bound(1_100, MIB),
+}
+DEVICE_TABLES = {"addresses": Bound(1_000, MIB), "invites": Bound(500, MIB), "redemptions": Bound(500, MIB)}
+
+DISK = 256 * MIB
+"""All that a device has on disk for the volume. Honest runs take some 2 MiB."""
+MEMORY = 24 * MIB
+"""All that the network and sync layers of a device refer to, streams and their buffers included."""
+TURNS_PER_STEP = 60_000
+TURNS_PER_SECOND = 150
+"""Of the loop: for each step of the program, and for each virtual second and device."""
+
+
+def broken_by(device: ModelDevice, network: FakeNetwork) -> list[str]:
+    """What is beyond its bound on one device."""
+    problems = _tables(device.name, device.store.db, TABLES)
+    problems += _tables(device.name, device.devices.db, DEVICE_TABLES)
+    disk = sum(file.stat().st_size for file in device.folder.rglob("*") if file.is_file())
+    if disk > DISK:
+        problems.append(f"{device.name} has {disk >> 20} MiB on disk, {DISK >> 20} are stated")
+    memory = reachable([device.hub, device.endpoint], device, network)
+    if memory > MEMORY:
+        problems.append(f"{device.name} holds {memory >> 20} MiB in memory, {MEMORY >> 20} are stated")
+    return problems
+
+
+def _tables(name: str, db: Any, bounds: dict[str, Bound]) -> list[str]:
+    there = {row[0] for row in db.all("SELECT name FROM sqlite_master WHERE type='table'")}
+    problems = []
+    for table in bounds.keys() & there:
+        columns = [row[1] for row in db.all(f"PRAGMA table_info({table})")]
+        total = "+".join(f"coalesce(length({column}), 0)" for column in columns)
+        ((rows, size),) = db.all(f"SELECT count(*), coalesce(sum({total}), 0) FROM {table}")
+        bound = bounds[table]
+        if rows > bound.rows or size > bound.bytes:
+            problems.append(f"{name} has {rows} rows of {size} bytes in {table}, {bound} is stated")
+    return sorted(problems)
+
+
+_ELSEWHERE = (type, types.ModuleType, types.FunctionType, types.CodeType, types.FrameType, FakeNetwork, Path)
+
+
+def reachable(roots: Iterable[object], device: ModelDevice, network: FakeNetwork) -> int:
+    """Bytes of everything that these refer to, in themselves or through others: their own devices' only.
+
+    The loop, modules, classes and the network as a whole are everybody's and count for nobody.
+    """
+    foreign = {id(network), id(device.loop), id(device.processes), id(device), id(sys.modules)}
+    foreign |= {id(endpoint) for endpoint in network._endpoints.values() if endpoint is not device.endpoint}
+    edge: list[object] = list(roots)
+    seen = {id(found) for found in edge} | foreign
+    total = 0
+    while edge:
+        found = edge.pop()
+        total += sys.getsizeof(found)
+        for other in gc.get_referents(found):
+            if id(other) not in seen and not isinstance(other, _ELSEWHERE):
+                seen.add(id(other))
+                edge.append(other)
+    return total
+
+
+def blamed(device: ModelDevice, honest: Iterable[ModelDevice]) -> list[str]:
+    """Honest devices of which this one says that they lied or broke the protocol."""
+    names: dict[bytes, str] = {bytes(other.id): other.name for other in honest}
+    for other in honest:
+        names |= {bytes(author): other.name for author in other.store.own_authors()}
+    counted: dict[str, Iterable[bytes]] = {
+        "broke the protocol": device.sync.violations,
+        "sent wrong content": device.sync.fetcher.counts.wrong,
+        "has two histories": [author for author in device.sync.ingest.counts.forks if _is_honest(author, names)],
+    }
+    there = device.store.db.all("SELECT name FROM sqlite_master WHERE name='lies'")
+    if there:
+        counted["lied"] = [row[0] for row in device.store.db.all("SELECT who FROM lies")]
+    return [
+        f"{device.name} says of {names[who]} that it {what}"
+        for what, who_all in counted.items()
+        for who in who_all
+        if who in names
+    ]
+
+
+def _is_honest(author: AuthorId, names: dict[bytes, str]) -> bool:
+    return author in names
