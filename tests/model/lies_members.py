@@ -9,9 +9,9 @@ from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec import wire
 from holofsd.codec.content import hash_bytes
 from holofsd.codec.signing import SigningKey, make_certificate, sign_grant, sign_removed
+from holofsd.core.credentials import grant_digest
 from holofsd.core.document import AuthorSeq, Certificate, Credentials, Grant, Removed, Role
 from holofsd.core.ids import DeviceId
-from holofsd.core.members import grant_digest
 from model.liar import NAME, Honest, Liar
 from model.lies import lie
 from model.lies_records import END
