@@ -29,7 +29,8 @@ from holofsd.codec.letting_go import decode_dropped, decode_folded, encode_dropp
 from holofsd.codec.records import decode_device, decode_state, decode_volume, encode_device, encode_state, encode_volume
 from holofsd.codec.recovery import decode_recovery, encode_recovery
 from holofsd.codec.ticket import PREFIX, decode_ticket, encode_ticket
-from holofsd.core import credentials, edit, members
+from holofsd.core import credentials as sets
+from holofsd.core import edit, members
 from holofsd.core.context import clip_state
 from holofsd.core.document import Credentials
 from holofsd.core.errors import (
@@ -176,12 +177,12 @@ def credentials(data: bytes) -> None:
 
 def _resolve(found: Credentials) -> None:
     """In any order the same, and stored and read again too."""
-    merged = credentials.merge_credentials(found, found)
+    merged = sets.merge_credentials(found, found)
     backwards = Credentials(found.grants[::-1], found.removals[::-1], found.certificates[::-1])
-    assert credentials.merge_credentials(backwards, merged) == merged
-    assert members.resolve(VOLUME, merged) == members.resolve(VOLUME, credentials.relevant(VOLUME, merged))
+    assert sets.merge_credentials(backwards, merged) == merged
+    assert members.resolve(VOLUME, merged) == members.resolve(VOLUME, sets.relevant(VOLUME, merged))
     for grant in merged.grants[:4]:
-        credentials.chain_for(VOLUME, merged, grant.device)
+        sets.chain_for(VOLUME, merged, grant.device)
 
 
 READERS: dict[str, Callable[[Any], object]] = {
