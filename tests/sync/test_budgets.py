@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,14 @@ import pytest
 
 from holofsd.core.document import Envelope
 from holofsd.core.errors import NoSpace
+from holofsd.core.ids import BlobHash
 from holofsd.core.record_budget import WEIGHT, Weight, strange_budget
 from holofsd.net.api import Stream
 from holofsd.sync import frames
 from holofsd.sync.budgets import BudgetReport, Excess
+from holofsd.sync.parts import Part
 from holofsd.sync.publication import weigh
-from holofsd.sync.receiving import Receiver
+from holofsd.sync.receiving import Receiver, Trip
 from support.full import full
 from tests.sync.devices import QUICK, Device, devices, settled, share, until
 from tests.sync.rawpeer import Author, RawPeer
@@ -244,14 +247,28 @@ async def test_a_full_disk_is_no_fault_of_a_record(tmp_path: Path) -> None:
 async def test_content_counts_on_no_room_that_other_content_on_its_way_counts_on(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann") as (ann,):
         ann.create()
-        one, two = (Receiver(ann.store.content, cast(Stream, None), 64 << 20) for _ in range(2))
+        one, two = (Receiver(ann.store.content, cast(Stream, None), ann.id, 64 << 20) for _ in range(2))
+        trip = Trip()
         with free_bytes(74 << 20):
-            one._check_space(6 << 20)
+            one._check_space(6 << 20, trip)
             with pytest.raises(NoSpace):
-                two._check_space(6 << 20)
-            two._check_space(3 << 20)
+                two._check_space(6 << 20, trip)
+            two._check_space(3 << 20, trip)
             del one
-            two._check_space(6 << 20)
+            two._check_space(6 << 20, trip)
+
+
+async def test_content_that_two_devices_send_into_one_file_takes_room_once(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann") as (ann,):
+        ann.create()
+        one, two, other = (Receiver(ann.store.content, cast(Stream, None), ann.id, 64 << 20) for _ in range(3))
+        one._shared = two._shared = Part(ann.store.content, BlobHash(bytes(32)), asyncio.to_thread)
+        trip = Trip()
+        with free_bytes(74 << 20):
+            one._check_space(6 << 20, trip)
+            two._check_space(6 << 20, trip)
+            with pytest.raises(NoSpace):
+                other._check_space(6 << 20, trip)
 
 
 # ---- waiting

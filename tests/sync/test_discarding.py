@@ -73,10 +73,11 @@ async def test_records_beyond_what_the_removal_accepts_go_once_they_are_said_by_
     config = replace(QUICK, forget_interval=0.2)
     async with devices(tmp_path, "ann", "bob", "cid", config=config) as (ann, bob, cid):
         await share(ann, bob, cid)
+        author = bob.volume.author
+        await until(lambda: ann.store.documents.head(author) is not None)
         await settled(ann, bob, cid)
         ann.network.partition(ann.id, bob.id)
         ann.network.partition(ann.id, cid.id)
-        author = bob.volume.author
         ann.sync.remove_member(bob.id)  # of whom she knows that he is there
         for number in range(50):
             bob.write(f"file{number}", os.urandom(4000))
