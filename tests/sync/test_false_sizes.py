@@ -206,9 +206,9 @@ async def test_passing_on_what_nobody_has_is_no_hole_in_ones_own_promises(tmp_pa
 
 
 async def test_content_that_is_missing_of_ones_own_is_promised_by_nobody(tmp_path: Path) -> None:
-    config = replace(PROMISES, reserve_bytes=1 << 60)
-    async with devices(tmp_path, "ann", "bob", config=config) as (ann, bob):
+    async with devices(tmp_path, "ann", "bob", config=PROMISES) as (ann, bob):
         await share(ann, bob)
+        bob.sync.fetcher._config = replace(PROMISES, reserve_bytes=1 << 60)  # room for records, and none for content
         await settled(ann, bob)
         await until(lambda: ann.sync.copies() == 1)
         ann.write("before", b"inline")
