@@ -109,13 +109,13 @@ class Discarder:
 
     # ---- beyond what counts
     def _is_beyond(self, head: Head) -> bool:
-        """Of an author whose device may not write any more: more than the removal accepts, and not needed here. Or
-        of one that gave way to others of its device."""
+        """Of an author whose device may not write any more: more than the removal accepts, and not needed here.
+
+        An author that gave way to others of its device stays while the device is a writer: the device counts on it.
+        """
         membership, author = self._members.membership, head.author
-        device, gave_way = membership.device_of(author), author in membership.surplus
-        if device is None or device == self._members.device:
-            return False
-        if membership.roles.get(device) in WRITERS and not gave_way:
+        device = membership.device_of(author)
+        if device is None or device == self._members.device or membership.roles.get(device) in WRITERS:
             return False
         if self._members.head_counts(head):
             return False
