@@ -23,7 +23,7 @@ from holofsd.core.members import resolve
 from holofsd.daemon.names import free_name
 from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import KEY_VOLUME
-from holofsd.sync.members import load_credentials
+from holofsd.sync.stored_credentials import load_credentials
 
 _log = structlog.get_logger(__name__)
 

@@ -13,8 +13,9 @@ from holofsd.core.document import Credentials, Role, VolumeInfo
 from holofsd.core.ids import AuthorId, DeviceId, Hlc, VolumeId
 from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import KEY_VOLUME
-from holofsd.sync.members import Members, store_credentials
+from holofsd.sync.members import Members
 from holofsd.sync.publication import publish
+from holofsd.sync.stored_credentials import store_credentials
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,12 @@ room (`core.credentials`) is dropped, and counted against whoever signed it; who
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
-from blake3 import blake3
 
-from holofsd.codec import wire
 from holofsd.codec.signing import (
     SigningKey,
     make_certificate,
@@ -36,6 +34,7 @@ from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import HELLO_CREDENTIALS, MAX_NAME
 from holofsd.sync.publication import summary
 from holofsd.sync.scrutiny import chain_shown, verified
+from holofsd.sync.stored_credentials import check_readable, forget_credentials, load_credentials, store_credentials
 
 log = structlog.get_logger(__name__)
 
@@ -380,7 +379,7 @@ class Members:
     def _issue(self, issued: Credentials) -> None:
         """Raises Refused, and changes nothing, if the others could not read it or have no room for it."""
         worked = self._work_out(self.credentials, issued, self._folded())
-        _check_readable(issued)
+        check_readable(issued)
         lacking = sets.without(issued, worked.merged)
         if lacking.size() and not self._is_there(lacking):
             raise Refused(
@@ -459,44 +458,3 @@ def _all_good(volume: VolumeId, credentials: Credentials) -> bool:
 
 def _is_good(volume: VolumeId, statement: Grant | Removed) -> bool:
     return verify_grant(volume, statement) if isinstance(statement, Grant) else verify_removed(volume, statement)
-
-
-# ---- on disk
-def load_credentials(store: VolumeStore) -> Credentials:
-    """What can be read. What cannot (an older program stored it, or the disk damaged it) counts for nothing."""
-    found: list[Credentials] = []
-    for kind, message in store.credentials():
-        try:
-            found.append(wire.decode_credentials(message))
-        except Refused as error:
-            log.warning("a stored credential cannot be read and is ignored", kind=kind, why=error.message)
-    return sets.merge_credentials(*found)
-
-
-def store_credentials(store: VolumeStore, credentials: Credentials) -> None:
-    """Inside a transaction. Each is stored as a `Credentials` message that holds it alone. Raises Refused."""
-    for kind, message in _messages(credentials):
-        wire.decode_credentials(message)  # what could not be read again would be lost
-        store.add_credential(kind, blake3(message).digest(), message)
-
-
-def forget_credentials(store: VolumeStore, credentials: Credentials) -> None:
-    """Inside a transaction."""
-    for kind, message in _messages(credentials):
-        store.remove_credential(kind, blake3(message).digest())
-
-
-def _messages(credentials: Credentials) -> Iterable[tuple[str, bytes]]:
-    """(kind, message) of each."""
-    singles = [
-        *(("grant", Credentials(grants=(grant,))) for grant in credentials.grants),
-        *(("removal", Credentials(removals=(removed,))) for removed in credentials.removals),
-        *(("certificate", Credentials(certificates=(certificate,))) for certificate in credentials.certificates),
-    ]
-    return ((kind, wire.encode_credentials(single)) for kind, single in singles)
-
-
-def _check_readable(credentials: Credentials) -> None:
-    """Raises Refused where another device could not read what this one is about to sign."""
-    for _kind, message in _messages(credentials):
-        wire.decode_credentials(message)

@@ -9,8 +9,7 @@ from typing import Final
 
 import structlog
 
-from holofs_api.words import count
-from holofsd.codec.signing import SigningKey, generate, verify_head
+from holofsd.codec.signing import SigningKey, verify_head
 from holofsd.core.document import AuthorSeq, Credentials, DeviceInfo, Head, Mark, Membership, Role
 from holofsd.core.errors import ProtocolViolation, Refused
 from holofsd.core.ids import AuthorId, BlobHash, DeviceId, NodeId, VolumeId
@@ -18,6 +17,7 @@ from holofsd.net.api import CloseCode
 from holofsd.store import faults
 from holofsd.sync import frames
 from holofsd.sync.adopting import Adopter
+from holofsd.sync.authors import new_author
 from holofsd.sync.budgets import Excess
 from holofsd.sync.care import ContentCare
 from holofsd.sync.config import SyncConfig
@@ -45,6 +45,7 @@ from holofsd.sync.status import DeviceReport, SyncStatus
 from holofsd.sync.tasks import Tasks
 from holofsd.sync.twins import Twins
 from holofsd.sync.unavailable import unavailable
+from holofsd.sync.warnings import Warnings
 from holofsd.tree.local import LocalVolume
 from holofsd.tree.outliving import bring_back
 
@@ -52,8 +53,6 @@ log = structlog.get_logger(__name__)
 
 LOOK_AGAIN = 10.0
 SAID_SIZE: Final = "said that content has another size than it has"
-PLACE_TRIES = 64
-"""Of a device's authors those count that come first by key: with a few tries a new one does."""
 
 
 class VolumeSync:
@@ -95,6 +94,9 @@ class VolumeSync:
         self.marks = Marks(self.store, self.members, node_key, now_ms, self.config, self._is_merged, self._tell_marks)
         self.sessions: dict[DeviceId, Session] = {}
         self.violations: dict[DeviceId, int] = {}
+        self.warnings = Warnings(
+            self.members, self.merger, self.fetcher, self.ingest, self.publisher, self.overwriting, self.violations
+        )
         self._role = self.members.role
         self._role_callbacks: list[Callable[[], None]] = []
         self.adopter = Adopter(volume, self.members)
@@ -265,7 +267,7 @@ class VolumeSync:
             content_missing_bytes=missing_bytes,
             quarantine_reasons=self.store.documents.quarantined(),
             devices=tuple(self._report(device) for device in self.members.others()),
-            warnings=tuple(self._warnings()),
+            warnings=tuple(self.warnings.all()),
             lies=lie_reports(self.store.lies.all(), self.members),
             unavailable=unavailable(self.volume, self.fetcher, self.members),
         )
@@ -289,49 +291,6 @@ class VolumeSync:
     def _own_heads(self) -> list[Head]:
         heads = self.store.documents.heads()
         return [heads[author] for author in self.store.own_authors() if author in heads]
-
-    def _warnings(self) -> list[str]:
-        warnings = []
-        if self.role is None:
-            warnings.append("This device is not a member of the volume any more: nothing is sent or received.")
-        over = self.overwriting.last()
-        if over is not None:
-            files = count(over.files, "file")
-            warnings.append(
-                f"{self._writer(over.author)} wrote over {files} of other devices within ten minutes:"
-                " what was in them is in the history, and restoring with --at brings it back."
-            )
-        if self.fetcher.counts.no_space:
-            warnings.append("The disk is nearly full: content from other devices waits until there is room.")
-        elif Excess.DISK in self.ingest.waiting().values():
-            warnings.append("The disk is nearly full: changes from other devices wait until there is room.")
-        for device, number in {**self.violations, **self.fetcher.counts.wrong}.items():
-            times = count(number, "time")
-            told = self.members.told(device)
-            warnings.append(f"{told} broke the protocol or sent wrong content {times}; it was refused.")
-        for author in self.ingest.counts.forks:
-            name = self._writer(author)
-            warnings.append(f"Two copies of the state directory of {name} were in use: both wrote as one.")
-        for device in self._without_seals():
-            told = self.members.told(device)
-            warnings.append(
-                f"{told} has an older version of HoloFS, which cannot prove who wrote what it passes on: upgrade it."
-                " Until then some of that is not shown here."
-            )
-        if self.publisher.too_large:
-            files = count(len(self.publisher.too_large), "file has", "files have")
-            warnings.append(f"{files} too many attributes to be sent.")
-        return warnings
-
-    def _without_seals(self) -> list[DeviceId]:
-        """Devices that passed on versions of others as programs before 0040-seals.sql do."""
-        still = filter(self.merger.told.vetting.knows_no_seals, self.merger.old_programs)
-        devices = dict.fromkeys(map(self.membership.authors.get, still))
-        return [device for device in devices if device is not None]
-
-    def _writer(self, author: AuthorId) -> str:
-        device = self.membership.authors.get(author)
-        return self.members.told(device) if device is not None else "a device"
 
     def copies(self) -> int:
         """How many other devices say that they hold everything written here up to now."""
@@ -493,7 +452,7 @@ class VolumeSync:
         """A new author for this device, from now on. What the old one published stays; of two histories of it the one
         that everybody takes over is the one that wins in `ingest`, and what the other alone said is said again."""
         old = self.volume.author
-        key = self._new_author()
+        key = new_author(self.members)
         log.warning("our author's newer records were shown to us: a new author takes over", old=old.hex()[:8])
         with self.store.db.transaction():
             self.volume.rotate_author(key.seed)
@@ -501,17 +460,6 @@ class VolumeSync:
         self.members.certify(key)
         faults.reach("rotating.certified", self.store)
         self.publisher.changed()
-
-    def _new_author(self) -> SigningKey:
-        """An author that has a place among ours, also where this device was copied or restored very often."""
-        for _ in range(PLACE_TRIES):
-            key = generate()
-            if not self.can_write or self.members.has_place(AuthorId(key.public)):
-                return key
-        log.error(
-            "no author of this device has a place among its others: what it writes is not heard until one is folded"
-        )
-        return key
 
     def violation(self, device: DeviceId, why: str) -> None:
         number = self.violations.get(device, 0) + 1

@@ -22,7 +22,8 @@ from holofsd.core.errors import DeviceUnknown, HoloError
 from holofsd.core.ids import DeviceId, VolumeId
 from holofsd.core.members import resolve
 from holofsd.store.volume import VolumeStore
-from holofsd.sync.members import Members, load_credentials
+from holofsd.sync.members import Members
+from holofsd.sync.stored_credentials import load_credentials
 
 KEY = SigningKey(b"volume".ljust(32, b"."))
 VOLUME = VolumeId(KEY.public)

@@ -28,8 +28,8 @@ from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import KEY_DEVICE
 from holofsd.sync.create import prepare_joined
 from holofsd.sync.invites import redeem
-from holofsd.sync.members import store_credentials
 from holofsd.sync.sealing_again import DUE, seal_again
+from holofsd.sync.stored_credentials import store_credentials
 from holofsd.sync.vetting import FORGED, OTHER_KIND, TWO_CONTENTS, UNSEALED
 from holofsd.sync.volume import VolumeSync
 from holofsd.tree.local import LocalVolume
