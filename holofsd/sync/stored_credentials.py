@@ -30,18 +30,18 @@ def load_credentials(store: VolumeStore) -> Credentials:
 
 def store_credentials(store: VolumeStore, credentials: Credentials) -> None:
     """Inside a transaction. Each is stored as a `Credentials` message that holds it alone. Raises Refused."""
-    for kind, message in _messages(credentials):
+    for kind, message in messages_of(credentials):
         wire.decode_credentials(message)  # what could not be read again would be lost
         store.add_credential(kind, blake3(message).digest(), message)
 
 
 def forget_credentials(store: VolumeStore, credentials: Credentials) -> None:
     """Inside a transaction."""
-    for kind, message in _messages(credentials):
+    for kind, message in messages_of(credentials):
         store.remove_credential(kind, blake3(message).digest())
 
 
-def _messages(credentials: Credentials) -> Iterable[tuple[str, bytes]]:
+def messages_of(credentials: Credentials) -> Iterable[tuple[str, bytes]]:
     """(kind, message) of each."""
     singles = [
         *(("grant", Credentials(grants=(grant,))) for grant in credentials.grants),
@@ -53,5 +53,5 @@ def _messages(credentials: Credentials) -> Iterable[tuple[str, bytes]]:
 
 def check_readable(credentials: Credentials) -> None:
     """Raises Refused where another device could not read what this one is about to sign."""
-    for _kind, message in _messages(credentials):
+    for _kind, message in messages_of(credentials):
         wire.decode_credentials(message)

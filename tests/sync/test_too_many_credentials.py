@@ -16,7 +16,8 @@ from holofsd.core.members import CERTIFICATES_COUNTED
 from holofsd.store.volume import VolumeStore
 from holofsd.sync import frames
 from holofsd.sync.create import prepare_joined
-from holofsd.sync.members import TOO_MANY_AUTHORS, TOO_MANY_STATEMENTS, Members, _messages
+from holofsd.sync.members import TOO_MANY_AUTHORS, TOO_MANY_STATEMENTS, Members
+from holofsd.sync.stored_credentials import messages_of
 from tests.sync.devices import Device, devices, settled, share, until
 from tests.sync.rawpeer import Author
 from tests.sync.test_hostile import scene
@@ -31,7 +32,7 @@ def stored_as_before(device: Device, credentials: Credentials) -> None:
     assert device.volume_id is not None
     store = VolumeStore(device.volume_id, device.directory(device.volume_id))
     with store.db.transaction():
-        for number, (kind, message) in enumerate(_messages(credentials)):
+        for number, (kind, message) in enumerate(messages_of(credentials)):
             store.add_credential(kind, b"%032d" % number, message)
     store.close()
 
