@@ -14,7 +14,7 @@ from holofsd.check.fsck import Files, examine
 from holofsd.codec.content import hash_bytes
 from holofsd.codec.signing import sign_mark
 from holofsd.core.errors import NoSpace, ProtocolViolation
-from holofsd.sync.receiving import Receiver
+from holofsd.sync.receiving import Receiver, Trip
 from holofsd.sync.status import DeviceReport
 from tests.sync.devices import Device, devices, settled, share, until
 
@@ -61,7 +61,8 @@ async def test_marks_are_passed_on_by_others(tmp_path: Path) -> None:
 
 @pytest.fixture
 def no_room_for_content(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Receiver, needed: int) -> None:
+    def refuse(self: Receiver, needed: int, trip: Trip) -> None:
+        trip.needed = needed
         raise NoSpace("The disk is nearly full.")
 
     monkeypatch.setattr(Receiver, "_check_space", refuse)
