@@ -12,7 +12,7 @@ import gc
 import sys
 import types
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,24 @@ def reachable(roots: Iterable[object], device: ModelDevice, network: FakeNetwork
                 seen.add(id(other))
                 edge.append(other)
     return total
+
+
+def untellable(device: ModelDevice) -> list[str]:
+    """Numbers in the state of a volume that `status` cannot put into its answer."""
+    found: list[str] = []
+    _look(device.sync.status(), "status", found)
+    return [f"{device.name} cannot tell its {what}" for what in found]
+
+
+def _look(value: object, where: str, found: list[str]) -> None:
+    if is_dataclass(value):
+        for part in fields(value):
+            _look(getattr(value, part.name), f"{where}.{part.name}", found)
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            _look(item, where, found)
+    elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        found.append(f"{where} {value}")
 
 
 def blamed(device: ModelDevice, honest: Iterable[ModelDevice]) -> list[str]:

@@ -52,5 +52,5 @@ def scene_of_lie(name: str, numbers: tuple[int, int, int], role: Role | None, de
 def scenes_of(name: str, most: int = len(VARIANTS)) -> list[Program]:
     """`most`: so many variants."""
     role = ROLES.get(LIES[name].family, Role.WRITER)
-    roles = [role] if role is not None else [None, Role.READER]
+    roles = [role] if role is not None else [Role.READER, None]
     return [scene_of_lie(name, numbers, r) for r in roles for numbers in VARIANTS[:most]]

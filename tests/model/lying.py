@@ -124,6 +124,9 @@ class LyingWorld(World):
         with suppress(TimeoutError, ConnectionLost):
             async with asyncio.timeout(LIE_S):
                 await LIES[name].tell(self.liar, self.devices[step.device], step.numbers)
+        await asyncio.sleep(0.01)
+        if self.devices[step.device].is_up:
+            self.result.problems += bounds.untellable(self.devices[step.device])
 
     async def liar_comes(self, step: Step) -> None:
         """An admin lets it in, or gives it another role."""
@@ -251,6 +254,12 @@ class LyingWorld(World):
         contested = self._contested()
         plain = [{path: shown for path, shown in tree.items() if _slot(path) not in contested} for tree in trees]
         result.problems += checks.same_trees(names, plain)
+        result.problems += [
+            f"{path!r} shows the attribute {name!r}"
+            for path, shown in trees[0].items()
+            for name in _attributes(shown)
+            if not name.startswith(b"user.")
+        ]
         await self._check_contents(trees)
         known: dict[checks.Facts, checks.Projection] = {}
         for actor in self.actors:
@@ -283,6 +292,11 @@ class LyingWorld(World):
         await asyncio.sleep(IDLE_S)
         if (turns := self.loop.turns - before) > most * devices * IDLE_S:
             self.result.problems.append(f"{turns} turns of the loop in {IDLE_S:.0f} s of idleness")
+
+
+def _attributes(shown: tuple[object, ...]) -> list[bytes]:
+    """Names of extended attributes, as `checks.tree_of` has them."""
+    return [name for name, _value in shown[3]] if len(shown) > 3 and isinstance(shown[3], tuple) else []
 
 
 def _slot(path: bytes) -> bytes:
