@@ -12,6 +12,7 @@ from typing import Final
 
 from holofsd.codec.signing import SigningKey
 from holofsd.core.edit import reasserted, with_body
+from holofsd.core.errors import ContentUnavailable
 from holofsd.core.ids import AuthorId, BlobHash, Dot, Hlc, Ino, NodeId
 from holofsd.core.node import is_alive
 from holofsd.core.project import token
@@ -25,6 +26,8 @@ from holofsd.tree.tree import Tree
 
 INLINE_LIMIT: Final = 4096
 """Content up to so many bytes travels inside the record."""
+_STORED: Final = 1_000
+"""Staging files that are remembered: more than are stored while any call waits."""
 
 
 class _Elsewhere:
@@ -60,6 +63,8 @@ class LocalVolume:
         self._on_outbox: list[Callable[[], None]] = []
         self._on_wanted: list[Callable[[], None]] = []
         self._current: dict[Dot, Dot] = {}
+        self._stored: dict[str, Body] = {}
+        """What staging files that are gone contained, the newest last."""
 
     # ---- numbers and stamps
     @property
@@ -104,9 +109,10 @@ class LocalVolume:
         """A local change: stores these states, which are edited already, and queues them for publication.
 
         `hold_ms`: not published before this wall time (see Outbox.add). `takeover`, `detach_open`: see Tree.apply.
-        A node that ends before it was ever published is forgotten.
+        A node that ends before it was ever published is forgotten. Raises ContentUnavailable for a version whose
+        staging file is gone: somebody held it while it was stored, or while nothing needed it any more.
         """
-        states = list(states)
+        states = [self._as_stored(state) for state in states]
         change = self.tree.apply(states, takeover=takeover, detach_open=detach_open)
         now_ms = self.now_ms()
         for state in states:
@@ -115,6 +121,27 @@ class LocalVolume:
         self._tell(change, origin)
         self._tell_outbox()
         return change
+
+    def _as_stored(self, state: NodeState) -> NodeState:
+        """With the hash, or the bytes, of content that was in a staging file when the caller read of it."""
+        for dot, version in state.versions.items():
+            if not isinstance(version.body, Pending):
+                continue
+            body = self._stored.get(version.body.staging)
+            if body is not None:
+                state = with_body(state, dot, body)
+            elif not self.store.staging.path(version.body.staging).exists() and self._is_new(state.id, version):
+                raise ContentUnavailable("This content went while it was being stored: try again.")
+        return state
+
+    def _is_new(self, node: NodeId, version: Version) -> bool:
+        before = self.tree.state(node)
+        return before is None or before.versions.get(version.dot) != version
+
+    def _note_stored(self, files: Iterable[str], body: Body) -> None:
+        self._stored.update(dict.fromkeys(files, body))
+        while len(self._stored) > _STORED:
+            del self._stored[next(iter(self._stored))]
 
     def say_again(self, nodes: Iterable[NodeId]) -> None:
         """What this device knows of these nodes is published, though nothing changed."""
@@ -154,6 +181,7 @@ class LocalVolume:
                 if state is not None:
                     states[holder] = _hashed(state, file, body)
             self.store.nodes.forget_pending(file)
+        self.store.db.after_commit(lambda: self._note_stored(files, body))
         changed = [state for state in states.values() if state is not self.tree.state(state.id)]
         change = self.tree.apply(changed)
         if isinstance(body, Blob):
