@@ -63,8 +63,8 @@ class LocalVolume:
         self._on_outbox: list[Callable[[], None]] = []
         self._on_wanted: list[Callable[[], None]] = []
         self._current: dict[Dot, Dot] = {}
-        self._stored: dict[str, Body] = {}
-        """What staging files that are gone contained, the newest last."""
+        self._stored: dict[str, Body | None] = {}
+        """What staging files that are gone contained, the newest last; None: nothing that anybody needed."""
 
     # ---- numbers and stamps
     @property
@@ -125,21 +125,18 @@ class LocalVolume:
     def _as_stored(self, state: NodeState) -> NodeState:
         """With the hash, or the bytes, of content that was in a staging file when the caller read of it."""
         for dot, version in state.versions.items():
-            if not isinstance(version.body, Pending):
-                continue
-            body = self._stored.get(version.body.staging)
-            if body is not None:
+            if isinstance(version.body, Pending) and version.body.staging in self._stored:
+                body = self._stored[version.body.staging]
+                if body is None:
+                    raise ContentUnavailable("This content went while it was being stored: try again.")
                 state = with_body(state, dot, body)
-            elif not self.store.staging.path(version.body.staging).exists() and self._is_new(state.id, version):
-                raise ContentUnavailable("This content went while it was being stored: try again.")
         return state
 
-    def _is_new(self, node: NodeId, version: Version) -> bool:
-        before = self.tree.state(node)
-        return before is None or before.versions.get(version.dot) != version
-
-    def _note_stored(self, files: Iterable[str], body: Body) -> None:
-        self._stored.update(dict.fromkeys(files, body))
+    def staging_went(self, files: Iterable[str], body: Body | None = None) -> None:
+        """Call it when the transaction that removed them is committed. `body`: what they contained, if that was not
+        told before; None: nobody needed it."""
+        for file in files:
+            self._stored.setdefault(file, body)
         while len(self._stored) > _STORED:
             del self._stored[next(iter(self._stored))]
 
@@ -181,7 +178,7 @@ class LocalVolume:
                 if state is not None:
                     states[holder] = _hashed(state, file, body)
             self.store.nodes.forget_pending(file)
-        self.store.db.after_commit(lambda: self._note_stored(files, body))
+        self.store.db.after_commit(lambda: self.staging_went(files, body))
         changed = [state for state in states.values() if state is not self.tree.state(state.id)]
         change = self.tree.apply(changed)
         if isinstance(body, Blob):

@@ -400,12 +400,17 @@ async def test_what_is_stored_while_it_is_restored_has_its_content(device: Devic
     assert not device.store.db.all("SELECT * FROM pending_bodies")
 
 
-async def test_a_version_without_its_staging_file_is_refused(device: Device, program: Program) -> None:
+async def test_a_version_whose_content_nobody_needed_meanwhile_is_refused(device: Device, program: Program) -> None:
     await program.write("f", BIG)
-    node = device.node_at("f")
-    state = device.volume.tree.state(node)
+    gone = device.volume.tree.version_of(device.node_at("f"))
+    assert gone is not None
+    assert isinstance(gone.body, Pending)
+    await program.unlink("f")
+    await program.write("g", BIG)
+    await device.settle()
+    state = device.volume.tree.state(device.node_at("g"))
     assert state is not None
-    version = device.volume.new_version(Pending("gone"), 5, 1)
+    version = device.volume.new_version(gone.body, gone.size, 1)
     with pytest.raises(ContentUnavailable), device.store.db.transaction():
         device.volume.write([with_version(state, version, list(state.versions))])
-    assert await program.read("f") == BIG
+    assert await program.read("g") == BIG
