@@ -230,6 +230,7 @@ class Hasher:
             for row in rows:
                 self._scope.nodes.forget_pending(row.id)
                 self._rows.remove(row.id)
+        self._scope.volume.staging_went(row.id for row in rows)
         self._durable.difference_update(row.id for row in rows)
 
 

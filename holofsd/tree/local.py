@@ -14,6 +14,7 @@ from typing import Final
 from holofsd.codec.signing import SigningKey
 from holofsd.core.context import covers
 from holofsd.core.edit import reasserted, with_body
+from holofsd.core.errors import ContentUnavailable
 from holofsd.core.ids import AuthorId, BlobHash, Dot, Hlc, Ino, NodeId
 from holofsd.core.node import is_alive
 from holofsd.core.project import token
@@ -27,6 +28,8 @@ from holofsd.tree.tree import Tree
 
 INLINE_LIMIT: Final = 4096
 """Content up to so many bytes travels inside the record."""
+_STORED: Final = 1_000
+"""Staging files that are remembered: more than are stored while any call waits."""
 
 
 class _Elsewhere:
@@ -62,6 +65,8 @@ class LocalVolume:
         self._on_outbox: list[Callable[[], None]] = []
         self._on_wanted: list[Callable[[], None]] = []
         self._current: dict[Dot, Dot] = {}
+        self._stored: dict[str, Body | None] = {}
+        """What staging files that are gone contained, the newest last; None: nothing that anybody needed."""
 
     # ---- numbers and stamps
     @property
@@ -106,9 +111,10 @@ class LocalVolume:
         """A local change: stores these states, which are edited already, and queues them for publication.
 
         `hold_ms`: not published before this wall time (see Outbox.add). `takeover`, `detach_open`: see Tree.apply.
-        A node that ends before it was ever published is forgotten.
+        A node that ends before it was ever published is forgotten. Raises ContentUnavailable for a version whose
+        staging file is gone: somebody held it while it was stored, or while nothing needed it any more.
         """
-        states = [self._with_true_sizes(state) for state in states]
+        states = [self._with_true_sizes(self._as_stored(state)) for state in states]
         change = self.tree.apply(states, takeover=takeover, detach_open=detach_open)
         now_ms = self.now_ms()
         for state in states:
@@ -127,6 +133,24 @@ class LocalVolume:
                 if sized is not version and dot.counter > self.store.documents.dots_of(dot.author):
                     state = replace(state, versions={**state.versions, dot: sized})
         return state
+
+    def _as_stored(self, state: NodeState) -> NodeState:
+        """With the hash, or the bytes, of content that was in a staging file when the caller read of it."""
+        for dot, version in state.versions.items():
+            if isinstance(version.body, Pending) and version.body.staging in self._stored:
+                body = self._stored[version.body.staging]
+                if body is None:
+                    raise ContentUnavailable("This content went while it was being stored: try again.")
+                state = with_body(state, dot, body)
+        return state
+
+    def staging_went(self, files: Iterable[str], body: Body | None = None) -> None:
+        """Call it when the transaction that removed them is committed. `body`: what they contained, if that was not
+        told before; None: nobody needed it."""
+        for file in files:
+            self._stored.setdefault(file, body)
+        while len(self._stored) > _STORED:
+            del self._stored[next(iter(self._stored))]
 
     def say_again(self, nodes: Iterable[NodeId]) -> None:
         """What this device knows of these nodes is published, though nothing changed."""
@@ -191,6 +215,7 @@ class LocalVolume:
                 if state is not None:
                     states[holder] = _hashed(state, file, body)
             self.store.nodes.forget_pending(file)
+        self.store.db.after_commit(lambda: self.staging_went(files, body))
         changed = [state for state in states.values() if state is not self.tree.state(state.id)]
         change = self.tree.apply(changed)
         if isinstance(body, Blob):

@@ -8,12 +8,15 @@ from collections.abc import Callable
 import pytest
 
 from holofsd.core.document import Head
+from holofsd.core.edit import with_version
 from holofsd.core.errors import BadArgument, ContentUnavailable, IsADirectory, NameExists, NoSuchName, ReadOnly
 from holofsd.core.retention import DAY_S, HistoryPolicy
+from holofsd.core.state import Pending
 from holofsd.tree.past import PastVersion
 from tests.fs.harness import Device, Program
 
 LARGE = 100_000
+BIG = b"0123456789" * 10_000
 
 
 async def settle(device: Device) -> None:
@@ -380,3 +383,34 @@ async def test_nothing_is_counted_twice(device: Device, program: Program) -> Non
     await save(program, "b", b"y")
     counts = device.fs.history.keeping.counts()
     assert (counts.versions, counts.bytes) == (2, LARGE)
+
+
+async def test_what_is_stored_while_it_is_restored_has_its_content(device: Device, program: Program) -> None:
+    await program.write("f", BIG)
+    restoring = device.fs.history.restoring
+    shown = restoring.history(b"f")[0]
+    plan = restoring.plan(b"f", version=shown.id, to=b"g")
+    version = plan.items[0].entry.version if plan.items[0].entry is not None else None
+    assert version is not None
+    assert isinstance(version.body, Pending)
+    await device.settle()
+    await restoring.put(plan, plan.items[0])
+    assert await program.read("g") == BIG
+    await device.settle()
+    assert not device.store.db.all("SELECT * FROM pending_bodies")
+
+
+async def test_a_version_whose_content_nobody_needed_meanwhile_is_refused(device: Device, program: Program) -> None:
+    await program.write("f", BIG)
+    gone = device.volume.tree.version_of(device.node_at("f"))
+    assert gone is not None
+    assert isinstance(gone.body, Pending)
+    await program.unlink("f")
+    await program.write("g", BIG)
+    await device.settle()
+    state = device.volume.tree.state(device.node_at("g"))
+    assert state is not None
+    version = device.volume.new_version(gone.body, gone.size, 1)
+    with pytest.raises(ContentUnavailable), device.store.db.transaction():
+        device.volume.write([with_version(state, version, list(state.versions))])
+    assert await program.read("g") == BIG

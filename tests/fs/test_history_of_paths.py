@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from holofsd.core.errors import HoloError, IsADirectory, NoSuchName
-from holofsd.core.ids import NodeId
+from holofsd.core.ids import ROOT_ID, NodeId
 from tests.fs.harness import Device, Program
 from tests.fs.test_conflicts import Pair
 from tests.fs.test_history import history, restore, save, settle
@@ -223,7 +223,9 @@ class Diary:
         self.device = device
         self.program = program
         self.contents: dict[NodeId, list[tuple[int, bytes]]] = {}
-        self.last_at: dict[tuple[str, NodeId], int] = {}
+        self.last_in: dict[tuple[NodeId, str, NodeId], int] = {}
+        """(folder, name, file) -> the last step after which it was so."""
+        self.folders: dict[str, set[NodeId]] = {}
         self.stood: dict[str, set[bytes]] = {}
         self.step = 0
 
@@ -233,12 +235,20 @@ class Diary:
         for path, data in self.present.items():
             node = self.device.node_at(path)
             self.contents.setdefault(node, []).append((self.step, data))
-            self.last_at[path, node] = self.step
+            directory, _, name = path.rpartition("/")
+            folder = self.device.node_at(directory) if directory else ROOT_ID
+            self.folders.setdefault(directory, set()).add(folder)
+            self.last_in[folder, name, node] = self.step
             self.stood.setdefault(path, set()).add(data)
 
     def may_be_listed(self, path: str) -> set[bytes]:
-        """What files that had this path were by the time when they left it."""
-        ends = [(node, last) for (known, node), last in self.last_at.items() if known == path]
+        """What files that had this path were by the time when they left it.
+
+        A folder that was moved took its past along: a file that was removed from it before had this path, too.
+        """
+        directory, _, name = path.rpartition("/")
+        places = {(folder, name) for folder in self.folders.get(directory, ())}
+        ends = [(node, last) for (folder, known, node), last in self.last_in.items() if (folder, known) in places]
         return {data for node, last in ends for step, data in self.contents[node] if step <= last}
 
 
@@ -279,6 +289,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 6), st.sampled_from(NAMES), st.sampled
 
 
 @settings(deadline=None, max_examples=int(os.environ.get("HOLOFS_EXAMPLES", "40")))
+@example([(1, "d/e/a", "a"), (2, "d/e", "e"), (0, "e/a", "a")])
 @given(STEPS)
 def test_the_history_of_a_path_is_all_that_stood_there_and_nothing_else(steps: list[tuple[int, str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
