@@ -71,7 +71,7 @@ def _write_rows(batch: Batch, work: Work, overrides: Overrides) -> None:
         work.moved = True
     elif not rows and work.old is None and not is_alive(work.state):
         batch.recorder.arrived_removed(work.state)
-    if bad or (work.old is not None and nodes.has_bad_names):
+    if bad or work.old is not None:
         nodes.set_bad_names(work.node, bad)
     mine = work.row
     if mine.kind == Kind.DIRECTORY:
