@@ -241,17 +241,6 @@ class StagedBody:
     def sync(self) -> None:
         os.fsync(self._fd)
 
-    def end_writing(self) -> None:
-        """Keeps the file open for reading only: a file with a writer is copied when it is sealed."""
-        if not self.writable or self.displaced:
-            return
-        try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return
-        self.close()
-        self._fd, self._appending, self.writable = fd, None, False
-
     def close(self) -> None:
         os.close(self._fd)
         if self._appending is not None:

@@ -270,8 +270,6 @@ class Saving:
             if error.errno != errno.ETIMEDOUT:
                 raise
             return False
-            if wrote_staging and isinstance(file.body, StagedBody) and file.handles and file.writer() is None:
-                file.body.end_writing()
         if file.birth is not None and not file.handles:
             self._stillborn(file)
         if wrote_staging and not file.handles:

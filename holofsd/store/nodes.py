@@ -53,7 +53,7 @@ class Nodes:
         self._inos: dict[NodeId, Ino] = {}
         db.on_rollback.append(self._forget_all)
         # Nearly always empty, and asked about with every name: rows come only through the methods below.
-        self.has_bad_names = db.one("SELECT 1 FROM bad_names LIMIT 1") is not None
+        self._has_bad_names = db.one("SELECT 1 FROM bad_names LIMIT 1") is not None
         self._has_hidden_copies = db.one("SELECT 1 FROM hidden_copies LIMIT 1") is not None
 
     def _forget_all(self) -> None:
@@ -188,9 +188,10 @@ class Nodes:
 
     # ---- names that cannot be shown
     def set_bad_names(self, node: NodeId, links: Sequence[bytes]) -> None:
-        self.db.run("DELETE FROM bad_names WHERE node=?", (node,))
+        if self._has_bad_names:
+            self.db.run("DELETE FROM bad_names WHERE node=?", (node,))
         if links:
-            self.has_bad_names = True
+            self._has_bad_names = True
             self.db.run_many("INSERT OR IGNORE INTO bad_names VALUES (?,?)", [(node, link) for link in links])
 
     def bad_names(self) -> int:

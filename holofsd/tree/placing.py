@@ -84,7 +84,7 @@ def _write_rows(batch: Batch, work: Work, overrides: Overrides) -> None:
         work.moved = True
     elif not rows and work.old is None and not is_alive(work.state):
         batch.recorder.arrived_removed(work.state)
-    if bad or (work.old is not None and nodes.has_bad_names):
+    if bad or work.old is not None:
         nodes.set_bad_names(work.node, bad)
     if strays or (work.old is not None and nodes.strays):
         nodes.strays.put(work.node, strays, batch.now_ns // 1_000_000)

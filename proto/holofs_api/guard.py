@@ -8,36 +8,36 @@ where there is one. The guard does so too, for the time in which the daemon is g
     python guard.py FD PID CONNECTION PATH
 
 FD: a pipe whose other end the mount holds. A byte from it means an orderly end; its end without one, that the mount was
-killed. Standard library only: it is run isolated.
+killed. Standard library only: it is run isolated. It loads little, and what it needs at the end only then: it starts
+beside the first reads of a mount, then sleeps for as long as that lives.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 import time
-from contextlib import suppress
-from pathlib import Path
-from typing import Final
 
-CONTROL: Final = Path("/sys/fs/fuse/connections")
+CONTROL = "/sys/fs/fuse/connections"
 """A folder for each connection, owned by the user who mounted it, where the system has mounted this filesystem."""
-_MOUNTINFO: Final = Path("/proc/self/mountinfo")
-_MNT_FORCE: Final = 1
-_LOOK_S: Final = 0.1
-_PATIENCE_S: Final = 2.0
+_MOUNTINFO = "/proc/self/mountinfo"
+_MNT_FORCE = 1
+_LOOK_S = 0.1
+_PATIENCE_S = 2.0
 """For the daemon, which knows better: it mounts again."""
 
 
 def connection_at(path: str) -> int | None:
     """The kernel's number of the FUSE connection that is mounted exactly there; the topmost."""
     found = None
-    with suppress(OSError):
-        for line in _MOUNTINFO.read_bytes().splitlines():
-            fields = line.split(b" ")
-            if fields[4] == _escaped(path) and fields[fields.index(b"-", 6) + 1].startswith(b"fuse"):
-                found = int(fields[2].partition(b":")[2])
+    try:
+        with open(_MOUNTINFO, "rb") as mounts:
+            for line in mounts:
+                fields = line.split(b" ")
+                if fields[4] == _escaped(path) and fields[fields.index(b"-", 6) + 1].startswith(b"fuse"):
+                    found = int(fields[2].partition(b":")[2])
+    except OSError:
+        return None
     return found
 
 
@@ -51,7 +51,8 @@ def _escaped(path: str) -> bytes:
 def hangs(pid: int) -> bool:
     """Whether the main thread of the process has ended and another one has not."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+        with open(f"/proc/{pid}/stat", "rb") as process:
+            state = process.read().rpartition(b")")[2].split()[0]
         return state in (b"Z", b"X") and len(os.listdir(f"/proc/{pid}/task")) > 1
     except OSError:
         return False
@@ -59,12 +60,17 @@ def hangs(pid: int) -> bool:
 
 def end_connection(number: int, path: str) -> bool:
     """Whether it could be ended: by the control filesystem, or, as root, by force while it is mounted at `path`."""
-    with suppress(OSError):
-        CONTROL.joinpath(str(number), "abort").write_text("1")
+    try:
+        with open(f"{CONTROL}/{number}/abort", "w") as abort:
+            abort.write("1")
         return True
+    except OSError:
+        pass  # not ours, or the control filesystem is not mounted
     # The unmounting itself fails while files are in use there, but the connection has ended by then.
     forced = connection_at(path) == number and os.geteuid() == 0
     if forced:
+        import ctypes
+
         ctypes.CDLL(None).umount2(os.fsencode(path), _MNT_FORCE)
     return forced
 

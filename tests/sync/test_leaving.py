@@ -25,11 +25,16 @@ def left(device: Device, about: Device) -> bool:
     return next(found.left for found in device.sync.status().devices if found.device == about.id)
 
 
+async def share_file(founder: Device, *others: Device) -> None:
+    """A volume with a file that all of them hold, and the founder knows it."""
+    await share(founder, *others)
+    founder.write("file", b"1")
+    await safe_on(founder, len(others))
+
+
 async def test_a_device_that_leaves_says_so_to_whoever_is_connected(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
-        await share(ann, bob)
-        ann.write("file", b"1")
-        await safe_on(ann, 1)
+        await share_file(ann, bob)
         await bob.leave()
         assert ann.sync.copies() == 0
         assert left(ann, bob)
@@ -42,9 +47,7 @@ async def test_a_device_that_leaves_says_so_to_whoever_is_connected(tmp_path: Pa
 
 async def test_whoever_was_away_hears_of_it_from_others(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
-        await share(ann, bob, cid)
-        ann.write("file", b"1")
-        await safe_on(ann, 2)
+        await share_file(ann, bob, cid)
         ann.network.partition(ann.id, bob.id)
         await bob.leave()
         await until(lambda: left(ann, bob), "the other member to pass it on")
@@ -53,9 +56,7 @@ async def test_whoever_was_away_hears_of_it_from_others(tmp_path: Path) -> None:
 
 async def test_whoever_was_away_hears_of_it_when_it_asks(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
-        await share(ann, bob)
-        ann.write("file", b"1")
-        await safe_on(ann, 1)
+        await share_file(ann, bob)
         await ann.down()
         await bob.leave()
         await bob.restart()
@@ -68,9 +69,7 @@ async def test_whoever_was_away_hears_of_it_when_it_asks(tmp_path: Path) -> None
 
 async def test_a_device_that_joins_again_counts_again_whatever_its_clock_says(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
-        await share(ann, bob)
-        ann.write("file", b"1")
-        await safe_on(ann, 1)
+        await share_file(ann, bob)
         await bob.leave()
         assert ann.sync.copies() == 0
         bob.clock_off_ms = -3_600_000
@@ -83,9 +82,7 @@ async def test_a_device_that_joins_again_counts_again_whatever_its_clock_says(tm
 
 async def test_a_program_of_earlier_that_left_refuses_and_counts_no_more(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
-        await share(ann, bob)
-        ann.write("file", b"1")
-        await safe_on(ann, 1)
+        await share_file(ann, bob)
         await bob.hub.remove(bob.sync.id)  # without a word
         await until(lambda: ann.sync.copies() == 0, "the refusal to count")
         await bob.restart()
