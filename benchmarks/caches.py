@@ -21,6 +21,9 @@ def drop_everything() -> bool:
 
 
 def drop_pages_of(path: Path) -> None:
-    """Those that the kernel keeps for this file of a mount. What the mount reads from below may stay in memory."""
+    """Drop the pages that the kernel keeps for this file of a mount.
+
+    What the mount reads from below may stay in memory.
+    """
     with path.open("rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

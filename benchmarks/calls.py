@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one filesystem call costs on its way, without mount and without volume: fast lane against gRPC's stream.
+"""Cost of one filesystem call on its way, without mount and without volume: fast lane against gRPC's stream.
 
     python -m benchmarks.calls [--calls N]
 

@@ -104,7 +104,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class Samples:
-    """What a row has measured so far."""
+    """Measurements of a row so far."""
 
     found: dict[tuple[str, str], list[float]] = field(default_factory=dict)
 
@@ -112,12 +112,12 @@ class Samples:
         self.found.setdefault((contender, line), []).append(value)
 
     def drop(self, contender: str) -> None:
-        """What failed in between is no measurement."""
+        """Drop the samples of a contender that failed in between: they are no measurement."""
         for key in [key for key in self.found if key[0] == contender]:
             del self.found[key]
 
     def outcomes(self, row: str, lines: Iterable[Line]) -> Iterator[Outcome]:
-        """Of those lines that have a figure of ours."""
+        """Outcomes of the lines that have a figure of ours."""
         for line in lines:
             ours = self.found.get((HOLOFS, line.key))
             if ours:

@@ -70,7 +70,7 @@ def draw(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
 
 
 def _absolute(outcomes: Iterable[Outcome]) -> str:
-    """What is asked of our own figure has no bar: it is said, three to a line."""
+    """Text of what is asked of our own figure, which has no bar: three to a line."""
     found = [
         f"{o.name} {o.ours.middle:.3g} {o.unit} ({o.asked}: {'met' if o.met else 'not met'})"
         for o in outcomes

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is being measured right now, on standard error: a line that changes; without a terminal, a line for each row."""
+"""Progress of the measurement, on standard error: a line that changes; without a terminal, a line for each row."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run found, as a table, as JSON, and as a picture in `benchmarks/out`."""
+"""Report of a run, as a table, as JSON, and as a picture in `benchmarks/out`."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _verdict(asked: Asked | None, met: bool | None) -> str:
 
 
 def closing(report: Report) -> Iterator[str]:
-    """What is said below the table."""
+    """Remarks below the table."""
     what = {name for outcome in report.outcomes for name in outcome.against}
     yield ""
     for name in BASELINES:

@@ -127,7 +127,7 @@ class Run:
 
     # ---- afterwards
     def expect(self, contender: str, is_so: bool, sentence: str) -> None:
-        """What a contender shows is what was written; else its figures are worth nothing."""
+        """Check that a contender shows what was written; else its figures are worth nothing."""
         if not is_so and contender == HOLOFS:
             self.wrong.append(f"{self.row}: {sentence}")
         elif not is_so:

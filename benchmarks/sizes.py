@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much each row does: in full, quickly, and so little that a test can run it."""
+"""Sizes of each row: in full, quickly, and so little that a test can run it."""
 
 from __future__ import annotations
 

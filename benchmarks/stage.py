@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What rows run on: devices in a temporary directory, whose processes, mounts and files all go when the stage ends."""
+"""Stage that rows run on: devices in a temporary directory, whose processes, mounts and files go when it ends."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Eye:
         return found.files if found is not None else 0
 
     def rests(self, name: str, files: int = 0) -> bool:
-        """At least so many files are there, with all their bytes, and there is nothing left to do."""
+        """Whether at least so many files are there, with all their bytes, and there is nothing left to do."""
         found, *waiting = self.progress(name)
         return found >= files and not any(waiting)
 
@@ -88,7 +88,7 @@ class Stage:
         return self._eyes[device.name]
 
     def rest(self, device: Device, volume: str, files: int = 0, every_s: float = 0.05) -> None:
-        """What a daemon still does in the background would slow whoever is measured next."""
+        """Wait until the daemon rests: background work would slow the contender that is measured next."""
         eye = self.eye(device)
         last, since = eye.progress(volume), time.monotonic()
         while last[0] < files or any(last[1:]):
@@ -117,7 +117,7 @@ class Stage:
         )
 
     def eye_when_up(self, device: Device, limit_s: float = 120.0) -> Eye:
-        """As soon as its daemon answers."""
+        """Eye on a device as soon as its daemon answers."""
         deadline = time.monotonic() + limit_s
         while True:
             try:
@@ -148,7 +148,7 @@ class Stage:
 
     # ---- the end
     def check(self) -> tuple[list[str], list[str]]:
-        """What `fsck` finds wrong on each device (every record, every name, every byte of content); where it failed."""
+        """Findings of `fsck` on each device (every record, every name, every byte of content); where it failed."""
         found, failed = [], []
         for device in self._devices.values():
             try:

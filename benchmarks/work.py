@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What programs do to a folder, timed in seconds. The same for each contender, without `fsync`, as most programs."""
+"""Work that programs do in a folder, timed in seconds. The same for each contender, without `fsync`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def random_pieces(mib: int) -> list[bytes]:
 
 
 def write_large(path: Path, pieces: Iterable[bytes]) -> float:
-    """In pieces of 1 MiB, then close."""
+    """Write in pieces of 1 MiB, then close."""
     began = time.perf_counter()
     with path.open("wb", buffering=0) as file:
         for piece in pieces:
@@ -84,7 +84,7 @@ def create(root: Path, files: Files) -> float:
 
 
 def numbered(count: int, size: int, first: int = 0) -> Files:
-    """In one folder. Up to 65,536 different contents of two bytes; larger ones differ always."""
+    """Make files in one folder. Up to 65,536 different contents of two bytes; larger ones differ always."""
     if size == 2:
         return {f"file-{n:05}": (n & 0xFFFF).to_bytes(2, "big") for n in range(first, first + count)}
     return {f"file-{n:05}": os.urandom(size) for n in range(first, first + count)}

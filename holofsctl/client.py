@@ -96,7 +96,7 @@ def _folder_of_daemon(state: Path) -> SocketFolder:
 
 
 def not_answering(state: Path) -> CommandError:
-    """For a daemon that is there, but stopped or blocked."""
+    """Error for a daemon that is there, but stopped or blocked."""
     pid = _lock_holder(state)
     told = f"holofsd (process {pid})" if pid else "holofsd"
     end = f"`kill -9 {pid}`" if pid else "`kill -9`"

@@ -18,7 +18,10 @@ _ALREADY_RUNNING: Final = 6
 
 
 def run_closed(session: Session, module: str, arguments: Sequence[str], busy: str) -> bytes:
-    """What it prints. Raises CommandError with its sentence, or `busy` where the directory is in use."""
+    """Run a program on the closed state directory; returns what it prints.
+
+    Raises CommandError with its sentence, or `busy` where the directory is in use.
+    """
     command = [sys.executable, *utf8.MODE, "-m", module, "--state-dir", str(session.state), *arguments]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode == _ALREADY_RUNNING:

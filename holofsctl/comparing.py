@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What differs between the contents of a conflict, as a unified diff where both are text."""
+"""Comparison of the contents of a conflict, as a unified diff where both are text."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Comparison:
 
 
 def compare(client: Client, conflict: Conflict, copy: pb.Alternative, say: Callable[[str], None]) -> Comparison:
-    """From what the name shows to the copy. Contents that are elsewhere are fetched; `say` tells of it."""
+    """Compare what the name shows with the copy. Contents that are elsewhere are fetched; `say` tells of it."""
     shown = conflict.choices[0]
     both = (shown, copy)
     if any(choice.kind == "directory" for choice in both):
@@ -95,5 +95,5 @@ def _lines(content: bytes) -> list[str]:
 
 
 def _shown(line: str) -> str:
-    """Nothing that a terminal would obey."""
+    """Escape everything that a terminal would obey."""
     return "\t".join(safe(part) for part in line.split("\t"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What devices are called in sentences: two of the same name are told apart by the beginning of their ids."""
+"""Names of devices in sentences: two of the same name are told apart by the beginning of their ids."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Named(Protocol):
 
 
 def told_apart(devices: Iterable[Named], own_name: str = "") -> dict[str, str]:
-    """By id. `own_name`: what this device is called, which is not among them."""
+    """Names by id. `own_name`: the name of this device, which is not among them."""
     found = {device.device_id: device.name for device in devices}
     times = Counter([*found.values(), own_name])
     return {id: _told(name, id, times[name] > 1) for id, name in found.items()}

@@ -51,6 +51,6 @@ _BY_ERRNO: Final = {
 
 
 def of_detail(detail: ErrorDetail) -> Exit:
-    """What a failed call means to a script."""
+    """Exit code for a failed call."""
     known = _BY_CODE.get(detail.code)
     return known if known is not None else _BY_ERRNO.get(detail.errno, Exit.FAILED)

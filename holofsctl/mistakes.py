@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was probably meant by a word that is no command, option, volume or device."""
+"""Guess of what was meant by a word that is no command, option, volume or device."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def did_you_mean(told: str, known: Iterable[str]) -> str:
 
 
 def command_meant(told: str, commands: Iterable[str]) -> str:
-    """As `did_you_mean`, of a command."""
+    """Guess of the command that was meant; otherwise as `did_you_mean`."""
     known = [*commands]
     other = _OTHER_WORDS.get(told.lower(), "")
     return f" Did you mean `{other}`?" if other in known else did_you_mean(told, known)

@@ -29,7 +29,7 @@ _SHIFTS: Final = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
 
 def value_of(digits: str) -> int:
-    """Of ASCII digits, however many: beyond `_MOST_DIGITS` some number that is larger than every limit."""
+    """Value of ASCII digits, however many: beyond `_MOST_DIGITS` some number that is larger than every limit."""
     return int(digits) if len(digits.lstrip("0")) <= _MOST_DIGITS else 10**_MOST_DIGITS
 
 
@@ -48,12 +48,12 @@ def seconds(text: str) -> int:
 
 
 def time_limit(text: str) -> int:
-    """As `seconds`, for how long to wait."""
+    """Parse a time limit for waiting; otherwise as `seconds`."""
     return 0 if text == "never" else _duration(text, " or never", "")
 
 
 def kept(text: str) -> int:
-    """As `seconds`, and `0`: not at all."""
+    """Parse for how long to keep something; as `seconds`, and `0` means not at all."""
     return 0 if text in ("never", "0") else _duration(text, ", never or 0", " (or 0, or never)")
 
 

@@ -46,7 +46,7 @@ class Output:
             print_text(text + "\n")
 
     def remark(self, text: str, exact: bool = False) -> None:
-        """For a person, beside the data. A remark that cannot be written is dropped: the work was done."""
+        """Print a remark for a person, beside the data. One that cannot be written is dropped: the work was done."""
         if sys.stderr is None:
             return
         width, told = (0, text) if exact else (width_of(sys.stderr), self.advised(text))
@@ -112,7 +112,7 @@ def table(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
 
 
 def table_rows(rows: Sequence[Sequence[str]], indent: str = "") -> list[list[str]]:
-    """As `table`: the lines of each row."""
+    """Lines of each row; otherwise as `table`."""
     if not rows:
         return []
     shown = [[safe(cell) for cell in row] for row in rows]
@@ -152,7 +152,10 @@ def moment(at_ms: int) -> str:
 
 
 def duration(seconds: int) -> str:
-    """In the largest unit of which there are two, or exactly one hour or minute, and what is left over in the next."""
+    """Duration in the largest unit of which there are two, or exactly one hour or minute.
+
+    What is left over is given in the next unit.
+    """
     smaller = "second"
     for length, unit, next_length, smaller in (
         (86400, "day", 3600, "hour"),

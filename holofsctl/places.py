@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person means by a path: a file in a mounted folder, `VOLUME:path/in/it`, or a volume's name."""
+"""Meaning of a path that a person gave: a file in a mounted folder, `VOLUME:path/in/it`, or a volume's name."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every command gets: which device, and where to print."""
+"""Session of one command: which device it asks, and where it prints."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Folder(abc.ABC):
 
     @abc.abstractmethod
     def remount(self) -> None:
-        """Nothing that the kernel or the mount remembers is left."""
+        """Drop everything that the kernel or the mount remembers."""
 
     @abc.abstractmethod
     def settle(self) -> None:
@@ -66,7 +66,7 @@ class HoloFolder(Folder):
 
 
 class Passthrough(Folder):
-    """What shows a local directory, `source`, through one process."""
+    """Contender that shows a local directory, `source`, through one process."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)
@@ -129,7 +129,7 @@ class Rclone(Passthrough):
         return ["rclone", "mount", self.source, self.root, "--vfs-cache-mode", "writes", *places, *control]
 
     def settle(self) -> None:
-        """It writes what was closed to the directory below after five seconds."""
+        """Wait until rclone has written all: it writes what was closed to the directory below after five seconds."""
         wait_for(self._has_written, "rclone to write back what it holds", every_s=0.1)
 
     def _has_written(self) -> bool:

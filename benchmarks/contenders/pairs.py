@@ -28,7 +28,7 @@ class Pair(abc.ABC):
 
     @abc.abstractmethod
     def arrived(self, folder: str, files: int) -> bool:
-        """So many new files are complete below `there / folder`. Asked often: cheap."""
+        """Whether so many new files are complete below `there / folder`. Asked often: cheap."""
 
     @abc.abstractmethod
     def settle(self) -> None:

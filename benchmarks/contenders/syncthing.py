@@ -98,7 +98,7 @@ class Instance:
         return bool(known.get(other.id, {}).get("connected"))
 
     def is_idle(self, files: int) -> bool:
-        """It knows of so many files, has all, and does nothing."""
+        """Whether it knows of so many files, has all, and does nothing."""
         try:
             found = self.ask("GET", "db/status?folder=bench")
         except (urllib.error.URLError, ConnectionError, TimeoutError):
@@ -139,7 +139,10 @@ class Syncthing(Pair):
         return count_below(self.there / folder) == files
 
     def settle(self) -> None:
-        """Its database is written a little after the last file; a file that lies here has been looked at."""
+        """Wait until both instances are idle. The database is written a little after the last file.
+
+        A file that lies here has been looked at.
+        """
         files = count_below(self.here)
         wait_for(lambda: all(i.is_idle(files) for i in (self._a, self._b)), "Syncthing to be idle", every_s=0.2)
 

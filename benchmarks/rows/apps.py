@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What people's programs do: `apps` is git, tar and cp. Seconds, so a ratio of 2 is twice the time."""
+"""Programs that people use: `apps` is git, tar and cp. Seconds, so a ratio of 2 is twice the time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.trees import differences, snapshot
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """On the local disk. New ones for each round: what a volume holds already would cost it less."""
+    """Sources on the local disk, new ones for each round: what a volume holds already would cost it less."""
 
     repository: Path
     archive: Path
@@ -39,7 +39,10 @@ def apps(run: Run) -> None:
         return found
 
     def between(folder: Folder) -> None:
-        """What one leaves to be done does not slow the next. Some take five seconds for it: not when it is quick."""
+        """Wait until what one contender leaves to be done cannot slow the next.
+
+        Some take five seconds for it: not when it is quick.
+        """
         if sizes.alone:
             folder.settle()
 

@@ -111,7 +111,7 @@ def start(run: Run) -> None:
 
 
 def _answers(mountpoint: Path) -> bool:
-    """Before it is mounted the directory is there and empty."""
+    """Whether the mount answers: before that the directory is there and empty."""
     try:
         return bool(os.listdir(mountpoint))
     except OSError:

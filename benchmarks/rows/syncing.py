@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From one device to another: `latency`, `bulk`, `small`, `catch-up`, `tree`; and between two mounts: `mounts`."""
+"""Rows from one device to another: `latency`, `bulk`, `small`, `catch-up`, `tree`; and between two mounts: `mounts`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""up, down, status, device, peers, doctor."""
+"""Commands `up`, `down`, `status`, `device`, `peers` and `doctor`."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def device_name(session: Session, arguments: argparse.Namespace) -> None:
 
 
 def _shared_name(other: pb.Peer) -> str:
-    """What follows from a name that another member has, too. It is no error: each chooses its own."""
+    """Remark about a name that another member has, too. It is no error: each device chooses its own name."""
     volumes = " and ".join(safe(volume) for volume in other.volumes)
     return (
         f"Another device of {volumes} is called {safe(other.name)}, too: where they are named, the beginning of the id"

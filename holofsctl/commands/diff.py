@@ -42,7 +42,7 @@ def _meant(conflict: Conflict, path: bytes) -> list[pb.Alternative]:
 
 
 def _told(client: Client, conflict: Conflict, told: str) -> list[pb.Alternative]:
-    """By its device, or by its path."""
+    """Choose the copy by its device, or by its path."""
     copies = conflict.choices[1:]
     found = [copy for copy in copies if copy.device == told]
     if not found:

@@ -21,7 +21,7 @@ _TIMEOUT_S = 3600.0
 
 
 def time_told(text: str) -> int:
-    """For argparse: wall time in ms, of the past."""
+    """Parse a time in the past, for argparse: wall time in ms."""
     now = datetime.now().astimezone()
     try:
         told = parse_time(text, now)
@@ -150,7 +150,7 @@ def history_policy(session: Session, arguments: argparse.Namespace) -> None:
 
 
 def size_line(history: pb.HistoryStatus) -> str:
-    """What history and trash take of what they may take."""
+    """Line of text: the bytes that history and trash take, and their limit."""
     whose = "set for this volume" if history.own_max else "its share of what this device keeps"
     return f"Trash: {size(history.trash_bytes)}. Both together at most {size(history.max_bytes)}, {whose}."
 

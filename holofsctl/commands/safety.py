@@ -85,7 +85,7 @@ def _brake_lines(reply: pb.BrakeReply) -> list[str]:
 
 
 def held_sentence(held: pb.BrakeReply | pb.VolumeStatus) -> str:
-    """What the brake holds, for `brake` and for `status`."""
+    """Lines about what the brake holds, for `brake` and for `status`."""
     files, folders = count(held.held_files, "file"), count(held.held_directories, "folder")
     what = files if not held.held_directories else folders if not held.held_files else f"{files} and {folders}"
     stay = "it is" if held.held_files + held.held_directories == 1 else "they are"
@@ -118,7 +118,7 @@ def _budget_lines(reply: pb.RecordBudgetReply) -> list[str]:
 
 
 def excess_sentence(records: pb.DeviceRecords, volume: str) -> str:
-    """Why a device's records wait, and what to do; for `record-budget` and for `status`."""
+    """Sentence that says why a device's records wait, and what to do; for `record-budget` and for `status`."""
     name, word = safe(records.name or records.device_id[:8]), shell_word(volume)
     remove = f"`holofsctl members remove {word} {shell_word(records.name or records.device_id)}` removes it"
     if records.excess == "disk":

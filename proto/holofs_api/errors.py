@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How an error travels: the one table between errno and gRPC status, and the ErrorDetail in the trailing metadata.
+"""Transport of an error: the one table between errno and gRPC status, and the ErrorDetail in the trailing metadata.
 
 The daemon writes it in one place (`holofsd.rpc.errors`), clients read it with `detail_of`.
 """
@@ -108,7 +108,7 @@ def parse_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> ErrorD
 
 
 def detail_of(error: Any) -> ErrorDetail:
-    """What a failed call (`grpc.RpcError` or `grpc.aio.AioRpcError`) says: its detail, or a guess from its status.
+    """Detail of a failed call (`grpc.RpcError` or `grpc.aio.AioRpcError`) says: its detail, or a guess from its status.
 
     The guessed detail has the code `grpc-<status>`, for example `grpc-unavailable` where no daemon answers.
     """

@@ -11,7 +11,7 @@ class ApiMismatchError(Exception):
 
 
 def mismatch(theirs: int, program: str, ours: int = API_VERSION) -> str | None:
-    """What to tell a person when the other side (`program`) speaks `theirs`, or None where both can talk."""
+    """Sentence for a person where the other side (`program`) speaks `theirs`, or None where both can talk."""
     if theirs == ours:
         return None
     name = program or "the other side"

@@ -54,7 +54,7 @@ class MountCommand:
 
 
 def command_of(folder: str) -> MountCommand | None:
-    """Of a process or thread, by its folder in /proc; None where it is gone or tells nothing."""
+    """Information about a process or thread, by its folder in /proc; None where it is gone or tells nothing."""
     try:
         with open(f"{folder}/cmdline", "rb") as file:
             words = file.read().removesuffix(b"\0").split(b"\0")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a device lives: its state directory and its daemon's socket. Daemon, mounts and command line agree by this."""
+"""Places of a device: its state directory and the socket of its daemon, for daemon, mounts and command line alike."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Walked:
 
     @property
     def is_inside_holofs(self) -> bool:
-        """Below the root of a mounted volume; the root itself does not count."""
+        """Whether the path is below the root of a mounted volume; the root itself does not count."""
         return self.mount is not None and self.mount.is_holofs and self.real != self.mount.path
 
 
@@ -167,7 +167,7 @@ def _around(path: str, mounts: dict[str, MountPoint]) -> MountPoint:
 
 
 def _target(path: str) -> str | None:
-    """Of a symlink; None: it is none."""
+    """Target of a symlink; None where the path is no symlink."""
     try:
         return os.readlink(path)
     except OSError:

@@ -139,7 +139,7 @@ def _is_device(state: Path, names: set[str]) -> bool:
 
 
 def _is_beginning(state: Path) -> bool:
-    """Of a first start by an earlier program that was killed before it made a key."""
+    """Whether the folder is that of a first start by an earlier program that was killed before it made a key."""
     log, lock = state / "log", state / "lock"
     try:
         if any(not _LOG.fullmatch(name) for name in (os.listdir(log) if log.exists() else ())):
@@ -169,7 +169,7 @@ def require_device(state: Path) -> None:
 
 
 def require_ours(state: Path) -> None:
-    """What is there belongs to us and can be written. Raises StateDirError."""
+    """Check that what is there belongs to us and can be written. Raises StateDirError."""
     owner = state.stat()
     if owner.st_uid != os.geteuid():
         raise StateDirError(f"{state} belongs to another user: {_OTHER}.")
@@ -240,7 +240,7 @@ def _make(folders: list[Path]) -> None:
 
 
 def _missing(state: Path) -> list[Path]:
-    """From the top down."""
+    """Folders that are missing, from the top down."""
     return [folder for folder in (*reversed(state.parents), state) if not folder.exists()]
 
 

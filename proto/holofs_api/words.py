@@ -17,7 +17,10 @@ def printable(text: str | bytes) -> str:
 
 
 def quoted(text: str | bytes) -> str:
-    """What a person gave us, in a sentence: never `{text!r}`, which shows a byte that is not UTF-8 as a surrogate."""
+    """Text that a person gave, quoted for a sentence.
+
+    Use it instead of `{text!r}`, which shows a byte that is not UTF-8 as a surrogate.
+    """
     return f"'{printable(text)}'"
 
 

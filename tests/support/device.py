@@ -144,7 +144,7 @@ class Device:
         return str(self.status()["device_id"])
 
     def is_settled(self, volume: str = "docs") -> bool:
-        """Everything written here has a number, and nothing that is known is missing."""
+        """Whether everything written here has a number, and nothing that is known is missing."""
         found = self.volume_status(volume)
         waiting = ("unpublished", "records_behind", "content_missing", "pending", "unsealed")
         return not any(int(found.get(field, 0)) for field in waiting)
@@ -190,7 +190,7 @@ class Device:
         return True
 
     def stop_daemon(self) -> None:
-        """As a service manager does it: SIGTERM, and mounts stay."""
+        """Stop the daemon as a service manager does it: SIGTERM, and mounts stay."""
         self._end(signal.SIGTERM)
 
     def kill9_daemon(self) -> None:
@@ -266,7 +266,7 @@ class World:
         return [first, *others]
 
     def check(self) -> None:
-        """What every test ends with: no log complains, and none holds a secret."""
+        """Check at the end of every test: no log complains, and none holds a secret."""
         found = [f"{device.name}: {line}" for device in self.devices for line in device.complaints()]
         assert not found, "unexpected lines in the logs:\n" + "\n".join(found[:30])
         assert not [name for device in self.devices for name in logs.secrets(device.log_files())]

@@ -35,7 +35,7 @@ class SmallDisk:
         return found.f_bavail * found.f_frsize
 
     def fill(self, leave: int = 0) -> None:
-        """Until `leave` bytes are free."""
+        """Fill the disk until `leave` bytes are free."""
         with self._ballast.open("ab") as file:
             while (more := self.free - leave) > 0:
                 try:

@@ -55,7 +55,7 @@ _VALID: Final[dict[str, Any]] = {
 
 
 def types() -> list[Descriptor]:
-    """Of all messages that devices send each other, or sign."""
+    """Descriptors of all messages that devices send each other, or sign."""
     return [*pb.DESCRIPTOR.message_types_by_name.values()]
 
 

@@ -33,7 +33,7 @@ class LanFailed(AssertionError):
 
 
 def problem() -> str:
-    """Why no network can be made here, or an empty string."""
+    """Reason why no network can be made here, or an empty string."""
     for tool in ("ip", "unshare", "nsenter"):
         if shutil.which(tool, path=PATH) is None:
             return f"{tool} is missing (scripts/setup --dev installs it)"
@@ -139,7 +139,7 @@ class Port:
         space.run("ip", "link", "set", "dev", interface, "up")
 
     def move(self, switch: str) -> None:
-        """To another switch; nobody is told."""
+        """Move the cable to another switch; no host is told."""
         self._switch = switch
         self._lan.hub.run("ip", "link", "set", "dev", self._bridged, "master", switch)
 
@@ -222,7 +222,7 @@ class Host:
         self.addresses[port] = address
 
     def cannot_reach(self, other: Host) -> None:
-        """What this host sends to the other one is lost on its way; the other direction works."""
+        """Drop what this host sends to the other one; the other direction works."""
         # An entry that says "it lives there", where nobody lives: no program is told that anything is wrong.
         self.space.run(
             "ip", "neighbour", "replace", other.addresses[0], "lladdr", NOBODY, "nud", "permanent", "dev", "eth0"
@@ -236,7 +236,7 @@ class Host:
         self.space.run("ip", "route", "replace", f"{subnet}.0/24", "via", gateway)
 
     def forward(self) -> None:
-        """From now on this host is a router."""
+        """Make this host a router."""
         self.space.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
 
 

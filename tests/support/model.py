@@ -28,7 +28,7 @@ Plain = dict[bytes, tuple[Kind, Content, int | None]]
 
 @dataclass(frozen=True)
 class Shown:
-    """What one path shows."""
+    """Content and kind that one path shows."""
 
     kind: Kind
     content: Content
@@ -89,7 +89,10 @@ def _visible(known: States) -> dict[NodeId, tuple[Placement, ...]]:
 
 
 def _found(names: tuple[Placement, ...], known: States) -> tuple[Placement, ...]:
-    """What has all its names in what is no directory is in `lost+found`; an unknown directory may be on its way."""
+    """Names as they are shown: a node with all its names in what is no directory is in `lost+found`.
+
+    An unknown directory may be on its way.
+    """
     parents = [p.place.parent for p in names]
     if any(parent == ROOT_ID or (parent in known and known[parent].kind is Kind.DIRECTORY) for parent in parents):
         return names

@@ -16,7 +16,7 @@ _PR_SET_DUMPABLE: Final = 4
 
 
 def as_user(action: Callable[[], str], user: int = STRANGER) -> str:
-    """What the function returns in a process of that user; its failure is one here. Nothing else comes back."""
+    """Result of the function in a process of that user; its failure is one here. Nothing else comes back."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

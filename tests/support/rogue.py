@@ -268,7 +268,7 @@ class Rogue:
         await _welcomed(await self.hello(connection, volume, purpose))
 
     async def close_code(self, connection: Connection) -> int | None:
-        """With which code the other side closed the connection; None if it is still up a moment later."""
+        """Code with which the other side closed the connection; None if it is still up a moment later."""
         try:
             return (await asyncio.wait_for(connection.wait_closed(), 2)).code
         except TimeoutError:

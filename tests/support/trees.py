@@ -26,7 +26,7 @@ class Seen:
 
 
 def snapshot(root: Path, xattrs: bool = False) -> dict[str, Seen]:
-    """Everything below `root` (without `root` itself) by relative path; undecodable names as surrogates."""
+    """Entries below `root` (without `root` itself) by relative path; undecodable names as surrogates."""
     return {os.path.relpath(path, root): see(path, xattrs) for path in walk(root)}
 
 

@@ -57,7 +57,7 @@ class End:
 
 
 def whole_frames(interface: str) -> None:
-    """With their checksums, and cut to size: what is left to a network card, the kernel does before us."""
+    """Let the kernel write checksums and cut packets to size, as it would otherwise leave to a network card."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         for command in OFFLOADS.values():
             value = bytearray(struct.pack("II", command, 0))
