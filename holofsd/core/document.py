@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The document of a volume, as values: envelopes, heads, marks and credentials (design: "The document of a volume")."""
+"""The document of a volume, as values: envelopes, heads, marks and credentials (docs/model.md#the-document)."""
 
 from __future__ import annotations
 

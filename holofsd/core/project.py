@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the nodes that want one name to what is shown there: the same on every device (design: "Projection")."""
+"""From the nodes that want one name to what is shown there: the same on every device (docs/model.md#projection)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is left of the record of a removed node (design 4.7, ADR 8): the removal, and nothing that was removed.
+"""What is left of the record of a removed node (ADR 8): the removal, and nothing that was removed.
 
 A shrunk record says of every version and link that was known: gone. It replaces no version by another one, so a device
 that did something to the node without knowing of the removal keeps what it wrote or moved: its own record has the

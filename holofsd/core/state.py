@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is known of one node, and the parts it is made of (design: "State of a node").
+"""State of one node, and the parts it is made of (docs/model.md#state-of-a-node).
 
 All values are frozen; mappings are never mutated after construction (build a new dict, then a new state).
 """

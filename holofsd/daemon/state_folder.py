@@ -125,8 +125,10 @@ def new_seed(state: Path) -> bytes:
 
 
 def was_copied(state: Path) -> bool:
-    """Whether the directory is a copy or was restored: then every volume needs a new author (design: "Authors, clocks,
-    copies"). False on the first start."""
+    """Whether the directory is a copy or was restored: then every volume needs a new author. False on the first start.
+
+    The reasons are in docs/model.md#authors-clocks-and-copies.
+    """
     try:
         known = json.loads((state / _FINGERPRINT).read_text())
     except FileNotFoundError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""You act on what you see (design 4.4): what happens before an operation touches a name or file that is not alone.
+"""Preparation of a name or file that is not alone, before an operation touches it (docs/model.md).
 
 Each method writes what it changes at once, inside the caller's transaction, so that the operation itself then meets a
 plain node. In the usual case, one node with one version at the name, nothing is written.

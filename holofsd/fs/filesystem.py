@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One volume as a filesystem: implements `fs.api.Filesystem` over `tree.LocalVolume`."""
+"""One volume as a filesystem: implements `fs.api.Filesystem` over `tree.local.LocalVolume`."""
 
 from __future__ import annotations
 

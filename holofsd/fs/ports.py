@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the filesystem needs of the world beyond this device: `sync.VolumeSync` satisfies it, tests bring their own."""
+"""Ports of the filesystem to other devices: `sync.volume.VolumeSync` implements them, tests bring their own."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rename in all flavours. A file renamed over a file is a write to the file that was there (design 4.3)."""
+"""Rename in all flavours. A file renamed over a file is a write to the file that was there (docs/model.md)."""
 
 from __future__ import annotations
 

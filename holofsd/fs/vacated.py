@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names that were vacated a moment ago still mean their node (design: "Replacing a file is a write").
+"""Recently vacated names, which still mean their node: docs/model.md#replacing-a-file-is-a-write.
 
 Editors that keep a backup rename the file away and write a new one; `git checkout` unlinks and creates. Within 15 s the
 name keeps its node, and the file moved away gets a fresh one.

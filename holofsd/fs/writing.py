@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Staging and sealing: how what mounts write becomes durable, and then a version (design 5.1).
+"""Staging and sealing: how what mounts write becomes durable, and then a version (docs/durability.md).
 
 Crash windows, in order: a copy without row is swept at start; once the row exists the file is sealed at start or by
 the mount that comes back; the version and the row's token are one transaction; what follows is the hasher's.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The real network: `api` on Iroh 1.x. The only module that imports iroh.
 
-Rules learned by measurement (DESIGN 4.1): a call whose result matters is never cancelled, only calls of connections
-that are thrown away; incoming connections are always answered; errors have their text in `message()`.
+Rules learned by measurement (docs/development.md#rules-for-irohs-binding): a call whose result matters is never
+cancelled, only calls of connections that are thrown away; incoming connections are always answered; errors have their
+text in `message()`.
 """
 
 from __future__ import annotations

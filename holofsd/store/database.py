@@ -112,7 +112,7 @@ class Database:
         if not run("PRAGMA page_count").fetchone()[0]:  # before the first page is written
             run("PRAGMA auto_vacuum=INCREMENTAL")
         run("PRAGMA journal_mode=WAL")
-        # NORMAL: a commit survives kill -9 at once; sync() makes it survive power loss (design I4).
+        # NORMAL: a commit survives kill -9 at once; sync() makes it survive power loss (I4 in docs/overview.md).
         run("PRAGMA synchronous=NORMAL")
         run("PRAGMA temp_store=MEMORY")
         run("PRAGMA cache_size=-16000")

@@ -5,7 +5,7 @@ That is what a removed device had told us beyond the head that its removal names
 gave way, because its device made more authors than one may have.
 
 Nothing merged is un-merged. But nobody else will take those records from now on, so without this the devices that heard
-the removal early and those that heard it late would show different trees for ever (design 4.8).
+the removal early and those that heard it late would show different trees for ever (docs/members.md#removing-a-device).
 """
 
 from __future__ import annotations

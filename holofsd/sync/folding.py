@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Authors that nobody uses any more are folded: what lives is said by somebody who is still here (design 4.7, ADR 8).
+"""Authors that nobody uses any more are folded: what lives is said by somebody who is still here (ADR 8).
 
 An author is left behind where its device took a new one, or is no member any more. One device looks at each of its
 records: what the other authors' records do not say all the same, it says itself. Then it names the author's last head

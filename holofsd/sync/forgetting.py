@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Records of removed nodes go once nobody needs them (design 4.7, ADR 8).
+"""Records of removed nodes go once nobody needs them (ADR 8).
 
 Looked at are nodes that were removed and of which this device keeps nothing more: its trash was emptied of them. When
 every member has said, by its mark, that it holds every record about such a node, and this device holds all that those

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Decides when an unknown folder is not waited for any more: what is in it stands in `lost+found` then (design 4.4).
+"""Decides when an unknown folder is not waited for any more: what is in it stands in `lost+found` then.
+
+The rule is in docs/model.md#projection.
 
 Usually such a folder is on its way: its record comes in another page, or from another device. It cannot come any more
 when this device holds all that the others have shown, and everything received is in the tree: whoever put something

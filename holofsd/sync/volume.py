@@ -439,7 +439,7 @@ class VolumeSync:
                 self._own_head_shown(head)
 
     def _own_head_shown(self, shown: Head) -> None:
-        """Somebody holds what our key signed and we do not: this directory was restored or copied (design 4.7)."""
+        """Rotate the author where a peer holds newer signed records of it: docs/model.md#authors-clocks-and-copies."""
         held = self.store.documents.head(shown.author)
         if held is not None and (shown.seq, shown.set_hash) == (held.seq, held.set_hash):
             return

@@ -265,7 +265,10 @@ class LocalVolume:
 
     # ---- authors
     def rotate_author(self, seed: bytes) -> None:
-        """A new author from now on. What the former ones never published gets dots of the new one (design 4.7)."""
+        """Start a new author. What the former ones never published gets dots of the new one.
+
+        The reasons are in docs/model.md#authors-clocks-and-copies.
+        """
         former = self.store.own_authors()
         limits = self.limits()  # of folded authors too: what they published stays published without their records
         published = {author: limits.get(author, 0) for author in former}

@@ -117,7 +117,10 @@ class Recorder:
                 self._write_at_the_end()
 
     def _is_only_ours(self, version: Version) -> bool:
-        """Made here and not published: nobody else can have seen it (design 5.1)."""
+        """Whether the version was made here and is not published, so that no other device has seen it.
+
+        Such a version may leave no trace: docs/history.md#what-is-kept.
+        """
         author = version.dot.author
         ours = self._ours.get(author)
         if ours is None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Versions under new dots. Pure.
 
-A new author takes over what the old one did not publish (design 4.7), and we take over what others will not take from
-the author that wrote it, because its device was removed (design 4.8).
+A new author takes over what the old one did not publish (docs/model.md#authors-clocks-and-copies), and this device
+takes over what others will not take from the author that wrote it, because its device was removed (docs/members.md).
 """
 
 from __future__ import annotations

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from holofsctl.errors import CommandError
+from holofsctl.parser import parse
 from support.sources import ROOT, tracked_files
 
 LINK = re.compile(r"(?<!\!)\[[^\]]+\]\(([^)\s]+)\)")
@@ -29,10 +32,13 @@ TERMS = {
         "ticket",
     ),
     *("projection", "conflict copy", "staging file", "sealed", "mount", "context", "twin", "credentials"),
+    *("journal", "async create", "lease", "epoch", "change stream", "slot", "entry", "placement", "view", "plain"),
+    *("vacated", "draft", "light", "stale", "frozen", "content map", "write-behind queue", "tombstone"),
 }
 DOCUMENTS = {
     *("overview.md", "glossary.md", "state-directory.md", "crash-windows.md", "durability.md", "cli.md", "limits.md"),
-    *("protocol.md", "development.md", "history.md", "threats.md"),
+    *("protocol.md", "development.md", "history.md", "threats.md", "install.md", "tours.md", "model.md"),
+    *("cache-coherence.md", "waits.md", "conflicts.md", "members.md", "brake.md", "performance.md", "found.md"),
 }
 
 
@@ -90,3 +96,25 @@ def _without_code(text: str) -> str:
 def _anchors(path: Path) -> set[str]:
     heads = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def _examples() -> list[tuple[str, str]]:
+    """Lines of code blocks that call `holofsctl`, without remarks, and where they are."""
+    found = []
+    for path in _markdown():
+        for block in re.findall(r"^```\w*\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE):
+            for line in block.splitlines():
+                if line.startswith("holofsctl "):
+                    found.append((path.name, re.split(r"\s{2,}|\s#", line)[0]))
+    return found
+
+
+def test_every_command_of_an_example_can_be_given() -> None:
+    wrong = []
+    for where, command in _examples():
+        try:
+            parse(shlex.split(command)[1:])
+        except CommandError as error:
+            wrong.append(f"{where}: `{command}`: {error.message}")
+    assert len(_examples()) > 30
+    assert not wrong, "\n".join(wrong)

@@ -78,7 +78,7 @@ Global___Purpose: _TypeAlias = Purpose  # noqa: Y015
 
 @_typing.final
 class Dot(_message.Message):
-    """---------- payloads of records (DESIGN: document, state) ----------"""
+    """---------- payloads of records (docs/model.md) ----------"""
 
     DESCRIPTOR: _descriptor.Descriptor
 
