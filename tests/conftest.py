@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What holds for every test: no FUSE is a failure and never a skip, an interrupted run cleans up, nothing is left."""
+"""Rules for every test: no FUSE is a failure and never a skip, an interrupted run cleans up, nothing is left."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _fuse_is_there(request: pytest.FixtureRequest) -> None:
 
 
 def fuse_problem() -> str:
-    """Why nothing can be mounted here, or an empty string."""
+    """Reason why nothing can be mounted here, or an empty string."""
     if not Path("/dev/fuse").exists():
         return "/dev/fuse is missing"
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):

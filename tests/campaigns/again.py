@@ -64,7 +64,8 @@ def one_round(name: str, seed: int, ends: float | None, figures: Counter[str]) -
 
 
 def _stop(run: subprocess.Popen[str], over: threading.Event) -> None:
-    """As Ctrl-C does, so that it takes its mounts and daemons away; if it does not listen, its reaper does that."""
+    """End it as Ctrl-C does, so that it takes its mounts and daemons away; if it does not listen, its reaper does
+    that."""
     over.set()
     for harder in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         run.send_signal(harder)
@@ -76,7 +77,7 @@ def _stop(run: subprocess.Popen[str], over: threading.Event) -> None:
 
 
 def count(line: str, figures: Counter[str]) -> None:
-    """What pytest and Hypothesis say that they did."""
+    """Count what pytest and Hypothesis say that they did."""
     for number, what in DONE.findall(line):
         figures[{"passing": "examples", "passed": "tests passed"}.get(what, what)] += int(number)
 

@@ -126,7 +126,7 @@ class Campaign:
         return sorted(point for point in POINTS if only in (None, point) and not self.reached[point])
 
     def wrongly_missed(self, only: str | None = None) -> list[str]:
-        """Those that a campaign of this length has to reach."""
+        """Fault points that were not reached and that a campaign of this length has to reach."""
         missed = self.never_reached(only)
         return [point for point in missed if self.tried[point] >= FAIR_TRIES or self.rounds >= FAIR_ROUNDS]
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How each fault point is reached: a scene arms it, does the work during which it lies, and brings everybody back up.
+"""Scenes that reach each fault point: a scene arms it, does the work during which it lies, and brings everybody back
+up.
 
 A scene returns whether somebody died there. Afterwards the work is done once more where a person would do it, and what
 it was about has to be there.
@@ -93,7 +94,7 @@ def starting(stage: Stage, point: str) -> bool:
 
 
 def rekeying(stage: Stage, point: str) -> bool:
-    """Of a copy of the state directory, whose key is changed, and again after the death."""
+    """Change the key of a copy of the state directory, and again after the death."""
     copy = stage.b.device.home / stage.name("copy")
     copy.mkdir(mode=0o700)
     for path in stage.b.state.iterdir():
@@ -345,7 +346,7 @@ def _takes_writes(victim: Victim) -> bool:
 
 
 def spoil(index: Path) -> None:
-    """What can be derived from other tables is rubbish."""
+    """Spoil the tables that can be derived from others."""
     with closing(sqlite3.connect(index)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         page = db.execute("SELECT rootpage FROM sqlite_schema WHERE name='placements_by_slot'").fetchone()[0]

@@ -116,7 +116,7 @@ class Campaign:
         return "\n".join([f"{name} did what it must not do:", *output.splitlines()[-40:], *kept])
 
     def _keep_some(self, name: str, corpus: Path) -> None:
-        """Of all that reached new code, as evenly spread over the sizes as there is room for."""
+        """Keep inputs that reached new code, as evenly spread over the sizes as there is room for."""
         given = set(TARGETS[name].seeds)
         found = {path.read_bytes(): path.name for path in corpus.iterdir() if path.stat().st_size <= SMALL}
         datas = sorted(found.keys() - given, key=lambda data: (len(data), data))

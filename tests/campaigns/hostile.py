@@ -63,7 +63,7 @@ EXPECTED_LOG = [
 
 @dataclass
 class Written:
-    """What was acknowledged: path -> digest. Paths are used once."""
+    """Writes that were acknowledged: path -> digest. Paths are used once."""
 
     files: dict[str, str] = field(default_factory=dict)
     latencies: list[float] = field(default_factory=list)
@@ -275,7 +275,7 @@ class Campaign:
         return True
 
     def _nothing_lost(self, device: Device, folder: Path) -> None:
-        """What is not shown any more, because somebody who may write took it away, can be brought back."""
+        """Check that files which a writer took away can be brought back."""
         shown = {_digest(path) for path in folder.rglob("*") if path.is_file()}
         gone = {name: digest for name, digest in self._files.items() if digest not in shown}
         for name, digest in gone.items():

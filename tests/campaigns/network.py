@@ -44,7 +44,7 @@ class Campaign:
         all_agree(self._workers)
 
     def _weather(self, machine: Machine) -> None:
-        """Something happens to one machine; or it stops happening."""
+        """One event that happens to a machine, or its end."""
         port = machine.host.ports[0]
         kinds: dict[str, Callable[[], None]] = {
             "cut": port.cut,

@@ -117,7 +117,7 @@ def asked_for(name: str, doc: str | None) -> tuple[int, float]:
 
 
 def rounds(name: str, seed: int, ends: float, work: Callable[[], None], figures: Callable[[], str]) -> int:
-    """At least once, then until the time is up; says how far it is, and at the end what was done. The exit code."""
+    """Run at least once, then until the time is up; says how far it is, and at the end what was done. The exit code."""
     done, began = 0, time.monotonic()
     again = f"scripts/soak {name}".strip()
     while time.monotonic() < ends or not done:

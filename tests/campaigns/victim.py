@@ -65,7 +65,7 @@ class Victim:
         self.kill_daemon()
 
     def restart(self) -> None:
-        """From a death of its own, or by force."""
+        """Restart after a death of its own, or by force."""
         self._write_order("")
         self.kill_daemon()
         self.begin()
@@ -117,7 +117,7 @@ class Victim:
             raise AssertionError(str(error)) from None
 
     def volume(self, name: str = "docs") -> Any:
-        """Its status; None if it is not here."""
+        """Status of the device; None if it is not here."""
         for found in self.ask("Status", pb.StatusRequest()).volumes:
             if found.volume.name == name:
                 return found
@@ -144,6 +144,6 @@ class Victim:
 
     # ---- its files
     def check(self) -> None:
-        """What its writers noted is there and whole."""
+        """Check that what its writers noted is there and whole."""
         until(lambda: self.team.call("is_back_at", self.root), f"the mount of {self.name} to answer")
         self.team.call("check", self.root)

@@ -82,7 +82,7 @@ class Worker:
             self.model.exact[path] = (self.model.exact[path] or b"") + data
 
     def _replace(self) -> None:
-        """As an editor saves."""
+        """Save a file as an editor does."""
         for path in self._some_file():
             data = self._bytes()
             temporary = self.root / (path + ".tmp")

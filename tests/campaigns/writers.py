@@ -19,7 +19,7 @@ _MOST_FILES: Final = 60
 
 @dataclass
 class Manifest:
-    """Outside the mount. Path -> the contents that may be there: one, or two while a change is not noted yet.
+    """Notes outside the mount: path -> the contents that may be there: one, or two while a change is not noted yet.
 
     `moves`: (from, to, content) of renames that are not noted yet: one of both names has it. `grown`: files that were
     only ever appended to, with what has to be at their beginning.
@@ -96,7 +96,7 @@ class Writer:
 
     @contextlib.contextmanager
     def _changes(self, changes: dict[str, str | None]) -> Iterator[None]:
-        """Until the block is over either may be there, what was and what will be; afterwards only the latter."""
+        """Allow either content until the block is over, what was and what will be; afterwards only the latter."""
         for name, now in changes.items():
             self.manifest.files.setdefault(name, {None}).add(now)
         yield
@@ -108,7 +108,7 @@ class Writer:
             self._write_new(self._bytes())
 
     def _save(self) -> None:
-        """Without fsync: what was closed survives the end of any process, if not the power."""
+        """Write without fsync: what was closed survives the end of any process, if not the power."""
         if len(self.manifest.alive()) < _MOST_FILES:
             self._save_new(self._bytes())
 
@@ -137,7 +137,7 @@ class Writer:
         self._sync_directory()
 
     def _replace(self) -> None:
-        """As an editor saves."""
+        """Save a file as an editor does."""
         name = self._known()
         if name is not None:
             data = self._bytes()
@@ -168,7 +168,7 @@ class Writer:
             self._sync_directory()
 
     def _grow(self) -> None:
-        """What was synced stays at the beginning, whatever else of an append arrives."""
+        """Append. What was synced stays at the beginning, whatever else of an append arrives."""
         name = f"grown {self._random.randrange(3)}"
         before = self.manifest.grown.get(name, b"")
         with open(self._path(name), "ab", buffering=0) as file:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `device.db` says against itself and the volumes' directories: each kind of harm is found, and one that is mended
+"""Checks of `device.db` against itself and the volumes' directories: each kind of harm is found, and one that is mended
 is found no more."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a check of something in use tells: what every look finds, and nothing that was on its way."""
+"""Findings of a check of something in use: what every look finds, and nothing that was on its way."""
 
 from __future__ import annotations
 

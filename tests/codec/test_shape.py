@@ -20,7 +20,7 @@ FRAME = pb.Frame.DESCRIPTOR
 
 
 def parts_of(message: Message, counted: shape.Places) -> int:
-    """As `check_parts` counts them, of a message that is parsed."""
+    """Count of the parts of a parsed message, as `check_parts` counts them."""
     found = 0
     for field, value in message.ListFields():
         if field.number not in counted:

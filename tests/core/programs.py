@@ -28,7 +28,7 @@ class Step:
     value: int
 
     def run(self, devices: Sequence[Device], unique: bool = False) -> None:
-        """With `unique` no content is ever written twice."""
+        """Run the program. With `unique` no content is ever written twice."""
         device = devices[self.device % len(devices)]
         if self.operation == "meet":
             meet(device, devices[self.value % len(devices)])

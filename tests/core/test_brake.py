@@ -37,7 +37,7 @@ def maker() -> Callable[[Version], Version]:
 
 
 def removals(program: Sequence[Step]) -> list[tuple[NodeState, NodeState]]:
-    """What a device has, and a removal of that node by another device, which would end it."""
+    """Pairs of a state that a device has and a removal of that node by another device, which would end it."""
     devices = start()
     for step in program:
         step.run(devices)

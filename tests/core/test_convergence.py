@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever people do and however records travel: all devices end with one state and one tree, and nothing is lost."""
+"""Convergence: whatever people do and however records travel, all devices end with one state and one tree, and nothing
+is lost."""
 
 from __future__ import annotations
 

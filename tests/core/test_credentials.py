@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much of what members sign is kept: the same everywhere, and never at the cost of another one."""
+"""Room for what members sign: the same everywhere, and never at the cost of another one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What operations mean when devices do them at the same time."""
+"""Meaning of operations when devices do them at the same time."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def states(draw: st.DrawFn) -> NodeState:
 
 
 def exactly(state: NodeState) -> Exactly:
-    """With the seals, which do not make two states different."""
+    """State with its seals, which do not make two states different."""
     return state, {dot: (version.seal, version.origin) for dot, version in state.versions.items()}
 
 
@@ -143,7 +143,7 @@ def test_what_is_not_believed_covers_nothing(state: NodeState, dots: list[Dot], 
 @settings(max_examples=50)
 @given(states(), states(), st.sampled_from([AuthorId(bytes([i]) * 32) for i in range(3)]))
 def test_refused_claims_end_no_version(honest: NodeState, lie: NodeState, author: AuthorId) -> None:
-    """Of the author whose versions somebody lied about."""
+    """Versions of the author about whom another one lied."""
     lies = [dot for dot in lie.versions if dot.author == author]
     writer = AuthorId(b"w" * 32)
     if lies:

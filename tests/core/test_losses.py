@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What names say about a removed file, how many files stood at one time, and what a git index lists."""
+"""Losses: what names say about a removed file, how many files stood at one time, and what a git index lists."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is a member, whatever the order in which credentials arrive."""
+"""Membership, whatever the order in which credentials arrive."""
 
 from __future__ import annotations
 
@@ -256,7 +256,8 @@ def test_the_volume_key_is_bound_by_no_generation() -> None:
 
 
 def test_what_programs_of_before_signed_counts_as_it_did() -> None:
-    """They took the generation after the highest one that counted, and for a removal the last of its letting."""
+    """Statements of earlier programs: they took the generation after the highest one that counted, and for a removal
+    the last of its letting."""
     steps: list[Grant | Removed] = [ADA, BEN]
     known = members(*steps).generations.get(device("c"), 0)
     for role in (Role.READER, Role.WRITER, Role.ADMIN, Role.READER, None, Role.WRITER, None, Role.ADMIN):
@@ -273,7 +274,8 @@ def test_what_programs_of_before_signed_counts_as_it_did() -> None:
 
 
 def test_a_lowered_admin_of_a_removed_one_stays_lowered_where_the_removal_is_said_again() -> None:
-    """As `sync.members` signs it when an admin is removed: without the second removal the old grant would count."""
+    """Removal as `sync.members` signs it when an admin is removed: without the second removal the old grant would
+    count."""
     dee = grant("d", Role.ADMIN, "a")
     lowered = (removal("d", "b", 1), grant("d", Role.READER, "b", 2))
     guest = grant("e", Role.WRITER, "d")

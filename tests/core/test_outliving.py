@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What comes back with a directory that outlived its removal, and which directory stands for several."""
+"""Files that come back with a directory that outlived its removal, and which directory stands for several."""
 
 from __future__ import annotations
 

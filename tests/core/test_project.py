@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is shown at a name that several versions or nodes want, and how conflict copies are called."""
+"""Projection of a name that several versions or nodes want, and how conflict copies are called."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long, and how much, of the past is kept."""
+"""Retention: how long, and how much, of the past is kept."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def about(document: Document, node: NodeId) -> dict[AuthorId, NodeState]:
 
 
 def forget(document: Document, known: dict[NodeId, NodeState], chance: random.Random) -> int:
-    """What `sync.forgetting` does, by some authors, in some order; how many records went or shrank."""
+    """Do what `sync.forgetting` does, by some authors, in some order; how many records went or shrank."""
     shown = project(known.values())
     parents = {item.placement.place.parent for item in shown.values()}
     done = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose clock is wrong is said as far as it can be known."""
+"""Wrong clocks are attributed as far as that can be known."""
 
 from __future__ import annotations
 

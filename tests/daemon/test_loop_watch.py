@@ -84,7 +84,7 @@ class Manager:
 
 @pytest.fixture(params=["path", "abstract"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
-    """As the kernel has it, and as the service manager writes it."""
+    """Address as the kernel has it, and as the service manager writes it."""
     if request.param == "path":
         return str(tmp_path / "notify"), str(tmp_path / "notify")
     name = f"holofs-test-{os.getpid()}-{tmp_path.name}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who uses a mount is found by /proc: a working directory, an open file, a program, a mapping."""
+"""Users of a mount are found by /proc: a working directory, an open file, a program, a mapping."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ CALLS: dict[str, Call] = {
 
 
 async def known(a: Device, state: Path) -> dict[str, Any]:
-    """What a person can be told."""
+    """Answers that a person can get."""
     found: dict[str, Any] = {
         "name": await a.device_name(None),
         "volumes": await a.list_volumes(),
@@ -93,7 +93,7 @@ async def test_what_fails_on_a_full_disk_changed_nothing(scene: Scene, world: Wo
 
 
 async def test_whoever_could_not_leave_is_no_one_who_left(scene: Scene) -> None:
-    """It said goodbye before it failed, and takes it back."""
+    """A volume that said goodbye before the call failed takes it back."""
     a, b = scene.a, scene.b
     with full(b._store.db), pytest.raises(NoSpace):
         await b.leave("docs", False)

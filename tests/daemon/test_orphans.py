@@ -17,7 +17,7 @@ __all__ = ["world"]  # a fixture
 
 
 class Killed(Exception):
-    """As kill -9 at a fault point."""
+    """Death at a fault point, as by kill -9."""
 
 
 def kill(_where: object) -> None:

@@ -56,7 +56,7 @@ class Place:
         self._mapped: list[Mapping] = []
 
     def do(self, op: Op) -> Any:
-        """What it gives; an errno by its name; None also if there is nothing to do it with."""
+        """Do it. Returns what it gives; an errno by its name; None also if there is nothing to do it with."""
         try:
             return getattr(self, op.name)(*op.args)
         except OSError as error:
@@ -96,11 +96,11 @@ class Place:
             os.utime(self._at(path))
 
     def open_and_close(self, path: str, flags: int) -> None:
-        """As `: > path`."""
+        """Open and close the file, as `: > path` does."""
         os.close(os.open(self._at(path), os.O_WRONLY | flags, 0o644))
 
     def rename_folder(self, source: str, path: str) -> tuple[int, int]:
-        """Onto an empty one, and how many links the two that hold them have then, at once."""
+        """Rename a directory onto an empty one. Returns how many links the two that hold them have then, at once."""
         for each in (source, path):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self._at(each))
@@ -131,7 +131,7 @@ class Place:
             raise OSError(ctypes.get_errno(), "renameat2")
 
     def save(self, path: str, data: bytes) -> None:
-        """As an editor does it."""
+        """Save a file as an editor does."""
         self.write(path + "~", os.O_CREAT | os.O_TRUNC, data)
         os.rename(self._at(path + "~"), self._at(path))
 
@@ -155,14 +155,14 @@ class Place:
         return sorted(os.listxattr(self._at(path)))
 
     def touch(self, path: str) -> None:
-        """By the kernel's clock."""
+        """Touch the file, by the kernel's clock."""
         os.utime(self._at(path))
 
     def stat(self, path: str) -> tuple[int, int, int]:
         return _seen(os.stat(self._at(path)), self._at(path))
 
     def times(self) -> dict[str, int | None]:
-        """Of everything in it, and of itself: a time that was asked for, or None for one that was given since."""
+        """Times of everything in it, and of itself: a time that was asked for, or None for one that was given since."""
         return {path: None if when >= self._began_ns else when for path, when in self._times().items()}
 
     def order(self) -> set[tuple[str, str]]:
@@ -211,14 +211,14 @@ class Place:
         return found.st_mode, found.st_nlink, found.st_size
 
     def write_on(self, index: int, data: bytes) -> int:
-        """Where the last one ended; at the end, if it was opened to append."""
+        """Write where the last write ended; at the end, if it was opened to append."""
         return os.write(self._fd(index), data)
 
     def seek(self, index: int, offset: int, whence: int) -> int:
         return os.lseek(self._fd(index), offset, whence)
 
     def copy(self, source: int, target: int, size: int, offset: int) -> int:
-        """By the kernel, from one open file to another, from its beginning."""
+        """Copy by the kernel, from one open file to another, from its beginning."""
         return os.copy_file_range(self._fd(source), self._fd(target), size, 0, offset)
 
     def fchmod(self, index: int, mode: int) -> None:

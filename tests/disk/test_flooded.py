@@ -37,7 +37,7 @@ class Scene:
     ticket: str
 
     async def flood(self, mib: int, odd: bool) -> None:
-        """So much in records, each page a publication. Nobody answers for what is refused."""
+        """Send so much in records, each page a publication. Nobody answers for what is refused."""
         author, volume = self.member.author, decode_ticket(self.ticket).volume
         for number in range(mib):
             after = author.seq
@@ -53,7 +53,7 @@ class Scene:
         assert not self.session.over, "whoever floods is not blamed, but not heard"
 
     async def told(self) -> dict[str, Any]:
-        """What `a` says of the rogue's records."""
+        """Report of `a` about the rogue's records."""
         status = await asyncio.to_thread(self.a.volume_status, "docs")
         return next(each for each in status["record_budgets"] if each["name"] == "rogue")
 

@@ -38,7 +38,7 @@ def write(path: Path, data: bytes) -> None:
 
 
 def changes(folder: Path) -> dict[str, Callable[[], Any]]:
-    """What needs room, by name."""
+    """Operations that need room, by name."""
     return {
         "create": lambda: write(folder / "new", b"x"),
         "write over": lambda: write(folder / "small", b"y" * 3000),

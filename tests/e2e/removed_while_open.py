@@ -22,7 +22,7 @@ def show(name: str, work: Callable[[], object]) -> None:
 
 
 def wait(condition: Callable[[], bool]) -> None:
-    """At most a minute: a change from elsewhere takes a moment."""
+    """Wait for at most a minute: a change from elsewhere takes a moment."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline

@@ -21,7 +21,7 @@ from support.wait import until
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """Where the benchmark keeps its files. Short, because sockets lie below it."""
+    """Folder of the benchmark's files. Short, because sockets lie below it."""
     path = Path(tempfile.mkdtemp(prefix="hfs-"))
     yield path
     sweep(path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tools remove in the ordinary way never trips the brake of the other device; what a person would miss does."""
+"""Ordinary removals by tools never trip the brake of the other device; what a person would miss does."""
 
 from __future__ import annotations
 

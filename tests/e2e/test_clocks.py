@@ -18,7 +18,7 @@ from support.wrong_clock import WrongClock, leave_nothing
 
 @pytest.fixture(autouse=True)
 def _clean() -> Iterator[None]:
-    """After the world of the test is gone."""
+    """Clean up after the world of the test is gone."""
     yield
     leave_nothing()
 

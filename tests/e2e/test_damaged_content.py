@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a bad disk does to content: readers get a clear error or the right bytes, and scrub repairs from others."""
+"""Content on a bad disk: readers get a clear error or the right bytes, and scrub repairs from others."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ async def test_content_that_nobody_has_stops_no_wait_and_is_named(scene: Scene) 
 
 
 async def test_a_reader_that_drips_keeps_a_file_from_nobody(scene: Scene) -> None:
-    """It is asked first, and would take hours; whoever reads has the content from the other device."""
+    """A slow device is asked first, and would take hours; the reader has the content from the other device."""
     data = os.urandom(LARGE)
     blob = blake3(data).digest()
     given_up: list[bytes] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person meets in the first hour with two devices: names, tickets, what is told of what is not there yet."""
+"""The first hour of a person with two devices: names, tickets, what is told of what is not there yet."""
 
 from __future__ import annotations
 

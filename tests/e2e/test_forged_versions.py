@@ -40,7 +40,7 @@ def honest() -> Iterator[tuple[Device, Device]]:
 
 @pytest.fixture
 async def scene(honest: tuple[Device, Device], request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
-    """As in `test_hostile_writer`, with files of A that everybody has."""
+    """Scene as in `test_hostile_writer`, with files of A that all devices have."""
     a, b = honest
     volume = f"docs{next(NUMBERS)}"
     here, there = await asyncio.to_thread(_shared, a, b, volume)

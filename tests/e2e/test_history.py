@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was replaced or removed, here or elsewhere, comes back through holofsctl."""
+"""Replaced and removed files, of this device or others, come back through holofsctl."""
 
 from __future__ import annotations
 

@@ -43,7 +43,8 @@ def _threads(pid: int) -> list[str]:
 
 
 def test_programs_that_hang_in_a_killed_mount_are_freed_without_the_daemon(world: World) -> None:
-    """Of three that want one folder the first is answered by no process, and the third is the mount itself, with news.
+    """Three that want one folder: the first is answered by no process, and the third is the mount itself, with
+    news.
 
     The daemon is gone as well: a program that waits may be the one that would start it.
     """
@@ -73,7 +74,7 @@ def test_programs_that_hang_in_a_killed_mount_are_freed_without_the_daemon(world
 
 
 def _waits_in(pid: int) -> str:
-    """What its open waits for, by what the kernel calls the functions in which it is."""
+    """Place where its open waits, by what the kernel calls the functions in which it is."""
     stack = Path(f"/proc/{pid}/stack").read_text()
     if "fuse_lookup" in stack:
         return "an answer"

@@ -30,7 +30,7 @@ Work = Callable[[Path], object]
 
 @dataclass(frozen=True)
 class Story:
-    """What is done in its folder on a while both are together, on a alone, and then on b alone."""
+    """Steps in its folder: on a while both are together, on a alone, and then on b alone."""
 
     before: Work
     on_a: Work

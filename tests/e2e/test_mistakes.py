@@ -69,7 +69,7 @@ def commands(
 
 
 def arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """Those that take a value."""
+    """Options that take a value."""
     return [action for action in parser._actions if action.nargs != 0 and action.dest != "help"]
 
 
@@ -147,7 +147,7 @@ def _metavar(action: argparse.Action) -> str:
 
 
 def complaint(device: Device, words: Sequence[str], codes: Sequence[int] = (1, 2, 3, 4, 5)) -> str:
-    """What is wrong with how the command took it; empty if nothing is."""
+    """Complaint about how the command took it; empty if nothing is."""
     done = device.ctl(*words, check=False, timeout=60)
     shown = " ".join(repr(word if len(word) < 100 else word[:20] + "...") for word in words)
     if done.code not in codes:

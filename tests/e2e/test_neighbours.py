@@ -163,7 +163,7 @@ def test_under_no_umask_is_anything_for_others(world: World) -> None:
 
 
 def _for_others(folder: Path) -> list[str]:
-    """What is in it, and itself, with any permission for the group or for all."""
+    """Entries in it, and the folder itself, with any permission for the group or for all."""
     modes = {path: path.lstat().st_mode for path in (folder, *folder.rglob("*"))}
     return [f"{path} {stat.S_IMODE(mode):o}" for path, mode in modes.items() if not stat.S_ISLNK(mode) and mode & 0o077]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person who has never heard of HoloFS does first: `scripts/run`, and the demo of the README."""
+"""The first steps of a person who has never heard of HoloFS: `scripts/run`, and the demo of the README."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_closing_the_terminal_takes_everything_down(world: World) -> None:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("how", ["before it is read", "when it is read"])
 def test_a_broken_connection_takes_everything_down(world: World, how: str) -> None:
-    """Without a terminal there is no signal: standard output and error lead nowhere all of a sudden."""
+    """The end of a terminal without a signal: standard output and error lead nowhere all of a sudden."""
     reader, writer = os.pipe()
     process = subprocess.Popen(
         [ROOT / "scripts" / "run"], env=_local(world), stdin=subprocess.DEVNULL, stdout=writer, stderr=writer

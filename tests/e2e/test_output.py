@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is printed, to whatever it is printed: other encodings, streams that are closed or full, narrow terminals."""
+"""Output to everything that it can be printed to: other encodings, streams that are closed or full, narrow
+terminals."""
 
 from __future__ import annotations
 
@@ -172,7 +173,7 @@ def _shell(device: Device, line: str) -> subprocess.CompletedProcess[bytes]:
 
 # ---- terminals
 def in_terminal(device: Device, words: list[bytes], columns: int, **more: str) -> bytes:
-    """What the command says, data and remarks, in a terminal of so many columns."""
+    """Output of the command, data and remarks, in a terminal of so many columns."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
     command = [os.fsencode(BIN / "holofsctl"), *words]
@@ -195,7 +196,7 @@ def _read(terminal: int) -> bytes:
 
 
 def columns_of(line: str) -> int:
-    """As a terminal counts them."""
+    """Columns of a text, as a terminal counts them."""
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in line)
     return len(line) + wide - sum(bool(unicodedata.combining(character)) for character in line)
 

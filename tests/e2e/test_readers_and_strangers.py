@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may not, gets nowhere: readers that write, forge, lie about content or about their invite; and strangers."""
+"""Attempts of those who may not: readers that write, forge, lie about content or about their invite; and strangers."""
 
 from __future__ import annotations
 

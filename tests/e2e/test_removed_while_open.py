@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is open and loses its name answers as on a local disk, whoever removed it."""
+"""Open files that lose their names answer as on a local disk, wherever they were removed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which folder a device may live in: by any program, anything else is refused in one sentence and stays as it was."""
+"""Folders that a device may live in: by any program, anything else is refused in one sentence and stays as it was."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Everything below, with mode, owner and content."""
+    """Entries below a folder, with mode, owner and content."""
     found = {}
     for path in (root, *sorted(root.rglob("*"))):
         known = path.lstat()
@@ -68,7 +68,7 @@ def _documents(folder: Path) -> Path:
 
 
 def _only_names_of_ours(folder: Path) -> Path:
-    """Somebody's folder with a backup, a log and a lock in it."""
+    """A person's folder with a backup, a log and a lock in it."""
     state = folder / "things"
     (state / "log").mkdir(parents=True)
     (state / "log" / "letter.txt").write_text("Dear")

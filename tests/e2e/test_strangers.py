@@ -141,7 +141,7 @@ async def _writer(a: Device) -> AsyncIterator[tuple[Rogue, Invite]]:
 
 
 def _answers(device: Device) -> None:
-    """Everything that shows what others say works, and shows nothing that hides."""
+    """Check that everything which shows what others say works, and hides nothing."""
     for arguments in (("status",), ("status", "docs"), ("peers",), ("members", "docs"), ("conflicts", "docs")):
         device.json(*arguments)
         shown = device.ctl(*arguments).out
@@ -167,7 +167,7 @@ class Talker:
             await session.in_step()
 
     async def ask(self, frame: bytes) -> None:
-        """On a content stream of its own."""
+        """Ask on a content stream of its own."""
         await self.ready()
         assert self.connection is not None
         with contextlib.suppress(ConnectionLost, Refusal):

@@ -67,7 +67,7 @@ def overwritten(author: Author, state: NodeState) -> NodeState:
 
 
 async def files_of(scene: Scene, session: Session, expected: Mapping[str, bytes]) -> dict[str, NodeState]:
-    """What the rogue was told of these files, by name; they are inside of nothing, and their contents differ."""
+    """States of these files as the rogue has them, by name; they are inside of nothing, and their contents differ."""
     await asyncio.to_thread(until, lambda: contents(scene.there) == contents(scene.here), "b to have everything")
     wanted = {content: name for name, content in expected.items()}
 

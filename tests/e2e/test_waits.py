@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nobody waits for ever: a daemon that is stopped, and paths that lead back into its own mounts."""
+"""Bounded waits: a daemon that is stopped, and paths that lead back into its own mounts."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_mount_inside_a_mount_is_refused_and_the_daemon_goes_on(device: Device
 
 
 def test_the_daemon_itself_refuses_paths_in_its_own_mounts(device: Device) -> None:
-    """Whatever client asks: the refusal is the daemon's own, made without looking."""
+    """A refusal for any client: it is the daemon's own, made without looking."""
     ma = device.mount()
     (ma / "sub").mkdir()
     ask = (
@@ -141,7 +141,7 @@ def by_hand(device: Device, path: Path) -> subprocess.Popen[bytes]:
 
 
 def in_time(work: Callable[[], object]) -> OSError | None:
-    """How a call of a program ended, which it must do."""
+    """End of a program's call, which has to come."""
     outcome: list[OSError | None] = []
 
     def run() -> None:

@@ -111,7 +111,7 @@ class Device:
         )
 
     def kill(self) -> None:
-        """As kill -9 of the daemon: nothing is tidied up."""
+        """Die as by kill -9: nothing is tidied up."""
         self.store.close()
 
     def restart(self) -> None:
@@ -148,7 +148,7 @@ class Device:
         return [state for state in found if state is not None and is_publishable(state)]
 
     def publish(self) -> list[NodeId]:
-        """As if everything that may be had been published; returns what was."""
+        """Publish everything that may be published; returns what was."""
         store, author = self.store, self.volume.author
         due = [node for node in store.outbox.due(self.volume.now_ms(), 10_000) if self._is_whole(node)]
         with store.db.transaction():
@@ -166,12 +166,12 @@ class Device:
         return state is not None and is_publishable(state)
 
     async def settle(self) -> None:
-        """Everything that was written and closed is hashed and published."""
+        """Hash and publish everything that was written and closed."""
         await self.fs.hasher.drain()
         self.publish()
 
     def node_at(self, path: str) -> NodeId:
-        """Of plain files, to see which is which."""
+        """Node of a path, to see which file is which."""
         node = ROOT_ID
         for part in path.split("/"):
             entry = self.volume.tree.lookup(node, os.fsencode(part))

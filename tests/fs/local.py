@@ -131,7 +131,7 @@ def _see(path: str) -> Seen:
 
 
 async def seen_by(program: Program, path: str = "") -> dict[str, Seen]:
-    """What LocalDirectory.seen gives, of the volume."""
+    """Entries of the volume, as LocalDirectory.seen gives them."""
     found: dict[str, Seen] = {}
     listing = await program.fs.read_dir(program.att, await program.walk(path), b"", 0)
     for raw, attr in listing.entries:

@@ -30,7 +30,7 @@ class Pair:
             self.b.give_to(self.a)
 
     async def tree(self) -> dict[str, bytes | None]:
-        """After meeting both show the same."""
+        """Tree after meeting, which both show."""
         await self.meet()
         tree = await self.pa.tree()
         assert tree == await self.pb.tree()

@@ -59,7 +59,7 @@ class Pair:
         self.there.kill()
 
     def references(self) -> set[tuple[NodeId, Dot]]:
-        """What files here need that is not here."""
+        """Versions of files here whose content is not here."""
         return {
             (state.id, version.dot)
             for state in self.here.states()

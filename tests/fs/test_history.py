@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was replaced or removed is kept, found, and brought back."""
+"""Replaced and removed files are kept, found, and brought back."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever `history` and `trash list` show can be restored, byte for byte, after any program of operations on two
-devices; what is not kept is not shown."""
+"""All that `history` and `trash list` show can be restored, byte for byte, after any program of operations on
+two devices; what is not kept is not shown."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Doing:
         await program.write(path, b"%d %s" % (self.count, path.encode()) * size)
 
     async def save(self, program: Program, path: str, target: str) -> None:
-        """As an editor does, with some time since the version before."""
+        """Save as an editor does, with some time since the version before."""
         program.device.clock.advance(61)
         await program.write("saving", b"%d saved" % self.count)
         await program.rename("saving", path)
@@ -187,7 +187,7 @@ class Looking:
         assert found != present or all(content == present for content in contents)
 
     async def in_place(self) -> None:
-        """With the id, at the name itself."""
+        """Restore with the id, at the name itself."""
         for path in paths_of(self.device):
             with suppress(IsADirectory, NoSuchName):
                 for past in self.restoring.history(os.fsencode(path)):

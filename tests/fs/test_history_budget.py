@@ -264,7 +264,8 @@ async def test_the_budget_is_counted_for_what_was_removed_before_anybody_counted
 
 @pytest.mark.parametrize("how", ["written over", "removed", "saved over"])
 async def test_content_of_versions_that_left_no_trace_goes_first(device: Device, program: Program, how: str) -> None:
-    """Nobody heard of them, and they stood for a moment: they are in no history, and their bytes are on the disk."""
+    """Versions that no device heard of and that stood for a moment: they are in no history, and their bytes are on the
+    disk."""
     await save(program, "a", blob(1))
     await save(program, "a", blob(2))
     for number in range(10, 30):
@@ -287,7 +288,7 @@ async def test_content_of_versions_that_left_no_trace_goes_first(device: Device,
 
 # ---- a disk that is almost full
 class Disk:
-    """What the disk has left, as history sees it: what is deleted comes back."""
+    """Disk as history sees its room: what is deleted comes back."""
 
     def __init__(self, device: Device, free: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.device = device

@@ -28,7 +28,7 @@ def listed(device: Device, path: str) -> list[bytes]:
 
 
 async def echo(program: Program, path: str, data: bytes) -> None:
-    """As `echo >path` on a mount: the empty file is heard of before the line is written."""
+    """Write as `echo >path` does on a mount: the empty file is heard of before the line is written."""
     handle = await program.create(path)
     await program.commit(handle, b"")
     await settle(program.device)
@@ -217,7 +217,7 @@ NAMES = ("a", "b", "d", "d/a", "d/e", "d/e/a", "e", "e/a")
 
 
 class Diary:
-    """What stood where, written down after each step."""
+    """Diary of what stood where, written after each step."""
 
     def __init__(self, device: Device, program: Program) -> None:
         self.device = device
@@ -242,7 +242,7 @@ class Diary:
             self.stood.setdefault(path, set()).add(data)
 
     def may_be_listed(self, path: str) -> set[bytes]:
-        """What files that had this path were by the time when they left it.
+        """Contents of files that had this path, as they were when they left it.
 
         A folder that was moved took its past along: a file that was removed from it before had this path, too.
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What mounts did without waiting is carried out once and in its order, by their calls or from their journals."""
+"""Calls that mounts acknowledged early are carried out once and in order, by their calls or from their journals."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def write(path: Path, *calls: pb.CallRequest, first: int = 1) -> None:
 
 
 def say(device: Device, mount: Program, number: int, call: pb.CallRequest, *, late: bool = False) -> pb.CallReply:
-    """As it comes on the lane."""
+    """Send a call as it comes on the lane."""
     said = pb.CallRequest()
     said.CopyFrom(call)
     said.number, said.late = number, late
@@ -339,7 +339,7 @@ async def test_what_a_failure_after_the_commit_leaves_is_done(device: Device, mo
 
 
 async def test_an_index_from_a_backup_goes_on_where_the_mount_is(device: Device, mount: Program) -> None:
-    """It knows less than what was answered."""
+    """An index that knows less than what was answered."""
     request = AttachRequest("test", "journalled", "/mnt", os.getpid(), False, (), NAME, answered=7)
     again = Program(device, device.fs.attach(request))
     assert not say(device, again, 8, create(lease(again), b"one")).HasField("error")
@@ -436,7 +436,7 @@ def with_extremes(call: pb.CallRequest, values: dict[str, int]) -> Iterator[pb.C
 async def test_numbers_at_the_ends_of_their_fields_hold_up_nobody(
     device: Device, mount: Program, values: dict[str, int], again: Callable[[Device], None] | None
 ) -> None:
-    """As a mount of an earlier program may have left them."""
+    """Records as a mount of an earlier program may have left them."""
     ino = lease(mount)
     calls = [
         create(ino, b"first"),

@@ -39,7 +39,7 @@ class Op:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Where it looks; the names themselves are not followed but by `FOLLOWS`."""
+        """Paths that it looks at; the names themselves are not followed but by `FOLLOWS`."""
         if self.name in ("rename", "link"):
             return self.args[:2]
         if self.name == "symlink":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is refused, and how: names, readers, a full disk, links, extended attributes."""
+"""Refusals, and how they show: names, readers, a full disk, links, extended attributes."""
 
 from __future__ import annotations
 

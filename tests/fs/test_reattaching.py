@@ -42,7 +42,7 @@ class Shared:
         self.writer = os.open(self.staging, os.O_WRONLY | os.O_APPEND)
 
     def append(self, data: bytes) -> None:
-        """What the second mount does, whether its daemon is there or not."""
+        """Append through the second mount, whether its daemon is there or not."""
         os.write(self.writer, data)
 
     def end_process(self) -> None:

@@ -99,7 +99,7 @@ def _ended(both: Both, number: int, path: str, data: bytes) -> int:
 # ---- names
 @asynccontextmanager
 async def each_removed_one(tmp_path: Path) -> AsyncIterator[tuple[Both, Program, Program]]:
-    """Of a file of two names each device removed another one: it is back at the name that went last."""
+    """A file of two names, of which each device removed another one: it is back at the name that went last."""
     async with two(tmp_path, "pp") as (both, a, b):
         await a.link("pp", "pq")
         await both.agree()

@@ -21,7 +21,7 @@ def pair(make_device: Callable[..., Device]) -> Pair:
 
 
 async def remove_all(program: Program, path: str) -> None:
-    """As `rm -r`."""
+    """Remove as `rm -r` does."""
     for name in await program.names(path):
         below = f"{path}/{name}"
         if (await program.tree(path))[below] is None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How programs save: whatever the dance, the file keeps its identity, and so its history and concurrent edits."""
+"""Ways in which programs save: whatever the dance, the file keeps its identity, and so its history and concurrent
+edits."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ async def test_one_of_many_is_chosen_by_its_id(pair: Pair, make: Callable[..., o
 
 
 async def kept_sizes(device: Device) -> set[int]:
-    """Of what history and the trash have."""
+    """Sizes of what history and the trash have."""
     past = device.fs.history.restoring.history(b"f.txt")
     return {found.version.size for found in past} | {item.bytes for item in await device.fs.history.trash.list()}
 

@@ -25,7 +25,7 @@ _DATA = st.sampled_from([b"one", b"two", b"three" * 2000])
 
 @dataclass(frozen=True)
 class Step:
-    """By which device: 0 or 1; `meet` is done by both."""
+    """Step of device 0 or 1; `meet` is done by both."""
 
     who: int
     name: str

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What mounts are told: everything that others do, of their own doings only what the answers do not show."""
+"""The change stream: mounts are told everything that others do, of their own doings only what the answers do not
+show."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ class Ear:
         return await asyncio.wait_for(anext(self._batches), 5)
 
     async def hears_nothing(self) -> bool:
-        """Nothing is waiting now."""
+        """Check that nothing is waiting now."""
         task = asyncio.ensure_future(anext(self._batches))
         for _ in range(5):
             await asyncio.sleep(0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long the fuzzing takes: the same examples each time in `scripts/test`, as many others in `scripts/soak fuzz`."""
+"""Length of the fuzzing: the same examples each time in `scripts/test`, as many others in `scripts/soak fuzz`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from structlog.testing import LogCapture
 
 @pytest.fixture(autouse=True)
 def _no_defect_in_the_log() -> Iterator[None]:
-    """What comes from outside may be noted, and never surprises: an error in the log is a defect."""
+    """Check of the log: input from outside may be noted, and never surprises; an error in the log is a defect."""
     before = structlog.get_config()["processors"]
     captured = LogCapture()
     structlog.configure(processors=[captured])

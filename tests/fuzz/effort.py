@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many examples: `scripts/test` takes the same few each time, `scripts/soak fuzz` many, others with each seed."""
+"""Number of examples: `scripts/test` takes the same few each time, `scripts/soak fuzz` many, others with each seed."""
 
 from __future__ import annotations
 

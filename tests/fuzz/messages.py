@@ -49,7 +49,7 @@ def _message(kind: type[Message], pools: Pools, most: int, depth: int) -> st.Sea
 
 
 def _of_one_each(descriptor: Descriptor, values: dict[str, Any]) -> dict[str, Any]:
-    """At most one field of each oneof: which one depends on the values."""
+    """Values with at most one field of each oneof: which one depends on the values."""
     for group in descriptor.oneofs:
         present = [field.name for field in group.fields if field.name in values]
         for name in present:

@@ -101,7 +101,7 @@ def node_record(data: bytes) -> None:
 
 @target(b"".join(len(m.SerializeToString()).to_bytes(2, "big") + m.SerializeToString() for m in examples.NODES[:2]))
 def two_node_records(data: bytes) -> None:
-    """Of one node: they join in any order."""
+    """Records of one node: they join in any order."""
     length = int.from_bytes(data[:2], "big")
     states = []
     for part in (data[2 : 2 + length], data[4 + length :]):
@@ -176,7 +176,7 @@ def credentials(data: bytes) -> None:
 
 
 def _resolve(found: Credentials) -> None:
-    """In any order the same, and stored and read again too."""
+    """Resolve: in any order the same, and stored and read again too."""
     merged = sets.merge_credentials(found, found)
     backwards = Credentials(found.grants[::-1], found.removals[::-1], found.certificates[::-1])
     assert sets.merge_credentials(backwards, merged) == merged
@@ -286,7 +286,7 @@ def fast_lane(data: bytes) -> None:
     calls.CallRequest(lookup=calls.LookupRequest(parent=1, name=b"f")),
 )
 def call(data: bytes) -> None:
-    """What programs of this user send."""
+    """Convert what programs of this user send."""
     request = calls.CallRequest()
     with contextlib.suppress(DecodeError, ValueError, HoloError):
         request.ParseFromString(data)

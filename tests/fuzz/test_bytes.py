@@ -52,7 +52,7 @@ SLOWEST_S = 5.0
 
 
 def in_time(read: Callable[[bytes], object], data: bytes, *refusals: type[Exception]) -> object:
-    """What it means, or None if it is refused as it should be."""
+    """Read the bytes within a time. Returns their meaning, or None if it is refused as it should be."""
     started = time.monotonic()
     found = None
     with contextlib.suppress(*refusals):
@@ -118,7 +118,7 @@ def test_what_surrounds_records_is_refused_or_means_something(good: Any, read: C
 
 
 def parsed(message: M, data: bytes) -> M:
-    """As whatever carries it is parsed."""
+    """Parse as the message that carries it is parsed."""
     parse(message, data, len(data), "message")
     return message
 

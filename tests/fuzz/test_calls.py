@@ -153,7 +153,7 @@ class Scene:
 
 
 async def furnish(fs: Filesystem) -> None:
-    """Before any mount is there, for mounts are promised inode numbers: so these are the first ones."""
+    """Make the files before any mount is there, which would lease inode numbers: so these have the first ones."""
     att = fs.attach(AttachRequest("fuzz", "furnisher", "/", 1, False, ()))
     await fs.create(att, ROOT_INO, b"f", 0o644, exclusive=False, truncate=True, handle=91, base=b"")
     await fs.commit(att, 91, data=b"content", mtime_ns=None, seal=True, release=True, base=b"")

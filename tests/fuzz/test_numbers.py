@@ -227,7 +227,7 @@ class Core:
 
 
 def check(attr: pb.Attr) -> None:
-    """What a binding can hand to the kernel."""
+    """Check that a binding can hand the attributes to the kernel."""
     assert MIN_TIME_NS <= attr.mtime_ns <= MAX_TIME_NS
     assert MIN_TIME_NS <= attr.ctime_ns <= MAX_TIME_NS
     assert attr.size <= MAX_FILE_SIZE
@@ -259,7 +259,7 @@ async def core() -> AsyncIterator[Core]:
 
 
 async def answered(operation: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
-    """With a result or an errno. Anything else is a defect, and so is no answer."""
+    """Run a call, which ends with a result or an errno. Anything else is a defect, and so is no answer."""
     try:
         async with asyncio.timeout(ANSWER_S):
             await operation(*arguments)

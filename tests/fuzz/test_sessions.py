@@ -52,7 +52,7 @@ async def scene() -> AsyncIterator[tuple[Device, Device, RawPeer, RedeemResult]]
 
 
 async def say(raw: RawPeer, said: Sequence[bytes]) -> None:
-    """Until the other side has acted on it, or has had enough."""
+    """Send frames, until the other side has acted on them, or has had enough."""
     with contextlib.suppress(ConnectionLost, AssertionError):
         for data in said:
             await raw.send(data)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What campaigns say at their end can be relied on."""
+"""Reports of campaigns can be relied on."""
 
 from __future__ import annotations
 

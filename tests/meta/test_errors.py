@@ -20,7 +20,7 @@ def _subclasses(cls: type[HoloError]) -> list[type[HoloError]]:
 
 
 def _all_errors() -> list[type[HoloError]]:
-    """Those of the one hierarchy, and whatever other modules of the daemon derive from it."""
+    """Errors of the one hierarchy, and whatever other modules of the daemon derive from it."""
     import holofsd
 
     for module in pkgutil.walk_packages(holofsd.__path__, "holofsd."):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may import whom: the direction of dependencies is a promise, read from the syntax tree."""
+"""Import rules: the direction of dependencies is a promise, read from the syntax tree."""
 
 from __future__ import annotations
 

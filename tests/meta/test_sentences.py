@@ -28,7 +28,7 @@ REASONS = (Refused, ProtocolViolation)
 
 
 def texts(node: ast.expr) -> Iterator[str]:
-    """What the expression can be, with a placeholder for every value; nothing where it is no literal."""
+    """Texts that the expression can be, with a placeholder for every value; nothing where it is no literal."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif isinstance(node, ast.JoinedStr):

@@ -58,7 +58,7 @@ class Checkout:
     environment: dict[str, str]
 
     def setup(self, *options: str, venv_first: bool = False, **more: str) -> subprocess.CompletedProcess[str]:
-        """What `export PATH="$PWD/.venv/bin:$PATH"` makes of the path is `venv_first`."""
+        """Run the script. `venv_first`: with the path that `export PATH="$PWD/.venv/bin:$PATH"` makes."""
         path = str(self.stubs)
         environment = {**self.environment, "PATH": f"{self.root}/.venv/bin:{path}" if venv_first else path, **more}
         return subprocess.run(
@@ -71,7 +71,7 @@ class Checkout:
         )
 
     def installed(self, *options: str, venv_first: bool = False) -> list[str]:
-        """What a run that goes well asks for."""
+        """Requests of a run that goes well."""
         self.asked.write_text("")
         done = self.setup(*options, venv_first=venv_first)
         assert done.returncode == 0, done.stderr
@@ -123,7 +123,7 @@ ITSELF = f"{PIP_INSTALL} --no-deps --no-build-isolation -e ."
 
 
 def locked(name: str) -> list[str]:
-    """What pip is asked for, in this order: nothing that comes from elsewhere without its hash."""
+    """Requests to pip, in this order: nothing that comes from elsewhere without its hash."""
     asked = f"{PIP_INSTALL} --require-hashes --no-build-isolation -r requirements/{name}.txt"
     return [BUILD_TOOLS, asked, ITSELF]
 

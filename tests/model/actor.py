@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What programs do on one device, by number: each operation picks its paths from what the device shows at that moment,
-so that any part of a program is a program. Every operation tells the ledger what it acts on and what was answered.
-"""
+"""Operations of programs on one device, by number: each operation picks its paths from what the device shows at that
+moment, so that any part of a program is a program. Every operation tells the ledger what it acts on and what was
+answered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from model.settles import Settles
 
 
 class Actor(Saves, Settles, Pasts, Folding, Folders, HardLinks, Limits, Brakes):
-    """Everything that programs and people do."""
+    """All operations of programs and people."""
 
 
 Operation = Callable[[Actor, Numbers], Awaitable[None]]

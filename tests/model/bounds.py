@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run may cost the honest, whatever the liar does: rows and bytes of each table that a peer can grow, bytes on
-disk, bytes in memory, turns of the loop, and who is blamed.
+"""Bounds of what a run may cost the honest, whatever the liar does: rows and bytes of each table that a peer can grow,
+bytes on disk, bytes in memory, turns of the loop, and who is blamed.
 
 The figures are for runs of some dozens of steps. Each is the product's own limit where it has one that a run can reach,
 otherwise several times what honest work of that length takes.
@@ -25,7 +25,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Bound:
-    """Of one table: at most so many rows, and so many bytes in all its columns."""
+    """Bound of one table: at most so many rows, and so many bytes in all its columns."""
 
     rows: int
     bytes: int
@@ -62,7 +62,7 @@ TURNS_PER_SECOND = 150
 
 
 def broken_by(device: ModelDevice, network: FakeNetwork) -> list[str]:
-    """What is beyond its bound on one device."""
+    """Tables that are beyond their bounds on one device."""
     problems = _tables(device.name, device.store.db, TABLES)
     problems += _tables(device.name, device.devices.db, DEVICE_TABLES)
     disk = sum(file.stat().st_size for file in device.folder.rglob("*") if file.is_file())

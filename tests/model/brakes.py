@@ -13,7 +13,7 @@ MOST = 12
 
 class Brakes(Names):
     async def brake_limit(self, n: Numbers) -> None:
-        """So low that the few files of a run reach it."""
+        """Set limits so low that the few files of a run reach it."""
         limit = BrakeLimit(files=n[0] % 4, percent=(0, 20, 100)[n[1] % 3], off=n[2] % 8 == 0)
         self.device.sync.brake.set_limit(limit)
 

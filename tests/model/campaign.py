@@ -102,7 +102,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Tried:
-    """What is run for each seed."""
+    """Settings of what is run for each seed."""
 
     examples: int = EXAMPLES
     chosen: Chosen | None = None
@@ -119,7 +119,7 @@ class Tried:
 
 
 def try_seed(number: int, tried: Tried) -> Tally:
-    """What fails is not made small yet."""
+    """Try one seed. A failure is not made small yet."""
     tally = Tally(seeds=1)
     Model.tally.clear()
     problem = _problem(number, tried, Phase.generate)
@@ -225,13 +225,13 @@ def told(number: int, problem: str, tried: Tried) -> None:
 
 
 def _alone(folder: str | None) -> None:
-    """In each new process. Stopped from outside, the parent ends it."""
+    """Setup in each new process. Stopped from outside, the parent ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     tempfile.tempdir = folder
 
 
 def repeatable(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own; its output is what it has to say."""
+    """Run in a process of its own; its output is what it has to say."""
     paths = os.pathsep.join(str(ROOT / part) for part in (".", "proto", "tests"))
     return subprocess.run(
         [sys.executable, "-m", "model.campaign", *arguments],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything that is left to chance or to the real world comes from one seed: time, threads, random bytes, processes.
+"""One seed for everything that is left to chance or to the real world: time, threads, random bytes, processes.
 
 Threads run on the loop, at once or a little later, so that a run is the same each time and other work comes in between
 where it could. A crash stops what its device still has in threads.

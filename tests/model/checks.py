@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What has to hold when all is quiet: one tree everywhere, read as programs read it, and an index that is what a
-projection from scratch gives."""
+"""Checks of what has to hold when all is quiet: one tree everywhere, read as programs read it, and an index that is
+what a projection from scratch gives."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TreeShown = dict[bytes, Shown]
 
 
 class Unreadable(bytes):
-    """What is shown of a file whose content no honest device has."""
+    """Content that stands for a file whose content no honest device has."""
 
 
 Read = Callable[[ModelDevice, Ino], Awaitable[bytes]]
@@ -93,7 +93,7 @@ def contents_of(tree: TreeShown) -> set[bytes]:
 
 
 def shown_by(actor: Looking) -> set[bytes]:
-    """As `contents_of` the tree, from the index."""
+    """Contents that are shown, read through the index as `contents_of` reads the tree."""
     found: set[bytes] = set()
     for _path, entry in actor.entries():
         if entry.view.kind is Kind.FILE:
@@ -102,7 +102,8 @@ def shown_by(actor: Looking) -> set[bytes]:
 
 
 def forgotten_by(actor: Looking, devices: list[ModelDevice]) -> list[str]:
-    """What its device showed when all was quiet is still shown, in its history or in its trash, and can be had."""
+    """Check that what its device showed when all was quiet is still shown, in its history or in its trash, and can be
+    had."""
     if actor.thins:
         return []
     kept = kept_by(actor)
@@ -181,7 +182,7 @@ def index_of(
 
 
 def _names_of(rows: Projection, nodes: frozenset[NodeId]) -> set[bytes]:
-    """What is in a row with one of these and is no node: names and slots, of conflict copies too."""
+    """Names in rows with one of these nodes: names and slots, of conflict copies too."""
     found = {part for table in ("placements", "entries") for row in rows[table] if nodes & set(row) for part in row}
     return {part for part in found if isinstance(part, bytes) and len(part) not in (16, 40)}
 
@@ -191,7 +192,7 @@ def _without(rows: list[tuple[object, ...]], nodes: frozenset[NodeId], names: se
 
 
 async def fsck_of(device: ModelDevice) -> list[str]:
-    """Its findings, which a volume that is well has none of."""
+    """Findings of fsck, which a volume that is well has none of."""
     report = await _examined(device)
     if report.findings.keys() == {"content-stray"}:
         # A crash may leave that; the next collection of garbage after an hour sweeps it (docs/crash-windows.md).

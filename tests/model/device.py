@@ -108,7 +108,7 @@ class ModelDevice:
         return self._hold(VolumeStore(self.volume_id, self._directory(self.volume_id)), handles)
 
     def _hold(self, store: VolumeStore, handles: tuple[OpenHandle, ...] = ()) -> tuple[int, ...]:
-        """As `daemon.volumes` wires it."""
+        """Wire it as `daemon.volumes` does."""
         self.volume_id = store.volume
         self.store = store
         self.local = LocalVolume(store, self.name, self.now_ms)
@@ -146,7 +146,7 @@ class ModelDevice:
         self.context.run(self._attach, ())
 
     async def down(self) -> None:
-        """In the order of `daemon.volumes`, then `daemon.device`."""
+        """Close in the order of `daemon.volumes`, then `daemon.device`."""
         self.is_up = False
         self.life.fault = None
         await self.hub.remove(self.store.volume)
@@ -180,7 +180,7 @@ class ModelDevice:
         return not self.is_up and self.died.done() and not self._buried
 
     async def bury(self) -> None:
-        """What is left of a run that crashed ends."""
+        """End what is left of a run that crashed."""
         self._buried = True
         await self._end()
         shutil.rmtree(self._left)
@@ -195,7 +195,7 @@ class ModelDevice:
         return self._root / "backup"
 
     def restore(self) -> bool:
-        """While it is down. False if there is no copy."""
+        """Put a copy of its disk back, while it is down. False if there is no copy."""
         if not self._backup.exists():
             return False
         shutil.rmtree(self.folder)
@@ -218,7 +218,7 @@ class ModelDevice:
         self.context.run(self._hold, store)
 
     async def join_again(self, owner: ModelDevice, role: Role, *, afresh: bool) -> None:
-        """With what it holds of the volume; `afresh`: with nothing."""
+        """Join again with what it holds of the volume; `afresh`: with nothing."""
         made = owner.hub.inviter.make(owner.sync.id, role, NAME, owner.endpoint.addresses(), "")
         result = await self.hub.redeem(decode_ticket(made.ticket))
         await self.hub.remove(self.store.volume)
@@ -255,14 +255,14 @@ class ModelDevice:
         return found
 
     def missing(self) -> int:
-        """How much content is on its way."""
+        """Amount of content that is on its way."""
         return self.store.content.missing()[0]
 
     def quarantined(self) -> int:
         return sum(self.store.documents.quarantined().values())
 
     def unsettled(self) -> str:
-        """Why this device is not done yet; empty if it is."""
+        """Reason why this device is not done yet; empty if it is."""
         staging = self.store.db.number("SELECT count(*) FROM staging")
         reasons = {
             "outbox": self.store.outbox.count(),

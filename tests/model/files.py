@@ -38,7 +38,7 @@ class Files(Looking):
         )
 
     def write_file(self, path: Path, data: bytes) -> None:
-        """As the mount's process does, at its time."""
+        """Write as the mount's process does, at its time."""
         self.ledger.made(data)
         path.write_bytes(data)
         now_ns = self.device.now_ns()
@@ -171,7 +171,7 @@ class Files(Looking):
             await device.fs.release(device.att, handle)
 
     def at_hand(self, ino: Ino) -> bytes | None:
-        """What a file holds, if that is being written or small: it can be changed without copying."""
+        """Content of a file, if that is being written or small: it can be changed without copying."""
         staged = self.device.fs._staged.of(ino)
         if staged is not None:
             return staged.path.read_bytes()

@@ -36,7 +36,7 @@ class Folders(Names):
             await self.save(folder.ino, INSIDE[(n[1] + number) % len(INSIDE)], self.ledger.fresh(20))
 
     async def folder_move(self, n: Numbers) -> None:
-        """To another of the names; over a folder of that name if that is empty."""
+        """Move to another of the names; over a folder of that name if that is empty."""
         entry = self.few(n[0])
         if entry is not None:
             await self.rename_entry(entry, *self.few_slot(n[1]))

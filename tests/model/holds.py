@@ -67,7 +67,7 @@ class Holds(Names):
             self.answered(held.ino, data)
 
     async def held_sync(self, n: Numbers) -> None:
-        """What fsync answered survives, also if the file is never closed."""
+        """Sync. What fsync answered survives, also if the file is never closed."""
         for held in self.some_held(n[0]):
             data = held.unanswered
             await self.device.fs.fsync(self.device.att, held.handle, held.ino, None)

@@ -45,7 +45,7 @@ class Ledger:
         self.superseded[digest] = where
 
     def lost(self, shown: set[bytes]) -> list[str]:
-        """What should be shown and is not."""
+        """Versions that should be shown and are not."""
         return [
             f"{self.label(digest)} acknowledged by {where} is nowhere, and nobody who saw it replaced it"
             for digest, where in self.acknowledged.items()
@@ -53,7 +53,7 @@ class Ledger:
         ]
 
     def unknown(self, shown: set[bytes]) -> list[str]:
-        """What is shown though nobody wrote it."""
+        """Contents that are shown though no program wrote them."""
         return [f"{digest.hex()[:8]} was never written" for digest in shown if digest not in self.contents]
 
     def label(self, digest: bytes) -> str:

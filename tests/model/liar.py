@@ -102,7 +102,7 @@ class Honest(Protocol):
 
 
 class Place(Protocol):
-    """Where the liar lives: a network, a volume, a clock."""
+    """World of the liar: a network, a volume, a clock."""
 
     @property
     def volume(self) -> VolumeId: ...
@@ -113,7 +113,7 @@ class Place(Protocol):
     def now_ms(self) -> int: ...
 
     async def endpoint(self, key: SigningKey) -> Endpoint:
-        """Of a device with this key. A former one of the same key is gone without a word."""
+        """Endpoint of a device with this key. A former one of the same key is gone without a word."""
 
 
 class Talk:
@@ -305,7 +305,7 @@ class Liar:
         )
 
     def shown_credentials(self) -> Credentials:
-        """What proves the liar's membership as well as can be, and is in the limits of a hello."""
+        """Credentials that prove the liar's membership as well as can be, and is in the limits of a hello."""
         known = self.credentials
         mine = [c for c in known.certificates if c.author in self.authors]
         order = sorted(known.grants, key=lambda g: g.signature)[:600]
@@ -350,7 +350,7 @@ class Liar:
         self.held += records
 
     async def publish(self, *records: Record) -> None:
-        """To everybody whom the liar talks with; the others ask for it later."""
+        """Publish to all devices that the liar talks with; the others ask for it later."""
         said, self.held = [*self.held, *records], []
         if not said:
             return

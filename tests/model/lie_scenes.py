@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""For each lie a short program in which it meets what it is about: files, folders, content on the way, later work."""
+"""Scenes: for each lie a short program in which it meets what it is about: files, folders, content on the way, later
+work."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def lie(family: str) -> Callable[[Telling], Telling]:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which lies may be told in this run."""
+    """Lies that may be told in this run."""
 
     names: tuple[str, ...]
 
@@ -51,7 +51,7 @@ class Chosen:
 
 
 def chosen(only: str = "", without: str = "") -> Chosen:
-    """From names with commas between them. Raises KeyError for a lie that nobody knows."""
+    """Parse names with commas between them. Raises KeyError for an unknown lie."""
     named, left_out = ([name for name in text.split(",") if name] for text in (only, without))
     for name in (*named, *left_out):
         if name not in LIES:

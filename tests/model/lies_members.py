@@ -81,7 +81,7 @@ async def false_signatures(liar: Liar, device: Honest, n: Numbers) -> None:
 
 @lie("member")
 async def grants_itself_a_role(liar: Liar, device: Honest, n: Numbers) -> None:
-    """In whatever role it is, with whatever generation."""
+    """Grant itself a role, in whatever role it is, with whatever generation."""
     role = (Role.READER, Role.WRITER, Role.ADMIN)[n[0] % 3]
     grant = sign_grant(liar.key, liar.volume, liar.id, role, _generation(liar, liar.id, n[1]), NAME)
     await _show(liar, device, [grant])
@@ -154,7 +154,7 @@ async def removes_itself(liar: Liar, device: Honest, n: Numbers) -> None:
 
 @lie("member")
 async def removals_without_end(liar: Liar, device: Honest, n: Numbers) -> None:
-    """Of devices that were never members, each with as much inside as fits."""
+    """Removals of devices that were never members, each with as much inside as fits."""
     count = MANY if n[1] % 6 == 0 else 60
     accepted = [AuthorSeq(liar.author.id, 1, bytes(32))] * (n[0] % 2)
     kept = [hash_bytes(b"kept %d" % i) for i in range(n[2] % 400 if count < MANY else 0)]

@@ -99,7 +99,7 @@ async def writes_a_file(liar: Liar, device: Honest, n: Numbers) -> None:
 
 @lie("record")
 async def removes_files(liar: Liar, device: Honest, n: Numbers) -> None:
-    """As a person removes them, who saw them."""
+    """Remove files as a person does who saw them."""
     found = liar.nodes()[n[0] % 3 :: 1 + n[1] % 3]
     await _say(liar, device, n, *(edit.removed(state) for state in found))
 
@@ -155,7 +155,7 @@ async def covers_without_a_version(liar: Liar, device: Honest, n: Numbers) -> No
 
 @lie("record")
 async def covers_with_a_forged_version(liar: Liar, device: Honest, n: Numbers) -> None:
-    """As a write that saw everything, with content that nobody has."""
+    """Write as if it saw everything, with content that no device has."""
     state = liar.pick(n[0], Kind.FILE)
     if state is None:
         return
@@ -166,7 +166,7 @@ async def covers_with_a_forged_version(liar: Liar, device: Honest, n: Numbers) -
 
 @lie("record")
 async def many_versions(liar: Liar, device: Honest, n: Numbers) -> None:
-    """So many at once that each of them becomes a conflict copy."""
+    """Write so many at once that each of them becomes a conflict copy."""
     state = liar.pick(n[0], Kind.FILE)
     if state is None:
         return
@@ -206,7 +206,7 @@ async def another_kind_with_a_version(liar: Liar, device: Honest, n: Numbers) ->
 
 @lie("record")
 async def created_elsewhen(liar: Liar, device: Honest, n: Numbers) -> None:
-    """Of a node that exists: another time of creation, which never changes."""
+    """Claim of a node that exists another time of creation, which never changes."""
     if (state := liar.pick(n[0])) is not None:
         created = (-(1 << 63), (1 << 63) - 1, 0)[n[1] % 3]
         await _say(liar, device, n, replace(state, created_ns=created))
@@ -415,7 +415,8 @@ async def attributes_of_other_namespaces(liar: Liar, device: Honest, n: Numbers)
 
 @lie("record")
 async def many_attributes(liar: Liar, device: Honest, n: Numbers) -> None:
-    """As much of them as a record may hold, on a file of somebody else: his next record has no room for his own."""
+    """Put as much of them as a record may hold on a file of another device, whose next record has no room for its
+    own."""
     state = liar.pick(n[0])
     if state is None:
         return
@@ -479,7 +480,7 @@ async def about_another_node(liar: Liar, device: Honest, n: Numbers) -> None:
 
 @lie("record")
 async def drops_what_others_need(liar: Liar, device: Honest, n: Numbers) -> None:
-    """Its own records are dropped as soon as they were taken, or ones that it never had are."""
+    """Drop its own records as soon as they were taken, or ones that it never had."""
     keys = [e for e in liar.author.newest.values() if len(e.key) == 16]
     dropped = [Dropped(e.key, e.seq) for e in keys[n[0] % 2 :]]
     if n[1] % 3 == 0:
@@ -491,7 +492,7 @@ async def drops_what_others_need(liar: Liar, device: Honest, n: Numbers) -> None
 
 @lie("record")
 async def takes_back_what_it_said(liar: Liar, device: Honest, n: Numbers) -> None:
-    """Under its own name: a record that says less than the one before it."""
+    """Publish under its own name a record that says less than the one before it."""
     keys = sorted(key for key in liar.author.newest if len(key) == 16)
     if not keys:
         return

@@ -22,7 +22,7 @@ from model.looking import Numbers
 # ---- pages
 @lie("set")
 async def replays_pages(liar: Liar, device: Honest, n: Numbers) -> None:
-    """What honest devices said once, again: with the heads of that time, in another order, over and over."""
+    """Repeat what honest devices said once: with the heads of that time, in another order, over and over."""
     talk = await liar.talk(device)
     if talk is None or not liar.log:
         return
@@ -78,7 +78,7 @@ async def forged_records_of_others(liar: Liar, device: Honest, n: Numbers) -> No
 
 @lie("set")
 async def serves_nothing(liar: Liar, device: Honest, n: Numbers) -> None:
-    """It shows heads and answers no question for records."""
+    """Show heads, and answer no question for records."""
     liar.pages_manner = "mute" if n[1] % 3 else ""
     await liar.talk(device)
     await liar.publish((_file(liar, n).id, encode_state(_file(liar, n))))
@@ -123,7 +123,7 @@ async def heads_at_the_end(liar: Liar, device: Honest, n: Numbers) -> None:
 
 @lie("set")
 async def numbers_at_the_end(liar: Liar, device: Honest, n: Numbers) -> None:
-    """It publishes under the last numbers there are; nothing can follow."""
+    """Publish under the last numbers there are; nothing can follow."""
     liar.author.seq = max(liar.author.seq, END - 3 + n[1] % 3)
     liar.author.dots = max(liar.author.dots, END - 4)
     state = _file(liar, n)
@@ -217,7 +217,7 @@ async def marks_of_nobody(liar: Liar, device: Honest, n: Numbers) -> None:
 
 @lie("set")
 async def forged_marks(liar: Liar, device: Honest, n: Numbers) -> None:
-    """In the name of an honest device."""
+    """Sign marks in the name of an honest device."""
     talk = await liar.talk(device)
     if talk is None:
         return

@@ -166,7 +166,7 @@ async def streams_without_end(liar: Liar, device: Honest, n: Numbers) -> None:
 
 @lie("wire")
 async def asks_for_content(liar: Liar, device: Honest, n: Numbers) -> None:
-    """What this volume has and has not, from impossible places, and takes no answer."""
+    """Ask for what this volume has and has not, from impossible places, and take no answer."""
     stream = await liar.hello(device, pb.PURPOSE_CONTENT)
     if stream is None:
         return
@@ -184,7 +184,7 @@ async def asks_for_content(liar: Liar, device: Honest, n: Numbers) -> None:
 # ---- hellos and clocks
 @lie("wire")
 async def clocks_at_the_end(liar: Liar, device: Honest, n: Numbers) -> None:
-    """In hellos, pings and answers to pings."""
+    """Lie about clocks in hellos, pings and answers to pings."""
     clock = liar.clock_off = CLOCKS[n[1] % len(CLOCKS)]
 
     def change(hello: pb.Hello) -> None:
@@ -274,7 +274,7 @@ async def guesses_tickets(liar: Liar, device: Honest, n: Numbers) -> None:
 
 @lie("wire")
 async def vanishes(liar: Liar, device: Honest, n: Numbers) -> None:
-    """It is gone, its connections hang, and it is back."""
+    """Go away, leave connections hanging, and come back."""
     await liar.vanish()
     if n[1] % 2:
         await liar.talk(device)

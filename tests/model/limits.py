@@ -18,7 +18,7 @@ XATTR_SIZES = (0, 1, 4096, 65_535, 65_536, 65_537)
 
 class Limits(Names):
     async def limit_time(self, n: Numbers) -> None:
-        """As the daemon's calls bring it into its range."""
+        """Set a time, as the daemon's calls bring it into its range."""
         entry = self.pick(n[0], Kind.FILE, Kind.SYMLINK, Kind.DIRECTORY)
         if entry is not None:
             await self.device.fs.set_attr(

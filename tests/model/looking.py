@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an actor sees on its device at this moment, and what it tells the ledger of it."""
+"""View of an actor on its device at this moment, and what it tells the ledger of it."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Looking:
         self._handles = 0
 
     def may_let_go(self) -> bool:
-        """Nobody lacks content. Else it may be what this device alone has, of a file that was removed here and is moved
-        elsewhere: it would be missing for ever, and rightly so."""
+        """Whether no device lacks content. Else it may be what this device alone has, of a file that was removed here
+        and is moved elsewhere: it would be missing for ever, and rightly so."""
         others = [device for device in self.ledger.devices if device is not self.device]
         return all(other.is_up and other.store.content.missing() == (0, 0) for other in others)
 
@@ -121,7 +121,7 @@ class Looking:
 
     # ---- the ledger
     def acts_on(self, ino: Ino) -> None:
-        """What is shown there is replaced or removed now."""
+        """Note that what is shown there is replaced or removed now."""
         if is_dead():
             return
         for digest in self.contents(ino):

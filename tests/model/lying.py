@@ -59,7 +59,7 @@ def is_somewhere(blob: BlobHash, devices: list[ModelDevice]) -> bool:
 
 @dataclass(frozen=True)
 class InTheModel:
-    """Where the liar of the model lives: the fake network, virtual time."""
+    """World of the liar of the model: the fake network, virtual time."""
 
     world: World
 
@@ -165,7 +165,8 @@ class LyingWorld(World):
 
     # ---- membership
     def may_begin_afresh(self, number: int) -> bool:
-        """Whom the liar removed has what nobody else may have, and keeps it."""
+        """Whether a device may join with nothing: one that the liar removed has what no other may have, and keeps
+        it."""
         return not self.liar.was_member
 
     def repair(self) -> None:
@@ -222,7 +223,7 @@ class LyingWorld(World):
         return frozenset(node for node in nodes if not self._is_readable(actor.device, node))
 
     def remember(self) -> None:
-        """What was shown and could be read."""
+        """Remember contents that were shown and could be read."""
         for actor in self.actors:
             actor.remembers |= checks.shown_by(actor) & self.ledger.contents.keys()
 
@@ -283,7 +284,7 @@ class LyingWorld(World):
         self.result.problems += self.ledger.lost(kept)
 
     async def _check_turns(self) -> None:
-        """Of the loop, in all; and when nobody does anything, whatever hangs on the liar."""
+        """Check the turns of the loop, in all; and when no device does anything, whatever hangs on the liar."""
         devices, most = len(self.devices), bounds.TURNS_PER_SECOND
         allowed = bounds.TURNS_PER_STEP * (self.result.steps + 10) + most * devices * self.loop.time()
         if self.loop.turns > allowed:

@@ -137,7 +137,7 @@ def told(program: Program, result: Result) -> str:
 
 
 class LyingModel(Model):
-    """With a liar, which tells what Hypothesis draws of the grammar of lies."""
+    """Machine with a liar, which tells what Hypothesis draws of the grammar of lies."""
 
     lying = True
     chosen: ClassVar[Chosen] = chosen()
@@ -186,7 +186,8 @@ def _rule(name: str, called: str) -> Callable[..., None]:
 
 
 def _add_rules() -> None:
-    """What people do often has several rules. Hypothesis leaves some rules out in each run: never all that write."""
+    """Rules that stand several times, for what people do often. Hypothesis leaves some rules out in each run: never all
+    that write."""
     weights = {name: max(1, weight // 2) for name, (_operation, weight) in OPERATIONS.items()}
     for name, weight in {**weights, **TROUBLE_WEIGHTS, "quiet": 1}.items():
         for number in range(weight):

@@ -28,7 +28,7 @@ class Membership(Troubles):
     """Authors of removed devices: how much of them a device holds depends on when it heard, and nothing else does."""
 
     def _admin(self, step: Step) -> int:
-        """Whoever of these two is an admin: the device of the step, or the first one."""
+        """Admin of these two: the device of the step, or the first one."""
         device = self.devices[step.device]
         is_admin = device.is_up and device.sync.role == Role.ADMIN
         return step.device if is_admin and step.numbers[1] % 2 else 0
@@ -60,7 +60,8 @@ class Membership(Troubles):
             sync.set_member(device, role)
 
     def _owe_no_more(self, admin: int, number: int) -> None:
-        """From now on what that device writes may not count; of what it wrote, what the admin has not heard of."""
+        """Note that what that device writes from now on may not count; of what it wrote, what the admin has not heard
+        of."""
         actor, knows = self.actors[number], shown_by(self.actors[admin]) | self.devices[admin].hidden()
         actor.muted = True
         for digest, where in self.ledger.acknowledged.items():
@@ -108,7 +109,7 @@ class Membership(Troubles):
         actor.muted = False
 
     async def make_whole(self) -> None:
-        """Everybody is a member again, may write, and has heard so: also of changes that were still on their way."""
+        """Make every device a member that may write, and has heard so: also of changes that were still on their way."""
         owner, ends = self.devices[0].sync, self.loop_time() + WHOLE_S
         while not self.are_whole():
             self.repair()
@@ -123,7 +124,7 @@ class Membership(Troubles):
             await asyncio.sleep(0.25)
 
     def repair(self) -> None:
-        """Whatever only the volume's key can put right."""
+        """Put right what only the volume's key can."""
 
     def are_whole(self) -> bool:
         known = [device.sync.membership for device in self.devices]

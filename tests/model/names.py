@@ -48,7 +48,7 @@ class Names(Files):
             await self.rename_entry(entry, *self.slot(n[1]), flags)
 
     async def rename_copy(self, n: Numbers) -> None:
-        """Over what it is a copy of, or to a name of its own."""
+        """Move a copy over what it is a copy of, or to a name of its own."""
         entry = self.pick(n[0], Kind.FILE, copies=True)
         if entry is not None:
             base = base_of_conflict_name(entry.name) or b"a"

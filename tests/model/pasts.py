@@ -24,7 +24,7 @@ class Pasts(Looking):
             await self._restore(items[n[0] % len(items)].path, "")
 
     async def restore_beside(self, n: Numbers) -> None:
-        """As a new file."""
+        """Restore as a new file."""
         items = await self.device.fs.history.trash.list()
         if items:
             path = items[n[0] % len(items)].path
@@ -38,7 +38,8 @@ class Pasts(Looking):
             await self._restore(folders[n[0] % len(folders)], "", at_ms=self.device.now_ms() - ago_ms)
 
     async def _restore(self, path: bytes, version: str, at_ms: int = 0, to: bytes = b"") -> None:
-        """As `Restoring.restore`, step by step: what it replaces is what is shown at the moment of the step."""
+        """Restore as `Restoring.restore` does, step by step: what it replaces is what is shown at the moment of the
+        step."""
         restoring = self.device.fs.history.restoring
         from_trash = not version and not at_ms
         plan = restoring.plan(path, version=version, at_ms=at_ms, to=to, from_trash=from_trash)
@@ -62,7 +63,7 @@ class Pasts(Looking):
             self.acts_on(entry.ino)
 
     async def collect(self, n: Numbers) -> None:
-        """Without the grace period: whatever is needed and goes is missing at the end."""
+        """Collect garbage without the grace period: whatever is needed and goes is missing at the end."""
         if n[0] % 2 and self.may_let_go():
             self.remembers.clear()
             with self.device.store.db.transaction():
@@ -78,7 +79,7 @@ class Pasts(Looking):
             await self.collect((0,))
 
     async def tidy(self, _n: Numbers) -> None:
-        """What the policy says happens now, and not hours later."""
+        """Do what the policy says now, and not hours later."""
         await self.device.fs.history.keeping.tidy()
 
     async def squeeze(self, n: Numbers) -> None:

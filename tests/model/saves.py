@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How editors save."""
+"""Ways in which editors save."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Saves(Holds):
             self.answered(entry.ino, data)
 
     def _supersede_base(self, entry: Entry, held: Held) -> None:
-        """What it read then; what this device itself put after it counts as seen."""
+        """Supersede what the editor read then; what this device itself put after it counts as seen."""
         for digest in held.saw:
             self.ledger.supersede(digest, self.where)
         shown = self.device.local.tree.version(entry.ino)

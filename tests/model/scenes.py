@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""For each fault point a few steps that lead a device there, so that every campaign reaches all of them."""
+"""Scenes: for each fault point a few steps that lead a device there, so that every campaign reaches all of them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes wrong: the network, power, clocks, disks. Each trouble is a step of a program, like an operation."""
+"""Troubles: the network, power, clocks, disks. Each trouble is a step of a program, like an operation."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Troubles:
         self.network.drop_connections(self.devices[step.device].id)
 
     async def move(self, step: Step) -> None:
-        """To another network, with another address."""
+        """Move to another network, with another address."""
         if self.devices[step.device].is_up:
             self.network.change_network(self.devices[step.device].id)
 
@@ -103,13 +103,14 @@ class Troubles:
             await self._stop(step.device)
 
     async def crash(self, step: Step) -> None:
-        """At the moment between two turns of the loop."""
+        """Crash between two turns of the loop."""
         if self.devices[step.device].is_up:
             self.devices[step.device].die()
             await self.bury(step.numbers[0] % 3 == 0)
 
     async def fault(self, step: Step) -> None:
-        """At a fault point, when it is reached the next time or some time later; half of the time any one will do."""
+        """Crash at a fault point, when it is reached the next time or some time later; half of the time any one will
+        do."""
         point, times = POINTS[step.numbers[0] % len(POINTS)], 1 + step.numbers[1] % 3
         anywhere = step.numbers[0] >= 1 << 15
         if self.devices[step.device].is_up:
@@ -120,7 +121,7 @@ class Troubles:
         raise NotImplementedError
 
     async def fault_at(self, step: Step) -> None:
-        """At a fault point, each as often as the others, with what leads there."""
+        """Crash at a fault point, each as often as the others, with what leads there."""
         number = step.device
         other = (number + 1) % len(self.devices)
         point = point_of(step.numbers, POINTS, self.program.quick)
@@ -139,7 +140,7 @@ class Troubles:
                 await self.step(part)
 
     async def bury(self, mount_lives: bool = True) -> None:
-        """Whoever crashed starts again."""
+        """Start the devices again that crashed."""
         for number, device in enumerate(self.devices):
             if device.is_dead:
                 if point := device.died.result():
@@ -151,7 +152,7 @@ class Troubles:
                 self.start(number, mount_lives=mount_lives)
 
     async def _stop(self, number: int) -> bool:
-        """In order. False if it is down, or crashed before it was."""
+        """Stop in order. False if it is down, or crashed before it was."""
         if self.devices[number].is_up:
             await self.idle(number)
         if not self.devices[number].is_up:
@@ -160,7 +161,7 @@ class Troubles:
         return True
 
     async def idle(self, number: int) -> None:
-        """Until its operations have ended: nobody stops a device that waits for a fetch."""
+        """Wait until its operations have ended: a person stops no device that waits for a fetch."""
         tasks, self.busy[number] = self.busy[number], []
         for task in tasks:
             await self.ended(number, task)

@@ -125,7 +125,7 @@ class World(Membership):
 
     # ---- quiet
     async def quiet(self) -> None:
-        """Whatever was wrong is right again, and everybody has time."""
+        """Put right what was wrong, and give all devices time."""
         self.network.heal_all()
         self.network.weather = Weather()
         for number, device in enumerate(self.devices):
@@ -151,7 +151,7 @@ class World(Membership):
             actor.remembers |= checks.shown_by(actor)
 
     async def _decide(self) -> None:
-        """Whoever's brake holds something says what is to become of it."""
+        """Decide for each device whose brake holds something."""
         for _ in range(VERDICTS):
             holding = [number for number, device in enumerate(self.devices) if device.sync.brake.holds]
             if not holding:

@@ -20,7 +20,7 @@ MakeMount = Callable[..., Mount]
 
 
 class Shared:
-    """What the tests of a module share for one binding; started when first wanted."""
+    """Daemon and mount that the tests of a module share for one binding; started when first wanted."""
 
     def __init__(self, directory: Path, binding: str) -> None:
         self._directory = directory
@@ -29,14 +29,15 @@ class Shared:
         self._mount: Mount | None = None
 
     def daemon(self) -> FakeDaemon:
-        """With the fast lane for one binding, and without for the other, so that both ways to the daemon are tested."""
+        """Daemon with the fast lane for one binding, and without for the other, so that both ways to the daemon are
+        tested."""
         if self._daemon is None:
             slow = ["--no-fast-lane"] if self._binding == "fusepy" else []
             self._daemon = FakeDaemon(self._directory / "state", *slow)
         return self._daemon
 
     def empty_daemon(self) -> FakeDaemon:
-        """Nothing is in the volume, and the mount knows it."""
+        """Daemon with an empty volume, which the mount knows to be empty."""
         daemon = self.daemon()
         removed = daemon.ask("wipe")
         if self._mount is not None:
@@ -113,5 +114,5 @@ def own_mount(make_mount: MakeMount) -> Mount:
 
 
 def only(binding: str) -> pytest.MarkDecorator:
-    """For what one binding alone can do, or does in its own way."""
+    """Mark for what one binding alone can do, or does in its own way."""
     return pytest.mark.parametrize("binding", [binding], indirect=True, scope="module")

@@ -24,7 +24,7 @@ class Attachment:
 
 
 class Calls:
-    """What answers; `Daemon` adds how requests come and how others are told."""
+    """Answers to calls; `Daemon` adds how requests come and how others are told."""
 
     tree: Tree
     read_only: bool

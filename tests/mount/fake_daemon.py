@@ -159,7 +159,7 @@ class Daemon(Calls, FilesystemServicer):
         return reply
 
     def tell(self, source: Attachment | None, *changes: Any, files: Sequence[pb.AheadFile] = ()) -> None:
-        """Everybody but the source hears what changed."""
+        """Tell all mounts but the source what changed."""
         message = pb.Change(files=files)
         for change in changes:
             (message.entries if isinstance(change, pb.EntryChange) else message.inodes).append(change)
@@ -188,7 +188,7 @@ async def refuse(context: Any, number: int, code: str, message: str) -> None:
 
 
 class Control:
-    """What a test can make the daemon do, as methods by the name of the command."""
+    """Commands of a test to the daemon, as methods by the name of the command."""
 
     def __init__(self, daemon: Daemon, state: Path, fast: bool) -> None:
         self.daemon = daemon
@@ -208,7 +208,7 @@ class Control:
         await self.server.start()
 
     async def stop(self) -> None:
-        """As if killed: no goodbye, handles and attachments forgotten, staging files kept."""
+        """End as if killed: no goodbye, handles and attachments forgotten, staging files kept."""
         self.lanes.stop()
         await self.server.stop(0)
         self.daemon.attachments.clear()
@@ -312,7 +312,8 @@ class Control:
         self.daemon.journals = True
 
     async def hold_news(self, held: bool) -> None:
-        """As on a busy machine, where replies are there long before the stream of changes says the same."""
+        """Delay changes as on a busy machine, where replies are there long before the stream of changes says the
+        same."""
         if held:
             self.daemon.news.clear()
         else:
@@ -326,7 +327,7 @@ class Control:
         self.daemon.fetch_delay, self.daemon.fetch_error = delay, error
 
     async def forget_content(self) -> None:
-        """What was local is elsewhere now: paths in leased maps lead nowhere."""
+        """Move local content elsewhere: paths in leased maps lead nowhere."""
         for path in (self.daemon.tree.directory / "content").iterdir():
             path.unlink()
 

@@ -123,7 +123,7 @@ class Mount:
         return self.log.read_text()
 
     def unexpected(self) -> str:
-        """What the log holds that no test asked for: a daemon that is stopped is remarked on."""
+        """Lines of the log that no test asked for: a daemon that is stopped is remarked on."""
         remarks = (
             "the daemon went away",
             "an open file could not",

@@ -134,7 +134,7 @@ CALLS: dict[str, Callable[[Case], object]] = {
 
 
 def settle(cases: list[Case]) -> None:
-    """Until the mount knows what is there by what the daemon said."""
+    """Wait until the mount knows what is there by what the daemon said."""
     settled_at = time.monotonic() + SETTLED_S
     while True:
         began = time.monotonic()

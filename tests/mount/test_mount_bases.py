@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a process has read decides what its next write is based on, in whatever order the news comes."""
+"""Bases of writes follow from what a process has read, in whatever order the news comes."""
 
 from __future__ import annotations
 

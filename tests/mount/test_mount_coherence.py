@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What changes elsewhere is seen through a mount that has it cached, and a write is based on what its process read."""
+"""Changes from elsewhere are seen through a mount that has it cached, and a write is based on what its process read."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ def test_an_exclusive_create_does_not_take_what_is_older_for_its_own(daemon: Fak
 
 @only("pyfuse3")
 def _sealed_behind(daemon: FakeDaemon, name: str, size: int) -> None:
-    """While the daemon is away, the staging file becomes a version with what was in it at `size` bytes."""
+    """Seal while the daemon is away: the staging file becomes a version with what was in it at `size` bytes."""
     daemon.ask("stop")
     daemon.ask("seal_short", path=name, size=size)
 

@@ -23,7 +23,7 @@ from support.wait import until
 
 @pytest.fixture(autouse=True, scope="module")
 def journals(shared: Shared) -> None:
-    """Without one, a removal is waited for."""
+    """Let the daemon keep journals: without one, a removal is waited for."""
     shared.daemon().ask("keep_journals")
 
 

@@ -47,7 +47,7 @@ def test_a_small_file_that_the_news_brought_is_looked_up_and_opened_without_the_
 
 
 def _volume(directory: Path) -> Volume:
-    """Without a daemon."""
+    """Volume without a daemon."""
     return Volume(MountRequest("vol", directory, directory / "socket", "mount", read_only=False, patience=1.0))
 
 

@@ -27,7 +27,7 @@ def rename2(old: Path, new: Path, flags: int) -> None:
 
 
 def furnish(place: Path) -> None:
-    """What every operation below may find."""
+    """Make what every operation below may find."""
     (place / "file").write_bytes(b"content")
     (place / "other").write_bytes(b"other content")
     (place / "empty").mkdir()
@@ -75,7 +75,7 @@ def resized_open(path: Path, size: int, flags: int = os.O_RDWR) -> tuple[bytes, 
 
 
 def shape(place: Path) -> list[tuple[str, int, bytes]]:
-    """Everything there: names, types and modes, contents."""
+    """Snapshot: names, types and modes, contents."""
     found = []
     for path in sorted(place.rglob("*")):
         mode = path.lstat().st_mode

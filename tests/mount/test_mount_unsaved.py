@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is remembered of writes to a staging file, and their repetition on top of a version that has some of them."""
+"""Memory of writes to a staging file, and their repetition on top of a version that has some of them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nothing in a mount waits without a bound: whatever a program does while the daemon is stopped or killed, it ends."""
+"""Bounded waits in a mount: whatever a program does while the daemon is stopped or killed, it ends."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_no_more_than_a_few_are_asked_for() -> None:
 
 
 def test_an_order_that_leads_in_a_circle_ends() -> None:
-    """As after a move between two listings."""
+    """State as after a move between two listings."""
     reader = Reader()
     reader.walk.listed(1, [2, 3])
     reader.walk.listed(3, [1])

@@ -34,7 +34,7 @@ class World:
         self._endpoints: list[Endpoint] = []
 
     def configure(self, **changes: float) -> None:
-        """For endpoints still to come."""
+        """Set options of endpoints still to come."""
         self.config = replace(self.config, **changes)  # type: ignore[arg-type]
 
     async def endpoint(self, number: int | None = None) -> Endpoint:

@@ -74,7 +74,7 @@ async def devices(network, *ids, **options):
 
 
 async def until(condition, limit=120.0):
-    """In virtual time."""
+    """Wait for a condition, in virtual time."""
     async with asyncio.timeout(limit):
         while not condition():  # noqa: ASYNC110 - time is virtual: this costs nothing
             await asyncio.sleep(0.01)

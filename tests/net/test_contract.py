@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every network must do: one suite, run on the fake and on Iroh."""
+"""Contract of every network: one suite, run on the fake and on Iroh."""
 
 from __future__ import annotations
 

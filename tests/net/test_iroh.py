@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What holds for the real network only: the repaired binding, sockets, peers that are killed."""
+"""Tests of the real network only: the repaired binding, sockets, peers that are killed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ async def world():
 
 # ---- the repair ----
 def test_the_generated_binding_still_copies_byte_by_byte():
-    """When this fails, upstream has changed `write`: measure, and drop our repair if it is no longer needed."""
+    """Guard of our repair. If it fails, upstream has changed `write`: measure, and drop our repair if it is no longer
+    needed."""
     source = inspect.getsource(iroh_endpoint.GENERATED_WRITE)
     assert "for i, byte in enumerate(value)" in source
     assert iroh_ffi._UniffiRustBufferBuilder.write is iroh_endpoint.fast_write

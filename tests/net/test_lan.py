@@ -19,7 +19,7 @@ LOOPBACK = ["127.0.0.1"]
 
 
 class Place:
-    """As much of an endpoint as discovery looks at."""
+    """Endpoint, as far as discovery looks at it."""
 
     def __init__(self, device, *addresses):
         self.device = device

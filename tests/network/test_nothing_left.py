@@ -60,7 +60,7 @@ def test_a_run_that_is_ended_leaves_no_network_behind(how: int) -> None:
 
 
 def _spaces_in_use() -> list[str]:
-    """Of the network namespaces of all processes; a namespace that nobody is in is gone."""
+    """Ids of the network namespaces of all processes; a namespace without a process is gone."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

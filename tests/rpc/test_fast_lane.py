@@ -274,7 +274,7 @@ async def test_an_attempt_to_attach_that_comes_after_a_later_one_is_refused(chan
 
 
 async def test_a_request_without_a_call_is_answered_at_once(client: Client) -> None:
-    """So a mount asks whether the daemon lives."""
+    """A request without a call: so a mount asks whether the daemon lives."""
     client.ask(9)
     reply = await client.hear()
     assert (reply.id, reply.error.errno) == (9, errno.EINVAL)

@@ -36,7 +36,7 @@ STRANGER = 54321
 
 @pytest.fixture
 def long_state(state: Path) -> Path:
-    """With a path in which no socket's address fits, and characters that mean something in URLs."""
+    """State directory with a path in which no socket's address fits, and characters that mean something in URLs."""
     folder = state / ("ä#% ?" + "d" * 100) / ("e" * 60)
     folder.mkdir(parents=True, mode=0o700)
     folder.chmod(0o700)
@@ -46,7 +46,7 @@ def long_state(state: Path) -> Path:
 
 @pytest.fixture
 def stand_in(long_state: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where an earlier program had the sockets of that state directory; nothing is there yet."""
+    """Folder where an earlier program had the sockets of that state directory; nothing is there yet."""
     runtime = state / "run"
     runtime.mkdir(mode=0o755)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
@@ -252,7 +252,7 @@ def test_without_proc_a_path_that_is_too_long_is_refused_in_a_sentence(
 
 
 async def test_a_daemon_of_an_earlier_program_that_cannot_be_found_is_said(long_state: Path) -> None:
-    """Its environment had another $XDG_RUNTIME_DIR, which nobody here knows."""
+    """A daemon whose environment had another $XDG_RUNTIME_DIR, which is unknown here."""
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "import sys; sys.stdin.read()", "holofsd"), stdin=asyncio.subprocess.PIPE
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `status` and `doctor` say of a full disk."""
+"""Sentences of `status` and `doctor` about a full disk."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is remembered of an inode never outlives a change of it."""
+"""Cached views of an inode never outlive a change of it."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class Device:
         self.hold(prepare_joined(self.directory(result.volume), result.volume, result.credentials, self.key))
 
     async def leave(self) -> None:
-        """As `daemon.volumes` does it; the files of the volume are deleted."""
+        """Leave as `daemon.volumes` does; the files of the volume are deleted."""
         mark = await self.sync.part()
         await self.hub.remove(self.sync.id)
         self.store.close()

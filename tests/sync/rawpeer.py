@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Somebody who says whatever a test wants, frame by frame, over the fake network."""
+"""A peer that sends whatever a test wants, frame by frame, over the fake network."""
 
 from __future__ import annotations
 

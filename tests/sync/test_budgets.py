@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the records of one device may take here: enough for any honest one, and not the disk."""
+"""Budgets of what the records of one device may take here: enough for any honest one, and not the disk."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def report_of(device: Device, other: bytes) -> BudgetReport:
 
 
 def stored_bytes(device: Device, author: Author) -> int:
-    """What is in the index of that author, by the rows themselves."""
+    """Bytes of that author in the index, by the rows themselves."""
     sql = "SELECT coalesce(sum(length(key)+length(payload)+256),0) FROM {} WHERE author=?"
     return sum(device.store.db.number(sql.format(table), (author.id,)) for table in ("envelopes", "incoming"))
 
@@ -58,7 +58,7 @@ async def flood(raw: RawPeer, author: Author, pages: int, odd: bool = True) -> N
 
 @contextmanager
 def free_bytes(free: int) -> Iterator[None]:
-    """What the disk of every device seems to have left."""
+    """Let the disk of every device seem to have so much left."""
     real = os.statvfs
 
     def fake(path: object) -> os.statvfs_result:

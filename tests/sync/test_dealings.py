@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a member can cost with small frames: it waits for its own excess, and nobody else does."""
+"""Cost of a member that sends small frames: it waits for its own excess, and no other device does."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a removed device said and nobody needs goes, and its room comes back; what it wrote stays."""
+"""Records of a removed device that nothing needs go, and their room comes back; what it wrote stays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def free_share(device: Device) -> float:
 
 
 def sound(device: Device) -> None:
-    """As fsck sees the directory."""
+    """Check that fsck finds nothing in the directory."""
     assert device.volume_id is not None
     found = examine(device.volume_id, device.directory(device.volume_id), device.id, repair=False, files=Files.IGNORED)
     assert not found.findings, found.findings

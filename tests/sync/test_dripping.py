@@ -28,7 +28,7 @@ CONFIG = replace(QUICK, missing_retry=1.0, streams_per_peer=2)
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes seconds takes fractions of them."""
+    """Settings with which seconds become fractions of them."""
     monkeypatch.setattr(jobs, "HEDGE", 0.2)
     monkeypatch.setattr(content, "HEDGE", 0.2)
     monkeypatch.setattr(jobs, "HEDGE_REST", 0.5)
@@ -125,7 +125,7 @@ async def test_content_that_a_program_waits_for_finds_a_free_stream(tmp_path: Pa
 
 # ---- wrong in part
 async def test_a_beginning_that_somebody_made_up_is_found_out(tmp_path: Path, hasty: None) -> None:
-    """It sends most of the file wrong and goes; who sends the rest in good faith is not to blame."""
+    """One device sends most of the file wrong and goes; the one that sends the rest in good faith is not to blame."""
     data = os.urandom(LARGE)
     junk = os.urandom(2_500_000)
 

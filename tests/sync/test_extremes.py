@@ -28,7 +28,7 @@ REFUSALS = (Refused, NotUnderstood, ProtocolViolation, TicketInvalid)
 
 
 def _frame(data: bytes) -> object:
-    """As a session, a content stream and the opener of either read it."""
+    """Read a frame as a session, a content stream and the opener of either read it."""
     frame = frames.parse(data)
     kind = frame.WhichOneof("frame")
     if kind == "hello":

@@ -25,7 +25,7 @@ FOLDING = replace(QUICK, forget_interval=0.05, fold_after=0.0)
 
 
 def is_gone(author: AuthorId, *where: Device) -> bool:
-    """Nothing of it is left but where it ended."""
+    """Check that nothing of the author is left but where it ended."""
     documents = [device.store.documents for device in where]
     return all(
         known.head(author) is None and known.count_after(author, 0) == 0 and author in known.folded()
@@ -159,7 +159,8 @@ async def test_a_writer_that_was_a_reader_for_a_while_goes_on_with_its_author(tm
 
 
 async def test_a_backup_from_before_an_author_was_folded_takes_a_new_one(tmp_path: Path) -> None:
-    """Nobody holds a record of that author any more, so only its last head can tell that numbers were given twice."""
+    """Copy of a folded author: no device holds a record of it any more, so only its last head can tell that numbers
+    were given twice."""
     async with devices(tmp_path, "ann", "bob", config=FOLDING) as (ann, bob):
         await share(ann, bob)
         ann.write("file", b"1")
@@ -215,7 +216,7 @@ async def test_nobody_can_have_the_author_of_another_member_folded(tmp_path: Pat
 
 
 async def test_an_author_that_its_device_names_though_it_said_more_loses_nothing(tmp_path: Path) -> None:
-    """Who heard it says it again before letting go of it."""
+    """A device that heard it says it again before it lets go of it."""
     async with lying(tmp_path) as (ann, new, raw, liar, other):
         await raw.push(liar, liar.say(liar.file("said", b"1")), after=0)
         await until(lambda: ann.files() == {"said": b"1"})

@@ -32,7 +32,7 @@ def purge(device: Device, *nodes: NodeId) -> None:
 
 
 def knows(device: Device, node: NodeId) -> int:
-    """How many records are about it."""
+    """Number of records about it."""
     return len(device.store.documents.about(node))
 
 
@@ -164,7 +164,7 @@ async def test_a_shrunk_removal_is_beaten_by_a_restoration_as_ever(tmp_path: Pat
 
 
 async def test_a_folder_of_the_same_name_can_be_made_again(tmp_path: Path) -> None:
-    """It is another one, also where another device still has the one before in its trash."""
+    """A new folder is another one, also where another device still has the one before in its trash."""
     async with devices(tmp_path, "ann", "bob", config=FORGETFUL) as (ann, bob):
         await share(ann, bob)
         node = ann.mkdir("folder")
@@ -185,7 +185,7 @@ async def test_a_folder_of_the_same_name_can_be_made_again(tmp_path: Path) -> No
 
 
 async def test_a_device_from_an_old_backup_agrees_with_the_others(tmp_path: Path) -> None:
-    """It may bring a removed file back, for it knows nothing of the removal; nothing else happens."""
+    """A restored device may bring a removed file back, for it knows nothing of the removal; nothing else happens."""
     async with devices(tmp_path, "ann", "bob", config=FORGETFUL) as (ann, bob):
         await share(ann, bob)
         node = bob.write("gone", b"1")

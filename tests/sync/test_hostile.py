@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nothing from outside is trusted: what strangers, readers and dishonest writers say changes nothing for others."""
+"""Distrust of everything from outside: what strangers, readers and dishonest writers say changes nothing for others."""
 
 from __future__ import annotations
 

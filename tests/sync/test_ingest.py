@@ -11,7 +11,7 @@ from tests.sync.devices import Device, devices, settled, share, until
 
 
 def received_by(device: Device, author: Device) -> int:
-    """How far it has come in what the author wrote and nothing counts of yet."""
+    """Progress in what the author wrote and nothing counts of yet."""
     return max((received.seq for received in device.store.documents.incoming(author.volume.author)), default=0)
 
 

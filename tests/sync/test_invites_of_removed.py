@@ -84,7 +84,7 @@ async def test_a_ticket_that_is_worth_more_than_a_lowered_role_is_revoked(tmp_pa
 
 
 async def test_an_invite_that_a_device_removed_long_ago_knows_is_revoked_at_the_next_start(tmp_path: Path) -> None:
-    """As after an upgrade, or a crash between the removal and the revoking."""
+    """State as after an upgrade, or a crash between the removal and the revoking."""
     async with devices(tmp_path, "ann", "bob", "new") as (ann, bob, new):
         ann.create()
         ticket = ann.ticket(uses=0)

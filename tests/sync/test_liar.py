@@ -40,7 +40,7 @@ class Honest:
 
 @dataclass(frozen=True)
 class Lie:
-    """What the liar says of a node next."""
+    """Next record of the liar about a node."""
 
     file: int
     versions: tuple[bool, bool, bool]
@@ -119,7 +119,7 @@ async def _run(folder: Path, steps: Sequence[Honest | Lie | Cable]) -> None:
 async def _work(
     device: Device, nodes: Sequence[NodeId], step: Honest, number: int, written: list[tuple[Device, bytes]]
 ) -> None:
-    """By the node, wherever the liar has put it."""
+    """Work on the node, wherever the liar has put it."""
     path = device.volume.tree.path_of(nodes[step.file])
     if path is None:
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which devices say that they hold everything: what `status` shows and `wait` waits for."""
+"""Devices that say that they hold everything: what `status` shows and `wait` waits for."""
 
 from __future__ import annotations
 

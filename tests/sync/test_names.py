@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What devices are called: kept on the device, said to the others, and the newest name counts."""
+"""Names of devices: kept on the device, said to the others, and the newest name counts."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When and how changes become publications."""
+"""Changes become publications: when, and how."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ ID = {name: DeviceId(key.public) for name, key in KEYS.items()}
 
 @dataclass
 class Memory:
-    """As much of a volume's store as `Members` needs."""
+    """A volume's store, as much as `Members` needs."""
 
     volume: VolumeId = VOLUME
     rows: dict[tuple[str, bytes], bytes] = field(default_factory=dict)
@@ -169,7 +169,7 @@ def test_after_every_quarrel_all_agree_and_the_key_settles_it(first: str, each_h
 
 
 def settle(devices: dict[str, Members], told: Sequence[object]) -> None:
-    """With the recovery code a is an admin, takes the others' rights, and everything they did is undone."""
+    """Settle with the recovery code: a is an admin, takes the others' rights, and everything they did is undone."""
     a, is_vouched_for = (
         devices["a"],
         bool({"a removes b", "a lowers b"} & {step for step in told if isinstance(step, str)}),

@@ -50,7 +50,7 @@ def shown(device: Device, node: NodeId) -> Version:
 
 
 def said(device: Device, node: NodeId) -> NodeState:
-    """What the device's own record says."""
+    """State that the device's own record says."""
     envelope = device.store.documents.envelope(device.volume.author, node)
     assert envelope is not None
     return decode_state(envelope.payload)
@@ -69,7 +69,7 @@ def forged(state: NodeState, dot: Dot, data: bytes, **more: object) -> NodeState
 
 
 def resealed(state: NodeState, dot: Dot, key: SigningKey, device: Device) -> NodeState:
-    """With a seal by somebody who is not the author."""
+    """State with a seal of another than the author."""
     seal = sign_version(key, device.sync.id, state.id, state.kind, state.versions[dot])
     return replace(state, versions={**state.versions, dot: replace(state.versions[dot], seal=seal)})
 
@@ -444,7 +444,7 @@ async def test_a_kind_that_was_heard_first_is_no_better(tmp_path: Path) -> None:
 
 
 def put_old_file(device: Device, name: bytes, data: bytes) -> NodeId:
-    """As programs before made them: the id says nothing of the kind."""
+    """Put a file as earlier programs made it: the id says nothing of the kind."""
     node = NodeId(os.urandom(16))
     with device.store.db.transaction():
         version = device.volume.new_version(Inline(data), len(data), 0)
@@ -585,7 +585,8 @@ async def test_the_order_in_which_records_are_heard_makes_no_difference(tmp_path
 
 
 async def test_what_an_earlier_program_split_off_is_shown_once_it_is_upgraded(tmp_path: Path) -> None:
-    """It cannot prove whose the copy is. Until then the others say which device it is, and keep it in their history."""
+    """A device that cannot prove whose the copy is. Until then the others say which device it is, and keep it in their
+    history."""
     async with devices(tmp_path, "ann", "bob", "new") as (ann, bob, new):
         await share(ann, bob)
         sealer, vetting = bob.sync.publisher._sealer, bob.sync.merger.told.vetting

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a device that is no member can cost: little memory, little processor time, and members never notice."""
+"""Cost of a device that is no member: little memory, little processor time, and members never notice."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Scene:
     author: Author
 
     async def say(self, *envelopes: Envelope) -> None:
-        """As one publication; returns when ann has taken it over."""
+        """Publish as one publication; returns when ann has taken it over."""
         after = envelopes[0].seq - 1
         await self.raw.push(self.author, *envelopes, after=after)
         await until(lambda: self.ann.heads().get(self.author.id, (0, b""))[0] == self.author.seq)

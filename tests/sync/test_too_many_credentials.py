@@ -28,7 +28,7 @@ def certificates(device_key: SigningKey, volume: VolumeId, number: int) -> Crede
 
 
 def stored_as_before(device: Device, credentials: Credentials) -> None:
-    """Into the index of a device that is down, as a program of before stored whatever it was shown."""
+    """Store into the index of a device that is down, as an earlier program stored whatever it was shown."""
     assert device.volume_id is not None
     store = VolumeStore(device.volume_id, device.directory(device.volume_id))
     with store.db.transaction():
@@ -129,7 +129,7 @@ async def test_a_writer_with_too_many_authors_takes_nothing_back_that_it_wrote(t
 
 
 async def test_a_device_that_takes_author_after_author_is_always_heard(tmp_path: Path) -> None:
-    """As one that is restored from a copy again and again."""
+    """Authors of a device that is restored from a copy again and again."""
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         await share(ann, bob)
         for number in range(CERTIFICATES_COUNTED + 5):

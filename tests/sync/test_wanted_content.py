@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nothing that can be had stays wanted: neither one file's trouble nor one moment's keeps content from arriving."""
+"""Content that can be had arrives: neither one file's trouble nor one moment's keeps content from arriving."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whom to be connected to: everybody reaches everybody through others, and nobody talks to everybody."""
+"""Choice of connections: every device reaches every other through others, and none talks to all."""
 
 from __future__ import annotations
 

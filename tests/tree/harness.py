@@ -46,7 +46,7 @@ class Clock:
 
 @contextmanager
 def volume_store(directory: Path | None = None, seed: bytes = b"s" * 32) -> Iterator[VolumeStore]:
-    """With an active author made from `seed`."""
+    """Store with an active author made from `seed`."""
     with TemporaryDirectory() as fresh:
         store = VolumeStore(VOLUME, (directory or Path(fresh)) / "volume")
         if store.active_author() is None:
@@ -84,7 +84,7 @@ def _plain(tree: Tree, entry: Entry) -> tuple[object, ...]:
 
 
 def expected(states: dict[NodeId, NodeState]) -> Plain:
-    """What the reference shows for the same states."""
+    """Names that the reference shows for the same states."""
 
     def shown(item: Shown) -> tuple[object, ...]:
         return (item.kind, item.content, item.mode, item.node, item.dot)
@@ -108,7 +108,7 @@ def from_scratch(states: dict[NodeId, NodeState]) -> dict[str, list[tuple[object
 
 
 def check_index(store: VolumeStore) -> None:
-    """What holds between tables whatever happened."""
+    """Check what holds between tables whatever happened."""
     nodes = store.nodes
     for node, kind, nlink, visible in store.db.all("SELECT node, kind, nlink, visible FROM nodes"):
         if kind == Kind.DIRECTORY:
@@ -155,7 +155,7 @@ class Mirror:
             self.versions[inode.ino] = inode.now
 
     def look(self) -> None:
-        """As a mount does that lists everything: compares, and gives inodes to all."""
+        """Look as a mount does that lists everything: compares, and gives inodes to all."""
         rows = self.tree.store.db.all("SELECT parent, name FROM entries")
         assert set(self.names) == {(row[0], row[1]) for row in rows}
         seen: dict[Ino, bytes] = {}

@@ -103,7 +103,7 @@ def remove_tree(device: Device, folder: bytes) -> None:
 
 
 def _make(device: Device, parent: NodeId, name: bytes, which: int) -> None:
-    """What no honest device writes: a name that cannot be, or a parent that nobody knows."""
+    """Make what no honest device writes: a name that cannot be, or a parent that nobody knows."""
     version = device.version(Marker() if which % 2 else Inline(b"bad"))
     node = edit.split_id(NodeId(b"random-for-tests"), version.dot)
     kind = Kind.DIRECTORY if which % 2 else Kind.FILE

@@ -246,7 +246,7 @@ def test_content_that_arrives_again_during_a_pass_is_there_afterwards(setting: S
 
 
 class Killed(Exception):
-    """As kill -9 at a fault point."""
+    """Death at a fault point, as by kill -9."""
 
 
 @pytest.mark.parametrize("point", ["marked", "forgotten", "unlinked"])

@@ -39,7 +39,7 @@ class Setting:
         meet(self.here, self.there)
 
     def merge(self) -> TreeChange:
-        """Everything from elsewhere."""
+        """Merge everything from elsewhere."""
         with self.store.db.transaction():
             return self.tree.merge([decode_state(encode_state(state)) for state in self.there.states.values()])
 

@@ -52,7 +52,7 @@ def stage(volume: LocalVolume, state: NodeState, staging: str) -> None:
 
 
 def publish(volume: LocalVolume, *nodes: NodeId) -> None:
-    """As the publisher does, without signatures."""
+    """Publish as the publisher does, without signatures."""
     store = volume.store
     with store.db.transaction():
         active = store.active_author()

@@ -57,7 +57,7 @@ def at(device: Device, path: bytes) -> NodeState:
 
 
 def linked(state: NodeState, link: Link) -> NodeState:
-    """What a liar says of a node: this is its one link."""
+    """State as a liar gives it: this is its one link."""
     (known,) = state.links
     return replace(state, links={known: link})
 
@@ -123,7 +123,7 @@ def test_an_unknown_folder_that_turns_out_to_be_a_file_gives_up_what_is_in_it(tr
 
 
 def test_a_cycle_through_an_unknown_folder_shows_everything(tree: Tree) -> None:
-    """What was given up comes, and lies in what was lost."""
+    """A folder that was given up comes, and lies in what was lost."""
     device = ann()
     learn(tree, *device.states.values(), moved_to(at(device, b"d"), NOWHERE, b"d"))
     with tree.store.db.transaction():

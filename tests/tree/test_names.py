@@ -32,7 +32,7 @@ def tree(store: VolumeStore) -> Tree:
 
 
 def learn(tree: Tree, *devices: Device) -> None:
-    """Everything the devices ever said, record by record, in the order they said it."""
+    """Learn everything the devices ever said, record by record, in the order they said it."""
     for _, record in everything(devices):
         with tree.store.db.transaction():
             tree.merge([decode_state(record)])
@@ -43,7 +43,7 @@ def learn(tree: Tree, *devices: Device) -> None:
 
 
 def two_devices(*paths: bytes) -> tuple[Device, Device]:
-    """Which share these files."""
+    """Devices which share these files."""
     ada, ben = Device("ada"), Device("ben", 10_000)
     for path in paths:
         folder = path.rpartition(b"/")[0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes is written down with what comes: versions, places, and nothing where nothing went."""
+"""Recording: what goes is written down with what comes: versions, places, and nothing where nothing went."""
 
 from __future__ import annotations
 
