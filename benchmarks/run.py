@@ -48,7 +48,7 @@ class Run:
     absent: dict[str, str] = field(default_factory=dict)
     """Baselines that failed, with the reason."""
     wrong: list[str] = field(default_factory=list)
-    """What HoloFS showed and should not have, or lacked. No figure counts then."""
+    """Differences: what HoloFS showed and should not have, or lacked. No figure counts then."""
     remarks: list[str] = field(default_factory=list)
 
     @property

@@ -10,21 +10,21 @@ from dataclasses import dataclass
 class Sizes:
     name: str
     rounds: int
-    """Of rows that compare mounts."""
+    """Rounds of rows that compare mounts."""
     sync_rounds: int
-    """Of rows that compare ways of synchronising: some of those take their time."""
+    """Rounds of rows that compare ways of synchronising: some of those take their time."""
     alone: bool
     """Fresh devices and baselines for each row; else rows of one group share them, which saves their starts."""
     big_mib: int
     small_files: int
     folders: int
-    """Of the tree that is listed; each holds as many files as there are folders."""
+    """Folders of the tree that is listed; each holds as many files as there are folders."""
     repository_files: int
     photos: int
     latencies: int
     synced_files: int
     tree_files: int
-    """Of the standard library; 0: all."""
+    """Files of the standard library; 0: all."""
     levels: tuple[int, int, int]
     """Files present in the three volumes of `scale`; the last one is that of `memory` and `start`."""
     probed: int

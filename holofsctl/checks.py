@@ -21,7 +21,7 @@ from holofsctl.space_view import refusal_lines
 
 _LITTLE_SPACE: Final = 1 << 30
 _RESERVE: Final = 32 << 20
-"""What the daemon keeps free (`holofsd.fs.settings`)."""
+"""Bytes of the disk that the daemon keeps free (`holofsd.fs.settings`)."""
 
 
 @dataclass(frozen=True, slots=True)

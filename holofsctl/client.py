@@ -27,7 +27,7 @@ from holofsctl.exit_codes import Exit, of_detail
 CALL_TIMEOUT_S: Final = 90.0
 HANDSHAKE_TIMEOUT_S: Final = 15.0
 _LOOK_S: Final = 10.0
-"""Between two looks at whether a daemon whose stream is followed still answers."""
+"""Seconds between two looks at whether a daemon whose stream is followed still answers."""
 _MAX_MESSAGE: Final = 64 << 20
 
 

@@ -17,7 +17,7 @@ from holofsctl.output import plain, safe, size
 MOST: Final = 4 << 20
 """Bytes of each: beyond that a comparison by lines takes minutes and nobody reads it."""
 _LOOKED_AT: Final = 8000
-"""As many bytes as git looks at to tell text from other things."""
+"""Bytes that are looked at, as many as git looks at to tell text from other things."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Comparison:
     copy: pb.Alternative
     diff: tuple[str, ...] = ()
     explanation: str = ""
-    """Why there is no diff."""
+    """Reason why there is no diff."""
 
     def lines(self) -> list[str]:
         return [self.explanation] if self.explanation else list(self.diff)

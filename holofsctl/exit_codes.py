@@ -13,7 +13,7 @@ from holofs_api.v1.errors_pb2 import ErrorDetail
 class Exit(IntEnum):
     OK = 0
     FAILED = 1
-    """It did not work; standard error says why."""
+    """The command failed; standard error says why."""
     USAGE = 2
     """The command line, a name, a path or a number in it makes no sense."""
     NOT_RUNNING = 3
@@ -21,7 +21,7 @@ class Exit(IntEnum):
     REFUSED = 4
     """The other side refused, or cannot be reached: a ticket, a role, a device."""
     TIMED_OUT = 5
-    """It may still happen; it had not when the time was up."""
+    """The time was up; what was asked for may still happen."""
     INTERRUPTED = 130
     """Ctrl-C."""
 

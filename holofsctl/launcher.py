@@ -34,7 +34,7 @@ _ALREADY_RUNNING: Final = 6
 _LEAST_FREE: Final = 1 << 20
 """Bytes without which a daemon can neither start nor say why."""
 MOUNTS_FILE: Final = "mounts.json"
-"""In the state directory, written by the daemon: the mount processes that run, for a `down` without a daemon."""
+"""File in the state directory, written by the daemon: the mount processes that run, for a `down` without a daemon."""
 
 
 def ensure_running(state: Path) -> bool:

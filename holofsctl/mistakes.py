@@ -34,7 +34,7 @@ _OTHER_WORDS: Final = {
     "unmnt": "unmount",
     "volumes": "list",
 }
-"""What other programs call our commands."""
+"""Commands by the names that other programs have for them."""
 
 
 def did_you_mean(told: str, known: Iterable[str]) -> str:

@@ -14,11 +14,11 @@ from typing import Final
 from holofs_api.words import quoted
 
 MOST: Final = 2**31 - 1
-"""Of a plain number: what every field of the API can hold."""
+"""Limit of a plain number: what every field of the API can hold."""
 _MOST_DAYS: Final = 1_000_000
-"""Of a time: no date beyond that can be printed."""
+"""Limit of a time: no date beyond that can be printed."""
 _MOST_TIB: Final = 1_000_000
-"""Of a size: 2^63 bytes, which the index can hold, are eight times as much."""
+"""Limit of a size: 2^63 bytes, which the index can hold, are eight times as much."""
 _MOST_DIGITS: Final = 24
 """More than any limit has; Python itself refuses some thousands."""
 

@@ -19,7 +19,7 @@ from holofsctl.errors import CommandError
 from holofsctl.terminal import columns_of, give_up_output, width_of, wrapped
 
 _LONG_WORD = re.compile(r"\S{300,}")
-"""What a person gave us, and nobody wants to read again as a whole."""
+"""Word of a person that is too long to be shown as a whole."""
 _LEAST_COLUMN = 20
 """Columns that the last column of a table needs to be read."""
 
@@ -28,7 +28,7 @@ class Output:
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
         self.program = "holofsctl"
-        """How a command that is advised begins: with the state directory, where it was told on the command line."""
+        """Beginning of a command that is advised: with the state directory, where it was told on the command line."""
 
     def advised(self, text: str) -> str:
         """A sentence whose commands, between back quotes, are for the device that was asked."""

@@ -20,9 +20,9 @@ from holofsctl.output import safe
 @dataclass(frozen=True, slots=True)
 class Place:
     volume: str
-    """Its name on this device; empty: all volumes."""
+    """Name of the volume on this device; empty: all volumes."""
     path: bytes = b""
-    """Inside the volume, without a slash at either end; empty: its root."""
+    """Path inside the volume, without a slash at either end; empty: its root."""
 
 
 def locate(client: Client, told: str) -> Place:

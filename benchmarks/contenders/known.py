@@ -16,7 +16,7 @@ class Baseline:
     name: str
     what: str
     program: str = ""
-    """On the PATH; empty where nothing needs to be installed. Debian's package has the same name."""
+    """Program on the PATH; empty where nothing needs to be installed. Debian's package has the same name."""
 
     @property
     def is_here(self) -> bool:

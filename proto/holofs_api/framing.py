@@ -12,7 +12,7 @@ from typing import Final
 MAX_FRAME: Final = 64 << 20
 MAX_GREETING: Final = 256
 GREETING_S: Final = 5.0
-"""How long either side waits for the first frame of the other."""
+"""Seconds for which either side waits for the first frame of the other."""
 
 _LENGTH: Final = Struct(">I")
 

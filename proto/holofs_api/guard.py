@@ -24,7 +24,7 @@ _MOUNTINFO = "/proc/self/mountinfo"
 _MNT_FORCE = 1
 _LOOK_S = 0.1
 _PATIENCE_S = 2.0
-"""For the daemon, which knows better: it mounts again."""
+"""Seconds left to the daemon, which knows better: it mounts again."""
 
 
 def connection_at(path: str) -> int | None:

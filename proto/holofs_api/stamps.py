@@ -16,7 +16,7 @@ from typing import Final
 from holofs_api.numbers import time_in_range
 
 LEAD_NS: Final = 20_000_000
-"""How far a stamp of the kernel can be ahead of the coarse clock: two ticks of the slowest timer. Times further ahead
+"""Nanoseconds by which a stamp of the kernel can be ahead of the coarse clock: two ticks of the slowest timer. Times further ahead
 are no stamps, but wishes of a program, or from before the clock was set back."""
 _COARSE: Final = 5 if sys.platform == "linux" else time.CLOCK_REALTIME
 """CLOCK_REALTIME_COARSE of linux/time.h, which the module `time` does not name."""
@@ -47,4 +47,4 @@ class StampClock:
 
 
 CLOCK: Final = StampClock()
-"""Of this process: all mounts and volumes in it."""
+"""The clock of this process: all mounts and volumes in it."""

@@ -22,7 +22,7 @@ from holofs_api.words import quoted
 
 MARKER: Final = "holofs-device"
 FORMAT: Final = 1
-"""Of the state directory as a whole; its databases have formats of their own."""
+"""Format of the state directory as a whole; its databases have formats of their own."""
 _MARKS: Final = frozenset((MARKER, MARKER + ".new"))
 _OF_EARLIER_PROGRAMS: Final = frozenset(("lock", "device.key", "device.db"))
 _BEGINNING: Final = frozenset(("lock", "log"))

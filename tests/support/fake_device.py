@@ -36,7 +36,7 @@ class FakeFilesystem:
         self.watching = 0
         self.ended = asyncio.Event()
         self.news: list[fs.Opened] = []
-        """Nothing is told any more."""
+        """Files that are told with the changes."""
         self.carried_out: set[int] = set()
 
     async def others_know(self, att: fs.Attachment) -> None:

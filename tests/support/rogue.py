@@ -89,7 +89,7 @@ class Session:
         self.heads: dict[bytes, Head] = {}
         self.credentials = Credentials()
         self.serve: dict[bytes, tuple[list[Envelope], Head]] = {}
-        """By author: what is sent to somebody who asks for it."""
+        """Records and head that are sent to a device that asks, by author."""
         self.confirmed: dict[bytes, int] = {}
         self.over: str = ""
         self._pings = self._ponged = 0
@@ -200,7 +200,7 @@ class Rogue:
         self.author = Author()
         self.credentials = Credentials()
         self.blobs: dict[bytes, bytes] = {}
-        """What is served as content, true or not."""
+        """Content that is served, true or not, by hash."""
         self.answer: Callable[[Stream, pb.Get], Awaitable[None]] | None = None
         """Answers questions for content in another way than with `blobs`."""
         self.asked: list[bytes] = []
