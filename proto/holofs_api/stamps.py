@@ -16,8 +16,10 @@ from typing import Final
 from holofs_api.numbers import time_in_range
 
 LEAD_NS: Final = 20_000_000
-"""Nanoseconds by which a stamp of the kernel can be ahead of the coarse clock: two ticks of the slowest timer. Times further ahead
-are no stamps, but wishes of a program, or from before the clock was set back."""
+"""Nanoseconds by which a stamp of the kernel can be ahead of the coarse clock: two ticks of the slowest timer.
+
+Times further ahead are no stamps, but wishes of a program, or from before the clock was set back.
+"""
 _COARSE: Final = 5 if sys.platform == "linux" else time.CLOCK_REALTIME
 """CLOCK_REALTIME_COARSE of linux/time.h, which the module `time` does not name."""
 
