@@ -87,6 +87,8 @@ class Members:
         self._learning = asyncio.Lock()
         self._allowance = Allowance(SHARE, BURST)
         self._counting: tuple[Credentials, rules.Standing] | None = None
+        self._held: tuple[Credentials, frozenset[object]] | None = None
+        """What follows from a set of credentials, worked out when it is first asked for."""
 
     @property
     def volume(self) -> VolumeId:
@@ -179,7 +181,7 @@ class Members:
 
         What has no room is dropped without a word to whoever shows it: it may have known less than we do.
         """
-        if sets.without(offered, self.credentials).size() == 0:
+        if self._unknown(offered).size() == 0:
             return False
         async with self._learning:
             clock = asyncio.get_running_loop().time
@@ -187,10 +189,22 @@ class Members:
                 await asyncio.sleep(min(pause, MOST_PATIENCE))
             began = clock()
             try:
-                return await self._learn(sets.without(offered, self.credentials))
+                return await self._learn(self._unknown(offered))
             finally:
                 now = clock()
                 self._allowance.take(min(now - began, MOST_PATIENCE * SHARE), now)
+
+    def _unknown(self, offered: Credentials) -> Credentials:
+        """What of it is not known. That costs little, however much is: a device may show the same again and again."""
+        if self._held is None or self._held[0] is not self.credentials:
+            known = self.credentials
+            self._held = known, frozenset((*known.statements, *known.certificates))
+        held = self._held[1]
+        return Credentials(
+            tuple(grant for grant in offered.grants if grant not in held),
+            tuple(removed for removed in offered.removals if removed not in held),
+            tuple(certificate for certificate in offered.certificates if certificate not in held),
+        )
 
     async def _learn(self, fresh: Credentials) -> bool:
         known = self.credentials
