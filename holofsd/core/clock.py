@@ -44,8 +44,8 @@ def latest_ms(now_ms: int) -> int:
 class HybridClock:
     """Gives stamps that never go backwards. Not thread safe.
 
-    A `last` beyond what others accept, from an earlier program and a wrong clock, is forgotten: what is stamped above it
-    would not be heard for a hundred years.
+    A `last` beyond what others accept, from an earlier program and a wrong clock, is forgotten: what is stamped above
+    it would not be heard for a hundred years.
     """
 
     def __init__(self, author: AuthorId, last: Hlc | None = None) -> None:
