@@ -16,9 +16,9 @@ from holofsd.sync.config import SyncConfig
 DEVICES = 1024
 """Devices whose dealings are remembered."""
 BLOBS = 4096
-"""Blobs of which is remembered that a device had them from here."""
+"""Blobs of which is remembered how far a device had them from here."""
 PIECE = 4096
-"""Bytes that the answer to any request for content counts for at least."""
+"""Bytes that a piece of content which was sent before counts for at least."""
 
 
 class Dealings:
@@ -30,7 +30,8 @@ class Dealings:
         self._openings = Allowance(config.opening_rate, config.opening_burst)
         self._pages: dict[AuthorId, int] = {}
         """How far each author's records were sent."""
-        self._blobs: OrderedDict[BlobHash, None] = OrderedDict()
+        self._blobs: OrderedDict[BlobHash, int] = OrderedDict()
+        """How far each was sent."""
 
     def talked(self, cost: float, now: float) -> float:
         """A frame was acted on; the seconds to wait before the next one is read. One of cost 1 takes some 50 µs."""
@@ -50,15 +51,17 @@ class Dealings:
         """The seconds to wait before the next page."""
         return self._again.wait(now)
 
-    def blob_asked(self, blob: BlobHash, size: int, now: float) -> float:
-        """So many bytes of a blob are asked for; the seconds to wait before they are sent."""
-        if blob in self._blobs:
-            self._blobs.move_to_end(blob)
-            return self._again.take(max(size, PIECE), now)
-        self._blobs[blob] = None
+    def piece_wanted(self, blob: BlobHash, start: int, end: int, now: float) -> float:
+        """The seconds to wait before these bytes of a blob are sent. Only what was sent before counts: a device that
+        goes on where a connection broke waits for nothing, however much is left."""
+        sent = self._blobs.get(blob)
+        self._blobs[blob] = max(end, sent or 0)
+        self._blobs.move_to_end(blob)
         if len(self._blobs) > BLOBS:
             self._blobs.popitem(last=False)
-        return 0.0
+        if sent is None or sent <= start < end:
+            return 0.0
+        return self._again.take(max(min(end, sent) - start, PIECE), now)
 
 
 class AllDealings:
