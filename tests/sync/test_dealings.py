@@ -181,7 +181,7 @@ def test_what_was_sent_before_waits_by_the_piece() -> None:
     assert dealings.piece_wanted(sent[0], 0, piece, 0.0) == 0
     assert dealings.piece_wanted(sent[0], 5000, 2 * piece, 0.0) == 5
     assert dealings.piece_wanted(sent[0], 2 * piece, 3 * piece, 0.0) == 0
-    assert dealings.piece_wanted(sent[1], piece, piece, 0.0) == pytest.approx(9.096), "asking for nothing costs something"
+    assert dealings.piece_wanted(sent[1], piece, piece, 0.0) == pytest.approx(9.096), "nothing costs something"
 
 
 async def test_a_flood_of_small_frames_waits_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
