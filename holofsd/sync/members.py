@@ -411,13 +411,17 @@ class Members:
         signers = {statement.issuer for statement in issued.statements}
         if any(statement.issuer in signers for statement in dropped.statements):
             raise Refused(NO_ROOM)  # what is said now comes before what was said then
-        lost = self.membership.roles.keys() - worked.membership.roles.keys()
-        if makes_an_admin and lost:
+        if makes_an_admin and (lost := self._heard(self.membership.roles.keys() - worked.membership.roles.keys())):
             raise Refused(
                 f"One more admin leaves less room to the others, and {count(len(lost), 'device')} that they let in"
                 " would be out. Remove an admin that let in very many, with --undo. Nothing was changed."
             )
         self._apply(worked)
+
+    def _heard(self, devices: set[DeviceId]) -> set[DeviceId]:
+        """Those that said what they hold: whom an admin made up is not among them."""
+        heard = {device for device, _at_ms, _mark in self._store.marks()} if devices else set()
+        return {device for device in devices if device in heard}
 
     def _is_there(self, issued: Credentials) -> bool:
         """The same was said before, with another signature."""

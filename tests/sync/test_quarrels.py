@@ -38,6 +38,8 @@ class Memory:
 
     volume: VolumeId = VOLUME
     rows: dict[tuple[str, bytes], bytes] = field(default_factory=dict)
+    heard: list[DeviceId] = field(default_factory=list)
+    """Devices that said what they hold."""
 
     @property
     def documents(self) -> SimpleNamespace:
@@ -53,6 +55,9 @@ class Memory:
     @property
     def lies(self) -> SimpleNamespace:
         return SimpleNamespace(note=lambda *_: None)
+
+    def marks(self) -> list[tuple[bytes, int, bytes]]:
+        return [(device, 0, b"") for device in self.heard]
 
     def credentials(self) -> list[tuple[str, bytes]]:
         return [(kind, message) for (kind, _digest), message in self.rows.items()]
@@ -335,9 +340,21 @@ def test_one_more_admin_does_not_put_out_whom_another_one_let_in(monkeypatch: py
     monkeypatch.setattr(sets, "GRANT_ROOM", 8192)  # 1,152 bytes are b's own, or 576
     before = a.membership
     assert relevant(VOLUME, a.credentials) == a.credentials
+    cast(Memory, a._store).heard += [ID["d"], ID["e"], *GUESTS]
     with pytest.raises(Refused):
         a.change_role(ID["c"], Role.ADMIN)
     assert a.membership == before
     a.remove(ID["b"], undo=True)
     a.change_role(ID["c"], Role.ADMIN)
     assert a.membership.roles == {ID["a"]: Role.ADMIN, ID["c"]: Role.ADMIN}
+
+
+def test_devices_that_an_admin_made_up_stop_nobody_from_making_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = scene()
+    a, b = devices["a"], devices["b"]
+    for guest in GUESTS:
+        b.grant(guest, Role.WRITER, "x")
+    learn(a, b)
+    monkeypatch.setattr(sets, "GRANT_ROOM", 8192)
+    a.change_role(ID["c"], Role.ADMIN)
+    assert a.membership.roles[ID["c"]] is Role.ADMIN
