@@ -8,6 +8,7 @@ a newcomer takes to speak, and a crowd at one source only pushes out itself. Mem
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
 from typing import Final
 
 from holofsd.net.addresses import parse
@@ -25,6 +26,8 @@ def source_of(address: str) -> str:
     if parsed is None:
         return address
     ip = parsed[0]
+    if isinstance(ip, IPv6Address):  # a socket for both versions shows IPv4 as a part of IPv6, which is one network
+        ip = ip.ipv4_mapped or ip
     return str(ip) if ip.version == 4 else ip.packed[:_V6_NETWORK].hex()
 
 
