@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each other device may cost this one, kept from one session to the next.
+"""Allowances of other devices: how much each may cost this one, kept from one session to the next.
 
 A device that asks for more than its allowance is answered later, never refused: its stream is not read meanwhile, and
 QUIC holds it back. An honest device meets none of these limits, and what one device uses up is taken from no other.
@@ -22,7 +22,7 @@ PIECE = 4096
 
 
 class Dealings:
-    """Those with one device in one volume. Times are the loop's."""
+    """Allowances of one device in one volume. Times are the loop's."""
 
     def __init__(self, config: SyncConfig) -> None:
         self._talk = Allowance(config.talk_rate, config.talk_burst)
@@ -34,15 +34,15 @@ class Dealings:
         """How far each was sent."""
 
     def talked(self, cost: float, now: float) -> float:
-        """A frame was acted on; the seconds to wait before the next one is read. One of cost 1 takes some 50 µs."""
+        """Counts a frame that was acted on; returns the seconds to wait before the next one is read. Cost 1 is some 50 µs."""
         return self._talk.take(cost, now)
 
     def opened(self, now: float) -> float:
-        """A stream was opened; the seconds to wait before it is answered."""
+        """Counts a stream that was opened; returns the seconds to wait before it is answered."""
         return self._openings.take(1, now)
 
     def page_sent(self, author: AuthorId, after: int, last: int, size: int, now: float) -> None:
-        """Records from `after` to `last` were sent. Only what was sent before counts."""
+        """Counts a page of records, from `after` to `last`, if it was sent before."""
         if after < self._pages.get(author, 0):
             self._again.take(size, now)
         self._pages[author] = max(last, self._pages.get(author, 0))

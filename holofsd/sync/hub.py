@@ -385,7 +385,7 @@ class SyncHub:
         return opening, sync
 
     async def _read_hello(self, connection: Connection, data: bytes) -> frames.Opening:
-        """What a stranger says is not even parsed before it is its turn."""
+        """Parses a hello; that of a stranger only when it is its turn."""
         if self.volumes_shared_with(connection.peer):
             return frames.read_hello(data)
 
@@ -421,7 +421,7 @@ class SyncHub:
 
     @staticmethod
     async def _explain(stream: Stream, sync: VolumeSync) -> None:
-        """Whoever was removed while it was away is told so; it knows the volume anyway. A stranger hears nothing."""
+        """Tells a device that was removed while it was away; it knows the volume anyway. A stranger hears nothing."""
         peer = stream.connection.peer
         if sync.members.was_removed(peer):
             await stream.send(frames.credentials(sync.members.case_of(peer)))

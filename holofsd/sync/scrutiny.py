@@ -70,7 +70,7 @@ class Scrutiny:
 
 
 def chain_shown(volume: VolumeId, offered: Credentials, device: DeviceId, known: Credentials) -> Credentials:
-    """Of what was offered, the grants and removals that bear on whether this device is a member, but for known ones.
+    """Grants and removals, of those offered and not known yet, that bear on whether this device is a member.
 
     Those of the device, of whoever issued one of them, offered or known, and so on up to the volume's key. Certificates
     say nothing about that. Raises Refused for more than a hello may show.

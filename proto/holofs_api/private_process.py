@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What keeps a process of ours to its user: no file for others, no core dump, no look into its memory.
+"""Privacy of a process: no file for others, no core dump, no look into its memory.
 
 Called first thing by every program that holds keys, tickets or the content of files. A program that it starts by exec
 has its umask and no core file either, but can be looked into as any, unless it sets that itself.

@@ -151,7 +151,7 @@ def needs_stand_in(state: Path) -> bool:
 
 
 def stand_ins(state: Path) -> list[Path]:
-    """Where: the environment of the daemon decided, which need not be that of its clients."""
+    """Folders where they had them: the environment of the daemon decided, which need not be that of its clients."""
     digest = hashlib.sha256(os.fsencode(state)).hexdigest()[:16]
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     known = os.path.isabs(runtime) and len(os.fsencode(runtime)) < _LONGEST_RUNTIME
