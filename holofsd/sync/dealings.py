@@ -34,7 +34,7 @@ class Dealings:
         """How far each was sent."""
 
     def talked(self, cost: float, now: float) -> float:
-        """Counts a frame that was acted on; returns the seconds to wait before the next one is read. Cost 1 is some 50 µs."""
+        """Counts a frame that was acted on; returns the seconds to wait before the next is read. Cost 1: some 50 µs."""
         return self._talk.take(cost, now)
 
     def opened(self, now: float) -> float:

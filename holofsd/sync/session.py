@@ -186,8 +186,8 @@ class Session:
                 await asyncio.sleep(wait)
 
     async def _act(self, frame: pb.Frame, size: int) -> float:
-        """Acts on a frame; returns what it costs of the other side's allowance, in units of about 50 µs. Records that it
-        was asked for cost nothing."""
+        """Acts on a frame; returns what it costs of the other side's allowance, in units of about 50 µs. Records that
+        it was asked for cost nothing."""
         kind = frame.WhichOneof("frame")
         if kind == "records":
             return await self._records(frame.records, size)
