@@ -215,8 +215,8 @@ class Merger:
             self._liars.caught(envelope, vetted.lies)
 
     def _say_contested(self) -> None:
-        """What is known here of versions that nobody can prove is said as ours, so that all devices show the same. Before
-        anything else takes its place."""
+        """What is known here of versions that nobody can prove is said as ours, before anything takes its place: so all
+        devices show the same."""
         contested, self._contested = self._contested, {}
         for node, dots in contested.items() if self._members.can_write else ():
             self._volume.say_as_ours(node, dots)
