@@ -26,6 +26,7 @@ from holofsd.core.node import is_alive
 from holofsd.core.state import Kind, NodeState
 from holofsd.store import faults
 from holofsd.store.database import is_full
+from holofsd.store.lies import NOBODY
 from holofsd.store.removals import HeldRow
 from holofsd.sync.brake import Brake
 from holofsd.sync.config import KEY_DEVICE, KEY_DROPPED, KEY_FOLDED, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
@@ -35,7 +36,7 @@ from holofsd.sync.members import Members
 from holofsd.sync.publication import is_strange, weigh
 from holofsd.sync.sealing_again import DUE
 from holofsd.sync.told import Told
-from holofsd.sync.vetting import OTHER_KIND, TWO_CONTENTS, UNSEALED, Vetted
+from holofsd.sync.vetting import DISPUTED, OTHER_KIND, TWO_CONTENTS, UNSEALED, Vetted
 from holofsd.sync.weighing import Said
 from holofsd.tree.local import LocalVolume
 
@@ -212,7 +213,8 @@ class Merger:
         if all(what == UNSEALED for what in vetted.lies) and self.told.vetting.knows_no_seals(envelope.author):
             self.old_programs.add(envelope.author)
         else:
-            self._liars.caught(envelope, vetted.lies)
+            self._liars.caught(envelope, [what for what in vetted.lies if what != DISPUTED])
+            self._liars.caught(envelope, [what for what in vetted.lies if what == DISPUTED], AuthorId(NOBODY))
 
     def _say_contested(self) -> None:
         """What is known here of versions that nobody can prove is said as ours, before anything takes its place: so all

@@ -28,7 +28,8 @@ from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import KEY_DEVICE
 
 FORGED: Final = "gave other content to a version of another device"
-DISPUTED: Final = "said something else of a version than its author, and neither of them can prove it"
+DISPUTED: Final = "said something else of a version than its author, or was told so by it: nobody can prove which"
+"""Said of nobody in particular."""
 UNSEALED: Final = "passed on versions of other devices without their seals"
 TWO_CONTENTS: Final = "published two contents as one version"
 OTHER_KIND: Final = "made something else of a file, folder or symlink"
