@@ -18,6 +18,6 @@ INSERT OR IGNORE INTO strays SELECT p.node, coalesce(p.real, p.parent), 0 FROM p
     WHERE p.parent!=zeroblob(16) AND NOT EXISTS
     (SELECT 1 FROM nodes AS n WHERE n.node=coalesce(p.real, p.parent) AND n.kind=2);
 
--- Value in `meta`: 'placing-lost' (more of them have to be placed anew than one transaction did; absent: none).
+-- Value in `meta`: 'placing-lost' (more of them have to be placed anew than one transaction did).
 -- `Tree` looks once at what was alive without a name.
 INSERT INTO meta VALUES ('lost-anew', x'01');
