@@ -346,13 +346,17 @@ class Brake:
         self.on_joined(nodes)
 
     def _bring_back(self, authors: bytes) -> bool:
-        """What the same devices removed just before the limit was reached belongs to it. False if nothing is left."""
+        """Undoes what the same devices removed just before the limit was reached, but for what was replaced since.
+        False if nothing is left."""
         said_by = [AuthorId(authors[at : at + 32]) for at in range(0, len(authors), 32)]
         nodes = self._removals.recent_by(said_by, SLICE) if said_by else []
+        replacing = Replacing(self._volume, ())
         states = []
         for node in nodes:
             state = self._volume.tree.state(node)
-            if state is not None and not is_alive(state) and state.versions:
+            if state is None or is_alive(state) or not state.versions:
+                continue
+            if not replacing.was_replaced(state):
                 states.append(restored(state, self._anew, self._volume.stamp()))
         self._removals.drop_recent(nodes)
         if states:

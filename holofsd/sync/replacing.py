@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
+from holofsd.core.brake import removed_from
 from holofsd.core.ids import NodeId
 from holofsd.core.node import is_alive, live_links, placements
 from holofsd.core.state import Kind, NodeState, Place
@@ -17,8 +18,8 @@ from holofsd.tree.local import LocalVolume
 
 _DEEPEST: Final = 200
 """Directories above a path that are followed."""
-_REVIVED: Final = 2
-"""`visible` of a removed directory that a visible child needs."""
+_THERE: Final = 1
+"""`visible` of a node that lives; 0: it has no name, 2: a removed directory that a visible child needs."""
 
 
 class Replacing:
@@ -38,6 +39,11 @@ class Replacing:
         """A node that stays has every name that this one has here."""
         stored = self._tree.state(node)
         mine = places_of(stored) if stored is not None else []
+        return bool(mine) and all(self._is_taken(place) for place in mine)
+
+    def was_replaced(self, state: NodeState) -> bool:
+        """A node that stays has every name from which this one was removed before."""
+        mine = [placement.place for placement in removed_from(state)]
         return bool(mine) and all(self._is_taken(place) for place in mine)
 
     def _is_taken(self, place: Place) -> bool:
@@ -85,9 +91,9 @@ class Replacing:
         return found
 
     def _goes(self, node: NodeId) -> bool:
-        """Or is there only because of what is in it."""
+        """Or has gone before, or is there only because of what is in it."""
         row = self._nodes.get(node)
-        return node in self._dying or (row is not None and row.visible == _REVIVED)
+        return node in self._dying or (row is not None and row.visible != _THERE)
 
 
 def places_of(state: NodeState) -> list[Place]:
