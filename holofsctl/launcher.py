@@ -19,7 +19,7 @@ from typing import IO, Final
 from holofs_api import utf8
 from holofs_api.mount_processes import holder_of
 from holofs_api.places import mount_points, run_within
-from holofs_api.state_directory import prepare
+from holofs_api.state_directory import StateDirError, prepare
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
@@ -39,8 +39,13 @@ MOUNTS_FILE: Final = "mounts.json"
 
 def ensure_running(state: Path) -> bool:
     """Returns whether a daemon had to be started; returns once it answers."""
-    if _answers(state):
-        return False
+    try:
+        if _answers(state):
+            return False
+    except StateDirError:  # a folder of ours that others may write to is made private, and then looked into again
+        prepare(state)
+        if _answers(state):
+            return False
     with _private_remarks(state) as remarks:
         process = _spawn(state, remarks)
         return _wait_until_up(state, process, remarks)

@@ -120,7 +120,8 @@ def _budget_lines(reply: pb.RecordBudgetReply) -> list[str]:
 def excess_sentence(records: pb.DeviceRecords, volume: str) -> str:
     """Sentence that says why a device's records wait, and what to do; for `record-budget` and for `status`."""
     name, word = safe(records.name or records.device_id[:8]), shell_word(volume)
-    remove = f"`holofsctl members remove {word} {shell_word(records.name or records.device_id)}` removes it"
+    # By its key: a name is what that device likes, the beginning of another one's key for example.
+    remove = f"`holofsctl members remove {word} {shell_word(records.device_id[:16])}` removes it"
     if records.excess == "disk":
         return f"Changes of {name} wait, for the disk is nearly full: make room there, and they come."
     if records.excess == "not understood":

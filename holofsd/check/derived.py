@@ -74,6 +74,9 @@ def _project(case: Case, fresh: VolumeStore, states: Iterable[NodeState]) -> Non
             _apply(fresh, tree, batch)
             batch = []
     _apply(fresh, tree, batch)
+    with fresh.db.transaction():
+        while tree.place_due() is not None:
+            pass
 
 
 def _apply(fresh: VolumeStore, tree: Tree, states: list[NodeState]) -> None:

@@ -9,19 +9,13 @@ from typing import Final
 from holofsd.check.case import Case
 from holofsd.codec import wire
 from holofsd.codec.content import hash_bytes
-from holofsd.codec.signing import (
-    SigningKey,
-    verify_certificate,
-    verify_envelopes,
-    verify_grant,
-    verify_head,
-    verify_removed,
-)
+from holofsd.codec.signing import SigningKey, verify_envelopes, verify_head
 from holofsd.core import sethash
 from holofsd.core.document import Envelope, Head
 from holofsd.core.errors import Refused
 from holofsd.core.ids import AuthorId, VolumeId
 from holofsd.sync.config import NODE_KEY_LENGTH
+from holofsd.sync.signers import all_good
 
 NEW_AUTHOR: Final = "new_author"
 """Meta value: this index lost something that others may have of us, so the next start begins with a new author."""
@@ -114,11 +108,7 @@ def _is_good(volume: VolumeId, message: bytes) -> bool:
         held = wire.decode_credentials(message)
     except Refused:
         return False
-    return (
-        all(verify_grant(volume, grant) for grant in held.grants)
-        and all(verify_removed(volume, removed) for removed in held.removals)
-        and all(verify_certificate(volume, certificate) for certificate in held.certificates)
-    )
+    return all_good(volume, held)
 
 
 def check_authors(case: Case) -> None:

@@ -93,7 +93,7 @@ def _published(store: VolumeStore, damaged: Path) -> Iterator[NodeState]:
     for page in [envelopes[start : start + _PAGE] for start in range(0, len(envelopes), _PAGE)]:
         fresh = [envelope for envelope in page if not _has(store, envelope)]
         for envelope, good in zip(fresh, verify_envelopes(store.volume, fresh), strict=True):
-            state = _state(envelope) if good else None
+            state = _state(store, envelope) if good else None
             if state is not None:
                 clipped, _ = clip_state(state, envelope.author, limits)
                 yield vetting.vet(clipped, envelope.author, partial(_known, store, state.id)).state
@@ -109,12 +109,12 @@ def _has(store: VolumeStore, envelope: Envelope) -> bool:
     return known is not None and known.seq >= envelope.seq
 
 
-def _state(envelope: Envelope) -> NodeState | None:
+def _state(store: VolumeStore, envelope: Envelope) -> NodeState | None:
     try:
         state = decode_state(envelope.payload)
     except Refused:
         return None
-    plausible = not objection(state, lambda: None, time.time_ns() // 1_000_000)
+    plausible = not objection(state, partial(_known, store, state.id), time.time_ns() // 1_000_000)
     return state if plausible and state.id == NodeId(envelope.key) else None
 
 

@@ -21,6 +21,9 @@ _FIXED64: Final = 1
 _BYTES: Final = 2
 _FIXED32: Final = 5
 _VARINT_MOST: Final = 10
+_FIELDS_OF_A_PART: Final = 4
+_FIELDS_BESIDE: Final = 64
+"""Fields that are no parts, but stand beside and in them: skipping one takes as long as counting one."""
 
 Places = Mapping[int, "Places | None"]
 """Field number -> the places inside that field; None: it counts, and nothing inside it does."""
@@ -40,17 +43,21 @@ def places(kind: Descriptor) -> Places:
     return found
 
 
-def check_parts(data: bytes, kind: Descriptor, most: int) -> None:
-    """Raises Refused for a message of more than so many parts, or whose fields cannot be told apart."""
+def check_parts(data: bytes, kind: Descriptor, most: int) -> int:
+    """The number of fields that had to be looked at for it. Raises Refused for a message of more than so many parts, of
+    far more other fields than that, or whose fields cannot be told apart."""
     waiting: list[tuple[int, int, Places]] = [(0, len(data), places(kind))]
-    parts = 0
+    parts, fields, most_fields = 0, 0, _FIELDS_OF_A_PART * most + _FIELDS_BESIDE
     while waiting:
         at, end, counted = waiting.pop()
         while at < end:
-            tag, at = _varint(data, at, end)
+            fields += 1
+            if fields > most_fields:
+                raise Refused("a message has more fields than any that is known")
+            tag, at = _number(data, at, end)
             form = tag & 7
             if form == _BYTES:
-                length, at = _varint(data, at, end)
+                length, at = _number(data, at, end)
                 beyond = at + length
                 number = tag >> 3
                 if number in counted:
@@ -62,17 +69,24 @@ def check_parts(data: bytes, kind: Descriptor, most: int) -> None:
                         waiting.append((at, min(beyond, end), inside))
                 at = beyond
             elif form == _VARINT:
-                _value, at = _varint(data, at, end)
+                _value, at = _number(data, at, end)
             elif form in (_FIXED64, _FIXED32):
                 at += 8 if form == _FIXED64 else 4
             else:
                 raise Refused("a message has a field of a kind that is not used")
             if at > end:
                 raise Refused("a message ends inside a field")
+    return fields
+
+
+def _number(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """The number there, and where it ends; most have one byte."""
+    if at < end and data[at] < 0x80:
+        return data[at], at + 1
+    return _varint(data, at, end)
 
 
 def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """The number there, and where it ends."""
     value = shift = 0
     for place in range(at, min(end, at + _VARINT_MOST)):
         byte = data[place]

@@ -13,7 +13,7 @@ from holofsd.core.edit import is_valid_name, link_id, moved, with_version
 from holofsd.core.errors import BadArgument
 from holofsd.core.ids import Hlc, LinkId
 from holofsd.core.lost import is_placed
-from holofsd.core.node import is_alive, is_live, live_versions, placements
+from holofsd.core.node import Placement, is_alive, is_live, live_versions, placements
 from holofsd.core.state import Link, NodeState, Place, Version
 
 WINDOW_MS: Final = 10 * 60 * 1000
@@ -94,7 +94,7 @@ def kept(stored: NodeState, joined: NodeState, anew: Callable[[Version], Version
 
 def restored(state: NodeState, anew: Callable[[Version], Version], stamp: Hlc) -> NodeState:
     """A removal that was merged is undone: the node's versions live again, at the place it was removed from."""
-    places = placements(replace(state, removed=replace(state.removed, context={}, links={})), needed=True)
+    places = removed_from(state)
     for version in sorted(state.versions.values(), key=lambda v: (v.stamp, v.dot)):
         state = with_version(state, anew(version), [version.dot])
     for placement in places:
@@ -107,6 +107,11 @@ def placed_again(state: NodeState, place: Place, stamp: Hlc) -> NodeState:
     """A living node that lost its last name has this one again, in the place of the register written last."""
     link = max(state.links, key=lambda i: (state.links[i].stamp, i), default=link_id(state.id))
     return moved(state, link, place, stamp)
+
+
+def removed_from(state: NodeState) -> tuple[Placement, ...]:
+    """The names from which a node was removed, with their links."""
+    return placements(replace(state, removed=replace(state.removed, context={}, links={})), needed=True)
 
 
 def _linked_again(state: NodeState, id: LinkId, place: Place, stamp: Hlc) -> NodeState:

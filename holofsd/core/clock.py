@@ -42,11 +42,15 @@ def latest_ms(now_ms: int) -> int:
 
 
 class HybridClock:
-    """Gives stamps that never go backwards. Not thread safe."""
+    """Gives stamps that never go backwards. Not thread safe.
+
+    A `last` beyond what others accept, from an earlier program and a wrong clock, is forgotten: what is stamped above
+    it would not be heard for a hundred years.
+    """
 
     def __init__(self, author: AuthorId, last: Hlc | None = None) -> None:
         self._author = author
-        self._last = last
+        self._last = last if last is None or last.wall_ms < latest_ms(0) else None
 
     @property
     def last(self) -> Hlc | None:
@@ -72,5 +76,5 @@ class HybridClock:
 
     def observe(self, stamp: Hlc, now_ms: int) -> None:
         """Learn of a stamp from elsewhere; one more than 24 h ahead is not followed at all."""
-        if stamp.wall_ms <= now_ms + FOLLOW_MS and (self._last is None or stamp > self._last):
+        if stamp.wall_ms <= min(now_ms, _OWN_MOST_MS) + FOLLOW_MS and (self._last is None or stamp > self._last):
             self._last = stamp

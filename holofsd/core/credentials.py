@@ -8,8 +8,8 @@ the room of another one, the set that is kept is a function of the set that is k
   divides the rest evenly among the admins that it granted; each of them does the same. An admin's share depends on
   those above it in the chain of grants alone, so nothing that another member signs makes it smaller. A device that
   several admins made an admin has the greatest of those shares. A share below a 1024th counts for nothing.
-- An issuer's statements fill its room in order of generation, then of digest. A set that is cut so may be cut again
-  after any union, with the same result.
+- An issuer's statements fill its room in order of generation, then of digest, up to the one that does not fit whole.
+  A set that is cut so may be cut again after any union, with the same result.
 - Certificates are kept of devices that were made a writer or an admin at some time, at most `CERTIFICATES_KEPT` of
   each: first of authors whose records a removal accepts, then by author. They have a room of their own, shared alike;
   each admin's part of it serves the devices that it let in, one certificate of each before a second one of any.
@@ -17,7 +17,7 @@ the room of another one, the set that is kept is a function of the set that is k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Final, TypeVar
 
@@ -29,7 +29,8 @@ from holofsd.core.message import length_prefixed, number
 
 GRANT_ROOM: Final = 2 << 20
 REMOVAL_ROOM: Final = 2 << 20
-CERTIFICATE_ROOM: Final = 1 << 20
+CERTIFICATE_ROOM: Final = 4 << 20
+"""More than for grants: each device that was let in needs a certificate, and a few more as it is restored or copied."""
 CERTIFICATES_KEPT: Final = 128
 """Of each device, folded authors included."""
 
@@ -99,6 +100,23 @@ def pieces(credentials: Credentials, limit: int) -> Iterator[Credentials]:
         yield Credentials(tuple(taken[0]), tuple(taken[1]), tuple(taken[2]))
 
 
+def issuers_first(volume: VolumeId, credentials: Credentials) -> Credentials:
+    """The same set, each grant after one that made its issuer an admin. In any other order a device that is shown the
+    set in pieces could not tell that the first ones come from an admin, and would drop them."""
+    issued = _by_issuer(credentials.grants)
+    ordered: list[Grant] = []
+    reached: set[bytes] = {volume}
+    edge: list[bytes] = [volume]
+    for issuer in edge:  # grows while it is walked
+        own = issued.pop(issuer, [])
+        ordered += own
+        admins = {bytes(grant.device) for grant in own if grant.role is Role.ADMIN} - reached
+        reached |= admins
+        edge += sorted(admins)
+    ordered += (grant for rest in issued.values() for grant in rest)
+    return Credentials(tuple(ordered), credentials.removals, credentials.certificates)
+
+
 # ---- sets
 def without(credentials: Credentials, known: Credentials) -> Credentials:
     """What is not in `known`, in the same order."""
@@ -162,7 +180,7 @@ def _part(share: int, room: int) -> int:
     return room * share // _WHOLE // _OWN
 
 
-def _by_issuer(statements: Iterable[T]) -> Mapping[bytes, list[T]]:
+def _by_issuer(statements: Iterable[T]) -> dict[bytes, list[T]]:
     found: dict[bytes, list[T]] = {}
     for statement in statements:
         found.setdefault(statement.issuer, []).append(statement)  # type: ignore[attr-defined]
@@ -177,16 +195,21 @@ def _removal_order(removed: Removed) -> tuple[int, tuple[bytes, ...]]:
     return removed.generation, removed_fields(removed)
 
 
-def _fitting(statements: Sequence[T], order: Callable[[T], object], size: Callable[[T], int], room: int) -> Sequence[T]:
-    """The first ones, as far as there is room; without sorting where all have it."""
-    if sum(map(size, statements)) <= room:
-        return statements
+def _fitting(statements: Iterable[T], order: Callable[[T], object], size: Callable[[T], int], room: int) -> Sequence[T]:
+    """The first ones, as long as those before leave room; none that is larger than the room.
+
+    So the last one may hang over. Had it to fit whole, a small one after it would have its place on a device that does
+    not know it, and not on one that does.
+    """
+    able = [statement for statement in statements if size(statement) <= room]
+    if sum(map(size, able)) <= room:
+        return able  # not sorted where all have room
     kept: list[T] = []
-    for statement in sorted(statements, key=order):  # type: ignore[arg-type]
-        room -= size(statement)
-        if room < 0:
+    for statement in sorted(able, key=order):  # type: ignore[arg-type]
+        if room <= 0:
             break
         kept.append(statement)
+        room -= size(statement)
     return kept
 
 
@@ -215,28 +238,49 @@ def _certificates(
     return tuple(sorted(kept, key=lambda c: (c.author, c.device)))
 
 
-def chain_for(volume: VolumeId, credentials: Credentials, device: DeviceId) -> Credentials:
-    """What proves a device's membership to somebody who knows the volume's id alone.
+def proof_of(
+    volume: VolumeId,
+    known: Credentials,
+    counting: Collection[Grant | Removed],
+    devices: Iterable[DeviceId],
+    most: int,
+    most_bytes: int,
+) -> Credentials:
+    """Grants and removals that show to somebody who knows the volume's id alone whether these devices are members.
 
-    Its grants, those of their issuers up to the volume key, and every removal that bears on one of them.
+    As far as there is room: those about the first device, about whoever issued them, and so on up to the volume's key;
+    then the same for the next device.
+
+    Of those about one device first what the key signed, then what counts (`counting`), by generation. They take half of
+    what room is left at most: so an admin that signs very much about one device does not crowd out what proves the
+    others.
     """
-    grants: list[Grant] = []
-    removals: list[Removed] = []
-    wanted: list[bytes] = [device]
-    seen: set[bytes] = {device, volume}
-    granted: dict[bytes, list[Grant]] = {}
-    removed: dict[bytes, list[Removed]] = {}
-    for grant in credentials.grants:
-        granted.setdefault(grant.device, []).append(grant)
-    for removal in credentials.removals:
-        removed.setdefault(removal.device, []).append(removal)
-    for who in wanted:  # grows while it is walked
-        own_grants, own_removals = granted.get(who, []), removed.get(who, [])
-        grants += own_grants
-        removals += own_removals
-        for issuer in sorted({g.issuer for g in own_grants} | {r.issuer for r in own_removals}):
-            if issuer not in seen:
-                seen.add(issuer)
-                wanted.append(issuer)
-    certificates = tuple(c for c in credentials.certificates if c.device == device)
-    return Credentials(tuple(grants), tuple(removals), certificates)
+    about: dict[bytes, list[Grant | Removed]] = {}
+    for statement in known.statements:
+        about.setdefault(statement.device, []).append(statement)
+    shown: list[Grant | Removed] = []
+    seen: set[bytes] = {volume}
+    for device in devices:
+        if most <= 0:
+            break
+        line: list[bytes] = [] if device in seen else [device]
+        seen.add(device)
+        for who in line:  # grows while it is walked
+            found = about.get(who, [])
+            found.sort(key=lambda one: (one.issuer != volume, one not in counting, one.generation, _bytes(one)))
+            places, room = (most + 1) // 2, most_bytes // 2
+            for statement in found:
+                if places and (size := _bytes(statement)) <= room:
+                    places, room = places - 1, room - size
+                    most, most_bytes = most - 1, most_bytes - size
+                    shown.append(statement)
+                if statement.issuer not in seen:
+                    seen.add(statement.issuer)
+                    line.append(statement.issuer)
+    return Credentials(
+        tuple(one for one in shown if isinstance(one, Grant)), tuple(one for one in shown if isinstance(one, Removed))
+    )
+
+
+def _bytes(statement: Grant | Removed) -> int:
+    return grant_bytes(statement) if isinstance(statement, Grant) else removed_bytes(statement)

@@ -119,6 +119,11 @@ class Credentials:
     removals: tuple[Removed, ...] = ()
     certificates: tuple[Certificate, ...] = ()
 
+    @property
+    def statements(self) -> list[Grant | Removed]:
+        """What admins signed: grants and removals."""
+        return [*self.grants, *self.removals]
+
     def size(self) -> int:
         """How many there are."""
         return len(self.grants) + len(self.removals) + len(self.certificates)

@@ -198,7 +198,7 @@ def _replaced_xattrs(
 def with_link(state: NodeState, link: LinkId, place: Place, stamp: Hlc) -> NodeState:
     """One more name. Raises TooManyLinks beyond 1,024."""
     if len(live_links(state)) >= MAX_LINKS:
-        raise TooManyLinks(f"The file has {MAX_LINKS} names already, and no more are possible..")
+        raise TooManyLinks(f"The file has {MAX_LINKS} names already, and no more are possible.")
     return _write_link(state, link, place, stamp)
 
 

@@ -58,10 +58,12 @@ def _entries(data: bytes, version: int, count: int, hash_length: int) -> frozens
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
-    """As git encodes offsets in packs."""
+    """As git encodes offsets in packs. Raises ValueError for one beyond any name: it could be as long as the file."""
     byte = data[at]
     value = byte & 0x7F
     while byte & 0x80:
+        if value > MOST_BYTES:
+            raise ValueError("not the length of any name")
         at += 1
         byte = data[at]
         value = ((value + 1) << 7) | (byte & 0x7F)

@@ -99,9 +99,20 @@ def membership_of(volume: VolumeId, kept: Credentials, folded: Collection[Author
     return _add_up(standing(volume, kept), kept, folded)
 
 
-def standing(volume: VolumeId, kept: Credentials) -> Standing:
-    """Which grants and removals count, of a set that is `relevant` already."""
+def without_word_of(volume: VolumeId, kept: Credentials, device: DeviceId, admin: DeviceId) -> Membership:
+    """What membership would be if nothing counted that `device` signed, and `admin` were one by the volume's key."""
+    root = Grant(admin, Role.ADMIN, last_generation(volume, kept, admin) + 1, volume, "", b"")
+    rooted = Credentials((*kept.grants, root), kept.removals, kept.certificates)
+    return _add_up(standing(volume, rooted, silent=device), rooted, ())
+
+
+def standing(volume: VolumeId, kept: Credentials, silent: bytes = b"") -> Standing:
+    """Which grants and removals count, of a set that is `relevant` already. Of the issuer `silent` none does; what it
+    signed is known all the same."""
     grants, removals = _in_sequence(volume, kept)
+    if silent:
+        grants = [grant for grant in grants if grant.issuer != silent]
+        removals = [removal for removal in removals if removal.issuer != silent]
     by_issuer: dict[bytes, list[Grant]] = {}
     for grant in grants:
         if grant.role is Role.ADMIN:
@@ -142,8 +153,7 @@ def _in_sequence(volume: VolumeId, kept: Credentials) -> tuple[list[Grant], list
     known: dict[DeviceId, set[int]] = {}
     last: dict[DeviceId, set[int]] = {}
     # Of one generation a grant comes first: a removal of the same one ends it.
-    every: list[Grant | Removed] = sorted((*kept.grants, *kept.removals), key=_sequence)
-    for statement in every:
+    for statement in sorted(kept.statements, key=_sequence):
         generations = known.setdefault(statement.device, {0})
         endings = last.setdefault(statement.device, {removal_generation(0)})
         follows = statement.generation - 1 in generations or statement.issuer == volume
@@ -173,8 +183,7 @@ def last_generation(volume: VolumeId, kept: Credentials, device: DeviceId) -> in
 def free_generation(volume: VolumeId, kept: Credentials, device: DeviceId) -> int:
     """One for a grant by the volume key that no known statement follows, so that none begins to count by it."""
     generation = last_generation(volume, kept, device) + 1
-    every: list[Grant | Removed] = [*kept.grants, *kept.removals]
-    about = [s for s in every if s.device == device and s.generation >= generation]
+    about = [s for s in kept.statements if s.device == device and s.generation >= generation]
     for statement in sorted(about, key=_sequence):
         followed = (generation, generation + 1, removal_generation(generation))
         if statement.generation in followed:

@@ -6,19 +6,24 @@ from __future__ import annotations
 import re
 from typing import Final
 
+_UNSEEN: Final = re.compile(
+    "[\x00-\x1f\x7f-\xa0\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f"
+    "\u205f-\u206f\u3000\ud800-\uf8ff\ufdd0-\ufdef\ufeff\ufff0-\ufffb\ufffe\uffff\U000110bd\U000110cd"
+    "\U00013430-\U0001345f\U0001bca0-\U0001bcaf\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000f0000-\U0010ffff]"
+)
+"""Control, format and private characters, surrogates, and all spaces but the plain one. They are named here because
+Python's tables follow another Unicode in each version: a conflict copy has to have the same name on all devices."""
 _HIDDEN: Final = re.compile("\0+")
 NOT_SHOWN: Final = "_"
 """Stands for each run of characters that are not shown."""
 
 
 def without_hidden(text: str) -> str:
-    """The text with a NUL in the place of each control and format character, surrogate and unassigned code point.
+    """The text with a NUL in the place of each character that is not seen, or changes how others are.
 
     Line ends, escape sequences and marks that turn the direction of writing make one thing look like another one.
     """
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else "\0" for character in text)
+    return text if text.isascii() and text.isprintable() else _UNSEEN.sub("\0", text)
 
 
 def one_line(text: str, most: int) -> str:

@@ -32,7 +32,7 @@ def parse(address: str) -> tuple[IpAddress, int] | None:
 
 
 def usable(addresses: Iterable[str]) -> list[str]:
-    """Those of one machine each, wherever it is: unicast, with a port; each once, in their order, not too many."""
+    """Addresses of one machine each, wherever it is: unicast, with a port; each once, in their order, not too many."""
     result: dict[str, None] = {}
     for address in addresses:
         parsed = parse(address)
@@ -44,7 +44,7 @@ def usable(addresses: Iterable[str]) -> list[str]:
 
 
 def _is_unicast(ip: IpAddress) -> bool:
-    """What is reserved counts as no machine: IPv4's broadcast is, and so are IPv6's ways to write an IPv4 address.
+    """Whether one machine can be there. Reserved is IPv4's broadcast, and so are IPv6's ways to write an IPv4 address.
 
     An IPv6 address that is good on one link alone says nothing to another machine, with or without its scope.
     """
@@ -56,7 +56,7 @@ def _is_unicast(ip: IpAddress) -> bool:
 
 
 def dialable(addresses: Iterable[str], bind: str, own: Sequence[str]) -> list[str]:
-    """Those of the addresses which somebody else names that this device sends anything to.
+    """Addresses, of those that another device names, to which this device sends anything.
 
     `own`: where this device listens itself. An address of the machine itself, or of a link without a router, means
     something only to a device that has one, too. A port below 1024 is another service's (QUIC's own is allowed).
@@ -75,8 +75,8 @@ def dialable(addresses: Iterable[str], bind: str, own: Sequence[str]) -> list[st
 
 
 def network_of(address: str) -> str:
-    """What an address is counted under, where attempts are counted: the machine, or the /64 that a machine of IPv6 has
-    for itself."""
+    """Key under which attempts to dial an address are counted: the machine, or the /64 that a machine of IPv6 has for
+    itself."""
     parsed = parse(address)
     if parsed is None:
         return address

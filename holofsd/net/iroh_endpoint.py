@@ -309,11 +309,12 @@ class IrohEndpoint:
         if not await incoming.remote_addr_validated():
             await incoming.retry()
             return False
-        if self._sources.of(_source(await incoming.remote_addr())).wait(clock()) > 0:
-            await incoming.refuse()
-            return False
-        self._sources.of(_source(await incoming.remote_addr())).take(1, clock())
-        return True
+        source = self._sources.of(_source(await incoming.remote_addr()))
+        if source.take(1, clock()) == 0:
+            return True
+        source.take(-1, clock())
+        await incoming.refuse()
+        return False
 
     async def _refuse(self, incoming: iroh_ffi.Incoming) -> None:
         try:
@@ -331,7 +332,8 @@ class IrohEndpoint:
                 raw = await accepting.connect()
             connection = self._adopt(raw, dialled=False)
         except (*IROH_ERRORS, TimeoutError) as error:
-            log.info("an incoming connection failed in its handshake", why=message_of(error))
+            # Anybody can begin as many as they like: they do not fill the log.
+            log.debug("an incoming connection failed in its handshake", why=message_of(error))
             return
         if self._closing is not None:
             connection.close(CloseCode.GOING_AWAY, "shutting down")

@@ -8,6 +8,7 @@ a newcomer takes to speak, and a crowd at one source only pushes out itself. Mem
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
 from typing import Final
 
 from holofsd.net.addresses import parse
@@ -20,11 +21,13 @@ _V6_NETWORK: Final = 8
 
 
 def source_of(address: str) -> str:
-    """Whom to hold responsible for what comes from there: an IPv4 address, an IPv6 network, a relay."""
+    """Key under which limits are counted for an address: an IPv4 address, an IPv6 network of 64 bits, or a relay."""
     parsed = parse(address)
     if parsed is None:
         return address
     ip = parsed[0]
+    if isinstance(ip, IPv6Address):  # a socket for both versions shows IPv4 as a part of IPv6, which is one network
+        ip = ip.ipv4_mapped or ip
     return str(ip) if ip.version == 4 else ip.packed[:_V6_NETWORK].hex()
 
 
@@ -41,7 +44,7 @@ class Strangers:
         return len(self._inside)
 
     def enter(self, connection: Connection) -> None:
-        """Another one is there; closes the one that has to go for it, if any."""
+        """Takes in a connection, and closes the one that has to go for it, if any."""
         source = source_of(connection.remote_address)
         of_source = [other for other, whence in self._inside.items() if whence == source]
         if len(of_source) >= self._most_of_a_source:
@@ -51,12 +54,12 @@ class Strangers:
         self._inside[connection] = source
 
     def heard(self, connection: Connection) -> None:
-        """It said something that could be read."""
+        """Notes that something readable came: silent connections go first."""
         if connection in self._inside:
             self._heard.add(connection)
 
     def leave(self, connection: Connection) -> None:
-        """It is closed, or its device has proved to be a member. Idempotent."""
+        """Takes out a connection that is closed, or whose device has proved to be a member. Idempotent."""
         self._inside.pop(connection, None)
         self._heard.discard(connection)
 

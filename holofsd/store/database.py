@@ -220,6 +220,15 @@ class Database:
             self._note_damage(error)
             raise
 
+    def each(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        """One row after the other, where perhaps not all are needed. Nothing may be written meanwhile."""
+        try:
+            with closing(self._connection.execute(sql, values)) as cursor:
+                yield from cursor
+        except sqlite3.DatabaseError as error:
+            self._note_damage(error)
+            raise
+
     def number(self, sql: str, values: Sequence[Any] = ()) -> int:
         """The first column of the first row, 0 if there is none."""
         row = self._connection.execute(sql, values).fetchone()

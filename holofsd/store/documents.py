@@ -358,15 +358,24 @@ class Documents:
         return moved
 
     # ---- merging
-    def to_merge(self, limit: int) -> tuple[list[Envelope], set[Envelope]]:
-        """What is next, and those of it that took the place of an earlier record by the same author."""
-        rows = self.db.all(
+    def to_merge(self, limit: int, most_bytes: int) -> tuple[list[Envelope], set[Envelope]]:
+        """What is next, about `most_bytes` of it and at least one record if there is one; and those of it that took the
+        place of an earlier record by the same author."""
+        sql = (
             "SELECT e.author, e.seq, e.key, e.payload, e.signature, q.again FROM merge_queue AS q"
-            " JOIN envelopes AS e ON e.author=q.author AND e.key=q.key ORDER BY q.author, q.seq LIMIT ?",
-            (limit,),
+            " JOIN envelopes AS e ON e.author=q.author AND e.key=q.key ORDER BY q.author, q.seq LIMIT ?"
         )
-        envelopes = [Envelope(*row[:5]) for row in rows]
-        return envelopes, {envelope for envelope, row in zip(envelopes, rows, strict=True) if row[5]}
+        envelopes: list[Envelope] = []
+        again: set[Envelope] = set()
+        size = 0
+        for row in self.db.each(sql, (limit,)):
+            envelopes.append(Envelope(*row[:5]))
+            if row[5]:
+                again.add(envelopes[-1])
+            size += len(row[3])
+            if size >= most_bytes:
+                break
+        return envelopes, again
 
     def merged(self, envelopes: Iterable[Envelope]) -> None:
         self.db.run_many("DELETE FROM merge_queue WHERE author=? AND key=?", ((e.author, e.key) for e in envelopes))

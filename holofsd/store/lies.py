@@ -30,7 +30,8 @@ MAX_EXAMPLE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Lie:
-    """How often one device (its node key) or author said one kind of untrue thing; of NOBODY beyond MAX_ROWS."""
+    """How often one device (its node key) or author said one kind of untrue thing; of NOBODY beyond MAX_ROWS, and
+    where it may be one of several."""
 
     who: bytes
     what: str

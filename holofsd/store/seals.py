@@ -10,9 +10,10 @@ from holofsd.core.ids import AuthorId, NodeId
 from holofsd.store.database import Database
 
 _QUEUE: Final = (
-    "INSERT OR REPLACE INTO merge_queue (author, key, seq) SELECT e.author, e.key, e.seq FROM unproven AS u"
+    "INSERT OR IGNORE INTO merge_queue (author, key, seq) SELECT e.author, e.key, e.seq FROM unproven AS u"
     " JOIN envelopes AS e ON e.author=u.author AND e.key=u.node"
 )
+_WENT: Final = -1
 
 
 class Seals:
@@ -20,16 +21,45 @@ class Seals:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self._from: dict[AuthorId, int] = dict(db.all("SELECT author, sealed_from FROM sealing"))
+        self._from: dict[AuthorId, int] | None = None
         self._any_unproven: bool | None = None
         db.on_rollback.append(self._forget)
 
     def _forget(self) -> None:
-        self._any_unproven = None
+        self._from = self._any_unproven = None
+
+    def _noted(self) -> dict[AuthorId, int]:
+        if self._from is None:
+            self._from = dict(self.db.all("SELECT author, sealed_from FROM sealing"))
+        return self._from
 
     def sealed_from(self, author: AuthorId) -> int:
         """Of one of our own authors: the first counter from which on its versions have seals."""
-        return self._from.get(author, 1)
+        return self._noted().get(author, 1)
+
+    def heard(self, author: AuthorId, sealed_from: int) -> bool:
+        """What somebody else's author says of its seals; True if it said something else before."""
+        before = self._noted().get(author)
+        if before in (sealed_from, _WENT):
+            return False
+        self._note(author, sealed_from)
+        return before is not None
+
+    def last_heard(self, author: AuthorId) -> int:
+        """What it said last; 0 if nothing, or if its records went."""
+        return max(self._noted().get(author, 0), 0)
+
+    def went(self, author: AuthorId) -> bool:
+        """The records of an author went, and others never hear what they said. True for the first time only: an author
+        that comes back and goes, again and again, has not everything looked at again each time."""
+        is_first = self._noted().get(author) != _WENT
+        if is_first:
+            self._note(author, _WENT)
+        return is_first
+
+    def _note(self, author: AuthorId, sealed_from: int) -> None:
+        self.db.run("INSERT OR REPLACE INTO sealing VALUES (?,?)", (author, sealed_from))
+        self._noted()[author] = sealed_from
 
     # ---- records that said more than was believed
     @property
@@ -38,6 +68,10 @@ class Seals:
         if self._any_unproven is None:
             self._any_unproven = self.db.one("SELECT 1 FROM unproven LIMIT 1") is not None
         return self._any_unproven
+
+    def unproven_authors(self) -> list[AuthorId]:
+        """Whose records some of them are. Reads them all."""
+        return [row[0] for row in self.db.all("SELECT DISTINCT author FROM unproven")]
 
     def is_unproven(self, node: NodeId) -> bool:
         """Whether any record of that node is one of them."""
@@ -49,8 +83,7 @@ class Seals:
 
     def proven(self, node: NodeId, author: AuthorId) -> None:
         """All that this author's record of the node says is believed."""
-        if self.any_unproven:
-            self.db.run("DELETE FROM unproven WHERE node=? AND author=?", (node, author))
+        if self.any_unproven and self.db.run("DELETE FROM unproven WHERE node=? AND author=?", (node, author)).rowcount:
             self._any_unproven = None
 
     def look_again(self, nodes: Iterable[NodeId]) -> int:

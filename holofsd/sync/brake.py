@@ -26,6 +26,7 @@ from holofsd.core.brake import (
     decode_limit,
     kept,
     placed_again,
+    removed_from,
     removes,
     restored,
     surely_stays,
@@ -379,13 +380,15 @@ class Brake:
         self.on_joined(nodes)
 
     def _bring_back(self, authors: bytes) -> bool:
-        """What the same devices removed just before the limit was reached belongs to it. False if nothing is left."""
+        """Undoes what the same devices removed just before the limit was reached, but for what was replaced since.
+        False if nothing is left."""
         said_by = [AuthorId(authors[at : at + 32]) for at in range(0, len(authors), 32)]
         nodes = self._removals.recent_by(said_by, SLICE) if said_by else []
+        replacing = Replacing(self._volume, ())
         states = []
         for node in nodes:
             state = self._volume.tree.state(node)
-            again = self._as_it_was(state) if state is not None else None
+            again = self._as_it_was(state, replacing) if state is not None else None
             if again is not None:
                 states.append(again)
         self._removals.drop_recent(nodes)
@@ -393,18 +396,24 @@ class Brake:
             self._volume.write(states)
         return bool(nodes)
 
-    def _as_it_was(self, state: NodeState) -> NodeState | None:
-        """Alive, and at a place of its own: the last that this device knows of. None if it is, or nothing is kept."""
-        made = state
+    def _as_it_was(self, state: NodeState, replacing: Replacing) -> NodeState | None:
+        """Alive, and at a place of its own: the last that this device knows of.
+        None if it is, if nothing is kept, or if it was replaced since."""
+        made, places = state, []
         if not is_alive(state):
-            kept = last_versions(self._store, state)
-            if not kept:
+            made = replace(state, versions=last_versions(self._store, state))
+            if not made.versions:
                 return None
-            made = restored(replace(state, versions=kept), self._anew, self._volume.stamp())
-        if not is_placed(made):
-            places = self._store.history.places_of(state.id)
-            if places:
-                made = placed_again(made, Place(places[0].parent, places[0].name), self._volume.stamp())
+            places = [placement.place for placement in removed_from(made)]
+        elif is_placed(state):
+            return None
+        last = [] if places else [Place(p.parent, p.name) for p in self._store.history.places_of(state.id)[:1]]
+        if replacing.were_taken([*places, *last]):
+            return None
+        if not is_alive(state):
+            made = restored(made, self._anew, self._volume.stamp())
+        if last and not is_placed(made):
+            made = placed_again(made, last[0], self._volume.stamp())
         return made if made is not state else None
 
     def _finish(self) -> None:

@@ -24,6 +24,8 @@ from holofsd.sync.members import Members
 from holofsd.sync.publication import BEGINS, KNOWN_KEYS
 
 _MAX: Final = "record-budget"
+_COUNTED: Final = "strange-counted"
+"""In `meta`: what the program understands that counted the rest."""
 _MOST: Final = 1 << 62
 _HELD_FOR: Final = 2.0
 """Seconds for which the weight of held removals is good: it is a look at all of them."""
@@ -78,8 +80,15 @@ class RecordBudgets:
         self._log = store.db.path.with_name(store.db.path.name + "-wal")
         disk = os.statvfs(store.directory)
         self._disk_bytes = disk.f_blocks * disk.f_frsize
-        with store.db.transaction():
-            self._documents.recount_strange(KNOWN_KEYS, NODE_KEY_LENGTH, BEGINS)
+        self._count_again()
+
+    def _count_again(self) -> None:
+        """Where another program counted what is not understood. Reads all records of the authors that have some."""
+        known = b" ".join((*KNOWN_KEYS, BEGINS))
+        if self._store.meta(_COUNTED) != known:
+            with self._store.db.transaction():
+                self._documents.recount_strange(KNOWN_KEYS, NODE_KEY_LENGTH, BEGINS)
+                self._store.set_meta(_COUNTED, known)
 
     # ---- the size that a person set
     @property

@@ -23,16 +23,18 @@ MAX_REDEEM: Final = 8 * 1024
 """The greatest frame that comes with a ticket."""
 HELLO_CREDENTIALS: Final = 256
 """So many credentials are looked at in a hello."""
+HELLO_BYTES: Final = 96 * 1024
+"""About how much the credentials in a hello may take: the rest is well below `MAX_HELLO`."""
 MAX_PAYLOAD: Final = 1024 * 1024
 """The greatest payload of one record."""
 PAGE_BYTES: Final = 256 * 1024
 """About how much a page of records holds."""
 PAGE_RECORDS: Final = 4096
 MAX_HEADS: Final = 4096
-MAX_CREDENTIALS: Final = 4096
-"""So many are looked at of somebody who has not proved to be a member."""
 CREDENTIAL_BYTES: Final = 512 * 1024
 """About how much a frame of credentials holds; more of them go in several."""
+CASE_CREDENTIALS: Final = 2048
+"""So many credentials are shown at most of what makes a device a member, or none any more."""
 MAX_HASHES: Final = 1024
 BLOB_FRAME: Final = 256 * 1024
 """How much of a blob one frame carries."""
@@ -47,6 +49,8 @@ class SyncConfig:
     publish_records: int = 500
     publish_bytes: int = 1024 * 1024
     merge_slice: int = 200
+    merge_bytes: int = 1024 * 1024
+    """About how much is merged at once: a record of many versions takes a third of a second for each megabyte."""
     mark_interval: float = 2.0
     partial_interval: float = 10.0
     """How often a device promises what it holds while content is missing."""

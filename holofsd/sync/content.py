@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -26,7 +25,7 @@ from holofsd.core.ids import AuthorId, BlobHash, DeviceId
 from holofsd.net.api import CloseCode, Stream
 from holofsd.store import faults
 from holofsd.sync.config import BLOB_FRAME, SyncConfig
-from holofsd.sync.jobs import HEDGE, NO_LIMIT, Asker, Job, Jobs, fits
+from holofsd.sync.jobs import HEDGE, NO_LIMIT, Asker, Job, Jobs, fits, later
 from holofsd.sync.parts import UNKNOWN
 from holofsd.sync.receiving import Receiver, Stopped, Trip
 from holofsd.sync.tasks import Tasks
@@ -57,12 +56,6 @@ SELDOM: Final = 12
 """So often a device is asked for what it does not have; from then on as many times more seldom."""
 HOPELESS: Final = 64
 """So many jobs are looked at when a person asks what cannot be had."""
-
-
-def _later(now: float, delay: float) -> float:
-    """In about so many seconds, on a grid: what is asked for again is asked for together."""
-    step = delay / 4
-    return math.ceil((now + delay) / step) * step
 
 
 OpenStream = Callable[[], Awaitable[Stream]]
@@ -113,6 +106,8 @@ class Fetcher:
         self._may_be_had = True
         """A device came, or said more, since what was set back had its turn."""
         self._all_again_at = 0.0
+        self._noted_ms = 0
+        """Wall time at which content was wanted last. If that is in the future, the clock was set back since."""
         self.counts = FetchCounts()
         self.on_no_space: Callable[[int], None] = lambda _bytes: None
         """Told how much has to wait for room."""
@@ -142,6 +137,7 @@ class Fetcher:
     # ---- what is wanted
     def wanted(self) -> None:
         """There is new content to fetch in the background."""
+        self._noted_ms = self._now_ms()
         self._refill.set()
 
     async def fetch(self, blob: BlobHash, size: int, timeout: float) -> None:
@@ -244,12 +240,14 @@ class Fetcher:
         return len(chosen)
 
     def _all_in_turn(self, now: float) -> None:
-        """Once after the program has started or a device has come or said more, as often as that is bearable."""
+        """Once after a start, after the clock was set back, or when a device came or said more; not too often."""
+        if (now_ms := self._now_ms()) < self._noted_ms:
+            self._noted_ms, self._may_be_had, self._is_any_set_back = now_ms, True, True
         if self._may_be_had and self._is_any_set_back and now >= self._all_again_at:
             self._all_again_at = now + ALL_AGAIN
             self._may_be_had = self._is_any_set_back = False
             with self._volume.store.db.transaction():
-                self._content.all_in_turn(self._now_ms())
+                self._content.all_in_turn(now_ms)
 
     def _announce(self) -> None:
         news, self._news = self._news, asyncio.Event()
@@ -363,7 +361,7 @@ class Fetcher:
             self._arrived(device, trip.arrived)
         for job in trip.missing:
             misses = job.misses[device] = job.misses.get(device, 0) + 1
-            job.not_from[device] = _later(now, self._miss_delay(misses))
+            job.not_from[device] = later(now, self._miss_delay(misses))
         for job in trip.otherwise:
             job.solo = True
             job.misses[device] = job.misses.get(device, 0) + 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each other device may cost this one, kept from one session to the next.
+"""Allowances of other devices: how much each may cost this one, kept from one session to the next.
 
 A device that asks for more than its allowance is answered later, never refused: its stream is not read meanwhile, and
 QUIC holds it back. An honest device meets none of these limits, and what one device uses up is taken from no other.
@@ -16,13 +16,13 @@ from holofsd.sync.config import SyncConfig
 DEVICES = 1024
 """Devices whose dealings are remembered."""
 BLOBS = 4096
-"""Blobs of which is remembered that a device had them from here."""
+"""Blobs of which is remembered how far a device had them from here."""
 PIECE = 4096
-"""Bytes that the answer to any request for content counts for at least."""
+"""Bytes that a piece of content which was sent before counts for at least."""
 
 
 class Dealings:
-    """Those with one device in one volume. Times are the loop's."""
+    """Allowances of one device in one volume. Times are the loop's."""
 
     def __init__(self, config: SyncConfig) -> None:
         self._talk = Allowance(config.talk_rate, config.talk_burst)
@@ -30,18 +30,19 @@ class Dealings:
         self._openings = Allowance(config.opening_rate, config.opening_burst)
         self._pages: dict[AuthorId, int] = {}
         """How far each author's records were sent."""
-        self._blobs: OrderedDict[BlobHash, None] = OrderedDict()
+        self._blobs: OrderedDict[BlobHash, int] = OrderedDict()
+        """How far each was sent."""
 
     def talked(self, cost: float, now: float) -> float:
-        """A frame was acted on; the seconds to wait before the next one is read. One of cost 1 takes some 50 µs."""
+        """Counts a frame that was acted on; returns the seconds to wait before the next is read. Cost 1: some 50 µs."""
         return self._talk.take(cost, now)
 
     def opened(self, now: float) -> float:
-        """A stream was opened; the seconds to wait before it is answered."""
+        """Counts a stream that was opened; returns the seconds to wait before it is answered."""
         return self._openings.take(1, now)
 
     def page_sent(self, author: AuthorId, after: int, last: int, size: int, now: float) -> None:
-        """Records from `after` to `last` were sent. Only what was sent before counts."""
+        """Counts a page of records, from `after` to `last`, if it was sent before."""
         if after < self._pages.get(author, 0):
             self._again.take(size, now)
         self._pages[author] = max(last, self._pages.get(author, 0))
@@ -50,15 +51,17 @@ class Dealings:
         """The seconds to wait before the next page."""
         return self._again.wait(now)
 
-    def blob_asked(self, blob: BlobHash, size: int, now: float) -> float:
-        """So many bytes of a blob are asked for; the seconds to wait before they are sent."""
-        if blob in self._blobs:
-            self._blobs.move_to_end(blob)
-            return self._again.take(max(size, PIECE), now)
-        self._blobs[blob] = None
+    def piece_wanted(self, blob: BlobHash, start: int, end: int, now: float) -> float:
+        """The seconds to wait before these bytes of a blob are sent. Only what was sent before counts: a device that
+        goes on where a connection broke waits for nothing, however much is left."""
+        sent = self._blobs.get(blob)
+        self._blobs[blob] = max(end, sent or 0)
+        self._blobs.move_to_end(blob)
         if len(self._blobs) > BLOBS:
             self._blobs.popitem(last=False)
-        return 0.0
+        if sent is None or sent <= start < end:
+            return 0.0
+        return self._again.take(max(min(end, sent) - start, PIECE), now)
 
 
 class AllDealings:

@@ -143,7 +143,7 @@ class Discarder:
     def _let_go(self, head: Head) -> None:
         with self._store.db.transaction():
             if self._documents.head(head.author) == head and not self._documents.is_any_queued(head.author):
-                self._documents.let_go_of(head.author)
+                self._folder.let_go_of(head.author)
                 log.info("records beyond what a removal accepts go", author=head.author.hex()[:8], seq=head.seq)
 
     # ---- the rows, and the pages that they were on

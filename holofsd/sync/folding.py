@@ -128,8 +128,8 @@ class Folder:
 
     def _add(self, head: Head) -> None:
         if self._documents.add_folded(head):
-            # Its versions are not held to have seals any more, for the record that says so goes with the others.
-            self._store.seals.look_again_at_all()
+            if self._documents.head(head.author) is None:
+                self._went(head.author)
             self._store.db.after_commit(self._wake.set)
             self._store.db.after_commit(self._members.authors_folded)
             if self._documents.requeue_waiting(head.author):
@@ -210,7 +210,7 @@ class Folder:
                 return 0
             publication = publish(self._store, key, self._records(head))
             self._add(head)
-            self._documents.let_go_of(head.author)
+            self.let_go_of(head.author)
             if self._documents.requeue_waiting(self._volume.author):
                 self._store.db.after_commit(self._merger.kick)
         self.on_gone()
@@ -240,10 +240,22 @@ class Folder:
         with self._store.db.transaction():
             if self._documents.head(head.author) != head or self._waits_for_something(head.author):
                 return 0
-            self._documents.let_go_of(head.author)
+            self.let_go_of(head.author)
         self.on_gone()
         log.info("records of an author that was folded go", author=head.author.hex()[:8], seq=head.seq)
         return 1
+
+    def let_go_of(self, author: AuthorId) -> None:
+        """Inside a transaction."""
+        self._documents.let_go_of(author)
+        if self._documents.folded_to(author):
+            self._went(author)
+
+    def _went(self, author: AuthorId) -> None:
+        """Its versions are not held to have seals any more, for the record that says so went with the others."""
+        if self._store.seals.went(author):
+            self._store.seals.look_again_at_all()
+            self._store.db.after_commit(self._merger.kick)
 
     async def is_said_by_others(self, head: Head) -> bool:
         """Whether the author's records can go. What only they say is put into the outbox."""

@@ -25,7 +25,7 @@ from holofsd.sync.config import MAX_HASHES, MAX_HEADS, MAX_NAME, PAGE_RECORDS, P
 from holofsd.sync.pages import Page
 from holofsd.sync.twins import INSTANCE_BYTES
 
-MAX_PARTS = 32_768
+MAX_PARTS = 65_536
 """Heads, records, marks with their authors, credentials and the like in one frame."""
 HELLO_PARTS = 4096
 SMALL_FRAME = 4096
@@ -37,16 +37,21 @@ M = TypeVar("M")
 
 def parse(data: bytes, most_parts: int = MAX_PARTS) -> pb.Frame:
     """`most_parts`: of lists and messages inside it."""
-    frame = pb.Frame()
+    return parse_counted(data, most_parts)[0]
+
+
+def parse_counted(data: bytes, most_parts: int = MAX_PARTS) -> tuple[pb.Frame, int]:
+    """The frame, and how many fields had to be looked at before it could be parsed."""
+    frame, fields = pb.Frame(), 0
     try:
         if len(data) > SMALL_FRAME:
-            check_parts(data, pb.Frame.DESCRIPTOR, most_parts)
+            fields = check_parts(data, pb.Frame.DESCRIPTOR, most_parts)
         frame.ParseFromString(data)
     except Refused as error:
         raise ProtocolViolation(f"A device sent a frame that is not read: {error.message}.") from error
     except (DecodeError, ValueError, RecursionError) as error:
         raise ProtocolViolation("A device sent a frame that cannot be read.") from error
-    return frame
+    return frame, fields
 
 
 def _checked(read: Callable[[M], T], message: M) -> T:
@@ -167,9 +172,15 @@ def read_heads(message: pb.Have) -> list[Head]:
 
 
 def read_folded(message: pb.Have) -> list[Head]:
+    """The newest of each author: of the others not even the signature is looked at."""
     if len(message.folded) > MAX_HEADS:
         raise ProtocolViolation("A device named more authors than any volume has.")
-    return [_checked(wire.from_head, head) for head in message.folded]
+    newest: dict[AuthorId, Head] = {}
+    for head in (_checked(wire.from_head, head) for head in message.folded):
+        known = newest.setdefault(head.author, head)
+        if (known.seq, known.set_hash) < (head.seq, head.set_hash):
+            newest[head.author] = head
+    return list(newest.values())
 
 
 @dataclass(frozen=True, slots=True)

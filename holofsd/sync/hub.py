@@ -50,7 +50,7 @@ STREAMS_OF_A_VOLUME = 12
 """Streams that a device may have open to us at a time: so many, and so many more for each volume that is shared."""
 STREAMS_A_SECOND = 50
 STREAMS_AT_ONCE = 500
-"""Streams that a device may open on one connection; a device that opens more is cut off."""
+"""Streams that a device may open on one connection for each volume that is shared; one that opens more is cut off."""
 STRANGER = 25
 """A stream of a stranger counts for so many."""
 REWIRE_INTERVAL = 5.0
@@ -109,7 +109,7 @@ class SyncHub:
             self._on_connection,
             on_other=self._on_other,
             is_member=lambda device: bool(self.volumes_shared_with(device)),
-            on_presence=lambda _device, _online: self._rewire.set(),
+            on_presence=self._presence_changed,
             on_addresses=self._addresses_learned,
         )
 
@@ -228,6 +228,11 @@ class SyncHub:
     def _is_online(self, device: DeviceId) -> bool:
         return device in self._links
 
+    def _presence_changed(self, device: DeviceId, _online: bool) -> None:
+        """Strangers come and go as often as they like, and change nothing."""
+        if device in self._wanted or self.volumes_shared_with(device):
+            self._rewire.set()
+
     def _say_addresses(self) -> None:
         """A new address of ours is news for everyone."""
         described = self.describe()
@@ -237,6 +242,8 @@ class SyncHub:
         self._described = described
 
     def _addresses_learned(self, device: DeviceId, addresses: tuple[str, ...], relay_url: str) -> None:
+        if not self.volumes_shared_with(device):
+            return  # strangers have keys without end
         now = self._now_ms()
         with self._devices.db.transaction():
             for address in (*addresses, *((relay_url,) if relay_url else ())):
@@ -305,7 +312,7 @@ class SyncHub:
         """QUIC keeps a megabyte of each open stream, read or not: what is too much is reset at once."""
         shared = len(self.volumes_shared_with(link.connection.peer))
         most = STREAMS + shared * STREAMS_OF_A_VOLUME if shared else self.config.stranger_streams
-        if link.opening.take(1 if shared else STRANGER, asyncio.get_running_loop().time()) > 0:
+        if link.opening.take(1 / shared if shared else STRANGER, asyncio.get_running_loop().time()) > 0:
             link.connection.close(CloseCode.BUSY)
         elif link.streams >= most:
             stream.abort(CloseCode.BUSY)
@@ -378,7 +385,7 @@ class SyncHub:
         return opening, sync
 
     async def _read_hello(self, connection: Connection, data: bytes) -> frames.Opening:
-        """What a stranger says is not even parsed before it is its turn."""
+        """Parses a hello; that of a stranger only when it is its turn."""
         if self.volumes_shared_with(connection.peer):
             return frames.read_hello(data)
 
@@ -414,7 +421,7 @@ class SyncHub:
 
     @staticmethod
     async def _explain(stream: Stream, sync: VolumeSync) -> None:
-        """Whoever was removed while it was away is told so; it knows the volume anyway. A stranger hears nothing."""
+        """Tells a device that was removed while it was away; it knows the volume anyway. A stranger hears nothing."""
         peer = stream.connection.peer
         if sync.members.was_removed(peer):
             await stream.send(frames.credentials(sync.members.case_of(peer)))

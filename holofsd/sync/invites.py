@@ -41,7 +41,8 @@ from holofsd.net.strangers import source_of
 from holofsd.store import faults
 from holofsd.store.device import DeviceStore, InviteRow
 from holofsd.sync.config import MAX_NAME, MAX_REDEEM, PROTOCOL
-from holofsd.sync.members import Members, verify_all
+from holofsd.sync.members import Members
+from holofsd.sync.signers import verify_all
 
 log = structlog.get_logger(__name__)
 
@@ -245,9 +246,11 @@ class Inviter:
                     stream = await connection.accept_stream()
                     alone = asyncio.get_running_loop().create_task(_close_at_second_stream(connection))
                     data = await stream.receive(MAX_REDEEM)
-                self.on_heard(connection)
                 if data is not None:
-                    await stream.send(self._answer(connection, data).SerializeToString())
+                    answer = self._answer(connection, data)
+                    if answer.WhichOneof("answer") == "credentials":
+                        self.on_heard(connection)  # a ticket that is none keeps no room
+                    await stream.send(answer.SerializeToString())
                     await stream.receive(MAX_REDEEM)
         except (TimeoutError, HoloError):
             log.debug("a redemption ended early", peer=connection.peer.hex()[:8])

@@ -9,6 +9,7 @@ here and hash right; there can be several for one hash, and each may be a lie.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -200,3 +201,9 @@ def _slow(table: OrderedDict[BlobHash, Job], asker: Asker) -> list[Job]:
 
 def fits(job: Job, room: int) -> bool:
     return job.least < NO_LIMIT and (job.least < room or job.waiters > 0)
+
+
+def later(now: float, delay: float) -> float:
+    """In about so many seconds, on a grid: what is asked for again is asked for together."""
+    step = delay / 4
+    return math.ceil((now + delay) / step) * step

@@ -25,8 +25,9 @@ class Liars:
         self._counted: OrderedDict[tuple[AuthorId, bytes, int, AuthorId], None] = OrderedDict()
 
     def caught(self, envelope: Envelope, lies: Iterable[str], who: AuthorId | None = None) -> None:
-        """`who`: the liar, if that is not the record's author. The record stays in the document as the evidence."""
-        liar, kinds = who or envelope.author, Counter(lies)
+        """`who`: the liar, if that is not the record's author; empty where it may be somebody else. The record stays in
+        the document as the evidence."""
+        liar, kinds = envelope.author if who is None else who, Counter(lies)
         key = (envelope.author, envelope.key, envelope.seq, liar)
         if not kinds or key in self._counted:
             return

@@ -12,11 +12,13 @@ Nothing is lost by giving up too early: nothing is written, and when the folder 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from typing import Final
 
 import structlog
 
+from holofsd.core.errors import HoloError
 from holofsd.core.ids import NodeId
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.merging import Merger
@@ -24,10 +26,12 @@ from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
 
-MOST: Final = 500
-"""Folders given up in one transaction."""
 PATIENCE: Final = 60
 """So many times `lost_after`, and a folder is given up though others may have it still."""
+REST: Final = 20
+"""A pass over very many folders is not repeated before this many times as long as it took."""
+SLICE: Final = 200
+"""Folders looked at between two turns of the loop."""
 
 
 class LostFolders:
@@ -35,33 +39,52 @@ class LostFolders:
 
     def __init__(self, volume: LocalVolume, merger: Merger, config: SyncConfig, heard_all: Callable[[], bool]) -> None:
         self._volume = volume
+        self._db = volume.store.db
         self._strays = volume.store.nodes.strays
         self._merger = merger
         self._after = config.lost_after
         self._heard_all = heard_all
 
     async def run(self) -> None:
+        took = 0.0
         while True:
-            await asyncio.sleep(self._after)
-            more = True
-            while more:
-                more = self.look() == MOST
-                await asyncio.sleep(0)
+            await asyncio.sleep(max(self._after, REST * took))
+            began = asyncio.get_running_loop().time()
+            try:
+                await self.look()
+            except (HoloError, OSError, sqlite3.Error) as error:
+                log.warning("what is in folders that nobody knows could not be looked at", exc_info=error)
+            took = asyncio.get_running_loop().time() - began
 
-    def look(self) -> int:
-        """How many folders were given up; not more than MOST at once."""
-        if not self._strays or self._merger.backlog():
-            return 0
-        found = [parent for parent, since_ms in self._strays.waited_for(MOST) if self._is_over(since_ms)]
-        if found:
-            self._give_up(found)
-        return len(found)
+    async def look(self) -> None:
+        """One pass; cheap where nothing is to be done."""
+        if not self._strays:
+            return
+        await self._place_due()
+        after: NodeId | None = NodeId(b"")
+        while after is not None and not self._merger.backlog():
+            found, after = self._strays.waiting(after, SLICE)
+            heard_all = bool(found) and self._heard_all()
+            over = [parent for parent, since_ms in found if self._is_over(since_ms, heard_all)]
+            if over:
+                self._give_up(over)
+                await self._place_due()
+            await asyncio.sleep(0)
+        self._strays.look_again()
 
-    def _is_over(self, since_ms: int) -> bool:
+    def _is_over(self, since_ms: int, heard_all: bool) -> bool:
         waited_s = abs(self._volume.now_ms() - since_ms) / 1000  # the distance, for the clock may have been set back
-        return waited_s >= self._after and (waited_s >= self._after * PATIENCE or self._heard_all())
+        return waited_s >= self._after and (heard_all or waited_s >= self._after * PATIENCE)
 
     def _give_up(self, parents: list[NodeId]) -> None:
-        with self._volume.store.db.transaction():
+        with self._db.transaction():
             self._volume.give_up(parents)
         log.info("what is in folders that nobody knows is in lost+found", folders=len(parents))
+
+    async def _place_due(self) -> None:
+        """Goes on with folders in which there is more than one transaction places."""
+        more = True
+        while more:
+            with self._db.transaction():
+                more = self._volume.place_due()
+            await asyncio.sleep(0)

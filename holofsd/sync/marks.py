@@ -7,14 +7,14 @@ A mark is a promise about content too. Where content that was here is lost, a ne
 more: the numbers in it are lowered to before the records that need that content.
 
 What is promised is promised of each author for itself, up to the first record of which content is missing: a version
-counts for its author. So content that no device has holds up what is promised of who said that there is some, and of
-no other author.
+counts for its author, or for who took it over from one that is folded. So content that no device has holds up what is
+promised of who said that there is some, and of no other author.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -23,7 +23,7 @@ import structlog
 
 from holofsd.codec import wire
 from holofsd.codec.signing import SigningKey, sign_mark, verify_mark
-from holofsd.core.document import LEFT, AuthorSeq, Head, Mark
+from holofsd.core.document import LEFT, WRITERS, AuthorSeq, Head, Mark
 from holofsd.core.errors import NoSpace, ProtocolViolation
 from holofsd.core.ids import AuthorId, DeviceId
 from holofsd.store.content import Hole
@@ -208,11 +208,33 @@ class Marks:
         after: Hole | None = None
         while holes := self._store.content.holes_after(after, _SLICE):
             for hole in holes:
-                if hole.seq and hole.seq - 1 < lowered.get(hole.author, promised.get(hole.author, 0)):
-                    lowered[hole.author] = hole.seq - 1
+                for author, seq in self._up_to(hole, promised):
+                    lowered[author] = min(seq, lowered.get(author, promised.get(author, 0)))
             after = holes[-1]
             await asyncio.sleep(0)
-        return lowered
+        return {author: seq for author, seq in lowered.items() if seq < promised.get(author, 0)}
+
+    def _up_to(self, hole: Hole, promised: Iterable[AuthorId]) -> Iterator[tuple[AuthorId, int]]:
+        """Authors of which only so much can be promised because of some content that is not here.
+
+        The version's author, before its record. Where it has none any more, since it was folded or dropped it, its
+        device's other authors stand for it. Where that is no writer any more, those who say the same now: for they took
+        over what it had written, and what is promised of them has to be there.
+        """
+        if hole.seq:
+            yield hole.author, hole.seq - 1
+            return
+        membership = self._members.membership
+        device = membership.device_of(hole.author)
+        # A hash is nowhere by chance: what names it says so with these bytes.
+        about = self._store.documents.about(hole.node)
+        saying = {envelope.author: envelope.seq for envelope in about if envelope.payload.find(hole.blob) >= 0}
+        if device is None or membership.roles.get(device) not in WRITERS:
+            yield from ((author, seq - 1) for author, seq in saying.items())
+            return
+        same = [author for author in promised if membership.device_of(author) == device]
+        own = [author for author in same if author in saying]
+        yield from ((author, saying[author] - 1) for author in own) if own else ((author, 0) for author in same)
 
     # ---- those of others
     def receive(self, marks: Iterable[Mark], source: object) -> None:

@@ -9,61 +9,61 @@ room (`core.credentials`) is dropped, and counted against whoever signed it; who
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 
-from holofsd.codec.signing import (
-    SigningKey,
-    make_certificate,
-    sign_grant,
-    sign_removed,
-    verify_certificate,
-    verify_grant,
-    verify_removed,
-)
+from holofs_api.words import count
+from holofsd.codec.signing import SigningKey, make_certificate, sign_grant, sign_removed
 from holofsd.core import credentials as sets
 from holofsd.core import members as rules
+from holofsd.core.allowance import Allowance
 from holofsd.core.document import AuthorSeq, Certificate, Credentials, Grant, Head, Membership, Removed, Role
 from holofsd.core.errors import BadArgument, DeviceUnknown, NotAMember, Refused, RoleTooLow
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
 from holofsd.core.text import device_name
 from holofsd.store.volume import VolumeStore
-from holofsd.sync.config import HELLO_CREDENTIALS, MAX_NAME
+from holofsd.sync.config import CASE_CREDENTIALS, CREDENTIAL_BYTES, HELLO_BYTES, HELLO_CREDENTIALS, MAX_NAME
 from holofsd.sync.publication import summary
 from holofsd.sync.scrutiny import chain_shown, verified
+from holofsd.sync.signers import signed_too_much, verify_all
 from holofsd.sync.stored_credentials import check_readable, forget_credentials, load_credentials, store_credentials
 
 log = structlog.get_logger(__name__)
 
-VERIFY_INLINE = 16
-"""So many signatures are checked on the loop; more of them in a thread."""
-
 IN_A_THREAD: Final = 512
 """A set of more credentials than this is worked out beside the loop."""
-PATIENCE: Final = 10
-"""After credentials of others took a while to work out, the next wait this many times as long, `MOST_PATIENCE` at most:
-a member that goes on signing them costs a tenth of the processor."""
+SHARE: Final = 0.1
+"""Part of one processor that is spent on what others sign, however much that is, after `BURST` seconds at once."""
+BURST: Final = 0.2
 MOST_PATIENCE: Final = 2.0
-SHORT: Final = 0.005
-"""Seconds; what took no longer is not waited after."""
+"""Seconds that credentials wait for that at most."""
 KEPT_MOST: Final = 1000
 """So many grants of a removed admin can be kept."""
-BLAMED_MOST: Final = 8
-"""So many of those who signed too much are looked for at once: each costs a signature to verify."""
 
 LAST_ADMIN = "This is the last admin of the volume: make another device an admin first."
-TOO_MANY_AUTHORS = "made more certificates of authors than a device may have"
-TOO_MANY_STATEMENTS = "granted and removed more than an admin has room for"
+NO_ROOM = (
+    "This device has granted and removed as often as there is room for in this volume: do it on another admin's device."
+    " Nothing was changed."
+)
+NO_ROOM_TO_KEEP = (
+    "That device let in and removed more devices than this one has room to vouch for. Remove it with --undo: then all"
+    " that goes with it. Nothing was changed."
+)
+STANDS_ON_IT = (
+    "This device is an admin only by what that one did: undoing it would leave this device without the right to do so."
+    " Do it on another admin's device, or use the recovery code first. Nothing was changed."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Worked:
-    """What a set adds up to with others. `base`: the set that was known before."""
+    """What a set adds up to with others. `base`: the set that was known before, and `folded` the authors."""
 
     base: Credentials
+    folded: frozenset[AuthorId]
     merged: Credentials
     membership: Membership
 
@@ -85,7 +85,10 @@ class Members:
         self.volume_key: SigningKey | None = None
         """Where this device keeps the recovery code: it signs removals then, so that no admin can undo them."""
         self._learning = asyncio.Lock()
-        self._rested_at = 0.0
+        self._allowance = Allowance(SHARE, BURST)
+        self._counting: tuple[Credentials, rules.Standing] | None = None
+        self._held: tuple[Credentials, frozenset[object]] | None = None
+        """What follows from a set of credentials, worked out when it is first asked for."""
 
     @property
     def volume(self) -> VolumeId:
@@ -144,16 +147,9 @@ class Members:
         The chain of the other device too, and those of admins that were removed: it may have been removed by one of
         them, and learns here that it is a member.
         """
-        mine = self.case_of(self.device)
-        shown = Credentials(mine.grants, mine.removals)
         admins = {grant.device for grant in self.credentials.grants if grant.role is Role.ADMIN}
-        for device in (peer, *sorted(self.membership.removed.keys() & admins)):
-            case = self.case_of(device)
-            more = sets.merge_credentials(shown, Credentials(case.grants, case.removals))
-            if more.size() > HELLO_CREDENTIALS:
-                break
-            shown = more
-        return shown
+        devices = (self.device, peer, *sorted(self.membership.removed.keys() & admins))
+        return self._proof_of(devices, HELLO_CREDENTIALS, HELLO_BYTES)
 
     def shown_to(self, device: DeviceId) -> Credentials:
         """What a device is told that was just let in: all, where that is few; else what it is a member by."""
@@ -162,7 +158,18 @@ class Members:
 
     def case_of(self, device: DeviceId) -> Credentials:
         """What shows that a device is a member, or that it is one no more."""
-        return sets.chain_for(self.volume, self.credentials, device)
+        return self._proof_of((device,), CASE_CREDENTIALS, CREDENTIAL_BYTES)
+
+    def _proof_of(self, devices: Iterable[DeviceId], most: int, most_bytes: int) -> Credentials:
+        standing = self._standing()
+        counting: frozenset[Grant | Removed] = frozenset([*standing.grants, *standing.removals])
+        return sets.proof_of(self.volume, self.credentials, counting, devices, most, most_bytes)
+
+    def _standing(self) -> rules.Standing:
+        """Which grants and removals count now."""
+        if self._counting is None or self._counting[0] is not self.credentials:
+            self._counting = self.credentials, rules.standing(self.volume, self.credentials)
+        return self._counting[1]
 
     def subscribe(self, callback: Callable[[], None]) -> None:
         """Called after every change of what is known; be quick."""
@@ -174,59 +181,60 @@ class Members:
 
         What has no room is dropped without a word to whoever shows it: it may have known less than we do.
         """
-        if sets.without(offered, self.credentials).size() == 0:
+        if self._unknown(offered).size() == 0:
             return False
         async with self._learning:
-            loop = asyncio.get_running_loop()
-            if (pause := self._rested_at - loop.time()) > 0:
-                await asyncio.sleep(pause)
-            began = loop.time()
+            clock = asyncio.get_running_loop().time
+            if (pause := self._allowance.wait(clock())) > 0:
+                await asyncio.sleep(min(pause, MOST_PATIENCE))
+            began = clock()
             try:
-                return await self._learn(sets.without(offered, self.credentials))
+                return await self._learn(self._unknown(offered))
             finally:
-                took = loop.time() - began
-                self._rested_at = loop.time() + min(PATIENCE * took, MOST_PATIENCE) if took > SHORT else 0.0
+                now = clock()
+                self._allowance.take(min(now - began, MOST_PATIENCE * SHARE), now)
+
+    def _unknown(self, offered: Credentials) -> Credentials:
+        """What of it is not known. That costs little, however much is: a device may show the same again and again."""
+        if self._held is None or self._held[0] is not self.credentials:
+            known = self.credentials
+            self._held = known, frozenset((*known.statements, *known.certificates))
+        held = self._held[1]
+        return Credentials(
+            tuple(grant for grant in offered.grants if grant not in held),
+            tuple(removed for removed in offered.removals if removed not in held),
+            tuple(certificate for certificate in offered.certificates if certificate not in held),
+        )
 
     async def _learn(self, fresh: Credentials) -> bool:
         known = self.credentials
         if known.size() + fresh.size() <= IN_A_THREAD:
-            wanted = self._with_room(known, fresh)
+            kept = self._with_room(known, fresh)
         else:
-            wanted = await asyncio.to_thread(self._with_room, known, fresh)
-        self._blame(sets.without(fresh, wanted))
+            kept = await asyncio.to_thread(self._with_room, known, fresh)
+        dropped = sets.without(fresh, kept)
+        wanted = sets.without(fresh, dropped)
         await verify_all(self.volume, wanted)
+        if dropped.size():
+            await self._blame(dropped, kept)
         if wanted.size() == 0:
             return False
         known = self.credentials
         if known.size() + wanted.size() <= IN_A_THREAD:
             return self._keep(wanted)
         worked = await asyncio.to_thread(self._work_out, known, wanted, self._folded())
-        if worked.base is not self.credentials:  # we issued something meanwhile
+        if worked.base is not self.credentials or worked.folded != self._folded():  # something happened meanwhile
             return self._keep(wanted)
         return self._apply(worked)
 
     def _with_room(self, known: Credentials, fresh: Credentials) -> Credentials:
-        """What of `fresh` would be kept. Nothing else needs to be verified."""
-        kept = sets.relevant(self.volume, sets.merge_credentials(known, fresh))
-        return sets.without(fresh, sets.without(fresh, kept))
+        """What would be kept with `fresh`. Nothing else of it needs to be verified."""
+        return sets.relevant(self.volume, sets.merge_credentials(known, fresh))
 
-    def _blame(self, dropped: Credentials) -> None:
+    async def _blame(self, dropped: Credentials, kept: Credentials) -> None:
         """Counts what had no room against its signer, as far as it is a member and did sign it."""
-        authors: dict[DeviceId, list[Certificate]] = {}
-        for certificate in dropped.certificates:
-            if self.is_member(certificate.device):
-                authors.setdefault(certificate.device, []).append(certificate)
-        for device, made in list(authors.items())[:BLAMED_MOST]:
-            if verify_certificate(self.volume, made[0]):
-                self._store.lies.note(device, TOO_MANY_AUTHORS, "", len(made))
-        issued: dict[bytes, list[Grant | Removed]] = {}
-        statements: list[Grant | Removed] = [*dropped.grants, *dropped.removals]
-        for statement in statements:
-            if self.is_member(DeviceId(statement.issuer)):
-                issued.setdefault(statement.issuer, []).append(statement)
-        for issuer, signed in list(issued.items())[:BLAMED_MOST]:
-            if _is_good(self.volume, signed[0]):
-                self._store.lies.note(issuer, TOO_MANY_STATEMENTS, "", len(signed))
+        for excess in await signed_too_much(self.volume, dropped, kept, frozenset(self.membership.roles)):
+            self._store.lies.note(excess.signer, excess.what, "", excess.number)
 
     async def would_be_member(self, device: DeviceId, offered: Credentials) -> bool:
         """Is that device a member, given what it shows? Learns its chain then; keeps nothing of a stranger.
@@ -249,7 +257,7 @@ class Members:
 
     def _work_out(self, known: Credentials, fresh: Credentials, folded: frozenset[AuthorId]) -> _Worked:
         merged = sets.relevant(self.volume, sets.merge_credentials(known, fresh))
-        return _Worked(known, merged, rules.membership_of(self.volume, merged, folded))
+        return _Worked(known, folded, merged, rules.membership_of(self.volume, merged, folded))
 
     def _apply(self, worked: _Worked) -> bool:
         if worked.merged == self.credentials:
@@ -315,7 +323,7 @@ class Members:
         generation = self._next(device)
         removals = self._removals(device, generation - 1, undo=False) if lowered else ()
         issued = sign_grant(self._node_key, self.volume, device, role, generation, name[:MAX_NAME])
-        self._issue(Credentials(grants=(issued,), removals=removals))
+        self._issue(Credentials(grants=(issued,), removals=removals), makes_an_admin=role is Role.ADMIN)
 
     def change_role(self, device: DeviceId, role: Role) -> None:
         """Of a device that is a member already."""
@@ -341,21 +349,37 @@ class Members:
             raise DeviceUnknown("No member of this volume has that name or key.")
         if self.is_last_admin(device):
             raise RoleTooLow(LAST_ADMIN)
-        self._issue(Credentials(removals=self._removals_of(device, undo)))
+        if undo:
+            self._issue(Credentials(removals=self._undone(device)))
+            return
+        removals = self._removals_of(device, undo=False)
+        try:
+            self._issue(Credentials(removals=removals))
+        except Refused as error:
+            if len(removals) == 1 and not removals[0].kept_grants:
+                raise
+            raise Refused(NO_ROOM_TO_KEEP) from error
+
+    def _undone(self, device: DeviceId) -> tuple[Removed, ...]:
+        """Its removal with all that it did, but for what makes us an admin ourselves. Raises RoleTooLow."""
+        for spare_us in (False, True):
+            removals = self._removals_of(device, undo=True, spare_us=spare_us)
+            worked = self._work_out(self.credentials, Credentials(removals=removals), self._folded())
+            if device == self.device or worked.membership.roles.get(self.device) is Role.ADMIN:
+                return removals
+        raise RoleTooLow(STANDS_ON_IT)
 
     def _undoing(self, device: DeviceId) -> Credentials:
         """What makes all others what they would be if that device had signed nothing. We stay what we are."""
-        known, me = self.credentials, self.device
-        grants = tuple(g for g in known.grants if g.issuer != device or g.device == me)
-        removals = tuple(r for r in known.removals if r.issuer != device)
-        before = rules.membership_of(self.volume, Credentials(grants, removals))
+        me = self.device
+        before = rules.without_word_of(self.volume, self.credentials, device, me)
         now, names = self.membership.roles, self.membership.names | before.names
         ended: list[Removed] = []
         granted: list[Grant] = []
         for other in sorted((now.keys() | before.roles.keys()) - {me, device}):
             role, generation = before.roles.get(other), self._next(other)
             if role is None:
-                ended += self._removals_of(other, undo=True)
+                ended += self._removals_of(other, undo=True, spare_us=True)
             elif role != now.get(other):
                 if other in now:
                     ended += self._removals(other, generation - 1, undo=False)
@@ -365,8 +389,7 @@ class Members:
 
     def recover(self, volume_key: SigningKey, name: str) -> None:
         """Makes this device an admin by the volume's own key, whoever else is one."""
-        counting = rules.standing(self.volume, self.credentials).grants
-        own = [g for g in counting if g.device == self.device and g.role is Role.ADMIN]
+        own = [g for g in self._standing().grants if g.device == self.device and g.role is Role.ADMIN]
         if self.role is Role.ADMIN and any(grant.issuer == self.volume for grant in own):
             return
         generation = rules.free_generation(self.volume, self.credentials, self.device)
@@ -376,33 +399,50 @@ class Members:
     def _next(self, device: DeviceId) -> int:
         return rules.last_generation(self.volume, self.credentials, device) + 1
 
-    def _issue(self, issued: Credentials) -> None:
-        """Raises Refused, and changes nothing, if the others could not read it or have no room for it."""
+    def _issue(self, issued: Credentials, makes_an_admin: bool = False) -> None:
+        """Raises Refused, and changes nothing, if the others could not read it, or if there is no room for it without
+        ending something else."""
         worked = self._work_out(self.credentials, issued, self._folded())
         check_readable(issued)
         lacking = sets.without(issued, worked.merged)
         if lacking.size() and not self._is_there(lacking):
+            raise Refused(NO_ROOM)
+        dropped = sets.without(self.credentials, worked.merged)
+        signers = {statement.issuer for statement in issued.statements}
+        if any(statement.issuer in signers for statement in dropped.statements):
+            raise Refused(NO_ROOM)  # what is said now comes before what was said then
+        if makes_an_admin and (lost := self._heard(self.membership.roles.keys() - worked.membership.roles.keys())):
             raise Refused(
-                "This device has granted and removed as often as there is room for in this volume: do it on another"
-                " admin's device. Nothing was changed."
+                f"One more admin leaves less room to the others, and {count(len(lost), 'device')} that they let in"
+                " would be out. Remove an admin that let in very many, with --undo. Nothing was changed."
             )
         self._apply(worked)
+
+    def _heard(self, devices: set[DeviceId]) -> set[DeviceId]:
+        """Those that said what they hold: whom an admin made up is not among them."""
+        heard = {device for device, _at_ms, _mark in self._store.marks()} if devices else set()
+        return {device for device in devices if device in heard}
 
     def _is_there(self, issued: Credentials) -> bool:
         """The same was said before, with another signature."""
         merged = sets.merge_credentials(self.credentials, issued)
         return merged.size() == self.credentials.size()
 
-    def _removals_of(self, device: DeviceId, undo: bool) -> tuple[Removed, ...]:
-        return self._removals(device, rules.removal_generation(self._next(device) - 1), undo)
+    def _removals_of(self, device: DeviceId, undo: bool, spare_us: bool = False) -> tuple[Removed, ...]:
+        return self._removals(device, rules.removal_generation(self._next(device) - 1), undo, spare_us)
 
-    def _removals(self, device: DeviceId, generation: int, undo: bool) -> tuple[Removed, ...]:
+    def _removals(self, device: DeviceId, generation: int, undo: bool, spare_us: bool = False) -> tuple[Removed, ...]:
         """The removal of a device, and where it is an admin whose work stays, its own removals said again by us.
+
+        `undo`: its work does not stay; `spare_us`: but for what made us an admin.
 
         A removal stops counting with the admin that signed it: whoever a lost admin had removed would be back.
         """
-        counting = rules.standing(self.volume, self.credentials)
-        kept = [] if undo else [sets.grant_digest(grant) for grant in counting.grants if grant.issuer == device]
+        counting = self._standing()
+        stay = [grant for grant in counting.grants if grant.issuer == device]
+        if undo:
+            stay = [g for g in stay if spare_us and g.device == self.device and g.role is Role.ADMIN]
+        kept = [sets.grant_digest(grant) for grant in stay]
         if len(kept) > KEPT_MOST:
             raise BadArgument(
                 f"That device let in or changed {len(kept):,} devices, more than can be kept at once. Remove it with"
@@ -436,25 +476,3 @@ class Members:
 
     def is_last_admin(self, device: DeviceId) -> bool:
         return [d for d, role in self.membership.roles.items() if role == Role.ADMIN] == [device]
-
-
-async def verify_all(volume: VolumeId, credentials: Credentials) -> None:
-    """Raises Refused if any signature is false."""
-    if credentials.size() <= VERIFY_INLINE:
-        good = _all_good(volume, credentials)
-    else:
-        good = await asyncio.to_thread(_all_good, volume, credentials)
-    if not good:
-        raise Refused("A device showed a credential with a false signature.")
-
-
-def _all_good(volume: VolumeId, credentials: Credentials) -> bool:
-    return (
-        all(verify_grant(volume, grant) for grant in credentials.grants)
-        and all(verify_removed(volume, removed) for removed in credentials.removals)
-        and all(verify_certificate(volume, certificate) for certificate in credentials.certificates)
-    )
-
-
-def _is_good(volume: VolumeId, statement: Grant | Removed) -> bool:
-    return verify_grant(volume, statement) if isinstance(statement, Grant) else verify_removed(volume, statement)

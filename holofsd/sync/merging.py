@@ -26,6 +26,7 @@ from holofsd.core.node import is_alive
 from holofsd.core.state import Kind, NodeState
 from holofsd.store import faults
 from holofsd.store.database import is_full
+from holofsd.store.lies import NOBODY
 from holofsd.store.removals import HeldRow
 from holofsd.sync.brake import Brake
 from holofsd.sync.config import KEY_DEVICE, KEY_DROPPED, KEY_FOLDED, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
@@ -33,8 +34,9 @@ from holofsd.sync.kinds import kind_by_records
 from holofsd.sync.liars import Liars
 from holofsd.sync.members import Members
 from holofsd.sync.publication import is_strange, weigh
+from holofsd.sync.sealing_again import DUE
 from holofsd.sync.told import Told
-from holofsd.sync.vetting import OTHER_KIND, TWO_CONTENTS, UNSEALED, Vetted
+from holofsd.sync.vetting import DISPUTED, OTHER_KIND, TWO_CONTENTS, UNSEALED, Vetted
 from holofsd.sync.weighing import Said
 from holofsd.tree.local import LocalVolume
 
@@ -76,8 +78,8 @@ class Merger:
         self._liars = Liars(volume)
         self._refused: set[Envelope] = set()
         self._contested: dict[NodeId, set[Dot]] = {}
-        self.old_programs: set[AuthorId] = set()
-        """Authors whose program makes no seals, and who said something that therefore is not believed here."""
+        self.old_programs: set[AuthorId] = set(volume.store.seals.unproven_authors())
+        """Authors who said something that is not believed here, perhaps because their program makes no seals."""
         self.brake = Brake(volume, members, now_ms, self._held_state)
         self.brake.on_joined = self.told.look_again
         self._wake = asyncio.Event()
@@ -137,7 +139,7 @@ class Merger:
             await asyncio.sleep(FULL_DISK_PAUSE)
 
     def _slice(self) -> bool:
-        envelopes, again = self._documents.to_merge(self._config.merge_slice)
+        envelopes, again = self._documents.to_merge(self._config.merge_slice, self._config.merge_bytes)
         if not envelopes:
             return False
         try:
@@ -174,18 +176,19 @@ class Merger:
         """
         limits = self._documents.dot_limits()
         said: list[Said] = []
+        kinds: dict[NodeId, Kind] = {}
         for envelope in envelopes:
             state = self._understood(envelope)
             if state is None:
                 continue
-            if kind_of(state.id) is None and not self._kind_agrees(envelope, state, said):
+            if kind_of(state.id) is None and not self._kind_agrees(envelope, state, said, kinds):
                 continue
             clipped, waits_for = clip_state(state, envelope.author, limits)
             self._wait_for(waits_for, envelope.author, envelope.key)
             said.append(Said(envelope, self._believed(envelope, clipped, envelope in again)))
         if said:
-            self.brake.merge(said)
             self._say_contested()
+            self.brake.merge(said)
             self._look_again_at_unproven(said)
             self._check_replaced(item for item in said if item.envelope in again)
 
@@ -195,12 +198,12 @@ class Merger:
         vetted = self.told.vetting.vet(state, author, lambda: self._volume.tree.state(node), again)
         for dot in vetted.doubled:
             self._liars.caught(envelope, [TWO_CONTENTS], dot.author)
+        if vetted.contested:
+            self._contested.setdefault(node, set()).update(vetted.contested)
         if vetted.refused:
             seals.note_unproven(node, author)
             self._refused.add(envelope)
             self._note_lies(envelope, vetted)
-            if vetted.contested:
-                self._contested.setdefault(node, set()).update(vetted.contested)
         else:
             seals.proven(node, author)
         return vetted.state
@@ -210,10 +213,12 @@ class Merger:
         if all(what == UNSEALED for what in vetted.lies) and self.told.vetting.knows_no_seals(envelope.author):
             self.old_programs.add(envelope.author)
         else:
-            self._liars.caught(envelope, vetted.lies)
+            self._liars.caught(envelope, [what for what in vetted.lies if what != DISPUTED])
+            self._liars.caught(envelope, [what for what in vetted.lies if what == DISPUTED], AuthorId(NOBODY))
 
     def _say_contested(self) -> None:
-        """What is known here of versions that nobody can prove is said as ours, so that all devices show the same."""
+        """What is known here of versions that nobody can prove is said as ours, before anything takes its place: so all
+        devices show the same."""
         contested, self._contested = self._contested, {}
         for node, dots in contested.items() if self._members.can_write else ():
             self._volume.say_as_ours(node, dots)
@@ -227,11 +232,12 @@ class Merger:
             if seals.look_again(nodes):
                 self._volume.store.db.after_commit(self.kick)
 
-    def _kind_agrees(self, envelope: Envelope, state: NodeState, said: list[Said]) -> bool:
-        """Of a node whose id does not say of what kind it is: whether the record counts."""
+    def _kind_agrees(self, envelope: Envelope, state: NodeState, said: list[Said], kinds: dict[NodeId, Kind]) -> bool:
+        """Of a node whose id does not say of what kind it is: whether the record counts. `kinds`: those of the nodes
+        in `said`."""
         node, stored = state.id, self._volume.tree.state(state.id)
-        before = stored.kind if stored is not None else next((s.state.kind for s in said if s.state.id == node), None)
-        if before is None or before is state.kind:
+        before = stored.kind if stored is not None else kinds.setdefault(node, state.kind)
+        if before is state.kind:
             return True
         claims = self.told.claims(node)
         kind, is_sure = before, True
@@ -245,6 +251,7 @@ class Merger:
             if is_sure:
                 self._liars.caught(other, [OTHER_KIND])
         said[:] = [item for item in said if item.state.id != node or item.state.kind is kind]
+        kinds[node] = kind
         if stored is not None and stored.kind is not kind:
             limits = self._documents.dot_limits()
             states = [
@@ -323,6 +330,7 @@ class Merger:
             info = decode_device(envelope.payload)
             if self._members.membership.authors.get(envelope.author) != info.device:
                 raise Refused("a device record by another device's author")
+            self._note_sealing(envelope.author, info.sealed_from)
             self._volume.store.db.after_commit(lambda: self._on_device(info))
             return None
         if envelope.key == KEY_VOLUME:
@@ -336,6 +344,12 @@ class Merger:
             self._volume.store.db.before_commit(self.on_folded)
             return None
         raise NotUnderstood("a record under a key that this program does not know")
+
+    def _note_sealing(self, author: AuthorId, sealed_from: int) -> None:
+        """What we passed on of that author without seals may need them now."""
+        store = self._volume.store
+        if author not in store.own_authors() and store.seals.heard(author, sealed_from):
+            store.set_meta(DUE, b"")
 
     def _set_aside_for_now(self, envelope: Envelope, state: NodeState, why: str) -> None:
         """Counted as a lie once, however often the record is tried again."""

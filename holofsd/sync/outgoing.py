@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from holofsd.core.credentials import pieces, without
+from holofsd.core.credentials import issuers_first, pieces, without
 from holofsd.core.document import Credentials, Head, Mark
 from holofsd.core.ids import AuthorId, DeviceId
 from holofsd.store.documents import Documents
@@ -166,8 +166,11 @@ class Outgoing:
     def _show_credentials(self) -> None:
         """What the other side has not been shown: of a set that grows all the time, each credential goes once."""
         known = self._members.credentials
-        fresh = without(known, self._shown)
-        self._pieces.extend(pieces(fresh, CREDENTIAL_BYTES))
+        fresh = list(pieces(without(known, self._shown), CREDENTIAL_BYTES))
+        if len(fresh) > 1:
+            ordered = issuers_first(self._members.volume, known)
+            fresh = list(pieces(without(ordered, self._shown), CREDENTIAL_BYTES))
+        self._pieces.extend(fresh)
         self._shown = known
 
     def _next_page(self) -> bytes | None:

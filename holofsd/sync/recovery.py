@@ -24,8 +24,8 @@ from holofsd.core.errors import BadArgument, ConnectionLost, HoloError, Protocol
 from holofsd.core.ids import DeviceId, VolumeId
 from holofsd.net.api import SESSION_ALPN, CloseCode, Endpoint, Stream
 from holofsd.sync import frames
-from holofsd.sync.members import verify_all
 from holofsd.sync.session import Dismissed, open_stream
+from holofsd.sync.signers import verify_all
 
 log = structlog.get_logger(__name__)
 

@@ -17,8 +17,8 @@ from holofsd.tree.local import LocalVolume
 
 _DEEPEST: Final = 200
 """Directories above a path that are followed."""
-_REVIVED: Final = 2
-"""`visible` of a removed directory that a visible child needs."""
+_THERE: Final = 1
+"""`visible` of a node that lives; 0: it has no name, 2: a removed directory that a visible child needs."""
 
 
 class Replacing:
@@ -38,7 +38,11 @@ class Replacing:
         """A node that stays has every name that this one has here."""
         stored = self._tree.state(node)
         mine = places_of(stored) if stored is not None else []
-        return bool(mine) and all(self._is_taken(place) for place in mine)
+        return self.were_taken(mine)
+
+    def were_taken(self, places: Sequence[Place]) -> bool:
+        """Nodes that stay have all of these names, from which one was removed before."""
+        return bool(places) and all(self._is_taken(place) for place in places)
 
     def _is_taken(self, place: Place) -> bool:
         parents = [place.parent, *self._successors(place.parent, _DEEPEST)]
@@ -85,9 +89,9 @@ class Replacing:
         return found
 
     def _goes(self, node: NodeId) -> bool:
-        """Or is there only because of what is in it."""
+        """Or has gone before, or is there only because of what is in it."""
         row = self._nodes.get(node)
-        return node in self._dying or (row is not None and row.visible == _REVIVED)
+        return node in self._dying or (row is not None and row.visible != _THERE)
 
 
 def places_of(state: NodeState) -> list[Place]:

@@ -62,9 +62,12 @@ class Sealer:
         return with_seals(encoded, state, seals) if seals else encoded
 
     def _is_good(self, state: NodeState, version: Version) -> bool:
+        vetting = self._told.vetting
         if len(version.seal) == SEAL:
-            return self._told.vetting.is_sealed(state, version)
-        return not self._store.seals.is_unproven(state.id) and not self._told.vetting.should_be_sealed(version.dot)
+            return vetting.is_sealed(state, version)
+        if self._store.seals.is_unproven(state.id) or vetting.should_be_sealed(version.dot):
+            return False
+        return not vetting.is_denied(state.id, version)
 
     def _from_records(self, state: NodeState, lacking: list[Version]) -> dict[Dot, Version]:
         """Those of these versions of which a record has the seal, with it."""

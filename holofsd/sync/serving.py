@@ -77,10 +77,6 @@ class ContentServer:
             await stream.send(frames.blob_missing(request.id))
             await self._wait(self._dealings.of(peer).talked(0.5, _now()))
             return
-        await self._wait(self._dealings.of(peer).blob_asked(blob, size - request.offset, _now()))
-        if not self._members.is_member(peer):
-            stream.abort(CloseCode.REFUSED)
-            raise ConnectionLost("Removed from the volume before it was answered.")
         try:
             await self._send(stream, request, self._content.path(blob), size, peer)
         except OSError as error:
@@ -90,6 +86,7 @@ class ContentServer:
 
     async def _send(self, stream: Stream, request: frames.Request, path: Path, size: int, peer: DeviceId) -> None:
         if size <= READ_INLINE:
+            await self._may_send(stream, request.blob, request.offset, size, peer)
             data = path.read_bytes()
             if len(data) != size:
                 raise _shorter()
@@ -107,9 +104,7 @@ class ContentServer:
     ) -> None:
         offset = request.offset
         while True:
-            if not self._members.is_member(peer):
-                stream.abort(CloseCode.REFUSED)
-                raise ConnectionLost("Removed from the volume in the middle of a file.")
+            await self._may_send(stream, request.blob, offset, min(offset + READ_BYTES, size), peer)
             read = await asyncio.to_thread(os.pread, file.fileno(), READ_BYTES, offset)
             if not read and offset < size:
                 raise _shorter()
@@ -120,6 +115,13 @@ class ContentServer:
                 await stream.send(frames.blob(request.id, data, end, size))
             if end:
                 return
+
+    async def _may_send(self, stream: Stream, blob: BlobHash, start: int, end: int, peer: DeviceId) -> None:
+        """Waits for the turn of these bytes. Raises ConnectionLost for a device that was removed from the volume."""
+        await self._wait(self._dealings.of(peer).piece_wanted(blob, start, end, _now()))
+        if not self._members.is_member(peer):
+            stream.abort(CloseCode.REFUSED)
+            raise ConnectionLost("Removed from the volume before all of it was sent.")
 
     async def _hold(self, stream: Stream, number: int, blobs: list[BlobHash], peer: DeviceId) -> None:
         answers: list[bool] = []

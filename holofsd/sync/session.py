@@ -8,6 +8,7 @@ sides that both send a lot cannot block each other. What the other side breaks e
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +31,10 @@ log = structlog.get_logger(__name__)
 FAREWELL = 2.0
 BYTES_OF_COST = 1500
 """So many bytes of a frame cost as much to parse, at worst, as a small frame to act on."""
+BYTES_OF_FIELD = 15
+"""A field that is looked at before a frame is parsed (`codec.shape`) takes as long as so many bytes, half a µs."""
+OWN_MARK = 40
+"""What a device's word of what it holds costs: what it lacked is asked of it again."""
 ENVELOPE_BYTES = 300
 """Of a record beside its payload, at most."""
 
@@ -106,12 +111,12 @@ class Session:
         self._last_words = frame
         self.expel()
 
-    def consider(self) -> None:
-        """Asks for what the other side holds beyond us, where nobody else sends it already."""
-        for head in self.shown.values():
-            claim = self._host.ingest.claim(head, self)
-            if claim is not None:
-                self.outgoing.ask(head.author, *claim)
+    def consider(self, authors: Iterable[AuthorId] | None = None) -> None:
+        """Asks for what the other side holds beyond us of these authors, else of all, where nobody else sends it
+        already. Anybody can show heads of authors that there are not: those cost nothing here."""
+        for author in self.shown if authors is None else authors:
+            if self._host.ingest.knows(author) and (claim := self._host.ingest.claim(self.shown[author], self)):
+                self.outgoing.ask(author, *claim)
                 self.wake()
 
     # ---- life
@@ -173,15 +178,16 @@ class Session:
             data = await self.stream.receive()
             if data is None:
                 return
-            cost = await self._act(frames.parse(data), len(data))
+            frame, fields = frames.parse_counted(data)
+            cost = await self._act(frame, len(data) + BYTES_OF_FIELD * fields)
             wait = self._dealings.talked(cost, asyncio.get_running_loop().time()) if cost else 0.0
             if wait > 0:
                 # Not read meanwhile, so that the other side has to wait too.
                 await asyncio.sleep(wait)
 
     async def _act(self, frame: pb.Frame, size: int) -> float:
-        """What the frame costs of the other side's allowance: about how many times 50 µs; records that it was asked for
-        cost nothing."""
+        """Acts on a frame; returns what it costs of the other side's allowance, in units of about 50 µs. Records that
+        it was asked for cost nothing."""
         kind = frame.WhichOneof("frame")
         if kind == "records":
             return await self._records(frame.records, size)
@@ -193,7 +199,8 @@ class Session:
         if kind == "marks":
             marks = frames.read_marks(frame.marks)
             self._host.marks_received(marks, self)
-            return parsing + 4 * len(marks)
+            about_itself = any(mark.device == self.peer for mark in marks)
+            return parsing + 4 * len(marks) + OWN_MARK * about_itself
         if kind == "want":
             self._want(frame.want)
         elif kind == "confirm":
@@ -223,7 +230,7 @@ class Session:
             self.outgoing.confirm(advanced)
             self.wake()
         if page.head is not None:
-            self.consider()
+            self.consider((page.author,))
         # What is neither a record nor around one was not asked for either.
         used = sum(len(envelope.payload) + ENVELOPE_BYTES for envelope in page.envelopes) if is_asked_for else 0
         around = max(0, size - used - ENVELOPE_BYTES) / BYTES_OF_COST
@@ -248,7 +255,8 @@ class Session:
         if message.first and not self.ready.is_set():
             self.ready.set()
             self._host.first_have_done(self)
-        self.consider()
+        # Of the others nothing changed, and there may be thousands: `Host` looks at them where something does.
+        self.consider(dict.fromkeys(head.author for head in heads))
         return (len(heads) + len(folded)) / 4
 
     def _note(self, head: Head) -> None:

@@ -19,6 +19,7 @@ from blake3 import blake3
 
 from holofsd.codec.records import SEAL, decode_device, decode_state
 from holofsd.codec.signing import verify_seal
+from holofsd.core.document import Envelope
 from holofsd.core.errors import Refused
 from holofsd.core.ids import AuthorId, Dot, NodeId
 from holofsd.core.sealing import foreign, is_pending, needs_seal, same_content, seal_message, vouched, without
@@ -27,6 +28,8 @@ from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import KEY_DEVICE
 
 FORGED: Final = "gave other content to a version of another device"
+DISPUTED: Final = "said something else of a version than its author, or was told so by it: nobody can prove which"
+"""Said of nobody in particular."""
 UNSEALED: Final = "passed on versions of other devices without their seals"
 TWO_CONTENTS: Final = "published two contents as one version"
 OTHER_KIND: Final = "made something else of a file, folder or symlink"
@@ -43,12 +46,19 @@ class _Verdict(Enum):
     UNSEALED = 3
     WORD_AGAINST_WORD = 4
     """Contradicts what is known here, and nobody can prove either."""
-    FORGED_UNPROVABLY = 5
+    DISPUTED = 5
+    """The author, which made no seal, says something else in its record: the writer lies, or the author did before."""
+    DISPUTED_LATE = 6
     """The author itself said something else here once, but its record of that is gone."""
 
 
-_LIES: Final = {_Verdict.FORGED: FORGED, _Verdict.UNSEALED: UNSEALED, _Verdict.FORGED_UNPROVABLY: FORGED}
-_CONTESTED: Final = (_Verdict.WORD_AGAINST_WORD, _Verdict.FORGED_UNPROVABLY)
+_LIES: Final = {
+    _Verdict.FORGED: FORGED,
+    _Verdict.UNSEALED: UNSEALED,
+    _Verdict.DISPUTED: DISPUTED,
+    _Verdict.DISPUTED_LATE: DISPUTED,
+}
+_CONTESTED: Final = (_Verdict.WORD_AGAINST_WORD, _Verdict.DISPUTED_LATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,7 @@ class Vetted:
     lies: tuple[str, ...] = ()
     """What its writer did with them, as far as that is sure."""
     contested: tuple[Dot, ...] = ()
-    """Those of which others cannot be shown that what is known here is right."""
+    """Versions of which others cannot be shown that what is known here is right."""
     doubled: tuple[Dot, ...] = ()
     """Versions that count, and of which the same author said something else before."""
 
@@ -93,15 +103,16 @@ class Vetting:
         if marked:
             state = replace(state, versions={**state.versions, **marked})
         refused = tuple(dot for dot, v in verdicts.items() if v not in (_Verdict.COUNTS, _Verdict.VOUCHED_FOR))
-        doubled = _doubled(state, here)
-        if not refused:
-            return Vetted(state, doubled=doubled)
+        out = frozenset(refused)
+        doubled = tuple(dot for dot in _doubled(state, here) if dot not in out)
+        # A device that heard the author say only one of two things, without seals, cannot be shown the other one.
+        unproven = [dot for dot in doubled if max(len(here[dot].seal), len(state.versions[dot].seal)) < SEAL]
         return Vetted(
-            without(state, writer, refused),
+            without(state, writer, refused) if refused else state,
             refused,
             tuple(_LIES[verdicts[dot]] for dot in refused if verdicts[dot] in _LIES),
-            tuple(dot for dot in refused if verdicts[dot] in _CONTESTED),
-            tuple(dot for dot in doubled if dot not in refused),
+            (*(dot for dot in refused if verdicts[dot] in _CONTESTED), *unproven),
+            doubled,
         )
 
     def _judge(self, state: NodeState, version: Version, mine: Version | None) -> _Verdict:
@@ -112,15 +123,17 @@ class Vetting:
         if agrees:
             return _Verdict.COUNTS
         own = self._own_word(state.id, version.dot)
-        if own is not None:
-            return _Verdict.VOUCHED_FOR if same_content(own, version) else _Verdict.FORGED
+        if own is not None and same_content(own, version):
+            return _Verdict.VOUCHED_FOR
         if self.should_be_sealed(version.dot):
-            return _Verdict.UNSEALED if mine is None else _Verdict.FORGED
+            return _Verdict.UNSEALED if own is None and mine is None else _Verdict.FORGED
+        if own is not None:
+            return _Verdict.DISPUTED
         if mine is None or is_pending(mine):
             return _Verdict.COUNTS
         if len(mine.seal) == SEAL:
             return _Verdict.FORGED
-        return _Verdict.FORGED_UNPROVABLY if mine.seal else _Verdict.WORD_AGAINST_WORD
+        return _Verdict.DISPUTED_LATE if mine.seal else _Verdict.WORD_AGAINST_WORD
 
     def is_sealed(self, state: NodeState, version: Version) -> bool:
         """Whether the version has its author's seal. Verified once."""
@@ -138,30 +151,43 @@ class Vetting:
             self._good.popitem(last=False)
         return True
 
+    def is_denied(self, node: NodeId, version: Version) -> bool:
+        """Whether the version's author says something else of it now."""
+        own = self._own_word(node, version.dot)
+        return own is not None and not same_content(own, version)
+
     def should_be_sealed(self, dot: Dot) -> bool:
         """Whether its author gives seals to all versions since this one."""
         return 0 < self._sealed_from(dot.author) <= dot.counter
 
     def knows_no_seals(self, author: AuthorId) -> bool:
         """Whether that author is one of a program that says what it is, and makes no seals."""
-        return self._store.documents.envelope(author, KEY_DEVICE) is not None and not self._sealed_from(author)
+        return self._record(author, KEY_DEVICE) is not None and not self._sealed_from(author)
 
     def _sealed_from(self, author: AuthorId) -> int:
-        if author in self._store.own_authors():
-            return self._store.seals.sealed_from(author)
-        envelope = self._store.documents.envelope(author, KEY_DEVICE)
+        active = self._store.active_author()
+        if active is not None and active[0] == author:
+            return self._store.seals.sealed_from(author)  # of our former ones we go by what the others go by
+        envelope = self._record(author, KEY_DEVICE)
+        if envelope is None:  # folded, or discarded until the part that counts is here again
+            return 0 if self._store.documents.folded_to(author) else self._store.seals.last_heard(author)
         try:
-            return decode_device(envelope.payload).sealed_from if envelope is not None else 0
+            return decode_device(envelope.payload).sealed_from
         except Refused:
             return 0
 
     def _own_word(self, node: NodeId, dot: Dot) -> Version | None:
         """What the author of a version says of it in its own record of the node."""
-        envelope = self._store.documents.envelope(dot.author, node)
+        envelope = self._record(dot.author, node)
         try:
             return decode_state(envelope.payload).versions.get(dot) if envelope is not None else None
         except Refused:
             return None
+
+    def _record(self, author: AuthorId, key: bytes) -> Envelope | None:
+        """None where the author was let go of, though rows of it may still be here: they go bit by bit."""
+        documents = self._store.documents
+        return None if documents.is_going(author) else documents.envelope(author, key)
 
 
 def _doubled(state: NodeState, here: Mapping[Dot, Version]) -> tuple[Dot, ...]:

@@ -17,12 +17,11 @@ from holofsd.net.api import CloseCode
 from holofsd.store import faults
 from holofsd.sync import frames
 from holofsd.sync.adopting import Adopter
-from holofsd.sync.authors import new_author
+from holofsd.sync.authors import better_author, new_author
 from holofsd.sync.budgets import Excess
 from holofsd.sync.care import ContentCare
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.content import Fetcher
-from holofsd.sync.create import active_key
 from holofsd.sync.dealings import AllDealings
 from holofsd.sync.discarding import Discarder
 from holofsd.sync.folding import Folder
@@ -38,7 +37,7 @@ from holofsd.sync.overwriting import Overwriting
 from holofsd.sync.publication import Publication
 from holofsd.sync.publisher import Publisher
 from holofsd.sync.sealer import Sealer
-from holofsd.sync.sealing_again import seal_again
+from holofsd.sync.sealing_again import keep_sealed
 from holofsd.sync.serving import ContentServer
 from holofsd.sync.session import Session
 from holofsd.sync.status import DeviceReport, SyncStatus
@@ -140,6 +139,7 @@ class VolumeSync:
     async def run(self) -> None:
         """Works until `close`. Nothing here waits for the network before the volume can be used."""
         requeue_quarantined(self.volume)
+        self._become(better_author(self.members, self.store))
         for work, name in (
             (self.merger.run(), "merger"),
             (self.brake.run(), "brake"),
@@ -153,7 +153,7 @@ class VolumeSync:
             (self.lost.run(), "lost"),
             (self.discarder.run(), "discarder"),
             (self._look_again(), "look again"),
-            (seal_again(self.volume, self.members, self.merger.told.vetting), "seal again"),
+            (keep_sealed(self.volume, self.members, self.merger.told.vetting), "seal again"),
         ):
             self._tasks.spawn(work, name)
 
@@ -451,9 +451,12 @@ class VolumeSync:
     def rotate_author(self) -> None:
         """A new author for this device, from now on. What the old one published stays; of two histories of it the one
         that everybody takes over is the one that wins in `ingest`, and what the other alone said is said again."""
-        old = self.volume.author
-        key = new_author(self.members)
-        log.warning("our author's newer records were shown to us: a new author takes over", old=old.hex()[:8])
+        log.warning("our author's newer records were shown to us: a new author takes over")
+        self._become(new_author(self.members))
+
+    def _become(self, key: SigningKey | None) -> None:
+        if key is None:
+            return
         with self.store.db.transaction():
             self.volume.rotate_author(key.seed)
         faults.reach("rotating.restamped", self.store)
@@ -484,8 +487,7 @@ class VolumeSync:
         self.adopter.look()
         self.folder.look_soon()
         self.discarder.look_soon()
-        if (key := active_key(self.store)) is not None:
-            self.members.certify(key)
+        self._become(better_author(self.members, self.store))
         requeue_for_members(self.volume)
         self.merger.kick()
         self.publisher.changed()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from holofsd.codec.records import encode_state
 from holofsd.core.ids import AuthorId, BlobHash, NodeId
 from holofsd.core.project import token
-from holofsd.core.state import Kind, NodeState, Pending, Version
+from holofsd.core.state import Kind, Manifest, NodeState, Pending, Version
 from holofsd.store.nodes import NodeRow, PlacementRow
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import TreeChange
@@ -147,7 +147,7 @@ class Batch:
         """Whoever named another size than content has is told of once: when the content comes, or with the version."""
         for (blob, author), said in waited_for.items():
             size = self.size_of(blob)
-            if size is not None and size != said:
+            if size is not None and size != said and not _is_manifest(work.state, blob):
                 self.on_false_size(work.node, author, said, size)
         if work.state is work.old_state or work.state.kind is not Kind.FILE:
             return
@@ -222,6 +222,11 @@ class Batch:
 def _may_want(row: NodeRow | None) -> bool:
     """Whether there may be rows in `wanted` for a node that had this row."""
     return row is not None and (row.versions > 1 or bool(row.remote) or row.held is not None)
+
+
+def _is_manifest(state: NodeState, blob: BlobHash) -> bool:
+    """Whether the blob lists what the content of a version is made of: then its size is not that of the version."""
+    return any(isinstance(v.body, Manifest) and v.body.hash == blob for v in state.versions.values())
 
 
 def _pending_in(state: NodeState | None) -> set[str]:

@@ -28,6 +28,8 @@ from holofsd.tree.tree import Tree
 
 INLINE_LIMIT: Final = 4096
 """Content up to so many bytes travels inside the record."""
+_RENAMED: Final = 100_000
+"""Dots that versions had before: more than files are open while any call waits."""
 _STORED: Final = 1_000
 """Staging files that are remembered: more than are stored while any call waits."""
 
@@ -65,6 +67,7 @@ class LocalVolume:
         self._on_outbox: list[Callable[[], None]] = []
         self._on_wanted: list[Callable[[], None]] = []
         self._current: dict[Dot, Dot] = {}
+        """Dots and the one that the same version got next, the newest last."""
         self._stored: dict[str, Body | None] = {}
         """What staging files that are gone contained, the newest last; None: nothing that anybody needed."""
 
@@ -96,7 +99,9 @@ class LocalVolume:
 
     def current_dot(self, dot: Dot) -> Dot:
         """What became of a dot that somebody remembers from before the author was rotated."""
-        return self._current.get(dot, dot)
+        while dot in self._current:
+            dot = self._current[dot]
+        return dot
 
     # ---- changes
     def write(
@@ -128,9 +133,9 @@ class LocalVolume:
         """A version made here of what another device wrote has the size that its content has, whatever that one said.
         What is published already stays as it is."""
         for dot, version in state.versions.items():
-            if dot.author == self.author:
+            if dot.author == self.author and dot.counter > self.store.documents.dots_of(dot.author):
                 sized = self.tree.sized(version)
-                if sized is not version and dot.counter > self.store.documents.dots_of(dot.author):
+                if sized is not version:
                     state = replace(state, versions={**state.versions, dot: sized})
         return state
 
@@ -165,6 +170,13 @@ class LocalVolume:
     def give_up(self, parents: Sequence[NodeId]) -> TreeChange:
         """Unknown directories are not waited for any more: see Tree.give_up."""
         return self._told(self.tree.give_up(parents))
+
+    def place_due(self) -> bool:
+        """Places some of what is due, see Tree.place_due; False if nothing is."""
+        change = self.tree.place_due()
+        if change is not None:
+            self._told(change)
+        return change is not None
 
     def merge(self, states: Sequence[NodeState], known: Mapping[NodeId, NodeState | None] | None = None) -> TreeChange:
         """Records from elsewhere, verified and clipped. `known`: see Tree.merge."""
@@ -307,14 +319,17 @@ class LocalVolume:
 
     def say_as_ours(self, node: NodeId, dots: Collection[Dot]) -> None:
         """Says as ours these versions of others, of which nobody can be shown that their authors said them."""
-        state, given = self.tree.state(node), {dot: self.next_dot() for dot in dots}
-        if state is not None and any(dot in state.versions for dot in dots):
+        state = self.tree.state(node)
+        given = {dot: self.next_dot() for dot in dots if state is not None and dot in state.versions}
+        if state is not None and given:
             self._renamed(given)
-            self.write([said_as_ours(state, dots, given.__getitem__)])
+            self.write([said_as_ours(state, given, given.__getitem__)])
 
     def _renamed(self, given: Mapping[Dot, Dot]) -> None:
         """Whoever names a version by its token names it by the new one."""
-        self._current = {before: given.get(now, now) for before, now in self._current.items()} | dict(given)
+        self._current.update(given)
+        while len(self._current) > _RENAMED:
+            del self._current[next(iter(self._current))]
         tokens = {token(old): token(new) for old, new in given.items()}
         self.store.staging.renamed(tokens)
         self.store.nodes.rename_copies(tokens)

@@ -12,6 +12,9 @@ from holofsd.tree.batch import Batch, Work
 from holofsd.tree.cycles import Overrides
 
 _REVIVED = 2
+MOST_STRAYS = 500
+"""So many nodes in directories that were unknown are placed anew in one transaction; `LostFolders` goes on with the
+others."""
 
 
 def encode_stamp(stamp: Hlc) -> bytes:
@@ -43,13 +46,13 @@ def settle_placements(batch: Batch) -> None:
 
 
 def _strays_below(batch: Batch) -> list[NodeId]:
-    """What has a link into a node that was unknown until now, or was of another kind."""
+    """What has to be placed anew because a node that was unknown until now, or of another kind, is in its link."""
     strays = batch.store.nodes.strays
     found: list[NodeId] = []
     for node, work in batch.works.items():
         if work.old is None or work.old.kind != work.row.kind:
-            found += strays.of_parent(node)
-            strays.came(node)
+            is_directory = work.row.kind == Kind.DIRECTORY
+            found += strays.came(node, is_directory, work.old is None, max(MOST_STRAYS - len(found), 0))
     return found
 
 
@@ -87,7 +90,7 @@ def _write_rows(batch: Batch, work: Work, overrides: Overrides) -> None:
     if bad or work.old is not None:
         nodes.set_bad_names(work.node, bad)
     if strays or (work.old is not None and nodes.strays):
-        nodes.strays.put(work.node, strays, batch.now_ns // 1_000_000)
+        nodes.strays.put(work.node, strays, batch.now_ns // 1_000_000, work.old is None)
     mine = work.row
     if mine.kind == Kind.DIRECTORY:
         if work.old is None or work.old.kind != mine.kind:

@@ -224,10 +224,12 @@ def last_versions(store: VolumeStore, state: NodeState) -> dict[Dot, Version]:
     """What a node that is not alive had last: in its state, or in the history where nothing is left there."""
     if state.versions or not is_emptied(state):
         return dict(state.versions)
-    rows = store.history.of_node(state.id)
-    last_ms = max((row.ended_ms for row in rows), default=0)
-    versions = [decode_version(row.version) for row in rows if row.ended_ms == last_ms]
-    return {version.dot: version for version in versions}
+    rows = [(row.ended_ms, decode_version(row.version)) for row in store.history.of_node(state.id)]
+    if not rows:
+        return {}
+    # Not what ended last here: an older version may have been heard of after the newest one had gone.
+    ended_ms, _newest = max(rows, key=lambda row: (row[1].stamp, row[1].dot))
+    return {version.dot: version for until_ms, version in rows if until_ms == ended_ms}
 
 
 def note_trash(store: VolumeStore, state: NodeState, now_ms: int) -> None:

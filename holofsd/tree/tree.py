@@ -7,7 +7,7 @@ and `bad_names` are those that a projection of all states from scratch would giv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -27,7 +27,7 @@ from holofsd.tree.cycles import settle_cycles
 from holofsd.tree.folders import group_settings, settle_folders
 from holofsd.tree.inodes import Inodes
 from holofsd.tree.numbering import doubled
-from holofsd.tree.placing import encode_stamp, settle_placements
+from holofsd.tree.placing import MOST_STRAYS, encode_stamp, settle_placements
 from holofsd.tree.plain import Plain
 from holofsd.tree.reading import TreeReading
 from holofsd.tree.recording import Recorder
@@ -78,7 +78,7 @@ class Tree(TreeReading):
             if store.take_meta(_APART) is not None:
                 self.refresh(store.nodes.directories_at_one_name())
             if store.take_meta(WANTED_ANEW) is not None:
-                self.refresh(store.content.wanting_nodes())
+                self._refresh_slices(store.content.wanting_nodes())
             if store.take_meta(_CYCLES) is not None:
                 self._resolve_cycles_anew()
             if store.take_meta(_LOST) is not None:
@@ -161,9 +161,14 @@ class Tree(TreeReading):
             batch.pull(node)
         self._settle(batch, {}, detach_open=True, elsewhere=True)
 
+    def _refresh_slices(self, nodes: Sequence[NodeId]) -> None:
+        """Of a large volume these may be very many, and a batch keeps what it looks at in memory."""
+        for start in range(0, len(nodes), _SLICE):
+            self.refresh(nodes[start : start + _SLICE])
+
     def _find_the_lost(self) -> None:
         """Gives a name to what an earlier program left without one."""
-        self.refresh(self._nodes.strays.all())
+        self._refresh_slices(self._nodes.strays.all())
         after = NodeId(b"")
         while rows := self._nodes.nameless(after, _SLICE):
             after = rows[-1][0]
@@ -171,12 +176,22 @@ class Tree(TreeReading):
 
     def give_up(self, parents: Sequence[NodeId]) -> TreeChange:
         """Directories that are unknown and not waited for any more: what is in one of them is in `lost+found`, until it
-        comes after all."""
+        comes after all. What does not fit into one transaction is due: see Strays."""
         strays = self._nodes.strays
         strays.give_up(parents)
-        below = dict.fromkeys(node for parent in parents for node in strays.of_parent(parent))
-        self._plain.forget(below)
-        return self.refresh(below)
+        below: dict[NodeId, None] = {}
+        for parent in parents:
+            below.update(dict.fromkeys(strays.below(parent, max(MOST_STRAYS - len(below), 0))))
+        return self._place_again(below)
+
+    def place_due(self) -> TreeChange | None:
+        """Places some of what is due; None if nothing is."""
+        nodes = self._nodes.strays.next_due(MOST_STRAYS) if self._nodes.strays else None
+        return self._place_again(nodes) if nodes is not None else None
+
+    def _place_again(self, nodes: Collection[NodeId]) -> TreeChange:
+        self._plain.forget(nodes)
+        return self.refresh(nodes)
 
     def forget(self, node: NodeId) -> None:
         """Forgets a node that is not alive and never was published."""
@@ -185,7 +200,7 @@ class Tree(TreeReading):
         state = self._states.get(node)
         self._nodes.set_bad_names(node, ())
         self._nodes.strays.forget(node)
-        if self._nodes.strays and self._nodes.strays.of_parent(node):
+        if self._nodes.strays.is_any_in(node):
             self._nodes.strays.give_up([node])
         self._nodes.delete(node)
         self._states.forget(node)

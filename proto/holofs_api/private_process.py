@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Protection of a HoloFS process from other users: no file for others, no core dump, no look into its memory.
 
-Called first thing by every program that holds keys, tickets or the content of files. The settings end with the process:
-a program that it starts by exec is as dumpable as any, and sets its own.
+Called first thing by every program that holds keys, tickets or the content of files. A program that it starts by exec
+has its umask and no core file either, but can be looked into as any, unless it sets that itself.
 """
 
 from __future__ import annotations

@@ -87,10 +87,29 @@ def test_a_flood_of_empty_parts_is_refused_before_it_is_parsed(what: str, monkey
         frames.parse(FLOODS[what])
 
 
+def test_a_flood_of_fields_that_are_skipped_is_refused_before_it_is_parsed() -> None:
+    for plain in (b"\x08\x01", b"\x0a\x00", b"\xf8\x7f\x01"):
+        for data in (plain * EMPTY, _field(1, plain * EMPTY), _field(6, plain * EMPTY)):
+            with pytest.raises(ProtocolViolation, match=r"more fields|more than"):
+                frames.parse(data)
+
+
+def test_looking_at_a_frame_is_told_in_fields() -> None:
+    skipped = pb.Frame(want=pb.Want(author=b"a" * 32, after=1)).SerializeToString() + b"\xf8\x7f\x01" * 10_000
+    assert frames.parse_counted(skipped)[1] == 10_001
+    head = base(pb.Head.DESCRIPTOR)
+    have = pb.Frame(have=pb.Have(heads=[head] * 1000))  # type: ignore[list-item]
+    assert frames.parse_counted(have.SerializeToString())[1] == 1001
+    # A heap of records is not looked into.
+    many = pb.Records(author=b"a" * 32, envelopes=[pb.Envelope(author=b"a" * 32, payload=b"p" * 100)] * 500)
+    assert frames.parse_counted(pb.Frame(records=many).SerializeToString())[1] == 502
+
+
 def test_what_is_honest_has_room() -> None:
     heads = pb.Frame(have=pb.Have(heads=[base(pb.Head.DESCRIPTOR)] * 4096, folded=[base(pb.Head.DESCRIPTOR)] * 4096))  # type: ignore[list-item]
     mark = pb.Mark(authors=[pb.AuthorSeq(author=b"a" * 32, seq=1, set_hash=b"h" * 32)] * 300)
-    for frame in (heads, pb.Frame(marks=pb.Marks(marks=[mark] * 100))):
+    crowd = pb.Mark(authors=[pb.AuthorSeq(author=b"a" * 32, seq=1, set_hash=b"h" * 32)] * 230)
+    for frame in (heads, pb.Frame(marks=pb.Marks(marks=[mark] * 100)), pb.Frame(marks=pb.Marks(marks=[crowd] * 230))):
         frames.parse(frame.SerializeToString())
 
 

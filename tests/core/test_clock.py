@@ -69,6 +69,18 @@ def test_a_device_with_a_clock_that_is_far_ahead_gives_stamps_that_others_accept
     assert HybridClock(ME).tick(2**50).wall_ms < latest_ms(0)
 
 
+def test_what_an_earlier_program_stamped_with_a_wrong_clock_is_not_gone_on_from() -> None:
+    assert HybridClock(ME, Hlc(latest_ms(0) + 1, 0, ME)).tick(NOW) == Hlc(NOW, 0, ME)
+    ahead = Hlc(latest_ms(0) - FOLLOW_MS, 0, ME)
+    assert HybridClock(ME, ahead).tick(NOW) > ahead
+
+
+def test_a_device_with_a_clock_that_is_far_ahead_follows_nobody_beyond_what_others_accept() -> None:
+    clock = HybridClock(ME)
+    clock.observe(Hlc(latest_ms(2**50), 0, OTHER), 2**50)
+    assert clock.tick(2**50).wall_ms < latest_ms(0)
+
+
 def test_the_counter_runs_over_into_the_time_and_stops_at_the_end_of_the_range() -> None:
     assert above(Hlc(0, 0, ME), Hlc(5, MAX_COUNTER, OTHER)) == Hlc(6, 0, ME)
     end = Hlc(MAX_WALL_MS, MAX_COUNTER, OTHER)

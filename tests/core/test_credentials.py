@@ -10,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holofsd.core import credentials as sets
+from holofsd.core import members as rules
 from holofsd.core.credentials import (
     CERTIFICATE_BYTES,
     CERTIFICATES_KEPT,
-    chain_for,
     grant_bytes,
+    issuers_first,
     merge_credentials,
     pieces,
+    proof_of,
     relevant,
     removed_bytes,
 )
@@ -125,6 +127,16 @@ def test_devices_of_one_admin_do_not_take_each_others_certificates() -> None:
     assert len(kept.certificates) * CERTIFICATE_BYTES <= sets.CERTIFICATE_ROOM
 
 
+def test_every_device_that_an_admin_has_room_to_let_in_has_room_for_a_certificate() -> None:
+    admins = [grant(device(n), Role.ADMIN, FOUNDER) for n in range(10)]
+    let_in = [grant(device(1000 + n), Role.WRITER, device(0)) for n in range(1000)]
+    made = [certificate(author(1000 + n), device(1000 + n)) for n in range(1000)]
+    kept = relevant(VOLUME, credentials(grant(FOUNDER, Role.ADMIN, VOLUME), *admins, *let_in, *made))
+    members = {g.device for g in kept.grants if g.issuer == device(0)}
+    assert len(members) > 100
+    assert {c.device for c in kept.certificates} == members
+
+
 # ---- grants and removals
 def test_an_admin_that_lets_in_ten_thousand_devices_leaves_the_others_their_room() -> None:
     flood = [grant(device(n), Role.WRITER, ROGUE) for n in range(10_000)]
@@ -154,6 +166,61 @@ def test_a_long_chain_of_admins_counts_and_an_endless_one_ends() -> None:
     chain += [grant(device(n + 1), Role.ADMIN, device(n)) for n in range(200)]
     members = len(resolve(VOLUME, credentials(*chain)).roles)
     assert 20 <= members <= 40
+
+
+def test_a_small_statement_does_not_have_the_place_of_a_larger_one_that_is_not_known_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sets, "REMOVAL_ROOM", 1974)  # 370 bytes of it are the founder's own
+    first, large = removal(PLAIN, FOUNDER, 1), removal(PLAIN, FOUNDER, 2, (author(1),))
+    small = removal(PLAIN, FOUNDER, 3)
+    whole = relevant(VOLUME, credentials(*BASE, first, large, small))
+    early = relevant(VOLUME, credentials(*BASE, first, large))
+    late = relevant(VOLUME, credentials(*BASE, first, small))
+    assert relevant(VOLUME, merge_credentials(early, credentials(small))) == whole
+    assert relevant(VOLUME, merge_credentials(late, credentials(large))) == whole
+
+
+def test_a_statement_that_is_larger_than_the_room_is_not_kept() -> None:
+    huge = removal(PLAIN, ROGUE, 1, tuple(author(n) for n in range(4096)))
+    assert removed_bytes(huge) > 300_000
+    assert relevant(VOLUME, credentials(*BASE, huge)).removals == ()
+
+
+def test_in_pieces_each_grant_comes_after_what_makes_its_issuer_an_admin() -> None:
+    admins = [grant(device(n), Role.ADMIN, FOUNDER) for n in range(4)]
+    admins += [grant(device(10 + n), Role.ADMIN, device(n)) for n in range(4)]
+    plain = [grant(device(100 * n + m), Role.WRITER, device(10 + n)) for n in range(4) for m in range(5, 15)]
+    known = relevant(VOLUME, credentials(*BASE, *admins, *plain))
+    assert known.size() == len(BASE) + len(admins) + len(plain)
+    held = Credentials()
+    for piece in pieces(issuers_first(VOLUME, known), 1024):
+        held = relevant(VOLUME, merge_credentials(held, piece))
+    assert held == known
+
+
+# ---- what a hello shows
+def test_what_an_admin_signs_about_others_does_not_crowd_out_what_proves_a_membership() -> None:
+    flood = [grant(FOUNDER, Role.READER, ROGUE, n) for n in range(2, 700)]
+    flood += [grant(HONEST, Role.READER, ROGUE, n) for n in range(2, 100)]
+    large = removal(FOUNDER, ROGUE, 5000, tuple(author(n) for n in range(1600)))
+    known = relevant(VOLUME, credentials(*BASE, *flood, large))
+    assert known.size() == len(BASE) + len(flood) + 1
+    gone = removal(ROGUE, FOUNDER)
+    for more in ((), (gone,)):
+        everything = merge_credentials(known, credentials(*more))
+        standing = rules.standing(VOLUME, everything)
+        shown = proof_of(VOLUME, everything, {*standing.grants, *standing.removals}, (PLAIN, ROGUE), 256, 96 * 1024)
+        assert shown.size() <= 256
+        assert sum(map(grant_bytes, shown.grants)) + sum(map(removed_bytes, shown.removals)) <= 96 * 1024
+        assert resolve(VOLUME, shown).roles[PLAIN] is Role.WRITER
+
+
+def test_where_all_have_room_a_hello_shows_all_that_bears_on_both() -> None:
+    other = grant(device(8), Role.READER, ROGUE)
+    known = credentials(*BASE, other, removal(PLAIN, FOUNDER), grant(PLAIN, Role.READER, FOUNDER, 256))
+    shown = proof_of(VOLUME, known, (), (PLAIN, device(8)), 256, 96 * 1024)
+    assert (set(shown.grants), set(shown.removals)) == (set(known.grants), set(known.removals))
 
 
 STATEMENTS = st.one_of(
@@ -222,4 +289,4 @@ def test_a_chain_survives_a_circle() -> None:
         grant(FOUNDER, Role.ADMIN, ROGUE, 2),
     )
     known = credentials(*BASE, *circle)
-    assert set(chain_for(VOLUME, known, PLAIN).grants) == set(known.grants)
+    assert set(proof_of(VOLUME, known, (), (PLAIN,), 256, 1 << 20).grants) == set(known.grants)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holofsd.core import git_index
 from holofsd.core.git_index import tracked_paths
 from holofsd.core.losses import is_leftover, is_personal, is_product, most_at_once
 
@@ -70,6 +71,12 @@ def test_a_git_index_lists_what_git_lists(tmp_path: Path, version: int, hashes: 
     assert int.from_bytes(data[4:8], "big") == version
     assert tracked_paths(data) == frozenset(git("ls-files", "-z").split(b"\0")[:-1])
     assert tracked_paths(data[: len(data) // 2]) == frozenset()
+
+
+def test_a_number_in_an_index_that_is_longer_than_any_name_is_refused_before_it_is_read() -> None:
+    """Reading it to its end would take a time that grows with the square of its length."""
+    with pytest.raises(ValueError, match="any name"):
+        git_index._number(b"\xff" * 1000 + b"\0", 0)
 
 
 @given(st.binary(max_size=200), st.integers(0, 5), st.integers(0, 2**32 - 1))

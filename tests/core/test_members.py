@@ -8,7 +8,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holofsd.core.credentials import chain_for, grant_digest, merge_credentials, relevant
+from holofsd.core.credentials import grant_digest, merge_credentials, proof_of, relevant
 from holofsd.core.document import AuthorSeq, Certificate, Credentials, Grant, Membership, Removed, Role
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
 from holofsd.core.members import author_may_write, head_counts, letting, removal_generation, resolve
@@ -208,7 +208,7 @@ def test_a_chain_proves_the_same_role_as_the_whole_set(
     statements: list[Grant | Removed | Certificate], letter: str
 ) -> None:
     everything = credentials(*statements)
-    chain = chain_for(VOLUME, everything, device(letter))
+    chain = proof_of(VOLUME, everything, (), (device(letter),), 1000, 1 << 20)
     proved, whole = resolve(VOLUME, chain), resolve(VOLUME, everything)
     assert proved.roles.get(device(letter)) == whole.roles.get(device(letter))
 

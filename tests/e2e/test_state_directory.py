@@ -276,7 +276,7 @@ def _down(state: Path | str, **more: str) -> None:
 def test_an_empty_folder_and_one_that_does_not_exist_become_private_devices_whatever_the_umask(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     (empty / "lost+found").mkdir(parents=True)
-    empty.chmod(0o755)
+    empty.chmod(0o775)  # as `mkdir` makes it where the umask is 002
     tmp_path.chmod(0o755)
     for umask, state in ((0, empty), (0, tmp_path / "a" / "b" / "c"), (0o777, tmp_path / "d" / "e")):
         script = f'umask {umask:o}; exec "$@"'

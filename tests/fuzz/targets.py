@@ -182,7 +182,7 @@ def _resolve(found: Credentials) -> None:
     assert sets.merge_credentials(backwards, merged) == merged
     assert members.resolve(VOLUME, merged) == members.resolve(VOLUME, sets.relevant(VOLUME, merged))
     for grant in merged.grants[:4]:
-        sets.chain_for(VOLUME, merged, grant.device)
+        sets.proof_of(VOLUME, merged, (), (grant.device,), 256, 1 << 17)
 
 
 READERS: dict[str, Callable[[Any], object]] = {

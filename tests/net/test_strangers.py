@@ -73,6 +73,8 @@ def test_who_left_takes_no_room() -> None:
         ("10.0.0.1:1", "10.0.0.2:1", False),
         ("[2001:db8:1:2:3::4]:5", "[2001:db8:1:2:ffff::9]:6", True),
         ("[2001:db8:1:2::4]:5", "[2001:db8:1:3::4]:5", False),
+        ("[::ffff:10.0.0.1]:5", "10.0.0.1:6", True),
+        ("[::ffff:10.0.0.1]:5", "[::ffff:10.0.0.2]:5", False),
         ("relay:https://one.example./", "relay:https://one.example./", True),
         ("relay:https://one.example./", "relay:https://two.example./", False),
         ("relay:https://one.example./", "10.0.0.1:1", False),

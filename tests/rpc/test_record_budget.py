@@ -43,17 +43,19 @@ async def test_the_budget_is_shown_set_and_given_back(run: Run, told: list[int |
     assert reply["devices"][0]["excess"] == "records"
 
 
+@pytest.mark.parametrize("name", ["bob", "aaaaaaaa"])
 @pytest.mark.parametrize("excess", ["records", "not understood", "disk"])
-def test_status_names_the_device_and_says_what_to_do(excess: str) -> None:
+def test_status_names_the_device_and_says_what_to_do_by_its_key(excess: str, name: str) -> None:
+    """A device is called what it likes: as another one's key begins, for example."""
     records = pb.DeviceRecords(
-        device_id="bb" * 32, name="bob", bytes=1 << 30, max_bytes=1 << 30, strange_bytes=5, excess=excess
+        device_id="bb" * 32, name=name, bytes=1 << 30, max_bytes=1 << 30, strange_bytes=5, excess=excess
     )
     volume = pb.VolumeStatus(volume=pb.Volume(id="1", name="docs", state="ready"), record_budgets=[records])
     lines = "\n".join(status_lines(pb.StatusReply(volumes=[volume])))
     assert excess_sentence(records, "docs") in lines
-    assert "bob" in excess_sentence(records, "docs")
+    assert name in excess_sentence(records, "docs")
     if excess != "disk":
-        assert "`holofsctl members remove docs bob`" in lines
+        assert f"`holofsctl members remove docs {'b' * 16}`" in lines
 
 
 def test_a_device_whose_records_fit_is_not_mentioned() -> None:

@@ -24,6 +24,7 @@ from holofs_api.state_directory import StateDirError
 from holofs_api.v1 import control_pb2
 from holofs_api.v1.control_pb2_grpc import ControlStub
 from holofsctl import client as ctl
+from holofsctl import launcher
 from holofsctl.checks import _daemon
 from holofsctl.errors import CommandError
 from holofsd.core.errors import StateDirUnusable
@@ -180,6 +181,19 @@ def test_a_folder_that_others_can_write_is_refused_by_clients(state: Path) -> No
             open_folder(state)
     state.chmod(0o755)
     open_folder(state).close()
+
+
+def test_up_makes_a_folder_private_that_others_could_write(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder's mode is the one that `mkdir` gives with umask 002."""
+
+    def spawn(*_: object) -> None:
+        raise InterruptedError("the daemon starts")
+
+    monkeypatch.setattr(launcher, "_spawn", spawn)
+    state.chmod(0o775)
+    with pytest.raises(InterruptedError, match="starts"):
+        launcher.ensure_running(state)
+    assert state.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_process_of_another_user_behind_the_socket_is_not_spoken_to(state: Path) -> None:

@@ -70,7 +70,7 @@ def test_received_records_count_only_when_their_head_fits(documents: Documents) 
     assert documents.promote(head(3), whole=False) == 2
     assert list(documents.incoming(ADA)) == []
     assert documents.head(ADA) == head(3)
-    assert [e.key for e in documents.to_merge(10)[0]] == [b"a", b"b"]
+    assert [e.key for e in documents.to_merge(10, 1 << 20)[0]] == [b"a", b"b"]
     assert documents.envelope(ADA, b"old") is not None
 
 
@@ -98,10 +98,17 @@ def test_what_another_history_lacks_is_not_left_to_be_done(documents: Documents)
 def test_merging_takes_records_off_the_queue(documents: Documents) -> None:
     documents.put_incoming([envelope(seq, b"k%d" % seq) for seq in range(1, 6)])
     documents.promote(head(5), whole=False)
-    first, _ = documents.to_merge(2)
+    first, _ = documents.to_merge(2, 1 << 20)
     documents.merged(first)
     assert documents.merge_backlog() == 3
-    assert [e.seq for e in documents.to_merge(10)[0]] == [3, 4, 5]
+    assert [e.seq for e in documents.to_merge(10, 1 << 20)[0]] == [3, 4, 5]
+
+
+def test_large_records_are_not_merged_all_at_once(documents: Documents) -> None:
+    documents.put_incoming([envelope(seq, b"k%d" % seq, payload=b"p" * 600) for seq in range(1, 6)])
+    documents.promote(head(5), whole=False)
+    assert [e.seq for e in documents.to_merge(10, 1000)[0]] == [1, 2]
+    assert [e.seq for e in documents.to_merge(10, 1)[0]] == [1]
 
 
 def test_records_that_wait_for_an_author_are_merged_again_when_its_head_advances(documents: Documents) -> None:
@@ -110,7 +117,7 @@ def test_records_that_wait_for_an_author_are_merged_again_when_its_head_advances
     assert documents.requeue_waiting(ADA) == 0
     assert documents.requeue_waiting(BEN) == 1
     assert documents.requeue_waiting(BEN) == 0
-    assert [e.key for e in documents.to_merge(10)[0]] == [b"k"]
+    assert [e.key for e in documents.to_merge(10, 1 << 20)[0]] == [b"k"]
 
 
 def test_the_set_sum_is_that_of_the_records_held(documents: Documents) -> None:

@@ -117,6 +117,29 @@ async def test_what_went_before_the_limit_was_reached_comes_back_with_the_rest(t
         assert bob.files() == before
 
 
+async def test_what_went_before_stays_away_where_something_else_has_its_path_now(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        paths = await full(ann, bob)
+        ann.mkdir("album")
+        ann.write("album/photo", b"a photograph")
+        await knows(bob, ann)
+        before = bob.files()
+        remove_all(ann, [*paths[:20], "album/photo", "album"])
+        await knows(bob, ann)
+        remove_all(ann, paths[20:])
+        await knows(bob, ann)
+        assert held(bob) == MANY - 20
+        ann.write(paths[0], b"made anew by ann")
+        bob.write(paths[1], b"made anew by bob")
+        ann.mkdir("album")
+        ann.write("album/photo", b"another photograph")
+        await knows(bob, ann)
+        await brake(bob).refuse()
+        await settled(ann, bob)
+        anew = {paths[0]: b"made anew by ann", paths[1]: b"made anew by bob", "album/photo": b"another photograph"}
+        assert bob.files() == ann.files() == {**before, **anew}
+
+
 @pytest.mark.parametrize(("count", "removed"), [(MANY, 50), (400, 70)])
 async def test_a_few_removals_or_a_small_share_of_the_volume_are_followed(
     tmp_path: Path, count: int, removed: int

@@ -16,12 +16,12 @@ from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec import wire
 from holofsd.codec.signing import sign_mark
 from holofsd.codec.ticket import decode_ticket
-from holofsd.core.document import Credentials, Grant, Role
+from holofsd.core.document import Credentials, Grant, Head, Role
 from holofsd.core.errors import ConnectionLost
 from holofsd.core.ids import AuthorId, BlobHash, DeviceId
 from holofsd.net.api import Stream
 from holofsd.net.fake import FakeNetwork
-from holofsd.sync import frames, marks
+from holofsd.sync import frames, marks, volume
 from holofsd.sync.config import MAX_HASHES, MAX_HEADS, SyncConfig
 from holofsd.sync.dealings import Dealings
 from holofsd.sync.invites import RedeemResult, redeem
@@ -109,8 +109,8 @@ async def _content(raw: RawPeer, ann: Device, joined: RedeemResult) -> Stream:
     return stream
 
 
-async def _blob(stream: Stream, number: int, blob: BlobHash, limit: float) -> bool:
-    await stream.send(frames.get(number, blob, 0))
+async def _blob(stream: Stream, number: int, blob: BlobHash, limit: float, offset: int = 0) -> bool:
+    await stream.send(frames.get(number, blob, offset))
     try:
         async with asyncio.timeout(limit):
             while not pb.Frame.FromString(await stream.receive() or b"").blob.end:
@@ -133,6 +133,20 @@ async def test_content_that_a_device_had_comes_slowly_and_other_content_at_once(
         assert await _blob(await _content(raw, ann, joined), 3, second, 5)
 
 
+async def test_the_rest_of_a_large_file_comes_at_once_after_its_connection_broke(tmp_path: Path) -> None:
+    config = replace(QUICK, again_rate=1.0, again_burst=4e6)
+    async with reader(tmp_path, config) as (ann, _bob, raw, joined):
+        ann.write("large", os.urandom(12_000_000))
+        (blob,) = (BlobHash(row[0]) for row in ann.store.db.all("SELECT hash FROM content"))
+        await raw.session(ann.id, joined)
+        stream = await _content(raw, ann, joined)
+        await stream.send(frames.get(1, blob, 0))
+        got = len(pb.Frame.FromString(await stream.receive() or b"").blob.data)
+        stream.abort(0)
+        assert 0 < got < 1_000_000
+        assert await _blob(await _content(raw, ann, joined), 2, blob, 10, got)
+
+
 def test_dealings_with_an_honest_device_never_wait() -> None:
     dealings, now = Dealings(SyncConfig()), 0.0
     # Ten thousand files in pages, each a blob, live news of eight writers at ten publications a second for an hour.
@@ -140,13 +154,34 @@ def test_dealings_with_an_honest_device_never_wait() -> None:
         dealings.page_sent(AuthorId(b"a" * 32), number * 250, number * 250 + 250, 256 << 10, now)
         assert dealings.page_wait(now) == 0
     for number in range(10_000):
-        assert dealings.blob_asked(BlobHash(number.to_bytes(32, "big")), 8 << 20, now) == 0
+        assert dealings.piece_wanted(BlobHash(number.to_bytes(32, "big")), 0, 1 << 20, now) == 0
     for _ in range(5 * 20):  # five streams for each of twenty volumes
         assert dealings.opened(now) == 0
     for _ in range(3600 * 10):
         now += 0.1
         for _ in range(8 * 3):
             assert dealings.talked(2, now) == 0
+
+
+def test_a_large_file_goes_on_at_once_where_a_connection_broke() -> None:
+    dealings, blob, size, piece = Dealings(SyncConfig()), BlobHash(b"b" * 32), 100 << 30, 1 << 20
+    reached = 0
+    while reached < size:
+        start = max(0, reached - (4 << 20))  # what was under way is asked for again
+        reached = min(start + (3 << 30), size)  # and then the connection breaks once more
+        for at in range(start, reached, piece):
+            assert dealings.piece_wanted(blob, at, min(at + piece, size), 0.0) == 0
+    assert dealings.page_wait(0.0) == 0
+
+
+def test_what_was_sent_before_waits_by_the_piece() -> None:
+    dealings, blob, piece = Dealings(replace(SyncConfig(), again_rate=1000.0, again_burst=10_000.0)), b"b" * 32, 10_000
+    sent = [BlobHash(blob), BlobHash(b"c" * 32), BlobHash(b"e" * 32)]
+    assert [dealings.piece_wanted(one, 0, piece, 0.0) for one in sent] == [0, 0, 0]
+    assert dealings.piece_wanted(sent[0], 0, piece, 0.0) == 0
+    assert dealings.piece_wanted(sent[0], 5000, 2 * piece, 0.0) == 5
+    assert dealings.piece_wanted(sent[0], 2 * piece, 3 * piece, 0.0) == 0
+    assert dealings.piece_wanted(sent[1], piece, piece, 0.0) == pytest.approx(9.096), "nothing costs something"
 
 
 async def test_a_flood_of_small_frames_waits_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,6 +246,51 @@ async def test_credentials_that_come_again_are_not_read_again(tmp_path: Path, mo
         await raw.send(frames.ping(7, 0))
         await raw.hear("pong")
         assert read - before < 20  # and what ann and bob tell each other
+
+
+async def test_heads_of_authors_that_there_are_not_are_not_looked_at_again_with_each_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with reader(tmp_path) as (ann, _bob, raw, joined):
+        await raw.session(ann.id, joined)
+        made_up = [Head(AuthorId(n.to_bytes(32, "big")), 1, 1, b"s" * 32, b"f" * 64) for n in range(4000)]
+        await raw.send(frames.have(made_up, first=False))
+        await raw.send(frames.ping(6, 0))
+        await raw.hear("pong")
+        calls, real = 0, ann.sync.ingest.claim
+
+        def counted(head: Head, source: object) -> tuple[int, bool] | None:
+            nonlocal calls
+            calls += 1
+            return real(head, source)
+
+        monkeypatch.setattr(ann.sync.ingest, "claim", counted)
+        for _ in range(20):
+            await raw.send(frames.have([], first=False))
+        await raw.send(frames.ping(7, 0))
+        await raw.hear("pong")
+        assert calls < 200, "and those are of authors that there are"
+
+
+async def test_false_heads_of_an_author_that_is_folded_cost_one_signature_a_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def verify(volume_id: object, head: object) -> bool:
+        nonlocal calls
+        calls += 1
+        return False
+
+    monkeypatch.setattr(volume, "verify_head", verify)
+    async with reader(tmp_path) as (ann, _bob, raw, joined):
+        await raw.session(ann.id, joined)
+        mine = ann.volume.author
+        many = [Head(mine, 1000 + number, 1, b"s" * 32, b"f" * 64) for number in range(500)]
+        await raw.send(frames.have([], first=False, folded=many))
+        await raw.send(frames.ping(7, 0))
+        await raw.hear("pong")
+        assert calls == 1
 
 
 async def test_forged_credentials_in_a_session_end_it_in_words(tmp_path: Path) -> None:

@@ -11,8 +11,12 @@ import pytest
 
 from holofsd.codec.content import hash_bytes
 from holofsd.core.errors import ContentUnavailable
-from holofsd.core.state import Blob
+from holofsd.core.ids import AuthorId, Dot, Hlc, VolumeId
+from holofsd.core.state import Blob, Register, Version
 from holofsd.net.fake import FakeNetwork
+from holofsd.store.volume import VolumeStore
+from holofsd.sync import losses
+from holofsd.sync.losses import IndexCache
 from holofsd.sync.merging import SAID_SIZE as SAID_IMPOSSIBLE_SIZE
 from holofsd.sync.unavailable import NOWHERE, TOO_LARGE
 from holofsd.sync.volume import SAID_SIZE
@@ -219,3 +223,24 @@ async def test_content_that_is_missing_of_ones_own_is_promised_by_nobody(tmp_pat
         assert ann.sync.copies() == 0
         report = next(report for report in ann.sync.status().devices if report.device == bob.id)
         assert report.records_behind == 1, "what came before is promised"
+
+
+def test_a_git_index_is_as_large_as_its_bytes_whatever_a_record_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The brake reads it into memory."""
+    name = b"n" * 200
+    entry = bytes(60) + len(name).to_bytes(2, "big") + name
+    data = b"DIRC" + (2).to_bytes(4, "big") + (1).to_bytes(4, "big") + entry.ljust(len(entry) // 8 * 8 + 8, b"\0")
+    store = VolumeStore(VolumeId(b"v" * 32), tmp_path / "volume")
+    try:
+        with store.db.transaction():
+            blob = store.content.keep(data)
+            store.content.add(blob, len(data), 0)
+        stamp = Hlc(1, 0, AuthorId(b"l" * 32))
+        version = Version(Dot(stamp.author, 1), stamp, Blob(blob), 10, Register(0, stamp), "liar")
+        assert IndexCache(store.content).paths(version) == {name}
+        monkeypatch.setattr(losses, "LARGEST_INDEX", 100)
+        assert IndexCache(store.content).paths(version) == frozenset()
+    finally:
+        store.close()

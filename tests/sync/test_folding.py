@@ -3,19 +3,25 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from holofsd.codec.letting_go import encode_folded
 from holofsd.codec.ticket import decode_ticket
 from holofsd.core.document import Role
+from holofsd.core.errors import NoSpace
 from holofsd.core.ids import AuthorId
 from holofsd.net.fake import FakeNetwork
 from holofsd.sync.config import KEY_FOLDED
 from holofsd.sync.invites import redeem
+from holofsd.sync.receiving import Receiver, Trip
+from holofsd.sync.status import DeviceReport
 from tests.sync.devices import QUICK, Device, devices, settled, share, until
 from tests.sync.rawpeer import Author, RawPeer
 from tests.sync.test_forgetting import purge
@@ -240,3 +246,54 @@ async def lying(folder: Path) -> AsyncIterator[tuple[Device, Device, RawPeer, Au
             yield ann, new, raw, liar, other
         finally:
             await raw.endpoint.close()
+
+
+@pytest.mark.parametrize("gone", ["took a new author", "was removed"])
+async def test_content_that_a_folded_author_had_written_is_promised_by_no_device_that_lacks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """The folded author's versions have no record of their author any more, and are needed as before."""
+    config = replace(FOLDING, partial_interval=0.1)
+    async with devices(tmp_path, "ann", "bob", "cid", "new", config=config) as (ann, bob, cid, new):
+        await share(ann, bob, cid)
+        node = cid.write("file", os.urandom(10_000))
+        await settled(ann, bob, cid)
+        former = cid.volume.author
+        if gone == "was removed":
+            ann.sync.remove_member(cid.id)
+        else:
+            cid.sync.rotate_author()
+        await until(lambda: is_gone(former, ann, bob))
+        await until(lambda: not any(device.sync.status().unpublished for device in (ann, bob)))
+
+        def says_it(device: Device) -> bool:
+            return device.store.documents.envelope(device.volume.author, node) is not None
+
+        says = next(device for device in ((ann, bob) if gone == "was removed" else (cid,)) if says_it(device))
+
+        def refuse(self: Receiver, needed: int, trip: Trip) -> None:
+            raise NoSpace("The disk is nearly full.")
+
+        monkeypatch.setattr(Receiver, "_check_space", refuse)
+        await new.join(ann.ticket())
+
+        await until(lambda: new.heads() == says.heads())
+        other = next(device for device in (ann, bob) if device is not says)
+        other.write("after all that", b"inline")
+        await until(lambda: not other.sync.status().unpublished)
+        author, seq = other.volume.author, other.heads()[other.volume.author][0]
+
+        def is_promised() -> bool:
+            marks = [mark for mark in says.sync.marks.known() if mark.device == new.id]
+            return any(item.author == author and item.seq >= seq for mark in marks for item in mark.authors)
+
+        await until(is_promised, "the new device to promise what it has")
+
+        def report() -> DeviceReport:
+            return next(report for report in says.sync.status().devices if report.device == new.id)
+
+        assert not report().complete
+        assert report().records_behind
+        monkeypatch.undo()
+        await until(lambda: report().complete)
+        assert new.files() == says.files()

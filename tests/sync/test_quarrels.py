@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holofsd.codec.signing import SigningKey, sign_grant, sign_removed
+from holofsd.core import credentials as sets
 from holofsd.core.credentials import grant_digest, merge_credentials, relevant
 from holofsd.core.document import Credentials, Grant, Membership, Removed, Role
-from holofsd.core.errors import DeviceUnknown, HoloError
+from holofsd.core.errors import DeviceUnknown, HoloError, Refused, RoleTooLow
 from holofsd.core.ids import DeviceId, VolumeId
 from holofsd.core.members import resolve
 from holofsd.store.volume import VolumeStore
@@ -37,6 +38,8 @@ class Memory:
 
     volume: VolumeId = VOLUME
     rows: dict[tuple[str, bytes], bytes] = field(default_factory=dict)
+    heard: list[DeviceId] = field(default_factory=list)
+    """Devices that said what they hold."""
 
     @property
     def documents(self) -> SimpleNamespace:
@@ -52,6 +55,9 @@ class Memory:
     @property
     def lies(self) -> SimpleNamespace:
         return SimpleNamespace(note=lambda *_: None)
+
+    def marks(self) -> list[tuple[bytes, int, bytes]]:
+        return [(device, 0, b"") for device in self.heard]
 
     def credentials(self) -> list[tuple[str, bytes]]:
         return [(kind, message) for (kind, _digest), message in self.rows.items()]
@@ -266,3 +272,89 @@ def test_a_removal_that_no_other_device_could_read_is_not_made() -> None:
     devices["a"].remove(ID["b"])
     assert not devices["a"].is_member(ID["b"])
     assert load_credentials(devices["a"]._store) == devices["a"].credentials
+
+
+# ---- undoing
+def test_who_undoes_what_made_it_an_admin_stays_one() -> None:
+    devices = scene()
+    devices["e"].remove(ID["b"], undo=True)
+    assert devices["e"].membership.roles == {ID["a"]: Role.ADMIN, ID["c"]: Role.WRITER, ID["e"]: Role.ADMIN}
+    meet(devices)
+    assert all(same(who.membership, devices["e"].membership) for who in devices.values())
+
+
+def test_who_is_an_admin_by_others_that_would_go_too_is_told_so_and_nothing_changes() -> None:
+    devices = scene()
+    before = devices["e"].credentials
+    with pytest.raises(RoleTooLow):
+        devices["e"].remove(ID["a"], undo=True)
+    assert devices["e"].credentials == before
+    devices["e"].remove(ID["a"])
+    assert devices["e"].role is Role.ADMIN
+
+
+def test_undoing_a_removed_device_leaves_those_whom_we_let_in() -> None:
+    devices = scene()
+    e, guest = devices["e"], DeviceId(SigningKey(b"g" * 32).public)
+    e.grant(guest, Role.WRITER, "guest")
+    e.remove(ID["a"])
+    e.remove(ID["a"], undo=True)
+    assert e.membership.roles == {ID["e"]: Role.ADMIN, guest: Role.WRITER}
+
+
+def test_undoing_a_removed_device_leaves_the_roles_that_others_gave() -> None:
+    devices = scene()
+    learn(devices["a"], devices["b"])
+    devices["a"].grant(ID["d"], Role.ADMIN, "d")  # whom b let in
+    devices["a"].remove(ID["b"])
+    devices["a"].remove(ID["b"], undo=True)
+    assert devices["a"].membership.roles[ID["d"]] is Role.ADMIN
+    assert ID["e"] not in devices["a"].membership.roles
+
+
+# ---- room
+GUESTS = [DeviceId(SigningKey(bytes([n]) * 32).public) for n in range(1, 5)]
+
+
+def test_where_there_is_no_room_a_new_member_does_not_put_out_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = scene()
+    a = devices["a"]
+    a.grant(GUESTS[0], Role.WRITER, "x")
+    a.remove(GUESTS[0])
+    a.grant(GUESTS[0], Role.WRITER, "x")  # in generation 256: behind whatever is granted to others
+    own = sum(map(sets.grant_bytes, (g for g in a.credentials.grants if g.issuer == ID["a"])))
+    monkeypatch.setattr(sets, "GRANT_ROOM", own * 16 // 3 + 1)
+    assert relevant(VOLUME, a.credentials) == a.credentials
+    with pytest.raises(Refused):
+        a.grant(GUESTS[1], Role.WRITER, "y")
+    assert a.is_member(GUESTS[0])
+    assert not a.is_member(GUESTS[1])
+
+
+def test_one_more_admin_does_not_put_out_whom_another_one_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = scene()
+    a, b = devices["a"], devices["b"]
+    for guest in GUESTS:
+        b.grant(guest, Role.WRITER, "x")
+    learn(a, b)
+    monkeypatch.setattr(sets, "GRANT_ROOM", 8192)  # 1,152 bytes are b's own, or 576
+    before = a.membership
+    assert relevant(VOLUME, a.credentials) == a.credentials
+    cast(Memory, a._store).heard += [ID["d"], ID["e"], *GUESTS]
+    with pytest.raises(Refused):
+        a.change_role(ID["c"], Role.ADMIN)
+    assert a.membership == before
+    a.remove(ID["b"], undo=True)
+    a.change_role(ID["c"], Role.ADMIN)
+    assert a.membership.roles == {ID["a"]: Role.ADMIN, ID["c"]: Role.ADMIN}
+
+
+def test_devices_that_an_admin_made_up_stop_nobody_from_making_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = scene()
+    a, b = devices["a"], devices["b"]
+    for guest in GUESTS:
+        b.grant(guest, Role.WRITER, "x")
+    learn(a, b)
+    monkeypatch.setattr(sets, "GRANT_ROOM", 8192)
+    a.change_role(ID["c"], Role.ADMIN)
+    assert a.membership.roles[ID["c"]] is Role.ADMIN

@@ -20,6 +20,7 @@ from holofsd.core.errors import ConnectionLost, Refused
 from holofsd.core.ids import DeviceId, VolumeId
 from holofsd.net.api import JOIN_ALPN, CloseCode, Connection
 from holofsd.net.fake import FakeNetwork
+from holofsd.net.strangers import MOST_OF_A_SOURCE
 from holofsd.sync import frames, scrutiny
 from holofsd.sync.config import HELLO_CREDENTIALS, MAX_HELLO, MAX_REDEEM
 from holofsd.sync.invites import redeem
@@ -258,6 +259,21 @@ async def test_a_stranger_that_opens_streams_without_end_is_cut_off(tmp_path: Pa
         await raw.endpoint.close()
 
 
+async def test_where_strangers_come_from_is_not_kept(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", network=FakeNetwork()) as (ann, bob):
+        ann.create()
+        crowd = [RawPeer(ann.network, f"stranger {number}") for number in range(5)]
+        for one in crowd:
+            await one.connect(ann.id)
+        await until(lambda: len(ann.hub.peer_status()) == 5)
+        assert ann.devices.devices_with_addresses() == []
+        await bob.join(ann.ticket())
+        await settled(ann, bob)
+        assert ann.devices.devices_with_addresses() == [bob.id]
+        for one in crowd:
+            await one.endpoint.close()
+
+
 async def test_what_a_stranger_may_say_first_is_small(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", network=FakeNetwork()) as (ann,):
         ann.create()
@@ -295,6 +311,34 @@ async def test_tickets_that_are_never_told_to_the_end_keep_nobody_from_joining(t
         await settled(ann, bob)
         await until(lambda: ann.hub.peers.turned_away > 0)
         for one in crowd:
+            await one.endpoint.close()
+
+
+async def test_who_comes_with_a_ticket_that_is_none_goes_before_a_newcomer_that_has_not_spoken_yet(
+    tmp_path: Path,
+) -> None:
+    async with devices(tmp_path, "ann", network=FakeNetwork()) as (ann,):
+        ann.create()
+        strangers = [RawPeer(ann.network, f"stranger {number}") for number in range(2 * MOST_OF_A_SOURCE)]
+        none = pb.Redeem(protocol=1, volume=ann.sync.id, secret=b"s" * 16).SerializeToString()
+
+        async def come(one: RawPeer) -> Connection:
+            return await one.endpoint.connect(ann.id, ann.endpoint.addresses(), JOIN_ALPN)
+
+        async def come_with_none(one: RawPeer) -> None:
+            stream = await (await come(one)).open_stream()
+            await stream.send(none)
+            answer = pb.Redeemed.FromString(await stream.receive() or b"")
+            assert answer.WhichOneof("answer") == "refused"
+
+        for one in strangers[:MOST_OF_A_SOURCE]:
+            await come_with_none(one)
+        newcomer = await come(strangers[MOST_OF_A_SOURCE])
+        for one in strangers[MOST_OF_A_SOURCE + 1 :]:
+            await come_with_none(one)
+        assert not newcomer.closed
+        assert ann.hub.peers.turned_away == MOST_OF_A_SOURCE
+        for one in strangers:
             await one.endpoint.close()
 
 

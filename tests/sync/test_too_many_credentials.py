@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,15 @@ import pytest
 from holofsd.check.fsck import Files, examine
 from holofsd.codec.signing import SigningKey, generate, make_certificate, sign_grant, sign_removed
 from holofsd.core.credentials import CERTIFICATES_KEPT
-from holofsd.core.document import Credentials, Role
+from holofsd.core.document import AuthorSeq, Certificate, Credentials, Role
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
 from holofsd.core.members import CERTIFICATES_COUNTED
 from holofsd.store.volume import VolumeStore
 from holofsd.sync import frames
+from holofsd.sync.config import MAX_HELLO
 from holofsd.sync.create import prepare_joined
-from holofsd.sync.members import TOO_MANY_AUTHORS, TOO_MANY_STATEMENTS, Members
+from holofsd.sync.members import Members
+from holofsd.sync.signers import TOO_MANY_AUTHORS, TOO_MANY_STATEMENTS
 from holofsd.sync.stored_credentials import messages_of
 from tests.sync.devices import Device, devices, settled, share, until
 from tests.sync.rawpeer import Author
@@ -139,6 +142,70 @@ async def test_a_device_that_takes_author_after_author_is_always_heard(tmp_path:
             await until(lambda number=number: f"file {number}" in ann.files())  # type: ignore[misc]
         await settled(ann, bob)
         assert len(ann.files()) == CERTIFICATES_COUNTED + 5
+
+
+async def test_a_device_with_too_many_authors_of_an_earlier_program_takes_one_that_is_heard(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await share(ann, bob)
+        bob.write("early", b"1")
+        await settled(ann, bob)
+        await bob.down()
+        authors = sorted((generate() for _ in range(CERTIFICATES_COUNTED + 8)), key=lambda key: key.public)
+        made = tuple(make_certificate(author, bob.key, ann.sync.id) for author in authors)
+        stored_as_before(bob, Credentials(certificates=made))
+        store = VolumeStore(ann.sync.id, bob.directory(ann.sync.id))
+        with store.db.transaction():
+            store.add_author(AuthorId(authors[-1].public), authors[-1].seed)
+        store.close()
+        await bob.up()
+        bob.write("late", b"2")
+        await until(lambda: ann.files() == {"early": b"1", "late": b"2"})
+        await settled(ann, bob)
+
+
+# ---- who is to blame
+async def test_who_only_was_not_known_yet_as_what_it_is_is_not_blamed(tmp_path: Path) -> None:
+    """A member passes on what others signed, before what makes it count, and again and again."""
+    async with scene(tmp_path) as (ann, _bob, raw, joined):
+        reader, writer, stranger = generate(), generate(), generate()
+        ann.sync.members.grant(DeviceId(reader.public), Role.READER, "reader")
+        ann.sync.members.grant(DeviceId(writer.public), Role.WRITER, "writer")
+        await raw.session(ann.id, joined)
+        one = certificates(reader, joined.volume, 1).certificates
+        let_in = sign_grant(writer, joined.volume, DeviceId(stranger.public), Role.READER, 1, "guest")
+        await raw.send(frames.credentials(Credentials(grants=(let_in,), certificates=one * 200)))
+        await raw.send(frames.ping(77, 0))
+        while (await raw.hear("pong")).pong.id != 77:
+            pass
+        assert blamed(ann) == {}
+
+
+async def test_false_certificates_that_push_out_a_true_one_do_not_blame_its_signer(tmp_path: Path) -> None:
+    async with scene(tmp_path) as (ann, _bob, raw, joined):
+        honest = generate()
+        ann.sync.members.grant(DeviceId(honest.public), Role.WRITER, "honest")
+        await raw.session(ann.id, joined)
+        last = Certificate(AuthorId(b"\xff" * 32), DeviceId(honest.public), b"s" * 64, b"s" * 64)
+        (true,) = certificates(honest, joined.volume, 1).certificates
+        forged = tuple(replace(last, author=AuthorId(bytes(31) + bytes([n]))) for n in range(CERTIFICATES_KEPT))
+        await raw.send(frames.credentials(Credentials(certificates=(true, *forged))))
+        await until(lambda: not ann.sync.is_connected(raw.id))
+        assert blamed(ann) == {}
+
+
+# ---- hellos
+async def test_what_an_admin_signs_about_a_device_does_not_make_its_hello_too_large(tmp_path: Path) -> None:
+    async with scene(tmp_path, Role.ADMIN) as (ann, bob, raw, joined):
+        heads = [AuthorSeq(AuthorId(b"%032d" % n), 1, bytes(32)) for n in range(1800)]
+        large = sign_removed(raw.key, joined.volume, ann.id, 5, heads)  # counts for nothing: there is no generation 4
+        await raw.session(ann.id, joined)
+        await raw.send(frames.credentials(Credentials(removals=(large,))))
+        for device in (ann, bob):
+            await until(lambda device=device: large in device.sync.members.credentials.removals)  # type: ignore[misc]
+            proof = device.sync.members.proof(bob.id if device is ann else ann.id)
+            assert len(frames.hello(joined.volume, 1, proof, "n" * 200, 0)) <= MAX_HELLO
+        await ann.restart()
+        await until(lambda: ann.sync.is_connected(bob.id))
 
 
 # ---- what is stored and cannot be read

@@ -12,7 +12,7 @@ import pytest
 
 from holofsd.codec.content import hash_bytes
 from holofsd.store.content import IncomingBlob
-from holofsd.sync import receiving
+from holofsd.sync import content, receiving
 from tests.sync.devices import QUICK, devices, settled, share, until
 
 ROOM = 4 * (1 << 20)
@@ -99,3 +99,22 @@ async def test_whoever_sent_other_bytes_once_is_asked_again(tmp_path: Path) -> N
         await until(lambda: bob.sync.fetcher.counts.wrong.get(ann.id, 0) >= 1)
         path.write_bytes(data)
         await until(lambda: bob.files() == {"file": data})
+
+
+async def test_a_clock_that_is_set_back_keeps_no_content_from_arriving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "ALL_AGAIN", 0.1)
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await share(ann, bob)
+        await settled(ann, bob)
+        data = os.urandom(10_000)
+        ann.write("before", data)
+        await until(lambda: bob.files() == {"before": data})
+        monkeypatch.setattr(bob.sync.fetcher, "_fill", lambda: None)  # it has enough to do
+        bob.clock_off_ms = 3_600_000
+        ann.write("file", data[::-1])
+        await until(lambda: bob.store.content.is_any_missing())
+        bob.clock_off_ms = 0
+        monkeypatch.undo()
+        await until(lambda: bob.files() == {"before": data, "file": data[::-1]})

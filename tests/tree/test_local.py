@@ -304,6 +304,25 @@ def test_a_new_author_takes_over_what_was_never_published(volume: LocalVolume) -
     assert set(states) == {b"kept", b"fresh", b"fresh2"}
 
 
+def test_a_version_is_found_by_a_former_dot_however_many_it_had(volume: LocalVolume) -> None:
+    state = create(volume, b"a", Inline(b"12345"))
+    (dot,) = state.versions
+    for seed in (NEW_SEED, bytes(32)):
+        with volume.store.db.transaction():
+            volume.rotate_author(seed)
+    now = volume.tree.state(state.id)
+    assert now is not None
+    assert set(now.versions) == {volume.current_dot(dot)}
+
+
+def test_what_is_said_as_ours_gets_numbers_only_where_it_is_there(volume: LocalVolume) -> None:
+    state = create(volume, b"a", Inline(b"12345"))
+    before = volume.next_dot()
+    with volume.store.db.transaction():
+        volume.say_as_ours(state.id, [Dot(AuthorId(b"x" * 32), 1)])
+    assert volume.next_dot().counter == before.counter + 1
+
+
 def test_hashing_finds_a_version_that_got_a_new_dot(volume: LocalVolume) -> None:
     state = create(volume, b"a", Pending("s1"))
     stage(volume, state, "s1")

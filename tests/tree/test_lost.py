@@ -16,8 +16,12 @@ from holofsd.codec.records import decode_state, encode_state
 from holofsd.core import edit
 from holofsd.core.ids import ROOT_ID, AuthorId, Hlc, LinkId, NodeId
 from holofsd.core.lost import LOST_ID, UNMADE
-from holofsd.core.state import Kind, Link, Marker, NodeState, Place
+from holofsd.core.node import is_alive
+from holofsd.core.state import Inline, Kind, Link, Marker, NodeState, Place
 from holofsd.store.database import scripts
+from holofsd.tree import placing
+from holofsd.tree import tree as tree_module
+from holofsd.tree.recording import last_versions
 from holofsd.tree.tree import Tree
 from support.model import Device
 from tests.tree.harness import Clock, check_index, derived, expected, from_scratch, plain, volume_store, walk
@@ -101,11 +105,11 @@ def test_what_is_in_an_unknown_folder_waits_until_that_is_given_up_and_comes_if_
     device = ann()
     learn(tree, *device.states.values(), moved_to(at(device, b"d/file"), NOWHERE, b"wait"))
     assert names(tree) == [b"d", b"other"]
-    assert tree.store.nodes.strays.waited_for(9)[0][0] == NOWHERE
+    assert tree.store.nodes.strays.waiting(NodeId(b""), 9)[0][0][0] == NOWHERE
     with tree.store.db.transaction():
         tree.give_up([NOWHERE])
     assert names(tree) == [b"d", b"lost+found", b"lost+found/wait", b"other"]
-    assert tree.store.nodes.strays.waited_for(9) == []
+    assert tree.store.nodes.strays.waiting(NodeId(b""), 9) == ([], None)
     version = device.version(Marker())
     place = Place(ROOT_ID, b"late")
     folder = edit.new_node(NOWHERE, Kind.DIRECTORY, 0, place, edit.link_id(NOWHERE), version, 0o755, version.stamp)
@@ -120,6 +124,82 @@ def test_an_unknown_folder_that_turns_out_to_be_a_file_gives_up_what_is_in_it(tr
     assert names(tree) == [b"d"]
     learn(tree, other)
     assert names(tree) == [b"d", b"lost+found", b"lost+found/inside", b"other"]
+
+
+def test_a_folder_that_comes_after_what_is_in_it_has_nothing_in_it_looked_at_again(tree: Tree) -> None:
+    """The order in which a program fills a folder and then sets its time; the cost does not depend on how much is in it."""
+    device = Device("ann")
+    device.mkdir(b"d")
+    for number in range(20):
+        device.write(b"d/%d" % number, b"x")
+    folder = at(device, b"d")
+    learn(tree, *(state for state in device.states.values() if state.id != folder.id))
+    assert names(tree) == []
+    with tree.store.db.transaction():
+        change = tree.merge([folder])
+    assert change.nodes == [folder.id]
+    assert plain(tree) == expected(device.states)
+    assert derived(tree.store) == from_scratch(device.states)
+
+
+def test_a_file_with_two_unknown_folders_is_where_the_one_that_comes_is(tree: Tree) -> None:
+    """The other one is a file: it stood in lost+found for that."""
+    device = ann()
+    (first,) = at(device, b"d/file").links
+    twice = replace(
+        at(device, b"d/file"),
+        links={
+            first: Link(Place(at(device, b"other").id, b"inside"), LATER),
+            LinkId(b"second link....."): Link(Place(at(device, b"d").id, b"second"), LATER),
+        },
+    )
+    learn(tree, at(device, b"other"), twice)
+    assert names(tree) == [b"lost+found", b"lost+found/inside", b"other"]
+    learn(tree, at(device, b"d"))
+    assert names(tree) == [b"d", b"d/second", b"other"]
+
+
+@pytest.mark.parametrize("comes", ["never", "as a folder", "as a file"])
+def test_what_does_not_fit_into_one_transaction_is_placed_bit_by_bit_also_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes: str
+) -> None:
+    monkeypatch.setattr(placing, "MOST_STRAYS", 3)
+    monkeypatch.setattr(tree_module, "MOST_STRAYS", 3)
+    device = ann()
+    for number in range(10):
+        device.write(b"many %d" % number, b"x")
+        device.put(moved_to(at(device, b"many %d" % number), NOWHERE, b"%d" % number))
+    kind, version = Kind.DIRECTORY, device.version(Marker())
+    if comes == "as a file":
+        kind, version = Kind.FILE, device.version(Inline(b"x"))
+    place = Place(ROOT_ID, b"late")
+    late = edit.new_node(NOWHERE, kind, 0, place, edit.link_id(NOWHERE), version, 0o755, version.stamp)
+    with volume_store(tmp_path) as store:
+        tree = Tree(store, Clock())
+        learn(tree, *device.states.values())
+        if comes != "as a file":
+            with store.db.transaction():
+                tree.give_up([NOWHERE])
+            assert sum(name.startswith(b"lost+found/") for name in names(tree)) == 3
+        if comes == "as a folder":
+            while place_some(tree):
+                pass
+        if comes != "never":
+            learn(tree, late)
+        place_some(tree)
+    with volume_store(tmp_path) as store:
+        tree = Tree(store, Clock())
+        while place_some(tree):
+            pass
+        folder = b"late/" if comes == "as a folder" else b"lost+found/"
+        assert {folder + b"%d" % number for number in range(10)} <= set(names(tree))
+        assert tree.store.meta("placing-lost") is None
+        check_index(store)
+
+
+def place_some(tree: Tree) -> bool:
+    with tree.store.db.transaction():
+        return tree.place_due() is not None
 
 
 def test_a_cycle_through_an_unknown_folder_shows_everything(tree: Tree) -> None:
@@ -225,6 +305,20 @@ def test_a_volume_of_an_earlier_program_shows_what_had_no_name(tmp_path: Path) -
         assert names(tree) == shown
         assert derived(store) == right
         check_index(store)
+
+
+def test_the_last_version_of_an_emptied_file_is_the_newest_whatever_is_heard_of_later(tree: Tree) -> None:
+    device = ann()
+    first = at(device, b"d/file")
+    device.write(b"d/file", b"second")
+    second = at(device, b"d/file")
+    learn(tree, *device.states.values())
+    learn(tree, replace(second, versions={}))
+    learn(tree, first)
+    state = tree.state(second.id)
+    assert state is not None
+    assert not is_alive(state)
+    assert [version.body for version in last_versions(tree.store, state).values()] == [Inline(b"second")]
 
 
 # ---- whatever is said, in whatever order
