@@ -25,7 +25,7 @@ import structlog
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.attributes import Wanted
-from holofs_mount.core.context import Caller, st_mode
+from holofs_mount.core.mount_state import Caller, st_mode
 from holofs_mount.core.volume import Volume
 
 log = structlog.get_logger(__name__)
@@ -96,7 +96,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
         hidden = self._hidden.get(names)
         if hidden is not None:
             return await self._v.names.getattr(hidden)
-        root = self._v.context.root
+        root = self._v.state.root
         parts = [part for part in names.split(b"/") if part]
         if not parts:
             return await self._v.names.getattr(root)
@@ -107,7 +107,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
 
     async def _ino(self, path: str | None, fi: Any = None) -> int:
         if fi is not None:
-            return self._v.context.table.handle(fi.fh).file.ino
+            return self._v.state.table.handle(fi.fh).file.ino
         assert path is not None
         return (await self._find(path)).ino
 
@@ -127,8 +127,8 @@ class Operations(fuse.Operations):  # type: ignore[misc]
             "st_ino": attr.ino,
             "st_mode": st_mode(attr),
             "st_nlink": attr.nlink,
-            "st_uid": self._v.context.uid,
-            "st_gid": self._v.context.gid,
+            "st_uid": self._v.state.uid,
+            "st_gid": self._v.state.gid,
             "st_size": attr.size,
             "st_blksize": 65_536,
             "st_blocks": (attr.size + 511) // 512,
@@ -227,7 +227,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
                 directory.entries = [(b".", 0), (b"..", 0), *listing.names.items()]
             found: list[tuple[str, dict[str, int] | None, int]] = []
             for position, (name, ino) in enumerate(directory.entries[start : start + _PER_READDIR], start + 1):
-                attr = self._v.context.attrs.get(ino)
+                attr = self._v.state.attrs.get(ino)
                 found.append((name.decode(_ENCODING), self._stat(attr) if attr is not None else None, position))
             return found
 
@@ -235,7 +235,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
 
     @answering
     def opendir(self, path: str) -> int:
-        ino, number = self._run(self._ino(path)), self._v.context.table.number()
+        ino, number = self._run(self._ino(path)), self._v.state.table.number()
         self._directories[number] = OpenDirectory(ino)
         return number
 

@@ -28,12 +28,12 @@ class AttrCache:
     def __init__(self) -> None:
         self._attrs: dict[int, pb.Attr] = {}
         self._guessed: dict[int, float] = {}
-        self.still_on_their_way: Callable[[], bool] = lambda: False
-        """Whether the daemon has not heard yet of some of what we did."""
+        self.any_pending: Callable[[], bool] = lambda: False
+        """Whether operations of this mount are unanswered: guesses hold until they are answered."""
         self.gone = GoneDirectories()
 
     def get(self, ino: int) -> pb.Attr | None:
-        if ino in self._guessed and self._guessed[ino] < time.monotonic() and not self.still_on_their_way():
+        if ino in self._guessed and self._guessed[ino] < time.monotonic() and not self.any_pending():
             self.drop(ino)
         return self._attrs.get(ino)
 
@@ -112,8 +112,8 @@ def _weight(content: pb.ContentMap) -> int:
     return _EACH + sum(len(extent.inline) for extent in content.extents)
 
 
-UNSURE: Final = -1
-"""In place of an inode: where the name leads now, or whether it does, the daemon has to say."""
+NEEDS_LOOKUP: Final = -1
+"""In place of an inode number: the daemon has to be asked where the name leads, if anywhere."""
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class Listing:
     """All names of one directory."""
 
     names: dict[bytes, int]
-    unsure: set[bytes] = field(default_factory=set)
+    needs_lookup: set[bytes] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -132,7 +132,7 @@ class Loading:
     broken: bool = False
 
     def set(self, name: bytes, ino: int) -> None:
-        if ino == UNSURE:
+        if ino == NEEDS_LOOKUP:
             self.broken = True
         else:
             self.overrides[name] = ino
@@ -175,16 +175,16 @@ class ListingCache:
             loading.broken = True
 
     def set(self, parent: int, name: bytes, ino: int) -> None:
-        """The name leads there now; 0: nowhere; UNSURE: somewhere else than before, perhaps."""
+        """The name leads there now; 0: nowhere; NEEDS_LOOKUP: somewhere else than before, perhaps."""
         if parent in self._loading:
             self._loading[parent].set(name, ino)
         listing = self._listings.get(parent)
         if listing is None:
             return
-        if ino == UNSURE:
-            listing.unsure.add(name)
+        if ino == NEEDS_LOOKUP:
+            listing.needs_lookup.add(name)
         else:
-            listing.unsure.discard(name)
+            listing.needs_lookup.discard(name)
         if ino:
             self._entries += name not in listing.names
             listing.names[name] = ino

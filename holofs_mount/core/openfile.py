@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import secrets
 import time
@@ -14,17 +13,7 @@ from holofs_api.stamps import CLOCK
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.content import Body, BufferedBody, StagedBody
 from holofs_mount.patience import Patiently, Turns
-
-
-@dataclass(eq=False, slots=True)
-class Birth:
-    """How a file is told of that was made here: see `core.newborn`. `done` once the daemon has answered."""
-
-    request: pb.CreateRequest
-    done: asyncio.Future[None]
-    failed: OSError | None = None
-    refused: bool = False
-    """Whoever closed the file was told that it cannot be."""
+from holofs_mount.write_behind.creates import PendingCreate
 
 
 @dataclass(eq=False, slots=True)
@@ -55,13 +44,13 @@ class OpenFile:
     written_at: float = 0.0
     saved_at: float = float("-inf")
     reading_ahead: bool = False
-    birth: Birth | None = None
-    """Nobody but this mount knows the file yet."""
+    pending_create: PendingCreate | None = None
+    """Create of a file that this mount alone knows; None: the daemon knows the file, or will from the journal."""
 
     @property
     def dirty(self) -> bool:
         """The daemon has to be told before the file may be closed."""
-        return self.written or self.birth is not None
+        return self.written or self.pending_create is not None
 
     @property
     def written(self) -> bool:
@@ -87,6 +76,16 @@ class OpenFile:
         """Travels with the next commit; what is on its way to the daemon already does not have it."""
         self.generation += 1
         self.mtime_ns, self.ctime_ns = mtime_ns, CLOCK.now()
+
+    def first_handle(self) -> int:
+        """Number of the oldest handle."""
+        return next(iter(self.handles))
+
+    def handle_registered(self, number: int) -> None:
+        """Notes that the daemon knows this handle."""
+        handle = self.handles.get(number)
+        if handle is not None:
+            handle.registered = True
 
     def writer(self) -> Handle | None:
         """Some handle through which the daemon lets us write."""

@@ -15,9 +15,9 @@ import structlog
 from holofs_api.numbers import MAX_FILE_SIZE
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.content import Body, BufferedBody, MappedBody, NotHere, StagedBody
-from holofs_mount.core.context import Context
+from holofs_mount.core.daemon_calls import DaemonCalls
 from holofs_mount.core.openfile import OpenFile
-from holofs_mount.core.sharing import move_displaced
+from holofs_mount.core.staging import Staging
 
 log = structlog.get_logger(__name__)
 
@@ -30,8 +30,9 @@ _MOST: Final = 16 * 1024 * 1024
 class Reading:
     """Bytes of open files, from where they are."""
 
-    def __init__(self, context: Context) -> None:
-        self._x = context
+    def __init__(self, daemon: DaemonCalls, staging: Staging) -> None:
+        self._daemon = daemon
+        self._staging = staging
 
     async def read(self, file: OpenFile, offset: int, size: int) -> bytes:
         """At most `size` bytes, fewer only at the end of the file, and where more are asked for than a kernel asks."""
@@ -62,10 +63,10 @@ class Reading:
     async def _ask_map(self, file: OpenFile, offset: int, length: int, suspect: bool = False) -> None:
         writer = file.writer()
         if writer is not None:
-            await move_displaced(self._x, writer)
+            await self._staging.move_displaced(writer)
         version = b"" if file.stale else file.version  # empty: whatever the inode shows now
         request = pb.FetchRequest(ino=file.ino, version=version, offset=offset, length=length, suspect=suspect)
-        content: pb.ContentMap = await self._x.call("fetch", request)
+        content: pb.ContentMap = await self._daemon.call("fetch", request)
         if isinstance(file.body, BufferedBody) and file.dirty:
             return
         self.adopt(file, content, write=writer is not None)
@@ -77,7 +78,7 @@ class Reading:
         start = body.first_remote(offset, offset + READ_AHEAD)
         if start is not None:
             file.reading_ahead = True
-            self._x.client.in_background(self._fetch_ahead(file, start))
+            self._daemon.in_background(self._fetch_ahead(file, start))
 
     async def _fetch_ahead(self, file: OpenFile, offset: int) -> None:
         try:

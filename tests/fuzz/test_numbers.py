@@ -25,7 +25,7 @@ from fuzz.test_calls import ANSWER_S, scene
 from holofs_api.numbers import MAX_FILE_SIZE, MAX_TIME_NS, MIN_TIME_NS
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.attributes import Wanted
-from holofs_mount.core.context import NOBODY
+from holofs_mount.core.mount_state import NOBODY
 from holofs_mount.core.volume import MountRequest, Volume
 from support.wait import until
 
@@ -113,7 +113,7 @@ class Core:
 
     def __init__(self, volume: Volume) -> None:
         self.v = volume
-        self.root = volume.context.root
+        self.root = volume.state.root
         self.open_handle = 0
         self.open_ino = 0
 
@@ -242,20 +242,20 @@ async def core() -> AsyncIterator[Core]:
         volume = Volume(request)
         await volume.start()
         # Names are known and nobody else is there: so the daemon is told later of what is done, as on a mount at work.
-        await volume.names.listing(volume.context.root)
-        await asyncio.to_thread(until, lambda: volume.context.newborn.alone, "the mount to be the only one")
+        await volume.names.listing(volume.state.root)
+        await asyncio.to_thread(until, lambda: volume.state.only_mount, "the mount to be the only one")
         mount = Core(volume)
         await mount.furnish()
         try:
             yield mount
             await answered(mount.close)
             await mount.look_around()
-            assert not volume.context.later.failing
+            assert not volume.write_behind.queue.has_failed
         finally:
             async with asyncio.timeout(ANSWER_S):
                 await volume.close()
-        assert not volume.context.table.handles
-        assert not volume.context.table.files
+        assert not volume.state.table.handles
+        assert not volume.state.table.files
 
 
 async def answered(operation: Callable[..., Awaitable[Any]], *arguments: Any) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.core.newborn import Numbers
+from holofs_mount.write_behind.creates import InodeLease
 from mount.conftest import MakeMount, only
 from mount.harness import FakeDaemon, Mount
 from support.wait import until
@@ -122,14 +122,14 @@ def test_a_file_that_outgrows_memory_before_it_is_known(daemon: FakeDaemon, mnt:
 
 
 def test_more_numbers_are_asked_for_at_half_and_by_who_never_had_any() -> None:
-    numbers = Numbers()
-    assert numbers.ask(), "this device was a reader when the mount attached"
-    assert not numbers.ask(), "once until they come"
-    numbers = Numbers()
-    numbers.lease(pb.Lease(first=100, count=10))
+    lease = InodeLease()
+    assert lease.asks_for_more(), "this device was a reader when the mount attached"
+    assert not lease.asks_for_more(), "once until they come"
+    lease = InodeLease()
+    lease.renew(pb.Lease(first=100, count=10))
     taken = []
-    while not numbers.ask():
-        taken.append(numbers.take())
+    while not lease.asks_for_more():
+        taken.append(lease.take())
     assert taken == [100, 101, 102, 103, 104]
 
 

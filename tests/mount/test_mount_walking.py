@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from holofs_mount.core.walking import Walk
+from holofs_mount.core.directory_read_ahead import DirectoryReadAhead
 from mount.conftest import MakeMount
 from mount.harness import FakeDaemon
 from support.wait import until
@@ -21,7 +21,7 @@ class Reader:
     def __init__(self) -> None:
         self.known: set[int] = set()
         self.asked: list[int] = []
-        self.walk = Walk(self.known.__contains__, self._load)
+        self.read_ahead = DirectoryReadAhead(self.known.__contains__, self._load)
 
     def _load(self, ino: int) -> None:
         self.known.add(ino)
@@ -30,13 +30,13 @@ class Reader:
     def answer(self) -> None:
         while self.asked:
             ino = self.asked.pop(0)
-            self.walk.listed(ino, TREE[ino])
+            self.read_ahead.listed(ino, TREE[ino])
 
     def lists(self, ino: int) -> None:
-        self.walk.wanted(ino)
+        self.read_ahead.wanted(ino)
         if ino not in self.known:
             self.known.add(ino)
-            self.walk.listed(ino, TREE[ino])
+            self.read_ahead.listed(ino, TREE[ino])
 
 
 def test_whoever_lists_a_tree_in_its_order_waits_for_little() -> None:

@@ -11,9 +11,11 @@ from typing import Final
 
 from holofs_api import PAST_INO
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.core.caches import UNSURE, Listing
-from holofs_mount.core.context import Context, check_name
-from holofs_mount.core.walking import Walk
+from holofs_mount.core.caches import NEEDS_LOOKUP, Listing
+from holofs_mount.core.daemon_calls import DaemonCalls
+from holofs_mount.core.directory_read_ahead import DirectoryReadAhead
+from holofs_mount.core.mount_state import MountState, check_name
+from holofs_mount.write_behind.queue import WriteBehindQueue
 
 HIDDEN: Final = b".holofs"
 """In the root: leads to what was."""
@@ -36,64 +38,66 @@ def suppress_gone() -> Iterator[None]:
             raise
 
 
-class Looking:
+class Lookups:
     """Answers from the caches where they are complete, else asks the daemon."""
 
-    def __init__(self, context: Context) -> None:
-        self._x = context
+    def __init__(self, state: MountState, daemon: DaemonCalls, queue: WriteBehindQueue) -> None:
+        self._state = state
+        self._daemon = daemon
+        self._queue = queue
         self._asked: dict[int, int] = {}
         self._loads: dict[int, asyncio.Future[Listing]] = {}
-        self._walk = Walk(self._is_known, lambda ino: context.client.in_background(self._load_quietly(ino)))
+        self._read_ahead = DirectoryReadAhead(self._is_known, lambda ino: daemon.in_background(self._load_quietly(ino)))
 
     async def lookup(self, parent: int, name: bytes) -> pb.Attr:
         check_name(name)
-        self._x.gone.check(parent)
-        if name == HIDDEN and parent == self._x.root:
+        self._state.gone.check(parent)
+        if name == HIDDEN and parent == self._state.root:
             return await self._ask_hidden(parent, name)
-        listing = self._x.listings.get(parent)
+        listing = self._state.listings.get(parent)
         if listing is None:
             return await self._ask_lookup(parent, name)
         ino = listing.names.get(name)
         if ino is None:
             raise OSError(errno.ENOENT, "no such name")
-        cached = self._x.attrs.get(ino)
+        cached = self._state.attrs.get(ino)
         if cached is not None:
-            return self._x.shown(cached)
+            return self._state.shown(cached)
         return await self._ask_lookup(parent, name)
 
     async def _ask_hidden(self, parent: int, name: bytes) -> pb.Attr:
         """It is in no listing, so what is known of the directory says nothing about it."""
-        since = self._x.clock.now
-        attr: pb.Attr = await self._x.call("lookup", pb.LookupRequest(parent=parent, name=name))
-        return self._x.remember(attr, since)
+        since = self._state.epochs.now
+        attr: pb.Attr = await self._daemon.call("lookup", pb.LookupRequest(parent=parent, name=name))
+        return self._state.cache_attr(attr, since)
 
     async def _ask_lookup(self, parent: int, name: bytes) -> pb.Attr:
         self._maybe_load(parent)
-        since = self._x.clock.now
+        since = self._state.epochs.now
         try:
-            attr: pb.Attr = await self._x.call("lookup", pb.LookupRequest(parent=parent, name=name))
+            attr: pb.Attr = await self._daemon.call("lookup", pb.LookupRequest(parent=parent, name=name))
         except OSError as error:
             if error.errno == errno.ENOENT:
                 self._found(parent, name, 0, since)
-            elif error.errno == errno.ESTALE and self._x.gone.went(parent) is not None:
-                self._x.gone.check(parent)
+            elif error.errno == errno.ESTALE and self._state.gone.went(parent) is not None:
+                self._state.gone.check(parent)
             raise
         self._found(parent, name, attr.ino, since)
-        return self._x.remember(attr, since)
+        return self._state.cache_attr(attr, since)
 
     def _found(self, parent: int, name: bytes, ino: int, since: int) -> None:
-        if self._x.clock.unchanged((parent, name), since):
-            self._x.saw(parent, name, ino)
-            self._x.listings.set(parent, name, ino)
+        if self._state.epochs.unchanged((parent, name), since):
+            self._state.note_dentry(parent, name, ino)
+            self._state.listings.set(parent, name, ino)
 
     def _maybe_load(self, parent: int) -> None:
         asked = self._asked.get(parent, 0) + 1
         if len(self._asked) > _MAX_ASKED:
             self._asked.clear()
         self._asked[parent] = asked
-        if asked >= _LOAD_AFTER and self._x.listings.get(parent) is None and parent not in self._loads:
+        if asked >= _LOAD_AFTER and self._state.listings.get(parent) is None and parent not in self._loads:
             self._asked.pop(parent, None)
-            self._x.client.in_background(self._load_quietly(parent))
+            self._daemon.in_background(self._load_quietly(parent))
 
     async def _load_quietly(self, parent: int) -> None:
         try:
@@ -102,41 +106,41 @@ class Looking:
             return  # nobody waits for it; whoever lists the directory gets the error
 
     async def getattr(self, ino: int) -> pb.Attr:
-        return await self._x.gone.ask(ino, lambda: self._getattr(ino), lambda gone: gone.attr)
+        return await self._state.gone.ask(ino, lambda: self._getattr(ino), lambda gone: gone.attr)
 
     async def _getattr(self, ino: int) -> pb.Attr:
-        if ino in self._x.later:
-            await self._x.later.answered(ino, self._x.client.patience_left)
+        if ino in self._queue:
+            await self._queue.set_attr_answered(ino, self._daemon.patience_left)
         known = self._known(ino)
         if known is not None:
             return known
-        file = self._x.table.files.get(ino)
-        if file is not None and (file.unlinked or not self._x.client.connected):
+        file = self._state.table.files.get(ino)
+        if file is not None and (file.unlinked or not self._daemon.connected):
             # An open file goes on without the daemon, and without a name.
-            return self._x.shown(file.attr)
-        since = self._x.clock.now
+            return self._state.shown(file.attr)
+        since = self._state.epochs.now
         try:
-            attr: pb.Attr = await self._x.call("get_attr", pb.GetAttrRequest(ino=ino))
+            attr: pb.Attr = await self._daemon.call("get_attr", pb.GetAttrRequest(ino=ino))
         except OSError as error:
             if file is None or error.errno not in (errno.ENOENT, errno.ESTALE):
                 raise
             file.unlinked = True  # removed on another mount or device while it is open here
-            return self._x.shown(file.attr)
+            return self._state.shown(file.attr)
         if file is not None:
             file.attr = attr
-        return self._x.remember(attr, since)
+        return self._state.cache_attr(attr, since)
 
     async def attributes(self, parent: int, entries: Sequence[tuple[bytes, int]]) -> list[pb.Attr | None]:
         """Of several names of one directory, with the inodes that they led to; None: gone since it was listed."""
-        if sum(self._x.attrs.get(ino) is None for _, ino in entries) > _ASK_SINGLY:
-            self._x.listings.drop(parent)
+        if sum(self._state.attrs.get(ino) is None for _, ino in entries) > _ASK_SINGLY:
+            self._state.listings.drop(parent)
             await self._listing(parent)  # a page of names brings their attributes
         return [self._known(ino) or await self._attributes_if_there(parent, name, ino) for name, ino in entries]
 
     def _known(self, ino: int) -> pb.Attr | None:
         """Attributes that need no wait. A listing has most of them; a coroutine for each costs more than the rest."""
-        cached = None if ino in self._x.later else self._x.attrs.get(ino)
-        return None if cached is None else self._x.shown(cached)
+        cached = None if ino in self._queue else self._state.attrs.get(ino)
+        return None if cached is None else self._state.shown(cached)
 
     async def _attributes_if_there(self, parent: int, name: bytes, ino: int) -> pb.Attr | None:
         """A file that was replaced since is another inode at the same name."""
@@ -148,27 +152,27 @@ class Looking:
         return None
 
     async def readlink(self, ino: int) -> bytes:
-        reply: pb.ReadLinkReply = await self._x.call("read_link", pb.ReadLinkRequest(ino=ino))
+        reply: pb.ReadLinkReply = await self._daemon.call("read_link", pb.ReadLinkRequest(ino=ino))
         return reply.target
 
     async def listing(self, parent: int) -> Listing:
         """All names, from the cache or asked for once for all who want it. Nothing in it is unsure."""
-        self._walk.wanted(parent)
-        return await self._x.gone.ask(parent, lambda: self._listing(parent), lambda gone: Listing({}))
+        self._read_ahead.wanted(parent)
+        return await self._state.gone.ask(parent, lambda: self._listing(parent), lambda gone: Listing({}))
 
     def _is_known(self, parent: int) -> bool:
         """Or will be, soon."""
-        return parent in self._loads or self._x.listings.get(parent) is not None
+        return parent in self._loads or self._state.listings.get(parent) is not None
 
     async def _listing(self, parent: int) -> Listing:
         for _ in range(_TRIES):
-            cached = self._x.listings.get(parent)
-            if cached is not None and cached.unsure:
+            cached = self._state.listings.get(parent)
+            if cached is not None and cached.needs_lookup:
                 cached = await self._made_sure(parent, cached)
             if cached is not None:
                 return cached
             loaded = await self._listing_asked_for(parent)
-            if not loaded.unsure:
+            if not loaded.needs_lookup:
                 return loaded
         return Listing(await self._asked_singly(parent, loaded))
 
@@ -177,7 +181,7 @@ class Looking:
         names: dict[bytes, int] = {}
         for name, ino in list(listing.names.items()):
             with suppress(FileNotFoundError):
-                names[name] = ino if ino != UNSURE else (await self._ask_lookup(parent, name)).ino
+                names[name] = ino if ino != NEEDS_LOOKUP else (await self._ask_lookup(parent, name)).ino
         return names
 
     async def _listing_asked_for(self, parent: int) -> Listing:
@@ -190,13 +194,13 @@ class Looking:
 
     async def _made_sure(self, parent: int, listing: Listing) -> Listing | None:
         """The listing of that moment, or None: all of it has to be asked for."""
-        if len(listing.unsure) <= _ASK_SINGLY:
-            for name in list(listing.unsure):
+        if len(listing.needs_lookup) <= _ASK_SINGLY:
+            for name in list(listing.needs_lookup):
                 with suppress(FileNotFoundError):
                     await self._ask_lookup(parent, name)
-            if not listing.unsure and self._x.listings.get(parent) is listing:
+            if not listing.needs_lookup and self._state.listings.get(parent) is listing:
                 return listing
-        self._x.listings.drop(parent)
+        self._state.listings.drop(parent)
         return None
 
     def _loaded(self, parent: int, done: asyncio.Future[Listing]) -> None:
@@ -205,46 +209,48 @@ class Looking:
             done.exception()  # seen: everyone who wanted it may have gone
 
     async def _load(self, parent: int) -> Listing:
-        loading = self._x.listings.begin(parent)
+        loading = self._state.listings.begin(parent)
         try:
             names = await self._pages(parent)
         finally:
-            self._x.listings.end(parent, loading)
+            self._state.listings.end(parent, loading)
         for name, ino in loading.overrides.items():
             if ino:
                 names[name] = ino
             else:
                 names.pop(name, None)
         # What was overtaken by a change that says too little, or a loss of the stream, is good for this once only.
-        return Listing(names) if loading.broken else self._x.listings.put(parent, names)
+        return Listing(names) if loading.broken else self._state.listings.put(parent, names)
 
     async def _pages(self, parent: int) -> dict[bytes, int]:
         names: dict[bytes, int] = {}
         directories: list[int] = []
         after = b""
         while True:
-            since = self._x.clock.now
+            since = self._state.epochs.now
             request = pb.ReadDirRequest(ino=parent, after=after, limit=_PAGE)
-            page: pb.ReadDirReply = await self._x.call("read_dir", request)
+            page: pb.ReadDirReply = await self._daemon.call("read_dir", request)
             for entry in page.entries:
                 names[entry.name] = entry.attr.ino
                 if entry.attr.kind == pb.KIND_DIRECTORY:
                     directories.append(entry.attr.ino)
-                if self._x.clock.unchanged(entry.attr.ino, since) and not self._x.grows_unheard(entry.attr):
-                    self._x.attrs.put(entry.attr)
+                if self._state.epochs.unchanged(entry.attr.ino, since) and not self._state.may_grow_unnoticed(
+                    entry.attr
+                ):
+                    self._state.attrs.put(entry.attr)
             if page.complete or not page.entries:
-                self._walk.listed(parent, directories)
+                self._read_ahead.listed(parent, directories)
                 return names
             after = page.entries[-1].name
 
     # ---- what is known here ----
     def known(self, parent: int, name: bytes) -> int | None:
         """The inode at a name as far as known here; the kernel has looked it up, so it nearly always is."""
-        listing = self._x.listings.get(parent)
-        known = listing.names.get(name) if listing is not None else self._x.seen.get((parent, name))
-        return None if known == UNSURE else known
+        listing = self._state.listings.get(parent)
+        known = listing.names.get(name) if listing is not None else self._state.dentries.get((parent, name))
+        return None if known == NEEDS_LOOKUP else known
 
     def is_free(self, parent: int, name: bytes) -> bool:
         """For sure: all names of the directory are known here."""
-        listing = self._x.listings.get(parent)
+        listing = self._state.listings.get(parent)
         return listing is not None and name not in listing.names and name != HIDDEN and parent < PAST_INO

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Opening small files to read without a call to the daemon.
+"""Local opens: small files are opened to read without a call to the daemon.
 
-Where the attributes are known to be right (the stream of news keeps them so) and the content of the version they name
-is known too, the daemon has nothing to add. It is told of a handle only if that stays open: see `core.registration`.
+Where the attributes are known to be right (the Watch stream keeps them so) and the content of the version they name
+is known too, the daemon has nothing to add. A handle is unregistered unless it stays open: see `core.registration`.
 Until then a version from elsewhere comes under the reader, whose file is frozen then (`HandleTable.freeze`): as with an
 atomic replace it goes on with what it had, and who opens the file meanwhile reads past the kernel's pages.
 """
@@ -15,9 +15,10 @@ from typing import Final
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.content import MappedBody, NotHere
-from holofs_mount.core.context import Context
+from holofs_mount.core.daemon_calls import DaemonCalls
+from holofs_mount.core.mount_state import MountState
 from holofs_mount.core.openfile import Handle, OpenFile
-from holofs_mount.core.registration import watch_for_lingering
+from holofs_mount.core.registration import Registrar
 
 _ROW: Final = 3
 """Files opened one soon after the other, before more are asked for than was wanted."""
@@ -25,11 +26,11 @@ _ROW_SECONDS: Final = 0.2
 _MOST_AHEAD: Final = 64
 
 
-class Ahead:
-    """How many of the files that follow in a directory are asked for with one that is opened.
+class SiblingPrefetch:
+    """Number of siblings, the files that follow in a directory, to ask for with a file that is opened.
 
-    Who reads a directory gets them in few calls: twice as many where most of the last ones were opened. Else half as
-    many, for to tell of a file costs the daemon a third of opening one.
+    It doubles while most of the last ones were opened, so that a program that reads a directory needs few calls. Else
+    it halves: to describe a file costs the daemon a third of opening one.
     """
 
     def __init__(self) -> None:
@@ -58,29 +59,33 @@ class Ahead:
         self._not_opened.discard(ino)
 
 
-class LightOpens:
-    def __init__(self, context: Context) -> None:
-        self._x = context
-        self.ahead = Ahead()
+class LocalOpens:
+    """Opens known small files for reading. The daemon does not know their handles until they last."""
+
+    def __init__(self, state: MountState, daemon: DaemonCalls, registrar: Registrar) -> None:
+        self._state = state
+        self._daemon = daemon
+        self._registrar = registrar
+        self.prefetch = SiblingPrefetch()
 
     def open(self, ino: int, pid: int) -> Handle | None:
         """None: the daemon has to be asked."""
-        attr = self._x.attrs.get(ino)
-        if attr is None or attr.writing or not self._x.client.connected:
+        attr = self._state.attrs.get(ino)
+        if attr is None or attr.writing or not self._daemon.connected:
             return None
-        content = self._x.maps.get(ino, attr.version)
+        content = self._state.maps.get(ino, attr.version)
         file = self._file(attr, content) if content is not None else None
         if file is None:
             return None
-        self.ahead.opened(ino)
-        handle = Handle(self._x.table.number(), file, write=False, append=False, pid=pid, registered=False)
-        self._x.table.add(handle)
-        self._x.bases.has_read(ino, file.version, pid)
-        watch_for_lingering(self._x, handle)
+        self.prefetch.opened(ino)
+        handle = Handle(self._state.table.number(), file, write=False, append=False, pid=pid, registered=False)
+        self._state.table.add(handle)
+        self._state.bases.has_read(ino, file.version, pid)
+        self._registrar.watch_for_lingering(handle)
         return handle
 
     def _file(self, attr: pb.Attr, content: pb.ContentMap) -> OpenFile | None:
-        file = self._x.table.files.get(attr.ino)
+        file = self._state.table.files.get(attr.ino)
         if file is not None:
             same = file.version == content.version and isinstance(file.body, MappedBody)
             return file if same and not (file.stale or file.behind) else None
@@ -88,21 +93,21 @@ class LightOpens:
         try:
             body.hold()
         except (NotHere, OSError):
-            self._x.maps.drop(attr.ino)
+            self._state.maps.drop(attr.ino)
             body.close()
             return None
         return OpenFile(attr.ino, body, attr, content.version)
 
     def told(self, file: pb.AheadFile | pb.OpenReply, since: int) -> None:
         """What a file is, as it was asked for, or came by itself, at `since`."""
-        self._x.remember(file.attr, since)
+        self._state.cache_attr(file.attr, since)
         self.keep(file.attr, file.map, since)
 
     def keep(self, attr: pb.Attr, content: pb.ContentMap, since: int) -> None:
         """Where the content of a small file is, as it was asked for at `since`."""
-        small = content.size <= self._x.inline_limit and not (content.staging or attr.remote or attr.writing)
-        if small and attr.version == content.version and self._x.clock.unchanged(attr.ino, since):
-            self._x.maps.put(attr.ino, content)
+        small = content.size <= self._state.inline_limit and not (content.staging or attr.remote or attr.writing)
+        if small and attr.version == content.version and self._state.epochs.unchanged(attr.ino, since):
+            self._state.maps.put(attr.ino, content)
 
 
 def inline_map(version: bytes, data: bytes) -> pb.ContentMap:

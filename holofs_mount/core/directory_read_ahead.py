@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who walks through a tree (`ls -R`, `find`, `du`, `git status`) lists one directory after the other: the daemon is
-asked for the next ones while the program is busy with this one.
+"""Directory read-ahead: loads the listings that a walk through a tree (`ls -R`, `find`, `du`, `git status`) needs next.
 
 The order is that of such programs: a directory, then those in it by name, each with all below it, before the next one.
 """
@@ -18,7 +17,7 @@ _MOST: Final = 50_000
 """Directories whose place in the order is remembered."""
 
 
-class Walk:
+class DirectoryReadAhead:
     def __init__(self, is_known: Callable[[int], bool], load: Callable[[int], None]) -> None:
         """`is_known`: a listing is here, or on its way."""
         self._is_known = is_known
