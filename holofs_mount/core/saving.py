@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
+from collections.abc import Awaitable
 from typing import Final
 
 import structlog
@@ -22,6 +23,7 @@ from holofs_mount.patience import GRACE
 from holofs_mount.write_behind.assembly import WriteBehind
 from holofs_mount.write_behind.creates import PendingCreate
 from holofs_mount.write_behind.eligibility import close_must_wait
+from holofs_mount.write_behind.retry import retry
 
 log = structlog.get_logger(__name__)
 
@@ -240,50 +242,52 @@ class Saving:
         """The last descriptor is gone, and with it the last mapping."""
         handle = self._state.table.handle(number)
         handle.closing = True
-        if not await self._ended(handle):
-            self._daemon.in_background(self._release_later(handle))
+        try:
+            await self._end(handle)
+        except OSError as error:
+            if error.errno != errno.ETIMEDOUT:
+                raise
+            self._daemon.in_background(self._end_later(handle))
 
-    async def _ended(self, handle: Handle) -> bool:
-        """False: the daemon is away, and the handle, with what was written, is still here."""
-        if handle.write and handle.file.dirty and not await self._handed_over(handle):
-            return False
-        return await self._let_go(handle)
+    async def _end(self, handle: Handle) -> None:
+        """Commits what was written, and takes the handle from its file. Raises OSError ETIMEDOUT: both are still here,
+        because the daemon is away, or the file in use for longer than the patience."""
+        if handle.write and handle.file.dirty:
+            await self._commit_at_end(handle)
+        await self._detach(handle)
 
-    async def _handed_over(self, handle: Handle) -> bool:
-        """False: the daemon is away, and what was written is still here."""
+    async def _commit_at_end(self, handle: Handle) -> None:
+        """Commits what no `close` has committed. Raises OSError ETIMEDOUT; logs what the daemon refuses for good."""
         pending = handle.file.pending_create
         was_told = pending is not None and (pending.refused or pending.failed is not None)
         try:
             await self.commit(handle, last=True)
         except OSError as error:
             if error.errno == errno.ETIMEDOUT:
-                return False
+                raise
             if not was_told:
                 log.error(
                     "what was written at the end could not be handed over", ino=handle.file.ino, reason=str(error)
                 )
-        return True
 
-    async def _release_later(self, handle: Handle) -> None:
-        # For as long as the mount lives nothing is given up.
+    async def _end_later(self, handle: Handle) -> None:
+        """Task that repeats `_end` whenever the daemon is back: while the mount lives, no write is given up."""
+
+        def when_back(error: OSError) -> Awaitable[None] | None:
+            return self._daemon.back() if error.errno == errno.ETIMEDOUT else None
+
         try:
-            while not await self._ended(handle):
-                await self._daemon.back()
+            await retry(self._end(handle), lambda: self._end(handle), when_back)
         except asyncio.CancelledError:
             log.error("the mount ended before the daemon came back: a file lost its last writes", ino=handle.file.ino)
             raise
 
-    async def _let_go(self, handle: Handle) -> bool:
-        """False: the file is in use for longer than the patience."""
+    async def _detach(self, handle: Handle) -> None:
+        """Takes the handle from its file, and releases it in the background."""
         file = handle.file
         wrote_staging = handle.write and isinstance(file.body, StagedBody)
-        try:
-            async with file.lock:  # a task that registers the handle has done so, or sees that it closes
-                self._state.table.detach(handle)
-        except OSError as error:
-            if error.errno != errno.ETIMEDOUT:
-                raise
-            return False
+        async with file.lock:  # a task that registers the handle has done so, or sees that it closes
+            self._state.table.detach(handle)
         if file.pending_create is not None and not file.handles:
             self._create_refused(file)
         if wrote_staging and not file.handles:
@@ -292,7 +296,6 @@ class Saving:
             self._daemon.in_background(self._release(handle))
         else:
             self._state.table.remove(handle)
-        return True
 
     def _create_refused(self, file: OpenFile) -> None:
         """Forgets a new file that the daemon refused, as the program that closed it was told."""

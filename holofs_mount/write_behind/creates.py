@@ -24,6 +24,7 @@ from typing import Any, Final, Protocol
 from google.protobuf.message import Message
 
 from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_mount.write_behind.retry import retry, while_unanswered
 
 _RENEW_AGAIN_SECONDS: Final = 1.0
 _CLOCK_SLACK_SECONDS: Final = 0.001
@@ -225,16 +226,12 @@ class UnsentCreates:
 
     async def _follow(self, file: NewFile, pending: PendingCreate, answer: Awaitable[pb.CreateReply]) -> None:
         """Task of one create that was sent as an open file."""
-        while True:
-            try:
-                reply = await answer
-                break
-            except OSError as error:
-                if error.errno != errno.ETIMEDOUT:
-                    pending.failed = error
-                    pending.done.set_result(None)
-                    return
-            answer = self._attempt(pending)  # the daemon is away: while the mount lives it is asked
+        try:
+            reply = await retry(answer, lambda: self._attempt(pending), while_unanswered)
+        except OSError as error:
+            pending.failed = error
+            pending.done.set_result(None)
+            return
         file.handle_registered(pending.request.handle)
         file.version = reply.map.version
         self.acknowledged(file, reply)

@@ -27,6 +27,7 @@ from google.protobuf.message import Message
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.patience import within
+from holofs_mount.write_behind.retry import Backoff, Pause, WhileOvertaken, retry, while_unanswered
 
 log = structlog.get_logger(__name__)
 
@@ -41,8 +42,6 @@ _LIMIT_IN_FOREGROUND: Final = 64
 _FIRST_PAUSE: Final = 1.0
 _LAST_PAUSE: Final = 60.0
 """Seconds between two replays of operations that the daemon refused for now."""
-_OVERTAKEN_TRIES: Final = 20
-_OVERTAKEN_SECONDS: Final = 0.02
 
 OnDone = Callable[[Any, OSError | None], None]
 
@@ -258,39 +257,37 @@ class WriteBehindQueue:
             self._finish_if_all_answered()
 
     async def _result(self, operation: PendingOperation, answer: Awaitable[Any]) -> tuple[Any, OSError | None]:
-        """The program was told that it is done: while the mount lives it is asked for until a daemon has answered."""
-        overtaken = 0
-        while True:
-            try:
-                return await answer, None
-            except OSError as error:
-                may_be_early = error.errno == errno.EAGAIN and operation.number and not self._failed
-                if may_be_early and overtaken < _OVERTAKEN_TRIES:
-                    overtaken += 1  # nothing before it was refused: on a new connection it came before that
-                    await asyncio.sleep(_OVERTAKEN_SECONDS)
-                elif error.errno != errno.ETIMEDOUT:
-                    return None, error
-            answer = self._attempt(operation)
+        """Reply or error of a daemon, whenever there is one."""
+        pause: Pause = WhileOvertaken(lambda: not self._failed) if operation.number else while_unanswered
+        try:
+            return await retry(answer, lambda: self._attempt(operation), pause), None
+        except OSError as error:
+            return None, error
 
     async def _replay_failed(self) -> None:
-        """Until the daemon took all that it had refused. If the mount ends first, that is in the journal."""
-        rest = _FIRST_PAUSE
-        while self._failed:
-            await asyncio.sleep(rest)
-            rest = min(2 * rest, _LAST_PAUSE)
-            self._failed.sort(key=lambda operation: operation.number)
-            while self._failed and not self._in_flight:
-                operation = self._failed[0]
-                operation.late = True
-                _, error = await self._result(operation, self._attempt(operation))
-                if error is not None and operation.is_replayed_after(error):
-                    break
-                del self._failed[0]
-                self.decided = max(self.decided, operation.number)
-                self._correct(operation)
-                rest = _FIRST_PAUSE
+        """Task that replays the operations which the daemon refused for now, until all are done."""
+        backoff = Backoff(_FIRST_PAUSE, _LAST_PAUSE)
+        await backoff.pause()
+        await retry(self._replay(backoff), lambda: self._replay(backoff), lambda _: backoff.pause())
         log.info("what was kept in the journal is stored")
         self._finish_if_all_answered()
+
+    async def _replay(self, backoff: Backoff) -> None:
+        """Replays in the order of the numbers. Raises OSError: the daemon refuses one again, or (EAGAIN) some that were
+        sent before are still unanswered and may belong in between."""
+        self._failed.sort(key=lambda operation: operation.number)
+        while self._failed:
+            if self._in_flight:
+                raise OSError(errno.EAGAIN, "some operations are still unanswered")
+            operation = self._failed[0]
+            operation.late = True
+            _, error = await self._result(operation, self._attempt(operation))
+            if error is not None and operation.is_replayed_after(error):
+                raise error
+            del self._failed[0]
+            self.decided = max(self.decided, operation.number)
+            self._correct(operation)
+            backoff.reset()
 
     def _correct(self, operation: PendingOperation) -> None:
         """Makes the caches ask for the result of a replayed operation, which ran later than they show."""
