@@ -17,7 +17,7 @@ from holofs_mount.core.files import Files, check_size
 from holofs_mount.core.gone import GoneDirectory
 from holofs_mount.core.mount_state import Caller, MountState, now_ns, process_of
 from holofs_mount.core.names import Names
-from holofs_mount.core.openfile import OpenFile
+from holofs_mount.core.openfile import Freshness, OpenFile
 from holofs_mount.write_behind.assembly import WriteBehind
 from holofs_mount.write_behind.eligibility import set_attr_must_wait
 
@@ -153,7 +153,7 @@ class Attributes:
             self._state.bases.has_written(ino, process_of(caller.pid))
         file = self._state.table.files.get(ino)
         if file is not None:
-            file.stale = True
+            file.freshness = Freshness.STALE
 
     # ---- extended attributes: the user namespace alone ----
     async def getxattr(self, ino: int, name: bytes) -> bytes:

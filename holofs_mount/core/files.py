@@ -23,11 +23,11 @@ from holofs_mount.core.daemon_calls import DaemonCalls
 from holofs_mount.core.local_opens import LocalOpens
 from holofs_mount.core.mount_state import OWN, Caller, MountState, check_name, now_ns, process_of
 from holofs_mount.core.names import Names
-from holofs_mount.core.openfile import Handle, OpenFile
+from holofs_mount.core.openfile import Freshness, Handle, OpenFile, Registration
 from holofs_mount.core.reading import Reading
 from holofs_mount.core.registration import Registrar
 from holofs_mount.core.sharing import Sharing
-from holofs_mount.core.staging import Staging
+from holofs_mount.core.staging import Stager
 from holofs_mount.write_behind.assembly import WriteBehind
 from holofs_mount.write_behind.eligibility import create_must_wait
 
@@ -88,9 +88,9 @@ class Files:
         self._names = names
         self._local_opens = local_opens
         self._registrar = registrar
-        self.staging = Staging(daemon, registrar)
-        self.sharing = Sharing(state, daemon, self.staging)
-        self._reading = Reading(daemon, self.staging)
+        self.stager = Stager(daemon, registrar)
+        self.sharing = Sharing(state, daemon, self.stager)
+        self._reading = Reading(daemon, self.stager)
 
     # ---- opening ----
     async def open(self, ino: int, flags: int, caller: Caller) -> Opened:
@@ -174,7 +174,12 @@ class Files:
         )
         file = OpenFile(attr.ino, BufferedBody(told=0), attr, b"", written_at=time.monotonic())
         handle = Handle(
-            self._state.table.number(), file, True, bool(flags & os.O_APPEND), process_of(caller.pid), registered=False
+            self._state.table.number(),
+            file,
+            write=True,
+            append=bool(flags & os.O_APPEND),
+            pid=process_of(caller.pid),
+            registration=Registration.UNREGISTERED,
         )
         self._state.table.add(handle)
         self._write_behind.creates.add(file, pb.CreateRequest(parent=parent, name=name, mode=attr.mode))
@@ -194,8 +199,7 @@ class Files:
             file.exchange(self._body(content, write, fresh))
             file.committed = file.generation
             file.mtime_ns = None
-            file.version = content.version
-            file.stale = False
+            file.set_version(content.version)
         elif not (isinstance(file.body, BufferedBody) and file.dirty):
             self._reading.adopt(file, content, write)
         handle = Handle(number, file, write, bool(flags & os.O_APPEND), pid)
@@ -234,7 +238,7 @@ class Files:
             return await self._write(number, offset, data)
         except NoRoom:
             # The daemon lets history make room, or refuses.
-            await self.staging.stage(self._state.table.handle(number), empty=False)
+            await self.stager.stage(self._state.table.handle(number), empty=False)
             return await self._write(number, offset, data)
 
     async def _write(self, number: int, offset: int, data: bytes) -> int:
@@ -247,13 +251,14 @@ class Files:
         if handle.lost:
             await self._registrar.writer_of(handle)
         body = file.body
-        if isinstance(body, StagedBody) and _may_write(handle) and not file.stale and not file.lock.locked():
+        needs_lock = file.lock.locked() or file.freshness is Freshness.STALE
+        if isinstance(body, StagedBody) and _may_write(handle) and not needs_lock:
             return self._write_now(handle, body, offset, data)
         return await self._write_locked(handle, offset, data)
 
     async def _write_locked(self, handle: Handle, offset: int, data: bytes) -> int:
         file = handle.file
-        if file.stale:
+        if file.freshness is Freshness.STALE:
             await self._reading.refresh(file)
         async with file.lock:
             at = file.body.size() if handle.append and isinstance(file.body, BufferedBody) else offset
@@ -284,7 +289,7 @@ class Files:
 
         `shares`: the change depends on what other mounts of this device write.
         """
-        await self.staging.move_displaced(handle)
+        await self.stager.move_displaced(handle)
         file = handle.file
         body = file.body
         if isinstance(body, StagedBody) and _may_write(handle):
@@ -293,13 +298,13 @@ class Files:
             alone = self._state.only_mount or not shares
             if alone and size <= self._state.inline_limit and self._buffered() <= BUFFER_BUDGET:
                 return body
-            return await self.staging.spill(handle, body)
+            return await self.stager.spill(handle, body)
         return await self._staged(handle, empty=False)
 
     async def _staged(self, handle: Handle, empty: bool) -> StagedBody:
         """The file's staging file; the lock is held."""
         file, body = handle.file, handle.file.body
-        reply = await self.staging.stage(handle, empty)
+        reply = await self.stager.stage(handle, empty)
         if not (isinstance(body, StagedBody) and body.path == reply.path and body.writable):
             body = StagedBody(reply.path, write=True)
             file.exchange(body)
@@ -312,7 +317,7 @@ class Files:
 
     async def truncate(self, file: OpenFile, handle: Handle, size: int) -> None:
         """Through an open handle that may write. The size is in its range: `check_size`."""
-        if file.stale:
+        if file.freshness is Freshness.STALE:
             await self._reading.refresh(file)
         async with file.lock:
             if size == 0 and isinstance(file.body, MappedBody) and self._state.only_mount:

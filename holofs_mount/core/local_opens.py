@@ -17,7 +17,7 @@ from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.content import MappedBody, NotHere
 from holofs_mount.core.daemon_calls import DaemonCalls
 from holofs_mount.core.mount_state import MountState
-from holofs_mount.core.openfile import Handle, OpenFile
+from holofs_mount.core.openfile import Freshness, Handle, OpenFile, Registration, Tracking
 from holofs_mount.core.registration import Registrar
 
 _ROW: Final = 3
@@ -78,7 +78,8 @@ class LocalOpens:
         if file is None:
             return None
         self.prefetch.opened(ino)
-        handle = Handle(self._state.table.number(), file, write=False, append=False, pid=pid, registered=False)
+        number = self._state.table.number()
+        handle = Handle(number, file, write=False, append=False, pid=pid, registration=Registration.UNREGISTERED)
         self._state.table.add(handle)
         self._state.bases.has_read(ino, file.version, pid)
         self._registrar.watch_for_lingering(handle)
@@ -88,7 +89,8 @@ class LocalOpens:
         file = self._state.table.files.get(attr.ino)
         if file is not None:
             same = file.version == content.version and isinstance(file.body, MappedBody)
-            return file if same and not (file.stale or file.behind) else None
+            may_join = file.freshness is Freshness.CURRENT and file.tracking is Tracking.FOLLOWING
+            return file if same and may_join else None
         body = MappedBody(content)
         try:
             body.hold()

@@ -16,8 +16,8 @@ from holofs_api.numbers import MAX_FILE_SIZE
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.content import Body, BufferedBody, MappedBody, NotHere, StagedBody
 from holofs_mount.core.daemon_calls import DaemonCalls
-from holofs_mount.core.openfile import OpenFile
-from holofs_mount.core.staging import Staging
+from holofs_mount.core.openfile import Freshness, OpenFile
+from holofs_mount.core.staging import Stager
 
 log = structlog.get_logger(__name__)
 
@@ -30,9 +30,9 @@ _MOST: Final = 16 * 1024 * 1024
 class Reading:
     """Bytes of open files, from where they are."""
 
-    def __init__(self, daemon: DaemonCalls, staging: Staging) -> None:
+    def __init__(self, daemon: DaemonCalls, stager: Stager) -> None:
         self._daemon = daemon
-        self._staging = staging
+        self._stager = stager
 
     async def read(self, file: OpenFile, offset: int, size: int) -> bytes:
         """At most `size` bytes, fewer only at the end of the file, and where more are asked for than a kernel asks."""
@@ -41,7 +41,7 @@ class Reading:
         if offset >= MAX_FILE_SIZE:
             return b""
         size = min(size, _MOST)
-        if file.stale:
+        if file.freshness is Freshness.STALE:
             await self.refresh(file)
         for _ in range(_ASK_AGAIN):
             try:
@@ -63,8 +63,8 @@ class Reading:
     async def _ask_map(self, file: OpenFile, offset: int, length: int, suspect: bool = False) -> None:
         writer = file.writer()
         if writer is not None:
-            await self._staging.move_displaced(writer)
-        version = b"" if file.stale else file.version  # empty: whatever the inode shows now
+            await self._stager.move_displaced(writer)
+        version = b"" if file.freshness is Freshness.STALE else file.version  # empty: whatever the inode shows now
         request = pb.FetchRequest(ino=file.ino, version=version, offset=offset, length=length, suspect=suspect)
         content: pb.ContentMap = await self._daemon.call("fetch", request)
         if isinstance(file.body, BufferedBody) and file.dirty:
@@ -92,7 +92,7 @@ class Reading:
     async def refresh(self, file: OpenFile) -> None:
         """Another mount of this device changed the file that is open here."""
         async with file.lock:
-            if file.stale and not (isinstance(file.body, BufferedBody) and file.dirty):
+            if file.freshness is Freshness.STALE and not (isinstance(file.body, BufferedBody) and file.dirty):
                 await self._ask_map(file, 0, 0)
 
     def staged_body(self, content: pb.ContentMap, write: bool) -> Body:
@@ -105,11 +105,10 @@ class Reading:
     def adopt(self, file: OpenFile, content: pb.ContentMap, write: bool) -> None:
         """The daemon told anew what the file is made of."""
         if file.displaced:
-            file.stale = True  # asked again once its writes are where the daemon has them
+            file.freshness = Freshness.STALE  # asked again once its writes are where the daemon has them
             return
         same = content.version == file.version
-        file.version = content.version
-        file.stale = False
+        file.set_version(content.version)
         if isinstance(file.body, StagedBody) and file.body.path == content.staging:
             if write and not file.body.writable:
                 file.exchange(self.staged_body(content, write=True))

@@ -16,8 +16,8 @@ import structlog
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.daemon_calls import DaemonCalls
-from holofs_mount.core.openfile import Handle, OpenFile
-from holofs_mount.write_behind.creates import UnsentCreates
+from holofs_mount.core.openfile import Handle, OpenFile, Tracking, Use
+from holofs_mount.write_behind.creates import Existence, UnsentCreates
 
 log = structlog.get_logger(__name__)
 
@@ -34,19 +34,19 @@ class Registrar:
     async def register(self, handle: Handle) -> None:
         """Makes the daemon know the handle. Writes through it are based on the version that its file has here."""
         file = handle.file
-        if file.pending_create is not None:
+        if file.existence is not Existence.KNOWN:
             await self._creates.wait_until_known(file)
-        if handle.registered or file.frozen:
+        if handle.registered or file.tracking is Tracking.FROZEN:
             return
         request = pb.OpenRequest(ino=file.ino, handle=handle.number, write=handle.write)
         reply: pb.OpenReply = await self._daemon.call("open", request)
-        handle.registered = True
+        handle.set_registered(True)
         if reply.map.version == file.version:
             return
         if handle.write:
             handle.base = file.version
         else:
-            file.behind = True
+            file.fall_behind()
 
     async def writer_of(self, handle: Handle) -> Handle:
         """A registered handle of the same file that may write. Raises OSError ESTALE if there is none."""
@@ -69,7 +69,7 @@ class Registrar:
     def _look_again(self, handle: Handle) -> None:
         if handle.closing or handle.registered:
             return
-        handle.lingers = True
+        handle.use = Use.LINGERING
         self._daemon.in_background(self._register_quietly(handle))
 
     async def _register_quietly(self, handle: Handle) -> None:

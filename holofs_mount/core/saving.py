@@ -16,12 +16,12 @@ from holofs_mount.core.content import BufferedBody, StagedBody
 from holofs_mount.core.daemon_calls import DaemonCalls
 from holofs_mount.core.local_opens import LocalOpens, inline_map
 from holofs_mount.core.mount_state import MountState
-from holofs_mount.core.openfile import Handle, OpenFile
+from holofs_mount.core.openfile import Freshness, Handle, OpenFile, Use
 from holofs_mount.core.registration import Registrar
-from holofs_mount.core.staging import Staging, is_refused, onto
+from holofs_mount.core.staging import Stager, is_refused, onto
 from holofs_mount.patience import GRACE
 from holofs_mount.write_behind.assembly import WriteBehind
-from holofs_mount.write_behind.creates import PendingCreate
+from holofs_mount.write_behind.creates import Existence, PendingCreate
 from holofs_mount.write_behind.eligibility import close_must_wait
 from holofs_mount.write_behind.retry import retry
 
@@ -41,21 +41,21 @@ class Saving:
         write_behind: WriteBehind,
         local_opens: LocalOpens,
         registrar: Registrar,
-        staging: Staging,
+        stager: Stager,
     ) -> None:
         self._state = state
         self._daemon = daemon
         self._write_behind = write_behind
         self._local_opens = local_opens
         self._registrar = registrar
-        self._staging = staging
+        self._stager = stager
 
     # ---- committing ----
     async def flush(self, number: int) -> None:
         """A descriptor was closed: what was written must survive the end of every process of ours."""
         handle = self._state.table.handle(number)
         if handle.write and handle.file.dirty:
-            await self.commit(handle, last=not handle.lingers)
+            await self.commit(handle, last=handle.use is not Use.LINGERING)
             if not handle.registered:
                 self._registrar.watch_for_lingering(handle)
 
@@ -73,13 +73,13 @@ class Saving:
             except OSError as error:
                 if not (isinstance(file.body, BufferedBody) and is_refused(error)):
                     raise
-                await self._staging.spill(writer, file.body)
+                await self._stager.spill(writer, file.body)
                 await self._commit_through(writer, last)
 
     async def _commit_through(self, writer: Handle, last: bool) -> None:
         """Commits through a registered handle. Raises EBUSY if the file is not the one that was appended to."""
         file = writer.file
-        await self._staging.move_displaced(writer)
+        await self._stager.move_displaced(writer)
         generation, since = file.generation, self._state.epochs.now
         request = pb.CommitRequest(handle=writer.number, mtime_ns=file.mtime_ns, base=writer.base)
         if isinstance(file.body, BufferedBody):
@@ -89,7 +89,7 @@ class Saving:
         if file.displaced:  # the daemon that answered came after the one that was asked
             await self._commit_through(writer, last)
             return
-        writer.registered = not request.release
+        writer.set_registered(not request.release)
         self._committed(file, writer, attr, generation, since)
         if isinstance(file.body, BufferedBody):
             file.body.told = len(request.data)
@@ -113,7 +113,6 @@ class Saving:
                     return True
             reply = await self._daemon.commit_new_file(pending.request)
         except BaseException:
-            pending.refused = True
             self._write_behind.creates.put_back(file)
             raise
         self._create_acknowledged(handle, pending.request, generation, since, reply)
@@ -163,7 +162,7 @@ class Saving:
             if not file.dirty:
                 file.mtime_ns = None
             self._state.attrs.drop(file.ino)
-            file.stale = True
+            file.freshness = Freshness.STALE
             return
         self._committed(file, handle, reply.attr, generation, since)
         if not file.dirty:
@@ -179,8 +178,7 @@ class Saving:
                 each.base = b""
             self._state.bases.has_written(file.ino, handle.pid)
             self._state.bases.changed(file.ino, file.version, attr.version, elsewhere=False)
-            file.version = attr.version
-            file.stale = False
+            file.set_version(attr.version)
         elif isinstance(file.body, StagedBody):
             file.body.unsaved.clear()
         if file.unlinked:
@@ -203,7 +201,7 @@ class Saving:
 
     async def _sync_staged(self, handle: Handle) -> None:
         async with handle.file.lock:  # nobody may close the descriptor meanwhile
-            await self._staging.move_displaced(handle)
+            await self._stager.move_displaced(handle)
             if isinstance(handle.file.body, StagedBody):
                 await asyncio.to_thread(handle.file.body.sync)
 
@@ -220,7 +218,7 @@ class Saving:
             except OSError as error:
                 if not is_refused(error):
                     raise
-                await self._staging.spill(writer, file.body)
+                await self._stager.spill(writer, file.body)
                 return False
             file.body.told = len(data)
             file.body.kept = True
@@ -241,7 +239,7 @@ class Saving:
     async def release(self, number: int) -> None:
         """The last descriptor is gone, and with it the last mapping."""
         handle = self._state.table.handle(number)
-        handle.closing = True
+        handle.use = Use.CLOSING
         try:
             await self._end(handle)
         except OSError as error:
@@ -259,7 +257,7 @@ class Saving:
     async def _commit_at_end(self, handle: Handle) -> None:
         """Commits what no `close` has committed. Raises OSError ETIMEDOUT; logs what the daemon refuses for good."""
         pending = handle.file.pending_create
-        was_told = pending is not None and (pending.refused or pending.failed is not None)
+        was_told = pending is not None and (pending.reported or pending.existence is Existence.REFUSED)
         try:
             await self.commit(handle, last=True)
         except OSError as error:
@@ -288,7 +286,7 @@ class Saving:
         wrote_staging = handle.write and isinstance(file.body, StagedBody)
         async with file.lock:  # a task that registers the handle has done so, or sees that it closes
             self._state.table.detach(handle)
-        if file.pending_create is not None and not file.handles:
+        if file.existence is not Existence.KNOWN and not file.handles:
             self._create_refused(file)
         if wrote_staging and not file.handles:
             self._state.attrs.drop(file.ino)  # the version is made now, by the daemon

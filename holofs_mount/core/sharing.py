@@ -16,7 +16,7 @@ from holofs_mount.core.content import BufferedBody
 from holofs_mount.core.daemon_calls import DaemonCalls
 from holofs_mount.core.mount_state import MountState
 from holofs_mount.core.openfile import Handle, OpenFile
-from holofs_mount.core.staging import Staging
+from holofs_mount.core.staging import Stager
 
 log = structlog.get_logger(__name__)
 
@@ -27,10 +27,10 @@ SHARE_SECONDS: Final = 0.05
 class Sharing:
     """Files in memory that other mounts of this device should see."""
 
-    def __init__(self, state: MountState, daemon: DaemonCalls, staging: Staging) -> None:
+    def __init__(self, state: MountState, daemon: DaemonCalls, stager: Stager) -> None:
         self._state = state
         self._daemon = daemon
-        self._staging = staging
+        self._stager = stager
         self._due: set[int] = set()
 
     def wrote(self, file: OpenFile) -> None:
@@ -58,7 +58,7 @@ class Sharing:
     async def _move(self, handle: Handle) -> None:
         try:
             async with handle.file.lock:
-                await self._staging.move_displaced(handle)
+                await self._stager.move_displaced(handle)
         except OSError as error:
             log.debug("the next use repeats the writes", ino=handle.file.ino, reason=str(error))
 
@@ -71,6 +71,6 @@ class Sharing:
             async with file.lock:
                 writer = file.writer()
                 if isinstance(file.body, BufferedBody) and file.dirty and not file.unlinked and writer is not None:
-                    await self._staging.spill(writer, file.body)
+                    await self._stager.spill(writer, file.body)
         except OSError as error:
             log.debug("an open file could not be shared yet", ino=file.ino, reason=str(error))

@@ -12,7 +12,7 @@ from holofs_mount.core.openfile import Handle, OpenFile
 from holofs_mount.core.registration import Registrar
 
 
-class Staging:
+class Stager:
     """Staging files of open files. The file's lock is held by the caller."""
 
     def __init__(self, daemon: DaemonCalls, registrar: Registrar) -> None:

@@ -24,6 +24,7 @@ from holofs_mount.core.kernel_timeouts import KernelTimeouts
 from holofs_mount.core.local_opens import LocalOpens
 from holofs_mount.core.mount_state import Kernel, MountState
 from holofs_mount.core.names import Names
+from holofs_mount.core.openfile import Freshness, Registration
 from holofs_mount.core.registration import Registrar
 from holofs_mount.core.saving import Saving
 from holofs_mount.write_behind.assembly import WriteBehind
@@ -64,7 +65,7 @@ class Volume:
         self.timeouts = KernelTimeouts(state, daemon, write_behind.queue)
         self.names = Names(state, daemon, write_behind, registrar)
         self.files = Files(state, daemon, write_behind, self.names, self._local_opens, registrar)
-        self.saving = Saving(state, daemon, write_behind, self._local_opens, registrar, self.files.staging)
+        self.saving = Saving(state, daemon, write_behind, self._local_opens, registrar, self.files.stager)
         self.attributes = Attributes(state, daemon, write_behind, self.names, self.files)
         self._saver: asyncio.Task[None] | None = None
         self._attempt = 0
@@ -123,7 +124,7 @@ class Volume:
         for number in reply.lost_handles:
             handle = state.table.handles.get(number)
             if handle is not None:
-                handle.lost = True
+                handle.registration = Registration.LOST
                 # One that is closed already was let go by the daemon, which died before it could say so.
                 if not handle.closing:
                     log.error("an open file was lost with the daemon", ino=handle.file.ino)
@@ -189,10 +190,10 @@ class Volume:
     def _ask_again(self) -> None:
         """The content of open files may have changed unseen."""
         for file in list(self.state.table.files.values()):
-            if file.light:
+            if file.unregistered:
                 self.state.table.freeze(file)
             else:
-                file.stale = True
+                file.freshness = Freshness.STALE
 
     def _inode_changed(self, change: pb.InodeChange) -> None:
         state = self.state
@@ -204,11 +205,10 @@ class Volume:
             state.bases.changed(change.ino, change.previous, change.version, change.elsewhere)
             state.maps.drop(change.ino)
             file = state.table.files.get(change.ino)
-            if file is not None and change.elsewhere and file.light:
+            if file is not None and change.elsewhere and file.unregistered:
                 state.table.freeze(file)
             elif file is not None:
-                file.stale = True
-                file.behind = False
+                file.content_changed()
         state.kernel.inode_changed(change.ino, change.content)
 
     def _lost_name(self, change: pb.EntryChange, ino: int) -> None:

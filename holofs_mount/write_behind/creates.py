@@ -19,6 +19,7 @@ import os
 import time
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, Final, Protocol
 
 from google.protobuf.message import Message
@@ -47,20 +48,40 @@ class CreateObserver(Protocol):
         """The daemon has made the inode; its attributes are not those that the mount made up."""
 
 
+class Existence(Enum):
+    """Stage of a file on its way from the mount to the daemon (docs/write-behind.md)."""
+
+    LOCAL = auto()
+    """Made in the mount alone; its create is unsent."""
+    CREATING = auto()
+    """Its create is being sent, or was sent and is unanswered."""
+    REFUSED = auto()
+    """The daemon refused its create for good. Every operation on it fails until its last handle is closed."""
+    KNOWN = auto()
+    """The daemon has it, or will have it from the journal."""
+
+
 @dataclass(eq=False, slots=True)
 class PendingCreate:
-    """Create of one new file, from making it in the mount until the journal or the daemon has it.
+    """Create of one new file, until the file is known.
 
-    `done`: set with the result. `failed`: the daemon's final error. `refused`: a program was told at `close` that the
-    file could not be stored.
+    `done`: set when the file is known or refused. `failed`: the daemon's final error. `reported`: a `close` has told a
+    program that the file could not be stored, and may be called once more.
     """
 
     request: pb.CreateRequest
     done: asyncio.Future[None]
     made_at: float
     """On the clock of the loop."""
+    existence: Existence = Existence.LOCAL
     failed: OSError | None = None
-    refused: bool = False
+    reported: bool = False
+
+    def refuse(self, error: OSError) -> None:
+        """Notes the daemon's final error."""
+        self.existence = Existence.REFUSED
+        self.failed = error
+        self.done.set_result(None)
 
 
 class NewFile(Protocol):
@@ -142,19 +163,24 @@ class UnsentCreates:
         if self._unsent.pop(file.ino, None) is None:
             return None
         pending = _pending(file)
+        pending.existence = Existence.CREATING
         pending.request.lease = self._lease.asks_for_more()
         return pending
 
     def put_back(self, file: NewFile) -> None:
-        """Makes a create unsent again that its caller could not send."""
-        _pending(file).made_at = asyncio.get_running_loop().time()
+        """Makes a create unsent again that its caller could not send, after it reported that to the program."""
+        pending = _pending(file)
+        pending.existence = Existence.LOCAL
+        pending.reported = True
+        pending.made_at = asyncio.get_running_loop().time()
         self._unsent[file.ino] = file
 
     def set_mode(self, file: NewFile | None, mode: int) -> bool:
         """Sets the mode of a file in its unsent create. False: it has none."""
-        if file is None or file.ino not in self._unsent or file.pending_create is None:
+        pending = None if file is None else file.pending_create
+        if pending is None or pending.existence is not Existence.LOCAL:
             return False
-        file.pending_create.request.mode = mode
+        pending.request.mode = mode
         return True
 
     def known(self, file: NewFile) -> None:
@@ -173,8 +199,7 @@ class UnsentCreates:
         self._unsent.pop(file.ino, None)
         pending, file.pending_create = file.pending_create, None
         if pending is not None and not pending.done.done():
-            pending.failed = OSError(errno.ENOENT, "the daemon refused this file")
-            pending.done.set_result(None)
+            pending.refuse(OSError(errno.ENOENT, "the daemon refused this file"))
         return pending
 
     # ---- sending as open files
@@ -229,8 +254,7 @@ class UnsentCreates:
         try:
             reply = await retry(answer, lambda: self._attempt(pending), while_unanswered)
         except OSError as error:
-            pending.failed = error
-            pending.done.set_result(None)
+            pending.refuse(error)
             return
         file.handle_registered(pending.request.handle)
         file.version = reply.map.version

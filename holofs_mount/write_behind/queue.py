@@ -27,7 +27,7 @@ from google.protobuf.message import Message
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.patience import within
-from holofs_mount.write_behind.retry import Backoff, Pause, WhileOvertaken, retry, while_unanswered
+from holofs_mount.write_behind.retry import DoublingPause, Pause, WhileOvertaken, retry, while_unanswered
 
 log = structlog.get_logger(__name__)
 
@@ -266,13 +266,13 @@ class WriteBehindQueue:
 
     async def _replay_failed(self) -> None:
         """Task that replays the operations which the daemon refused for now, until all are done."""
-        backoff = Backoff(_FIRST_PAUSE, _LAST_PAUSE)
-        await backoff.pause()
-        await retry(self._replay(backoff), lambda: self._replay(backoff), lambda _: backoff.pause())
+        pauses = DoublingPause(_FIRST_PAUSE, _LAST_PAUSE)
+        await pauses.pause()
+        await retry(self._replay(pauses), lambda: self._replay(pauses), lambda _: pauses.pause())
         log.info("what was kept in the journal is stored")
         self._finish_if_all_answered()
 
-    async def _replay(self, backoff: Backoff) -> None:
+    async def _replay(self, pauses: DoublingPause) -> None:
         """Replays in the order of the numbers. Raises OSError: the daemon refuses one again, or (EAGAIN) some that were
         sent before are still unanswered and may belong in between."""
         self._failed.sort(key=lambda operation: operation.number)
@@ -287,7 +287,7 @@ class WriteBehindQueue:
             del self._failed[0]
             self.decided = max(self.decided, operation.number)
             self._correct(operation)
-            backoff.reset()
+            pauses.reset()
 
     def _correct(self, operation: PendingOperation) -> None:
         """Makes the caches ask for the result of a replayed operation, which ran later than they show."""

@@ -59,7 +59,7 @@ class WhileOvertaken:
         return while_unanswered(error)
 
 
-class Backoff:
+class DoublingPause:
     """Pauses that double from `first` to `last` seconds."""
 
     def __init__(self, first: float, last: float) -> None:

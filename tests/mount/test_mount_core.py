@@ -16,7 +16,7 @@ from holofs_mount.core.caches import AttrCache, ListingCache
 from holofs_mount.core.content import BufferedBody, MappedBody, NotHere, StagedBody
 from holofs_mount.core.epochs import Epochs
 from holofs_mount.core.mount_state import MountState
-from holofs_mount.core.openfile import Handle, HandleTable, OpenFile
+from holofs_mount.core.openfile import Freshness, Handle, HandleTable, OpenFile, Registration, Tracking
 
 # ---- content ----
 pieces = st.lists(
@@ -213,7 +213,7 @@ def test_only_handles_that_the_daemon_knows_are_named_to_it_again() -> None:
     table = HandleTable()
     file = OpenFile(5, BufferedBody(), pb.Attr(ino=5), b"v")
     known, unknown = opened(table, file), opened(table, file)
-    unknown.registered = False
+    unknown.registration = Registration.UNREGISTERED
     assert [h.handle for h in table.to_reattach()] == [known.number]
 
 
@@ -224,3 +224,29 @@ def test_another_body_makes_every_writer_ask_before_it_writes() -> None:
     handle.staged = True
     file.exchange(MappedBody(pb.ContentMap()))
     assert not handle.staged
+
+
+def test_a_lost_handle_stays_lost_whatever_its_last_calls_answer() -> None:
+    handle = opened(HandleTable(), OpenFile(5, BufferedBody(), pb.Attr(ino=5), b"v"))
+    handle.set_registered(False)
+    assert not handle.registered
+    handle.set_registered(True)
+    handle.registration = Registration.LOST
+    handle.set_registered(False)
+    assert (handle.registered, handle.lost) == (True, True)
+
+
+def test_a_file_that_fell_behind_waits_for_the_news_and_a_frozen_one_for_none() -> None:
+    table = HandleTable()
+    file = OpenFile(5, BufferedBody(), pb.Attr(ino=5), b"v")
+    opened(table, file)
+    assert not file.unregistered
+    file.fall_behind()
+    assert file.unregistered, "a change from elsewhere freezes it"
+    file.content_changed()
+    assert (file.freshness, file.tracking, file.unregistered) == (Freshness.STALE, Tracking.FOLLOWING, False)
+    table.freeze(file)
+    file.fall_behind()
+    assert (file.freshness, file.tracking) == (Freshness.STALE, Tracking.FROZEN), "what it has is asked for once more"
+    file.set_version(b"w")
+    assert (file.freshness, file.tracking) == (Freshness.CURRENT, Tracking.FROZEN)

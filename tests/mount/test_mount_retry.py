@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 import pytest
 
 from holofs_mount.write_behind import retry as module
-from holofs_mount.write_behind.retry import Backoff, WhileOvertaken, retry, while_unanswered
+from holofs_mount.write_behind.retry import DoublingPause, WhileOvertaken, retry, while_unanswered
 
 
 class Attempts:
@@ -60,9 +60,9 @@ async def test_pauses_double_up_to_the_last_and_begin_again_after_a_success(monk
         pass
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    backoff = Backoff(1.0, 5.0)
+    pauses = DoublingPause(1.0, 5.0)
     for _ in range(5):
-        await backoff.pause()
-    backoff.reset()
-    await backoff.pause()
+        await pauses.pause()
+    pauses.reset()
+    await pauses.pause()
     assert slept == [1.0, 2.0, 4.0, 5.0, 5.0, 1.0]
