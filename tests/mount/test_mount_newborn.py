@@ -189,7 +189,7 @@ async def test_a_new_file_is_local_until_it_is_sent_and_known_when_the_daemon_ha
     assert (file.existence, len(creates), daemon.asked[0].mode) == (Existence.CREATING, 0, 0o600)
     assert not creates.set_mode(file, 0o640), "it is on its way"
     daemon.answers[0].set_exception(OSError(errno.ETIMEDOUT, "away"))
-    while len(daemon.answers) < 2:
+    while len(daemon.answers) < 2:  # noqa: ASYNC110
         await asyncio.sleep(0)
     daemon.answers[1].set_result(pb.CreateReply(map=pb.ContentMap(version=b"v")))
     await waiting
