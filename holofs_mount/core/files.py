@@ -197,7 +197,7 @@ class Files:
             file = OpenFile(attr.ino, self._body(content, write, fresh), attr, content.version)
         elif fresh:
             file.exchange(self._body(content, write, fresh))
-            file.committed = file.generation
+            file.committed = file.edits
             file.mtime_ns = None
             file.set_version(content.version)
         elif not (isinstance(file.body, BufferedBody) and file.dirty):

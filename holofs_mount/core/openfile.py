@@ -62,8 +62,8 @@ class Use(Enum):
 class OpenFile:
     """One open inode. docs/write-behind.md has the table of its states.
 
-    `lock` is held while the body is exchanged or committed. `generation` counts changes, `committed` is the generation
-    that the daemon has. `version` is the content that the daemon last gave. `mtime_ns` is set where the time here is
+    `lock` is held while the body is exchanged or committed. `edits` counts changes of content and time, `committed` is
+    the count that the daemon has. `version` is the content that the daemon last gave. `mtime_ns` is set where the time here is
     newer than the daemon's. `unlinked`: it has no name any more.
     """
 
@@ -73,7 +73,7 @@ class OpenFile:
     version: bytes
     handles: dict[int, Handle] = field(default_factory=dict)
     lock: Turns = field(default_factory=Turns)
-    generation: int = 0
+    edits: int = 0
     committed: int = 0
     mtime_ns: int | None = None
     ctime_ns: int = 0
@@ -100,7 +100,7 @@ class OpenFile:
     @property
     def written(self) -> bool:
         """It was changed since the last commit."""
-        return self.generation != self.committed
+        return self.edits != self.committed
 
     @property
     def local(self) -> bool:
@@ -134,13 +134,13 @@ class OpenFile:
 
     def wrote(self) -> None:
         """Notes a change of the content by this mount."""
-        self.generation += 1
+        self.edits += 1
         self.mtime_ns = self.ctime_ns = CLOCK.now()
         self.written_at = time.monotonic()
 
     def set_time(self, mtime_ns: int) -> None:
         """Notes a time that a program set. It travels with the next commit, not with one that is in flight."""
-        self.generation += 1
+        self.edits += 1
         self.mtime_ns, self.ctime_ns = mtime_ns, CLOCK.now()
 
     def first_handle(self) -> int:

@@ -80,7 +80,7 @@ class Saving:
         """Commits through a registered handle. Raises EBUSY if the file is not the one that was appended to."""
         file = writer.file
         await self._stager.move_displaced(writer)
-        generation, since = file.generation, self._state.epochs.now
+        edits, since = file.edits, self._state.epochs.now
         request = pb.CommitRequest(handle=writer.number, mtime_ns=file.mtime_ns, base=writer.base)
         if isinstance(file.body, BufferedBody):
             request.MergeFrom(pb.CommitRequest(data=bytes(file.body.data), onto=onto(file)))
@@ -90,7 +90,7 @@ class Saving:
             await self._commit_through(writer, last)
             return
         writer.set_registered(not request.release)
-        self._committed(file, writer, attr, generation, since)
+        self._committed(file, writer, attr, edits, since)
         if isinstance(file.body, BufferedBody):
             file.body.told = len(request.data)
             if not file.dirty and not file.unlinked:
@@ -102,20 +102,20 @@ class Saving:
         pending = self._write_behind.creates.take(file)
         if pending is None or not isinstance(file.body, BufferedBody):
             return False
-        generation, since = file.generation, self._state.epochs.now
+        edits, since = file.edits, self._state.epochs.now
         try:
             pending.request.data = bytes(file.body.data)
             pending.request.mtime_ns = file.attr.mtime_ns if file.mtime_ns is None else file.mtime_ns
             pending.request.ctime_ns = self._state.shown(file.attr).ctime_ns
             if last and self._may_close_async(file):
                 since = self._cache_guess(file, pending.request)
-                if self._create_async(handle, pending, generation, since):
+                if self._create_async(handle, pending, edits, since):
                     return True
             reply = await self._daemon.commit_new_file(pending.request)
         except BaseException:
             self._write_behind.creates.put_back(file)
             raise
-        self._create_acknowledged(handle, pending.request, generation, since, reply)
+        self._create_acknowledged(handle, pending.request, edits, since, reply)
         file.body.told = len(pending.request.data)
         return True
 
@@ -134,16 +134,16 @@ class Saving:
         self._state.cache_own_change(attr, self._state.epochs.now)
         return self._state.epochs.now
 
-    def _create_async(self, handle: Handle, pending: PendingCreate, generation: int, since: int) -> bool:
+    def _create_async(self, handle: Handle, pending: PendingCreate, edits: int, since: int) -> bool:
         """Queues the create of a closed file. False: the journal refuses it."""
         file, request = handle.file, pending.request
 
         def created(reply: pb.CreateReply) -> None:
-            self._create_acknowledged(handle, request, generation, since, reply)
+            self._create_acknowledged(handle, request, edits, since, reply)
 
         if not self._write_behind.queue.create("create", request, created):
             return False
-        file.committed = generation
+        file.committed = edits
         file.mtime_ns = None
         if isinstance(file.body, BufferedBody):
             file.body.told = len(request.data)
@@ -151,26 +151,26 @@ class Saving:
         return True
 
     def _create_acknowledged(
-        self, handle: Handle, request: pb.CreateRequest, generation: int, since: int, reply: pb.CreateReply
+        self, handle: Handle, request: pb.CreateRequest, edits: int, since: int, reply: pb.CreateReply
     ) -> None:
         """Notes that the daemon has a new file with its content."""
         file = handle.file
         self._write_behind.creates.acknowledged(file, reply)
         if not reply.created or reply.attr.ino != file.ino:
             # Made by an earlier attempt, with all that was sent: it may have been changed since, or removed.
-            file.committed = generation
+            file.committed = edits
             if not file.dirty:
                 file.mtime_ns = None
             self._state.attrs.drop(file.ino)
             file.freshness = Freshness.STALE
             return
-        self._committed(file, handle, reply.attr, generation, since)
+        self._committed(file, handle, reply.attr, edits, since)
         if not file.dirty:
             self._local_opens.keep(reply.attr, inline_map(reply.attr.version, request.data), self._state.epochs.now)
 
-    def _committed(self, file: OpenFile, handle: Handle, attr: pb.Attr, generation: int, since: int) -> None:
-        """Notes that the daemon has the content of a file as of `generation`."""
-        file.committed = generation
+    def _committed(self, file: OpenFile, handle: Handle, attr: pb.Attr, edits: int, since: int) -> None:
+        """Notes that the daemon has the content of a file as of `edits`."""
+        file.committed = edits
         if not file.dirty:
             file.mtime_ns = None
         if isinstance(file.body, BufferedBody):

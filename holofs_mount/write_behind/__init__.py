@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write-behind: operations that a mount acknowledges to a program before the daemon ran them.
+"""Write-behind: operations that a mount acknowledges to a program before the daemon ran them (docs/write-behind.md).
 
 `eligibility` decides which operations may be acknowledged early, `queue` sends them in program order, `journal` keeps
 them on disk until the daemon has answered, `creates` holds new files that the daemon has not heard of, `retry` is the

@@ -20,7 +20,7 @@ MAX_UNSENT_CREATES: Final = 64
 
 
 class Reason(Enum):
-    """Why an operation waits for the daemon."""
+    """Why an operation waits for the daemon. docs/write-behind.md has the table."""
 
     DISCONNECTED = "The daemon is away: whether the operation succeeds, it alone can say when it is back."
     READ_ONLY = "The mount is read-only: the daemon refuses, and the program shall hear it."

@@ -337,7 +337,7 @@ class WriteBehindQueue:
             await within(seconds, self._replayed)
 
     def file_written(self, ino: int) -> None:
-        """Takes an unsent time back: the file was written since the program set it."""
+        """Takes the time out of a set-attributes call that is still to be sent: the file was written since."""
         pending = self._last.get(ino)
         if pending is not None:
             pending.request.ClearField("mtime_ns")

@@ -32,7 +32,7 @@ TERMS = {
 }
 DOCUMENTS = {
     *("overview.md", "glossary.md", "state-directory.md", "crash-windows.md", "durability.md", "cli.md", "limits.md"),
-    *("protocol.md", "development.md", "history.md", "threats.md"),
+    *("protocol.md", "development.md", "history.md", "threats.md", "write-behind.md"),
 }
 
 

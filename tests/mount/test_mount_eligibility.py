@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -21,6 +22,7 @@ from holofs_mount.write_behind.eligibility import (
     set_attr_must_wait,
     unlink_must_wait,
 )
+from support.sources import ROOT
 
 GOOD: Final = Conditions(
     connected=True,
@@ -58,6 +60,19 @@ CONDITIONS: Final = [
     (GOOD._replace(unsent_creates=MAX_UNSENT_CREATES - 1), Reason.TOO_MANY_UNSENT, set[str]()),
     (GOOD._replace(unsent_creates=MAX_UNSENT_CREATES), Reason.TOO_MANY_UNSENT, {"create"}),
 ]
+# Reasons in the operation itself.
+OWN_REASONS: Final = {
+    Reason.NAME_NOT_KNOWN_FREE: {"create", "mkdir"},
+    Reason.OPENED_TO_READ: {"create"},
+    Reason.OTHER_HANDLES: {"close"},
+    Reason.UNLINKED: {"close"},
+    Reason.INODE_NOT_KNOWN: {"unlink", "rmdir", "set_attr"},
+    Reason.WRONG_KIND: {"unlink", "rmdir", "set_attr"},
+    Reason.OPEN_HERE: {"unlink"},
+    Reason.NOT_KNOWN_EMPTY: {"rmdir"},
+    Reason.PAST: {"unlink", "rmdir", "set_attr"},
+    Reason.RESIZES: {"set_attr"},
+}
 # One fact about the operation itself.
 FACTS: Final = [
     (create_must_wait(GOOD, name_is_free=False, opened_to_write=True), Reason.NAME_NOT_KNOWN_FREE),
@@ -100,3 +115,18 @@ def test_an_operation_waits_for_a_reason_of_its_own(found: Reason | None, reason
 
 def test_every_reason_can_be_met() -> None:
     assert {reason for _, reason, _ in CONDITIONS} | {reason for _, reason in FACTS} == set(Reason)
+
+
+def test_the_manual_has_the_same_table() -> None:
+    manual = (ROOT / "docs" / "write-behind.md").read_text()
+    names = ("create", "close", "mkdir", "unlink", "rmdir", "set_attr")
+    table = {}
+    for row in re.findall(r"^\| `([A-Z_]+)`: (.*) \|$", manual, re.MULTILINE):
+        marks = row[1].split("|")[-len(names) :]
+        table[row[0]] = {name for name, mark in zip(names, marks, strict=True) if mark.strip()}
+    waiting: dict[str, set[str]] = {reason.name: set() for reason in Reason}
+    for _, reason, operations in CONDITIONS:
+        waiting[reason.name] |= operations
+    for reason, operations in OWN_REASONS.items():
+        waiting[reason.name] |= operations
+    assert table == waiting
