@@ -63,8 +63,8 @@ class OpenFile:
     """One open inode. docs/write-behind.md has the table of its states.
 
     `lock` is held while the body is exchanged or committed. `edits` counts changes of content and time, `committed` is
-    the count that the daemon has. `version` is the content that the daemon last gave. `mtime_ns` is set where the time here is
-    newer than the daemon's. `unlinked`: it has no name any more.
+    the count that the daemon has. `version` is the content that the daemon last gave. `mtime_ns` is set where the time
+    here is newer than the daemon's. `unlinked`: it has no name any more.
     """
 
     ino: int
