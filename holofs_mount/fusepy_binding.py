@@ -24,7 +24,7 @@ import fuse
 import structlog
 
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.core.attributes import Wanted
+from holofs_mount.core.attributes import AttrChanges
 from holofs_mount.core.mount_state import Caller, st_mode
 from holofs_mount.core.volume import Volume
 
@@ -46,14 +46,14 @@ _NEVER_FITS: Final = b"x" * (1 << 21)
 
 @dataclass(slots=True)
 class OpenDirectory:
-    """A directory that is being read does not change under its reader."""
+    """Directory that is being read. It does not change under its reader."""
 
     ino: int
     entries: list[tuple[bytes, int]] = field(default_factory=list)
 
 
 def answering(operation: Callable[..., Any]) -> Callable[..., Any]:
-    """Errors keep their errno; what nobody mapped becomes EIO, with its traceback in the log."""
+    """Decorates an operation: OSError keeps its errno, any other error becomes EIO, with its traceback in the log."""
 
     @functools.wraps(operation)
     def answer(self: Operations, *args: Any) -> Any:
@@ -69,7 +69,7 @@ def answering(operation: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Operations(fuse.Operations):  # type: ignore[misc]
-    """Each method finds the inode of its path, translates, and lets the core answer on the loop."""
+    """Operations of the kernel. Each method finds the inode of its path and lets the core answer on the loop."""
 
     use_ns = True
     ioctl = None  # libfuse answers ENOTTY; fusepy's own translation trips over calls without a path
@@ -218,7 +218,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
     # ---- directories ----
     @answering
     def readdir(self, path: str | None, fh: int, start: int) -> list[tuple[str, dict[str, int] | None, int]]:
-        """Some entries from position `start` on, each with the position after it."""
+        """Entries from position `start` on, each with the position after it."""
 
         async def work() -> list[tuple[str, dict[str, int] | None, int]]:
             directory = self._directories[fh]
@@ -249,7 +249,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
         self._run(self._v.saving.fsync_inode(self._directories[fh].ino))
 
     # ---- attributes ----
-    def _setattr(self, path: str | None, fi: Any, wanted: Wanted) -> None:
+    def _setattr(self, path: str | None, fi: Any, wanted: AttrChanges) -> None:
         pid = fuse.fuse_get_context()[2]
 
         async def work() -> None:
@@ -260,25 +260,25 @@ class Operations(fuse.Operations):  # type: ignore[misc]
 
     @answering
     def chmod(self, path: str, mode: int) -> None:
-        self._setattr(path, None, Wanted(mode=stat.S_IMODE(mode)))
+        self._setattr(path, None, AttrChanges(mode=stat.S_IMODE(mode)))
 
     @answering
     def chown(self, path: str, uid: int, gid: int) -> None:
-        self._setattr(path, None, Wanted(uid=uid if uid != -1 else None, gid=gid if gid != -1 else None))
+        self._setattr(path, None, AttrChanges(uid=uid if uid != -1 else None, gid=gid if gid != -1 else None))
 
     @answering
     def truncate(self, path: str | None, length: int, fi: Any = None) -> None:
-        self._setattr(path, fi, Wanted(size=length))
+        self._setattr(path, fi, AttrChanges(size=length))
 
     @answering
     def utimens(self, path: str, mtime: tuple[int, int] | None) -> None:
         """`mtime` in seconds and nanoseconds, the latter perhaps NOW or OMIT; None: now."""
         if mtime is None or mtime[1] == _UTIME_NOW:
-            self._setattr(path, None, Wanted(mtime_now=True))
+            self._setattr(path, None, AttrChanges(mtime_now=True))
         elif mtime[1] == _UTIME_OMIT:
-            self._setattr(path, None, Wanted())
+            self._setattr(path, None, AttrChanges())
         else:
-            self._setattr(path, None, Wanted(mtime_ns=mtime[0] * 1_000_000_000 + mtime[1]))
+            self._setattr(path, None, AttrChanges(mtime_ns=mtime[0] * 1_000_000_000 + mtime[1]))
 
     @answering
     def getxattr(self, path: str, name: str, position: int = 0) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line of `holofs-mount`, and what can be wrong with the place to mount on."""
+"""Command line of `holofs-mount`, and checks of the place to mount on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Exit codes: 0 unmounted cleanly, 1 the mount failed, 2 wrong usage, 3 the path c
 
 
 class MountError(Exception):
-    """One sentence for standard error, and the exit code."""
+    """Failure of the mount: a sentence for standard error, and the exit code."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -132,7 +132,7 @@ def check_mountpoint(path: Path) -> Path:
 
 
 def take_away_dead(path: Path, program: str) -> None:
-    """Where something is mounted, of which who called us says that its program is gone. Then as `check_mountpoint`."""
+    """Unmounts a dead mount, as the caller knows it is, and checks the place again."""
     for flags in (["-u"], ["-u", "-z"]):
         if is_mounted(path):
             run_within([program, *flags, "--", os.fspath(path)], _HELPER_SECONDS)
@@ -146,7 +146,7 @@ def _why(path: Path, error: int) -> str:
 
 
 def is_mounted(path: Path) -> bool:
-    """By the kernel's own list; st_dev misses bind mounts of one filesystem."""
+    """Whether something is mounted there, by the kernel's list: st_dev misses bind mounts of one filesystem."""
     points = mount_points()
     return os.path.ismount(path) if points is None else os.fspath(path) in points
 

@@ -21,7 +21,7 @@ import pyfuse3.asyncio
 import structlog
 
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.core.attributes import Wanted
+from holofs_mount.core.attributes import AttrChanges
 from holofs_mount.core.files import Opened
 from holofs_mount.core.mount_state import Caller, MountState, st_mode
 from holofs_mount.core.volume import Volume
@@ -42,7 +42,7 @@ _MAX_TASKS: Final = 512
 
 @dataclass(slots=True)
 class OpenDirectory:
-    """`entries` as of `since` on the clock of news; a directory that is being read does not change under its reader."""
+    """Directory that is being read: `entries` as of the remote epoch `since`. It does not change under its reader."""
 
     ino: int
     since: int = 0
@@ -50,7 +50,7 @@ class OpenDirectory:
 
 
 def answering(operation: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Errors become errnos; what nobody mapped becomes EIO, with its traceback in the log."""
+    """Decorates an operation: OSError becomes an errno, any other error EIO, with its traceback in the log."""
 
     @functools.wraps(operation)
     async def answer(self: Operations, *args: Any) -> Any:
@@ -68,7 +68,7 @@ def answering(operation: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitab
 
 
 class Operations(pyfuse3.Operations):  # type: ignore[misc]
-    """Each method translates and calls the core."""
+    """Operations of the kernel. Each method translates its arguments and calls the core."""
 
     supports_dot_lookup = False
     enable_writeback_cache = False
@@ -133,7 +133,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         if fields.update_size and fh is None:
             self.undropped.check(ino, ctx.pid)
         since = self._state.remote_epochs.now
-        wanted = Wanted(
+        wanted = AttrChanges(
             mode=attr.st_mode if fields.update_mode else None,
             uid=attr.st_uid if fields.update_uid else None,
             gid=attr.st_gid if fields.update_gid else None,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changing attributes, extended attributes, and the state of the filesystem as a whole."""
+"""Operations on attributes, extended attributes, and the filesystem as a whole."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ _USER: Final = b"user."
 
 
 @dataclass(slots=True)
-class Wanted:
-    """A setattr; None: leave as it is. Access times are not kept. A time is in its range from here on: what is kept of
-    it in an open file, a cache or a journal can always be sent."""
+class AttrChanges:
+    """Arguments of a setattr. None: leave as it is. Access times are not kept.
+
+    A time is brought into its range here, so that it can always be sent, whatever cache or journal it comes from.
+    """
 
     mode: int | None = None
     uid: int | None = None
@@ -56,7 +58,7 @@ class Attributes:
         self._files = files
         self._statfs: tuple[float, pb.StatFsReply] | None = None
 
-    async def setattr(self, ino: int, wanted: Wanted, number: int | None, caller: Caller) -> pb.Attr:
+    async def setattr(self, ino: int, wanted: AttrChanges, number: int | None, caller: Caller) -> pb.Attr:
         self._state.check_writable()
         self._check_owner(wanted)
 
@@ -65,7 +67,7 @@ class Attributes:
 
         return await self._state.gone.ask(ino, ask, lambda gone: _set(gone, wanted))
 
-    async def _setattr(self, ino: int, wanted: Wanted, number: int | None, caller: Caller) -> pb.Attr:
+    async def _setattr(self, ino: int, wanted: AttrChanges, number: int | None, caller: Caller) -> pb.Attr:
         since = self._state.epochs.now
         request = pb.SetAttrRequest(ino=ino)
         asks = wanted.size is not None and await self._resize(request, wanted.size, number, caller)
@@ -110,12 +112,12 @@ class Attributes:
             guess.mtime_ns = request.mtime_ns
         return self._state.cache_own_change(guess, self._state.epochs.now)
 
-    def _check_owner(self, wanted: Wanted) -> None:
+    def _check_owner(self, wanted: AttrChanges) -> None:
         """Raises OSError EPERM for another owner: all files belong to the person who mounted."""
         if wanted.uid not in (None, self._state.uid) or wanted.gid not in (None, self._state.gid):
             raise OSError(errno.EPERM, "files of this mount belong to the person who mounted it")
 
-    def _fill(self, request: pb.SetAttrRequest, wanted: Wanted, file: OpenFile | None) -> bool:
+    def _fill(self, request: pb.SetAttrRequest, wanted: AttrChanges, file: OpenFile | None) -> bool:
         """Fills the request. False: the daemon need not be asked, because mode or time travel with the next commit."""
         asks = False
         if wanted.mode is not None:
@@ -221,8 +223,8 @@ class Attributes:
         return self._statfs[1]
 
 
-def _set(gone: GoneDirectory, wanted: Wanted) -> pb.Attr:
-    """A setattr of a directory that was removed."""
+def _set(gone: GoneDirectory, wanted: AttrChanges) -> pb.Attr:
+    """Changes the attributes of a directory that was removed."""
     if wanted.size is not None:
         raise OSError(errno.EISDIR, "a directory has no size to set")
     attr = pb.Attr()

@@ -34,7 +34,7 @@ from holofs_mount.write_behind.eligibility import create_must_wait
 log = structlog.get_logger(__name__)
 
 BUFFER_BUDGET: Final = 64 * 1024 * 1024
-"""All buffered files together; above it even small ones are staged."""
+"""Bytes of all files in memory together, beyond which even small ones are staged."""
 
 
 def check_size(size: int) -> None:
@@ -46,7 +46,7 @@ def check_size(size: int) -> None:
 
 
 def _within_limit(offset: int, data: bytes) -> bytes:
-    """What of the data a file can hold at this offset. Raises OSError if that is nothing."""
+    """The part of the data that a file can hold at this offset. Raises OSError EFBIG if there is none."""
     check_size(offset)
     if offset + len(data) <= MAX_FILE_SIZE:
         return data
@@ -56,18 +56,18 @@ def _within_limit(offset: int, data: bytes) -> bytes:
 
 
 def _may_write(handle: Handle) -> bool:
-    """Whether the daemon knows that this handle writes to the staging file. A lost one asks each time: the handle that
-    the daemon knows in its place may be closed before it."""
+    """Whether the daemon knows that this handle writes to the staging file. A lost one asks each time: it writes
+    through another handle, which may be closed before it."""
     return handle.staged and not handle.lost
 
 
 class Opened(NamedTuple):
-    """`keep_pages`: what the kernel has cached of the inode is this very content."""
+    """Reply to an open or create. `keep_pages`: the kernel's pages of the inode hold this very content."""
 
     handle: int
     keep_pages: bool
     direct: bool = False
-    """Past the kernel's pages: they may be of another version for a while, and cut an append into pieces."""
+    """Reads and writes bypass the kernel's pages: they may be of another version, and cut an append into pieces."""
 
 
 class Files:
@@ -107,7 +107,7 @@ class Files:
         number = self._state.table.number()
         request = pb.OpenRequest(ino=ino, handle=number, write=write or truncate, truncate=truncate, base=base)
         if reads and not write:
-            request.ahead = self._local_opens.prefetch.wanted()
+            request.ahead = self._local_opens.prefetch.count()
         reply: pb.OpenReply = await self._daemon.call("open", request)
         handle = self._take_over(number, reply.attr, reply.map, flags, pid, truncate)
         handle.base = b"" if truncate else base
@@ -115,11 +115,11 @@ class Files:
             self._state.cache_own_change(reply.attr, since)
             self._state.bases.has_written(ino, pid)
         else:
-            self._local_opens.told(reply, since)
+            self._local_opens.cache_file(reply, since)
         if request.ahead:
-            self._local_opens.prefetch.told(other.attr.ino for other in reply.ahead)
+            self._local_opens.prefetch.received(other.attr.ino for other in reply.ahead)
         for other in reply.ahead:
-            self._local_opens.told(other, since)
+            self._local_opens.cache_file(other, since)
         if reads:
             self._state.bases.has_read(ino, reply.map.version, pid)
         return self._opened(handle, reply.map.version, truncate, flags)
@@ -172,7 +172,7 @@ class Files:
             mtime_ns=now,
             ctime_ns=now,
         )
-        file = OpenFile(attr.ino, BufferedBody(told=0), attr, b"", written_at=time.monotonic())
+        file = OpenFile(attr.ino, BufferedBody(stored=0), attr, b"", written_at=time.monotonic())
         handle = Handle(
             self._state.table.number(),
             file,
@@ -190,7 +190,7 @@ class Files:
     def _take_over(
         self, number: int, attr: pb.Attr, content: pb.ContentMap, flags: int, pid: int, fresh: bool
     ) -> Handle:
-        """A handle that the daemon knows now; `fresh`: the file is empty from here on."""
+        """Adds a handle that the daemon knows. `fresh`: the file is empty from here on."""
         write = flags & os.O_ACCMODE != os.O_RDONLY
         file = self._state.table.files.get(attr.ino)
         if file is None:
@@ -209,7 +209,7 @@ class Files:
     def _body(self, content: pb.ContentMap, write: bool, fresh: bool) -> Body:
         if content.staging:
             return self._reading.staged_body(content, write)
-        return BufferedBody(told=0) if fresh else MappedBody(content)
+        return BufferedBody(stored=0) if fresh else MappedBody(content)
 
     def _opened(self, handle: Handle, version: bytes, fresh: bool, flags: int) -> Opened:
         file = handle.file
@@ -285,7 +285,7 @@ class Files:
         self.sharing.wrote(file)
 
     async def _writable(self, handle: Handle, size: int, shares: bool) -> BufferedBody | StagedBody:
-        """The file's body made writable for content of `size` bytes through this handle; the lock is held.
+        """Makes the file's body writable for content of `size` bytes through this handle; the lock is held.
 
         `shares`: the change depends on what other mounts of this device write.
         """
@@ -302,7 +302,7 @@ class Files:
         return await self._staged(handle, empty=False)
 
     async def _staged(self, handle: Handle, empty: bool) -> StagedBody:
-        """The file's staging file; the lock is held."""
+        """Makes the staging file the body of the file; the lock is held."""
         file, body = handle.file, handle.file.body
         reply = await self.stager.stage(handle, empty)
         if not (isinstance(body, StagedBody) and body.path == reply.path and body.writable):
@@ -316,7 +316,7 @@ class Files:
         return sum(len(f.body.data) for f in self._state.table.files.values() if isinstance(f.body, BufferedBody))
 
     async def truncate(self, file: OpenFile, handle: Handle, size: int) -> None:
-        """Through an open handle that may write. The size is in its range: `check_size`."""
+        """Truncates or extends a file through a handle that may write. The size has passed `check_size`."""
         if file.freshness is Freshness.STALE:
             await self._reading.refresh(file)
         async with file.lock:

@@ -21,7 +21,7 @@ from holofs_mount.core.openfile import Freshness, Handle, OpenFile, Registration
 from holofs_mount.core.registration import Registrar
 
 _ROW: Final = 3
-"""Files opened one soon after the other, before more are asked for than was wanted."""
+"""Files opened one soon after the other, before siblings are asked for."""
 _ROW_SECONDS: Final = 0.2
 _MOST_AHEAD: Final = 64
 
@@ -37,25 +37,27 @@ class SiblingPrefetch:
         self._in_a_row = 0
         self._asked_at = 0.0
         self._most = 1
-        self._told: set[int] = set()
+        self._received: set[int] = set()
         self._not_opened: set[int] = set()
 
-    def wanted(self) -> int:
+    def count(self) -> int:
+        """Number of siblings to ask for with the open that happens now."""
         now = time.monotonic()
         self._in_a_row = self._in_a_row + 1 if now - self._asked_at < _ROW_SECONDS else 0
         self._asked_at = now
         if self._in_a_row < _ROW:
             return 0
-        useful = 2 * len(self._not_opened) <= len(self._told)
+        useful = 2 * len(self._not_opened) <= len(self._received)
         self._most = min(2 * self._most, _MOST_AHEAD) if useful else max(self._most // 2, 1)
         return self._most
 
-    def told(self, inos: Iterable[int]) -> None:
-        """These came."""
-        self._told = set(inos)
-        self._not_opened = set(self._told)
+    def received(self, inos: Iterable[int]) -> None:
+        """Notes the siblings that came."""
+        self._received = set(inos)
+        self._not_opened = set(self._received)
 
     def opened(self, ino: int) -> None:
+        """Notes that a sibling was of use."""
         self._not_opened.discard(ino)
 
 
@@ -69,7 +71,7 @@ class LocalOpens:
         self.prefetch = SiblingPrefetch()
 
     def open(self, ino: int, pid: int) -> Handle | None:
-        """None: the daemon has to be asked."""
+        """Opens a file if attributes and content are known. None: the daemon has to be asked."""
         attr = self._state.attrs.get(ino)
         if attr is None or attr.writing or not self._daemon.connected:
             return None
@@ -100,19 +102,19 @@ class LocalOpens:
             return None
         return OpenFile(attr.ino, body, attr, content.version)
 
-    def told(self, file: pb.AheadFile | pb.OpenReply, since: int) -> None:
-        """What a file is, as it was asked for, or came by itself, at `since`."""
+    def cache_file(self, file: pb.AheadFile | pb.OpenReply, since: int) -> None:
+        """Caches attributes and content map of a file, asked for or received in the epoch `since`."""
         self._state.cache_attr(file.attr, since)
-        self.keep(file.attr, file.map, since)
+        self.cache_map(file.attr, file.map, since)
 
-    def keep(self, attr: pb.Attr, content: pb.ContentMap, since: int) -> None:
-        """Where the content of a small file is, as it was asked for at `since`."""
+    def cache_map(self, attr: pb.Attr, content: pb.ContentMap, since: int) -> None:
+        """Caches the content map of a small file, asked for in the epoch `since`."""
         small = content.size <= self._state.inline_limit and not (content.staging or attr.remote or attr.writing)
         if small and attr.version == content.version and self._state.epochs.unchanged(attr.ino, since):
             self._state.maps.put(attr.ino, content)
 
 
 def inline_map(version: bytes, data: bytes) -> pb.ContentMap:
-    """Of content that is known here."""
+    """Content map of content that is known here."""
     extents = [pb.Extent(length=len(data), inline=data)] if data else []
     return pb.ContentMap(version=version, size=len(data), extents=extents)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Looking at names and attributes: lookup, listing, what is known here."""
+"""Lookups: names, attributes and listings, from the caches where they are complete, else from the daemon."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from holofs_mount.core.mount_state import MountState, check_name
 from holofs_mount.write_behind.queue import WriteBehindQueue
 
 HIDDEN: Final = b".holofs"
-"""In the root: leads to what was."""
+"""Name in the root that leads to past states of the volume. No listing has it."""
 _PAGE: Final = 2_000
 _LOAD_AFTER: Final = 3
 """Lookups in one directory before its whole listing is fetched in the background."""
 _ASK_SINGLY: Final = 16
 _TRIES: Final = 3
-"""Listings asked for in a row, of a directory that changes all the time."""
+"""Attempts to load the listing of a directory that changes all the time, before its names are looked up singly."""
 _MAX_ASKED: Final = 10_000
 
 
 @contextmanager
 def suppress_gone() -> Iterator[None]:
-    """What the daemon does not know any more is not there."""
+    """Suppresses the error of the daemon about an inode or name that it does not know any more."""
     try:
         yield
     except OSError as error:
@@ -39,7 +39,7 @@ def suppress_gone() -> Iterator[None]:
 
 
 class Lookups:
-    """Answers from the caches where they are complete, else asks the daemon."""
+    """Lookup, getattr, readlink and listing."""
 
     def __init__(self, state: MountState, daemon: DaemonCalls, queue: WriteBehindQueue) -> None:
         self._state = state
@@ -66,7 +66,7 @@ class Lookups:
         return await self._ask_lookup(parent, name)
 
     async def _ask_hidden(self, parent: int, name: bytes) -> pb.Attr:
-        """It is in no listing, so what is known of the directory says nothing about it."""
+        """Looks the hidden name up, about which the listing of the root says nothing."""
         since = self._state.epochs.now
         attr: pb.Attr = await self._daemon.call("lookup", pb.LookupRequest(parent=parent, name=name))
         return self._state.cache_attr(attr, since)
@@ -79,7 +79,7 @@ class Lookups:
         except OSError as error:
             if error.errno == errno.ENOENT:
                 self._found(parent, name, 0, since)
-            elif error.errno == errno.ESTALE and self._state.gone.went(parent) is not None:
+            elif error.errno == errno.ESTALE and self._state.gone.removed(parent) is not None:
                 self._state.gone.check(parent)
             raise
         self._found(parent, name, attr.ino, since)
@@ -103,7 +103,7 @@ class Lookups:
         try:
             await self._listing(parent)
         except OSError:
-            return  # nobody waits for it; whoever lists the directory gets the error
+            return  # no operation waits for it; one that lists the directory gets the error itself
 
     async def getattr(self, ino: int) -> pb.Attr:
         return await self._state.gone.ask(ino, lambda: self._getattr(ino), lambda gone: gone.attr)
@@ -131,7 +131,7 @@ class Lookups:
         return self._state.cache_attr(attr, since)
 
     async def attributes(self, parent: int, entries: Sequence[tuple[bytes, int]]) -> list[pb.Attr | None]:
-        """Of several names of one directory, with the inodes that they led to; None: gone since it was listed."""
+        """Attributes of several names of one directory, each with the inode to which it led. None: gone since."""
         if sum(self._state.attrs.get(ino) is None for _, ino in entries) > _ASK_SINGLY:
             self._state.listings.drop(parent)
             await self._listing(parent)  # a page of names brings their attributes
@@ -143,7 +143,7 @@ class Lookups:
         return None if cached is None else self._state.shown(cached)
 
     async def _attributes_if_there(self, parent: int, name: bytes, ino: int) -> pb.Attr | None:
-        """A file that was replaced since is another inode at the same name."""
+        """Attributes of the inode, or, if it was replaced since, of the one at its name. None: neither is there."""
         with suppress_gone():
             return await self.getattr(ino)
         if name not in (b".", b".."):
@@ -156,35 +156,35 @@ class Lookups:
         return reply.target
 
     async def listing(self, parent: int) -> Listing:
-        """All names, from the cache or asked for once for all who want it. Nothing in it is unsure."""
-        self._read_ahead.wanted(parent)
+        """All names of a directory; none needs a lookup. Operations that need the same listing share one load."""
+        self._read_ahead.requested(parent)
         return await self._state.gone.ask(parent, lambda: self._listing(parent), lambda gone: Listing({}))
 
     def _is_known(self, parent: int) -> bool:
-        """Or will be, soon."""
+        """Whether the listing is cached or being loaded."""
         return parent in self._loads or self._state.listings.get(parent) is not None
 
     async def _listing(self, parent: int) -> Listing:
         for _ in range(_TRIES):
             cached = self._state.listings.get(parent)
             if cached is not None and cached.needs_lookup:
-                cached = await self._made_sure(parent, cached)
+                cached = await self._with_lookups(parent, cached)
             if cached is not None:
                 return cached
-            loaded = await self._listing_asked_for(parent)
+            loaded = await self._shared_load(parent)
             if not loaded.needs_lookup:
                 return loaded
-        return Listing(await self._asked_singly(parent, loaded))
+        return Listing(await self._look_up_singly(parent, loaded))
 
-    async def _asked_singly(self, parent: int, listing: Listing) -> dict[bytes, int]:
-        """The names of a directory that changes all the time: each that is unsure is asked for."""
+    async def _look_up_singly(self, parent: int, listing: Listing) -> dict[bytes, int]:
+        """Names of a directory that changes all the time: each that needs a lookup is looked up."""
         names: dict[bytes, int] = {}
         for name, ino in list(listing.names.items()):
             with suppress(FileNotFoundError):
                 names[name] = ino if ino != NEEDS_LOOKUP else (await self._ask_lookup(parent, name)).ino
         return names
 
-    async def _listing_asked_for(self, parent: int) -> Listing:
+    async def _shared_load(self, parent: int) -> Listing:
         running = self._loads.get(parent)
         if running is None:
             running = asyncio.ensure_future(self._load(parent))
@@ -192,8 +192,8 @@ class Lookups:
             running.add_done_callback(lambda done: self._loaded(parent, done))
         return await asyncio.shield(running)
 
-    async def _made_sure(self, parent: int, listing: Listing) -> Listing | None:
-        """The listing of that moment, or None: all of it has to be asked for."""
+    async def _with_lookups(self, parent: int, listing: Listing) -> Listing | None:
+        """The cached listing, after its names that need a lookup were looked up. None: it has to be loaded anew."""
         if len(listing.needs_lookup) <= _ASK_SINGLY:
             for name in list(listing.needs_lookup):
                 with suppress(FileNotFoundError):
@@ -206,7 +206,7 @@ class Lookups:
     def _loaded(self, parent: int, done: asyncio.Future[Listing]) -> None:
         self._loads.pop(parent, None)
         if not done.cancelled():
-            done.exception()  # seen: everyone who wanted it may have gone
+            done.exception()  # retrieved: every operation that shared it may have ended
 
     async def _load(self, parent: int) -> Listing:
         loading = self._state.listings.begin(parent)
@@ -245,12 +245,12 @@ class Lookups:
 
     # ---- what is known here ----
     def known(self, parent: int, name: bytes) -> int | None:
-        """The inode at a name as far as known here; the kernel has looked it up, so it nearly always is."""
+        """Inode at a name, as far as known here. The kernel has looked the name up, so it nearly always is known."""
         listing = self._state.listings.get(parent)
         known = listing.names.get(name) if listing is not None else self._state.dentries.get((parent, name))
         return None if known == NEEDS_LOOKUP else known
 
     def is_free(self, parent: int, name: bytes) -> bool:
-        """For sure: all names of the directory are known here."""
+        """Whether a name is certainly free: the whole listing of the directory is cached, and does not have it."""
         listing = self._state.listings.get(parent)
         return listing is not None and name not in listing.names and name != HIDDEN and parent < PAST_INO

@@ -21,7 +21,7 @@ from holofs_mount.patience import Patiently
 NAME_MAX: Final = 255
 MAX_DENTRIES: Final = 100_000
 NEWS_SECONDS: Final = 15.0
-"""How late a message of the Watch stream can be, at most, on a busy machine."""
+"""Seconds by which news can be late, at most, on a busy machine."""
 
 
 class Caller(NamedTuple):
@@ -30,7 +30,7 @@ class Caller(NamedTuple):
     pid: int
 
 
-NOBODY: Final = Caller(0)
+UNKNOWN_CALLER: Final = Caller(0)
 
 
 class Kernel(Protocol):
@@ -200,7 +200,7 @@ def check_name(name: bytes) -> None:
 
 
 _PROCESS_SECONDS: Final = 1.0
-"""How long a thread's id is taken to be that of the same thread: the kernel gives ids again after many thousands."""
+"""Seconds for which a thread's id means the same thread: the kernel reuses ids after many thousands."""
 _processes: dict[int, tuple[int, float]] = {}
 
 
@@ -228,5 +228,5 @@ def _look_up_process(pid: int) -> int:
 
 
 def now_ns() -> int:
-    """The time with which this mount stamps files."""
+    """Time with which this mount stamps files."""
     return CLOCK.now()

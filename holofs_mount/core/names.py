@@ -221,7 +221,7 @@ class Names(Lookups):
         self._state.bump(ino)
         self._state.attrs.drop(ino)
         self._state.listings.drop(ino)
-        self._state.gone.went(ino)
+        self._state.gone.removed(ino)
 
     def _lost_name(self, ino: int | None, is_last: bool) -> None:
         """Notes that an inode lost one of its names to this mount's unlink or rename."""
@@ -232,7 +232,7 @@ class Names(Lookups):
             file.unlinked = True
         self._state.bump(ino)
         self._state.attrs.drop(ino)
-        self._state.gone.went(ino)
+        self._state.gone.removed(ino)
 
     def _moved(self, request: pb.RenameRequest, source: int | None, target: int | None, since: int) -> None:
         old, new = (request.parent, request.name), (request.new_parent, request.new_name)

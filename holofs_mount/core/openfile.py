@@ -77,7 +77,7 @@ class OpenFile:
     committed: int = 0
     mtime_ns: int | None = None
     ctime_ns: int = 0
-    """When it was last changed here."""
+    """Time of the last change here."""
     freshness: Freshness = Freshness.CURRENT
     tracking: Tracking = Tracking.FOLLOWING
     unlinked: bool = False
@@ -94,22 +94,22 @@ class OpenFile:
 
     @property
     def dirty(self) -> bool:
-        """Something has to be committed before the file may be closed."""
+        """Whether something has to be committed before the file may be closed."""
         return self.written or self.existence is not Existence.KNOWN
 
     @property
     def written(self) -> bool:
-        """It was changed since the last commit."""
+        """Whether the file was changed since the last commit."""
         return self.edits != self.committed
 
     @property
     def local(self) -> bool:
-        """Size and time are known here better than by the daemon."""
+        """Whether size and time are known here better than by the daemon."""
         return self.dirty or isinstance(self.body, BufferedBody | StagedBody)
 
     @property
     def unregistered(self) -> bool:
-        """The daemon does not know that it is open at this version: a change from elsewhere freezes it."""
+        """Whether the daemon does not know that it is open at this version: a change from elsewhere freezes it."""
         if self.tracking is Tracking.BEHIND:
             return True
         return not any(handle.registered or handle.write for handle in self.handles.values())
@@ -120,12 +120,12 @@ class OpenFile:
         self.freshness = Freshness.CURRENT
 
     def fall_behind(self) -> None:
-        """The inode shows another version than the body, and the news of it is still on its way."""
+        """Notes that the inode shows another version than the body, and that the news of it is on its way."""
         if self.tracking is not Tracking.FROZEN:
             self.tracking = Tracking.BEHIND
 
     def content_changed(self) -> None:
-        """The news of a change has arrived, and the file goes along with it."""
+        """Notes that the news of a change has arrived, which the file follows."""
         self.freshness = Freshness.STALE
         if self.tracking is Tracking.BEHIND:
             self.tracking = Tracking.FOLLOWING
@@ -159,7 +159,7 @@ class OpenFile:
 
     @property
     def displaced(self) -> bool:
-        """Its body holds writes that have to go to another staging file."""
+        """Whether the body holds writes that have to go to another staging file."""
         return isinstance(self.body, StagedBody) and self.body.displaced
 
     def displace(self) -> None:
@@ -198,7 +198,7 @@ class Handle:
 
     @property
     def registered(self) -> bool:
-        """The daemon knows it, or did once: it is not to be registered (again)."""
+        """Whether the daemon knows it, or did once: it is not to be registered (again)."""
         return self.registration is not Registration.UNREGISTERED
 
     @property

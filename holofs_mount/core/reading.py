@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading open files, and keeping what is known of their content up to date.
+"""Reading of open files, by content maps that are refreshed when they lead nowhere.
 
 A content map is a lease: what it leads to may be elsewhere by the time it is read. Then the daemon is asked again.
 """
@@ -24,18 +24,18 @@ log = structlog.get_logger(__name__)
 READ_AHEAD: Final = 8 * 1024 * 1024
 _ASK_AGAIN: Final = 5
 _MOST: Final = 16 * 1024 * 1024
-"""Bytes of one read; a kernel asks for 1 MiB at most."""
+"""Limit of one read in bytes; a kernel asks for 1 MiB at most."""
 
 
 class Reading:
-    """Bytes of open files, from where they are."""
+    """Reads open files from memory, staging files, content files, or through the daemon."""
 
     def __init__(self, daemon: DaemonCalls, stager: Stager) -> None:
         self._daemon = daemon
         self._stager = stager
 
     async def read(self, file: OpenFile, offset: int, size: int) -> bytes:
-        """At most `size` bytes, fewer only at the end of the file, and where more are asked for than a kernel asks."""
+        """Returns at most `size` bytes; fewer only at the end of the file, or beyond the limit of one read."""
         if offset < 0 or size < 0:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         if offset >= MAX_FILE_SIZE:
@@ -54,7 +54,7 @@ class Reading:
         body = file.body
         async with file.lock:
             if file.body is not body:
-                return  # somebody who waited before us brought it
+                return  # an operation that waited before this one brought it
             length = max(missing.length, min(READ_AHEAD, body.size() - missing.offset))
             await self._ask_map(file, missing.offset, length, missing.suspect)
         if missing.remote:
@@ -90,7 +90,7 @@ class Reading:
             file.reading_ahead = False
 
     async def refresh(self, file: OpenFile) -> None:
-        """Another mount of this device changed the file that is open here."""
+        """Asks for the content map of a stale file."""
         async with file.lock:
             if file.freshness is Freshness.STALE and not (isinstance(file.body, BufferedBody) and file.dirty):
                 await self._ask_map(file, 0, 0)
@@ -103,7 +103,7 @@ class Reading:
             return MappedBody(pb.ContentMap(version=content.version, size=max(content.size, 1)))
 
     def adopt(self, file: OpenFile, content: pb.ContentMap, write: bool) -> None:
-        """The daemon told anew what the file is made of."""
+        """Takes a new content map of the daemon over."""
         if file.displaced:
             file.freshness = Freshness.STALE  # asked again once its writes are where the daemon has them
             return

@@ -52,7 +52,7 @@ class Saving:
 
     # ---- committing ----
     async def flush(self, number: int) -> None:
-        """A descriptor was closed: what was written must survive the end of every process of ours."""
+        """Commits after the close of a descriptor: what was written must survive the end of every process of ours."""
         handle = self._state.table.handle(number)
         if handle.write and handle.file.dirty:
             await self.commit(handle, last=handle.use is not Use.LINGERING)
@@ -60,7 +60,7 @@ class Saving:
                 self._registrar.watch_for_lingering(handle)
 
     async def commit(self, handle: Handle, last: bool = False) -> None:
-        """`last`: as far as can be known the handle will not be used again, so the daemon may let go of it."""
+        """Commits an open file. `last`: the handle will probably not be used again, so the daemon may release it."""
         file = handle.file
         async with file.lock:
             if not file.dirty:
@@ -92,9 +92,11 @@ class Saving:
         writer.set_registered(not request.release)
         self._committed(file, writer, attr, edits, since)
         if isinstance(file.body, BufferedBody):
-            file.body.told = len(request.data)
+            file.body.stored = len(request.data)
             if not file.dirty and not file.unlinked:
-                self._local_opens.keep(attr, inline_map(attr.version, bytes(file.body.data)), self._state.epochs.now)
+                self._local_opens.cache_map(
+                    attr, inline_map(attr.version, bytes(file.body.data)), self._state.epochs.now
+                )
 
     async def _commit_new_file(self, handle: Handle, last: bool) -> bool:
         """Commits a file whose create is unsent, with its content. False: it is sent or done. The lock is held."""
@@ -116,7 +118,7 @@ class Saving:
             self._write_behind.creates.put_back(file)
             raise
         self._create_acknowledged(handle, pending.request, edits, since, reply)
-        file.body.told = len(pending.request.data)
+        file.body.stored = len(pending.request.data)
         return True
 
     def _may_close_async(self, file: OpenFile) -> bool:
@@ -146,7 +148,7 @@ class Saving:
         file.committed = edits
         file.mtime_ns = None
         if isinstance(file.body, BufferedBody):
-            file.body.told = len(request.data)
+            file.body.stored = len(request.data)
         self._write_behind.creates.known(file)
         return True
 
@@ -166,7 +168,9 @@ class Saving:
             return
         self._committed(file, handle, reply.attr, edits, since)
         if not file.dirty:
-            self._local_opens.keep(reply.attr, inline_map(reply.attr.version, request.data), self._state.epochs.now)
+            self._local_opens.cache_map(
+                reply.attr, inline_map(reply.attr.version, request.data), self._state.epochs.now
+            )
 
     def _committed(self, file: OpenFile, handle: Handle, attr: pb.Attr, edits: int, since: int) -> None:
         """Notes that the daemon has the content of a file as of `edits`."""
@@ -220,8 +224,8 @@ class Saving:
                     raise
                 await self._stager.spill(writer, file.body)
                 return False
-            file.body.told = len(data)
-            file.body.kept = True
+            file.body.stored = len(data)
+            file.body.synced = True
             return True
 
     async def fsync_inode(self, ino: int) -> None:
@@ -237,7 +241,7 @@ class Saving:
             raise OSError(errno.EIO, "files that were closed before could not be stored yet")
 
     async def release(self, number: int) -> None:
-        """The last descriptor is gone, and with it the last mapping."""
+        """Ends a handle after its last descriptor and mapping. Never waits for a daemon that is away."""
         handle = self._state.table.handle(number)
         handle.use = Use.CLOSING
         try:
@@ -269,7 +273,7 @@ class Saving:
                 )
 
     async def _end_later(self, handle: Handle) -> None:
-        """Task that repeats `_end` whenever the daemon is back: while the mount lives, no write is given up."""
+        """Repeats `_end` whenever the daemon is back: while the mount lives, no write is given up. A task."""
 
         def when_back(error: OSError) -> Awaitable[None] | None:
             return self._daemon.back() if error.errno == errno.ETIMEDOUT else None
@@ -304,7 +308,7 @@ class Saving:
             self._state.attrs.drop(file.ino)
 
     async def _release(self, handle: Handle) -> None:
-        # The handle stays in the table until the daemon let it go: a daemon that dies in between hears of it again.
+        # The handle stays in the table until the daemon has released it: a new daemon has to hear of it again.
         try:
             if not handle.lost:
                 await self._daemon.call("release", pb.ReleaseRequest(handle=handle.number))
@@ -315,9 +319,9 @@ class Saving:
 
     # ---- files that stay open ----
     async def save_quiet(self) -> None:
-        """Hands over what is in memory of files that stay open and have been quiet for a while.
+        """Commits files in memory that stay open and have been quiet for a while.
 
-        Of what is staged the daemon makes versions itself.
+        The daemon itself makes versions of staging files.
         """
         now = time.monotonic()
         for file in list(self._state.table.files.values()):
@@ -333,7 +337,7 @@ class Saving:
                 log.warning("an open file could not be saved yet", ino=file.ino, reason=str(error))
 
     async def finish(self) -> None:
-        """The mount ends: nothing written may be lost, as far as the daemon answers within the patience."""
+        """Ends all handles, as the mount ends. Nothing written is lost if the daemon answers within the patience."""
         handles = [handle for handle in self._state.table.handles.values() if not handle.closing]
         releases = {asyncio.ensure_future(self.release(handle.number)): handle for handle in handles}
         if not releases:

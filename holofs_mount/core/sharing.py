@@ -21,7 +21,7 @@ from holofs_mount.core.staging import Stager
 log = structlog.get_logger(__name__)
 
 SHARE_SECONDS: Final = 0.05
-"""How long a file that stays open keeps in memory what other mounts cannot see."""
+"""Seconds for which a file that stays open keeps content in memory, where other mounts cannot see it."""
 
 
 class Sharing:

@@ -31,15 +31,15 @@ class Stager:
 
         Appended content goes to the end of what other mounts have written meanwhile, anything else replaces it.
         """
-        reply = await self.stage(handle, empty=body.told is None and not body.kept)
+        reply = await self.stage(handle, empty=body.stored is None and not body.synced)
         staged = StagedBody(reply.path, write=True)
         try:
-            if body.told is None:
+            if body.stored is None:
                 # In this order: at no moment is less there than an fsync has promised.
                 staged.write(0, bytes(body.data))
                 staged.truncate(len(body.data))
             else:
-                _append_rest(body, body.told, staged)
+                _append_rest(body, body.stored, staged)
         except OSError:
             staged.close()
             raise
@@ -63,17 +63,17 @@ class Stager:
         handle.staged = not handle.lost
 
 
-def _append_rest(body: BufferedBody, told: int, staged: StagedBody) -> None:
-    """Appends what the daemon does not have. After an error `told` covers what was written: none of it comes twice."""
-    while told < len(body.data):
-        _, written = staged.append(bytes(body.data[told:]))
-        body.told = told = told + written
+def _append_rest(body: BufferedBody, stored: int, staged: StagedBody) -> None:
+    """Appends what the daemon does not have. After an error `stored` covers what was written, so none comes twice."""
+    while stored < len(body.data):
+        _, written = staged.append(bytes(body.data[stored:]))
+        body.stored = stored = stored + written
 
 
 def onto(file: OpenFile) -> bytes | None:
     """The version that the daemon must still show to take all content from memory; None: any."""
     body = file.body
-    return file.version if isinstance(body, BufferedBody) and body.told is not None else None
+    return file.version if isinstance(body, BufferedBody) and body.stored is not None else None
 
 
 def is_refused(error: OSError) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One mounted volume: puts the parts together, follows the Watch stream, and looks after files that stay open."""
+"""Volume as a mount shows it: puts the parts together, follows the Watch stream, and saves files that stay open."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SAVE_PERIOD: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class MountRequest:
-    """What was asked for on the command line."""
+    """Arguments of the command line."""
 
     volume: str
     mountpoint: Path
@@ -71,7 +71,7 @@ class Volume:
         self._attempt = 0
 
     async def start(self) -> pb.AttachReply:
-        """Attaches; DaemonUnavailable with a sentence where that fails."""
+        """Attaches to the daemon. Raises DaemonUnavailable."""
         reply = await self._client.start()
         self._saver = asyncio.create_task(self._save(), name="holofs-save")
         return reply
@@ -125,26 +125,26 @@ class Volume:
             handle = state.table.handles.get(number)
             if handle is not None:
                 handle.registration = Registration.LOST
-                # One that is closed already was let go by the daemon, which died before it could say so.
+                # One that is closing was released by the daemon, which died before it answered.
                 if not handle.closing:
                     log.error("an open file was lost with the daemon", ino=handle.file.ino)
         for number in reply.displaced_handles:
             self.files.sharing.displaced(state.table.handles.get(number))
-        self.forget_everything()
-        self._ask_again()
+        self.invalidate_everything()
+        self._invalidate_open_files()
 
     def lost(self) -> None:
         self.write_behind.queue.connection_lost()
-        self.forget_everything()
+        self.invalidate_everything()
 
     def changed(self, change: pb.Change) -> None:
-        """One message of the Watch stream."""
+        """Follows one message of the Watch stream."""
         self._follow(change)
         if change.number:
             self._acknowledge(change.number)
 
     def _acknowledge(self, number: int) -> None:
-        """Tells the daemon when the kernel has dropped what it was told of until now.
+        """Tells the daemon when the kernel has dropped everything that it was told to drop until now.
 
         The kernel drops a name when it gets the lock of its folder. A call of this mount that is in flight and changes
         names holds such a lock, and its answer may wait for another mount's acknowledgement: each would wait for the
@@ -164,19 +164,20 @@ class Volume:
             if not self.state.only_mount:
                 self.files.sharing.begin()
         if change.reset:
-            self.forget_everything()
-            self._ask_again()
+            self.invalidate_everything()
+            self._invalidate_open_files()
             return
         for inode in change.inodes:
             self._inode_changed(inode)
         for entry in change.entries:
             self._entry_changed(entry)
         for file in change.files:
-            # What we did ourselves and the daemon has not carried out is not in it.
+            # Pending operations of this mount are not in it.
             if file.attr.ino not in self.write_behind.queue:
-                self._local_opens.told(file, self.state.epochs.now)
+                self._local_opens.cache_file(file, self.state.epochs.now)
 
-    def forget_everything(self) -> None:
+    def invalidate_everything(self) -> None:
+        """Empties all caches, here and in the kernel: changes may have been missed."""
         state = self.state
         state.epochs.bump_all()
         state.remote_epochs.bump_all()
@@ -187,8 +188,8 @@ class Volume:
         state.pages.clear()
         state.kernel.everything_changed()
 
-    def _ask_again(self) -> None:
-        """The content of open files may have changed unseen."""
+    def _invalidate_open_files(self) -> None:
+        """Freezes open files of which the daemon does not know, and makes the others stale."""
         for file in list(self.state.table.files.values()):
             if file.unregistered:
                 self.state.table.freeze(file)
@@ -211,9 +212,11 @@ class Volume:
                 file.content_changed()
         state.kernel.inode_changed(change.ino, change.content)
 
-    def _lost_name(self, change: pb.EntryChange, ino: int) -> None:
-        """What the name led to until now has one name less, or is gone. Told before the name is: who sees that the
-        name is gone sees the rest."""
+    def _previous_inode_changed(self, change: pb.EntryChange, ino: int) -> None:
+        """Drops the attributes of the inode to which a name led until now: it has one name less, or is removed.
+
+        The kernel is told before it is told of the name: a program which sees that the name is gone sees the rest.
+        """
         state = self.state
         listing = state.listings.get(change.parent)
         known = (
@@ -232,14 +235,14 @@ class Volume:
             epochs.bump(key)
             epochs.bump(change.parent)
         ino = 0 if change.gone else change.ino
-        self._lost_name(change, ino)
+        self._previous_inode_changed(change, ino)
         state.attrs.drop(change.parent)
         if (ino or change.gone) and not state.order_unknown(*key):
             state.listings.set(change.parent, change.name, ino)
             state.note_dentry(change.parent, change.name, ino)
         else:
-            # Something nobody has asked for yet has no number; or we changed the name ourselves just now, and who was
-            # last is not known here. The name has to be asked for again.
+            # An inode that was never asked for has no number yet; or this mount changed the name itself just now, and
+            # the order is unknown.
             state.listings.set(change.parent, change.name, NEEDS_LOOKUP)
             state.note_dentry(change.parent, change.name, 0)
         state.kernel.entry_changed(change.parent, change.name)

@@ -250,7 +250,7 @@ class UnsentCreates:
         return self._client.begin("create", pending.request)
 
     async def _follow(self, file: NewFile, pending: PendingCreate, answer: Awaitable[pb.CreateReply]) -> None:
-        """Task of one create that was sent as an open file."""
+        """Follows one create that was sent as an open file to its result. A task."""
         try:
             reply = await retry(answer, lambda: self._attempt(pending), while_unanswered)
         except OSError as error:

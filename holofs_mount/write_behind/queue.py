@@ -107,7 +107,10 @@ class PendingOperation:
 
 
 class WriteBehindQueue:
-    """At most one unsent set-attributes call for each inode; several sent ones are answered in their order."""
+    """Operations that were acknowledged and are not answered, in program order.
+
+    Each inode has at most one unsent set-attributes call; several that were sent are answered in their order.
+    """
 
     def __init__(
         self, client: QueueClient, now: Callable[[], int], observer: QueueObserver, journal: JournalWriter
@@ -241,7 +244,7 @@ class WriteBehindQueue:
 
     # ---- results
     async def _follow(self, operation: PendingOperation, answer: Awaitable[Any]) -> None:
-        """Task of one operation that is in flight."""
+        """Follows one operation that is in flight to its result. A task."""
         reply, error = await self._result(operation, answer)
         if error is not None and operation.is_replayed_after(error):
             self._failed.append(operation)
@@ -257,7 +260,7 @@ class WriteBehindQueue:
             self._finish_if_all_answered()
 
     async def _result(self, operation: PendingOperation, answer: Awaitable[Any]) -> tuple[Any, OSError | None]:
-        """Reply or error of a daemon, whenever there is one."""
+        """Returns the reply or error of a daemon, whenever there is one."""
         pause: Pause = WhileOvertaken(lambda: not self._failed) if operation.number else while_unanswered
         try:
             return await retry(answer, lambda: self._attempt(operation), pause), None
@@ -265,7 +268,7 @@ class WriteBehindQueue:
             return None, error
 
     async def _replay_failed(self) -> None:
-        """Task that replays the operations which the daemon refused for now, until all are done."""
+        """Replays the operations that the daemon refused for now, until all are done. A task."""
         pauses = DoublingPause(_FIRST_PAUSE, _LAST_PAUSE)
         await pauses.pause()
         await retry(self._replay(pauses), lambda: self._replay(pauses), lambda _: pauses.pause())

@@ -107,8 +107,8 @@ def test_a_file_that_another_mount_is_writing_is_not_opened_from_memory(
 def test_more_is_asked_for_only_while_it_is_of_use() -> None:
     prefetch, asked = SiblingPrefetch(), []
     for number in range(10):
-        asked.append(prefetch.wanted())
-        prefetch.told(range(asked[-1]))
+        asked.append(prefetch.count())
+        prefetch.received(range(asked[-1]))
         for ino in range(asked[-1] if number < 6 else 0):
             prefetch.opened(ino)
     assert asked == [0, 0, 0, 2, 4, 8, 16, 8, 4, 2]

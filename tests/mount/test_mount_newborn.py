@@ -172,7 +172,7 @@ class Daemon:
 
 def _made(creates: UnsentCreates) -> OpenFile:
     """A new file of the mount alone, open under handle 1."""
-    file = OpenFile(7, BufferedBody(told=0), pb.Attr(ino=7), b"")
+    file = OpenFile(7, BufferedBody(stored=0), pb.Attr(ino=7), b"")
     file.handles[1] = Handle(1, file, True, False, 0, registration=Registration.UNREGISTERED)
     creates.add(file, pb.CreateRequest(parent=1, name=b"new"))
     return file

@@ -33,7 +33,7 @@ class Reader:
             self.read_ahead.listed(ino, TREE[ino])
 
     def lists(self, ino: int) -> None:
-        self.read_ahead.wanted(ino)
+        self.read_ahead.requested(ino)
         if ino not in self.known:
             self.known.add(ino)
             self.read_ahead.listed(ino, TREE[ino])
@@ -58,26 +58,26 @@ def test_whoever_lists_here_and_there_gets_nothing_else() -> None:
 
 def test_no_more_than_a_few_are_asked_for() -> None:
     reader = Reader()
-    reader.walk.listed(1, range(2, 100))
+    reader.read_ahead.listed(1, range(2, 100))
     reader.known.add(1)
-    reader.walk.wanted(1)
+    reader.read_ahead.requested(1)
     for ino in (2, 3):
-        reader.walk.wanted(ino)
+        reader.read_ahead.requested(ino)
         reader.known.add(ino)
-        reader.walk.listed(ino, [])
+        reader.read_ahead.listed(ino, [])
     assert reader.asked == [4, 5, 6, 7]
-    reader.walk.wanted(4)
+    reader.read_ahead.requested(4)
     assert reader.asked == [4, 5, 6, 7, 8]
 
 
 def test_an_order_that_leads_in_a_circle_ends() -> None:
     """As after a move between two listings."""
     reader = Reader()
-    reader.walk.listed(1, [2, 3])
-    reader.walk.listed(3, [1])
+    reader.read_ahead.listed(1, [2, 3])
+    reader.read_ahead.listed(3, [1])
     reader.known |= {1, 2, 3}
     for ino in (1, 2, 3, 1, 2):
-        reader.walk.wanted(ino)
+        reader.read_ahead.requested(ino)
     assert not reader.asked
 
 
