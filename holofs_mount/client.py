@@ -239,18 +239,18 @@ class DaemonClient:
 
     async def _reattach(self) -> Session:
         delay = _FIRST_DELAY
-        told = False
+        logged = False
         while True:
             try:
                 return await attach(self._socket, self._observer.hello(), self._observer.changed, self.patience)
             except grpc.RpcError as error:
                 detail = detail_of(error)
-                if not told and not detail.code.startswith("grpc-"):
-                    told = True
+                if not logged and not detail.code.startswith("grpc-"):
+                    logged = True
                     log.error("the daemon refuses this mount", code=detail.code, reason=detail.message)
             except StateDirError as error:
-                if not told:
-                    told = True
+                if not logged:
+                    logged = True
                     log.error("the daemon cannot be asked", reason=error.message)
             except OSError as error:  # the state directory is away; it may come back
                 log.debug("the state directory cannot be opened", reason=error.strerror)

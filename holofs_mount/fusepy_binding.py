@@ -313,17 +313,17 @@ class Operations(fuse.Operations):  # type: ignore[misc]
 
     @answering
     def statfs(self, path: str) -> dict[str, int]:
-        told = self._run(self._v.attributes.statfs())
+        reply = self._run(self._v.attributes.statfs())
         return {
-            "f_bsize": told.block_size,
-            "f_frsize": told.block_size,
-            "f_blocks": told.blocks,
-            "f_bfree": told.blocks_free,
-            "f_bavail": told.blocks_available,
-            "f_files": told.files,
-            "f_ffree": told.files_free,
-            "f_favail": told.files_free,
-            "f_namemax": told.name_max,
+            "f_bsize": reply.block_size,
+            "f_frsize": reply.block_size,
+            "f_blocks": reply.blocks,
+            "f_bfree": reply.blocks_free,
+            "f_bavail": reply.blocks_available,
+            "f_files": reply.files,
+            "f_ffree": reply.files_free,
+            "f_favail": reply.files_free,
+            "f_namemax": reply.name_max,
         }
 
     # ---- files ----
@@ -415,7 +415,7 @@ async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callabl
         finally:
             loop.call_soon_threadsafe(stopped.set)
 
-    # A daemon thread: after `stop`, libfuse may sit in a read of /dev/fuse for as long as somebody keeps a file open.
+    # A daemon thread: after `stop`, libfuse may sit in a read of /dev/fuse for as long as a program keeps a file open.
     threading.Thread(target=mount, name="holofs-fuse", daemon=True).start()
     await stopped.wait()
     if failures:

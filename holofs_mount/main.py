@@ -116,9 +116,9 @@ async def run(options: Options, reporter: Reporter) -> None:
             raise MountError(f"{mountpoint} could not be mounted: {error}.", EXIT_FAILED) from error
 
 
-def _device(told: str | None) -> Path:
+def _device(given: str | None) -> Path:
     try:
-        state = state_dir(told)
+        state = state_dir(given)
         require_device(state)
     except StateDirError as error:
         raise MountError(error.message, EXIT_USAGE if error.usage else EXIT_DAEMON) from None

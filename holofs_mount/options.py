@@ -86,18 +86,18 @@ def parse(arguments: list[str]) -> Options:
         action="store_true",
         help="take the place of a mount whose program is gone, at the last moment: nobody sees an empty folder",
     )
-    told = parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
     return Options(
-        volume=told.volume,
-        path=Path(told.path),
-        state_dir=told.state_dir,
-        read_only=told.read_only,
-        binding=told.binding,
-        mount_id=told.mount_id,
-        ready_fd=told.ready_fd,
-        go_fd=told.go_fd,
-        patience=told.patience,
-        over_dead=told.over_dead,
+        volume=parsed.volume,
+        path=Path(parsed.path),
+        state_dir=parsed.state_dir,
+        read_only=parsed.read_only,
+        binding=parsed.binding,
+        mount_id=parsed.mount_id,
+        ready_fd=parsed.ready_fd,
+        go_fd=parsed.go_fd,
+        patience=parsed.patience,
+        over_dead=parsed.over_dead,
     )
 
 
@@ -160,7 +160,7 @@ def check_fuse(device: str = "/dev/fuse") -> None:
 
 
 def unmounter(binding: str) -> str:
-    """The program that unmounts for people who are not root; MountError where it is not installed."""
+    """Program that unmounts for users other than root. Raises MountError where it is not installed."""
     names = ("fusermount3", "fusermount") if binding == "pyfuse3" else ("fusermount", "fusermount3")
     for name in names:
         found = shutil.which(name)

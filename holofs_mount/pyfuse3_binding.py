@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The pyfuse3 adapter: libfuse 3, low level, on the same asyncio loop as gRPC. The only module that imports pyfuse3.
 
-The kernel caches names, attributes and pages for as long as it likes; changes from outside are told to it by a thread,
-because the kernel may make whoever tells it wait for an operation that only the loop can answer.
+The kernel caches names, attributes and pages for as long as it likes. A thread notifies it of changes from outside,
+because the kernel may make the sender wait for an operation that only the loop can answer.
 """
 
 from __future__ import annotations
@@ -251,12 +251,12 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     # ---- the rest ----
     @answering
     async def statfs(self, ctx: Any) -> Any:
-        told = await self._v.attributes.statfs()
+        reply = await self._v.attributes.statfs()
         data = pyfuse3.StatvfsData()
-        data.f_bsize = data.f_frsize = told.block_size
-        data.f_blocks, data.f_bfree, data.f_bavail = told.blocks, told.blocks_free, told.blocks_available
-        data.f_files, data.f_ffree, data.f_favail = told.files, told.files_free, told.files_free
-        data.f_namemax = told.name_max
+        data.f_bsize = data.f_frsize = reply.block_size
+        data.f_blocks, data.f_bfree, data.f_bavail = reply.blocks, reply.blocks_free, reply.blocks_available
+        data.f_files, data.f_ffree, data.f_favail = reply.files, reply.files_free, reply.files_free
+        data.f_namemax = reply.name_max
         return data
 
     @answering

@@ -203,7 +203,7 @@ async def attach(
     folder = open_folder(socket.parent)
     channel = None
     try:
-        folder.is_listening()  # raises where it is somebody else
+        folder.is_listening()  # raises where another user listens
         channel = grpc.aio.insecure_channel(f"unix:{folder.address(SOCKET_NAME)}", options=_CHANNEL_OPTIONS)
         stub: Any = FilesystemStub(channel)
         reply = await stub.Attach(hello, timeout=_ATTACH_TIMEOUT)

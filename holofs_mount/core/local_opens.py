@@ -4,7 +4,7 @@
 Where the attributes are known to be right (the Watch stream keeps them so) and the content of the version they name
 is known too, the daemon has nothing to add. A handle is unregistered unless it stays open: see `core.registration`.
 Until then a version from elsewhere comes under the reader, whose file is frozen then (`HandleTable.freeze`): as with an
-atomic replace it goes on with what it had, and who opens the file meanwhile reads past the kernel's pages.
+atomic replace it goes on with what it had, and a program that opens the file meanwhile reads past the kernel's pages.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 """Recovery of calls that may not simply be repeated after the daemon died: was the first attempt carried out?
 
 Each function gives a `Recover` for `DaemonClient.call`. What is looked at is only what the first attempt would have
-left behind; where that cannot be told from the doing of somebody else in the same instant, the outcome wanted is there
-anyway.
+left behind. Where another program may have done the same in the same instant, the wanted outcome is there anyway.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ class Saving:
         self._check_nothing_failed()
 
     async def _sync_staged(self, handle: Handle) -> None:
-        async with handle.file.lock:  # nobody may close the descriptor meanwhile
+        async with handle.file.lock:  # the descriptor must not be closed meanwhile
             await self._stager.move_displaced(handle)
             if isinstance(handle.file.body, StagedBody):
                 await asyncio.to_thread(handle.file.body.sync)
@@ -261,13 +261,13 @@ class Saving:
     async def _commit_at_end(self, handle: Handle) -> None:
         """Commits what no `close` has committed. Raises OSError ETIMEDOUT; logs what the daemon refuses for good."""
         pending = handle.file.pending_create
-        was_told = pending is not None and (pending.reported or pending.existence is Existence.REFUSED)
+        was_reported = pending is not None and (pending.reported or pending.existence is Existence.REFUSED)
         try:
             await self.commit(handle, last=True)
         except OSError as error:
             if error.errno == errno.ETIMEDOUT:
                 raise
-            if not was_told:
+            if not was_reported:
                 log.error(
                     "what was written at the end could not be handed over", ino=handle.file.ino, reason=str(error)
                 )

@@ -20,7 +20,7 @@ class WriteBehindClient(QueueClient, CreateClient, Protocol):
 
 
 class WriteBehindObserver(QueueObserver, CreateObserver, Protocol):
-    """Caches of the mount, told of each result."""
+    """Caches of the mount, as far as write-behind corrects them."""
 
 
 class MountFacts(Protocol):

@@ -42,7 +42,7 @@ class CreateClient(Protocol):
 
 
 class CreateObserver(Protocol):
-    """Caches of the mount, told of each result."""
+    """Caches of the mount, as far as creates correct them."""
 
     def attr_was_guess(self, ino: int) -> None:
         """The daemon has made the inode; its attributes are not those that the mount made up."""
@@ -56,7 +56,7 @@ class Existence(Enum):
     CREATING = auto()
     """Its create is being sent, or was sent and is unanswered."""
     REFUSED = auto()
-    """The daemon refused its create for good. Every operation on it fails until its last handle is closed."""
+    """The daemon refused its create for good. Operations that need the daemon fail until its last handle is closed."""
     KNOWN = auto()
     """The daemon has it, or will have it from the journal."""
 

@@ -61,7 +61,7 @@ class JournalWriter(Protocol):
 
 
 class QueueObserver(Protocol):
-    """Caches of the mount, told of each result."""
+    """Caches of the mount, as far as results correct them."""
 
     def set_attr_done(self, ino: int, attr: pb.Attr | None, since: int) -> None:
         """The last queued set-attributes call of an inode was answered with `attr`, and was sent in the epoch `since`.
