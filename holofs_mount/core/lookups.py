@@ -234,9 +234,8 @@ class Lookups:
                 names[entry.name] = entry.attr.ino
                 if entry.attr.kind == pb.KIND_DIRECTORY:
                     directories.append(entry.attr.ino)
-                if self._state.epochs.unchanged(entry.attr.ino, since) and not self._state.may_grow_unnoticed(
-                    entry.attr
-                ):
+                is_current = self._state.epochs.unchanged(entry.attr.ino, since)
+                if is_current and not self._state.may_grow_unnoticed(entry.attr):
                     self._state.attrs.put(entry.attr)
             if page.complete or not page.entries:
                 self._read_ahead.listed(parent, directories)

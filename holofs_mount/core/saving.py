@@ -94,9 +94,8 @@ class Saving:
         if isinstance(file.body, BufferedBody):
             file.body.stored = len(request.data)
             if not file.dirty and not file.unlinked:
-                self._local_opens.cache_map(
-                    attr, inline_map(attr.version, bytes(file.body.data)), self._state.epochs.now
-                )
+                content = inline_map(attr.version, bytes(file.body.data))
+                self._local_opens.cache_map(attr, content, self._state.epochs.now)
 
     async def _commit_new_file(self, handle: Handle, last: bool) -> bool:
         """Commits a file whose create is unsent, with its content. False: it is sent or done. The lock is held."""
@@ -168,9 +167,8 @@ class Saving:
             return
         self._committed(file, handle, reply.attr, edits, since)
         if not file.dirty:
-            self._local_opens.cache_map(
-                reply.attr, inline_map(reply.attr.version, request.data), self._state.epochs.now
-            )
+            content = inline_map(reply.attr.version, request.data)
+            self._local_opens.cache_map(reply.attr, content, self._state.epochs.now)
 
     def _committed(self, file: OpenFile, handle: Handle, attr: pb.Attr, edits: int, since: int) -> None:
         """Notes that the daemon has the content of a file as of `edits`."""
