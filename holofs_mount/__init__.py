@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One mounted volume: a process between the kernel (FUSE) and the daemon (gRPC over a Unix socket).
+"""Mount of one volume: a process between the kernel (FUSE) and the daemon (gRPC over a Unix socket).
 
-`main` is the program, `client` the connection to the daemon, `core` what a mount does, whatever the binding,
+`main` is the program, `client` the connection to the daemon, `core` the operations, the same for both bindings,
+`write_behind` the operations that are acknowledged before the daemon ran them (docs/write-behind.md),
 `pyfuse3_binding` and `fusepy_binding` thin adapters to libfuse. Imports `holofs_api`, never `holofsd`.
 """
 

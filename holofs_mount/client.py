@@ -35,8 +35,8 @@ _CLOSING: Final = 5.0
 """Seconds for what was sent in the background to be answered when the mount ends, and for a connection to be closed."""
 
 Recover = Callable[[OSError | None], Awaitable[Message | None]]
-"""Asked before a call is sent again (None) and when the repetition failed (its error): the reply that the first attempt
-would have had if it was carried out, or None."""
+"""Called before a call is sent again (None), and when the repetition failed (its error). Returns the reply that the
+first attempt would have had if it was carried out, or None."""
 
 
 class DaemonUnavailable(Exception):
@@ -49,15 +49,15 @@ class DaemonUnavailable(Exception):
 
 
 class Observer(Protocol):
-    """What the client tells the mount."""
+    """Receiver of changes and connections: the mount."""
 
     def hello(self) -> pb.AttachRequest:
-        """Who we are and what is open now."""
+        """Request to attach: this mount, and its open handles."""
 
     def changed(self, change: pb.Change) -> None: ...
 
     def lost(self) -> None:
-        """Changes can be missed from now on."""
+        """The connection was lost: changes can be missed from now on."""
 
     def attached(self, reply: pb.AttachReply) -> None: ...
 
@@ -80,14 +80,14 @@ class DaemonClient:
 
     @property
     def patience_left(self) -> float:
-        """How many seconds a call that begins now waits for the daemon."""
+        """Seconds that a call which begins now waits for the daemon."""
         session = self._session
         if session is None or not session.lost.is_set():
             return self.patience
         return left(time.monotonic() - session.lost_at, self.patience)
 
     async def start(self) -> pb.AttachReply:
-        """The first attachment; DaemonUnavailable with a sentence where it fails."""
+        """Attaches for the first time. Raises DaemonUnavailable."""
         try:
             session = await attach(self._socket, self._observer.hello(), self._observer.changed, self.patience)
         except grpc.RpcError as error:
@@ -138,7 +138,7 @@ class DaemonClient:
         return begun if self._session is None else self._session.lost_at
 
     async def back(self) -> None:
-        """Waits for the daemon for as long as it takes: for what no program waits for."""
+        """Waits for a connection, at most for the life of the mount. For work that no program waits for."""
         await self._back.wait()
 
     async def call(self, name: str, request: Message, recover: Recover | None = None) -> Any:
@@ -176,11 +176,11 @@ class DaemonClient:
         raise OSError(errno.ETIMEDOUT, "the daemon keeps going away")
 
     def begin(self, name: str, request: Message, number: int = 0, late: bool = False) -> Awaitable[Any]:
-        """A call that may be repeated, sent when this returns if the daemon is there. For `number` and `late` see
-        `Session.begin`.
+        """Begins a call that may be repeated. If the daemon is there, it is sent when this returns. For `number` and
+        `late` see `Session.begin`.
 
-        Nobody waits for it, so it waits for the daemon as long as it takes: with others that do, in the order in which
-        they were begun.
+        No program waits for it, so it waits for a connection as long as that takes. Calls that wait for one are sent in
+        the order in which they were begun.
         """
         session = self._session
         if session is None or session.lost.is_set():
@@ -194,12 +194,12 @@ class DaemonClient:
             return await self._call(name, request, None, for_ever=True, number=number, late=late)
 
     def acknowledge(self, number: int) -> None:
-        """Tells the daemon of a batch of changes that nothing shows the state before it any more."""
+        """Acknowledges a batch of changes: nothing shows the state before it any more."""
         if self._session is not None:
             self._session.acknowledge(number)
 
     def in_background(self, work: Awaitable[None]) -> None:
-        """Carries work on after its caller was answered; `close` waits for it."""
+        """Runs work in a task of its own, which no program waits for; `close` does (bounded)."""
         task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -239,18 +239,18 @@ class DaemonClient:
 
     async def _reattach(self) -> Session:
         delay = _FIRST_DELAY
-        told = False
+        logged = False
         while True:
             try:
                 return await attach(self._socket, self._observer.hello(), self._observer.changed, self.patience)
             except grpc.RpcError as error:
                 detail = detail_of(error)
-                if not told and not detail.code.startswith("grpc-"):
-                    told = True
+                if not logged and not detail.code.startswith("grpc-"):
+                    logged = True
                     log.error("the daemon refuses this mount", code=detail.code, reason=detail.message)
             except StateDirError as error:
-                if not told:
-                    told = True
+                if not logged:
+                    logged = True
                     log.error("the daemon cannot be asked", reason=error.message)
             except OSError as error:  # the state directory is away; it may come back
                 log.debug("the state directory cannot be opened", reason=error.strerror)

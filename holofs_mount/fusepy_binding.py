@@ -24,8 +24,8 @@ import fuse
 import structlog
 
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.core.attributes import Wanted
-from holofs_mount.core.context import Caller, st_mode
+from holofs_mount.core.attributes import AttrChanges
+from holofs_mount.core.mount_state import Caller, st_mode
 from holofs_mount.core.volume import Volume
 
 log = structlog.get_logger(__name__)
@@ -46,14 +46,14 @@ _NEVER_FITS: Final = b"x" * (1 << 21)
 
 @dataclass(slots=True)
 class OpenDirectory:
-    """A directory that is being read does not change under its reader."""
+    """Directory that is being read. It does not change under its reader."""
 
     ino: int
     entries: list[tuple[bytes, int]] = field(default_factory=list)
 
 
 def answering(operation: Callable[..., Any]) -> Callable[..., Any]:
-    """Errors keep their errno; what nobody mapped becomes EIO, with its traceback in the log."""
+    """Decorates an operation: OSError keeps its errno, any other error becomes EIO, with its traceback in the log."""
 
     @functools.wraps(operation)
     def answer(self: Operations, *args: Any) -> Any:
@@ -69,7 +69,7 @@ def answering(operation: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Operations(fuse.Operations):  # type: ignore[misc]
-    """Each method finds the inode of its path, translates, and lets the core answer on the loop."""
+    """Operations of the kernel. Each method finds the inode of its path and lets the core answer on the loop."""
 
     use_ns = True
     ioctl = None  # libfuse answers ENOTTY; fusepy's own translation trips over calls without a path
@@ -96,7 +96,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
         hidden = self._hidden.get(names)
         if hidden is not None:
             return await self._v.names.getattr(hidden)
-        root = self._v.context.root
+        root = self._v.state.root
         parts = [part for part in names.split(b"/") if part]
         if not parts:
             return await self._v.names.getattr(root)
@@ -107,7 +107,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
 
     async def _ino(self, path: str | None, fi: Any = None) -> int:
         if fi is not None:
-            return self._v.context.table.handle(fi.fh).file.ino
+            return self._v.state.table.handle(fi.fh).file.ino
         assert path is not None
         return (await self._find(path)).ino
 
@@ -127,8 +127,8 @@ class Operations(fuse.Operations):  # type: ignore[misc]
             "st_ino": attr.ino,
             "st_mode": st_mode(attr),
             "st_nlink": attr.nlink,
-            "st_uid": self._v.context.uid,
-            "st_gid": self._v.context.gid,
+            "st_uid": self._v.state.uid,
+            "st_gid": self._v.state.gid,
             "st_size": attr.size,
             "st_blksize": 65_536,
             "st_blocks": (attr.size + 511) // 512,
@@ -218,7 +218,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
     # ---- directories ----
     @answering
     def readdir(self, path: str | None, fh: int, start: int) -> list[tuple[str, dict[str, int] | None, int]]:
-        """Some entries from position `start` on, each with the position after it."""
+        """Entries from position `start` on, each with the position after it."""
 
         async def work() -> list[tuple[str, dict[str, int] | None, int]]:
             directory = self._directories[fh]
@@ -227,7 +227,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
                 directory.entries = [(b".", 0), (b"..", 0), *listing.names.items()]
             found: list[tuple[str, dict[str, int] | None, int]] = []
             for position, (name, ino) in enumerate(directory.entries[start : start + _PER_READDIR], start + 1):
-                attr = self._v.context.attrs.get(ino)
+                attr = self._v.state.attrs.get(ino)
                 found.append((name.decode(_ENCODING), self._stat(attr) if attr is not None else None, position))
             return found
 
@@ -235,7 +235,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
 
     @answering
     def opendir(self, path: str) -> int:
-        ino, number = self._run(self._ino(path)), self._v.context.table.number()
+        ino, number = self._run(self._ino(path)), self._v.state.table.number()
         self._directories[number] = OpenDirectory(ino)
         return number
 
@@ -249,7 +249,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
         self._run(self._v.saving.fsync_inode(self._directories[fh].ino))
 
     # ---- attributes ----
-    def _setattr(self, path: str | None, fi: Any, wanted: Wanted) -> None:
+    def _setattr(self, path: str | None, fi: Any, wanted: AttrChanges) -> None:
         pid = fuse.fuse_get_context()[2]
 
         async def work() -> None:
@@ -260,25 +260,25 @@ class Operations(fuse.Operations):  # type: ignore[misc]
 
     @answering
     def chmod(self, path: str, mode: int) -> None:
-        self._setattr(path, None, Wanted(mode=stat.S_IMODE(mode)))
+        self._setattr(path, None, AttrChanges(mode=stat.S_IMODE(mode)))
 
     @answering
     def chown(self, path: str, uid: int, gid: int) -> None:
-        self._setattr(path, None, Wanted(uid=uid if uid != -1 else None, gid=gid if gid != -1 else None))
+        self._setattr(path, None, AttrChanges(uid=uid if uid != -1 else None, gid=gid if gid != -1 else None))
 
     @answering
     def truncate(self, path: str | None, length: int, fi: Any = None) -> None:
-        self._setattr(path, fi, Wanted(size=length))
+        self._setattr(path, fi, AttrChanges(size=length))
 
     @answering
     def utimens(self, path: str, mtime: tuple[int, int] | None) -> None:
         """`mtime` in seconds and nanoseconds, the latter perhaps NOW or OMIT; None: now."""
         if mtime is None or mtime[1] == _UTIME_NOW:
-            self._setattr(path, None, Wanted(mtime_now=True))
+            self._setattr(path, None, AttrChanges(mtime_now=True))
         elif mtime[1] == _UTIME_OMIT:
-            self._setattr(path, None, Wanted())
+            self._setattr(path, None, AttrChanges())
         else:
-            self._setattr(path, None, Wanted(mtime_ns=mtime[0] * 1_000_000_000 + mtime[1]))
+            self._setattr(path, None, AttrChanges(mtime_ns=mtime[0] * 1_000_000_000 + mtime[1]))
 
     @answering
     def getxattr(self, path: str, name: str, position: int = 0) -> bytes:
@@ -313,17 +313,17 @@ class Operations(fuse.Operations):  # type: ignore[misc]
 
     @answering
     def statfs(self, path: str) -> dict[str, int]:
-        told = self._run(self._v.attributes.statfs())
+        reply = self._run(self._v.attributes.statfs())
         return {
-            "f_bsize": told.block_size,
-            "f_frsize": told.block_size,
-            "f_blocks": told.blocks,
-            "f_bfree": told.blocks_free,
-            "f_bavail": told.blocks_available,
-            "f_files": told.files,
-            "f_ffree": told.files_free,
-            "f_favail": told.files_free,
-            "f_namemax": told.name_max,
+            "f_bsize": reply.block_size,
+            "f_frsize": reply.block_size,
+            "f_blocks": reply.blocks,
+            "f_bfree": reply.blocks_free,
+            "f_bavail": reply.blocks_available,
+            "f_files": reply.files,
+            "f_ffree": reply.files_free,
+            "f_favail": reply.files_free,
+            "f_namemax": reply.name_max,
         }
 
     # ---- files ----
@@ -415,7 +415,7 @@ async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callabl
         finally:
             loop.call_soon_threadsafe(stopped.set)
 
-    # A daemon thread: after `stop`, libfuse may sit in a read of /dev/fuse for as long as somebody keeps a file open.
+    # A daemon thread: after `stop`, libfuse may sit in a read of /dev/fuse for as long as a program keeps a file open.
     threading.Thread(target=mount, name="holofs-fuse", daemon=True).start()
     await stopped.wait()
     if failures:

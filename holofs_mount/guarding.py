@@ -19,7 +19,7 @@ _END_SECONDS: Final = 2.0
 
 
 class Guard:
-    """Started once the mount is there; a mount without one works all the same."""
+    """Guard process of this mount, started once the mount is there. A mount without one works all the same."""
 
     def __init__(self, mountpoint: str) -> None:
         self._pipe = -1
@@ -48,7 +48,7 @@ class Guard:
             os.close(theirs)
 
     def dismiss(self) -> None:
-        """At an orderly end."""
+        """Ends the guard, at an orderly end of the mount."""
         if self._pipe >= 0:
             with suppress(OSError):
                 os.write(self._pipe, b"x")

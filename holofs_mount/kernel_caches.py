@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel was told, and how it is told that something changed."""
+"""Kernel caches: the names and inodes that the kernel holds, and notifications that it must drop some."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from holofs_mount.undropped import Undropped
 
 
 class KnownNames:
-    """The inodes the kernel holds, each with the names it was told, to take them all back if need be."""
+    """Inodes that the kernel holds, each with the names it was given, so that all can be invalidated."""
 
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}
@@ -39,7 +39,7 @@ class KnownNames:
                 del self._led[name]
 
     def at(self, parent: int, name: bytes) -> int | None:
-        """The inode to which the kernel may follow this name."""
+        """Inode to which the kernel may follow this name."""
         return self._led.get((parent, name))
 
     def everything(self) -> tuple[list[int], list[tuple[int, bytes]]]:
@@ -64,7 +64,7 @@ class Channel(Notifier, Protocol):
 
 
 class KernelCaches:
-    """Tells the kernel, from a thread of its own and in order, what it must forget."""
+    """Invalidates names and inodes in the kernel, from a thread of its own and in order."""
 
     def __init__(self, known: KnownNames, tell: Channel, root: int) -> None:
         self._known = known
@@ -83,7 +83,7 @@ class KernelCaches:
         asyncio.get_running_loop().add_reader(self._wake, self._call_back)
 
     def stop(self) -> None:
-        """After the session ended; the kernel answers every notification then."""
+        """Ends the thread. Called after the session ended: the kernel answers every notification then."""
         self._queue.put(None)
         asyncio.get_running_loop().remove_reader(self._wake)
         self._thread.join(timeout=5.0)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A connection to the kernel that only one thread has, for telling it what to forget.
+"""Channel to the kernel for one thread alone, which sends it notifications.
 
-The kernel makes whoever tells it something wait for operations of programs, which this process has to answer. A process
-that is killed in that moment cannot end: its thread waits for an operation that nobody answers any more, and so keeps
+The kernel makes the sender of a notification wait for operations of programs, which this process has to answer. A
+process that is killed in that moment cannot end: its thread waits for an operation that is never answered, and so keeps
 the connection open, which keeps the operation waiting. So that thread has a table of descriptors for itself, with a
 clone of the connection in it and nothing else. When the process is killed, the connection on which it reads requests is
-closed in spite of the thread; what was being answered fails, the thread is let go, and the clone is closed with it.
+closed in spite of the thread. Then operations that were being answered fail, the thread ends, and the clone is closed
+with it.
 
 An operation that the process had not read yet is not freed like this; the daemon ends such a connection.
 """
@@ -39,7 +40,7 @@ _FIRST_FREE: Final = 3
 
 
 class KernelChannel:
-    """Tells through the binding until a thread has called `enter`, then through a connection of that thread's own."""
+    """Notifies through the binding until a thread has called `enter`, then through a clone of the connection."""
 
     def __init__(self, binding: Notifier) -> None:
         self._binding = binding
@@ -47,7 +48,7 @@ class KernelChannel:
         self._entered = threading.Event()
 
     def enter(self, keep: int) -> None:
-        """By the thread that tells, before anything else. It keeps the descriptor `keep`, to write to."""
+        """Gives the calling thread a channel of its own. It keeps the descriptor `keep`, to write to."""
         # Signals belong to the main thread: Python's handler writes to a descriptor that this thread will not have.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         if self._clone >= 0 and _unshare_files() != 0:
@@ -61,7 +62,7 @@ class KernelChannel:
         self._entered.set()
 
     def entered(self) -> None:
-        """By the thread that started it: waits for that, and closes what only the other one shall have."""
+        """Waits until the thread has entered, and closes what only that one shall have. Called by its starter."""
         clone = self._clone
         if self._entered.wait(_ENTER_SECONDS) and clone >= 0 and self._clone >= 0:
             os.close(clone)
@@ -93,7 +94,7 @@ def _session() -> int:
 
 
 def _clone_of(session: int) -> int:
-    """-1 where the kernel, or who may open the device, does not allow it."""
+    """Clone of the connection; -1 where the kernel, or the permissions of the device, do not allow it."""
     if session < 0:
         return -1
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How calls reach the daemon: the fast lane (frames on a Unix socket), or, where it cannot be had, a stream of gRPC.
+"""Lanes to the daemon: the fast lane (frames on a Unix socket), or, where it cannot be had, a stream of gRPC.
 
 Both carry `CallRequest` and `CallReply`, many in flight, answered in any order. A lane that broke never comes back.
 """
@@ -26,13 +26,13 @@ OnReply = Callable[[pb.CallReply], None]
 
 
 class Lane(Protocol):
-    """`lost` is done when the lane broke or was closed. `carries_news`: a `watch` may be sent on it."""
+    """Carrier of calls and replies. `lost`: done when it broke or was closed. `carries_news`: it takes a `watch`."""
 
     lost: asyncio.Future[None]
     carries_news: bool
 
     def send(self, request: pb.CallRequest) -> None:
-        """Never blocks. What waits to be sent is bounded by the operations that wait for their replies."""
+        """Sends a call. Never blocks: operations wait for their replies, which bounds what waits to be sent."""
 
     async def close(self) -> None: ...
 
@@ -86,7 +86,7 @@ class FastLane(asyncio.Protocol):
 
 
 async def open_fast_lane(folder: SocketFolder, attachment: str, on_reply: OnReply) -> FastLane | None:
-    """None: it cannot be had (an older daemon, or one that just went away)."""
+    """Opens the fast lane. None: it cannot be had (an older daemon, or one that just went away)."""
     try:
         async with asyncio.timeout(GREETING_S):
             _, lane = await asyncio.get_running_loop().create_unix_connection(
@@ -130,7 +130,7 @@ class GrpcLane:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _guarded(self, direction: Any) -> None:
-        """Whatever ends one direction ends the lane."""
+        """Ends the lane when either direction ends."""
         try:
             await direction
         except (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError):

@@ -74,14 +74,14 @@ def main() -> None:
 
 
 def _calm_collector() -> None:
-    """What is loaded now stays: the collector need not walk through it again after every few hundred requests."""
+    """Freezes what is loaded now, so that the collector does not walk through it after every few hundred requests."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
 
 async def run(options: Options, reporter: Reporter) -> None:
-    """One mount, from the checks to its end. MountError with a sentence where it cannot begin."""
+    """Runs a mount, from the checks to its end. Raises MountError if it cannot begin."""
     check_fuse()
     name, binding = load_binding(options.binding)
     program = unmounter(name)
@@ -116,9 +116,9 @@ async def run(options: Options, reporter: Reporter) -> None:
             raise MountError(f"{mountpoint} could not be mounted: {error}.", EXIT_FAILED) from error
 
 
-def _device(told: str | None) -> Path:
+def _device(given: str | None) -> Path:
     try:
-        state = state_dir(told)
+        state = state_dir(given)
         require_device(state)
     except StateDirError as error:
         raise MountError(error.message, EXIT_USAGE if error.usage else EXIT_DAEMON) from None
@@ -126,7 +126,7 @@ def _device(told: str | None) -> Path:
 
 
 def _await_daemon(fd: int | None) -> None:
-    """Until a daemon that is starting says that it answers; nothing else is to be done here before."""
+    """Waits until a daemon that is starting answers: it writes a line to this descriptor."""
     if fd is None:
         return
     with os.fdopen(fd, "rb") as go:
@@ -156,7 +156,7 @@ def load_binding(wanted: str) -> tuple[str, ModuleType]:
 
 
 class Stopper:
-    """Unmounts when a signal says so: politely first, so that open files are handed over, then anyway."""
+    """Unmounts on a signal: first so that open files are saved, then even if the mount is in use."""
 
     def __init__(self, binding: ModuleType, program: str, mountpoint: Path) -> None:
         self._binding = binding
@@ -181,7 +181,7 @@ class Stopper:
     async def _unmount(self) -> None:
         if await self._fusermount("-u"):
             return
-        # Somebody has a file or a working directory there: take the mount from the tree and let them finish.
+        # A program has a file or a working directory there: take the mount from the tree and let it finish.
         await self._fusermount("-u", "-z")
         await asyncio.sleep(_UNMOUNT_GRACE)
         self._binding.stop()
@@ -194,7 +194,7 @@ class Stopper:
 
 
 class Reporter:
-    """Tells whoever started us, once: `ready BINDING` when the mount answers, or `error SENTENCE`."""
+    """Tells the process that started this one, once: `ready BINDING` when the mount answers, or `error SENTENCE`."""
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd

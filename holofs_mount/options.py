@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line of `holofs-mount`, and what can be wrong with the place to mount on."""
+"""Command line of `holofs-mount`, and checks of the place to mount on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Exit codes: 0 unmounted cleanly, 1 the mount failed, 2 wrong usage, 3 the path c
 
 
 class MountError(Exception):
-    """One sentence for standard error, and the exit code."""
+    """Failure of the mount: a sentence for standard error, and the exit code."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -86,18 +86,18 @@ def parse(arguments: list[str]) -> Options:
         action="store_true",
         help="take the place of a mount whose program is gone, at the last moment: nobody sees an empty folder",
     )
-    told = parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
     return Options(
-        volume=told.volume,
-        path=Path(told.path),
-        state_dir=told.state_dir,
-        read_only=told.read_only,
-        binding=told.binding,
-        mount_id=told.mount_id,
-        ready_fd=told.ready_fd,
-        go_fd=told.go_fd,
-        patience=told.patience,
-        over_dead=told.over_dead,
+        volume=parsed.volume,
+        path=Path(parsed.path),
+        state_dir=parsed.state_dir,
+        read_only=parsed.read_only,
+        binding=parsed.binding,
+        mount_id=parsed.mount_id,
+        ready_fd=parsed.ready_fd,
+        go_fd=parsed.go_fd,
+        patience=parsed.patience,
+        over_dead=parsed.over_dead,
     )
 
 
@@ -132,7 +132,7 @@ def check_mountpoint(path: Path) -> Path:
 
 
 def take_away_dead(path: Path, program: str) -> None:
-    """Where something is mounted, of which who called us says that its program is gone. Then as `check_mountpoint`."""
+    """Unmounts a dead mount, as the caller knows it is, and checks the place again."""
     for flags in (["-u"], ["-u", "-z"]):
         if is_mounted(path):
             run_within([program, *flags, "--", os.fspath(path)], _HELPER_SECONDS)
@@ -146,7 +146,7 @@ def _why(path: Path, error: int) -> str:
 
 
 def is_mounted(path: Path) -> bool:
-    """By the kernel's own list; st_dev misses bind mounts of one filesystem."""
+    """Whether something is mounted there, by the kernel's list: st_dev misses bind mounts of one filesystem."""
     points = mount_points()
     return os.path.ismount(path) if points is None else os.fspath(path) in points
 
@@ -160,7 +160,7 @@ def check_fuse(device: str = "/dev/fuse") -> None:
 
 
 def unmounter(binding: str) -> str:
-    """The program that unmounts for people who are not root; MountError where it is not installed."""
+    """Program that unmounts for users other than root. Raises MountError where it is not installed."""
     names = ("fusermount3", "fusermount") if binding == "pyfuse3" else ("fusermount", "fusermount3")
     for name in names:
         found = shutil.which(name)

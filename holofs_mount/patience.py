@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bounds of everything that waits in a mount (table: docs/waits.md).
+"""Patience: the bounds of all waits in a mount (table: docs/waits.md).
 
 A daemon that is away (no connection) or silent (a connection, calls in flight, and not a word on it: stopped, or its
 loop is blocked) is waited for no longer than the mount's patience. While it answers, a wait lasts as long as it takes,
@@ -22,15 +22,15 @@ PATIENCE: Final = 30.0
 that."""
 GRACE: Final = 1.0
 _LATE_GRACE: Final = 0.1
-"""Once it has been away for twice the patience: a program that ends closes its files one after the other."""
+"""Grace once the daemon was away for twice the patience: a program that ends closes its files one after the other."""
 LONGEST: Final = 10
 """Patiences that a call may take which a living daemon does not answer."""
 _LOOKS: Final = 16
-"""Looks within one patience at whether the daemon still answers."""
+"""Checks within one patience whether the daemon still answers."""
 _LONGEST_PAUSE: Final = 1.0
 
 Patiently = Callable[[asyncio.Future[Any]], Awaitable[Any]]
-"""`DaemonClient.patiently`."""
+"""Type of `DaemonClient.patiently`."""
 
 
 def no_answer() -> OSError:
@@ -43,7 +43,7 @@ def left(away: float, patience: float) -> float:
 
 
 def pause_of(patience: float) -> float:
-    """Seconds between two looks."""
+    """Seconds between two checks."""
     return min(patience / _LOOKS, _LONGEST_PAUSE)
 
 
@@ -73,7 +73,7 @@ class Silence:
         self._pause = pause_of(patience)
         self._pinged = False
         self.heard = True
-        """Set with every word of the daemon."""
+        """Whether the daemon has sent anything since the last check."""
         self.since = self._looked = self._loop.time()
         """Begin of the silence, on the clock of the loop; as good as now while there is none."""
         self._timer = self._loop.call_later(self._pause, self._look)
@@ -133,7 +133,7 @@ class Turns:
         self._pass_on()
 
     def _pass_on(self) -> None:
-        """To the next in line, without being free in between."""
+        """Passes the lock to the next in line, without being free in between."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The pyfuse3 adapter: libfuse 3, low level, on the same asyncio loop as gRPC. The only module that imports pyfuse3.
 
-The kernel caches names, attributes and pages for as long as it likes; changes from outside are told to it by a thread,
-because the kernel may make whoever tells it wait for an operation that only the loop can answer.
+The kernel caches names, attributes and pages for as long as it likes. A thread notifies it of changes from outside,
+because the kernel may make the sender wait for an operation that only the loop can answer.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import pyfuse3.asyncio
 import structlog
 
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.core.attributes import Wanted
-from holofs_mount.core.context import Caller, Context, st_mode
+from holofs_mount.core.attributes import AttrChanges
 from holofs_mount.core.files import Opened
+from holofs_mount.core.mount_state import Caller, MountState, st_mode
 from holofs_mount.core.volume import Volume
 from holofs_mount.guarding import Guard
 from holofs_mount.kernel_caches import KernelCaches, KnownNames
@@ -42,7 +42,7 @@ _MAX_TASKS: Final = 512
 
 @dataclass(slots=True)
 class OpenDirectory:
-    """`entries` as of `since` on the clock of news; a directory that is being read does not change under its reader."""
+    """Directory that is being read: `entries` as of the remote epoch `since`. It does not change under its reader."""
 
     ino: int
     since: int = 0
@@ -50,7 +50,7 @@ class OpenDirectory:
 
 
 def answering(operation: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Errors become errnos; what nobody mapped becomes EIO, with its traceback in the log."""
+    """Decorates an operation: OSError becomes an errno, any other error EIO, with its traceback in the log."""
 
     @functools.wraps(operation)
     async def answer(self: Operations, *args: Any) -> Any:
@@ -68,7 +68,7 @@ def answering(operation: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitab
 
 
 class Operations(pyfuse3.Operations):  # type: ignore[misc]
-    """Each method translates and calls the core."""
+    """Operations of the kernel. Each method translates its arguments and calls the core."""
 
     supports_dot_lookup = False
     enable_writeback_cache = False
@@ -76,7 +76,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     def __init__(self, volume: Volume, known: KnownNames, ready: Callable[[], None]) -> None:
         super().__init__()
         self._v = volume
-        self._x: Context = volume.context
+        self._state: MountState = volume.state
         self._known = known
         self._ready = ready
         self._directories: dict[int, OpenDirectory] = {}
@@ -91,20 +91,20 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         entry.st_ino = attr.ino
         entry.st_mode = st_mode(attr)
         entry.st_nlink = attr.nlink
-        entry.st_uid = self._x.uid
-        entry.st_gid = self._x.gid
+        entry.st_uid = self._state.uid
+        entry.st_gid = self._state.gid
         entry.st_size = attr.size
         entry.st_blksize = 65_536
         entry.st_blocks = (attr.size + 511) // 512
         entry.st_mtime_ns = entry.st_atime_ns = attr.mtime_ns
         entry.st_ctime_ns = attr.ctime_ns
-        entry.attr_timeout = self._x.kernel_seconds(attr, since)
+        entry.attr_timeout = self._v.timeouts.of_attr(attr, since)
         entry.entry_timeout = 0
         return entry
 
     def _entry(self, parent: int, name: bytes, attr: pb.Attr, since: int) -> Any:
         entry = self._attributes(attr, since)
-        entry.entry_timeout = self._x.kernel_seconds_of_name(parent, name, since)
+        entry.entry_timeout = self._v.timeouts.of_name(parent, name, since)
         self._known.add(attr.ino, parent, name)
         return entry
 
@@ -114,7 +114,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     # ---- names ----
     @answering
     async def lookup(self, parent: int, name: bytes, ctx: Any) -> Any:
-        since = self._x.news.now
+        since = self._state.remote_epochs.now
         attr = await self._v.names.lookup(parent, name)
         self.undropped.found(attr.ino, ctx.pid)
         return self._entry(parent, name, attr, since)
@@ -125,15 +125,15 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     @answering
     async def getattr(self, ino: int, ctx: Any) -> Any:
-        since = self._x.news.now
+        since = self._state.remote_epochs.now
         return self._attributes(await self._v.names.getattr(ino), since)
 
     @answering
     async def setattr(self, ino: int, attr: Any, fields: Any, fh: int | None, ctx: Any) -> Any:
         if fields.update_size and fh is None:
             self.undropped.check(ino, ctx.pid)
-        since = self._x.news.now
-        wanted = Wanted(
+        since = self._state.remote_epochs.now
+        wanted = AttrChanges(
             mode=attr.st_mode if fields.update_mode else None,
             uid=attr.st_uid if fields.update_uid else None,
             gid=attr.st_gid if fields.update_gid else None,
@@ -148,22 +148,22 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     @answering
     async def mknod(self, parent: int, name: bytes, mode: int, rdev: int, ctx: Any) -> Any:
-        since = self._x.news.now
+        since = self._state.remote_epochs.now
         return self._entry(parent, name, await self._v.names.mknod(parent, name, mode), since)
 
     @answering
     async def mkdir(self, parent: int, name: bytes, mode: int, ctx: Any) -> Any:
-        since = self._x.news.now
+        since = self._state.remote_epochs.now
         return self._entry(parent, name, await self._v.names.mkdir(parent, name, mode), since)
 
     @answering
     async def symlink(self, parent: int, name: bytes, target: bytes, ctx: Any) -> Any:
-        since = self._x.news.now
+        since = self._state.remote_epochs.now
         return self._entry(parent, name, await self._v.names.symlink(parent, name, target), since)
 
     @answering
     async def link(self, ino: int, parent: int, name: bytes, ctx: Any) -> Any:
-        since = self._x.news.now
+        since = self._state.remote_epochs.now
         return self._entry(parent, name, await self._v.names.link(ino, parent, name), since)
 
     @answering
@@ -181,7 +181,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     # ---- directories ----
     @answering
     async def opendir(self, ino: int, ctx: Any) -> int:
-        number = self._x.table.number()
+        number = self._state.table.number()
         self._directories[number] = OpenDirectory(ino)
         return number
 
@@ -190,11 +190,11 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         directory = self._directories[fh]
         ino = directory.ino
         if start == 0:
-            directory.since = self._x.news.now
+            directory.since = self._state.remote_epochs.now
             listing = await self._v.names.listing(ino)
-            itself = [] if self._x.gone.get(ino) is not None else [(b".", ino), (b"..", ino)]
+            itself = [] if self._state.gone.get(ino) is not None else [(b".", ino), (b"..", ino)]
             directory.entries = [*itself, *listing.names.items()]
-        since = self._x.news.now
+        since = self._state.remote_epochs.now
         found = await self._v.names.attributes(ino, directory.entries[start : start + _PER_READDIR])
         # From here on nothing is awaited: what the kernel gets is as the caches are now.
         for position, attr in enumerate(found, start):
@@ -202,7 +202,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
                 continue
             name = directory.entries[position][0]
             entry = self._attributes(attr, since)
-            entry.entry_timeout = self._x.kernel_seconds_of_name(ino, name, directory.since)
+            entry.entry_timeout = self._v.timeouts.of_name(ino, name, directory.since)
             if not pyfuse3.readdir_reply(token, name, entry, position + 1):
                 return
             if name not in (b".", b".."):
@@ -224,7 +224,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     @answering
     async def create(self, parent: int, name: bytes, mode: int, flags: int, ctx: Any) -> Any:
-        since = self._x.news.now
+        since = self._state.remote_epochs.now
         opened, attr = await self._v.files.create(parent, name, mode, flags, Caller(ctx.pid))
         return self._info(opened), self._entry(parent, name, attr, since)
 
@@ -251,12 +251,12 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     # ---- the rest ----
     @answering
     async def statfs(self, ctx: Any) -> Any:
-        told = await self._v.attributes.statfs()
+        reply = await self._v.attributes.statfs()
         data = pyfuse3.StatvfsData()
-        data.f_bsize = data.f_frsize = told.block_size
-        data.f_blocks, data.f_bfree, data.f_bavail = told.blocks, told.blocks_free, told.blocks_available
-        data.f_files, data.f_ffree, data.f_favail = told.files, told.files_free, told.files_free
-        data.f_namemax = told.name_max
+        data.f_bsize = data.f_frsize = reply.block_size
+        data.f_blocks, data.f_bfree, data.f_bavail = reply.blocks, reply.blocks_free, reply.blocks_available
+        data.f_files, data.f_ffree, data.f_favail = reply.files, reply.files_free, reply.files_free
+        data.f_namemax = reply.name_max
         return data
 
     @answering

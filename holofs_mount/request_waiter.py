@@ -19,7 +19,7 @@ class RequestWaiter:
 
     @classmethod
     def installed(cls, glue: Any) -> RequestWaiter:
-        """One by which `pyfuse3.asyncio` (`glue`) waits from now on."""
+        """Installs a waiter in `pyfuse3.asyncio` (`glue`)."""
         waiter = cls(glue.ClosedResourceError)
         glue.wait_readable, glue.notify_closing = waiter.wait_readable, waiter.stop
         glue.enable()
@@ -33,7 +33,7 @@ class RequestWaiter:
         self._at_once = 0
 
     async def wait_readable(self, fd: int) -> None:
-        """In place of `pyfuse3.asyncio.wait_readable`; called by one task at a time (pyfuse3 holds a lock)."""
+        """Replaces `pyfuse3.asyncio.wait_readable`. Called by one task at a time: pyfuse3 holds a lock."""
         if self._fd < 0:
             self._fd = fd
             self._poll.register(fd, select.POLLIN)
@@ -56,7 +56,7 @@ class RequestWaiter:
             self._waiting.set_result(None)
 
     def stop(self, fd: int) -> None:
-        """In place of `pyfuse3.asyncio.notify_closing`."""
+        """Replaces `pyfuse3.asyncio.notify_closing`."""
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(self._closed())
 

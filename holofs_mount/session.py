@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One attachment to the daemon, from Attach until its first stream breaks: calls in flight, and what changed.
+"""Session with the daemon, from Attach until its first stream breaks: calls in flight, and changes.
 
 A session never comes back: the client makes a new one. What was in flight fails with SessionLost, which says whether
 the daemon may have seen the call.
@@ -48,7 +48,7 @@ class SessionLost(Exception):
 
 
 class Session:
-    """Calls and changes of one attachment. `lost` is set once, when the first stream ends."""
+    """Calls and changes of one attachment. `lost` is set once, when the first of its streams ends."""
 
     def __init__(
         self,
@@ -63,13 +63,13 @@ class Session:
         self.lost_at = 0.0
         self._channel = channel
         self._folder = folder
-        """Held open for as long as the channel may connect again."""
+        """Stays open as long as the channel may connect again."""
         self._on_change = on_change
         self._pending: dict[int, tuple[asyncio.Future[pb.CallReply], float]] = {}
-        """With the time of the loop at which each was begun; the oldest first."""
+        """Calls in flight, each with the time of the loop at which it was begun; the oldest first."""
         self._next_id = 0
         self._watch_id = 0
-        """Of the replies that carry what changed; 0: a stream of its own does."""
+        """Id of the replies that carry changes. 0: a stream of its own carries them."""
         self._reader: asyncio.Task[None] | None = None
         self._lane: Lane | None = None
         self._loop = asyncio.get_running_loop()
@@ -79,7 +79,7 @@ class Session:
         self._stub: Any = FilesystemStub(channel)
 
     async def open(self) -> None:
-        """Before anything else. What is lost while it opens is seen as `lost`, like any later loss."""
+        """Opens the streams; called before anything else. A loss in between sets `lost`, like any later one."""
         lane = await open_fast_lane(self._folder, self.attached.attachment, self._replied)
         self._lane = lane or GrpcLane(self._stub.Calls(metadata=self._metadata), self._replied)
         self._lane.lost.add_done_callback(lambda _: self._break())
@@ -92,10 +92,10 @@ class Session:
             self._reader = asyncio.create_task(self._read_changes(watch), name="holofs-watch")
 
     def begin(self, name: str, request: Message, number: int = 0, late: bool = False) -> Awaitable[Any]:
-        """The reply to one call; OSError with the daemon's errno, or SessionLost.
+        """Begins a call. The result is its reply; raises OSError with the daemon's errno, or SessionLost.
 
-        It is sent when this returns: calls reach the daemon in the order in which they were begun. `number`: in the
-        journal of this mount; 0: it is not there. `late`: it was refused before.
+        The call is sent when this returns, so this is no coroutine: calls reach the daemon in the order in which they
+        were begun. `number`: its journal number, 0 if it is not journalled. `late`: the daemon refused it before.
         """
         lane = self._lane
         if lane is None or self.lost.is_set():
@@ -120,7 +120,7 @@ class Session:
             self._lane.send(pb.CallRequest(id=self._next_id, acknowledge=pb.AcknowledgeRequest(number=number)))
 
     def abandon(self) -> None:
-        """As if lost."""
+        """Treats the session as lost."""
         self._break()
 
     async def close(self) -> None:
@@ -203,7 +203,7 @@ async def attach(
     folder = open_folder(socket.parent)
     channel = None
     try:
-        folder.is_listening()  # raises where it is somebody else
+        folder.is_listening()  # raises where another user listens
         channel = grpc.aio.insecure_channel(f"unix:{folder.address(SOCKET_NAME)}", options=_CHANNEL_OPTIONS)
         stub: Any = FilesystemStub(channel)
         reply = await stub.Attach(hello, timeout=_ATTACH_TIMEOUT)

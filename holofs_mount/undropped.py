@@ -16,18 +16,18 @@ from dataclasses import dataclass, field
 @dataclass(slots=True)
 class _Inode:
     names: int = 0
-    """Told to the kernel and not dropped yet."""
+    """Names that the kernel was told to drop, and has not dropped yet."""
     refused: set[int] = field(default_factory=set)
     """Threads that were refused, and look their path up again."""
 
 
 class Undropped:
-    """By inode. `begin` and `check` belong to the loop, `end` to the thread that tells the kernel."""
+    """Undropped names by inode. The loop calls `begin` and `check`, the thread that notifies the kernel calls `end`."""
 
     def __init__(self) -> None:
         self._inodes: dict[int, _Inode] = {}
         self._found: dict[int, int] = {}
-        """By thread: the inode to which its last lookup led."""
+        """Inode to which the last lookup of each thread led."""
         self._lock = threading.Lock()
 
     def begin(self, ino: int) -> None:
@@ -38,7 +38,7 @@ class Undropped:
             inode.refused.clear()
 
     def end(self, ino: int) -> None:
-        """It has dropped that name."""
+        """Notes that the kernel has dropped that name."""
         with self._lock:
             inode = self._inodes[ino]
             inode.names -= 1

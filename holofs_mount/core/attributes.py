@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changing attributes, extended attributes, and the state of the filesystem as a whole."""
+"""Operations on attributes, extended attributes, and the filesystem as a whole."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from holofs_api import PAST_INO
 from holofs_api.numbers import time_in_range
 from holofs_api.stamps import CLOCK
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core import recovery
-from holofs_mount.core.context import Caller, Context, now_ns, process_of
+from holofs_mount.core.daemon_calls import DaemonCalls
 from holofs_mount.core.files import Files, check_size
 from holofs_mount.core.gone import GoneDirectory
+from holofs_mount.core.mount_state import Caller, MountState, now_ns, process_of
 from holofs_mount.core.names import Names
-from holofs_mount.core.openfile import OpenFile
+from holofs_mount.core.openfile import Freshness, OpenFile
+from holofs_mount.write_behind.assembly import WriteBehind
+from holofs_mount.write_behind.eligibility import set_attr_must_wait
 
 _STATFS_SECONDS: Final = 1.0
 _USER: Final = b"user."
 
 
 @dataclass(slots=True)
-class Wanted:
-    """A setattr; None: leave as it is. Access times are not kept. A time is in its range from here on: what is kept of
-    it in an open file, a cache or a journal can always be sent."""
+class AttrChanges:
+    """Arguments of a setattr. None: leave as it is. Access times are not kept.
+
+    A time is brought into its range here, so that it can always be sent, whatever cache or journal it comes from.
+    """
 
     mode: int | None = None
     uid: int | None = None
@@ -42,59 +46,63 @@ class Wanted:
 
 
 class Attributes:
-    def __init__(self, context: Context, names: Names, files: Files) -> None:
-        self._x = context
+    """Operations on attributes, extended attributes, and the filesystem as a whole."""
+
+    def __init__(
+        self, state: MountState, daemon: DaemonCalls, write_behind: WriteBehind, names: Names, files: Files
+    ) -> None:
+        self._state = state
+        self._daemon = daemon
+        self._write_behind = write_behind
         self._names = names
         self._files = files
         self._statfs: tuple[float, pb.StatFsReply] | None = None
 
-    async def setattr(self, ino: int, wanted: Wanted, number: int | None, caller: Caller) -> pb.Attr:
-        self._x.check_writable()
+    async def setattr(self, ino: int, wanted: AttrChanges, number: int | None, caller: Caller) -> pb.Attr:
+        self._state.check_writable()
         self._check_owner(wanted)
 
         async def ask() -> pb.Attr:
             return await self._setattr(ino, wanted, number, caller)
 
-        return await self._x.gone.ask(ino, ask, lambda gone: _set(gone, wanted))
+        return await self._state.gone.ask(ino, ask, lambda gone: _set(gone, wanted))
 
-    async def _setattr(self, ino: int, wanted: Wanted, number: int | None, caller: Caller) -> pb.Attr:
-        since = self._x.clock.now
+    async def _setattr(self, ino: int, wanted: AttrChanges, number: int | None, caller: Caller) -> pb.Attr:
+        since = self._state.epochs.now
         request = pb.SetAttrRequest(ino=ino)
         asks = wanted.size is not None and await self._resize(request, wanted.size, number, caller)
-        asks |= self._fill(request, wanted, self._x.table.files.get(ino))
+        asks |= self._fill(request, wanted, self._state.table.files.get(ino))
         if not asks:
-            self._of_newborn(request)
+            self._show_unsent_mode(request)
             return await self._names.getattr(ino)
-        guess = self._later(request)
+        guess = self._set_attr_async(request)
         if guess is not None:
             return guess
-        attr: pb.Attr = await self._x.call("set_attr", request)
+        attr: pb.Attr = await self._daemon.call("set_attr", request)
         if request.HasField("size"):
             self._resized(ino, attr, caller)
-        return self._x.settle(attr, since)
+        return self._state.cache_own_change(attr, since)
 
-    def _later(self, request: pb.SetAttrRequest) -> pb.Attr | None:
-        """Attributes as they will be, where nobody has to wait for the daemon to set them; else None."""
-        known = self._x.attrs.get(request.ino)
-        waits = request.HasField("size") or request.ino >= PAST_INO
-        waits = waits or self._x.later.full or not self._x.client.connected
-        if waits or known is None or known.kind != pb.KIND_FILE:
+    def _set_attr_async(self, request: pb.SetAttrRequest) -> pb.Attr | None:
+        """Queues a set-attributes call, and returns the attributes as they will be. None: it must run synchronously."""
+        known = self._state.attrs.get(request.ino)
+        if known is None or set_attr_must_wait(self._write_behind.conditions(), request, known):
             return None
         now = now_ns()
         if request.mtime_now:
             request.mtime_now = False
             request.mtime_ns = now
-        self._x.later.put(request)
-        return self._settle_guess(known, request, now)
+        self._write_behind.queue.set_attr(request)
+        return self._cache_guess(known, request, now)
 
-    def _of_newborn(self, request: pb.SetAttrRequest) -> None:
-        """A file that the daemon does not know yet has the mode it was given here."""
-        known = self._x.attrs.get(request.ino)
+    def _show_unsent_mode(self, request: pb.SetAttrRequest) -> None:
+        """Shows the mode that was set in the unsent create of a file."""
+        known = self._state.attrs.get(request.ino)
         if known is not None and request.HasField("mode"):
-            self._settle_guess(known, request, now_ns())
+            self._cache_guess(known, request, now_ns())
 
-    def _settle_guess(self, known: pb.Attr, request: pb.SetAttrRequest, now: int) -> pb.Attr:
-        """What was known, with what is asked for."""
+    def _cache_guess(self, known: pb.Attr, request: pb.SetAttrRequest, now: int) -> pb.Attr:
+        """Caches the known attributes with the requested changes."""
         guess = pb.Attr()
         guess.CopyFrom(known)
         guess.ctime_ns = now
@@ -102,24 +110,24 @@ class Attributes:
             guess.mode = request.mode
         if request.HasField("mtime_ns"):
             guess.mtime_ns = request.mtime_ns
-        return self._x.settle(guess, self._x.clock.now)
+        return self._state.cache_own_change(guess, self._state.epochs.now)
 
-    def _check_owner(self, wanted: Wanted) -> None:
-        """Files belong to the person who mounted: there is nobody to give them to."""
-        if wanted.uid not in (None, self._x.uid) or wanted.gid not in (None, self._x.gid):
+    def _check_owner(self, wanted: AttrChanges) -> None:
+        """Raises OSError EPERM for another owner: all files belong to the person who mounted."""
+        if wanted.uid not in (None, self._state.uid) or wanted.gid not in (None, self._state.gid):
             raise OSError(errno.EPERM, "files of this mount belong to the person who mounted it")
 
-    def _fill(self, request: pb.SetAttrRequest, wanted: Wanted, file: OpenFile | None) -> bool:
-        """What the daemon has to hear; the time of a file being written waits for the commit and travels with it."""
+    def _fill(self, request: pb.SetAttrRequest, wanted: AttrChanges, file: OpenFile | None) -> bool:
+        """Fills the request. False: the daemon need not be asked, because mode or time travel with the next commit."""
         asks = False
         if wanted.mode is not None:
             request.mode = wanted.mode & 0o7777
-            asks = not self._x.newborn.set_mode(file, request.mode)
+            asks = not self._write_behind.creates.set_mode(file, request.mode)
         if wanted.mtime_ns is None and not wanted.mtime_now:
             return asks
         if file is not None and file.dirty and not request.HasField("size"):
             file.set_time(now_ns() if wanted.mtime_ns is None else wanted.mtime_ns)
-            self._x.touched(file.ino)
+            self._state.bump(file.ino)
             return asks
         if wanted.mtime_now:
             request.mtime_now = True
@@ -128,95 +136,95 @@ class Attributes:
         return True
 
     async def _resize(self, request: pb.SetAttrRequest, size: int, number: int | None, caller: Caller) -> bool:
-        """Locally where the file is open for writing here; else true: the daemon has to do it. Raises OSError."""
+        """Resizes a file here if it is open for writing here. True: the daemon has to do it. Raises OSError."""
         check_size(size)
-        file = self._x.table.files.get(request.ino)
-        handle = self._x.table.handles.get(number) if number else None
+        file = self._state.table.files.get(request.ino)
+        handle = self._state.table.handles.get(number) if number else None
         if file is not None:
             writer = handle if handle is not None and handle.write else file.writer()
             if writer is not None:
                 await self._files.truncate(writer.file, writer, size)
                 return False
         request.size = size
-        request.base = self._x.bases.base(request.ino, process_of(caller.pid))
+        request.base = self._state.bases.base(request.ino, process_of(caller.pid))
         return True
 
     def _resized(self, ino: int, attr: pb.Attr, caller: Caller) -> None:
-        self._x.pages.pop(ino, None)
-        if self._x.bases.any_stale(ino):
-            self._x.bases.has_written(ino, process_of(caller.pid))
-        file = self._x.table.files.get(ino)
+        self._state.pages.pop(ino, None)
+        if self._state.bases.any_stale(ino):
+            self._state.bases.has_written(ino, process_of(caller.pid))
+        file = self._state.table.files.get(ino)
         if file is not None:
-            file.stale = True
+            file.freshness = Freshness.STALE
 
     # ---- extended attributes: the user namespace alone ----
     async def getxattr(self, ino: int, name: bytes) -> bytes:
         self._check_namespace(name)  # other answers than "not supported" make `ls -l` ask for each file again
-        return await self._x.gone.ask(ino, lambda: self._getxattr(ino, name), lambda gone: gone.get_xattr(name))
+        return await self._state.gone.ask(ino, lambda: self._getxattr(ino, name), lambda gone: gone.get_xattr(name))
 
     async def _getxattr(self, ino: int, name: bytes) -> bytes:
         if not await self._has_any(ino):
             raise OSError(errno.ENODATA, "no such attribute")
-        reply: pb.XattrReply = await self._x.call("get_xattr", pb.XattrRequest(ino=ino, name=name))
+        reply: pb.XattrReply = await self._daemon.call("get_xattr", pb.XattrRequest(ino=ino, name=name))
         return reply.value
 
     async def listxattr(self, ino: int) -> list[bytes]:
-        return await self._x.gone.ask(ino, lambda: self._listxattr(ino), lambda gone: list(gone.xattrs))
+        return await self._state.gone.ask(ino, lambda: self._listxattr(ino), lambda gone: list(gone.xattrs))
 
     async def _listxattr(self, ino: int) -> list[bytes]:
         if not await self._has_any(ino):
             return []
-        reply: pb.XattrNames = await self._x.call("list_xattr", pb.XattrRequest(ino=ino))
+        reply: pb.XattrNames = await self._daemon.call("list_xattr", pb.XattrRequest(ino=ino))
         return list(reply.names)
 
     async def setxattr(self, ino: int, name: bytes, value: bytes, create: bool, replace: bool) -> None:
         self._check_namespace(name)
-        self._x.check_writable()
+        self._state.check_writable()
         request = pb.SetXattrRequest(ino=ino, name=name, value=value, create=create, replace=replace)
-        recover = recovery.xattr_set(self._x.call, request) if create else None
+        recover = recovery.xattr_set(self._daemon.call, request) if create else None
 
         async def ask() -> None:
-            await self._x.call("set_xattr", request, recover)
+            await self._daemon.call("set_xattr", request, recover)
             self._forget(ino)
 
-        await self._x.gone.ask(ino, ask, lambda gone: gone.set_xattr(name, value, create, replace))
+        await self._state.gone.ask(ino, ask, lambda gone: gone.set_xattr(name, value, create, replace))
 
     async def removexattr(self, ino: int, name: bytes) -> None:
         self._check_namespace(name)
-        self._x.check_writable()
+        self._state.check_writable()
         request = pb.XattrRequest(ino=ino, name=name)
 
         async def ask() -> None:
-            await self._x.call("remove_xattr", request, recovery.gone(errno.ENODATA))
+            await self._daemon.call("remove_xattr", request, recovery.gone(errno.ENODATA))
             self._forget(ino)
 
-        await self._x.gone.ask(ino, ask, lambda gone: gone.remove_xattr(name))
+        await self._state.gone.ask(ino, ask, lambda gone: gone.remove_xattr(name))
 
     def _check_namespace(self, name: bytes) -> None:
         if not name.startswith(_USER):
             raise OSError(errno.EOPNOTSUPP, "only attributes of the user namespace are kept")
 
     async def _has_any(self, ino: int) -> bool:
-        file = self._x.table.files.get(ino)
+        file = self._state.table.files.get(ino)
         if file is not None and file.unlinked:
             return True  # the daemon knows
-        known = self._x.attrs.get(ino) or await self._names.getattr(ino)
+        known = self._state.attrs.get(ino) or await self._names.getattr(ino)
         return known.has_xattrs
 
     def _forget(self, ino: int) -> None:
-        self._x.touched(ino)
-        self._x.attrs.drop(ino)
+        self._state.bump(ino)
+        self._state.attrs.drop(ino)
 
     # ---- as a whole ----
     async def statfs(self) -> pb.StatFsReply:
-        if self._statfs is None or (self._statfs[0] < time.monotonic() and self._x.client.connected):
-            reply: pb.StatFsReply = await self._x.call("stat_fs", pb.StatFsRequest())
+        if self._statfs is None or (self._statfs[0] < time.monotonic() and self._daemon.connected):
+            reply: pb.StatFsReply = await self._daemon.call("stat_fs", pb.StatFsRequest())
             self._statfs = (time.monotonic() + _STATFS_SECONDS, reply)
         return self._statfs[1]
 
 
-def _set(gone: GoneDirectory, wanted: Wanted) -> pb.Attr:
-    """A setattr of a directory that was removed."""
+def _set(gone: GoneDirectory, wanted: AttrChanges) -> pb.Attr:
+    """Changes the attributes of a directory that was removed."""
     if wanted.size is not None:
         raise OSError(errno.EISDIR, "a directory has no size to set")
     attr = pb.Attr()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a write is based on: the version of a file that the same process last read, where another device has since put a
-newer one in its place.
+"""Bases of writes: the version of a file that the same process last read, where another device has since put a newer
+one in its place.
 
 Only changes from elsewhere count: between programs of one device the last write wins, as on any local disk.
 """
@@ -36,7 +36,7 @@ class ReadTracker:
             stale.pop(pid, None)
 
     def changed(self, ino: int, previous: bytes, now: bytes, elsewhere: bool) -> None:
-        """The inode shows `now` instead of `previous`."""
+        """Notes that the inode shows `now` instead of `previous`."""
         if previous == now:
             return
         up_to_date = self._readers.get(now, set())
@@ -55,7 +55,7 @@ class ReadTracker:
             self._stale.popitem(last=False)
 
     def _forgive(self, ino: int, pids: set[int]) -> None:
-        """The news came late: these had read what is shown now before it was told of."""
+        """Takes processes out that had read the version shown now before its news came."""
         stale = self._stale.get(ino)
         if stale:
             for pid in pids:
@@ -69,7 +69,7 @@ class ReadTracker:
         return self._stale.get(ino, {}).get(pid, b"")
 
     def has_written(self, ino: int, pid: int) -> None:
-        """Its write became the version shown or a conflict copy; either way it goes on from there."""
+        """Notes that the write of a process became the version shown, or a conflict copy: it goes on from there."""
         stale = self._stale.get(ino)
         if stale is not None:
             stale.pop(pid, None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Attributes by inode and whole directory listings, bounded, kept right by the Watch stream."""
+"""Caches of attributes, content maps and whole directory listings: bounded, kept right by the Watch stream."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from holofs_mount.core.gone import GoneDirectories
 MAX_ATTRS: Final = 200_000
 MAX_ENTRIES: Final = 400_000
 MAX_CONTENT: Final = 16 << 20
-"""Bytes of small files kept, each counted with what it costs to keep anything."""
+"""Bytes of small files in the cache; each file counts `_EACH` more."""
 _EACH: Final = 512
 PATCH_SECONDS: Final = 0.5
-"""How long the times of a directory may be our guess after we changed something in it."""
+"""Seconds for which the times of a directory may be a guess, after this mount changed a name in it."""
 
 
 class AttrCache:
-    """The last attributes that the daemon told, oldest out first. Entries are shared: copy before changing one."""
+    """Attributes by inode, oldest out first. Entries are shared: copy before changing one."""
 
     def __init__(self) -> None:
         self._attrs: dict[int, pb.Attr] = {}
         self._guessed: dict[int, float] = {}
-        self.still_on_their_way: Callable[[], bool] = lambda: False
-        """Whether the daemon has not heard yet of some of what we did."""
+        self.any_pending: Callable[[], bool] = lambda: False
+        """Whether operations of this mount are unanswered: guesses hold until they are answered."""
         self.gone = GoneDirectories()
 
     def get(self, ino: int) -> pb.Attr | None:
-        if ino in self._guessed and self._guessed[ino] < time.monotonic() and not self.still_on_their_way():
+        if ino in self._guessed and self._guessed[ino] < time.monotonic() and not self.any_pending():
             self.drop(ino)
         return self._attrs.get(ino)
 
@@ -44,7 +44,7 @@ class AttrCache:
         self._attrs[attr.ino] = attr
         self._guessed.pop(attr.ino, None)
         if attr.kind == pb.KIND_DIRECTORY:
-            self.gone.saw(attr)
+            self.gone.exists(attr)
 
     def drop(self, ino: int) -> None:
         self._attrs.pop(ino, None)
@@ -55,9 +55,10 @@ class AttrCache:
         self._guessed.clear()
 
     def touch_directory(self, ino: int, when_ns: int, more_subdirectories: int = 0) -> None:
-        """We made or removed a name in it: its times are now about `when_ns`, also if they were set far ahead before.
+        """Guesses the attributes of a directory in which this mount made or removed a name at `when_ns`.
 
-        Asking the daemon after each of a thousand creations would cost more than they do, so the guess stands a moment.
+        Asking the daemon after each of a thousand creations would cost more than they do. Times that were set far ahead
+        come back to `when_ns`.
         """
         attr = self._attrs.get(ino)
         if attr is None:
@@ -71,13 +72,14 @@ class AttrCache:
         self._guessed.setdefault(ino, time.monotonic() + PATCH_SECONDS)
 
     def guessed(self, ino: int) -> bool:
+        """Whether the cached attributes of an inode are a guess."""
         return ino in self._guessed
 
 
 class MapCache:
-    """Where the content of small files is, so that opening them to read asks nobody. Least recently used out first.
+    """Content maps of small files, for local opens. Least recently used out first.
 
-    A map is good for the version it names; whether that is the one shown, the attributes say.
+    A map is right for the version that it names. The attributes say whether that is the one shown.
     """
 
     def __init__(self) -> None:
@@ -112,8 +114,8 @@ def _weight(content: pb.ContentMap) -> int:
     return _EACH + sum(len(extent.inline) for extent in content.extents)
 
 
-UNSURE: Final = -1
-"""In place of an inode: where the name leads now, or whether it does, the daemon has to say."""
+NEEDS_LOOKUP: Final = -1
+"""Stands in place of an inode number: the daemon has to be asked where the name leads, if anywhere."""
 
 
 @dataclass(slots=True)
@@ -121,18 +123,21 @@ class Listing:
     """All names of one directory."""
 
     names: dict[bytes, int]
-    unsure: set[bytes] = field(default_factory=set)
+    needs_lookup: set[bytes] = field(default_factory=set)
 
 
 @dataclass(slots=True)
 class Loading:
-    """A listing on its way, with what changed meanwhile: name -> ino, or 0 where the name went."""
+    """Listing that is being loaded, with the changes since: name to inode, 0 where the name was removed.
+
+    `broken`: a change said too little, so the listing is used once and not cached.
+    """
 
     overrides: dict[bytes, int] = field(default_factory=dict)
     broken: bool = False
 
     def set(self, name: bytes, ino: int) -> None:
-        if ino == UNSURE:
+        if ino == NEEDS_LOOKUP:
             self.broken = True
         else:
             self.overrides[name] = ino
@@ -175,16 +180,16 @@ class ListingCache:
             loading.broken = True
 
     def set(self, parent: int, name: bytes, ino: int) -> None:
-        """The name leads there now; 0: nowhere; UNSURE: somewhere else than before, perhaps."""
+        """Notes where a name leads. 0: it was removed. NEEDS_LOOKUP: it may lead elsewhere than before."""
         if parent in self._loading:
             self._loading[parent].set(name, ino)
         listing = self._listings.get(parent)
         if listing is None:
             return
-        if ino == UNSURE:
-            listing.unsure.add(name)
+        if ino == NEEDS_LOOKUP:
+            listing.needs_lookup.add(name)
         else:
-            listing.unsure.discard(name)
+            listing.needs_lookup.discard(name)
         if ino:
             self._entries += name not in listing.names
             listing.names[name] = ino

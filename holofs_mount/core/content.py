@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The three ways a mount holds the content of an open file.
+"""Bodies of open files: three ways in which a mount has content.
 
 `MappedBody` reads what a content map says (inline bytes, ranges of local files, holes). `BufferedBody` is a small file
 being written, in memory. `StagedBody` is a staging file that is read and written directly.
@@ -17,9 +17,9 @@ from holofs_mount.core.unsaved import Unsaved
 
 _MAX_FDS: Final = 64
 _RESERVE: Final = 16 << 20
-"""Bytes of the disk that staged writes leave free: half of what the daemon keeps, so it refuses new ones before."""
+"""Bytes of the disk that staged writes leave free: half of the daemon's reserve, so it refuses new files before."""
 _CHECK_EVERY: Final = 4 << 20
-"""Bytes written between two looks at the free space."""
+"""Bytes written between two checks of the free space."""
 
 
 class NotHere(Exception):
@@ -31,7 +31,7 @@ class NotHere(Exception):
         self.length = length
         self.remote = remote
         self.suspect = suspect
-        """They are where the map says, but cannot be read."""
+        """The bytes are where the map says, but cannot be read."""
 
 
 class NoRoom(OSError):
@@ -53,13 +53,13 @@ class MappedBody:
         self._fds: dict[str, int] = {}
         first = content.extents[0] if len(self._starts) == 1 else None
         self._whole = first if first is not None and (first.offset, first.length) == (0, self._size) else None
-        """Nearly always all of it is in one place."""
+        """The only extent, where all content is in one place, as it nearly always is."""
 
     def size(self) -> int:
         return self._size
 
     def read(self, offset: int, size: int) -> bytes:
-        """At most `size` bytes, fewer only at the end; NotHere where the map does not help."""
+        """Returns at most `size` bytes, fewer only at the end. Raises NotHere where the map does not help."""
         end = min(offset + size, self._size)
         if offset >= end:
             return b""
@@ -80,7 +80,7 @@ class MappedBody:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def first_remote(self, offset: int, end: int) -> int | None:
-        """Where the next remote extent in [offset, end) begins."""
+        """Offset at which the next remote extent in [offset, end) begins."""
         for extent in self.content.extents:
             if extent.offset + extent.length > offset and extent.WhichOneof("source") == "remote":
                 start = max(offset, extent.offset)
@@ -88,7 +88,7 @@ class MappedBody:
         return None
 
     def hold(self) -> None:
-        """Opens its local files, so that nothing takes them away. Raises NotHere."""
+        """Opens all local files, so that they stay readable. Raises NotHere."""
         for extent in self.content.extents:
             if extent.WhichOneof("source") == "local" and extent.local.path not in self._fds:
                 self._fds[extent.local.path] = self._open(extent.local.path, extent.offset, extent.length)
@@ -139,16 +139,16 @@ class MappedBody:
 class BufferedBody:
     """All of a small file, in memory, until a flush carries it to the daemon.
 
-    `told`: length of the beginning that the daemon has as this file's content, where all after it was appended; None:
-    the buffer replaces what the daemon has. `kept`: an fsync has brought an earlier state of it to a staging file.
+    `stored`: length of the beginning that the daemon has as this file's content, where all after it was appended; None:
+    the buffer replaces the daemon's content. `synced`: an fsync has brought an earlier state of it to a staging file.
     """
 
-    __slots__ = ("data", "kept", "told")
+    __slots__ = ("data", "stored", "synced")
 
-    def __init__(self, told: int | None = None) -> None:
+    def __init__(self, stored: int | None = None) -> None:
         self.data = bytearray()
-        self.told = told
-        self.kept = False
+        self.stored = stored
+        self.synced = False
 
     def size(self) -> int:
         return len(self.data)
@@ -157,19 +157,19 @@ class BufferedBody:
         return bytes(self.data[offset : offset + size])
 
     def append(self, data: bytes) -> tuple[int, int]:
-        """As `StagedBody.append`."""
+        """Appends, like `StagedBody.append`."""
         self.data += data
         return len(self.data) - len(data), len(data)
 
     def write(self, offset: int, data: bytes) -> None:
-        self.told = None
+        self.stored = None
         gap = offset - len(self.data)
         if gap > 0:
             self.data.extend(bytes(gap))
         self.data[offset : offset + len(data)] = data
 
     def truncate(self, size: int) -> None:
-        self.told = None
+        self.stored = None
         if size <= len(self.data):
             del self.data[size:]
         else:
@@ -182,8 +182,8 @@ class BufferedBody:
 class StagedBody:
     """A staging file, shared with the daemon and with other mounts on this device.
 
-    `unsaved`: what was changed since the daemon was last told; `displaced`: it is written no more, and `unsaved` has to
-    go to the staging file that the daemon names now.
+    `unsaved`: changes since the last commit. `displaced`: the file was sealed, and `unsaved` has to go to the staging
+    file that the daemon names now.
     """
 
     __slots__ = ("_appending", "_fd", "_unchecked", "displaced", "path", "unsaved", "writable")
@@ -204,7 +204,7 @@ class StagedBody:
         return os.pread(self._fd, size, offset)
 
     def write(self, offset: int, data: bytes) -> None:
-        """Raises NoRoom while there is room left: the index needs some, to remember and to remove."""
+        """Writes at an offset. Raises NoRoom while there is still some room, which the index needs."""
         self._check_room(len(data))
         start = min(offset, self.size())  # with the hole between the end and the offset
         written = os.pwrite(self._fd, data, offset)

@@ -20,18 +20,18 @@ T = TypeVar("T")
 
 _MOST: Final = 20_000
 _ERRNOS: Final = (errno.ENOENT, errno.ESTALE)
-"""What the daemon answers about a directory that is not there any more."""
+"""Errors of the daemon about a directory that it does not know any more."""
 
 
 @dataclass(eq=False, slots=True)
 class GoneDirectory:
-    """The last known attributes, and what was set since. Extended attributes of before went with the directory."""
+    """Removed directory: its last attributes, and the changes since. Its extended attributes went with it."""
 
     attr: pb.Attr
     xattrs: dict[bytes, bytes] = field(default_factory=dict)
 
     def set_xattr(self, name: bytes, value: bytes, create: bool, replace: bool) -> None:
-        """Raises EEXIST, ENODATA."""
+        """Raises OSError EEXIST, ENODATA."""
         if create and name in self.xattrs:
             raise OSError(errno.EEXIST, "the attribute exists already")
         if replace and name not in self.xattrs:
@@ -39,34 +39,34 @@ class GoneDirectory:
         self.xattrs[name] = value
 
     def get_xattr(self, name: bytes) -> bytes:
-        """Raises ENODATA."""
+        """Raises OSError ENODATA."""
         if name not in self.xattrs:
             raise OSError(errno.ENODATA, "no such attribute")
         return self.xattrs[name]
 
     def remove_xattr(self, name: bytes) -> None:
-        """Raises ENODATA."""
+        """Raises OSError ENODATA."""
         self.get_xattr(name)
         del self.xattrs[name]
 
 
 class GoneDirectories:
-    """By inode. Bounded: what is forgotten answers that it is not there."""
+    """Removed directories by inode. Bounded: one that was dropped answers ENOENT."""
 
     def __init__(self) -> None:
         self._last: OrderedDict[int, pb.Attr] = OrderedDict()
         self._gone: OrderedDict[int, GoneDirectory] = OrderedDict()
 
-    def saw(self, attr: pb.Attr) -> None:
-        """The daemon told of a directory: it is there, again perhaps."""
+    def exists(self, attr: pb.Attr) -> None:
+        """Notes that the daemon has a directory, perhaps again."""
         self._gone.pop(attr.ino, None)
         self._last[attr.ino] = attr
         self._last.move_to_end(attr.ino)
         if len(self._last) > _MOST:
             self._last.popitem(last=False)
 
-    def went(self, ino: int) -> GoneDirectory | None:
-        """The inode is not there any more. None if it is not known as a directory."""
+    def removed(self, ino: int) -> GoneDirectory | None:
+        """Notes that an inode was removed. None: it is not known as a directory."""
         last = self._last.pop(ino, None)
         if last is None:
             return self._gone.get(ino)
@@ -82,18 +82,18 @@ class GoneDirectories:
         return self._gone.get(ino)
 
     def check(self, directory: int) -> None:
-        """Nothing is made in a directory that was removed, nor found in it: ENOENT."""
+        """Raises OSError ENOENT for a directory that was removed: no name is made or found in it."""
         if directory in self._gone:
             raise OSError(errno.ENOENT, "the directory was removed")
 
     async def ask(self, ino: int, ask: Callable[[], Awaitable[T]], gone: Callable[[GoneDirectory], T]) -> T:
-        """What the daemon answers, or what holds for a directory that it does not know any more."""
+        """The result of `ask`, or of `gone` where the daemon does not know the directory any more."""
         known = self._gone.get(ino)
         if known is None:
             try:
                 return await ask()
             except OSError as error:
-                known = self.went(ino) if error.errno in _ERRNOS else None
+                known = self.removed(ino) if error.errno in _ERRNOS else None
                 if known is None:
                     raise
         return gone(known)

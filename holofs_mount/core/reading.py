@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading open files, and keeping what is known of their content up to date.
+"""Reading of open files, by content maps that are refreshed when they lead nowhere.
 
 A content map is a lease: what it leads to may be elsewhere by the time it is read. Then the daemon is asked again.
 """
@@ -15,32 +15,33 @@ import structlog
 from holofs_api.numbers import MAX_FILE_SIZE
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.content import Body, BufferedBody, MappedBody, NotHere, StagedBody
-from holofs_mount.core.context import Context
-from holofs_mount.core.openfile import OpenFile
-from holofs_mount.core.sharing import move_displaced
+from holofs_mount.core.daemon_calls import DaemonCalls
+from holofs_mount.core.openfile import Freshness, OpenFile
+from holofs_mount.core.staging import Stager
 
 log = structlog.get_logger(__name__)
 
 READ_AHEAD: Final = 8 * 1024 * 1024
 _ASK_AGAIN: Final = 5
 _MOST: Final = 16 * 1024 * 1024
-"""Bytes of one read; a kernel asks for 1 MiB at most."""
+"""Limit of one read in bytes; a kernel asks for 1 MiB at most."""
 
 
 class Reading:
-    """Bytes of open files, from where they are."""
+    """Reads open files from memory, staging files, content files, or through the daemon."""
 
-    def __init__(self, context: Context) -> None:
-        self._x = context
+    def __init__(self, daemon: DaemonCalls, stager: Stager) -> None:
+        self._daemon = daemon
+        self._stager = stager
 
     async def read(self, file: OpenFile, offset: int, size: int) -> bytes:
-        """At most `size` bytes, fewer only at the end of the file, and where more are asked for than a kernel asks."""
+        """Returns at most `size` bytes; fewer only at the end of the file, or beyond the limit of one read."""
         if offset < 0 or size < 0:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         if offset >= MAX_FILE_SIZE:
             return b""
         size = min(size, _MOST)
-        if file.stale:
+        if file.freshness is Freshness.STALE:
             await self.refresh(file)
         for _ in range(_ASK_AGAIN):
             try:
@@ -53,7 +54,7 @@ class Reading:
         body = file.body
         async with file.lock:
             if file.body is not body:
-                return  # somebody who waited before us brought it
+                return  # an operation that waited before this one brought it
             length = max(missing.length, min(READ_AHEAD, body.size() - missing.offset))
             await self._ask_map(file, missing.offset, length, missing.suspect)
         if missing.remote:
@@ -62,10 +63,10 @@ class Reading:
     async def _ask_map(self, file: OpenFile, offset: int, length: int, suspect: bool = False) -> None:
         writer = file.writer()
         if writer is not None:
-            await move_displaced(self._x, writer)
-        version = b"" if file.stale else file.version  # empty: whatever the inode shows now
+            await self._stager.move_displaced(writer)
+        version = b"" if file.freshness is Freshness.STALE else file.version  # empty: whatever the inode shows now
         request = pb.FetchRequest(ino=file.ino, version=version, offset=offset, length=length, suspect=suspect)
-        content: pb.ContentMap = await self._x.call("fetch", request)
+        content: pb.ContentMap = await self._daemon.call("fetch", request)
         if isinstance(file.body, BufferedBody) and file.dirty:
             return
         self.adopt(file, content, write=writer is not None)
@@ -77,7 +78,7 @@ class Reading:
         start = body.first_remote(offset, offset + READ_AHEAD)
         if start is not None:
             file.reading_ahead = True
-            self._x.client.in_background(self._fetch_ahead(file, start))
+            self._daemon.in_background(self._fetch_ahead(file, start))
 
     async def _fetch_ahead(self, file: OpenFile, offset: int) -> None:
         try:
@@ -89,9 +90,9 @@ class Reading:
             file.reading_ahead = False
 
     async def refresh(self, file: OpenFile) -> None:
-        """Another mount of this device changed the file that is open here."""
+        """Asks for the content map of a stale file."""
         async with file.lock:
-            if file.stale and not (isinstance(file.body, BufferedBody) and file.dirty):
+            if file.freshness is Freshness.STALE and not (isinstance(file.body, BufferedBody) and file.dirty):
                 await self._ask_map(file, 0, 0)
 
     def staged_body(self, content: pb.ContentMap, write: bool) -> Body:
@@ -102,13 +103,12 @@ class Reading:
             return MappedBody(pb.ContentMap(version=content.version, size=max(content.size, 1)))
 
     def adopt(self, file: OpenFile, content: pb.ContentMap, write: bool) -> None:
-        """The daemon told anew what the file is made of."""
+        """Takes a new content map of the daemon over."""
         if file.displaced:
-            file.stale = True  # asked again once its writes are where the daemon has them
+            file.freshness = Freshness.STALE  # asked again once its writes are where the daemon has them
             return
         same = content.version == file.version
-        file.version = content.version
-        file.stale = False
+        file.set_version(content.version)
         if isinstance(file.body, StagedBody) and file.body.path == content.staging:
             if write and not file.body.writable:
                 file.exchange(self.staged_body(content, write=True))

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Calls that may not simply be repeated after the daemon died with them in flight: was the first attempt carried out?
+"""Recovery of calls that may not simply be repeated after the daemon died: was the first attempt carried out?
 
 Each function gives a `Recover` for `DaemonClient.call`. What is looked at is only what the first attempt would have
-left behind; where that cannot be told from the doing of somebody else in the same instant, the outcome wanted is there
-anyway.
+left behind. Where another program may have done the same in the same instant, the wanted outcome is there anyway.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _CLOCK_SLACK_NS = 1_000_000_000
 
 
 def gone(expected: int) -> Recover:
-    """unlink, rmdir, removexattr: what was to go is gone."""
+    """Recovery of unlink, rmdir, removexattr: the repetition finds nothing to remove."""
 
     async def recover(error: OSError | None) -> Message | None:
         return pb.Done() if error is not None and error.errno == expected else None
@@ -33,7 +32,7 @@ def gone(expected: int) -> Recover:
 
 
 def made(call: Call, parent: int, name: bytes, fits: Callable[[pb.Attr], Awaitable[bool]]) -> Recover:
-    """mkdir, symlink, mknod, link: EEXIST on the repetition, and what is there is what we asked for."""
+    """Recovery of mkdir, symlink, mknod, link: EEXIST on the repetition, and what is there fits the request."""
 
     async def recover(error: OSError | None) -> Message | None:
         if error is None or error.errno != errno.EEXIST:
@@ -45,7 +44,7 @@ def made(call: Call, parent: int, name: bytes, fits: Callable[[pb.Attr], Awaitab
 
 
 def made_since(kind: pb.Kind.ValueType, size: int | None = None) -> Callable[[pb.Attr], Awaitable[bool]]:
-    """Fits what was made after this very moment: nobody's older file is taken for ours."""
+    """Predicate for an inode that was made after this moment: an older one is not taken for ours."""
     since = time.time_ns() - _CLOCK_SLACK_NS
 
     async def fits(attr: pb.Attr) -> bool:
@@ -65,7 +64,7 @@ def made_link(call: Call, target: bytes) -> Callable[[pb.Attr], Awaitable[bool]]
 
 
 def created(call: Call, request: pb.CreateRequest) -> Recover:
-    """An exclusive create: an empty file made since then is ours; it is opened under the same handle."""
+    """Recovery of an exclusive create: an empty file made since is ours, and is opened under the same handle."""
     fits = made_since(pb.KIND_FILE, size=0)
 
     async def recover(error: OSError | None) -> Message | None:
@@ -83,7 +82,7 @@ def created(call: Call, request: pb.CreateRequest) -> Recover:
 
 
 def renamed(call: Call, request: pb.RenameRequest, source: int | None) -> Recover:
-    """The moved inode is at the new name, and no longer (or, exchanged, something else) at the old one."""
+    """Recovery of a rename: the inode is at the new name, and not at the old one (or, exchanged, another one is)."""
 
     async def recover(error: OSError | None) -> Message | None:
         if source is None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Handles that the daemon let go of early, and that it has to know again.
+"""Registration of handles: which open handles the daemon knows, and when it has to know the others.
 
-A small file is nearly always written, closed, and done with: its commit lets go of the handle in the same message. When
-the kernel keeps the handle after all (a descriptor was duplicated or inherited), the daemon is told of it again: soon,
-and in any case before anything that needs it, a further write or the removal of the name.
+A small file is nearly always written, closed, and done with: its commit releases the handle in the same message. When
+the kernel keeps the handle after all (a descriptor was duplicated or inherited), it is registered again: soon, and in
+any case before an operation that needs it, a further write or the removal of the name.
 """
 
 from __future__ import annotations
@@ -15,63 +15,67 @@ from typing import Final
 import structlog
 
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.core.context import Context
-from holofs_mount.core.openfile import Handle, OpenFile
+from holofs_mount.core.daemon_calls import DaemonCalls
+from holofs_mount.core.openfile import Handle, OpenFile, Tracking, Use
+from holofs_mount.write_behind.creates import Existence, UnsentCreates
 
 log = structlog.get_logger(__name__)
 
 LINGER_SECONDS: Final = 0.05
 
 
-async def register(context: Context, handle: Handle) -> None:
-    """After this the daemon knows the handle. What it writes is based on what it last saw, not on what came since."""
-    if handle.file.birth is not None:
-        await context.newborn.known(handle.file, context.client)
-    if handle.registered or handle.file.frozen:
-        return
-    request = pb.OpenRequest(ino=handle.file.ino, handle=handle.number, write=handle.write)
-    reply: pb.OpenReply = await context.call("open", request)
-    handle.registered = True
-    if reply.map.version == handle.file.version:
-        return
-    if handle.write:
-        handle.base = handle.file.version
-    else:
-        handle.file.behind = True
+class Registrar:
+    """Registers handles with the daemon."""
 
+    def __init__(self, daemon: DaemonCalls, creates: UnsentCreates) -> None:
+        self._daemon = daemon
+        self._creates = creates
 
-async def daemon_handle(context: Context, handle: Handle) -> Handle:
-    """A handle of the same file through which the daemon lets us write."""
-    writer = handle if handle.write and not handle.lost else handle.file.writer()
-    if writer is None:
-        raise OSError(errno.ESTALE, "the daemon does not know this open file any more")
-    await register(context, writer)
-    return writer
+    async def register(self, handle: Handle) -> None:
+        """Makes the daemon know the handle. Writes through it are based on the version that its file has here."""
+        file = handle.file
+        if file.existence is not Existence.KNOWN:
+            await self._creates.wait_until_known(file)
+        if handle.registered or file.tracking is Tracking.FROZEN:
+            return
+        request = pb.OpenRequest(ino=file.ino, handle=handle.number, write=handle.write)
+        reply: pb.OpenReply = await self._daemon.call("open", request)
+        handle.set_registered(True)
+        if reply.map.version == file.version:
+            return
+        if handle.write:
+            handle.base = file.version
+        else:
+            file.fall_behind()
 
+    async def writer_of(self, handle: Handle) -> Handle:
+        """A registered handle of the same file that may write. Raises OSError ESTALE if there is none."""
+        writer = handle if handle.write and not handle.lost else handle.file.writer()
+        if writer is None:
+            raise OSError(errno.ESTALE, "the daemon does not know this open file any more")
+        await self.register(writer)
+        return writer
 
-def watch_for_lingering(context: Context, handle: Handle) -> None:
-    """After a flush that looked like the last: if no release follows at once, the handle is in use."""
-    asyncio.get_running_loop().call_later(LINGER_SECONDS, _look_again, context, handle)
+    async def register_all(self, file: OpenFile | None) -> None:
+        """Registers all handles before the file loses its name: the daemon keeps the inode for handles it knows."""
+        if file is not None:
+            for handle in list(file.handles.values()):
+                await self.register(handle)
 
+    def watch_for_lingering(self, handle: Handle) -> None:
+        """Registers the handle a moment after a flush that looked like the last, unless a release follows at once."""
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._look_again, handle)
 
-def _look_again(context: Context, handle: Handle) -> None:
-    if handle.closing or handle.registered:
-        return
-    handle.lingers = True
-    context.client.in_background(_register_quietly(context, handle))
+    def _look_again(self, handle: Handle) -> None:
+        if handle.closing or handle.registered:
+            return
+        handle.use = Use.LINGERING
+        self._daemon.in_background(self._register_quietly(handle))
 
-
-async def _register_quietly(context: Context, handle: Handle) -> None:
-    try:
-        async with handle.file.lock:
-            if not handle.closing:
-                await register(context, handle)
-    except OSError as error:
-        log.debug("a handle could not be taken back", reason=str(error))
-
-
-async def register_all(context: Context, file: OpenFile | None) -> None:
-    """Before the file loses its name: the daemon keeps the inode for handles it knows."""
-    if file is not None:
-        for handle in list(file.handles.values()):
-            await register(context, handle)
+    async def _register_quietly(self, handle: Handle) -> None:
+        try:
+            async with handle.file.lock:
+                if not handle.closing:
+                    await self.register(handle)
+        except OSError as error:
+            log.debug("a handle could not be taken back", reason=str(error))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 _MAX_WRITES: Final = 1024
-"""Above it the two oldest writes are remembered as one."""
+"""Number of writes above which the two oldest are merged."""
 _PIECE: Final = 1 << 20
 
 
@@ -47,7 +47,7 @@ class Unsaved:
         self.cut = None
 
     def wrote(self, start: int, end: int, *, appended: bool) -> None:
-        """Each append is remembered by itself: a version contains it wholly or not at all."""
+        """Notes a write. Each append is noted by itself: a version contains it wholly or not at all."""
         if not appended:
             self._fix(start, end)
         last = self.writes[-1] if self.writes else None
@@ -61,7 +61,7 @@ class Unsaved:
             self.writes[:2] = [_Write(*hull, first.appended and second.appended)]
 
     def _fix(self, start: int, end: int) -> None:
-        """What was appended and is written over here cannot be recognised by its bytes any more: it keeps its place."""
+        """Fixes the place of appended bytes that are written over: their content identifies them no more."""
         for number, write in enumerate(self.writes):
             if write.appended and write.start < end and start < write.end:
                 self.writes[number] = write._replace(appended=False)

@@ -24,8 +24,8 @@ from fuzz.effort import effort
 from fuzz.test_calls import ANSWER_S, scene
 from holofs_api.numbers import MAX_FILE_SIZE, MAX_TIME_NS, MIN_TIME_NS
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.core.attributes import Wanted
-from holofs_mount.core.context import NOBODY
+from holofs_mount.core.attributes import AttrChanges
+from holofs_mount.core.mount_state import UNKNOWN_CALLER
 from holofs_mount.core.volume import MountRequest, Volume
 from support.wait import until
 
@@ -113,7 +113,7 @@ class Core:
 
     def __init__(self, volume: Volume) -> None:
         self.v = volume
-        self.root = volume.context.root
+        self.root = volume.state.root
         self.open_handle = 0
         self.open_ino = 0
 
@@ -127,13 +127,13 @@ class Core:
 
     async def create(self, name: bytes, mode: int, flags: int) -> None:
         await self.close()
-        opened, attr = await self.v.files.create(self.root, name, mode, flags, NOBODY)
+        opened, attr = await self.v.files.create(self.root, name, mode, flags, UNKNOWN_CALLER)
         self.open_handle, self.open_ino = opened.handle, attr.ino
 
     async def open(self, name: bytes, flags: int) -> None:
         await self.close()
         ino = await self._ino(name)
-        self.open_handle, self.open_ino = (await self.v.files.open(ino, flags, NOBODY)).handle, ino
+        self.open_handle, self.open_ino = (await self.v.files.open(ino, flags, UNKNOWN_CALLER)).handle, ino
 
     async def close(self) -> None:
         """Both halves of it: whatever `flush` says, the kernel releases the handle."""
@@ -154,26 +154,26 @@ class Core:
     async def fsync(self) -> None:
         await self.v.saving.fsync(self.open_handle)
 
-    async def _set(self, ino: int, wanted: Wanted, through: bool = False) -> pb.Attr:
+    async def _set(self, ino: int, wanted: AttrChanges, through: bool = False) -> pb.Attr:
         number = self.open_handle if through and ino == self.open_ino else None
-        return await self.v.attributes.setattr(ino, wanted, number or None, NOBODY)
+        return await self.v.attributes.setattr(ino, wanted, number or None, UNKNOWN_CALLER)
 
     async def set_times(self, name: bytes, mtime_ns: int, through: bool) -> None:
-        attr = await self._set(await self._ino(name), Wanted(mtime_ns=mtime_ns), through)
+        attr = await self._set(await self._ino(name), AttrChanges(mtime_ns=mtime_ns), through)
         assert attr.mtime_ns == min(max(mtime_ns, MIN_TIME_NS), MAX_TIME_NS)
 
     async def set_size(self, name: bytes, size: int, through: bool) -> None:
-        assert (await self._set(await self._ino(name), Wanted(size=size), through)).size == size
+        assert (await self._set(await self._ino(name), AttrChanges(size=size), through)).size == size
 
     async def set_mode(self, name: bytes, mode: int) -> None:
-        assert (await self._set(await self._ino(name), Wanted(mode=mode))).mode == mode & 0o7777
+        assert (await self._set(await self._ino(name), AttrChanges(mode=mode))).mode == mode & 0o7777
 
     async def set_owner(self, name: bytes, uid: int, gid: int) -> None:
-        await self._set(await self._ino(name), Wanted(uid=uid, gid=gid))
+        await self._set(await self._ino(name), AttrChanges(uid=uid, gid=gid))
 
     async def set_of_any(self, ino: int, mtime_ns: int, size: int, mode: int) -> None:
         if ino != await self._ino(NEIGHBOUR):
-            await self._set(ino, Wanted(mtime_ns=mtime_ns, size=size, mode=mode))
+            await self._set(ino, AttrChanges(mtime_ns=mtime_ns, size=size, mode=mode))
 
     async def mkdir(self, name: bytes, mode: int) -> None:
         await self.v.names.mkdir(self.root, name, mode)
@@ -195,7 +195,7 @@ class Core:
         await self.v.names.rmdir(self.root, name)
 
     async def rename(self, name: bytes, new_name: bytes, flags: int) -> None:
-        await self.v.names.rename(self.root, name, self.root, new_name, flags, NOBODY)
+        await self.v.names.rename(self.root, name, self.root, new_name, flags, UNKNOWN_CALLER)
 
     async def set_xattr(self, name: bytes, key: bytes, size: int, create: bool, replace: bool) -> None:
         await self.v.attributes.setxattr(await self._ino(name), key, bytes(size), create, replace)
@@ -216,10 +216,10 @@ class Core:
             if attr is not None:
                 check(attr)
         ino = listing.names[NEIGHBOUR]
-        opened = await self.v.files.open(ino, os.O_RDONLY, NOBODY)
+        opened = await self.v.files.open(ino, os.O_RDONLY, UNKNOWN_CALLER)
         assert await self.v.files.read(opened.handle, 0, 100) == KEPT
         await self.v.saving.release(opened.handle)
-        made, _ = await self.v.files.create(self.root, b"after", 0o644, os.O_WRONLY, NOBODY)
+        made, _ = await self.v.files.create(self.root, b"after", 0o644, os.O_WRONLY, UNKNOWN_CALLER)
         await self.v.files.write(made.handle, 0, b"after")
         await self.v.saving.flush(made.handle)
         await self.v.saving.release(made.handle)
@@ -242,20 +242,20 @@ async def core() -> AsyncIterator[Core]:
         volume = Volume(request)
         await volume.start()
         # Names are known and nobody else is there: so the daemon is told later of what is done, as on a mount at work.
-        await volume.names.listing(volume.context.root)
-        await asyncio.to_thread(until, lambda: volume.context.newborn.alone, "the mount to be the only one")
+        await volume.names.listing(volume.state.root)
+        await asyncio.to_thread(until, lambda: volume.state.only_mount, "the mount to be the only one")
         mount = Core(volume)
         await mount.furnish()
         try:
             yield mount
             await answered(mount.close)
             await mount.look_around()
-            assert not volume.context.later.failing
+            assert not volume.write_behind.queue.has_failed
         finally:
             async with asyncio.timeout(ANSWER_S):
                 await volume.close()
-        assert not volume.context.table.handles
-        assert not volume.context.table.files
+        assert not volume.state.table.handles
+        assert not volume.state.table.files
 
 
 async def answered(operation: Callable[..., Awaitable[Any]], *arguments: Any) -> None:

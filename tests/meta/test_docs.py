@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from holofsctl.errors import CommandError
 from holofsctl.parser import parse
-from support.sources import ROOT, tracked_files
+from support.sources import ROOT, product_modules, tracked_files
 
 LINK = re.compile(r"(?<!\!)\[[^\]]+\]\(([^)\s]+)\)")
 TERM = re.compile(r"^- \*\*(?P<term>[^*]+)\*\*", re.MULTILINE)
@@ -39,6 +40,7 @@ DOCUMENTS = {
     *("overview.md", "glossary.md", "state-directory.md", "crash-windows.md", "durability.md", "cli.md", "limits.md"),
     *("protocol.md", "development.md", "history.md", "threats.md", "install.md", "tours.md", "model.md"),
     *("cache-coherence.md", "waits.md", "conflicts.md", "members.md", "brake.md", "performance.md", "found.md"),
+    "write-behind.md",
 }
 
 
@@ -87,6 +89,31 @@ def test_every_command_is_in_the_manual() -> None:
     commands = ("up", "down", "create", "share", "join", "members", "list", "leave", "mount", "unmount", "status")
     for command in (*commands, "peers", "fsck", "conflicts", "diff", "resolve", *_PAST):
         assert re.search(rf"^### `{command}\b", manual, re.MULTILINE), command
+
+
+def test_what_the_page_on_write_behind_names_is_in_the_mount() -> None:
+    named = re.findall(r"`([A-Z]\w*[a-z]\w*)\.(\w+)`", (ROOT / "docs" / "write-behind.md").read_text())
+    assert len(named) > 30
+    members: dict[str, set[str]] = {}
+    for module in product_modules("holofs_mount"):
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ClassDef):
+                members.setdefault(node.name, set()).update(_members(node))
+    missing = [f"{name}.{member}" for name, member in named if member not in members.get(name, set())]
+    assert not missing
+
+
+def _members(node: ast.ClassDef) -> set[str]:
+    """Methods, fields, and whatever is assigned to `self`."""
+    found = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(inner.name)
+        elif isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Store):
+            found.add(inner.attr)
+        elif isinstance(inner, ast.AnnAssign) and isinstance(inner.target, ast.Name):
+            found.add(inner.target.id)
+    return found
 
 
 def _without_code(text: str) -> str:

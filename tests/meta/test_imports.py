@@ -53,6 +53,33 @@ def test_every_folder_of_the_daemon_is_a_known_layer() -> None:
     assert {_layer(module.name) for module in product_modules("holofsd")} - {""} <= set(MAY_IMPORT)
 
 
+def test_write_behind_imports_nothing_of_the_mount_but_its_bounds() -> None:
+    """The core calls it, so it must not call back but through the protocols that it is given."""
+    package = "holofs_mount.write_behind"
+    modules = product_modules(package)
+    assert {module.name.removeprefix(package + ".") for module in modules} >= {"queue", "journal", "creates"}
+    for module in modules:
+        for imported in module.imports:
+            if imported.top in OURS - {"holofs_api"}:
+                assert imported.name.startswith((package, "holofs_mount.patience")), (
+                    f"{module.path}:{imported.line} imports {imported.name}"
+                )
+
+
+def test_eligibility_for_write_behind_is_decided_without_looking_anywhere() -> None:
+    (module,) = product_modules("holofs_mount.write_behind.eligibility")
+    for imported in module.imports:
+        assert imported.top not in IMPURE, f"{module.path}:{imported.line} imports {imported.name}"
+        assert not imported.name.startswith("holofs_mount"), f"{module.path}:{imported.line} imports {imported.name}"
+
+
+def test_only_the_core_of_a_mount_uses_write_behind() -> None:
+    for module in product_modules("holofs_mount"):
+        if not module.name.startswith(("holofs_mount.core", "holofs_mount.write_behind")):
+            for imported in module.imports:
+                assert not imported.name.startswith("holofs_mount.write_behind"), f"{module.path}:{imported.line}"
+
+
 @pytest.mark.parametrize("program", ["holofsd", "holofs_mount", "holofsctl"])
 def test_programs_import_the_contract_and_never_each_other(program: str) -> None:
     modules = product_modules(program)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.bases import ReadTracker
 from holofs_mount.core.caches import AttrCache, ListingCache
-from holofs_mount.core.clock import ChangeClock
 from holofs_mount.core.content import BufferedBody, MappedBody, NotHere, StagedBody
-from holofs_mount.core.context import Context
-from holofs_mount.core.openfile import Handle, HandleTable, OpenFile
+from holofs_mount.core.epochs import Epochs
+from holofs_mount.core.mount_state import MountState
+from holofs_mount.core.openfile import Freshness, Handle, HandleTable, OpenFile, Registration, Tracking
 
 # ---- content ----
 pieces = st.lists(
@@ -104,25 +104,25 @@ def test_memory_and_staging_hold_the_same(
 
 # ---- caches ----
 def test_an_answer_that_a_change_overtook_is_not_kept() -> None:
-    context = Context()
-    asked = context.clock.now
-    context.clock.touch(7)
-    context.remember(pb.Attr(ino=7, size=1), asked)
-    assert context.attrs.get(7) is None
-    context.remember(pb.Attr(ino=7, size=2), context.clock.now)
-    kept = context.attrs.get(7)
+    state = MountState()
+    asked = state.epochs.now
+    state.epochs.bump(7)
+    state.cache_attr(pb.Attr(ino=7, size=1), asked)
+    assert state.attrs.get(7) is None
+    state.cache_attr(pb.Attr(ino=7, size=2), state.epochs.now)
+    kept = state.attrs.get(7)
     assert kept is not None
     assert kept.size == 2
 
 
 def test_a_clock_forgets_keys_only_towards_caution() -> None:
-    clock = ChangeClock()
-    early = clock.now
+    epochs = Epochs()
+    early = epochs.now
     for key in range(50_000):
-        clock.touch(key)
-    assert not clock.unchanged(3, early)
-    assert not clock.unchanged("never touched", early)
-    assert clock.unchanged(3, clock.now)
+        epochs.bump(key)
+    assert not epochs.unchanged(3, early)
+    assert not epochs.unchanged("never touched", early)
+    assert epochs.unchanged(3, epochs.now)
 
 
 def test_a_listing_on_its_way_takes_in_what_changes_meanwhile() -> None:
@@ -213,7 +213,7 @@ def test_only_handles_that_the_daemon_knows_are_named_to_it_again() -> None:
     table = HandleTable()
     file = OpenFile(5, BufferedBody(), pb.Attr(ino=5), b"v")
     known, unknown = opened(table, file), opened(table, file)
-    unknown.registered = False
+    unknown.registration = Registration.UNREGISTERED
     assert [h.handle for h in table.to_reattach()] == [known.number]
 
 
@@ -224,3 +224,29 @@ def test_another_body_makes_every_writer_ask_before_it_writes() -> None:
     handle.staged = True
     file.exchange(MappedBody(pb.ContentMap()))
     assert not handle.staged
+
+
+def test_a_lost_handle_stays_lost_whatever_its_last_calls_answer() -> None:
+    handle = opened(HandleTable(), OpenFile(5, BufferedBody(), pb.Attr(ino=5), b"v"))
+    handle.set_registered(False)
+    assert not handle.registered
+    handle.set_registered(True)
+    handle.registration = Registration.LOST
+    handle.set_registered(False)
+    assert (handle.registered, handle.lost) == (True, True)
+
+
+def test_a_file_that_fell_behind_waits_for_the_news_and_a_frozen_one_for_none() -> None:
+    table = HandleTable()
+    file = OpenFile(5, BufferedBody(), pb.Attr(ino=5), b"v")
+    opened(table, file)
+    assert not file.unregistered
+    file.fall_behind()
+    assert file.unregistered, "a change from elsewhere freezes it"
+    file.content_changed()
+    assert (file.freshness, file.tracking, file.unregistered) == (Freshness.STALE, Tracking.FOLLOWING, False)
+    table.freeze(file)
+    file.fall_behind()
+    assert (file.freshness, file.tracking) == (Freshness.STALE, Tracking.FROZEN), "what it has is asked for once more"
+    file.set_version(b"w")
+    assert (file.freshness, file.tracking) == (Freshness.CURRENT, Tracking.FROZEN)

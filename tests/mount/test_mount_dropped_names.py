@@ -142,22 +142,26 @@ class Client:
         return await asyncio.shield(self.answer)
 
 
+def _volume(directory: Path, client: Client) -> Volume:
+    request = MountRequest("docs", directory, directory / "socket", "id", False, 30.0)
+    return Volume(request, lambda *_: client)  # type: ignore[arg-type, return-value]
+
+
 async def test_a_mount_whose_own_call_holds_a_folder_acknowledges_before_the_kernel_has_dropped_the_name(
     caches: KernelCaches, kernel: SlowKernel, tmp_path: Path
 ) -> None:
     """Else two mounts that rename in one folder wait for each other: each kernel waits for its own rename's lock."""
-    volume = Volume(MountRequest("docs", tmp_path, tmp_path / "socket", "id", False, 30.0))
     client = Client()
-    volume.context.client = client  # type: ignore[assignment]
+    volume = _volume(tmp_path, client)
     volume.use_kernel(caches)
     change = pb.Change(entries=[pb.EntryChange(parent=ROOT, name=b"log", gone=True)])
     change.number = 1
     volume.changed(change)
     assert client.acknowledged == []
-    renaming = asyncio.ensure_future(volume.context.call("rename", pb.RenameRequest()))
+    renaming = asyncio.ensure_future(volume.daemon.call("rename", pb.RenameRequest()))
     for _ in range(3):
         await asyncio.sleep(0)
-    assert volume.context.changing_names
+    assert volume.daemon.names_in_flight
     change.number = 2
     volume.changed(change)
     assert client.acknowledged == [2]
@@ -187,12 +191,11 @@ async def test_a_mount_whose_own_call_holds_a_folder_acknowledges_before_the_ker
 async def test_the_name_of_an_inode_that_is_gone_is_looked_up_again_and_the_daemon_asked(
     name: str, request_: Message, number: int, tmp_path: Path
 ) -> None:
-    context = Volume(MountRequest("docs", tmp_path, tmp_path / "socket", "id", False, 30.0)).context
     client = Client()
-    context.client = client  # type: ignore[assignment]
-    context.attrs.put(pb.Attr(ino=OLD, kind=pb.KIND_FILE))
+    volume = _volume(tmp_path, client)
+    volume.state.attrs.put(pb.Attr(ino=OLD, kind=pb.KIND_FILE))
     client.answer.set_exception(OSError(number, "gone"))
     with pytest.raises(OSError) as caught:
-        await context.call(name, request_)
+        await volume.daemon.call(name, request_)
     assert caught.value.errno == errno.ESTALE
-    assert context.attrs.get(OLD) is None
+    assert volume.state.attrs.get(OLD) is None

@@ -13,7 +13,7 @@ import pytest
 
 from holofs_api.journal import record, records
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.core.journal import Journal
+from holofs_mount.write_behind.journal import Journal
 from mount.conftest import MakeMount
 from mount.harness import FakeDaemon
 from support.wait import until
@@ -240,22 +240,22 @@ def test_a_journal_has_one_owner_and_a_limit(tmp_path: Path) -> None:
     one.open(str(path))
     two.open(str(path))
     large = pb.CallRequest(create=pb.CreateRequest(ino=5, data=b"x" * 1_000_000))
-    assert not two.keep(large)
-    assert one.keep(large) == 1
-    while one.keep(large):
+    assert not two.append(large)
+    assert one.append(large) == 1
+    while one.append(large):
         assert path.stat().st_size < 20_000_000
     one.clear()
     assert path.stat().st_size == 0
-    number = one.keep(large)
+    number = one.append(large)
     assert number > 2, "numbers never come again"
     one.open(str(path))
     assert path.stat().st_size > 1_000_000
     one.open("")
-    assert not one.keep(large)
+    assert not one.append(large)
     assert path.stat().st_size > 1_000_000, "what is in it stays"
     one.close()
     two.open(str(path))
-    assert two.keep(large)
+    assert two.append(large)
     two.close()
 
 
@@ -265,7 +265,7 @@ def test_a_journal_that_was_taken_away_is_begun_anew(tmp_path: Path) -> None:
     journal.open(str(path))
     path.unlink()
     journal.open(str(path))
-    assert journal.keep(pb.CallRequest(create=pb.CreateRequest(ino=5)))
+    assert journal.append(pb.CallRequest(create=pb.CreateRequest(ino=5)))
     assert path.stat().st_size > 0
     journal.close()
 
@@ -275,5 +275,5 @@ def test_without_room_nothing_is_promised(tmp_path: Path, monkeypatch: pytest.Mo
     journal.open(str(tmp_path / "journal"))
     full = os.statvfs_result((4096, 4096, 1000, 1000, 1000, 9, 9, 9, 0, 255))
     monkeypatch.setattr(os, "fstatvfs", lambda descriptor: full)
-    assert journal.keep(pb.CallRequest(create=pb.CreateRequest(ino=5))) == 0
+    assert journal.append(pb.CallRequest(create=pb.CreateRequest(ino=5))) == 0
     journal.close()

@@ -15,7 +15,7 @@ import pytest
 from google.protobuf.message import Message
 
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.core.later import Later
+from holofs_mount.write_behind.queue import WriteBehindQueue
 from mount.conftest import Shared
 from mount.harness import FakeDaemon, Mount
 from support.wait import until
@@ -58,10 +58,10 @@ class Told:
     changes: list[tuple[int, pb.Attr | None]] = field(default_factory=list)
     there: list[tuple[int, bytes]] = field(default_factory=list)
 
-    def changed_later(self, ino: int, attr: pb.Attr | None, since: int) -> None:
+    def set_attr_done(self, ino: int, attr: pb.Attr | None, since: int) -> None:
         self.changes.append((ino, attr))
 
-    def unsure_of(self, parent: int, name: bytes) -> None:
+    def invalidate_entry(self, parent: int, name: bytes) -> None:
         self.there.append((parent, name))
 
 
@@ -72,7 +72,7 @@ class Kept:
         self.number = 0
         self.cleared = 0
 
-    def keep(self, request: pb.CallRequest) -> int:
+    def append(self, request: pb.CallRequest) -> int:
         self.number += 1
         return self.number
 
@@ -80,8 +80,8 @@ class Kept:
         self.cleared += 1
 
 
-def _later(daemon: Daemon, told: Told) -> Later:
-    return Later(lambda: daemon, lambda: 0, told, Kept())
+def _queue(daemon: Daemon, told: Told) -> WriteBehindQueue:
+    return WriteBehindQueue(daemon, lambda: 0, told, Kept())
 
 
 def _away() -> OSError:
@@ -90,40 +90,40 @@ def _away() -> OSError:
 
 async def test_times_and_mode_of_one_file_become_one_call() -> None:
     daemon, told = Daemon(), Told()
-    later = _later(daemon, told)
-    later.put(pb.SetAttrRequest(ino=7, mtime_ns=5))
-    later.put(pb.SetAttrRequest(ino=8, mode=0o600))
-    later.put(pb.SetAttrRequest(ino=7, mode=0o644))
-    later.send()
+    queue = _queue(daemon, told)
+    queue.set_attr(pb.SetAttrRequest(ino=7, mtime_ns=5))
+    queue.set_attr(pb.SetAttrRequest(ino=8, mode=0o600))
+    queue.set_attr(pb.SetAttrRequest(ino=7, mode=0o644))
+    queue.send()
     assert [(r.ino, r.mtime_ns, r.mode) for r in daemon.asked] == [(7, 5, 0o644), (8, 0, 0o600)]
 
 
 async def test_whoever_asks_waits_for_the_last_answer() -> None:
     daemon, told = Daemon(), Told()
-    later = _later(daemon, told)
-    later.put(pb.SetAttrRequest(ino=7, mode=0o600))
-    later.send()
-    later.put(pb.SetAttrRequest(ino=7, mode=0o644))
-    waiting = asyncio.ensure_future(later.answered(7, 60))
+    queue = _queue(daemon, told)
+    queue.set_attr(pb.SetAttrRequest(ino=7, mode=0o600))
+    queue.send()
+    queue.set_attr(pb.SetAttrRequest(ino=7, mode=0o644))
+    waiting = asyncio.ensure_future(queue.set_attr_answered(7, 60))
     await asyncio.sleep(0)
     assert len(daemon.asked) == 2
     daemon.answer(0, 0o600)
     await asyncio.wait([daemon.tasks[0]])
-    assert 7 in later
+    assert 7 in queue
     assert not waiting.done()
     assert told.changes == [], "an answer that is overtaken is not believed"
     daemon.answer(1, 0o644)
     await waiting
     await asyncio.gather(*daemon.tasks)
     assert [(ino, attr.mode) for ino, attr in told.changes if attr is not None] == [(7, 0o644)]
-    assert 7 not in later
+    assert 7 not in queue
 
 
 async def test_what_the_daemon_refuses_is_not_believed() -> None:
     daemon, told = Daemon(), Told()
-    later = _later(daemon, told)
-    later.put(pb.SetAttrRequest(ino=7, mode=0o600))
-    later.send()
+    queue = _queue(daemon, told)
+    queue.set_attr(pb.SetAttrRequest(ino=7, mode=0o600))
+    queue.send()
     daemon.answers[0].set_exception(OSError(28, "the disk is full"))
     await asyncio.gather(*daemon.tasks)
     assert told.changes == [(7, None)]
@@ -131,12 +131,12 @@ async def test_what_the_daemon_refuses_is_not_believed() -> None:
 
 async def test_a_daemon_that_stays_away_is_asked_again_when_it_is_back() -> None:
     daemon, told = Daemon(), Told()
-    later = _later(daemon, told)
-    later.put(pb.SetAttrRequest(ino=7, mode=0o600))
-    later.send()
+    queue = _queue(daemon, told)
+    queue.set_attr(pb.SetAttrRequest(ino=7, mode=0o600))
+    queue.send()
     daemon.answers[0].set_exception(_away())
     with pytest.raises(OSError, match="does not answer"):
-        await later.answered(7, 0.01)
+        await queue.set_attr_answered(7, 0.01)
     assert len(daemon.asked) == 2
     daemon.answer(1, 0o600)
     await asyncio.gather(*daemon.tasks)
@@ -145,32 +145,32 @@ async def test_a_daemon_that_stays_away_is_asked_again_when_it_is_back() -> None
 
 async def test_a_time_set_before_a_write_is_not_set_after_it() -> None:
     daemon, told = Daemon(), Told()
-    later = _later(daemon, told)
-    later.put(pb.SetAttrRequest(ino=7, mtime_ns=5, mode=0o600))
-    later.written(7)
-    later.send()
+    queue = _queue(daemon, told)
+    queue.set_attr(pb.SetAttrRequest(ino=7, mtime_ns=5, mode=0o600))
+    queue.file_written(7)
+    queue.send()
     assert not daemon.asked[0].HasField("mtime_ns")
     assert daemon.asked[0].mode == 0o600
 
 
 async def test_a_removal_goes_at_once_and_after_what_was_set_before() -> None:
     daemon, told = Daemon(), Told()
-    later = _later(daemon, told)
-    later.put(pb.SetAttrRequest(ino=7, mode=0o600))
-    later.remove("unlink", pb.UnlinkRequest(parent=1, name=b"seven", ino=7))
+    queue = _queue(daemon, told)
+    queue.set_attr(pb.SetAttrRequest(ino=7, mode=0o600))
+    queue.remove("unlink", pb.UnlinkRequest(parent=1, name=b"seven", ino=7))
     assert [type(asked) for asked in daemon.asked] == [pb.SetAttrRequest, pb.UnlinkRequest]
     daemon.answer(0, 0o600)
     daemon.answers[1].set_result(pb.Done())
     await asyncio.gather(*daemon.tasks)
-    assert not later.any
+    assert not queue.any_pending
     assert told.there == []
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EROFS])
 async def test_a_name_that_is_not_removed_is_asked_for_again(number: int) -> None:
     daemon, told = Daemon(), Told()
-    later = _later(daemon, told)
-    later.remove("unlink", pb.UnlinkRequest(parent=1, name=b"seven", ino=7))
+    queue = _queue(daemon, told)
+    queue.remove("unlink", pb.UnlinkRequest(parent=1, name=b"seven", ino=7))
     daemon.answers[0].set_exception(OSError(number, "no"))
     await asyncio.gather(*daemon.tasks)
     assert told.there == [(1, b"seven")]
@@ -178,45 +178,45 @@ async def test_a_name_that_is_not_removed_is_asked_for_again(number: int) -> Non
 
 async def test_no_more_are_on_their_way_than_the_daemon_can_follow() -> None:
     daemon, told = Daemon(), Told()
-    later = _later(daemon, told)
+    queue = _queue(daemon, told)
 
     def remove_until_full() -> int:
-        while not later.full:
-            later.remove("unlink", pb.UnlinkRequest(parent=1, name=b"%d" % len(daemon.asked), ino=7))
+        while not queue.must_wait:
+            queue.remove("unlink", pb.UnlinkRequest(parent=1, name=b"%d" % len(daemon.asked), ino=7))
         return len(daemon.asked)
 
-    with later.somebody_waits():
+    with queue.foreground_call():
         assert 10 < remove_until_full() < 100, "few come before the next call of who waits"
     assert 1000 < remove_until_full() < 10_000
     daemon.answers[0].set_result(pb.Done())
     await asyncio.wait(daemon.tasks[:1])
-    assert not later.full
+    assert not queue.must_wait
     for task in daemon.tasks:
         task.cancel()
 
 
 async def test_nothing_overtakes_what_is_said_again_after_the_daemon_went_away() -> None:
     daemon, told = Daemon(), Told()
-    later = _later(daemon, told)
-    later.interrupted()
-    await later.in_order(0)
-    later.remove("unlink", pb.UnlinkRequest(parent=1, name=b"seven", ino=7))
-    later.put(pb.SetAttrRequest(ino=8, mode=0o600))
-    await later.in_order(0)
-    later.interrupted()
-    assert later.full
+    queue = _queue(daemon, told)
+    queue.connection_lost()
+    await queue.barrier(0)
+    queue.remove("unlink", pb.UnlinkRequest(parent=1, name=b"seven", ino=7))
+    queue.set_attr(pb.SetAttrRequest(ino=8, mode=0o600))
+    await queue.barrier(0)
+    queue.connection_lost()
+    assert queue.must_wait
     with pytest.raises(OSError, match="does not answer"):
-        await later.in_order(0.01)
+        await queue.barrier(0.01)
     daemon.answers[0].set_exception(_away())
     await asyncio.wait(daemon.tasks, timeout=0.01)
-    next_call = asyncio.ensure_future(later.in_order(60))
+    next_call = asyncio.ensure_future(queue.barrier(60))
     daemon.answers[2].set_result(pb.Done())
     await asyncio.wait(daemon.tasks[:1])
     assert not next_call.done()
     daemon.answer(1, 0o600)
     await next_call
     await asyncio.gather(*daemon.tasks)
-    assert not later.full
+    assert not queue.must_wait
 
 
 def test_a_copied_file_costs_one_call_for_times_and_mode(daemon: FakeDaemon, mount: Mount) -> None:
@@ -291,20 +291,20 @@ def test_a_refused_removal_shows_the_file_again(daemon: FakeDaemon, mnt: Path) -
 
 
 async def test_what_is_refused_holds_up_what_follows_and_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holofs_mount.core.later._FIRST_REST", 0.0)
-    monkeypatch.setattr("holofs_mount.core.later._LAST_REST", 0.0)
+    monkeypatch.setattr("holofs_mount.write_behind.queue._FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("holofs_mount.write_behind.queue._LAST_PAUSE", 0.0)
     daemon, told, journal = Daemon(), Told(), Kept()
-    later = Later(lambda: daemon, lambda: 0, told, journal)
+    queue = WriteBehindQueue(daemon, lambda: 0, told, journal)
     made: list[Any] = []
-    assert later.promise("create", pb.CreateRequest(parent=1, name=b"a", ino=7), made.append)
-    later.put(pb.SetAttrRequest(ino=7, mode=0o600))
-    later.remove("unlink", pb.UnlinkRequest(parent=1, name=b"b", ino=5))
+    assert queue.create("create", pb.CreateRequest(parent=1, name=b"a", ino=7), made.append)
+    queue.set_attr(pb.SetAttrRequest(ino=7, mode=0o600))
+    queue.remove("unlink", pb.UnlinkRequest(parent=1, name=b"b", ino=5))
     daemon.answers[0].set_exception(OSError(errno.ENOSPC, "full"))
     for number in (1, 2):
         daemon.answers[number].set_exception(OSError(errno.EAGAIN, "not yet"))
     await _turns(lambda: len(daemon.asked) == 4)
-    assert later.failing
-    assert later.full, "nothing joins what is said again"
+    assert queue.has_failed
+    assert queue.must_wait, "nothing joins what is said again"
     assert told.there == [(1, b"a"), (1, b"b")]
     assert told.changes == [(7, None)]
     daemon.answers[3].set_exception(OSError(errno.ENOSPC, "still full"))
@@ -312,19 +312,19 @@ async def test_what_is_refused_holds_up_what_follows_and_is_said_again(monkeypat
     for number in (4, 5, 6):
         await _turns(lambda: len(daemon.asked) == number + 1)  # noqa: B023
         daemon.answers[number].set_result(pb.Done())
-    await _turns(lambda: not later.failing)
+    await _turns(lambda: not queue.has_failed)
     assert daemon.numbers == [1, 2, 3, 1, 1, 2, 3]
-    assert (journal.cleared, later.decided, later.full, made) == (1, 3, False, [])
+    assert (journal.cleared, queue.decided, queue.must_wait, made) == (1, 3, False, [])
 
 
 async def test_what_can_never_be_done_holds_up_nobody() -> None:
     daemon, told, journal = Daemon(), Told(), Kept()
-    later = Later(lambda: daemon, lambda: 0, told, journal)
-    later.remove("unlink", pb.UnlinkRequest(parent=1, name=b"b", ino=5))
+    queue = WriteBehindQueue(daemon, lambda: 0, told, journal)
+    queue.remove("unlink", pb.UnlinkRequest(parent=1, name=b"b", ino=5))
     assert not journal.cleared
     daemon.answers[0].set_exception(OSError(errno.ENOENT, "gone"))
     await _turns(lambda: journal.cleared)
-    assert (later.failing, later.decided, told.there) == (False, 1, [(1, b"b")])
+    assert (queue.has_failed, queue.decided, told.there) == (False, 1, [(1, b"b")])
 
 
 async def _turns(condition: Callable[[], Any]) -> None:

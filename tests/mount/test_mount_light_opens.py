@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.core.light import Ahead
+from holofs_mount.core.local_opens import SiblingPrefetch
 from holofs_mount.core.volume import MountRequest, Volume
 from mount.conftest import MakeMount
 from mount.harness import FakeDaemon
@@ -54,10 +54,10 @@ def _volume(directory: Path) -> Volume:
 async def test_news_do_not_bring_back_what_this_mount_changed_meanwhile(tmp_path: Path) -> None:
     volume = _volume(tmp_path)
     told = [pb.AheadFile(attr=pb.Attr(ino=ino, mode=0o644, version=b"v")) for ino in (7, 8)]
-    volume.context.later.put(pb.SetAttrRequest(ino=7, mode=0o600))
+    volume.write_behind.queue.set_attr(pb.SetAttrRequest(ino=7, mode=0o600))
     volume.changed(pb.Change(files=told))
-    assert volume.context.attrs.get(7) is None, "the daemon has not heard of our mode"
-    assert volume.context.attrs.get(8) == told[1].attr
+    assert volume.state.attrs.get(7) is None, "the daemon has not heard of our mode"
+    assert volume.state.attrs.get(8) == told[1].attr
 
 
 @pytest.mark.parametrize("size", [20, 30_000])
@@ -105,12 +105,12 @@ def test_a_file_that_another_mount_is_writing_is_not_opened_from_memory(
 
 
 def test_more_is_asked_for_only_while_it_is_of_use() -> None:
-    ahead, asked = Ahead(), []
+    prefetch, asked = SiblingPrefetch(), []
     for number in range(10):
-        asked.append(ahead.wanted())
-        ahead.told(range(asked[-1]))
+        asked.append(prefetch.count())
+        prefetch.received(range(asked[-1]))
         for ino in range(asked[-1] if number < 6 else 0):
-            ahead.opened(ino)
+            prefetch.opened(ino)
     assert asked == [0, 0, 0, 2, 4, 8, 16, 8, 4, 2]
 
 

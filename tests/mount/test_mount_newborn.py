@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+from collections.abc import Awaitable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.core.newborn import Numbers
+from holofs_mount.core.content import BufferedBody
+from holofs_mount.core.openfile import Handle, OpenFile, Registration
+from holofs_mount.write_behind.creates import Existence, InodeLease, UnsentCreates
 from mount.conftest import MakeMount, only
 from mount.harness import FakeDaemon, Mount
 from support.wait import until
@@ -122,14 +128,14 @@ def test_a_file_that_outgrows_memory_before_it_is_known(daemon: FakeDaemon, mnt:
 
 
 def test_more_numbers_are_asked_for_at_half_and_by_who_never_had_any() -> None:
-    numbers = Numbers()
-    assert numbers.ask(), "this device was a reader when the mount attached"
-    assert not numbers.ask(), "once until they come"
-    numbers = Numbers()
-    numbers.lease(pb.Lease(first=100, count=10))
+    lease = InodeLease()
+    assert lease.asks_for_more(), "this device was a reader when the mount attached"
+    assert not lease.asks_for_more(), "once until they come"
+    lease = InodeLease()
+    lease.renew(pb.Lease(first=100, count=10))
     taken = []
-    while not numbers.ask():
-        taken.append(numbers.take())
+    while not lease.asks_for_more():
+        taken.append(lease.take())
     assert taken == [100, 101, 102, 103, 104]
 
 
@@ -139,3 +145,85 @@ def test_numbers_do_not_run_out(daemon: FakeDaemon, mnt: Path) -> None:
         (mnt / "d" / str(number)).write_bytes(b"")
     assert len({path.stat().st_ino for path in (mnt / "d").iterdir()}) == 700
     assert len(daemon.ask("names")) == 701
+
+
+class Daemon:
+    """Answers when it is told to, and hears which guesses are over."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.answers: list[asyncio.Future[Any]] = []
+        self.guesses: list[int] = []
+
+    def begin(self, name: str, request: Message) -> Awaitable[Any]:
+        self.asked.append(request)
+        self.answers.append(asyncio.get_running_loop().create_future())
+        return self.answers[-1]
+
+    def in_background(self, work: Awaitable[None]) -> None:
+        self.task = asyncio.ensure_future(work)
+
+    async def patiently(self, waited: asyncio.Future[None]) -> None:
+        await waited
+
+    def attr_was_guess(self, ino: int) -> None:
+        self.guesses.append(ino)
+
+
+def _made(creates: UnsentCreates) -> OpenFile:
+    """A new file of the mount alone, open under handle 1."""
+    file = OpenFile(7, BufferedBody(stored=0), pb.Attr(ino=7), b"")
+    file.handles[1] = Handle(1, file, True, False, 0, registration=Registration.UNREGISTERED)
+    creates.add(file, pb.CreateRequest(parent=1, name=b"new"))
+    return file
+
+
+async def test_a_new_file_is_local_until_it_is_sent_and_known_when_the_daemon_has_it() -> None:
+    daemon = Daemon()
+    creates = UnsentCreates(daemon, InodeLease(), daemon)
+    file = _made(creates)
+    assert (file.existence, file.dirty, len(creates)) == (Existence.LOCAL, True, 1)
+    assert creates.set_mode(file, 0o600)
+    waiting = asyncio.ensure_future(creates.wait_until_known(file))
+    await asyncio.sleep(0)
+    assert (file.existence, len(creates), daemon.asked[0].mode) == (Existence.CREATING, 0, 0o600)
+    assert not creates.set_mode(file, 0o640), "it is on its way"
+    daemon.answers[0].set_exception(OSError(errno.ETIMEDOUT, "away"))
+    while len(daemon.answers) < 2:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    daemon.answers[1].set_result(pb.CreateReply(map=pb.ContentMap(version=b"v")))
+    await waiting
+    assert (file.existence, file.dirty, file.version) == (Existence.KNOWN, False, b"v")
+    assert file.handles[1].registered
+    assert daemon.guesses == [7]
+
+
+async def test_a_new_file_that_the_daemon_refuses_stays_refused_until_it_is_dropped() -> None:
+    daemon = Daemon()
+    creates = UnsentCreates(daemon, InodeLease(), daemon)
+    file = _made(creates)
+    waiting = asyncio.ensure_future(creates.all_known())
+    await asyncio.sleep(0)
+    daemon.answers[0].set_exception(OSError(errno.EROFS, "no"))
+    await waiting
+    assert (file.existence, file.dirty, len(creates)) == (Existence.REFUSED, True, 0)
+    with pytest.raises(OSError, match="Read-only"):
+        await creates.wait_until_known(file)
+    dropped = creates.drop(file)
+    assert dropped is not None
+    assert dropped.request.name == b"new"
+
+
+async def test_a_create_that_could_not_be_sent_is_unsent_again() -> None:
+    daemon = Daemon()
+    creates = UnsentCreates(daemon, InodeLease(), daemon)
+    file = _made(creates)
+    pending = creates.take(file)
+    assert pending is not None
+    assert file.existence is Existence.CREATING
+    assert creates.take(file) is None
+    creates.put_back(file)
+    assert (file.existence, pending.reported, len(creates)) == (Existence.LOCAL, True, 1)
+    assert creates.take(file) is pending
+    creates.known(file)
+    assert file.existence is Existence.KNOWN

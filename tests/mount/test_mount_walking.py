@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from holofs_mount.core.walking import Walk
+from holofs_mount.core.directory_read_ahead import DirectoryReadAhead
 from mount.conftest import MakeMount
 from mount.harness import FakeDaemon
 from support.wait import until
@@ -21,7 +21,7 @@ class Reader:
     def __init__(self) -> None:
         self.known: set[int] = set()
         self.asked: list[int] = []
-        self.walk = Walk(self.known.__contains__, self._load)
+        self.read_ahead = DirectoryReadAhead(self.known.__contains__, self._load)
 
     def _load(self, ino: int) -> None:
         self.known.add(ino)
@@ -30,13 +30,13 @@ class Reader:
     def answer(self) -> None:
         while self.asked:
             ino = self.asked.pop(0)
-            self.walk.listed(ino, TREE[ino])
+            self.read_ahead.listed(ino, TREE[ino])
 
     def lists(self, ino: int) -> None:
-        self.walk.wanted(ino)
+        self.read_ahead.requested(ino)
         if ino not in self.known:
             self.known.add(ino)
-            self.walk.listed(ino, TREE[ino])
+            self.read_ahead.listed(ino, TREE[ino])
 
 
 def test_whoever_lists_a_tree_in_its_order_waits_for_little() -> None:
@@ -58,26 +58,26 @@ def test_whoever_lists_here_and_there_gets_nothing_else() -> None:
 
 def test_no_more_than_a_few_are_asked_for() -> None:
     reader = Reader()
-    reader.walk.listed(1, range(2, 100))
+    reader.read_ahead.listed(1, range(2, 100))
     reader.known.add(1)
-    reader.walk.wanted(1)
+    reader.read_ahead.requested(1)
     for ino in (2, 3):
-        reader.walk.wanted(ino)
+        reader.read_ahead.requested(ino)
         reader.known.add(ino)
-        reader.walk.listed(ino, [])
+        reader.read_ahead.listed(ino, [])
     assert reader.asked == [4, 5, 6, 7]
-    reader.walk.wanted(4)
+    reader.read_ahead.requested(4)
     assert reader.asked == [4, 5, 6, 7, 8]
 
 
 def test_an_order_that_leads_in_a_circle_ends() -> None:
     """State as after a move between two listings."""
     reader = Reader()
-    reader.walk.listed(1, [2, 3])
-    reader.walk.listed(3, [1])
+    reader.read_ahead.listed(1, [2, 3])
+    reader.read_ahead.listed(3, [1])
     reader.known |= {1, 2, 3}
     for ino in (1, 2, 3, 1, 2):
-        reader.walk.wanted(ino)
+        reader.read_ahead.requested(ino)
     assert not reader.asked
 
 

@@ -127,7 +127,7 @@ def test_an_unknown_folder_that_turns_out_to_be_a_file_gives_up_what_is_in_it(tr
 
 
 def test_a_folder_that_comes_after_what_is_in_it_has_nothing_in_it_looked_at_again(tree: Tree) -> None:
-    """The order in which a program fills a folder and then sets its time; the cost does not depend on how much is in it."""
+    """The order in which a program fills a folder and then sets its time. The cost does not depend on what is in it."""
     device = Device("ann")
     device.mkdir(b"d")
     for number in range(20):

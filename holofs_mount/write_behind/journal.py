@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What nobody waits for, in a file that outlives every process (format: `holofs_api.journal`)."""
+"""Journal of a mount: a file of acknowledged operations that outlives every process (format: `holofs_api.journal`)."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from holofs_api.v1 import filesystem_pb2 as pb
 
 log = structlog.get_logger(__name__)
 
-_MOST_BYTES: Final = 16 << 20
-"""Beyond that a program waits for the daemon, which empties it."""
-_LEAST_FREE: Final = 128 << 20
-"""Bytes on the disk below: what is promised has to fit there once more, with room for what the daemon keeps free."""
-_TRIES: Final = 3
+_MAX_BYTES: Final = 16 << 20
+"""Size of the file beyond which operations run synchronously until the daemon has answered everything in it."""
+_MIN_FREE_BYTES: Final = 128 << 20
+"""Free bytes on the disk below which nothing is appended: the daemon needs room to store the content once more."""
+_MAX_TRIES: Final = 3
 
 
 class Journal:
-    """Closed until the daemon says where it is. `name` is ours for the life of the process."""
+    """Closed until the daemon names its path. `name` belongs to this process for its whole life."""
 
     def __init__(self) -> None:
         self.name = secrets.token_hex(16)
-        self._wanted = False
+        self._enabled = False
         self._gap = False
-        """A call could not be written down: until it is empty none may be, for that would be carried out before."""
+        """An operation could not be appended. Until the journal is empty no later one may be: it would run first."""
         self._path = ""
         self._descriptor = -1
         self._size = 0
         self._number = 0
 
     def open(self, path: str) -> None:
-        """Where the daemon wants it; empty: nothing more may be written. What is in it stays until it is cleared."""
-        self._wanted = bool(path)
+        """Opens the file at `path`. Empty: appends nothing from now on, and leaves the file as it is until `clear`."""
+        self._enabled = bool(path)
         if not path or (path == self._path and os.fstat(self._descriptor).st_nlink):
             return
         self.close()
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             if self._opened(path):
-                self._wanted = True
+                self._enabled = True
                 return
         log.warning("no journal: programs wait for the daemon where they need not")
 
     def _opened(self, path: str) -> bool:
-        """False: the daemon took the file away before it was locked."""
+        """Opens and locks the file. False: the daemon removed it before it was locked."""
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError:
@@ -65,19 +65,22 @@ class Journal:
         return True
 
     def close(self) -> None:
-        """What is still in it is left to the daemon."""
+        """Closes and unlocks the file. The daemon carries out what is still in it."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor, self._path, self._size = -1, "", 0
-        self._wanted = self._gap = False
+        self._enabled = self._gap = False
 
-    def keep(self, request: pb.CallRequest) -> int:
-        """The number under which this is written down, which it gets too: it outlives every process. 0: it does not."""
-        if not self._wanted or self._gap:
+    def append(self, request: pb.CallRequest) -> int:
+        """Appends one operation and returns its number, which travels with the call. 0: it could not be appended.
+
+        After a number was returned the operation survives `kill -9` of every process.
+        """
+        if not self._enabled or self._gap:
             return 0
         data = record(self._number + 1, request.SerializeToString())
         try:
-            self._gap = self._size + len(data) > _MOST_BYTES or not (self._is_room() and self._append(data))
+            self._gap = self._size + len(data) > _MAX_BYTES or not (self._has_room() and self._write(data))
         except OSError as error:
             log.warning("the journal cannot be written", reason=str(error))
             self._gap = True
@@ -87,18 +90,18 @@ class Journal:
         self._number += 1
         return self._number
 
-    def _append(self, data: bytes) -> bool:
+    def _write(self, data: bytes) -> bool:
         if os.write(self._descriptor, data) == len(data):
             return True
         os.ftruncate(self._descriptor, self._size)  # the disk is full
         return False
 
-    def _is_room(self) -> bool:
+    def _has_room(self) -> bool:
         found = os.fstatvfs(self._descriptor)
-        return found.f_bavail * found.f_frsize > _LEAST_FREE
+        return found.f_bavail * found.f_frsize > _MIN_FREE_BYTES
 
     def clear(self) -> None:
-        """The daemon has all of it."""
+        """Empties the file: the daemon has answered every operation in it for good."""
         if self._size:
             os.ftruncate(self._descriptor, 0)
             self._size = 0

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who walks through a tree (`ls -R`, `find`, `du`, `git status`) lists one directory after the other: the daemon is
-asked for the next ones while the program is busy with this one.
+"""Directory read-ahead: loads the listings that a walk through a tree (`ls -R`, `find`, `du`, `git status`) needs next.
 
 The order is that of such programs: a directory, then those in it by name, each with all below it, before the next one.
 """
@@ -12,26 +11,28 @@ from itertools import pairwise
 from typing import Final
 
 _ROW: Final = 2
-"""Directories listed in that order, before more are asked for than was wanted."""
+"""Directories listed in that order, before further ones are loaded."""
 _AHEAD: Final = 4
 _MOST: Final = 50_000
-"""Directories whose place in the order is remembered."""
+"""Directories whose place in the order is known, at most."""
 
 
-class Walk:
+class DirectoryReadAhead:
+    """Order of directories in a walk, and the loads that it leads to."""
+
     def __init__(self, is_known: Callable[[int], bool], load: Callable[[int], None]) -> None:
-        """`is_known`: a listing is here, or on its way."""
+        """`is_known`: the listing is cached or being loaded."""
         self._is_known = is_known
         self._load = load
         self._first: dict[int, int] = {}
         """The first directory in a directory."""
         self._next: dict[int, int] = {}
-        """The one after a directory and all below it."""
+        """The directory after another one and all below that."""
         self._last = 0
         self._row = 0
 
     def listed(self, ino: int, directories: Sequence[int]) -> None:
-        """What is in the directory, by name."""
+        """Notes the directories in a directory, in the order of their names."""
         if len(self._next) + len(directories) > _MOST:
             self._first.clear()
             self._next.clear()
@@ -45,8 +46,8 @@ class Walk:
         if ino == self._last and self._row >= _ROW:
             self._go_ahead()
 
-    def wanted(self, ino: int) -> None:
-        """A program lists the directory."""
+    def requested(self, ino: int) -> None:
+        """Notes that a program lists a directory, and loads the next ones if it is in a walk."""
         self._row = self._row + 1 if ino == self._after(self._last) else 0
         self._last = ino
         if self._row >= _ROW and self._is_known(ino):
