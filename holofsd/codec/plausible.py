@@ -22,7 +22,7 @@ TOO_LARGE: Final = "a file that is larger than any can be"
 
 
 def objection(state: NodeState, stored: Callable[[], NodeState | None], now_ms: int) -> str:
-    """Why a state from outside is not joined now; "" if nothing speaks against it. `stored` is asked only if
+    """Reason why a state from outside is not joined now; "" if nothing speaks against it. `stored` is asked only if
     something does."""
     why = _objection(state, now_ms)
     if why:

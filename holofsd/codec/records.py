@@ -67,7 +67,8 @@ _KINDS: Final = {int(kind): kind for kind in Kind}
 
 # ---- encode ----
 def encode_state(state: NodeState) -> bytes:
-    """Of a state with `Pending` content too, which is for the index of this device only: see `node.is_publishable`."""
+    """Encodes a state as a record. Content that is `Pending` is encoded too, for the index of this device only: see
+    `node.is_publishable`."""
     kind = pb.NodeKind.ValueType(int(state.kind))
     record = pb.NodeRecord(format=FORMAT, id=state.id, kind=kind, created_ns=state.created_ns)
     for author, counter in _sorted(state.context):
@@ -209,7 +210,7 @@ def _decode_state(payload: bytes, local: bool) -> NodeState:
 
 
 def refuse_format(format: int) -> None:
-    """Of a record whose format is not FORMAT."""
+    """Raises for a record whose format is not FORMAT: NotUnderstood if a newer program reads it, Refused otherwise."""
     if format > FORMAT:
         raise NotUnderstood(f"the record has format {format}, which a newer program reads; it is kept until then")
     raise Refused("the record names no format")
@@ -333,7 +334,8 @@ def _take_place(place: pb.Place) -> Place:
 
 
 def _take_removal(removal: pb.Removal) -> Removal:
-    """It may have seen what the rest of the record has not: a shrunk record was joined (core.shrinking)."""
+    """Decodes a removal. It may have seen what the rest of the record has not: a shrunk record was joined
+    (core.shrinking)."""
     at_most(removal.links, MAX_LINK_REGISTERS, "links")
     seen = _take_context(removal.context)
     links = {LinkId(sized(entry.id, _ID, "link id")): _take_stamp(entry.stamp) for entry in removal.links}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many parts a message has, before it is parsed.
+"""Counting of the parts of a message before it is parsed.
 
 Two bytes make an empty message inside another one, and parsing makes an object of eighty bytes of it: a frame of four
 megabytes would take half a second and 160 MB before anything could be said of its lists. So the places where messages
@@ -31,7 +31,7 @@ Places = Mapping[int, "Places | None"]
 
 @cache
 def places(kind: Descriptor) -> Places:
-    """Where the lists and messages of a message are that are worth counting."""
+    """Finds the fields of a message whose lists and messages are worth counting."""
     found: dict[int, Places | None] = {}
     for field in kind.fields:
         if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:

@@ -82,7 +82,7 @@ def verify_envelope(volume: VolumeId, envelope: Envelope) -> bool:
 
 
 def verify_envelopes(volume: VolumeId, envelopes: Sequence[Envelope]) -> list[bool]:
-    """For batches in a thread; about 60 µs each."""
+    """Verifies many envelopes, in their order. Meant to run in a thread: an envelope takes about 60 µs."""
     return [verify_envelope(volume, envelope) for envelope in envelopes]
 
 

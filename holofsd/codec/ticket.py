@@ -30,7 +30,7 @@ _MISTYPED: Final = "The ticket is cut or has a mistyped character; copy it again
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """What a ticket says: where to redeem it, and for what."""
+    """Content of a ticket: where to redeem it, and for what."""
 
     volume: VolumeId
     secret: bytes = field(repr=False)

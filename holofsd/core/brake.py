@@ -33,7 +33,7 @@ class BrakeLimit:
 
 
 def decode_limit(data: bytes | None) -> BrakeLimit:
-    """What was stored; the default for nothing, or for what cannot be read (the careful answer)."""
+    """Decodes a stored limit; the default for nothing, or for what cannot be read (the careful answer)."""
     if data == b"off":
         return BrakeLimit(off=True)
     try:

@@ -54,7 +54,8 @@ class HybridClock:
 
     @property
     def last(self) -> Hlc | None:
-        """To be kept across restarts."""
+        """Newest stamp that the clock gave or observed. The caller stores it, so that a restarted clock goes on after
+        it."""
         return self._last
 
     def tick(self, now_ms: int, above: Hlc | None = None) -> Hlc:  # the name is the callers' word

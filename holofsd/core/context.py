@@ -46,7 +46,7 @@ def clip(context: Context, limits: Mapping[AuthorId, int]) -> Context:
 def clip_state(
     state: NodeState, writer: AuthorId, limits: Mapping[AuthorId, int]
 ) -> tuple[NodeState, frozenset[AuthorId]]:
-    """What of `writer`'s record counts now, and the authors whose heads the rest of it waits for.
+    """Splits `writer`'s record into what counts now, and the authors whose heads the rest of it waits for.
 
     `limits` is the dot counter of the head that we hold of each author. The writer's own counters are not clipped: its
     own head vouches for them. Registers and links carry stamps, not counters, and always count. A version that has
@@ -71,7 +71,8 @@ def clip_state(
 
 
 def covering(context: Context, writer: AuthorId, versions: Iterable[Dot]) -> Context:
-    """What a record replaces of which some versions do not count yet: they may stand in the place of anything else."""
+    """Context of a record of which some versions do not count yet: it covers the counters of those that do, and the
+    writer's. Those that do not count may stand in the place of anything else."""
     covered: dict[AuthorId, int] = {}
     for dot in versions:
         covered[dot.author] = max(covered.get(dot.author, 0), dot.counter)

@@ -121,17 +121,17 @@ class Credentials:
 
     @property
     def statements(self) -> list[Grant | Removed]:
-        """What admins signed: grants and removals."""
+        """Statements that admins signed: grants and removals."""
         return [*self.grants, *self.removals]
 
     def size(self) -> int:
-        """How many there are."""
+        """Number of credentials of all kinds."""
         return len(self.grants) + len(self.removals) + len(self.certificates)
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """What the valid credentials add up to."""
+    """Members and authors of a volume: the sum of its valid credentials."""
 
     roles: dict[DeviceId, Role] = field(default_factory=dict)
     names: dict[DeviceId, str] = field(default_factory=dict)
@@ -144,7 +144,7 @@ class Membership:
     """Certified authors beyond those that one device may have: their records do not count."""
 
     def device_of(self, author: AuthorId) -> DeviceId | None:
-        """Whose author that is, whether or not its records count."""
+        """Returns the device whose author that is, whether or not its records count."""
         return self.authors.get(author) or self.surplus.get(author)
 
 

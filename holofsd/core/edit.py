@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a local operation does to a state. Pure: the caller gives the new dot and stamp and stores the result.
+"""Local operations as changes of a state. Pure: the caller gives the new dot and stamp and stores the result.
 
 Every register write stamps above what it replaces, even if the given stamp does not (`clock.above`).
 """
@@ -98,7 +98,8 @@ def with_xattr(state: NodeState, name: bytes, value: bytes | None, stamp: Hlc) -
 
 
 def with_mtime(state: NodeState, dot: Dot | None, mtime_ns: int, stamp: Hlc) -> NodeState:
-    """Of a version of a file or symlink; `dot` is not looked at for a directory, whose time belongs to the node."""
+    """Sets the time of a version of a file or symlink; `dot` is not looked at for a directory, whose time belongs to
+    the node."""
     if state.kind is Kind.DIRECTORY:
         return replace(state, times=_write(state.times, mtime_ns, stamp))
     version = None if dot is None else state.versions.get(dot)
@@ -303,7 +304,7 @@ def reasserted(state: NodeState, version: Version, stamp: Hlc) -> NodeState:
 
 
 def _relinked(state: NodeState, link: LinkId, place: Place, stamp: Hlc) -> Link:
-    """At the same place again; the place before stays, for it is where a cycle falls back to."""
+    """Writes a link at the same place again; the place before stays, because a cycle falls back to it."""
     old = state.links[link]
     floor = max(old.stamp, state.removed.links.get(link, old.stamp))
     return Link(place, above(stamp, floor), old.before if old.place is not None else None)
@@ -358,7 +359,7 @@ def materialise(
     rewrite: bool = True,
     always: bool = False,
 ) -> tuple[NodeState, list[NodeState]]:
-    """You act on what you see: the conflict copies of a file become nodes of their own.
+    """Makes the conflict copies of a file nodes of their own, before an operation acts on what it sees.
 
     Returns the state with `kept` (by default the version shown; with held-back content an earlier one) written anew as
     `dot` in place of all live versions, and the copies as new nodes, to be joined into whatever is known of them.

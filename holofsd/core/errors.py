@@ -70,7 +70,7 @@ class BadHandle(HoloError):
 
 
 class NotYet(HoloError):
-    """To be asked again: it has to wait for something else."""
+    """The operation has to wait for something else. The caller asks again."""
 
     errno, code = _errno.EAGAIN, "not-yet"
 

@@ -58,7 +58,8 @@ def _entries(data: bytes, version: int, count: int, hash_length: int) -> frozens
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
-    """As git encodes offsets in packs. Raises ValueError for one beyond any name: it could be as long as the file."""
+    """Reads a number as git encodes offsets in packs, and returns it with the position behind it. Raises ValueError for
+    one beyond any name: it could be as long as the file."""
     byte = data[at]
     value = byte & 0x7F
     while byte & 0x80:

@@ -41,7 +41,8 @@ _KIND_RANK: Final = {Kind.SYMLINK: 0, Kind.FILE: 1, Kind.DIRECTORY: 2}
 
 
 def join(a: NodeState, b: NodeState) -> NodeState:
-    """What is known by who knows both. Raises ValueError if they are not states of the same node."""
+    """Joins two states into what a device knows that has heard both. Raises ValueError if they are not states of the
+    same node."""
     if a is b:
         return a
     if a.id != b.id:
@@ -91,7 +92,7 @@ def _join_versions(a: NodeState, b: NodeState) -> Mapping[Dot, Version]:
 
 
 def _better_proven(a: Mapping[Dot, Version], b: Mapping[Dot, Version]) -> Mapping[Dot, Version]:
-    """Of equal versions those with seals; `a` itself if `b` has none that it lacks."""
+    """Picks among equal versions those with seals; `a` itself if `b` has none that it lacks."""
     better = {dot: b[dot] for dot, version in a.items() if _proof(b[dot]) > _proof(version)} if a is not b else {}
     return {**a, **better} if better else a
 
@@ -109,7 +110,8 @@ def join_version(a: Version, b: Version) -> Version:
 
 
 def _proof(version: Version) -> tuple[int, bytes, bytes]:
-    """What the author said counts more than what others say, and what can be shown to others more than what cannot."""
+    """Rank of a version's proof. The author's own word counts more than that of others, and what can be shown to others
+    more than what cannot."""
     return (len(version.seal), version.seal, version.origin)
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which removed files a person would miss: what names say about them, and how many stood at one time. Pure."""
+"""Judgement about removed files that a person would miss: what names say about them, and how many stood at one time.
+Pure."""
 
 from __future__ import annotations
 
@@ -85,7 +86,8 @@ def is_personal(name: bytes) -> bool:
 
 
 def most_at_once(lives: Iterable[tuple[int, int]]) -> int:
-    """How many of these stood at one time; each was there from the first moment to the second, both included."""
+    """Counts how many of these lives overlap at most; each was there from the first moment to the second, both
+    included."""
     moments = sorted(moment for born, died in lives for moment in ((born, 0), (max(born, died), 1)))
     standing = most = 0
     for _, ended in moments:

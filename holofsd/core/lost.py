@@ -34,12 +34,13 @@ UNMADE: Final = NodeState(
 
 
 def shown_placements(state: NodeState, needed: bool = False) -> tuple[Placement, ...]:
-    """As `node.placements`, with names that can be shown only, and the one in `lost+found` where none can."""
+    """Lists placements as `node.placements` does, with names that can be shown only, and the one in `lost+found` where
+    none can."""
     return sorted_placements(state, needed)[0]
 
 
 def sorted_placements(state: NodeState, needed: bool = False) -> tuple[tuple[Placement, ...], tuple[Placement, ...]]:
-    """Those that are shown, and those whose names cannot be."""
+    """Separates the placements that are shown from those whose names cannot be."""
     if state.id == LOST_ID:
         return ((_home(state),) if needed or is_alive(state) else ()), ()
     found = placements(state, needed)
@@ -57,7 +58,8 @@ def is_placed(state: NodeState) -> bool:
 
 
 def _lost(state: NodeState) -> Placement:
-    """By the register that was written last, so that whoever moves the node from here replaces that one."""
+    """Placement of a node in `lost+found`. It names the register that was written last, so that a move from here
+    replaces that one."""
     link = max(state.links, key=lambda i: (state.links[i].stamp, i), default=None)
     if link is None:
         stamp = max((version.stamp for version in state.versions.values()), default=_NO_TIME)

@@ -76,7 +76,7 @@ def live_links(state: NodeState) -> Mapping[LinkId, Link]:
 
 
 def is_alive(state: NodeState) -> bool:
-    """It has a version or a live link that its removal had not seen."""
+    """Whether the node has a version or a live link that its removal had not seen."""
     return has_own_version(state) or (has_live_link(state) and not is_emptied(state))
 
 

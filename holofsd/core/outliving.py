@@ -48,7 +48,7 @@ def ended_in(state: NodeState, directory: NodeId) -> dict[LinkId, Ends]:
 
 
 def one_go(removal: Ends, others: Iterable[Ends]) -> Ends:
-    """Of each author of a directory's removal: since when it removed what is below without a longer pause."""
+    """Finds for each author of a directory's removal since when it removed what is below without a longer pause."""
     since = dict(removal)
     known = list(others)
     for author, last in removal.items():

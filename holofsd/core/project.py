@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the nodes that want one name to what is shown there: the same on every device (docs/model.md#projection)."""
+"""Projection from the nodes that want one name to what is shown there: the same on every device
+(docs/model.md#projection)."""
 
 from __future__ import annotations
 
@@ -64,7 +65,7 @@ def parse_token(b: bytes) -> Dot:
 
 
 def _cut(text: bytes, limit: int) -> bytes:
-    """At most `limit` bytes, cut before a character rather than inside one (text need not be UTF-8)."""
+    """Cuts text to at most `limit` bytes, before a character rather than inside one (text need not be UTF-8)."""
     if len(text) <= limit:
         return text
     for end in range(limit, max(limit - 4, 0), -1):
@@ -111,7 +112,8 @@ class _Shown:
 def project_slot(
     name: bytes, candidates: Sequence[Candidate], hide_copies: bool, taken: Callable[[bytes], bool]
 ) -> tuple[SlotEntry, ...]:
-    """What `candidates`, all of which want `name` in one directory, show; the entry with the name itself first.
+    """Projects `candidates`, all of which want `name` in one directory, to what they show; the entry with the name
+    itself first.
 
     A directory beats a file, then the highest link stamp wins. Nodes of the same content (the mode may differ) show
     once, and so do directories, whatever is in them: as the one that `core.folders` chooses. `taken` says whether
@@ -166,7 +168,7 @@ def _show(candidates: Sequence[Candidate]) -> list[_Shown]:
 
 
 def _content(state: NodeState) -> Body | None:
-    """What makes two files the same to a person."""
+    """Returns the content by which two files are the same to a person."""
     live = live_versions(state)
     return live[0].body if live else None
 

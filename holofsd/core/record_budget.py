@@ -49,7 +49,7 @@ NOTHING: Final = Weight()
 
 
 def weight(key: bytes, payload: bytes, is_strange: bool) -> Weight:
-    """Of one record."""
+    """Weighs one record."""
     taken = len(key) + len(payload) + WEIGHT
     return Weight(taken, taken if is_strange else 0)
 

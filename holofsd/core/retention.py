@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long what was replaced or removed is kept, and how much of it. Pure."""
+"""Rules for how long replaced and removed versions are kept, and how much of them. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is left of the record of a removed node (ADR 8): the removal, and nothing that was removed.
+"""Shrunk records of removed nodes (ADR 8): the removal, and nothing that was removed.
 
 A shrunk record says of every version and link that was known: gone. It replaces no version by another one, so a device
 that did something to the node without knowing of the removal keeps what it wrote or moved: its own record has the
@@ -15,7 +15,7 @@ from holofsd.core.state import NodeState, Removal
 
 
 def shrunk(state: NodeState) -> NodeState:
-    """Of a node that is not alive. Raises ValueError for one that is.
+    """Shrinks the state of a node that is not alive. Raises ValueError for one that is.
 
     What the state knew of as replaced is removed as well, and a name that was given up is as gone as one that went with
     the node: else another author's older record would bring it back.

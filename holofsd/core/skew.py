@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose clock is wrong? Judged from how far the clocks of devices in reach are from ours. Pure."""
+"""Judgement about wrong clocks, from how far the clocks of devices in reach are from ours. Pure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _near(clocks: list[tuple[str, int]], value: int, tolerance_ms: int) -> list[
 
 
 def sentence(wrong: WrongClock) -> str:
-    """What to tell a person."""
+    """Words the judgement for a person."""
     amount = _amount(abs(wrong.ahead_ms))
     side = "ahead of" if wrong.ahead_ms > 0 else "behind"
     after = "nothing is lost by it, but of two changes made at once the wrong one may be shown."

@@ -66,7 +66,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Of a symlink."""
+    """Content of a symlink: the path that it leads to."""
 
     path: bytes
 
@@ -124,7 +124,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What a removal has seen: versions by context, links by stamp.
+    """Versions and links that a removal has seen: versions by context, links by stamp.
 
     `at`: when each author last removed the node for its own sake (not because something else took its name). It decides
     nothing about this node, but about what was removed from a directory together with it (`core.outliving`).

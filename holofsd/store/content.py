@@ -211,7 +211,7 @@ class Content:
 
     # ---- garbage collection: rows go before files
     def forget(self, blob: BlobHash) -> bool:
-        """Nothing needs it any more: the row goes. False if the same content is just arriving again."""
+        """Deletes the row of content that nothing needs any more. False if the same content is just arriving again."""
         if blob in self._arriving:
             return False
         return self.db.run("DELETE FROM content WHERE hash=?", (blob,)).rowcount > 0
@@ -275,7 +275,7 @@ class Content:
         self.db.run_many("UPDATE wanted SET since_ms=? WHERE hash=?", [(until_ms, blob) for blob in blobs])
 
     def all_in_turn(self, now_ms: int) -> None:
-        """Nothing that was set back waits any longer."""
+        """Ends all delays: content that was set back to a later time is asked for in its turn again."""
         self.db.run("UPDATE wanted SET since_ms=? WHERE since_ms>?", (now_ms, now_ms))
 
     def wanted_by(self, blob: BlobHash) -> list[NodeId]:

@@ -40,7 +40,7 @@ def _tells_of_damage(error: sqlite3.DatabaseError) -> bool:
 
 
 def complaint_about(path: Path) -> str:
-    """What SQLite finds wrong with a database; empty if nothing. Reads every page once.
+    """Checks a database with SQLite and returns its complaint; empty if there is none. Reads every page once.
 
     A database that cannot be looked at for another reason (a full disk) has no complaint: whoever opens it is told.
     """

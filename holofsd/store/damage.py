@@ -41,11 +41,12 @@ class Damage:
         self._aside = aside
 
     def path(self, blob: BlobHash) -> Path:
-        """Where what is left of a content file is kept."""
+        """Path where the rest of a damaged content file is kept."""
         return self._aside / blob.hex()
 
     def found(self, blob: BlobHash, size: int, now_ms: int) -> None:
-        """From this transaction on the content is not here; its file is moved away after it."""
+        """Notes damaged content: from this transaction on it counts as absent. After the commit its file is moved
+        away."""
         source = self._content.path(blob)
         aside = source.exists()
         self.db.run("DELETE FROM content WHERE hash=?", (blob,))
@@ -84,7 +85,7 @@ class Damage:
         return self.db.one("SELECT 1 FROM damaged WHERE hash=?", (blob,)) is not None
 
     def count(self) -> int:
-        """Those that are not here again by now."""
+        """Counts damaged contents that are still absent."""
         return self.db.number(
             "SELECT count(*) FROM damaged AS d WHERE NOT EXISTS (SELECT 1 FROM content AS c WHERE c.hash=d.hash)"
         )
@@ -99,7 +100,8 @@ class Damage:
         return self.db.number("SELECT count(*) FROM content")
 
     def users_among(self, after: NodeId, limit: int, blobs: Sequence[BlobHash]) -> tuple[list[NodeId], NodeId | None]:
-        """Which of the next nodes name one of these blobs in their state, and where to go on; None at the end.
+        """Searches the next `limit` nodes for those whose state names one of these blobs. Returns them and where to go
+        on; None at the end.
 
         A hash is found in the bytes of a state without reading it: nothing else in there can be mistaken for one.
         """

@@ -130,7 +130,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside is committed together, or not at all. An inner transaction joins the outer one.
+        """Commits everything inside together, or not at all. An inner transaction joins the outer one.
 
         Never await inside: the connection is shared by the whole loop.
         """

@@ -118,7 +118,7 @@ class DeviceStore:
         self.db.run("UPDATE invites SET uses_left=uses_left-1 WHERE secret=? AND uses_left>0", (secret,))
 
     def redeemers(self, secret: bytes) -> list[DeviceId]:
-        """Those whose removal makes the invite worth nothing."""
+        """Lists the devices that redeemed an invite and whose removal makes it worth nothing."""
         return [row[0] for row in self.db.all("SELECT device FROM redemptions WHERE secret=? AND kept=0", (secret,))]
 
     def keep_invite(self, secret: bytes, device: DeviceId, kept: int) -> None:

@@ -56,7 +56,7 @@ class Documents:
         return {row[0]: Head(*row) for row in rows}
 
     def dot_limits(self) -> dict[AuthorId, int]:
-        """Per author the highest dot counter that its head, as we hold it, vouches for."""
+        """Returns for each author the highest dot counter that its head, as we hold it, vouches for."""
         limits: dict[AuthorId, int] = {}
         for table in ("folded", "let_go_authors", "heads"):
             for author, dots in self.db.all(f"SELECT author, dots FROM {table}"):
@@ -64,7 +64,8 @@ class Documents:
         return limits
 
     def dots_of(self, author: AuthorId) -> int:
-        """As `dot_limits`, of one author; 0 without a head. Remembered: every replaced version asks for it."""
+        """Returns what `dot_limits` says of one author; 0 without a head. Remembered: every replaced version asks for
+        it."""
         known = self._dots.get(author)
         if known is None:
             known = self._dots[author] = max(
@@ -78,7 +79,7 @@ class Documents:
         return {row[0]: Head(*row) for row in self.db.all("SELECT author, seq, dots, set_hash, signature FROM folded")}
 
     def folded_to(self, author: AuthorId) -> int:
-        """Up to which number nothing of that author is to be had."""
+        """Returns the sequence number up to which nothing of that author is to be had."""
         return self.db.number("SELECT seq FROM folded WHERE author=?", (author,))
 
     def add_folded(self, head: Head) -> bool:
@@ -140,7 +141,7 @@ class Documents:
         return len(chosen) < len(rows)
 
     def _delete_work(self, table: str, author: AuthorId) -> bool:
-        """As above, of a table about records."""
+        """Deletes one slice of an author's rows from a table about records."""
         names = _WORK[table]
         some = f"DELETE FROM {table} WHERE ({names}) IN (SELECT {names} FROM {table} WHERE author=? LIMIT ?)"
         return self.db.run(some, (author, _SLICE)).rowcount == _SLICE
@@ -192,7 +193,7 @@ class Documents:
 
     # ---- what records take
     def weights(self) -> dict[AuthorId, Weight]:
-        """Of each author's records up to the head that is here."""
+        """Weighs each author's records up to the head that is here."""
         if self._weights is None:
             rows = self.db.all("SELECT author, bytes, strange FROM heads")
             self._weights = {row[0]: Weight(row[1], row[2]) for row in rows}
@@ -205,15 +206,15 @@ class Documents:
         return self._refused.get(author, 0)
 
     def weigh_incoming(self) -> dict[AuthorId, Weight]:
-        """Of the records that wait for a head. Reads them all."""
+        """Weighs the records that wait for a head. Reads them all."""
         rows = self.db.all(
             f"SELECT author, sum(length(key) + length(payload) + {WEIGHT}) FROM incoming GROUP BY author"
         )
         return {row[0]: Weight(row[1]) for row in rows}
 
     def recount_strange(self, keys: Iterable[bytes], node_key: int, begin: bytes) -> None:
-        """Which records this program does not understand: another one may have counted. Known are records under these
-        keys, and under keys of `node_key` bytes, whose payload begins with `begin`."""
+        """Counts anew the records that this program does not understand: another one may have counted. Known are
+        records under these keys, and under keys of `node_key` bytes, whose payload begins with `begin`."""
         authors = "SELECT author FROM heads WHERE strange > 0 UNION SELECT author FROM quarantine"
         known = list(keys)
         marks = ",".join("?" * len(known))
@@ -302,7 +303,8 @@ class Documents:
         )
 
     def incoming(self, author: AuthorId) -> Iterator[Envelope]:
-        """In the order in which keys arrived. Read as they are asked for: all of them may not fit into memory."""
+        """Yields an author's records that wait for a head, in the order in which keys arrived. They are read as they
+        are asked for: all of them may not fit into memory."""
         columns, after = "author, seq, key, payload, signature", 0
         sql = f"SELECT {columns}, rowid FROM incoming WHERE +author=? AND rowid>? ORDER BY rowid LIMIT ?"
         while rows := self.db.all(sql, (author, after, _SLICE)):
@@ -359,8 +361,8 @@ class Documents:
 
     # ---- merging
     def to_merge(self, limit: int, most_bytes: int) -> tuple[list[Envelope], set[Envelope]]:
-        """What is next, about `most_bytes` of it and at least one record if there is one; and those of it that took the
-        place of an earlier record by the same author."""
+        """Returns the records to merge next, about `most_bytes` of them and at least one if there is one; and those of
+        them that took the place of an earlier record by the same author."""
         sql = (
             "SELECT e.author, e.seq, e.key, e.payload, e.signature, q.again FROM merge_queue AS q"
             " JOIN envelopes AS e ON e.author=q.author AND e.key=q.key ORDER BY q.author, q.seq LIMIT ?"
@@ -387,7 +389,7 @@ class Documents:
         self.db.run("INSERT OR IGNORE INTO waiting VALUES (?,?,?)", (waits_for, author, key))
 
     def requeue_waiting(self, advanced: AuthorId) -> int:
-        """That author's head advanced: what waited for it is merged again."""
+        """Queues records again that waited for this author's head, which has advanced. Returns their number."""
         moved = self.db.run(
             "INSERT OR REPLACE INTO merge_queue (author, key, seq) SELECT w.author, w.key, e.seq FROM waiting AS w"
             " JOIN envelopes AS e ON e.author=w.author AND e.key=w.key WHERE w.waits_for=?",
@@ -399,7 +401,7 @@ class Documents:
 
     # ---- quarantine
     def requeue(self, author: AuthorId, key: bytes) -> None:
-        """That record is merged again."""
+        """Queues one record to be merged again."""
         self.db.run(
             "INSERT OR IGNORE INTO merge_queue (author, key, seq)"
             " SELECT author, key, seq FROM envelopes WHERE author=? AND key=?",

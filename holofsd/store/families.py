@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which directories were shown as one at some time, from the places that they have and had (ADR 12)."""
+"""Directories that were shown as one at some time, computed from the places that they have and had (ADR 12)."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def reach(point: str, where: object = None) -> None:
 
 @contextmanager
 def armed(point: str, action: Action) -> Iterator[None]:
-    """For tests in this process: `action` runs whenever the point is reached. It may raise."""
+    """Arms a fault point for tests in this process: `action` runs whenever the point is reached. It may raise."""
     _require_known(point)
     _armed[point] = action
     try:
@@ -83,7 +83,7 @@ class Gate:
 
 
 def arm_from(environment: Mapping[str, str]) -> None:
-    """What `HOLOFS_FAULTS` says. Raises BadConfiguration."""
+    """Arms the fault points that `HOLOFS_FAULTS` names. Raises BadConfiguration."""
     orders = environment.get(VARIABLE, "")
     if orders.startswith("/"):
         for point in POINTS:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was, as rows: replaced versions, ended places, purged trash, and content that nothing was found to need."""
+"""Rows about the past: replaced versions, ended places, purged trash, and content that nothing was found to need."""
 
 from __future__ import annotations
 
@@ -152,7 +152,8 @@ class History:
         return [(row[0], row[1], row[2]) for row in past] + [row for row in present if row[2] <= at_ms]
 
     def names_changed_ms(self, parent: NodeId, at_ms: int) -> int:
-        """When a name last came to a directory or left it, up to that time, as far as it is known; 0 for never."""
+        """Returns when a name last came to a directory or left it, up to that time; 0 if never, as far as it is
+        known."""
         return max(self._names_changed_ms(each, at_ms) for each in self.families.then(parent, at_ms))
 
     def _names_changed_ms(self, parent: NodeId, at_ms: int) -> int:
@@ -179,7 +180,8 @@ class History:
 
     # ---- settings
     def settings_after(self, node: NodeId, at_ms: int) -> list[SettingsRow]:
-        """Those that ended after that time, the earliest first: what the node had then, unless it has it still."""
+        """Lists the settings that ended after that time, the earliest first: what the node had then, unless it has it
+        still."""
         rows = self.db.all(
             f"SELECT {_SETTINGS} FROM past_settings WHERE node=? AND until_ms>? ORDER BY until_ms, id", (node, at_ms)
         )
@@ -214,7 +216,7 @@ class History:
         return [(row[0], row[1]) for row in rows]
 
     def purge_node(self, node: NodeId, now_ms: int) -> None:
-        """Its removed versions are not kept here any more, nor what they had replaced."""
+        """Forgets the removed versions of a node and all that they had replaced."""
         self.db.run("INSERT OR IGNORE INTO trash_purged VALUES (?,?)", (node, now_ms))
         self.db.run("DELETE FROM history WHERE node=?", (node,))
         self.db.run("DELETE FROM past_places WHERE node=?", (node,))
@@ -233,7 +235,7 @@ class History:
         return self.db.number("SELECT count(*) FROM trash_purged")
 
     def forget_purged(self, node: NodeId) -> None:
-        """Nobody knows it any more."""
+        """Deletes the note that a node was purged, when no record knows the node any more."""
         self.db.run("DELETE FROM trash_purged WHERE node=?", (node,))
 
     def lives_again(self, nodes: Iterable[NodeId]) -> None:
@@ -253,7 +255,8 @@ class History:
         return gone
 
     def thin(self, start_ms: int, end_ms: int, limit: int) -> int:
-        """Of the versions of a node replaced in [start, end) the last one stays; so of its settings."""
+        """Thins out what was replaced in [start, end): of the versions of a node the last one stays, and the same for
+        its settings. Returns how many rows went."""
         gone = 0
         for table, end in _THINNED:
             gone += self.db.run(
@@ -265,11 +268,11 @@ class History:
         return gone
 
     def begins_ms(self) -> int | None:
-        """Since when there is something that was."""
+        """Earliest end of anything in history; None if it is empty."""
         return self._first_end(_ENDS)
 
     def oldest_ms(self) -> int | None:
-        """When the first of what is thinned out ended."""
+        """Earliest end of what is thinned out; None if there is nothing."""
         return self._first_end(_THINNED)
 
     def _first_end(self, tables: Sequence[tuple[str, str]]) -> int | None:
@@ -279,5 +282,5 @@ class History:
 
 
 def _wall_ms(since: int | bytes) -> int:
-    """Of a time or a stored stamp."""
+    """Wall clock time in ms of a time or a stored stamp."""
     return since if isinstance(since, int) else int.from_bytes(since[:8], "big")

@@ -52,7 +52,8 @@ def has_writer(path: Path) -> bool:
 
 
 def _copy(path: Path, size: int) -> Path:
-    """Without a row in the index: swept at the next start if the daemon dies before it is placed."""
+    """Copies a file's content without a row in the index. If the daemon dies before the copy is placed, it is swept at
+    the next start."""
     target = path.with_name(secrets.token_hex(12))
     try:
         with open(path, "rb", buffering=0) as source, open(target, "xb", buffering=0) as out:

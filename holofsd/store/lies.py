@@ -30,8 +30,8 @@ MAX_EXAMPLE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Lie:
-    """How often one device (its node key) or author said one kind of untrue thing; of NOBODY beyond MAX_ROWS, and
-    where it may be one of several."""
+    """Count of one kind of untrue statement by one device (its node key) or author. `who` is NOBODY beyond MAX_ROWS,
+    and where the liar may be one of several."""
 
     who: bytes
     what: str
@@ -108,7 +108,8 @@ class Lies:
         self._written_ms = self.now_ms()
 
     def _rolled_back(self) -> None:
-        """What was said was said, also where the transaction that noticed it failed: written another time."""
+        """Marks all counts as unwritten after a failed transaction. The lie was told even though the transaction that
+        noticed it failed, so it is written another time."""
         self._is_due = False
         self._written_ms = 0
         self._unwritten = set(self._known)

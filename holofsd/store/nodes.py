@@ -105,7 +105,7 @@ class Nodes:
         return row[0] if row else None
 
     def keep_ctime(self, node: NodeId, ctime_ns: int) -> None:
-        """What was written last is nothing that a program could see."""
+        """Sets back the change time of a node after a write of which programs must not see anything."""
         self._rows.pop(node, None)
         self.db.run("UPDATE nodes SET ctime_ns=? WHERE node=?", (ctime_ns, node))
 
@@ -116,7 +116,7 @@ class Nodes:
         )
 
     def touch_directory(self, node: NodeId, now_ns: int, more_subdirectories: int) -> None:
-        """Its entries changed."""
+        """Sets the times of a directory whose entries changed."""
         self.db.run(
             "UPDATE nodes SET mtime_ns=?, ctime_ns=?, nlink=nlink+? WHERE node=? AND kind=2",
             (now_ns, now_ns, more_subdirectories, node),
@@ -164,7 +164,7 @@ class Nodes:
         return row[0] if row else None
 
     def directories_at_one_name(self) -> list[NodeId]:
-        """Of all directories those that share their name with another one. Reads all of them."""
+        """Lists all directories that share their name with another one. Reads all of them."""
         rows = self.db.all(
             "SELECT p.node FROM placements AS p JOIN nodes AS n ON n.node=p.node AND n.kind=2"
             " WHERE EXISTS (SELECT 1 FROM placements AS q JOIN nodes AS m ON m.node=q.node AND m.kind=2"
@@ -221,7 +221,7 @@ class Nodes:
         )
 
     def carry(self, directory: NodeId, before: NodeId, now: NodeId, found: Sequence[tuple[NodeId, bytes]]) -> None:
-        """What `alone_in` found in a directory that was shown as `before` and is shown as `now`."""
+        """Moves what `alone_in` found in a directory that was shown as `before` and is shown as `now`."""
         real = directory if now != directory else None
         self.db.run_many("UPDATE placements SET parent=?, real=? WHERE node=?", [(now, real, n) for n, _ in found])
         self.db.run_many(
@@ -292,12 +292,12 @@ class Nodes:
         return [(row[0], row[1]) for row in rows]
 
     def hidden_copies(self) -> list[EntryRow]:
-        """With an empty name."""
+        """Lists all hidden copies as entries with an empty name."""
         rows = self.db.all("SELECT parent, x'', node, dot, slot FROM hidden_copies ORDER BY parent, slot")
         return [EntryRow(*row) for row in rows]
 
     def hidden_copies_of(self, parent: NodeId, slot: bytes) -> list[EntryRow]:
-        """With an empty name."""
+        """Lists the hidden copies of one name as entries with an empty name."""
         rows = self.db.all(
             "SELECT parent, x'', node, dot, slot FROM hidden_copies WHERE parent=? AND slot=?", (parent, slot)
         )
@@ -394,7 +394,7 @@ class Nodes:
         self._inos[node] = ino
 
     def _ino_changes(self, ino: Ino) -> None:
-        """Before a number gets another meaning, or none."""
+        """Drops the remembered number of a node, before the number gets another meaning or none."""
         inode = self.inode(ino)
         if inode is not None:
             self._inos.pop(inode.node, None)
@@ -407,7 +407,7 @@ class Nodes:
         return self.new_ino(node, dot)
 
     def new_ino(self, node: NodeId, dot: bytes = b"", ino: Ino | None = None) -> Ino:
-        """For a node or conflict copy that is known to have none; `ino`: a leased one."""
+        """Numbers a node or conflict copy that is known to have no number; `ino`: a leased one."""
         cursor = self.db.run("INSERT INTO inodes (ino, node, dot, detached) VALUES (?,?,?,NULL)", (ino, node, dot))
         ino = Ino(int(cursor.lastrowid or 0))
         if not dot:
@@ -425,7 +425,7 @@ class Nodes:
         return Ino(self.db.number("SELECT seq FROM sqlite_sequence WHERE name='inodes'"))
 
     def detach(self, ino: Ino, version: bytes) -> None:
-        """From now on this number means that version, for handles that are open; the node gets another number."""
+        """Makes this number mean that version from now on, for handles that are open. The node gets another number."""
         self._ino_changes(ino)
         self.db.run("UPDATE inodes SET detached=? WHERE ino=?", (version, ino))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What history and trash take of the disk, and which of it may go first. Rows and triggers of format 0020.
+"""Sizes of history and trash on the disk, and the order in which they may go. Rows and triggers of format 0020.
 
 Triggers keep the totals right with every row of `history`, `trash_content` and `content` that comes or goes, whoever
 writes it, so asking costs one look-up. Each content counts once, and only while it is on this device.
@@ -70,7 +70,7 @@ class PastSizes:
 
     # ---- the trash
     def set_trash(self, node: NodeId, content: Mapping[BlobHash, int], now_ms: int) -> None:
-        """What a removed node contains; nothing for one that lives, or is not kept."""
+        """Notes the content of a removed node; nothing for one that lives, or is not kept."""
         rows = self.db.all("SELECT hash, size, removed_ms FROM trash_content WHERE node=?", (node,))
         known = {BlobHash(row[0]): row[1] for row in rows}
         if known == content:
@@ -83,7 +83,7 @@ class PastSizes:
         )
 
     def add_trash(self, removed: Iterable[tuple[NodeId, Mapping[BlobHash, int]]], now_ms: int) -> None:
-        """What newly removed nodes contain. Skips those of which this device keeps nothing."""
+        """Notes the content of newly removed nodes. Skips those of which this device keeps nothing."""
         self.db.run_many(
             "INSERT OR IGNORE INTO trash_content SELECT ?1,?2,?3,?4"
             " WHERE NOT EXISTS (SELECT 1 FROM trash_purged WHERE node=?1)",

@@ -97,11 +97,11 @@ class Removals:
         return HeldCounts(*row) if row else HeldCounts(0, 0, 0)
 
     def held_bytes(self) -> dict[AuthorId, int]:
-        """What the copies of the records take. A look at all of them."""
+        """Returns the size of the copies of held records, per author. Reads them all."""
         return dict(self.db.all("SELECT author, sum(length(payload)) FROM held_removals GROUP BY author"))
 
     def authors(self) -> list[AuthorId]:
-        """Who said what is held."""
+        """Lists the authors of what is held."""
         return [row[0] for row in self.db.all("SELECT DISTINCT author FROM held_removals")]
 
     # ---- merged lately
@@ -113,11 +113,11 @@ class Removals:
         )
 
     def forget_recent(self, before_ms: int, after_ms: int) -> None:
-        """Those that are older, or of a time that has not come (the clock was set back)."""
+        """Forgets recent removals that are older, or of a time that has not come (the clock was set back)."""
         self.db.run("DELETE FROM recent_removals WHERE at_ms<? OR at_ms>?", (before_ms, after_ms))
 
     def recent_repositories(self) -> list[NodeId]:
-        """Those whose life excused removals."""
+        """Lists the repositories whose life excused removals."""
         rows = self.db.all("SELECT DISTINCT repository FROM recent_removals WHERE repository IS NOT NULL")
         return [row[0] for row in rows]
 
@@ -127,13 +127,13 @@ class Removals:
         return self.db.number(f"SELECT count(*) FROM recent_removals WHERE {where}", values)
 
     def recent_lives(self, gone: Sequence[NodeId]) -> list[tuple[int, int]]:
-        """From when to when the same files were here."""
+        """Returns from when to when the files lived that count if these repositories are gone."""
         where, values = _counting(gone)
         rows = self.db.all(f"SELECT born_ms, at_ms FROM recent_removals WHERE {where}", values)
         return [(row[0], row[1]) for row in rows]
 
     def count_what_was_in(self, gone: Iterable[NodeId]) -> None:
-        """These repositories do not excuse anything any more, even if they come back."""
+        """Makes these repositories excuse nothing any more, even if they come back."""
         self.db.run_many("UPDATE recent_removals SET counts=1 WHERE repository=?", [(node,) for node in gone])
 
     def count_only_what_stood_with_the_held(self) -> None:
@@ -142,7 +142,7 @@ class Removals:
         self.db.run("UPDATE recent_removals SET counts=0 WHERE born_ms>?1 OR at_ms<?1", (all_stood,))
 
     def recent_by(self, authors: Sequence[AuthorId], limit: int) -> list[NodeId]:
-        """What these devices removed and somebody would miss."""
+        """Lists nodes that these authors removed and that a person would miss."""
         marks = ",".join("?" * len(authors))
         sql = f"SELECT node FROM recent_removals WHERE counts>0 AND author IN ({marks}) LIMIT ?"
         rows = self.db.all(sql, (*authors, limit))
@@ -159,7 +159,7 @@ class Removals:
         self.db.run_many("INSERT OR IGNORE INTO births VALUES (?,?,?)", [(node, now_ms, in_hold) for node in nodes])
 
     def birth(self, node: NodeId) -> tuple[int, bool] | None:
-        """When this device heard of it, and whether during the hold; None: longer ago, or made here."""
+        """Returns when this device heard of a node, and whether during the hold. None: longer ago, or made here."""
         row = self.db.one("SELECT at_ms, in_hold FROM births WHERE node=?", (node,))
         return (row[0], bool(row[1])) if row else None
 
@@ -168,7 +168,8 @@ class Removals:
         return [row[0] for row in self.db.all("SELECT node FROM births ORDER BY at_ms DESC LIMIT ?", (limit,))]
 
     def forget_births(self, before_ms: int, after_ms: int) -> None:
-        """As `forget_recent`. What was born during a hold is known as long as that goes on."""
+        """Forgets births as `forget_recent` does removals. What was born during a hold is known as long as that goes
+        on."""
         for bound in ("at_ms<?", "at_ms>?"):
             when = before_ms if "<" in bound else after_ms
             self.db.run(f"DELETE FROM births WHERE {bound} AND in_hold=0", (when,))
@@ -178,7 +179,7 @@ class Removals:
 
     # ---- what counts
     def shown_files(self) -> int:
-        """Everything but directories that has a name. Reads every row: asked only where many removals came."""
+        """Counts everything but directories that has a name. Reads every row: asked only where many removals came."""
         return self.db.number("SELECT count(*) FROM nodes WHERE kind!=2 AND visible>0")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is to be known about seals of versions: from when on our authors make them, and which records lack some."""
+"""Knowledge about seals of versions: from when on our authors make them, and which records lack some."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ class Seals:
         return self._from
 
     def sealed_from(self, author: AuthorId) -> int:
-        """Of one of our own authors: the first counter from which on its versions have seals."""
+        """Returns for one of our own authors the first counter from which on its versions have seals."""
         return self._noted().get(author, 1)
 
     def heard(self, author: AuthorId, sealed_from: int) -> bool:
-        """What somebody else's author says of its seals; True if it said something else before."""
+        """Notes from which counter on an author of another device seals its versions. True if it said something else
+        before."""
         before = self._noted().get(author)
         if before in (sealed_from, _WENT):
             return False
@@ -46,7 +47,7 @@ class Seals:
         return before is not None
 
     def last_heard(self, author: AuthorId) -> int:
-        """What it said last; 0 if nothing, or if its records went."""
+        """Returns the counter that an author said last; 0 if none, or if its records went."""
         return max(self._noted().get(author, 0), 0)
 
     def went(self, author: AuthorId) -> bool:
@@ -70,7 +71,7 @@ class Seals:
         return self._any_unproven
 
     def unproven_authors(self) -> list[AuthorId]:
-        """Whose records some of them are. Reads them all."""
+        """Lists the authors of unproven versions. Reads them all."""
         return [row[0] for row in self.db.all("SELECT DISTINCT author FROM unproven")]
 
     def is_unproven(self, node: NodeId) -> bool:

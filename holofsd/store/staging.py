@@ -99,7 +99,7 @@ class Staging:
         self.db.after_commit(lambda: self.path(staging_id).unlink(missing_ok=True))
 
     def sweep(self) -> None:
-        """At start: deletes files that no row names."""
+        """Deletes files that no row names; called at start."""
         known = {row[0] for row in self.db.all("SELECT id FROM staging")}
         for path in self._root.iterdir():
             if path.name not in known:

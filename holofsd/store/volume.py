@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything on disk of one volume: `volumes/<hex id>/{index.db, content/, staging/, incoming/}`."""
+"""Store of one volume, everything on disk: `volumes/<hex id>/{index.db, content/, staging/, incoming/}`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class VolumeStore:
         self.db.run("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, value))
 
     def take_meta(self, name: str) -> bytes | None:
-        """What is there, and is not any more."""
+        """Returns a stored value and deletes it."""
         value = self.meta(name)
         if value is not None:
             self.db.run("DELETE FROM meta WHERE name=?", (name,))
@@ -84,7 +84,7 @@ class VolumeStore:
         return [row[0] for row in self.db.all("SELECT author FROM authors")]
 
     def seed_of(self, author: AuthorId) -> bytes | None:
-        """Of one of our own authors."""
+        """Returns the seed of one of our own authors."""
         row = self.db.one("SELECT seed FROM authors WHERE author=?", (author,))
         return row[0] if row else None
 
