@@ -104,6 +104,6 @@ def _last_sockets(store: DeviceStore) -> tuple[str, ...]:
 
 
 def _remember_sockets(store: DeviceStore, endpoint: Endpoint) -> None:
-    """For the next start: two devices that both restart find each other where they were."""
+    """Stores the local addresses for the next start: two devices that both restart find each other where they were."""
     with store.db.transaction():
         store.set_meta(_SOCKETS, " ".join(endpoint.sockets()).encode())

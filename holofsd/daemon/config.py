@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the environment says about this device."""
+"""Configuration of this device as the environment gives it."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Device(DeviceCare, DeviceHistory):
         )
 
     async def device_name(self, new: str | None) -> str:
-        """What this device is called, after it got a new name if one is given."""
+        """Returns the name of this device, after giving it a new one if there is one."""
         if new is not None and check_device_name(new) != self._hub.names.own:
             self._hub.rename(new)
         return self._hub.names.own
@@ -331,7 +331,8 @@ def _holding(have: int, copies: int) -> str:
 
 
 def _find_member(opened: OpenVolume, told: str, word: str) -> DeviceId:
-    """By node key, the beginning of one (eight digits at least), or name. Raises DeviceUnknown, BadArgument."""
+    """Finds a member by node key, the beginning of one (eight digits at least), or name. Raises DeviceUnknown,
+    BadArgument."""
     membership = opened.sync.membership
     known = set(membership.roles) | set(membership.removed)
     name_of = opened.sync.members.name_of

@@ -21,14 +21,14 @@ _DAMAGED: Final = "index-damaged"
 
 
 def index_complaint(directory: Path) -> str:
-    """Why the index cannot be used, empty if it can. Reads it once: some 1 GB a second."""
+    """Reason why the index cannot be used, empty if it can. Reads it once: some 1 GB a second."""
     if not (directory / INDEX).exists():
         return "the file is gone"
     return complaint_about(directory / INDEX)
 
 
 def explained(complaint: str, name: str, directory: Path) -> str:
-    """What a person is told where a volume's index is damaged."""
+    """Sentence that tells a person that a volume's index is damaged, and what to do."""
     word = shell_word(name)
     return (
         f"Its index is damaged ({complaint}), so nothing is written to it and nothing is sent or received; what can be"
@@ -47,7 +47,7 @@ def _about_backup(directory: Path, word: str) -> str:
 
 
 def check_in_use(row: VolumeRow, directory: Path, device: DeviceId, orders: FsckOrders) -> FsckVolume:
-    """Of a volume that is open: looks only, at a copy of the index."""
+    """Checks a volume that is open. It looks only, at a copy of the index."""
     report = Report(repair=False)
     complaint = index_complaint(directory)
     if complaint:
@@ -61,7 +61,8 @@ def check_in_use(row: VolumeRow, directory: Path, device: DeviceId, orders: Fsck
 
 
 def check_closed(row: VolumeRow, directory: Path, device: DeviceId, orders: FsckOrders) -> FsckVolume:
-    """Of a volume that nobody has open. Raises DamagedIndex if there is no usable backup and one is asked for."""
+    """Checks a volume that no process has open, and repairs it if told so. Raises DamagedIndex if there is no usable
+    backup and one is asked for."""
     finish(directory)
     repair = orders.repair or orders.from_backup
     if orders.from_backup:

@@ -62,7 +62,7 @@ def _examined_copy(state: Path) -> Report:
 
 
 def check_device_closed(state: Path, device: DeviceId, repair: bool) -> FsckVolume:
-    """Of a device whose daemon does not run."""
+    """Checks the database of a device whose daemon does not run, and repairs it if told so."""
     report = Report(repair)
     complaint = device_complaint(state) or ("" if (state / DEVICE).exists() else "the file is gone")
     if complaint:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was, for a device's owner: the part of `Device` that answers `rpc.history_api`."""
+"""Commands about the past for a device's owner: the part of `Device` that answers `rpc.history_api`."""
 
 from __future__ import annotations
 

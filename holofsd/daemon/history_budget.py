@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much of the disk history and trash of all volumes may take, and who makes room where it is short.
+"""Budget of history and trash of all volumes on the disk, and the making of room where it is short.
 
 A volume with a size of its own keeps so much for itself. The others share what the device keeps, which is what a person
 said or `core.retention.default_budget`.
@@ -79,7 +79,7 @@ class HistoryBudget:
         return {id: keeping for id, keeping in self._keepings().items() if keeping.policy.max_bytes is None}
 
     async def enforce(self) -> None:
-        """At once, in all volumes."""
+        """Enforces the budget at once, in all volumes."""
         self._shared_at = -_FOR_S
         for keeping in list(self._keepings().values()):
             await keeping.budget.enforce()

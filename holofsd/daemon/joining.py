@@ -104,7 +104,7 @@ class Joiner:
             join.task.cancel()
 
     def explanation(self, volume: VolumeId) -> str:
-        """Why the volume is not there yet."""
+        """Reason why the volume is not there yet."""
         join = self._joins.get(volume)
         if join is not None:
             return join.failure.message if join.failure is not None else join.step.message

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the daemon's log goes: JSON lines in log/holofsd.log, rotated, and the console when in the foreground.
+"""Log of the daemon: JSON lines in log/holofsd.log, rotated, and the console when in the foreground.
 
 Secrets are taken out of every event on its way, whoever logged it: tickets and recovery codes by their shape,
 other secrets by their name.

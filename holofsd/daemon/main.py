@@ -103,7 +103,8 @@ async def _run(config: Config) -> None:
 
 
 def _calm_collector() -> None:
-    """What is loaded now stays: the collector need not walk through it again after every few hundred calls."""
+    """Excludes all loaded objects from collection, so that the collector need not walk through them again after every
+    few hundred calls."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

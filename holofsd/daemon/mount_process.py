@@ -30,7 +30,7 @@ _MAX_WORDS: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class MountOrder:
-    """What to mount, where and how."""
+    """Description of a mount to make: what, where and how."""
 
     state: Path
     volume: str
@@ -98,7 +98,7 @@ class Started:
 
 
 def log_of(state: Path, mount_id: str) -> Path:
-    """Where a mount process writes what it has to say; kept until the mount is taken away."""
+    """Path of the file to which a mount process writes its messages; kept until the mount is taken away."""
     return state / "log" / f"mount-{mount_id}.log"
 
 

@@ -117,7 +117,7 @@ class MountSupervisor:
         await asyncio.gather(*keepers, return_exceptions=True)
 
     async def unmount_all(self) -> None:
-        """For `down`: everything goes, everything stays remembered. Raises the first failure, after trying all."""
+        """Unmounts everything for `down`, and remembers all mounts. Raises the first failure, after trying all."""
         mounts = list(self._mounts.values())
         failures = await asyncio.gather(
             *(self._take_down(mount, patience=True) for mount in mounts), return_exceptions=True
@@ -430,7 +430,8 @@ def _was_ours(holder: MountCommand, mount: _Mount) -> bool:
 
 
 async def _await_end(process: MountProcess, patience: bool) -> None:
-    """After an unmount the process ends by itself, unless files are still open in it."""
+    """Waits for the end of a mount process. After an unmount it ends by itself, unless files are still open in it; with
+    `patience` it is then terminated, and killed."""
     steps = (process.terminate, process.kill) if patience else ()
     for step in (None, *steps):
         if step is not None:

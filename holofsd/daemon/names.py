@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What volumes and devices are called: one line, no slash, and never mistaken for an option or an id."""
+"""Rules for names of volumes and devices: one line, no slash, and never mistaken for an option or an id."""
 
 from __future__ import annotations
 

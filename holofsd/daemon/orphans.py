@@ -61,7 +61,7 @@ def take_up(
 
 
 def _look_at(folder: Path, device: DeviceId) -> str | None:
-    """What the volume is called; None if nobody can miss it."""
+    """Looks at a folder that no volume owns and returns the name of its volume; None if nothing in it can be missed."""
     if not (folder / "index.db").exists():
         if _has_files(folder):
             raise Refused("it has files and no index")
@@ -81,7 +81,7 @@ def _has_nodes(store: VolumeStore) -> bool:
 
 
 def _has_files(folder: Path) -> bool:
-    """Anything but the index itself."""
+    """Whether the folder has any file but the index itself."""
     return any(path.is_file() for path in folder.rglob("*") if not path.name.startswith("index.db"))
 
 

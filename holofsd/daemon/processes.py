@@ -63,7 +63,7 @@ def find(mark: str, state: Path) -> int:
 
 
 def hanging(mark: str, state: Path) -> int:
-    """As `find`, but the process was killed and hangs in the kernel."""
+    """Finds a process as `find` does, but one that was killed and hangs in the kernel."""
     for folder in glob.iglob("/proc/[0-9]*"):
         pid = int(os.path.basename(folder))
         if _hangs(pid) and any(_has_mark(thread, mark, state) for thread in glob.iglob(f"{folder}/task/*")):

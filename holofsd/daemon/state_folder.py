@@ -60,7 +60,7 @@ def locked(state: Path) -> Iterator[None]:
 
 
 class Place:
-    """Where the state directory lies: a folder that is moved under a running daemon is noticed. A context manager."""
+    """Place of the state directory. It notices a folder that is moved under a running daemon. A context manager."""
 
     def __init__(self, state: Path) -> None:
         self._state = state

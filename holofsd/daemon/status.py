@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What there is to tell of volumes, members and peers, as values of the local API. Reads only."""
+"""Status of volumes, members and peers, as values of the local API. Reads only."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def space(state: Path, volumes: Volumes) -> api.SpaceStatus:
 
 
 def clocks(volumes: Volumes) -> dict[str, int]:
-    """How far the clock of each device in reach is ahead of ours, by name."""
+    """Returns how far the clock of each device in reach is ahead of ours, by name."""
     reports = {r.device: r for opened in volumes.all() for r in opened.sync.status().devices}
     found: dict[str, int] = {}
     for device, said in reports.items():
@@ -113,7 +113,7 @@ def clocks(volumes: Volumes) -> dict[str, int]:
 
 
 def name_of(device: DeviceId, volumes: Volumes) -> str:
-    """What a volume that we share calls a device, else the beginning of its key."""
+    """Returns what a volume that we share calls a device, else the beginning of its key."""
     around = [opened.sync.members for opened in volumes.all()]
     return next((members.told(device) for members in around if members.name_of(device)), device.hex()[:8])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How this process and its machine are doing: memory, disk, clock."""
+"""Vital signs of this process and its machine: memory, disk, clock."""
 
 from __future__ import annotations
 

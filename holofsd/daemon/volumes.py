@@ -67,7 +67,7 @@ class OpenVolume:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the volumes are given; tests make them faster."""
+    """Settings that all volumes are given; tests make them faster."""
 
     sync: SyncConfig
     fs: FsSettings
@@ -137,7 +137,7 @@ class Volumes:
             self._rescued[row.id] = found
 
     def damaged(self, volume: VolumeId, complaint: str) -> None:
-        """Something met damage in an index that is in use: nothing more is written to it."""
+        """Stops all writing to a volume's index that is in use and was found damaged."""
         opened = self._open.get(volume)
         if opened is not None and volume not in self.damage:
             self.damage[volume] = complaint
@@ -190,7 +190,7 @@ class Volumes:
         return row.name if row is not None else volume.hex()[:16]
 
     def row(self, told: str) -> VolumeRow:
-        """By name on this device or hex id. Raises VolumeUnknown."""
+        """Finds a volume by its name on this device or its hex id. Raises VolumeUnknown."""
         for row in self._rows.values():
             if told in (row.name, row.id.hex()):
                 return row
@@ -216,12 +216,12 @@ class Volumes:
         return volume
 
     def filesystem(self, told: str) -> VolumeFilesystem:
-        """Of an open volume, or what can be read of a damaged one. Raises VolumeUnknown."""
+        """Returns the filesystem of an open volume, or what can be read of a damaged one. Raises VolumeUnknown."""
         rescued = self._rescued.get(self.row(told).id)
         return rescued.filesystem if rescued is not None else self.find(told).filesystem
 
     def directories(self) -> list[tuple[VolumeId, Path]]:
-        """Of the open volumes."""
+        """Lists the open volumes with their directories."""
         return [(volume, self.directory(volume)) for volume in self._open]
 
     # ---- coming and going

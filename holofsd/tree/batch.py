@@ -144,7 +144,8 @@ class Batch:
                 self.store.nodes.note_pending(staging, work.node)
 
     def _judge_sizes(self, work: Work, waited_for: Mapping[tuple[BlobHash, AuthorId], int]) -> None:
-        """Whoever named another size than content has is told of once: when the content comes, or with the version."""
+        """Tells once of each author that named another size than content has: when the content comes, or with the
+        version."""
         for (blob, author), said in waited_for.items():
             size = self.size_of(blob)
             if size is not None and size != said and not _is_manifest(work.state, blob):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an update of the tree changed, for those who cache it."""
+"""Changes that an update of the tree made, for those that cache it."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ Overrides = dict[NodeId, tuple[NodeId, bytes]]
 
 
 def wanted_place(state: NodeState) -> Placement | None:
-    """Where a directory wants to be, as if it were needed. None: nowhere, as the root."""
+    """Returns where a directory wants to be, as if it were needed. None: nowhere, as the root."""
     found = shown_placements(state, True)
     return found[0] if found else None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a node's state says about its row in the index, but for its names. Pure."""
+"""Facts in a node's state about its row in the index, but for its names. Pure."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def mode_of(state: NodeState) -> int:
 
 
 def xattrs_of(state: NodeState) -> int:
-    """How many extended attributes there are."""
+    """Counts the extended attributes of a node."""
     return sum(1 for register in state.xattrs.values() if register.value is not None) if state.xattrs else 0
 
 

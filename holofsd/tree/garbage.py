@@ -42,7 +42,7 @@ PART_S: Final = 7 * 24 * 3600.0
 
 @dataclass(slots=True)
 class Collected:
-    """What a pass did. `waiting`: not needed, but still in the grace period."""
+    """Result of a pass. `waiting`: not needed, but still in the grace period."""
 
     files: int = 0
     bytes: int = 0
@@ -166,7 +166,8 @@ class GarbageCollector:
             self._suspects.pop(blob, None)
 
     def _needed_meanwhile(self) -> None:
-        """Inside the transaction that decides: what changed since it was read, and what is small enough to read now."""
+        """Strikes out suspects that are needed after all: by what changed since it was read, and by what is small
+        enough to read now. Runs inside the transaction that decides."""
         for node in self._changed:
             row = self._store.nodes.get(node)
             if row is not None:
@@ -196,7 +197,7 @@ class GarbageCollector:
             del self._suspects[blob]
 
     def _write_down(self) -> None:
-        """Since when each suspect is one: what was needed in between starts again."""
+        """Writes down since when each suspect is one. What was needed in between starts again."""
         with self._db.transaction():
             self._needed_meanwhile()
             self._needed_by_records()
@@ -246,7 +247,7 @@ class GarbageCollector:
 
     # ---- files without rows
     def _sweep(self, collected: Collected) -> Iterator[None]:
-        """What a crash left behind: content files that no row names, and parts that nothing wants."""
+        """Deletes what a crash left behind: content files that no row names, and parts that nothing wants."""
         content, now = self._store.content, time.time()
         for folder in content.folders():
             for path in _files(folder):

@@ -62,7 +62,7 @@ class Inodes:
         return (token(version.dot) if version else b"", version)
 
     def settle(self, lost_copies: Mapping[tuple[NodeId, bytes], None]) -> None:
-        """After the projection."""
+        """Gives and takes inode numbers after the projection."""
         nodes = self.batch.store.nodes
         self.renumbered = keep_numbers(self.batch, self.names)
         self._tell_of_folders()

@@ -98,7 +98,7 @@ class LocalVolume:
         return Version(self.next_dot(), stamp, body, size, Register(mtime_ns, stamp), device_name or self.device_name)
 
     def current_dot(self, dot: Dot) -> Dot:
-        """What became of a dot that somebody remembers from before the author was rotated."""
+        """Returns what became of a dot that was remembered before the author was rotated."""
         while dot in self._current:
             dot = self._current[dot]
         return dot
@@ -140,7 +140,8 @@ class LocalVolume:
         return state
 
     def _as_stored(self, state: NodeState) -> NodeState:
-        """With the hash, or the bytes, of content that was in a staging file when the caller read of it."""
+        """Returns the state with the hash, or the bytes, of content that was in a staging file when the caller read of
+        it."""
         for dot, version in state.versions.items():
             if isinstance(version.body, Pending) and version.body.staging in self._stored:
                 body = self._stored[version.body.staging]
@@ -158,13 +159,13 @@ class LocalVolume:
             del self._stored[next(iter(self._stored))]
 
     def say_again(self, nodes: Iterable[NodeId]) -> None:
-        """What this device knows of these nodes is published, though nothing changed."""
+        """Publishes again what this device knows of these nodes, though nothing changed."""
         for node in nodes:
             self.store.outbox.add(node, self.now_ms())
         self._tell_outbox()
 
     def restate(self, states: Sequence[NodeState]) -> TreeChange:
-        """What the records say takes the place of what is stored: see Tree.restate."""
+        """Replaces what is stored by what the records say: see Tree.restate."""
         return self._told(self.tree.restate(states))
 
     def give_up(self, parents: Sequence[NodeId]) -> TreeChange:
@@ -326,7 +327,7 @@ class LocalVolume:
             self.write([said_as_ours(state, given, given.__getitem__)])
 
     def _renamed(self, given: Mapping[Dot, Dot]) -> None:
-        """Whoever names a version by its token names it by the new one."""
+        """Makes tokens of renamed versions lead to the new ones."""
         self._current.update(given)
         while len(self._current) > _RENAMED:
             del self._current[next(iter(self._current))]

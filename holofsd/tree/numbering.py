@@ -29,7 +29,8 @@ class Shows:
 
 
 def keep_numbers(batch: Batch, names: Names) -> dict[NodeId, Shows]:
-    """After the projection. Returns the directories that have another number than before."""
+    """Keeps inode numbers where a directory is shown as another node than before; called after the projection. Returns
+    the directories that have another number than before."""
     renumbered: dict[NodeId, Shows] = {}
     if not batch.regrouped:
         return renumbered

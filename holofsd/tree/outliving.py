@@ -30,7 +30,8 @@ class _Gone:
 
 
 def bring_back(volume: LocalVolume, limit: int = 200) -> TreeChange:
-    """For sync to call when everything received is merged, on a device that may write; inside a transaction.
+    """Brings back nodes that outlive the removal of their directory. Sync calls it when everything received is merged,
+    on a device that may write; inside a transaction.
 
     At most `limit` nodes at once, the first removed first: so that what is left still leads up to the removal.
     """

@@ -32,7 +32,7 @@ LOST: Final = LOST_NAME
 
 
 def short_id(dot: Dot) -> str:
-    """What a person calls a version: eight hex digits, as in conflict names."""
+    """Returns the name of a version for people: eight hex digits, as in conflict names."""
     return blake3(token(dot)).hexdigest()[:8]
 
 
@@ -106,7 +106,8 @@ class Past:
         return _without_repeats(newest_first)
 
     def version_at(self, node: NodeId, at_ms: int) -> Version | None:
-        """What the file was then: the last version written until then that is still known, else the first one known."""
+        """Returns the version of a file at that time: the last one written until then that is still known, else the
+        first one known."""
         known = [past.version for past in self.versions(node)]
         before = [version for version in known if version.stamp.wall_ms <= at_ms]
         return before[0] if before else known[-1] if known else None
@@ -134,13 +135,15 @@ class Past:
         return bool(places) and replace(places[0], from_ms=stay.from_ms) == stay
 
     def _earliest_after(self, known: list[PastVersion], at_ms: int) -> list[PastVersion]:
-        """By this device's clock alone: the stamps are from one that was ahead of it."""
+        """Picks the version that stood at that time by this device's clock alone: the stamps are from one that was
+        ahead of it."""
         standing = [past for past in known if not past.ended_ms or past.ended_ms > at_ms]
         return [min(standing, key=lambda past: past.ended_ms or NOW)] if standing else []
 
     # ---- a directory at some time
     def names(self, parent: NodeId, at_ms: int, only: bytes | None = None) -> list[tuple[bytes, NodeId]]:
-        """In order of name. Of several nodes at one name, the one that came last."""
+        """Lists the names that a directory had at that time, in order of name. Of several nodes at one name, the one
+        that came last."""
         names: dict[bytes, tuple[int, NodeId]] = {}
         for node, name, since in self._history.placed_in(parent, at_ms, only):
             if name not in names or names[name] < (since, node):
@@ -163,7 +166,7 @@ class Past:
         return self._entry(name, node, at_ms)
 
     def find(self, path: bytes, at_ms: int) -> PastEntry | None:
-        """What was at a path then; None if nothing was, and for the root."""
+        """Finds the entry that a path led to at that time; None if there was none, and for the root."""
         entry: PastEntry | None = None
         parent = ROOT_ID
         for name in path.split(b"/"):
@@ -209,7 +212,7 @@ class Past:
         return Trashed(state.id, state.kind, place.parent, place.name, place.until_ms, version)
 
     def _place_by_state(self, state: NodeState) -> PastPlaceRow | None:
-        """Of a node whose past places were not written down: what its links remember."""
+        """Derives the past place of a node from what its links remember, where none was written down."""
         links = [link for link in state.links.values() if link.place is not None]
         row = self._store.nodes.get(state.id)
         if not links or row is None:
@@ -220,7 +223,7 @@ class Past:
         return PastPlaceRow(state.id, last.place.parent, last.place.name, last.stamp.wall_ms, removed_ms)
 
     def trash(self) -> Iterator[list[Trashed]]:
-        """Everything that was removed and is kept, in slices: let others run between them."""
+        """Yields everything that was removed and is kept, in slices: the caller lets other tasks run between them."""
         after = NodeId(b"")
         while rows := self._history.gone_nodes(after, _SLICE):
             after = rows[-1][0]
@@ -232,7 +235,7 @@ class Past:
         return self._history.families.now(directory)
 
     def removed_at(self, parent: NodeId, name: bytes) -> Trashed | None:
-        """What was removed or unlinked from this name last, and is kept."""
+        """Returns what was removed or unlinked from this name last, and is kept."""
         for row in self._history.places_named(parent, name):
             item = self.gone(row)
             if item is not None and item.kept:
@@ -240,7 +243,7 @@ class Past:
         return None
 
     def lost(self) -> Iterator[Trashed]:
-        """What is in the trash and in a directory of which nothing is known. Reads the whole trash."""
+        """Yields items of the trash whose directory is unknown. Reads the whole trash."""
         for items in self.trash():
             yield from (item for item in items if self._is_lost(item))
 
@@ -248,7 +251,7 @@ class Past:
         return self.resting_path(item.parent, item.name).startswith(LOST + b"/")
 
     def removed_in(self, parent: NodeId) -> list[Trashed]:
-        """What was removed or unlinked from a directory, oldest first; also what is not kept any more."""
+        """Lists what was removed or unlinked from a directory, oldest first; also what is not kept any more."""
         latest = {(row.node, row.name): row for row in self._history.last_in(parent)}
         found = [item for row in latest.values() if (item := self.gone(row)) is not None]
         found += [
@@ -315,7 +318,7 @@ def _end(past: PastVersion, until_ms: int) -> int:
 
 
 def _without_repeats(versions: list[PastVersion]) -> list[PastVersion]:
-    """What was written anew with the same content is one version to a person, the newest of them."""
+    """Merges versions that were written anew with the same content. To a person they are one, the newest of them."""
     kept: list[PastVersion] = []
     for item in versions:
         if not (kept and item.ended_ms and kept[-1].version.body == item.version.body):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a node had beside its content at some time: its mode, its extended attributes, its time of modification."""
+"""Past settings of a node, besides content: its mode, its extended attributes, its time of modification."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def _mtime_of_version(version: Version, ended: Sequence[SettingsRow]) -> int:
 
 
 def _mtime_of_directory(history: History, state: NodeState, then: NodeState, at_ms: int) -> int:
-    """When a name in it last changed, unless somebody set the time since: as it is for what is there now."""
+    """Returns a directory's time of modification at that time. As for the present, it is when a name in it last
+    changed, unless a program set the time since."""
     changed_ms = history.names_changed_ms(state.id, at_ms)
     if then.times is not None and changed_ms <= then.times.stamp.wall_ms <= at_ms:
         return then.times.value

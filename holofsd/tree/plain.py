@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which files are plain: visible, with one name that nobody shares and one version. Nearly all are.
+"""Plain files: visible, with one name that nobody shares and one version. Nearly all are.
 
 What a program does to such a file (writing it, its mode, its times) cannot change any name, so nothing has to be
 projected. This is remembered, not stored: a file that is not known to be plain is looked at the long way, which finds

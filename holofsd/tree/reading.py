@@ -18,8 +18,8 @@ from holofsd.tree.views import Entry, NodeView
 
 
 class TreeReading:
-    """Over one VolumeStore. Methods that may give an inode number write it: call them inside a transaction or not,
-    a single number is committed at once."""
+    """Reading of the tree of one VolumeStore. Methods that may give an inode number write it: call them inside a
+    transaction or not, a single number is committed at once."""
 
     def __init__(self, store: VolumeStore) -> None:
         self.store = store
@@ -52,12 +52,13 @@ class TreeReading:
         return self._view(row)
 
     def _alias_view(self, row: Row) -> NodeView | None:
-        """Of a directory that is shown as part of another one: that one, under its own number."""
+        """Returns the view of a directory that is shown as part of another one: that one, under its own number."""
         shown = self._nodes.view_node(self._nodes.aliases.shown_as(row[1]))
         return self._view((row[0], *shown)) if shown is not None else None
 
     def version(self, ino: Ino) -> Version | None:
-        """What an inode shows: the node's shown (or held) version, a copy's, or the one a detached inode keeps."""
+        """Returns the version that an inode shows: the node's shown (or held) version, a copy's, or the one a detached
+        inode keeps."""
         inode = self._nodes.inode(ino)
         if inode is None:
             return None
@@ -98,7 +99,7 @@ class TreeReading:
         return self._entry(row) if row else None
 
     def children(self, parent: NodeId, after: bytes = b"", limit: int = 0) -> list[Entry]:
-        """In order of name, names after `after`; limit 0: all. Every entry gets an inode number."""
+        """Lists entries in order of name, names after `after`; limit 0: all. Every entry gets an inode number."""
         rows = self._nodes.view_children(parent, after, limit)
         missing = [(row[1], row[2]) for row in rows if row[0] is None]
         if missing:

@@ -76,7 +76,8 @@ class Recorder:
             self._overwritten(now, before, gone)
 
     def _changed(self, before: NodeState, since_ms: Iterator[int], version: Version | None = None) -> None:
-        """Something beside the content; `since_ms`: since when each of what changed was so."""
+        """Notes a change of something besides the content. `since_ms`: since when each of what changed was as
+        before."""
         now_ms = self._now_ms()
         if any(since + STOOD_MS <= now_ms for since in since_ms):
             dot, mtime_ns = (token(version.dot), version.mtime.value) if version else (b"", 0)
@@ -167,7 +168,7 @@ class Recorder:
         self._write_at_the_end()
 
     def forget(self, node: NodeId, state: NodeState | None) -> None:
-        """Nobody ever heard of it."""
+        """Drops all notes about a node that no other device ever heard of."""
         for version in state.versions.values() if state is not None else ():
             self.leaves_no_trace(version)
         self._removed.pop(node, None)
@@ -213,7 +214,8 @@ class Recorder:
 
 
 def removed_ms(store: VolumeStore, node: NodeId, version: Version | None = None) -> int:
-    """When a node was removed last, as far as this device knows; of a version not before it was written."""
+    """Returns when a node was removed last, as far as this device knows. For a version it is not before it was
+    written."""
     places = store.history.places_of(node)
     row = None if places else store.nodes.get(node)
     ended_ms = places[0].until_ms if places else row.ctime_ns // 1_000_000 if row is not None else 0
@@ -221,7 +223,8 @@ def removed_ms(store: VolumeStore, node: NodeId, version: Version | None = None)
 
 
 def last_versions(store: VolumeStore, state: NodeState) -> dict[Dot, Version]:
-    """What a node that is not alive had last: in its state, or in the history where nothing is left there."""
+    """Returns the versions that a removed node had last: in its state, or in the history where nothing is left
+    there."""
     if state.versions or not is_emptied(state):
         return dict(state.versions)
     rows = [(row.ended_ms, decode_version(row.version)) for row in store.history.of_node(state.id)]
@@ -233,13 +236,13 @@ def last_versions(store: VolumeStore, state: NodeState) -> dict[Dot, Version]:
 
 
 def note_trash(store: VolumeStore, state: NodeState, now_ms: int) -> None:
-    """What a removed node contains is written down, or struck out where it lives or is not kept."""
+    """Writes down what a removed node contains, or strikes it out where the node lives or is not kept."""
     content = _trashed(state)
     store.past_sizes.set_trash(state.id, {} if content and store.history.is_purged(state.id) else content, now_ms)
 
 
 def _trashed(state: NodeState) -> dict[BlobHash, int]:
-    """What a removed file contains, with sizes; nothing for a node that lives."""
+    """Returns the contents of a removed file with their sizes; nothing for a node that lives."""
     content: dict[BlobHash, int] = {}
     if state.kind is Kind.FILE and not is_alive(state):
         for version in state.versions.values():
@@ -258,7 +261,8 @@ def _row(node: NodeId, kind: Kind, version: Version, ended_ms: int) -> HistoryRo
 
 
 def _settings_since(before: NodeState, now: NodeState) -> Iterator[int]:
-    """Of the mode, each extended attribute and a directory's time, where it changed: since when it was what it was."""
+    """Yields since when the mode, each extended attribute and a directory's time had been as they were, for those that
+    changed."""
     created_ms = before.created_ns // 1_000_000
     if before.mode is not None and (now.mode is None or now.mode.value != before.mode.value):
         yield before.mode.stamp.wall_ms

@@ -27,7 +27,7 @@ _MAYBE_CUT: Final = 200
 
 @dataclass(slots=True)
 class Projection:
-    """What projecting changed: names, with what they led to before, and conflict copies that lost a name."""
+    """Changes that projecting made: names, with what they led to before, and conflict copies that lost a name."""
 
     batch: Batch
     names: dict[Slot, EntryRow | None] = field(default_factory=dict)

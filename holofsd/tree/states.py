@@ -62,5 +62,5 @@ def decode_version(payload: bytes) -> Version:
 
 
 def encode_settings(state: NodeState) -> bytes:
-    """What a node has beside content and names, as the state of a node that has nothing else."""
+    """Encodes what a node has besides content and names, as the state of a node that has nothing else."""
     return encode_state(NodeState(state.id, state.kind, 0, mode=state.mode, xattrs=state.xattrs, times=state.times))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was at a path, whose folders may have been elsewhere since: each component as it was at that time.
+"""Search for what was at a path, whose folders may have been elsewhere since: each component as it was at that time.
 
 A folder that left its name took along what was in it, so a path through that name leads to what was in it by then.
 """
@@ -18,7 +18,7 @@ from holofsd.tree.tree import Tree
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """When something left a path: `until_ms` as this device saw it, `left` on everybody's clock."""
+    """End of a stay at a path: `until_ms` as this device saw it, `left` on everybody's clock."""
 
     until_ms: int
     left: Hlc
@@ -97,7 +97,8 @@ class Stays:
 
     # ---- what is kept of it
     def versions(self, stay: Stay) -> list[PastVersion]:
-        """Of a file: what it had by the end of the stay, newest first; empty where nothing of it is kept."""
+        """Lists the versions of a file that it had by the end of the stay, newest first; empty where nothing of it is
+        kept."""
         state = self._tree.state(stay.node)
         if state is None or state.kind is Kind.DIRECTORY:
             return []
@@ -106,7 +107,7 @@ class Stays:
         return self._past.stood(stay.row, stay.left)
 
     def removed(self, stay: Stay) -> Trashed | None:
-        """What was removed or unlinked from this path, and is kept."""
+        """Returns what was removed or unlinked from this path, and is kept."""
         item = self._past.gone(stay.row) if not stay.carried else None
         return item if item is not None and item.kept else None
 

@@ -50,7 +50,8 @@ def _nobody(_ino: Ino) -> bool:
 
 
 class Tree(TreeReading):
-    """Over one VolumeStore. Everything that changes the tree is called inside `store.db.transaction()`."""
+    """Tree of one VolumeStore, with its changes. Everything that changes the tree is called inside
+    `store.db.transaction()`."""
 
     def __init__(
         self,
@@ -127,8 +128,9 @@ class Tree(TreeReading):
         return self._settle(batch, {}, detach_open=True, elsewhere=True)
 
     def _joined(self, stored: NodeState, record: NodeState) -> NodeState:
-        """What comes back to life is what the records say of it: those that said more may have gone since, and devices
-        that still remember them have to show the same as those that never heard them (ADR 8)."""
+        """Joins a record into what is stored. What comes back to life is what the records say of it: those that said
+        more may have gone since, and devices that still remember them have to show the same as those that never heard
+        them (ADR 8)."""
         if not is_alive(stored) and is_alive(record):
             told = self.told(stored.id)
             if told is not None:
@@ -162,7 +164,8 @@ class Tree(TreeReading):
         self._settle(batch, {}, detach_open=True, elsewhere=True)
 
     def _refresh_slices(self, nodes: Sequence[NodeId]) -> None:
-        """Of a large volume these may be very many, and a batch keeps what it looks at in memory."""
+        """Refreshes nodes in slices. In a large volume they may be very many, and a batch keeps what it looks at in
+        memory."""
         for start in range(0, len(nodes), _SLICE):
             self.refresh(nodes[start : start + _SLICE])
 
@@ -208,7 +211,7 @@ class Tree(TreeReading):
         self._recorder.forget(node, state)
 
     def forget_detached(self, ino: Ino) -> None:
-        """Nobody has this detached inode open any more."""
+        """Drops a detached inode that no program has open any more."""
         inode = self._nodes.inode(ino)
         if inode is not None and inode.detached is not None:
             self._nodes.drop_inode(ino)
@@ -244,7 +247,7 @@ class Tree(TreeReading):
 
     @contextmanager
     def keeping_all(self) -> Iterator[None]:
-        """What is replaced meanwhile goes to the history, however short it stood. Inside a transaction."""
+        """Keeps in the history whatever is replaced meanwhile, however short it stood. Use it inside a transaction."""
         self._recorder.keeps_all = True
         try:
             yield

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a name or an inode shows: attributes as a filesystem gives them."""
+"""Views of names and inodes: attributes as a filesystem gives them."""
 
 from __future__ import annotations
 
