@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was merged here and does not count any more: it stays, and is said again as ours.
+"""Adoption of records that were merged here and do not count any more: they stay, and this device publishes them again
+as its own.
 
 That is what a removed device had told us beyond the head that its removal names, and what was said under an author that
 gave way, because its device made more authors than one may have.
@@ -38,7 +39,7 @@ class Adopter:
         self._wake.set()
 
     def look(self) -> None:
-        """Who belongs to the volume has changed."""
+        """Wakes the task, because the members of the volume have changed."""
         self._wake.set()
 
     async def run(self) -> None:

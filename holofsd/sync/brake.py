@@ -174,7 +174,8 @@ class Brake:
             self._weighing.born(change.new, self.holds)
 
     def _divide(self, said: Sequence[Said]) -> tuple[list[NodeState], list[Said]]:
-        """What is merged in any case, and what would end nodes that are alive here, or take their last names."""
+        """Divides records into those that are merged in any case, and those that would end nodes that are alive here,
+        or take their last names."""
         passing: list[NodeState] = []
         removals: list[Said] = []
         about: dict[NodeId, list[Said]] = {}
@@ -214,7 +215,7 @@ class Brake:
         return self._members.membership.authors.get(author) == self._members.device
 
     def _weigh(self, removals: Sequence[Said]) -> list[Said]:
-        """Those that happen; the others are held from now on."""
+        """Weighs removals and returns those that are followed. The others are held from now on."""
         if not removals or self._limit.off or self._store.meta(VERDICT) == ACCEPT:
             return list(removals)
         weighed = self._weighing.weigh(removals, frozenset(self._held), self._limit)
@@ -280,7 +281,7 @@ class Brake:
         return self._limit
 
     def set_limit(self, limit: BrakeLimit) -> None:
-        """What is held already stays held. Raises BadArgument."""
+        """Sets the limit. What is held already stays held. Raises BadArgument."""
         check_limit(limit)
         with self._store.db.transaction():
             self._store.set_meta(LIMIT, limit.encode())
@@ -291,7 +292,7 @@ class Brake:
         return await self._carry_out(ACCEPT)
 
     async def refuse(self) -> int:
-        """Everything whose removal is held lives on, here and everywhere. Raises RoleTooLow for a reader."""
+        """Refuses all held removals: their nodes live on, here and on all devices. Raises RoleTooLow for a reader."""
         if not self._members.can_write:
             raise RoleTooLow(
                 "This device may only read the volume, so it cannot bring files back: a device that may write can,"

@@ -35,7 +35,7 @@ the log that they pass through, and the states."""
 
 
 class Excess(StrEnum):
-    """Why records have to wait."""
+    """Reason for which records have to wait."""
 
     RECORDS = "records"
     """The device's records take all that they may."""
@@ -83,7 +83,8 @@ class RecordBudgets:
         self._count_again()
 
     def _count_again(self) -> None:
-        """Where another program counted what is not understood. Reads all records of the authors that have some."""
+        """Counts anew what is not understood, if another program counted it. Reads all records of the authors that have
+        some."""
         known = b" ".join((*KNOWN_KEYS, BEGINS))
         if self._store.meta(_COUNTED) != known:
             with self._store.db.transaction():
@@ -105,7 +106,7 @@ class RecordBudgets:
 
     # ---- what they take
     def excess(self, author: AuthorId, before: Weight, after: Weight) -> Excess | None:
-        """Why the records of an author may not weigh `after`, where they weighed `before`; None if they may."""
+        """Reason why the records of an author may not weigh `after`, where they weighed `before`; None if they may."""
         if after.bytes <= before.bytes and after.strange <= before.strange:
             return None
         taken = self._taken()
@@ -133,7 +134,7 @@ class RecordBudgets:
         return {**self._documents.weights(), **self._under_way()}
 
     def _taken(self) -> dict[DeviceId, Weight]:
-        """Of each device, over all its authors."""
+        """Weighs the records of each device, over all its authors."""
         membership = self._members.membership
         taken: dict[DeviceId, Weight] = {}
         held = self._held_bytes()
@@ -145,7 +146,7 @@ class RecordBudgets:
         return taken
 
     def _held_bytes(self) -> dict[AuthorId, int]:
-        """Of removals that the brake keeps a copy of."""
+        """Returns the size of the removals of which the brake keeps a copy, per author. Counted anew after a while."""
         now = time.monotonic()
         if now - self._held_at > _HELD_FOR:
             self._held, self._held_at = self._store.removals.held_bytes(), now
@@ -159,7 +160,7 @@ class RecordBudgets:
         return budget(others, self._disk_bytes)
 
     def reports(self) -> list[BudgetReport]:
-        """Of every other device that has records here, or is a member."""
+        """Reports on every other device that has records here, or is a member."""
         taken, waits = self._taken(), self._waits()
         membership = self._members.membership
         found = []

@@ -34,7 +34,7 @@ PATHS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class ScrubStep:
-    """How far a scrub is. `paths`: at the end, files that cannot be read now."""
+    """Progress of a scrub. `paths`: at the end, files that cannot be read now."""
 
     paths: tuple[bytes, ...]
     files: int
@@ -184,7 +184,7 @@ class ContentCare:
         yield ScrubStep(tuple(self._unreadable()), files, files, size, damaged, damaged - left, True)
 
     async def _take_back(self) -> None:
-        """What was put aside because a disk failed for a moment may be whole after all."""
+        """Takes back content that was put aside because a disk failed for a moment, if it is whole after all."""
         for blob, _size in self._damage.all():
             path = self._damage.path(blob)
             found, size = await asyncio.to_thread(_look_at, path)

@@ -69,7 +69,7 @@ class FetchCounts:
 
 @dataclass(slots=True)
 class _Standing:
-    """How a device does beside the others. `last_until`: loop time up to which others are asked first."""
+    """Standing of a device beside the others. `last_until`: loop time up to which others are asked first."""
 
     last_until: float = 0.0
     times: int = 0
@@ -128,7 +128,8 @@ class Fetcher:
         self._announce()
 
     def retry(self, device: DeviceId) -> None:
-        """That device says what it holds: what it did not have before, it may have now."""
+        """Asks a device again for everything: it says what it holds, and may have by now what it did not have
+        before."""
         self._jobs.retry(device)
         self._may_be_had = True
         self._refill.set()
@@ -312,7 +313,7 @@ class Fetcher:
         return jobs
 
     async def _wait(self, idle: float) -> float:
-        """Until something changes, or it is time to ask again; how long to wait the next time."""
+        """Waits until something changes, or it is time to ask again. Returns how long to wait the next time."""
         try:
             async with asyncio.timeout(idle):
                 await self._news.wait()
@@ -349,7 +350,7 @@ class Fetcher:
         self._announce()
 
     def _not_soon(self, device: DeviceId, jobs: list[Job]) -> None:
-        """It stalled, and would again: meanwhile somebody else may deliver."""
+        """Sets a device back that stalled, and would again: meanwhile another one may deliver these jobs."""
         self._ask_last(device)
         until = asyncio.get_running_loop().time() + self._config.missing_retry
         for job in jobs:
@@ -426,7 +427,8 @@ class Fetcher:
         return standing is not None and standing.last_until > now
 
     def _ask_last(self, device: DeviceId) -> None:
-        """For a while, longer each time; never banned, for it may be the only one that has something."""
+        """Asks a device last for a while, longer each time. It is never banned, because it may be the only one that has
+        something."""
         standing = self._standings.setdefault(device, _Standing())
         now = asyncio.get_running_loop().time()
         if standing.last_until <= now:
@@ -435,7 +437,7 @@ class Fetcher:
             log.info("a device is asked for content last for a while", peer=device.hex()[:8])
 
     def _lead(self, job: Job, behind: DeviceId, is_slow: bool) -> None:
-        """Of two devices that send the same, this one need not go on."""
+        """Ends a job at the device that is behind, of two that send the same."""
         if is_slow:
             self._ask_last(behind)
         job.not_from[behind] = asyncio.get_running_loop().time() + self._config.missing_retry
@@ -478,7 +480,8 @@ class Fetcher:
         self.counts.no_space = False
 
     def _out_of_space(self, jobs: list[Job], needed: int, error: NoSpace) -> None:
-        """What is smaller may fit: one large file keeps nothing else from arriving."""
+        """Lets content wait that the disk has no room for. What is smaller may fit: one large file keeps nothing else
+        from arriving."""
         now = asyncio.get_running_loop().time()
         largest = needed if len(jobs) == 1 and needed else max(job.least for job in jobs)
         self._too_large = min(self._room(now), max(largest, 1))

@@ -63,7 +63,7 @@ class Discarder:
         self._wake.set()
 
     def look_soon(self) -> None:
-        """Who belongs to the volume has changed, or records went."""
+        """Wakes the task, because the members of the volume have changed, or records went."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -109,7 +109,8 @@ class Discarder:
 
     # ---- beyond what counts
     def _is_beyond(self, head: Head) -> bool:
-        """Of an author whose device may not write any more: more than the removal accepts, and not needed here.
+        """Whether an author's device may not write any more and this head holds more than its removal accepts, none of
+        it needed here.
 
         An author that gave way to others of its device stays while the device is a writer: the device counts on it.
         """
@@ -134,7 +135,7 @@ class Discarder:
         return much and last is not None and self._is_shown(last)
 
     async def _is_needless(self, head: Head) -> bool:
-        """Nothing of it counts, or that is folded, or not worth waiting for: and all of it is said by others."""
+        """Whether nothing of a head counts, or it is folded or not worth waiting for, and others publish all of it."""
         accepted = self._accepted(head.author)
         if self._documents.folded_to(head.author) < accepted and not self._folder.is_garbage(head.author):
             return False

@@ -77,7 +77,7 @@ class Folder:
         """Called after records of an author were let go of: their rows go bit by bit."""
 
     def look_soon(self) -> None:
-        """Who belongs to the volume has changed."""
+        """Wakes the task, because the members of the volume have changed."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -117,7 +117,7 @@ class Folder:
 
     # ---- what others named
     def learn(self) -> None:
-        """Inside a transaction: which authors are folded by what is said now."""
+        """Learns from the records which authors are folded now. Call it inside a transaction."""
         for envelope in self._documents.about(KEY_FOLDED):
             if not self._members.counts(envelope.author, envelope.seq):
                 continue
@@ -179,7 +179,8 @@ class Folder:
         return strange + self._documents.refused_bytes(author) >= GARBAGE
 
     def _goes_early(self, head: Head) -> bool:
-        """Nothing follows on the last head of a removed device. Only nodes of a newer format are worth waiting for."""
+        """Whether the head is the last of a removed device, so that no record will follow. Only nodes of a newer format
+        are worth waiting for."""
         has_newer_nodes = self._documents.has_newer_nodes
         return self.is_garbage(head.author) and not has_newer_nodes(head.author, NODE_KEY_LENGTH, BEGINS)
 
@@ -189,7 +190,7 @@ class Folder:
         return self._documents.is_any_unmerged(author)
 
     def _quiet_ms(self, head: Head) -> int:
-        """For how long this has been its last head, as far as we saw."""
+        """Returns for how many ms this has been the author's last head, as far as we saw."""
         name, now_ms, seq = f"quiet-{head.author.hex()}", self._volume.now_ms(), str(head.seq).encode()
         noted, _, since = (self._store.meta(name) or b"").partition(b" ")
         if noted == seq:
@@ -234,7 +235,8 @@ class Folder:
 
     # ---- letting go
     async def _let_go(self, head: Head) -> int:
-        """Somebody named it: what nobody else says any more is said by us first."""
+        """Lets go of an author that another device named as folded, and returns 1 if its records went. Records that no
+        other author publishes any more are published by this device first."""
         if not await self.is_said_by_others(head):
             return 0
         with self._store.db.transaction():
@@ -246,13 +248,14 @@ class Folder:
         return 1
 
     def let_go_of(self, author: AuthorId) -> None:
-        """Inside a transaction."""
+        """Deletes the records of a folded author. Call it inside a transaction."""
         self._documents.let_go_of(author)
         if self._documents.folded_to(author):
             self._went(author)
 
     def _went(self, author: AuthorId) -> None:
-        """Its versions are not held to have seals any more, for the record that says so went with the others."""
+        """Has all versions looked at again, because those of the author need no seals any more: the record that says so
+        went with the others."""
         if self._store.seals.went(author):
             self._store.seals.look_again_at_all()
             self._store.db.after_commit(self._merger.kick)
@@ -281,7 +284,7 @@ class Folder:
             await asyncio.sleep(0)
 
     def _is_needless(self, envelope: Envelope) -> bool:
-        """What the others say of the node is the same without this record."""
+        """Whether the other records say the same of the node without this one."""
         if not self._members.counts(envelope.author, envelope.seq):
             return True
         try:
@@ -300,7 +303,7 @@ class Folder:
 
 
 def _named(envelope: Envelope | None) -> tuple[Head, ...]:
-    """What a list of folded authors names; nothing if it cannot be understood."""
+    """Reads the heads in a list of folded authors; nothing if it cannot be understood."""
     try:
         return decode_folded(envelope.payload) if envelope is not None else ()
     except Refused:

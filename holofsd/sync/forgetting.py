@@ -51,7 +51,7 @@ Numbers = dict[AuthorId, int]
 
 @dataclass(slots=True)
 class Decided:
-    """What one publication says: records that shrank, and those that go."""
+    """Content of one publication: records that shrank, and those that go."""
 
     shrunk: list[tuple[bytes, bytes]] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What a pass did."""
+    """Result of a pass."""
 
     dropped: int = 0
     shrunk: int = 0
@@ -125,8 +125,8 @@ class Forgetter:
 
     # ---- who has heard of what
     def _heard_by_all(self) -> Numbers | None:
-        """Per author, up to where every member has merged its records. None: some member has something that we lack, or
-        never said what it has."""
+        """Returns for each author the number up to which every member has merged its records. None: some member has
+        something that we lack, or never said what it has."""
         numbers = {author: head.seq for author, head in self._documents.heads().items()}
         heads = self._documents.folded() | self._documents.heads()
         marks = {mark.device: mark for mark in self._marks.known()}
@@ -204,7 +204,7 @@ class Forgetter:
             decided.shrunk.append((node, payload))
 
     def _is_done_with(self, node: NodeId) -> bool:
-        """Nothing here is still to be done with it, or needs it."""
+        """Whether nothing here needs the node, and nothing is still to be done with it."""
         store = self._store
         if store.outbox.has(node) or store.removals.is_held(node) or store.nodes.has_children(node):
             return False
@@ -212,14 +212,14 @@ class Forgetter:
 
     # ---- saying so
     def _listed(self, numbers: Numbers) -> dict[bytes, Dropped]:
-        """What we named as dropped before, until every member has heard that."""
+        """Returns what we named as dropped before, until every member has heard that."""
         said = self._documents.envelope(self._volume.author, KEY_DROPPED)
         if said is None or numbers.get(said.author, 0) >= said.seq:
             return {}
         return {item.key: item for item in decode_dropped(said.payload)}
 
     def _publish(self, decided: Decided, listed: dict[bytes, Dropped]) -> Publication:
-        """Inside a transaction."""
+        """Publishes what was decided. Call it inside a transaction."""
         key = active_key(self._store)
         assert key is not None
         for item in decided.dropped:
@@ -233,7 +233,7 @@ class Forgetter:
         return publication
 
     async def _clear_list(self, numbers: Numbers) -> None:
-        """Everybody has heard of everything on it."""
+        """Empties the list of dropped records when every member has heard of everything on it."""
         said = self._documents.envelope(self._volume.author, KEY_DROPPED)
         if said is None or self._listed(numbers) or not decode_dropped(said.payload):
             return

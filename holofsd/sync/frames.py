@@ -66,7 +66,7 @@ def _checked(read: Callable[[M], T], message: M) -> T:
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What a device says of itself at the beginning of a stream."""
+    """Statement of a device about itself at the beginning of a stream."""
 
     name: str
     clock_ms: int
@@ -214,7 +214,7 @@ def records(author: AuthorId, after: int, whole: bool, envelopes: Iterable[Envel
 
 
 def read_records(message: pb.Records) -> Page:
-    """In order of seq, all by one author, above `after`."""
+    """Decodes a page of records: in order of seq, all by one author, above `after`. Raises ProtocolViolation."""
     if len(message.envelopes) > PAGE_RECORDS:
         raise ProtocolViolation("A device sent more records in one frame than the protocol allows.")
     if len(message.author) != KEY:

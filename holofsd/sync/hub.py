@@ -121,7 +121,7 @@ class SyncHub:
         return list(self._volumes.values())
 
     def add(self, sync: VolumeSync) -> None:
-        """From now on this volume is synchronized; the hub closes it."""
+        """Begins to synchronize a volume; the hub closes it."""
         self._volumes[sync.id] = sync
         sync.on_device = self._device_described
         sync.on_named = self.names.heard
@@ -146,7 +146,7 @@ class SyncHub:
             self._rewire.set()
 
     def describe(self) -> DeviceInfo:
-        """What our device record says now; `VolumeSync` is constructed with this."""
+        """Returns the current content of our device record. `VolumeSync` is constructed with this."""
         relay = self._endpoint.relay_url()
         addresses = (*self._endpoint.addresses()[:16], *((relay,) if relay else ()))
         return DeviceInfo(self.device, self.names.own, PROGRAM, addresses, named_ms=self.names.named_ms)
@@ -303,7 +303,7 @@ class SyncHub:
                     link.keeping[sync.id] = link.tasks.spawn(keep_session(sync, link.connection), "session")
 
     async def _expect_introduction(self, link: Link) -> None:
-        """Somebody whom we do not know has a few seconds to show that it is a member."""
+        """Gives an unknown device a few seconds to show that it is a member, and closes the connection otherwise."""
         await asyncio.sleep(self.config.hello_timeout)
         if not self.volumes_shared_with(link.connection.peer):
             self._refuse(link, None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What other devices send of the document: verified, held back until its head fits, then part of ours.
+"""Ingest of records of other devices: verified, held back until their head fits, then part of our document.
 
 Completeness is exact per author: pages wait in `incoming` until the set hash of everything we then hold is the one in
 the author's signed head. If it is not, the whole author is asked for again, of somebody else where possible.
@@ -56,7 +56,7 @@ class _TooMuch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
-    """Why the records of an author wait, and until when (loop time)."""
+    """Reason why the records of an author wait, and until when (loop time)."""
 
     excess: Excess
     until: float
@@ -168,7 +168,7 @@ class Ingest:
             self._note_dropped(run, dropped, {})
 
     def held(self, author: AuthorId) -> Head | None:
-        """Up to where we hold everything by that author."""
+        """Returns the head up to which we hold everything by that author."""
         return self._documents.head(author)
 
     def knows(self, author: AuthorId) -> bool:
@@ -176,7 +176,7 @@ class Ingest:
         return author in self._members.membership.authors
 
     def behind(self, shown: Iterable[Head]) -> int:
-        """How many numbers of authors that count we lack, going by what somebody shows."""
+        """Counts the records that we lack of authors that count, going by the heads that another device shows."""
         heads, folded = self._documents.heads(), self._documents.folded()
         missing = 0
         for head in shown:
@@ -188,7 +188,7 @@ class Ingest:
         return missing
 
     def members_changed(self) -> None:
-        """Whoever may not write any more is asked for anew, up to the head that counts."""
+        """Begins anew with authors that may not write any more: they are asked for up to the head that counts."""
         for author in {*self._runs, *self._paused, *self._waits}:
             if not self._members.counts(author, UNLIMITED):
                 self._runs.pop(author, None)
@@ -196,7 +196,7 @@ class Ingest:
                 self._waits.pop(author, None)
 
     def forget(self, author: AuthorId) -> None:
-        """What was on its way of that author is not needed any more."""
+        """Forgets what was on its way of an author that is not needed any more."""
         for known in (self._runs, self._paused, self._left_over, self._waits):
             known.pop(author, None)
 
@@ -216,7 +216,8 @@ class Ingest:
         return wait is not None and asyncio.get_running_loop().time() < wait.until
 
     def _let_wait(self, author: AuthorId, source: object, full: _TooMuch) -> None:
-        """Its records are not asked for, and ignored, until there is room. What has arrived stays, and counts."""
+        """Lets the records of an author wait: they are not asked for, and ignored, until there is room. What has
+        arrived stays, and counts."""
         if author not in self._waits:
             log.warning("records have to wait", author=author.hex()[:8], why=full.excess)
         pause = self._config.no_space_retry if full.excess is Excess.DISK else WAITS_FOR
@@ -228,7 +229,7 @@ class Ingest:
             self.on_no_space(full.missing)
 
     def _under_way(self) -> dict[AuthorId, Weight]:
-        """What the records of authors will weigh when all that has arrived counts."""
+        """Returns what the records of authors will weigh when all that has arrived counts."""
         weights = self._documents.weights()
         found = {author: weights.get(author, NOTHING) + more for author, more in self._left_over.items()}
         for runs in (self._paused, self._runs):
@@ -237,7 +238,7 @@ class Ingest:
         return found
 
     def give_up(self, source: object) -> None:
-        """That session ended: what it was sending may be asked of others. What has arrived stays."""
+        """Gives up what a session was sending when it ends, so that others may be asked. What has arrived stays."""
         for author in [author for author, run in self._runs.items() if run.source is source]:
             self._paused[author] = self._runs.pop(author)
         for pair in [pair for pair in self._blamed if pair[1] is source]:
@@ -354,7 +355,7 @@ class Ingest:
                 return self._take_in(page, run, direct=False)
 
     def _take_in(self, page: Page, run: Run, direct: bool) -> Head | None:
-        """Inside a transaction. The head, if the set agrees with it."""
+        """Takes in a page inside a transaction. Returns the head, if the set agrees with it."""
         earlier: dict[bytes, Envelope] = {}
         again: set[Envelope] = set()
         for envelope in page.envelopes:
@@ -404,8 +405,8 @@ class Ingest:
         self._store.db.after_commit(self._merger.kick)
 
     def _keep_what_goes(self, author: AuthorId) -> None:
-        """Before another history of an author takes the place of the one held here: what the former alone said is
-        said again by us, for those who never heard it. It stays merged here in any case."""
+        """Queues for publication what only the former history of an author said, before another one takes its place
+        here: for devices that never heard it. It stays merged here in any case."""
         if not self._members.can_write:
             return
         rows = self._store.db.all(
@@ -428,12 +429,12 @@ class Ingest:
         return self._before(run, author, key)
 
     def _before(self, run: Run, author: AuthorId, key: bytes) -> Envelope | None:
-        """As above, of what is in the document already."""
+        """Returns the record under this key that the document has already, if the run does not drop it."""
         held = None if run.whole else self._documents.envelope(author, key)
         return None if held is None or held.seq <= run.dropped.get(key, 0) else held
 
     def _note_dropped(self, run: Run, envelope: Envelope, earlier: Mapping[bytes, Envelope]) -> None:
-        """What an author keeps no more is out of its set, and out of ours as soon as its head is reached.
+        """Takes records out of the author's set that it dropped. They leave ours as soon as the head is reached.
 
         `earlier`: records that came with this one, or before it.
         """

@@ -162,7 +162,7 @@ class Inviter:
         return max(rows, key=lambda row: (not row.expires_ms, row.expires_ms), default=None)
 
     def outstanding(self, volume: VolumeId) -> list[InviteRow]:
-        """Those that can still be redeemed. The rows hold secrets: show a digest at most."""
+        """Lists the invites that can still be redeemed. The rows hold secrets: show a digest at most."""
         return [row for row in self._devices.invites(volume) if self._refusal(row) is None]
 
     def revoke(self, volume: VolumeId, told: str) -> list[InviteRow]:

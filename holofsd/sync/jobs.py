@@ -146,7 +146,7 @@ class Jobs:
                 self.remove(job)
 
     def retry(self, device: DeviceId) -> None:
-        """That device may have what it did not have before."""
+        """Lets a device be asked again for all jobs: it may have by now what it did not have before."""
         for job in self:
             if device not in job.wrong:
                 job.not_from.pop(device, None)
@@ -164,7 +164,8 @@ class Jobs:
         return []
 
     def blocked(self, devices: Collection[DeviceId], now: float, room: int = NO_LIMIT) -> Counter[AuthorId | None]:
-        """How many jobs none of these devices can be asked for now, or do not fit on the disk, by author."""
+        """Counts by author the jobs for which none of these devices can be asked now, or that do not fit on the
+        disk."""
         return Counter(
             job.author
             for job in self
@@ -204,6 +205,6 @@ def fits(job: Job, room: int) -> bool:
 
 
 def later(now: float, delay: float) -> float:
-    """In about so many seconds, on a grid: what is asked for again is asked for together."""
+    """Returns a time in about so many seconds, on a grid: what is asked for again is asked for together."""
     step = delay / 4
     return math.ceil((now + delay) / step) * step

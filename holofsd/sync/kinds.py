@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Of what kind a node is whose id does not say it, where records disagree: it was made by an earlier program.
+"""Choice of a node's kind where its id does not say it and records disagree: it was made by an earlier program.
 
 What is known here stays. A device that knew nothing before goes by the devices: more of them, then the higher role.
 """

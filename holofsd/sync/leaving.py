@@ -17,7 +17,7 @@ _LEFT: Final = "left:"
 
 
 def keep_left(store: DeviceStore, volume: VolumeId, mark: Mark) -> None:
-    """Inside a transaction."""
+    """Stores the last mark of a volume that this device leaves. Call it inside a transaction."""
     store.set_meta(_LEFT + volume.hex(), wire.encode_mark(mark))
 
 
@@ -27,5 +27,5 @@ def load_left(store: DeviceStore, volume: VolumeId) -> Mark | None:
 
 
 def forget_left(store: DeviceStore, volume: VolumeId) -> None:
-    """Inside a transaction. The device is back."""
+    """Deletes the last mark, because the device is back. Call it inside a transaction."""
     store.delete_meta(_LEFT + volume.hex())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who lied: noted once for each record, and brought from authors to the devices that a person knows."""
+"""Reports about lies: noted once for each record, and brought from authors to the devices that a person knows."""
 
 from __future__ import annotations
 

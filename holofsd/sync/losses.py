@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which removals from elsewhere are losses: by the place of the file, and by what is around it in the tree.
+"""Judgement whether removals from elsewhere are losses: by the place of the file, and by what is around it in the tree.
 
 What tools make again, and what git has, is nobody's loss. What git has is excused only as long as the repository lives:
 with it goes everything that it would have given back.
@@ -43,7 +43,7 @@ _PROJECT_DEPTH: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a removal means. `repository`: it counts once that is gone. `born_ms`: since when it was here, 0 if long."""
+    """Meaning of a removal. `repository`: it counts once that is gone. `born_ms`: since when it was here, 0 if long."""
 
     counts: bool
     repository: NodeId | None
@@ -197,7 +197,7 @@ class Losses:
         return any(path in tracked for tracked in self._tracked[repository])
 
     def _indexes_of(self, repository: NodeId) -> list[Version]:
-        """What the index of a repository is, and what it was lately."""
+        """Finds the index of a repository as it is, and as it was lately."""
         recent_ms = self._now_ms - WINDOW_MS
         past = self._store.history.places_named(repository, b"index")
         nodes = [row.node for row in self._store.nodes.slot(repository, b"index")]
@@ -215,7 +215,8 @@ class Losses:
 
     # ---- the tree
     def _way(self, directory: NodeId) -> tuple[_Step, ...]:
-        """From a directory to the root, without the root. Cycles cannot be: these are the names that are shown."""
+        """Returns the way from a directory to the root, without the root. Cycles cannot be: these are the names that
+        are shown."""
         known = self._ways.get(directory)
         if known is not None:
             return known

@@ -43,7 +43,7 @@ _NO_HASH: Final = bytes(32)
 
 @dataclass(frozen=True, slots=True)
 class Safety:
-    """What a device says it holds of what was written here."""
+    """Statement of a device about how much it holds of what was written here."""
 
     complete: bool
     as_of_ms: int
@@ -128,7 +128,8 @@ class Marks:
                 await asyncio.sleep(self._config.no_space_retry)
 
     async def _until_dirty(self) -> None:
-        """While content is missing, a look is due from time to time even if nothing happens."""
+        """Waits until there is something to look at. While content is missing, a look is due from time to time even if
+        nothing happens."""
         may_promise = self._is_merged() and self._members.is_member(self._members.device)
         if self._is_complete() or not may_promise:
             await self._dirty.wait()
@@ -203,7 +204,8 @@ class Marks:
         return True
 
     async def _lowered(self, promised: dict[AuthorId, int]) -> dict[AuthorId, int]:
-        """Per author whose promised records need content that is not here: the number before the first of them."""
+        """Returns for each author whose promised records need content that is not here the number before the first of
+        them."""
         lowered: dict[AuthorId, int] = {}
         after: Hole | None = None
         while holes := self._store.content.holes_after(after, _SLICE):

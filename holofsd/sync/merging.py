@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From stored envelopes to the tree: decode, clip, join, in bounded slices; what cannot be understood is counted."""
+"""Merging of stored envelopes into the tree: decode, clip, join, in bounded slices; what cannot be understood is
+counted."""
 
 from __future__ import annotations
 
@@ -217,8 +218,8 @@ class Merger:
             self._liars.caught(envelope, [what for what in vetted.lies if what == DISPUTED], AuthorId(NOBODY))
 
     def _say_contested(self) -> None:
-        """What is known here of versions that nobody can prove is said as ours, before anything takes its place: so all
-        devices show the same."""
+        """Publishes as ours what is known here of versions that no record proves, before anything takes its place: so
+        all devices show the same."""
         contested, self._contested = self._contested, {}
         for node, dots in contested.items() if self._members.can_write else ():
             self._volume.say_as_ours(node, dots)
@@ -233,8 +234,7 @@ class Merger:
                 self._volume.store.db.after_commit(self.kick)
 
     def _kind_agrees(self, envelope: Envelope, state: NodeState, said: list[Said], kinds: dict[NodeId, Kind]) -> bool:
-        """Of a node whose id does not say of what kind it is: whether the record counts. `kinds`: those of the nodes
-        in `said`."""
+        """Whether a record counts of a node whose id does not say its kind. `kinds`: those of the nodes in `said`."""
         node, stored = state.id, self._volume.tree.state(state.id)
         before = stored.kind if stored is not None else kinds.setdefault(node, state.kind)
         if before is state.kind:
@@ -274,13 +274,13 @@ class Merger:
             self.told.look_again(less)
 
     def records_went(self, nodes: Sequence[NodeId]) -> None:
-        """Inside a transaction: an author keeps its records of these no more, and neither do we."""
+        """Looks again at nodes of which an author dropped its records. Call it inside a transaction."""
         self.told.look_again(nodes)
         for node in nodes:
             forget_if_gone(self._volume, node)
 
     def _held_state(self, row: HeldRow) -> NodeState | None:
-        """Of a record that the brake holds. It was understood when it came; its author's role may have changed."""
+        """Decodes a record that the brake holds. It was understood when it came; its author's role may have changed."""
         state = self._understood(Envelope(row.author, row.seq, row.node, row.payload, b""))
         if state is None:
             return None
@@ -346,7 +346,7 @@ class Merger:
         raise NotUnderstood("a record under a key that this program does not know")
 
     def _note_sealing(self, author: AuthorId, sealed_from: int) -> None:
-        """What we passed on of that author without seals may need them now."""
+        """Notes from where an author makes seals. What we passed on of it without seals may need them now."""
         store = self._volume.store
         if author not in store.own_authors() and store.seals.heard(author, sealed_from):
             store.set_meta(DUE, b"")
@@ -381,8 +381,8 @@ class Merger:
 
 
 def forget_if_gone(volume: LocalVolume, node: NodeId) -> bool:
-    """Inside a transaction. A removed node that no record is about and of which nothing is kept here is unknown again.
-    True if it is."""
+    """Forgets a removed node that no record is about and of which nothing is kept here. True if it is unknown then.
+    Call it inside a transaction."""
     store = volume.store
     state = volume.tree.state(node)
     if state is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What devices are called: this one's own name, kept in `device.db`, and those that others say of themselves.
+"""Names of devices: this one's own name, kept in `device.db`, and those that others say of themselves.
 
 A device says its name in its device record and at the beginning of a session, with the time at which it got it; the
 newest counts. Of a device that never said one, the name in its grant counts.

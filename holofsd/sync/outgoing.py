@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a session still has to say, in a form that never grows with how slow the other side is.
+"""Outgoing statements of a session, in a form that never grows with how slow the other side is.
 
 Everything is kept as the newest thing to say (per author, per device), not as a queue of frames; records are read from
 the document when their turn comes. Only a few publications are kept ready, for those who can take them at once.
@@ -164,7 +164,8 @@ class Outgoing:
         return self._next_page()
 
     def _show_credentials(self) -> None:
-        """What the other side has not been shown: of a set that grows all the time, each credential goes once."""
+        """Queues the credentials that the other side has not been shown. Of a set that grows all the time, each goes
+        once."""
         known = self._members.credentials
         fresh = list(pieces(without(known, self._shown), CREDENTIAL_BYTES))
         if len(fresh) > 1:

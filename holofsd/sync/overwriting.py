@@ -43,7 +43,7 @@ class Overwriting:
         volume.tree.on_overwritten = self._note
 
     def _note(self, author: AuthorId) -> None:
-        """Inside a transaction, with each file."""
+        """Counts one file that was written over. Call it inside a transaction, with each file."""
         now_ms = self._now_ms()
         since_ms, files = self._counts.get(author, (now_ms, 0))
         if abs(now_ms - since_ms) > WINDOW_MS:
@@ -64,7 +64,7 @@ class Overwriting:
             self._store.set_meta(OVERWRITTEN, value)
 
     def last(self) -> Overwritten | None:
-        """What a person should hear of."""
+        """Returns the last flood of files written over, if it is recent enough to tell a person."""
         value = self._store.meta(OVERWRITTEN)
         if value is None or len(value) != 48:
             return None

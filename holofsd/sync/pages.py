@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of an author's records is on its way here, and how far it is."""
+"""State of an author's records that are on their way here, and how far they are."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Part:
             return joined
 
     async def leave(self, feeder: Feeder) -> None:
-        """What it sent stays, for whoever goes on."""
+        """Ends a feeder's part in the content. What it sent stays, for the one that goes on."""
         async with self._lock:
             self._feeders.remove(feeder)
             if self._file is not None and not self._feeders:
@@ -95,7 +95,7 @@ class Part:
             await self._write(feeder)
 
     async def _write(self, feeder: Feeder) -> None:
-        """What is new of what it sent."""
+        """Writes the part of a feeder's bytes that is new."""
         file = self._file
         data, feeder.buffer = bytes(feeder.buffer), bytearray()
         if file is None or self.is_over or not data:

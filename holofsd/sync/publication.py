@@ -24,7 +24,7 @@ BEGINS: Final = bytes((8, FORMAT))
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What goes to the others: the records, the head they lead to, and the seq of the head before."""
+    """Records to send to other devices: the records, the head they lead to, and the seq of the head before."""
 
     envelopes: tuple[Envelope, ...]
     head: Head

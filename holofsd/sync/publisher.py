@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From local changes to signed records: each changed node's current record gets the next number, soon after it changed.
+"""Publishing of local changes as signed records: each changed node's current record gets the next number, soon after it
+changed.
 
 The transaction that gives numbers is on disk before its first byte leaves: a number that others have seen is never
 given twice, even after a power loss.
@@ -43,7 +44,7 @@ RETRY = 1.0
 
 @dataclass(slots=True)
 class Batch:
-    """What one publication says, and which outbox rows are settled by it."""
+    """Content of one publication, and the outbox rows that it settles."""
 
     records: list[tuple[bytes, bytes]] = field(default_factory=list)
     settled: list[NodeId] = field(default_factory=list)
@@ -91,7 +92,7 @@ class Publisher:
         self.outbox_changed()
 
     def outbox_changed(self) -> None:
-        """Something was put into the outbox."""
+        """Notes a change of the outbox, and wakes the task."""
         now = asyncio.get_running_loop().time()
         if not self._wake.is_set():
             self._first_change = now
@@ -121,7 +122,7 @@ class Publisher:
                 self.changed()
 
     async def _wait(self) -> None:
-        """Until a change has settled, or a hold has run out."""
+        """Waits until a change has settled, or a hold has run out."""
         try:
             async with asyncio.timeout(self._until_next_hold()):
                 await self._wake.wait()
@@ -181,7 +182,8 @@ class Publisher:
         return batch, len(due) == limit and bool(batch.settled)
 
     def _due(self, limit: int) -> list[NodeId]:
-        """In order of change, but those whose content is not hashed yet last, so that they hold up nobody."""
+        """Lists due nodes in order of change. Those whose content is not hashed yet come last, so that they do not hold
+        up others."""
         rows = self._store.db.all(
             "SELECT node FROM outbox WHERE hold_ms<=?1 OR hold_ms>?1+?3"
             " ORDER BY node IN (SELECT node FROM pending_bodies), changed_ms LIMIT ?2",

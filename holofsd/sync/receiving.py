@@ -38,7 +38,7 @@ LEAST: Final = 4096
 
 @dataclass(slots=True)
 class Trip:
-    """What came of asking one device for some blobs."""
+    """Result of asking one device for some blobs."""
 
     arrived: list[tuple[Job, int]] = field(default_factory=list)
     """With the size that the bytes have."""
@@ -136,7 +136,7 @@ class Receiver:
             self._deadline.reschedule(asyncio.get_running_loop().time())
 
     def is_done_elsewhere(self, job: Job) -> None:
-        """It came from another device. A trip that can bring nothing else ends."""
+        """Takes a job off that another device has done. A trip that can bring nothing else ends."""
         if job in self.pending:
             self.pending.remove(job)
             if not self.pending:
@@ -281,7 +281,7 @@ class Receiver:
         trip.arrived.append((job, size))
 
     def _part_ways(self, job: Job, part: Part) -> None:
-        """From now on each device sends all of it: one that has sent something else is found out."""
+        """Makes each device send all of the content from now on: one that has sent something else is found out."""
         job.apart = True
         job.suspects |= part.sources
 

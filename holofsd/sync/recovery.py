@@ -53,7 +53,8 @@ def read_source(told: str) -> Source:
 async def recover(
     endpoint: Endpoint, key: SigningKey, name: str, sources: Sequence[Source], now_ms: Callable[[], int]
 ) -> tuple[Credentials, Source]:
-    """What makes this device an admin, with all that a member knew of the volume, and who that was.
+    """Asks sources until one answers. Returns the credentials that make this device an admin, with all that a member
+    knew of the volume, and that source.
 
     Raises Unreachable or ConnectionLost where none of the sources can be reached or knows the volume.
     """

@@ -67,7 +67,7 @@ class Replacing:
                 yield row.node, found.kind
 
     def _slot(self, parent: NodeId, name: bytes) -> list[PlacementRow]:
-        """What wants a name, also where its directory is shown as part of another one."""
+        """Lists the placements that want a name, also where its directory is shown as part of another one."""
         return self._nodes.slot(self._nodes.aliases.shown_as(parent), name)
 
     def met_by(self, came: Sequence[NodeState]) -> list[NodeId]:

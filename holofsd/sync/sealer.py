@@ -70,7 +70,7 @@ class Sealer:
         return not vetting.is_denied(state.id, version)
 
     def _from_records(self, state: NodeState, lacking: list[Version]) -> dict[Dot, Version]:
-        """Those of these versions of which a record has the seal, with it."""
+        """Finds the seals of these versions that a record has, and returns those versions with them."""
         found: dict[Dot, Version] = {}
         claims = [claim for _, claim in self._told.claims(state.id)]
         for version in lacking:

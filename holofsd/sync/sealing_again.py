@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What this device passed on without seals, and others do not believe without them, is said once more.
+"""Repetition of what this device passed on without seals, where others do not believe it without them.
 
 That is so after an upgrade of this device, and where another author says that more of its versions have seals than it
 said before. Seals that its records from others hold already come with it; what nobody can prove it says as its own.

@@ -40,7 +40,7 @@ ENVELOPE_BYTES = 300
 
 
 class Host(Protocol):
-    """What a session needs of its volume."""
+    """Interface of a session to its volume."""
 
     ingest: Ingest
     config: SyncConfig
@@ -56,7 +56,7 @@ class Host(Protocol):
 
 @dataclass(slots=True)
 class PeerClock:
-    """How far the other side's clock is ahead of ours, in ms, with half the round trip taken off."""
+    """Clock of the other side: how far it is ahead of ours, in ms, with half the round trip taken off."""
 
     ahead_ms: int | None = None
 

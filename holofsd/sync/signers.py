@@ -26,7 +26,7 @@ TOO_MANY_STATEMENTS: Final = "granted and removed more than an admin has room fo
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """What a device signed beyond its room: how often that is proven."""
+    """Credentials that a device signed beyond its room: how often that is proven."""
 
     signer: bytes
     what: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person may want to know about a volume's sync, as plain values."""
+"""Status of a volume's sync as a person may want to know it, as plain values."""
 
 from __future__ import annotations
 
@@ -77,5 +77,5 @@ class SyncStatus:
 
     @property
     def copies(self) -> int:
-        """How many other devices say that they hold everything written here up to now."""
+        """Counts the other devices that say that they hold everything written here up to now."""
         return 0 if self.unpublished else sum(device.complete for device in self.devices)

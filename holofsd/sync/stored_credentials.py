@@ -18,7 +18,8 @@ log = structlog.get_logger(__name__)
 
 
 def load_credentials(store: VolumeStore) -> Credentials:
-    """What can be read. What cannot (an older program stored it, or the disk damaged it) counts for nothing."""
+    """Loads all stored credentials that can be read. What cannot (an older program stored it, or the disk damaged it)
+    counts for nothing."""
     found: list[Credentials] = []
     for kind, message in store.credentials():
         try:
@@ -29,14 +30,15 @@ def load_credentials(store: VolumeStore) -> Credentials:
 
 
 def store_credentials(store: VolumeStore, credentials: Credentials) -> None:
-    """Inside a transaction. Each is stored as a `Credentials` message that holds it alone. Raises Refused."""
+    """Stores credentials inside a transaction. Each is stored as a `Credentials` message that holds it alone. Raises
+    Refused."""
     for kind, message in messages_of(credentials):
         wire.decode_credentials(message)  # what could not be read again would be lost
         store.add_credential(kind, blake3(message).digest(), message)
 
 
 def forget_credentials(store: VolumeStore, credentials: Credentials) -> None:
-    """Inside a transaction."""
+    """Deletes stored credentials. Call it inside a transaction."""
     for kind, message in messages_of(credentials):
         store.remove_credential(kind, blake3(message).digest())
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the records of the document say of a node, all together, as far as they count now.
+"""Sum of what the records of the document say of a node, as far as they count now.
 
 A device's own state of a node is usually that, and what is not published yet. It is more where a record that said more
 has gone: replaced by one that says less (which no program of ours writes), dropped, or of an author that was folded.
@@ -31,7 +31,8 @@ log = structlog.get_logger(__name__)
 
 
 class Told:
-    """Everything belongs inside a transaction. Only `look_again` writes, and what revives a node by its records."""
+    """Reader of the records about nodes. Everything belongs inside a transaction. Only `look_again` writes, and what
+    revives a node by its records."""
 
     def __init__(self, volume: LocalVolume, members: Members) -> None:
         self._volume = volume
@@ -71,7 +72,7 @@ class Told:
         return found
 
     def vet(self, state: NodeState, writer: AuthorId) -> NodeState:
-        """What can be believed of a record."""
+        """Returns the part of a record that can be believed."""
         return self.vetting.vet(state, writer, lambda: self._volume.tree.state(state.id)).state
 
     def state(self, node: NodeId, without: AuthorId | None = None) -> NodeState | None:
@@ -93,8 +94,9 @@ class Told:
 
     # ---- what would not be said any more
     def look_again(self, nodes: Iterable[NodeId]) -> None:
-        """After a record went, or was replaced by one that may say less. What lives here and is in no record any more
-        is said by us; what was removed here and lives by the records that are left lives."""
+        """Looks at nodes again after a record went, or was replaced by one that may say less. What lives here and is in
+        no record any more is published by us. What was removed here and lives by the records that are left lives again.
+        """
         alone: list[NodeId] = []
         revived: list[NodeState] = []
         for node in nodes:

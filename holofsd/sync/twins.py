@@ -66,7 +66,8 @@ class Twins:
         self._here[place] = self._now_ms()
 
     def gone_here(self, place: str) -> None:
-        """It ended: `daemon.same_machine` saw it go, so nothing that was told of it counts any more."""
+        """Forgets another daemon on this machine that ended: `daemon.same_machine` saw it go, so nothing that was told
+        of it counts any more."""
         if self._here.pop(place, None) is not None:
             log.info("the other daemon on this machine that used our key has ended", place=place)
             self._told.clear()
@@ -82,7 +83,7 @@ class Twins:
         return device in _recent(self._doubled, self._now_ms())
 
     def sentences(self, name_of: Callable[[DeviceId], str]) -> list[str]:
-        """For people, with what to do."""
+        """Lists the warnings for people, with what to do."""
         now = self._now_ms()
         found = []
         here, told = sorted(_recent(self._here, now)), sorted(map(name_of, _recent(self._told, now)))

@@ -19,7 +19,7 @@ TOO_LARGE: Final = "it is said to be larger than the whole disk here"
 
 
 def unavailable(volume: LocalVolume, fetcher: Fetcher, members: Members) -> tuple[UnavailableReport, ...]:
-    """At most `MOST` of them."""
+    """Lists content that cannot be had, at most `MOST` files."""
     return tuple(islice(_all(volume, fetcher, members), MOST))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of a record can be believed: a version belongs to its author, and what others say of it has to be proven.
+"""Vetting of records: a version belongs to its author, and what others say of it has to be proven.
 
 A record is signed, so its writer's own versions count. A version of somebody else counts if its author's seal says the
 same, or if this is what is known of it already: from the author's own record, or from an earlier one. What does not
@@ -177,7 +177,7 @@ class Vetting:
             return 0
 
     def _own_word(self, node: NodeId, dot: Dot) -> Version | None:
-        """What the author of a version says of it in its own record of the node."""
+        """Returns a version as its author says it in its own record of the node."""
         envelope = self._record(dot.author, node)
         try:
             return decode_state(envelope.payload).versions.get(dot) if envelope is not None else None

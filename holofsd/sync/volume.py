@@ -217,7 +217,7 @@ class VolumeSync:
         self.fetcher.on_no_space = self.ingest.on_no_space = callback
 
     def set_record_budget(self, size: int | None) -> None:
-        """What the records of each other device may take here; None: the default. Raises BadArgument."""
+        """Sets how much the records of each other device may take here. None: the default. Raises BadArgument."""
         self.ingest.budgets.set_max(size)
         self.ingest.budgets_changed()
 
@@ -293,7 +293,7 @@ class VolumeSync:
         return [heads[author] for author in self.store.own_authors() if author in heads]
 
     def copies(self) -> int:
-        """How many other devices say that they hold everything written here up to now."""
+        """Counts the other devices that say that they hold everything written here up to now."""
         if self.store.outbox.count():
             return 0
         own = self._own_heads()
@@ -353,7 +353,7 @@ class VolumeSync:
                 session.wake()
 
     def _merged(self) -> None:
-        """Everything received is in the tree, or a slice more of it."""
+        """Goes on after everything received, or a slice more of it, was merged into the tree."""
         if self.brake.catching_up and self.merger.backlog() == 0 and self._heard_all():
             self.brake.caught_up()
         # A removed directory that is shown for the sake of files whose removal is held is not given a life of its own.
@@ -362,7 +362,7 @@ class VolumeSync:
         self.marks.notify()
 
     def _put_right(self) -> None:
-        """What the removals of others left half done."""
+        """Completes what the removals of others left half done."""
         if self.store.outlived(1):
             with self.store.db.transaction():
                 bring_back(self.volume)
@@ -373,7 +373,8 @@ class VolumeSync:
                 self.volume.reassert_revived()
 
     def _heard_all(self) -> bool:
-        """Somebody has told what there is (if anybody can), and nobody has shown a record that is not here."""
+        """Whether all that can be heard is here: a device has told what there is (if any can), and none has shown a
+        record that is not here."""
         telling = [session for session in self.sessions.values() if session.ready.is_set()]
         shown = [head for session in telling for head in session.shown.values()]
         waiting = self.ingest.waiting()  # nobody knows when those come
@@ -395,7 +396,7 @@ class VolumeSync:
         self.marks.notify()
 
     def _stop_asking(self, author: AuthorId, source: object) -> None:
-        """Its records have to wait: whoever sends them need not go on."""
+        """Stops asking for an author's records, which have to wait: the device that sends them need not go on."""
         for session in self.sessions.values():
             if session is source:
                 session.outgoing.ask_no_more(author)
@@ -407,7 +408,8 @@ class VolumeSync:
 
     # ---- what sessions tell (session.Host)
     async def dismissed(self, shown: Credentials) -> None:
-        """Somebody says that we are no member any more. Raises ProtocolViolation for false signatures."""
+        """Learns the credentials of a device that says that we are no member any more. Raises ProtocolViolation for
+        false signatures."""
         await self.learn_credentials(shown)
 
     async def learn_credentials(self, offered: Credentials) -> None:

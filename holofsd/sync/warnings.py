@@ -38,7 +38,7 @@ class Warnings:
         self._violations = violations
 
     def all(self) -> list[str]:
-        """What a person should hear of, beside what `status` counts."""
+        """Lists what a person should hear of, besides what `status` counts."""
         warnings = []
         if self._members.role is None:
             warnings.append("This device is not a member of the volume any more: nothing is sent or received.")

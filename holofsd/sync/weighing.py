@@ -53,7 +53,7 @@ class Weighing:
 
     # ---- births
     def born(self, nodes: Iterable[NodeId], holds: bool) -> None:
-        """These were not known here before."""
+        """Notes nodes that were not known here before."""
         self._removals.born(nodes, self._now_ms(), holds)
 
     def forget_old(self) -> None:
@@ -92,7 +92,7 @@ class Weighing:
         )
 
     def find_what_went_before(self) -> None:
-        """From here on exactly those recent removals count that belong to what is held."""
+        """Makes exactly those recent removals count from here on that belong to what is held."""
         look = self._look((), frozenset())
         self._removals.count_what_was_in(r for r in self._removals.recent_repositories() if look.is_gone(r))
         self._removals.count_only_what_stood_with_the_held()
@@ -102,7 +102,7 @@ class Weighing:
         return Losses(self._volume, self._store.own_authors(), dying, self.skip, self._now_ms(), self._indexes)
 
     def _stored(self, removals: Sequence[Said]) -> list[tuple[NodeId, NodeState]]:
-        """What is here of them."""
+        """Returns the stored states of the nodes that are removed."""
         nodes = dict.fromkeys(item.state.id for item in removals)
         states = [(node, self._volume.tree.state(node)) for node in nodes]
         return [(node, state) for node, state in states if state is not None]

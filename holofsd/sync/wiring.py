@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which devices to be connected to, so that records reach everyone and nobody talks to everyone. Pure."""
+"""Choice of the devices to be connected to, so that records reach everyone without each talking to all. Pure."""
 
 from __future__ import annotations
 
