@@ -23,7 +23,7 @@ _numbers = itertools.count(1)
 
 
 class Acknowledgements:
-    """Of one mount: the batch that is being put together, and those that were sent."""
+    """Acknowledgements of one mount: the batch that is being put together, and those that were sent."""
 
     def __init__(self) -> None:
         self._next: asyncio.Future[None] | None = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What there is to choose where several contents stand for one name: listed, found by path, and read.
+"""Choices where several contents stand for one name: listed, found by path, and read.
 
 Two versions of one node and two nodes at one name are the same to a person, and so they are here. The copies inside
 `.git` that no name shows are among them.
@@ -119,7 +119,7 @@ class Alternatives:
 
     # ---- finding
     def at(self, slot: Slot) -> list[Choice]:
-        """What the name shows, then the rest, newest first."""
+        """Lists the choices of a slot: what the name shows, then the rest, newest first."""
         rows = [
             *self._nodes.entries_of_slot(slot.parent, slot.name),
             *self._nodes.hidden_copies_of(slot.parent, slot.name),
@@ -142,7 +142,7 @@ class Alternatives:
         return Choice(row.node, row.dot, row.name, state.kind, version) if version is not None else None
 
     def find(self, path: bytes) -> tuple[Slot, Choice | None]:
-        """Of the name, or of one of its copies, which is told too. Raises NoSuchName, NoConflict."""
+        """Finds the slot of a path, and the choice if the path is the name of a copy. Raises NoSuchName, NoConflict."""
         parent = ROOT_ID
         *folders, name = path.split(b"/")
         for folder in folders:
@@ -199,7 +199,8 @@ class Alternatives:
         raise ContentUnavailable("This content moves too often to be read: try again.")
 
     async def bring_newest(self, slot: Slot) -> None:
-        """What a name will show once it is here: nobody chooses between contents of which one was never seen."""
+        """Fetches what a name will show once it is here, so that no person chooses between contents of which one was
+        never seen."""
         for choice in self.at(slot):
             row = self._nodes.get(choice.node)
             if row is not None and row.held is not None:

@@ -33,7 +33,7 @@ class Filesystem(Protocol):
 
     @property
     def is_closed(self) -> bool:
-        """Nobody can do anything through it any more: the volume was left, or is being opened anew."""
+        """Whether nothing can be done through it any more: the volume was left, or is being opened anew."""
         ...
 
     def attach(self, request: AttachRequest) -> Attachment: ...

@@ -155,7 +155,7 @@ class Attaching:
         return staged is not None and known.staging in ("", str(staged.path))
 
     def _remember(self, mount_id: str, process: str | None) -> None:
-        """Which process belongs to a mount, for the time after a restart."""
+        """Stores which process belongs to a mount, for the time after a restart."""
         if self._processes.get(mount_id) == process:
             return
         if process is None:
@@ -198,7 +198,8 @@ class Attaching:
             self._forget_detached()
 
     def _let_go(self, mount_id: str, only_readers: bool) -> None:
-        """Who may still write keeps the handle: its staging file must not be sealed under its hands."""
+        """Releases the handles of a mount; with `only_readers` not those that may still write: a staging file must not
+        be sealed while its program writes."""
         for opened in self._scope.files.of_mount(mount_id):
             if not (only_readers and opened.staged):
                 self._opening.release(None, opened)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From inode numbers to what they mean, and to attributes."""
+"""Meaning and attributes of inode numbers."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Attributes:
 
     # ---- attributes
     def xattrs(self, view: NodeView) -> dict[bytes, bytes]:
-        """Of an inode, by name. Its own to change."""
+        """Returns the extended attributes of an inode, by name. The caller may change the result."""
         if view.detached and (orphan := self.orphans.get(view.ino)) is not None:
             return dict(orphan.xattrs)
         state = self._scope.tree.settings_of(view.node) if view.xattrs else None
@@ -71,7 +71,7 @@ class Attributes:
         return {name: register.value for name, register in state.xattrs.items() if register.value is not None}
 
     def orphan(self, view: NodeView) -> OrphanAttrs:
-        """What a detached inode has from now on, whatever becomes of the node that it showed."""
+        """Returns the attributes that a detached inode has from now on, whatever becomes of the node that it showed."""
         found = self.orphans.get(view.ino)
         if found is None:
             found = self.orphans[view.ino] = OrphanAttrs(view.mode, view.ctime_ns, self.xattrs(view))
@@ -81,7 +81,8 @@ class Attributes:
         return self.of(self.resolve(ino))
 
     def of(self, view: NodeView) -> Attr:
-        """While the file is being written, size and time are those of its staging file, for everybody."""
+        """Returns the attributes of an inode. While the file is being written, size and time are those of its staging
+        file, for every reader."""
         size, mtime_ns, ctime_ns, mode, remote = view.size, view.mtime_ns, view.ctime_ns, view.mode, view.remote
         has_xattrs = bool(view.xattrs)
         if view.detached and (orphan := self.orphans.get(view.ino)) is not None:

@@ -51,7 +51,8 @@ _VAIN_MOST_S: Final = 600.0
 
 @dataclass(slots=True)
 class InUse:
-    """What may not go now. `versions`: tokens; `removed`: nodes in the trash; `whole`: nodes in all respects."""
+    """History items that may not go now. `versions`: tokens; `removed`: nodes in the trash; `whole`: nodes in all
+    respects."""
 
     versions: set[bytes] = field(default_factory=set)
     removed: set[NodeId] = field(default_factory=set)
@@ -91,12 +92,12 @@ class Budget:
         return self._store.past_sizes.all_bytes()
 
     def untraced_bytes(self) -> int:
-        """Of versions that left no trace, and whose content lies there all the same."""
+        """Size of versions that left no trace, and whose content lies there all the same."""
         return sum(self._scope.tree.untraced.values())
 
     # ---- when
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Enforces the budget from time to time, and when woken. Runs until it is cancelled."""
         if self._store.meta(_COUNTED) is None:
             await self.recount()
         while True:
@@ -115,7 +116,8 @@ class Budget:
                 log.error("history could not be kept within its budget", exc_info=error)
 
     def wake(self, more: int = 0) -> None:
-        """Something is written, or `more` bytes are to come from elsewhere, and the disk has little room left."""
+        """Wakes the task, because something is written, or `more` bytes are to come from elsewhere, and the disk has
+        little room left."""
         self._wanted = max(self._wanted, more)
         self._wake.set()
 
@@ -164,7 +166,7 @@ class Budget:
                     return
 
     async def recount(self) -> None:
-        """What is in the trash is counted again. Once for what was removed before anybody counted; as a check later."""
+        """Counts anew what is in the trash: once for what was removed before it was counted, as a check later."""
         now: set[NodeId] = set()
         for items in self._past.trash():
             now.update(item.node for item in items)
@@ -208,7 +210,7 @@ class Budget:
             log.info("history was let go to make room", rows=rows, bytes=before - self.used())
 
     def _drop(self, page: list[Aged], target: int, only_files: bool) -> int:
-        """In a transaction. Returns how many rows went."""
+        """Drops items of a page until the target is reached, in a transaction. Returns how many rows went."""
         spared, dropped = self._in_use(), 0
         for item in page:
             if self.used() <= target:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What status shows of a volume's tree."""
+"""Figures of a volume's tree for status."""
 
 from __future__ import annotations
 

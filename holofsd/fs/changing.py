@@ -166,7 +166,7 @@ class Changing:
                 self._nodes.put(row)
 
     def _set_detached(self, view: NodeView, mode: int | None, mtime_ns: int | None) -> None:
-        """Nobody but open handles sees the file any more: nothing of this is the volume's."""
+        """Sets attributes of a detached inode. Only open handles see the file, so nothing of this is the volume's."""
         orphan = self._attributes.orphan(view)
         orphan.ctime_ns = self._scope.now_ns()
         if mode is not None:
@@ -223,7 +223,7 @@ class Changing:
             draft.write(origin)
 
     def _write_detached_xattr(self, view: NodeView, name: bytes, value: bytes | None) -> None:
-        """As `_set_detached`."""
+        """Sets an extended attribute of a detached inode, as `_set_detached` does other attributes."""
         changed = self._attributes.xattrs(view)
         changed.pop(name, None)
         if value is not None:

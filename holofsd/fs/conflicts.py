@@ -31,7 +31,8 @@ class Conflicts:
 
     # ---- names
     def settle_name(self, entry: Entry, origin: Origin | None, *, ending: bool = False) -> Entry:
-        """Before this name is unlinked, renamed or replaced: its siblings become files of their own, its twins end.
+        """Settles the conflicts of a name before it is unlinked, renamed or replaced: its siblings become files of
+        their own, its twins end.
 
         `ending`: what the name shows goes. Raises ContentUnavailable for a copy that is to stay and is not here.
         """
@@ -80,7 +81,7 @@ class Conflicts:
         return [row.name for row in named]
 
     def _free_name(self, row: EntryRow, used: set[bytes]) -> bytes:
-        """What a hidden copy is called once it is a file."""
+        """Finds the name of a hidden copy that becomes a file."""
         version = self._scope.tree.version_of(row.node, row.dot)
         if version is None:
             raise NoSuchName("This copy is not there any more.")
@@ -147,7 +148,7 @@ class Conflicts:
             self._take_over(draft, self._nodes.find_ino(node, copied), split_id(node, parse_token(copied)), made)
 
     def rewritten(self, shown: Dot, anew: Dot) -> None:
-        """Whoever writes to what was shown writes to the same content under its new dot, also after a restart."""
+        """Makes writers to what was shown go on with the same content under its new dot, also after a restart."""
         self._scope.succession.rewritten(shown, anew)
         self._scope.store.staging.based_on({token(shown): token(anew)})
 
@@ -182,7 +183,8 @@ class Conflicts:
 
     # ---- files by inode
     def settle_ref(self, view: NodeView, origin: Origin | None, *, replacing: bool = False) -> bool:
-        """Before the content or attributes of a file change: a conflict copy becomes a file of its own, twins end.
+        """Settles the conflicts of an inode before content or attributes of its file change: a conflict copy becomes a
+        file of its own, twins end.
 
         `replacing`: its content goes. True if the inode number means something else now, and has to be resolved again.
         Raises ContentUnavailable for a copy whose content stays and is not here.

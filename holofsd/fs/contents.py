@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the bytes of a file are: content maps for mounts that read local files themselves, and fetching."""
+"""Location of a file's bytes: content maps for mounts that read local files themselves, and fetching."""
 
 from __future__ import annotations
 

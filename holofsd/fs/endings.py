@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How names and nodes end, and what becomes of open files then: they keep reading and writing what they had."""
+"""Ends of names and nodes, and what becomes of open files then: they keep reading and writing what they had."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Endings:
         raise NoSuchName("This name is not there any more.")
 
     def only_link_at(self, draft: Draft, node: NodeId, parent: NodeId, name: bytes) -> LinkId:
-        """As `link_at`, after all others that make the same name were given up: their directories are shown as one."""
+        """Gives up all links that make the same name but one, and returns that one as `link_at` does. Their directories
+        are shown as one."""
         link, state = self.link_at(node, parent, name), draft.state(node)
         if len(state.links) > 1 and self._nodes.aliases:
             shown_as = self._nodes.aliases.shown_as

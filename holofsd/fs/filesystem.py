@@ -162,7 +162,7 @@ class VolumeFilesystem:
         self._watchers.access_changed(self._scope.remote.can_write)
 
     def refused_since_ms(self) -> int:
-        """Since when writing is refused for want of room; 0: it is not."""
+        """Returns since when writing is refused for want of room; 0: it is not."""
         self._scope.note_space()
         return self._scope.refused_since_ms
 
@@ -189,7 +189,7 @@ class VolumeFilesystem:
 
     @property
     def is_behind(self) -> bool:
-        """Something that programs were told is done is not in the index yet."""
+        """Whether something that programs were told is done is not in the index yet."""
         return self._journals.waiting() > 0
 
     async def others_know(self, att: Attachment) -> None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who has what open. Handles are numbered by the mount and live as long as it does, over reconnects of either side."""
+"""Open files of mounts. Handles are numbered by the mount and live as long as it does, over reconnects of either
+side."""
 
 from __future__ import annotations
 
@@ -64,7 +65,7 @@ class OpenFiles:
         return self._by_ino.get(ino, ())
 
     def writers(self, ino: Ino) -> list[OpenFile]:
-        """Those that may write the staging file of this inode themselves."""
+        """Lists the handles that may write the staging file of this inode themselves."""
         return [opened for opened in self._by_ino.get(ino, ()) if opened.staged]
 
     def is_open_for_writing(self, ino: Ino) -> bool:

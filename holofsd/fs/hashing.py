@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""In the background: sealed staging files get their hash and move into the content store.
+"""Hashing in the background: sealed staging files get their hash and move into the content store.
 
 At each point where a crash can fall: `hashing.placed` the content file without a row is adopted by the next try;
 `hashing.known` the transaction with the hash is whole or not there; `hashing.synced` a row whose version is known is
@@ -87,7 +87,7 @@ class Hasher:
         self._durable.add(staging_id)
 
     def try_again(self) -> None:
-        """What was left out may be possible now: an open file was closed, time went by."""
+        """Tries again what was left out and may be possible now: an open file was closed, time went by."""
         if self._skipped:
             self._skipped.clear()
             self._wake.set()
@@ -210,7 +210,8 @@ class Hasher:
 
     @contextmanager
     def _unseen_by_programs(self, row: StagingRow) -> Iterator[None]:
-        """Nothing changes for a program, so neither does ctime: tar would say that the file changed as it was read."""
+        """Keeps ctime over a change that programs do not see: else tar would say that the file changed as it was
+        read."""
         nodes = self._scope.nodes
         rows = [nodes.get(node) for node in {row.node, *nodes.pending_in(row.id)}]
         yield

@@ -78,7 +78,7 @@ class History:
             raise ContentUnavailable("The content of this version is gone.") from None
 
     def _in_use(self) -> InUse:
-        """What programs have open of the past, and what is being restored."""
+        """Collects what programs have open of the past, and what is being restored."""
         found = InUse()
         for node, version in self._versions_in_use():
             found.versions.add(token(version.dot))

@@ -144,7 +144,7 @@ class Journals:
             self._note(name, number)
 
     def _decide(self, progress: _Progress, name: str, number: int) -> None:
-        """It is not done, and never will be."""
+        """Notes that a call is not done, and never will be."""
         with self._db.transaction():
             self._note(name, number)
         self._decided(progress, number)
@@ -172,8 +172,8 @@ class Journals:
 
     # ---- files
     def path(self, name: str, answered: int) -> str:
-        """Where a mount may keep the journal it calls so; empty: nowhere. `answered`: numbers up to this were decided,
-        perhaps by an index that was replaced by its backup since."""
+        """Returns the path where a mount may keep the journal that it calls so; empty: nowhere. `answered`: numbers up
+        to this were decided, perhaps by an index that was replaced by its backup since."""
         if self._read is None or not _NAME.match(name):
             return ""
         try:
@@ -205,7 +205,8 @@ class Journals:
         return progress.applied < number and not progress.blocked
 
     def carry_out_all(self) -> None:
-        """When the daemon starts: also those of mounts that live, for nothing may come before what is in them."""
+        """Carries out all journals when the daemon starts, also those of mounts that live: nothing may come before what
+        is in them."""
         for path in self._files():
             self._carry_out(path, of_the_living=True)
         present = {path.name for path in self._files()}
@@ -215,7 +216,7 @@ class Journals:
                     self._forget(name)
 
     def carry_out_left(self, attached: set[str]) -> None:
-        """What mounts left that are not among these, and are gone."""
+        """Carries out the journals of mounts that are gone and not among these."""
         for path in self._files():
             if path.name not in attached and time.monotonic() > self._rest_until.get(path.name, 0.0):
                 self._carry_out(path, of_the_living=False)
@@ -224,7 +225,8 @@ class Journals:
         return sorted(self._folder.glob("*")) if self._read is not None else []
 
     def _carry_out(self, path: Path, *, of_the_living: bool) -> None:
-        """Whatever is wrong with it, the volume is opened, and other mounts come and go."""
+        """Carries out one journal. Whatever is wrong with it is logged: the volume is opened, and other mounts come and
+        go."""
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -276,7 +278,7 @@ class Journals:
         return True
 
     def _save_beside(self, name: str, number: int, call: Kept) -> None:
-        """What the volume will never take is there as a plain file. Raises OSError."""
+        """Saves as a plain file beside the volume what the volume will never take. Raises OSError."""
         path = self._unsaved / f"{name[:8]}-{number}-{_harmless(call.name)}"
         if call.data:
             self._unsaved.mkdir(mode=0o700, exist_ok=True)
@@ -284,7 +286,7 @@ class Journals:
             log.error("a closed file that the volume does not take is kept beside it", path=str(path))
 
     def _forget(self, name: str) -> None:
-        """Its file is gone."""
+        """Forgets a journal whose file is gone."""
         self._known.pop(name, None)
         self._rest_until.pop(name, None)
         with self._db.transaction():
@@ -296,7 +298,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _can_never_be(error: Exception) -> bool:
-    """What is asked for makes no sense, on any day: a name, a size or a number that nothing can have."""
+    """Whether a call makes no sense on any day, because of a name, a size or a number that nothing can have."""
     return isinstance(error, BadArgument | NameTooLong | StaleHandle | TooBig | ValueError | ArithmeticError)
 
 

@@ -54,7 +54,7 @@ class Keeping:
         return decode_policy(self._store.meta(_POLICY))
 
     def set_policy(self, policy: HistoryPolicy) -> None:
-        """Of this volume on this device. Takes effect with the next `tidy`."""
+        """Sets the policy of this volume on this device. Takes effect with the next `tidy`."""
         encoded = policy.checked().encode()
         with self._db.transaction():
             self._store.set_meta(_POLICY, encoded)
@@ -79,7 +79,7 @@ class Keeping:
         return least if self.budget.used() <= least else default_budget(size, self.live_bytes())
 
     def live_bytes(self) -> int:
-        """What the files of this volume have in them."""
+        """Size of what the files of this volume contain."""
         return self._scope.tree.live_bytes()
 
     def sizes(self) -> Totals:
@@ -94,7 +94,7 @@ class Keeping:
 
     # ---- work
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Tidies and collects from time to time, until it is cancelled."""
         await asyncio.sleep(_FIRST)
         while True:
             try:
@@ -128,7 +128,7 @@ class Keeping:
             self._store.set_meta(_THINNED, str(before_ms).encode())
 
     async def _in_slices(self, work: Callable[[], int], pause: float) -> None:
-        """Until there is nothing left to do."""
+        """Repeats `work`, each time in a transaction of its own, until there is nothing left to do."""
         while True:
             with self._db.transaction():
                 done = work()

@@ -190,7 +190,7 @@ class Naming:
                 self._vacated.leave(entry.parent, name, entry.node)
 
     def _going(self, parent: Ino, name: bytes, ino: Ino | None) -> Entry:
-        """What is to be removed: only `ino`, if that is said."""
+        """Finds the entry that is to be removed: only `ino`, if one is given."""
         entry = self.must_find(parent, name)
         if ino not in (None, entry.ino) and not self._is_alias(ino, entry):
             raise NoSuchName("Something else has this name now.")

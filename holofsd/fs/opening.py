@@ -144,7 +144,7 @@ class Opening:
             opened.held = opened.write
 
     def release(self, att: Attachment | None, opened: OpenFile) -> None:
-        """Whatever happens, the handle is gone afterwards, and nothing that was written is lost."""
+        """Releases a handle. Whatever happens, the handle is gone afterwards, and nothing that was written is lost."""
         files, ino = self._scope.files, opened.ino
         files.remove(opened)
         if not opened.held and self._staged.of(ino) is None and files.is_open(ino):
@@ -257,7 +257,7 @@ class Opening:
             self._watchers.content_changed(opened.ino, staged.base, att)
 
     def _publish(self, opened: OpenFile) -> None:
-        """Something came back: the file need not be held any longer."""
+        """Lets a file be published that the handle held back, because its content has been committed."""
         if opened.held:
             opened.held = False
             self._scope.volume.release(self._attributes.resolve(opened.ino).node)
@@ -314,7 +314,7 @@ class Opening:
             await self._scope.db.sync()
 
     def _keep_data(self, att: Attachment, opened: OpenFile, data: bytes, onto: bytes | None) -> None:
-        """What the mount still has in memory goes to a staging file: durable, and no version yet."""
+        """Moves what the mount still has in memory to a staging file: durable, and no version yet."""
         if len(data) > INLINE_COMMIT:
             raise TooBig(f"An fsync carries {INLINE_COMMIT} bytes at most.")
         self._scope.require_space()

@@ -88,7 +88,8 @@ class PastFiles:
         return ino in self._spots or self._written_down(ino) is not None
 
     def hold(self, ino: Ino, is_open: Callable[[Ino], bool]) -> None:
-        """Somebody opens it: writes down what it is. What nobody has open any more goes when there is much of it."""
+        """Writes down what an inode is that a program opens. What no program has open any more goes when there is much
+        of it."""
         spot = self._spot(ino)
         # Where the disk is full, it can be read all the same, until the daemon ends.
         with suppress(HoloError), self._past.tree.store.db.transaction():

@@ -60,7 +60,7 @@ class PastMount:
         _refuse()
 
     async def others_know(self, att: Attachment) -> None:
-        """What was does not change."""
+        """Returns at once: the past does not change, so other mounts need not hear of anything."""
 
     def acknowledge(self, att: Attachment, number: int) -> None:
         pass

@@ -20,7 +20,7 @@ class ContentSource(Protocol):
         ...
 
     def is_damaged(self, hash: BlobHash) -> bool:
-        """It was here, and what is left of it cannot be used."""
+        """Whether content was here, and what is left of it cannot be used."""
         ...
 
     async def fetch(self, hash: BlobHash, size: int, timeout: float) -> None:

@@ -7,7 +7,7 @@ import os
 
 
 def fingerprint(pid: int) -> str:
-    """Of a process that runs now."""
+    """Identifies a process that runs now."""
     return f"{pid}:{_started(pid)}"
 
 
@@ -27,7 +27,8 @@ def is_alive(mark: str) -> bool:
 
 
 def _started(pid: int) -> str:
-    """In clock ticks since the machine started; '' where /proc does not say. 'Z': it is dead and not collected."""
+    """Returns when a process started, in clock ticks since the machine started; '' where /proc does not say, "dead" if
+    it ended and is not collected."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()

@@ -31,7 +31,8 @@ class Promises:
     def make_file(
         self, att: Attachment, parent: Ino, name: bytes, mode: int, handle: int, promised: Promised
     ) -> tuple[Ino, bool]:
-        """Its number, and whether it was made now. `handle`: under which it is open, where it comes without content."""
+        """Makes a file that a mount promised. Returns its number, and whether it was made now. `handle`: under which it
+        is open, where it comes without content."""
         new = not self._is_made(promised)
         if new:
             if promised.data is not None and len(promised.data) > INLINE_COMMIT:
@@ -52,7 +53,8 @@ class Promises:
         return promised.ino
 
     def _is_made(self, promised: Promised) -> bool:
-        """What is kept in a journal is not asked for when it is made: `Journals.once`."""
+        """Whether the file or directory was made before. For what is kept in a journal `Journals.once` answers that, so
+        this says no."""
         return not promised.kept and self._nodes.inode(promised.ino) is not None
 
     def _with_number(self, promised: Promised) -> Promised:
@@ -67,7 +69,8 @@ class Promises:
     def _place(
         self, att: Attachment, parent: Ino, name: bytes, promised: Promised, kind: Kind = Kind.FILE
     ) -> tuple[Attachment, NodeId, Entry | None]:
-        """For whom it is made, where, and what is there already. A directory is one with another one at its name."""
+        """Finds the attachment for which something promised is made, its directory, and what is there already. A
+        directory is one with another one at its name."""
         try:
             directory, entry = self._naming.find(parent, name)
             if entry is None or not promised.late or kind is entry.view.kind is Kind.DIRECTORY:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be brought back: the versions of a file that are kept, and the items that a call to restore consists of.
+"""Search for what can be brought back: the versions of a file that are kept, and the items that a call to restore
+consists of.
 
 Reads only. `restoring` carries it out, so whatever is listed here can be restored.
 """
@@ -36,7 +37,7 @@ class Item:
 
 @dataclass(slots=True)
 class Plan:
-    """What one call brings back. `revive`: under its own names, so that removed nodes live again; else as new files.
+    """Plan of one call to restore. `revive`: under its own names, so that removed nodes live again; else as new files.
 
     `made`: the new file for each version of a node, so that names of one file are names of one file again.
     """
@@ -88,7 +89,7 @@ class Restorable:
     def plan(
         self, path: bytes, *, version: str = "", at_ms: int = 0, to: bytes = b"", from_trash: bool = False
     ) -> Plan:
-        """As `restore`; raises what that does before anything is changed."""
+        """Plans a call to `restore`; raises what that does before anything is changed."""
         if not self._scope.remote.can_write:
             raise ReadOnly("This device may only read this volume: it cannot restore anything in it.")
         if not path:
@@ -127,7 +128,8 @@ class Restorable:
         return node
 
     def removed(self, path: bytes) -> Trashed | None:
-        """What was removed last from a path, which may lead through directories that were removed or are elsewhere."""
+        """Finds what was removed last from a path, which may lead through directories that were removed or are
+        elsewhere."""
         for stay in self._stays.at(path):
             if (item := self._stays.removed(stay)) is not None:
                 return item
@@ -175,8 +177,8 @@ class Restorable:
         return self._entry(path, other, past.version)
 
     def _as_it_left(self, path: bytes, target: bytes, from_trash: bool) -> list[Item]:
-        """What is elsewhere now, or was removed there: a file as it was when it had this path, a folder as it was
-        removed."""
+        """Plans to restore what is elsewhere now, or was removed there: a file as it was when it had this path, a
+        folder as it was removed."""
         left = self._left(path)
         trashed = self._past.trashed(left.node) if left is not None else None
         if left is None or (from_trash and trashed is None):
@@ -233,7 +235,7 @@ class Restorable:
 
 
 def _without_fleeting(known: list[tuple[NodeId, PastVersion]]) -> list[tuple[NodeId, PastVersion]]:
-    """Without what was empty for a moment, until the program that had emptied the file wrote to it."""
+    """Leaves out versions that were empty for a moment, until the program that had emptied the file wrote to it."""
     newer: dict[NodeId, PastVersion] = {}
     found: list[tuple[NodeId, PastVersion]] = []
     for node, past in known:

@@ -51,7 +51,7 @@ MISSING: Final = "missing"
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What became of one path. `what`: "restored", "same" (it is so already) or "missing" (`why` says why)."""
+    """Result of restoring one path. `what`: "restored", "same" (it is so already) or "missing" (`why` says why)."""
 
     path: bytes
     what: str
@@ -83,13 +83,14 @@ class Restoring:
         return self._restorable.plan(path, version=version, at_ms=at_ms, to=to, from_trash=from_trash)
 
     def in_use(self) -> list[PastEntry]:
-        """What calls that are under way are going to bring back."""
+        """Lists what calls that are under way are going to bring back."""
         return [item.entry for plan in self._plans for item in plan.items if item.entry is not None]
 
     async def restore(
         self, path: bytes, *, version: str = "", at_ms: int = 0, to: bytes = b"", from_trash: bool = False
     ) -> list[Restored]:
-        """Without `version` and `at_ms`: what was removed from that path last, or the version before the present one.
+        """Restores a path. Without `version` and `at_ms`: what was removed from that path last, or the version before
+        the present one.
 
         `from_trash`: what was removed, though something has its name now. `to`: as new files there. Raises NoSuchName,
         NameExists, BadArgument, ReadOnly, and what keeps a single file from being restored, ContentUnavailable for
@@ -134,7 +135,8 @@ class Restoring:
         return Restored(item.path, RESTORED if made else SAME)
 
     async def _hash_present(self, path: bytes) -> None:
-        """What the restored version is going to replace goes to the history, which keeps content by its hash."""
+        """Has the present content hashed that the restored version is going to replace: it goes to the history, which
+        keeps content by its hash."""
         if self._is_pending(path):
             await self._hasher.drain()
         if self._is_pending(path):
@@ -245,7 +247,7 @@ _PLAIN: Final = Settings(0o755, {}, 0)
 
 
 def _with_settings(state: NodeState, was: Settings) -> NodeState:
-    """With the mode and the extended attributes that it had, where it has others."""
+    """Returns the state with the mode and the extended attributes that it had, where it has others."""
     stamp = max(version.stamp for version in state.versions.values())
     if state.mode is None or state.mode.value != was.mode:
         state = with_mode(state, was.mode, stamp)

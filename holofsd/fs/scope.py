@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all parts of one volume's filesystem share: the volume, who has what open, and how a change is made."""
+"""Shared parts of one volume's filesystem: the volume, who has what open, and how a change is made."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ _PATIENCE = 20.0
 
 @dataclass(eq=False, slots=True)
 class Origin:
-    """Who made a change, and what the answer to it shows anyway: its own Watch stream carries only the rest."""
+    """Origin of a change: who made it, and what the answer to it shows anyway. Its own Watch stream carries only the
+    rest."""
 
     attachment: Attachment | None
     names: set[tuple[NodeId, bytes]] = field(default_factory=set)
@@ -79,8 +80,8 @@ class Scope:
 
     # ---- room
     async def room(self, more: int = 0) -> None:
-        """Before an operation that needs `more` bytes: where it would be refused, history makes room first. Raises
-        NoSpace."""
+        """Makes room before an operation that needs `more` bytes: where it would be refused, history gives way first.
+        Raises NoSpace."""
         if self.free() < self.settings.reserve_bytes + more:
             await asyncio.sleep(0)  # a call that suspends gets a task of its own, which the time-out belongs to
             with suppress(TimeoutError):

@@ -39,7 +39,7 @@ ID: Final = "id"
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """What is to stay. `how`: one of the words above; `what`: the device's name, or the id."""
+    """Choice of what is to stay. `how`: one of the words above; `what`: the device's name, or the id."""
 
     how: str
     what: str = ""
@@ -165,7 +165,8 @@ class Settling:
         return []
 
     def _assert(self, file: _File, origin: Origin) -> None:
-        """What it contains is written anew: whoever removes it elsewhere at this moment has not seen this version."""
+        """Writes anew what a file contains, so that a device that removes it at this moment has not seen this
+        version."""
         draft = Draft(self._scope)
         state, row = draft.state(file.node), self._nodes.get(file.node)
         shown = shown_of(row, state) if row is not None else None
@@ -216,7 +217,7 @@ class Settling:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What a choice is once all of them are files of their own."""
+    """File that a choice became, once all of them are files of their own."""
 
     choice: Choice
     node: NodeId

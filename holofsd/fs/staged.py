@@ -85,7 +85,7 @@ class StagedFile:
 
 
 class StagedFiles:
-    """Those that can still be written. Changes of rows belong inside `db.transaction()`."""
+    """Staging files that can still be written. Changes of rows belong inside `db.transaction()`."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
@@ -93,7 +93,7 @@ class StagedFiles:
         self._files: dict[Ino, StagedFile] = {}
 
     def load(self) -> None:
-        """At start: what was being written when this device stopped. Rows whose file is gone are forgotten."""
+        """Loads, at start, what was being written when this device stopped. Rows whose file is gone are forgotten."""
         with self._scope.db.transaction():
             for row in self._rows.unsealed():
                 path = self._rows.path(row.id)
@@ -114,14 +114,14 @@ class StagedFiles:
         return len(self._files)
 
     def make_file(self) -> tuple[str, Path]:
-        """Without a row it is garbage, swept at the next start."""
+        """Makes a staging file without a row. It is garbage until it gets one, and swept at the next start."""
         staging_id = self._rows.new_id()
         path = self._rows.make_file(staging_id)
         faults.reach("writing.made", self._scope.store)
         return staging_id, path
 
     def adopt(self, staging_id: str, path: Path, ino: Ino, node: NodeId, base: bytes, mount_id: str) -> StagedFile:
-        """From now on this file is what the inode contains."""
+        """Makes a staging file the content of an inode from now on."""
         staged = StagedFile(staging_id, ino, node, path, base, mount_id, snapshot_at=time.monotonic())
         self._rows.add(StagingRow(staging_id, ino, node, base, mount_id, b"", self._scope.now_ms()))
         self._scope.db.after_commit(lambda: self._listed(staged))
@@ -139,12 +139,12 @@ class StagedFiles:
             self._scope.db.after_commit(lambda: setattr(staged, "node", node))
 
     def based_on(self, staged: StagedFile, base: bytes) -> None:
-        """What it contains was sealed as that version, or replaces it."""
+        """Sets the version that the content of a staging file was sealed as, or replaces."""
         self._scope.db.run("UPDATE staging SET base=? WHERE id=?", (base, staged.id))
         self._scope.db.after_commit(lambda: setattr(staged, "base", base))
 
     def sealed(self, staged: StagedFile, version: bytes) -> None:
-        """It is never written again, and waits to be hashed."""
+        """Marks a staging file as sealed: it is never written again, and waits to be hashed."""
         self._rows.seal(staged.id, version)
         self._scope.db.after_commit(lambda: self._forget(staged))
         self._scope.db.after_commit(lambda: faults.reach("writing.sealed", self._scope.store))

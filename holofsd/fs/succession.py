@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which versions this device put on top of which: what a program that wrote before, or that remembers a version from
-before, has to do with what is shown now."""
+"""Order in which this device put versions on top of others: what a program that wrote before, or that remembers a
+version from before, has to do with what is shown now."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Succession:
         _remember(self._anew, old, new)
 
     def line(self, dot: Dot) -> set[Dot]:
-        """That version, and those that were put one after the other on top of it here."""
+        """Returns that version, and those that were put one after the other on top of it here."""
         return self._walk(dot, self._next)
 
     def same(self, dot: Dot) -> set[Dot]:
-        """That version under all dots it had."""
+        """Returns that version under all dots it had."""
         return self._walk(dot, self._anew)
 
     def _walk(self, dot: Dot, steps: _Steps) -> set[Dot]:

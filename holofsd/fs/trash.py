@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was removed: listing it, and letting it go. Bringing it back is `restoring`."""
+"""Trash of a volume: listing it, and letting it go. Bringing it back is `restoring`."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Trash:
         return sorted(chosen, key=lambda item: (-item.removed_ms, item.path))
 
     def _head(self, top: Trashed, found: dict[NodeId, Trashed]) -> NodeId:
-        """Of directories that were shown as one, and removed as one, the one that is listed for all."""
+        """Picks the directory that is listed for all of those that were shown as one, and removed as one."""
         if top.kind is not Kind.DIRECTORY:
             return top.node
         family = (found[node] for node in self._past.together(top.node) if node in found)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What filesystem operations take and give, mirroring `holofs.v1.Filesystem` without protobuf."""
+"""Values that filesystem operations take and give, mirroring `holofs.v1.Filesystem` without protobuf."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ Extent = InlineExtent | LocalExtent | HoleExtent | RemoteExtent
 
 @dataclass(frozen=True, slots=True)
 class ContentMap:
-    """What a file is made of, in order, without gaps. `staging`: read and write this file itself."""
+    """Parts of a file's content, in order, without gaps. `staging`: read and write this file itself."""
 
     version: bytes
     size: int
@@ -147,7 +147,8 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Promised:
-    """What a mount made before it said so: its number (of a lease), and its content if it is a file, closed already."""
+    """File or directory that a mount made before it said so: its number (of a lease), and its content if it is a file,
+    closed already."""
 
     ino: Ino
     data: bytes | None = None
@@ -209,7 +210,7 @@ class Company(IntEnum):
 
 
 class Access(IntEnum):
-    """What a mount may do from now on; it changes with the role of this device."""
+    """Rights that a mount has from now on; they change with the role of this device."""
 
     UNCHANGED = 0
     READ_ONLY = 1
@@ -218,7 +219,7 @@ class Access(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChangeBatch:
-    """What a Watch stream carries. `reset`: too much changed, forget every cache."""
+    """Message of a Watch stream. `reset`: too much changed, forget every cache."""
 
     entries: tuple[EntryChange, ...] = ()
     inodes: tuple[InodeChange, ...] = ()
@@ -232,7 +233,7 @@ class ChangeBatch:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """For status: what the tree holds."""
+    """Contents of the tree, counted for status."""
 
     files: int = 0
     bytes: int = 0

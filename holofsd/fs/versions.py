@@ -25,7 +25,8 @@ class Versions:
         self._conflicts = conflicts
 
     def superseded(self, shown: bytes, base: bytes, detached: bool = False) -> set[Dot]:
-        """What a write based on `base` replaces: exactly that version, and what this device itself put after it.
+        """Returns the versions that a write based on `base` replaces: exactly that version, and what this device itself
+        put after it.
 
         Never a version from elsewhere that the writer did not see, nor what was made of it here: that stays, beside the
         new one. `shown`: the token of what the node shows, '' for nothing. `detached`: the writer has a file of its own
@@ -88,7 +89,7 @@ class Versions:
         )
 
     def body_of(self, data: bytes) -> Inline | Blob:
-        """How a small file's content is kept. Inside a transaction."""
+        """Stores a small file's content and returns its body. Call it inside a transaction."""
         if len(data) <= INLINE_RECORD:
             return Inline(data)
         content = self._scope.store.content
@@ -109,7 +110,7 @@ class Versions:
         draft.write(origin, hold_ms)
 
     def write_staged(self, staged: StagedFile, origin: Origin | None = None) -> Version:
-        """Of what a staging file contains now. The caller marks the row as sealed, or removes it."""
+        """Writes a version of what a staging file contains now. The caller marks the row as sealed, or removes it."""
         found = staged.stat()
         size, mtime_ns = found.st_size, found.st_mtime_ns
         if size <= INLINE_RECORD:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What changed, for each attachment: others' changes in full, its own only where the answers did not show them."""
+"""Changes for each attachment: others' changes in full, its own only where the answers did not show them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class _Watcher:
         self._wake.set()
 
     async def next(self) -> ChangeBatch | None:
-        """Everything since the last call, at once; None at the end."""
+        """Waits for changes and returns everything since the last call, at once; None at the end."""
         await self._wake.wait()
         batch = ChangeBatch(
             tuple(self._entries),
@@ -83,7 +83,7 @@ class Watchers:
         self._watchers: dict[Attachment, _Watcher] = {}
 
     def add(self, attachment: Attachment) -> None:
-        """From now on changes are kept for it, bounded, until it asks."""
+        """Begins to keep changes for an attachment, bounded, until it asks."""
         self._watchers[attachment] = _Watcher(self._scope.settings.watch_changes, attachment.request.acknowledges)
 
     def remove(self, attachment: Attachment) -> None:

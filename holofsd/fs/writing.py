@@ -166,7 +166,8 @@ class Writing:
                 self._staged.remove(staged)
 
     def seal_if_unwritten(self, ino: Ino, origin: Origin | None = None) -> None:
-        """When somebody stopped writing: seals if nobody else writes. A failure is logged and tried again later."""
+        """Seals a file if no process writes it any more; called when one stopped. A failure is logged and tried again
+        later."""
         staged = self._staged.of(ino)
         if staged is None or self._scope.files.writers(ino) or self._may_have_unknown_writers(staged):
             return

@@ -24,7 +24,8 @@ DEFAULT_MAX_FRAME: Final = 4 * 1024 * 1024
 
 
 class CloseCode(IntEnum):
-    """Why a connection or a stream ended, as the other side is told. Numbers are part of the protocol: append only."""
+    """Reason for which a connection or a stream ended, as the other side is told. Numbers are part of the protocol:
+    append only."""
 
     LOST = -1  # never sent: the other side is silent, was killed, or the network is gone
     NORMAL = 0
@@ -45,7 +46,7 @@ class Discovery(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NetConfig:
-    """How this device is on the network. Durations are in seconds, sizes in bytes."""
+    """Settings of this device on the network. Durations are in seconds, sizes in bytes."""
 
     bind: str = ""
     """"ip:port", port 0 for any; empty: all interfaces. On a loopback address nothing leaves this machine."""
@@ -148,10 +149,10 @@ class Endpoint(Protocol):
         """Returns when the network or our addresses changed since the last call returned. One waiter at a time."""
 
     def addresses(self) -> list[str]:
-        """Where others can reach this device now: "ip:port", without wildcards."""
+        """Lists the addresses where others can reach this device now: "ip:port", without wildcards."""
 
     def sockets(self) -> list[str]:
-        """What is bound, wildcards included; worth keeping for `NetConfig.last_sockets`."""
+        """Lists the bound sockets, wildcards included; worth keeping for `NetConfig.last_sockets`."""
 
     def relay_url(self) -> str:
         """The home relay, "" if none."""

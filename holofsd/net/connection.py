@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every implementation of `api.Connection` has in common: framing, signs of life, and an end that is told once."""
+"""Common part of all implementations of `api.Connection`: framing, signs of life, and an end that is told once."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How often addresses are dialled that others name, so that no member makes its peers flood a third machine.
+"""Budget of dialling addresses that others name, so that no member makes its peers flood a third machine.
 
 A member's records may name any address, of a machine that has nothing to do with it, and new ones again and again. Each
 attempt costs that machine some packets. Attempts are counted by machine (`addresses.network_of`), over all devices;
@@ -47,7 +47,8 @@ class DialBudget:
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
 
     def affordable(self, addresses: Iterable[str], proven: Iterable[str], now: float) -> list[str]:
-        """Those of a device's addresses that may be dialled now, which counts as dialled; `proven`: its networks."""
+        """Picks those of a device's addresses that may be dialled now, which counts as dialled. `proven`: its
+        networks."""
         known = set(proven)
         return [
             address

@@ -24,7 +24,7 @@ Pair = frozenset[DeviceId]
 
 @dataclass(slots=True)
 class Weather:
-    """What the network is like. Durations in seconds, chances from 0 to 1; may be changed at any time."""
+    """Condition of the network. Durations in seconds, chances from 0 to 1; may be changed at any time."""
 
     delay: tuple[float, float] = (0.0, 0.0)
     """Least and greatest time a piece of data travels."""
@@ -69,7 +69,7 @@ class FakeNetwork:
 
     # ---- trouble ----
     def partition(self, a: DeviceId, b: DeviceId, *, notice: bool = True) -> None:
-        """Nothing passes between the two. With `notice` both learn at once that their connections are lost, otherwise
+        """Cuts all traffic between the two. With `notice` both learn at once that their connections are lost, otherwise
         their data waits, and they notice by silence."""
         self._blocked.add(frozenset((a, b)))
         for wire in self._between(a, b):
@@ -88,7 +88,7 @@ class FakeNetwork:
             self.heal(a, b)
 
     def drop_connections(self, a: DeviceId, b: DeviceId | None = None) -> None:
-        """Those of a, or those between a and b, are lost together with what was on its way."""
+        """Ends the connections of a, or those between a and b, and loses what was on its way."""
         for wire in tuple(self._wires):
             if a in wire.ends and (b is None or b in wire.ends):
                 wire.lose()

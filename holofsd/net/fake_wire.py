@@ -185,7 +185,7 @@ class FakeRawStream:
         self._outgoing.stop_writing(why)
 
     def _show(self) -> None:
-        """As with QUIC, the other side learns of a stream by the first thing sent on it."""
+        """Shows the stream to the other side. As with QUIC, that learns of a stream by the first thing sent on it."""
         announce, self.announce = self.announce, None
         if announce is not None:
             self._wire.deliver(announce)

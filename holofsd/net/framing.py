@@ -29,7 +29,7 @@ class RawStream(Protocol):
     """A stream of bytes both ways. Everything raises ConnectionLost when the stream or connection is gone."""
 
     async def read(self, most: int) -> bytes:
-        """At least one byte; none means that the other side finished."""
+        """Reads at least one byte; none means that the other side finished."""
 
     async def write_all(self, data: bytes) -> None: ...
     async def finish(self) -> None: ...
@@ -144,7 +144,7 @@ class FramedStream:
             raise
 
     def _missing(self, limit: int) -> int:
-        """How many bytes the first frame in the buffer still lacks."""
+        """Counts the bytes that the first frame in the buffer still lacks."""
         if len(self._buffer) < HEADER:
             return HEADER - len(self._buffer)
         length = int.from_bytes(self._buffer[:HEADER], "big")

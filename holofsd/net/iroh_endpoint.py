@@ -49,7 +49,7 @@ IROH_ERRORS: Final = (iroh_ffi.IrohError, iroh_ffi.InternalError)
 
 
 def message_of(error: BaseException) -> str:
-    """What an Iroh error says; its `str` is empty, and all but the last line is about its own source code."""
+    """Message of an Iroh error; its `str` is empty, and all but the last line is about its own source code."""
     text = error.message() if isinstance(error, iroh_ffi.IrohError) else str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
@@ -388,7 +388,7 @@ class IrohEndpoint:
 
 
 def _source(address: Any) -> str:
-    """Of an `IncomingAddr`."""
+    """Source of a connection, from its `IncomingAddr`."""
     if address.is_IP():
         return source_of(str(address.addr))
     return f"relay:{address.url}" if address.is_RELAY() else str(address)

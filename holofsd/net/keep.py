@@ -63,7 +63,7 @@ class Kept(Generic[T]):
         return task.result()
 
     def cancel(self) -> None:
-        """For a stream or connection that is thrown away."""
+        """Cancels the kept call of a stream or connection that is thrown away."""
         if self._task is not None:
             self._task.cancel()
 

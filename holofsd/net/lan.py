@@ -131,7 +131,7 @@ class LanDiscovery:
 
 
 def _local(addresses: Iterable[str]) -> tuple[str, ...]:
-    """Those that make sense on a local network; an announcement must not make us send anywhere else."""
+    """Picks the addresses that make sense on a local network: an announcement must not make us send anywhere else."""
     found = ((address, parse(address)) for address in addresses)
     near = sorted(address for address, parsed in found if parsed is not None and parsed[0].is_private)
     return tuple(near[: len(ADDRESS_KEYS)])

@@ -43,7 +43,7 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
-    """What a person wants to know about a device."""
+    """Status of a device for a person."""
 
     device: DeviceId
     wanted: bool
@@ -114,7 +114,7 @@ class Peer:
             self.last_error = end.reason
 
     def hurry(self) -> None:
-        """Something changed: the next attempt is made now, as if none had failed."""
+        """Makes the next attempt now, as if none had failed, because something changed."""
         self.failures = 0
         self._hurry.set()
 
@@ -123,7 +123,7 @@ class Peer:
         return self._hurries.take(now, HURRIES, HURRY_EVERY_S)
 
     def calm(self) -> None:
-        """What changed until now is taken into account; only later changes cut the next pause short."""
+        """Takes what changed until now into account; only later changes cut the next pause short."""
         self._hurry.clear()
 
     async def gone(self) -> None:

@@ -92,7 +92,7 @@ class PeerManager:
 
     # ---- what is wanted ----
     def want(self, device: DeviceId, addresses: Iterable[str] = (), relay_url: str = "") -> None:
-        """From now on a connection to this device is kept up. Idempotent; addresses are learned."""
+        """Keeps up a connection to this device from now on. Idempotent; addresses are learned."""
         if device == self._endpoint.device:
             return
         peer = self._peer(device)
@@ -102,7 +102,7 @@ class PeerManager:
             self._start(peer)
 
     def unwant(self, device: DeviceId) -> None:
-        """Its connection is closed, its addresses are forgotten."""
+        """Closes the connection of a device and forgets its addresses."""
         if (peer := self._peers.get(device)) is None:
             return
         peer.wanted = False
@@ -121,7 +121,7 @@ class PeerManager:
             self._hurry(peer)
 
     def appeared(self, device: DeviceId, addresses: Iterable[str]) -> None:
-        """Somebody has just seen this device at these addresses: it is dialled at once, even if they are known."""
+        """Dials a device at once that was just seen at these addresses, even if they are known."""
         self.learn(device, addresses)
         if (peer := self._peers.get(device)) is not None and not peer.online:
             self._hurry(peer)
@@ -194,12 +194,12 @@ class PeerManager:
 
     # ---- strangers ----
     def heard(self, connection: Connection) -> None:
-        """Something that can be read came from a device that is no member as far as is known."""
+        """Notes that something that can be read came from a device that is no member as far as is known."""
         self._strangers.heard(connection)
         self._joining.heard(connection)
 
     def proven(self, connection: Connection) -> None:
-        """Its device has proved to be a member."""
+        """Notes that the connection's device has proved to be a member."""
         self._strangers.leave(connection)
 
     @property
@@ -315,7 +315,7 @@ class PeerManager:
         self._forget_if_stranger(peer)
 
     def _failures_after(self, peer: Peer, end: CloseReason) -> int:
-        """What the end of a connection counts for. Only one that held for a while proves that all is well."""
+        """Counts failures after the end of a connection. Only one that held for a while proves that all is well."""
         stable = asyncio.get_running_loop().time() - peer.up_since >= self._backoff.stable_after
         failures = 0 if stable else peer.failures + 1
         if end.code in (CloseCode.REFUSED, CloseCode.UNWANTED, CloseCode.PROTOCOL, CloseCode.BUSY):

@@ -26,7 +26,8 @@ class CallStream:
         self._writer: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Until the end of the stream; then every call that was begun comes to its end, only waits are cut short."""
+        """Serves calls until the end of the stream. Then every call that was begun comes to its end; only waits are cut
+        short."""
         try:
             while (request := await self._context.read()) is not grpc.aio.EOF:
                 reply = self._dispatcher.begin(request)

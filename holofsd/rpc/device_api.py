@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the Control service needs from the daemon, as a protocol and plain values.
+"""Interface of the daemon to the Control service, as a protocol and plain values.
 
 Every value has the fields of the message of `holofs.v1` that it becomes (`convert.to_message`), so it also says what
 `holofsctl` can show. All methods raise `HoloError`.
@@ -297,7 +297,7 @@ class DeviceService(HistoryService, CareService, Protocol):
     def identity(self) -> Identity: ...
 
     async def status(self, volume: str) -> DeviceStatus:
-        """Of one volume, or of all where `volume` is empty."""
+        """Status of one volume, or of all where `volume` is empty."""
 
     async def create_volume(self, name: str) -> Volume: ...
 
@@ -308,7 +308,7 @@ class DeviceService(HistoryService, CareService, Protocol):
         """Made here, and still to be redeemed."""
 
     async def revoke_invite(self, volume: str, invite: str) -> tuple[Invite, ...]:
-        """By the id or its beginning, or `all`."""
+        """Revokes an invite by its id or its beginning, or `all`."""
 
     async def recovery_code(self, volume: str, forget: bool) -> str: ...
 
@@ -321,7 +321,7 @@ class DeviceService(HistoryService, CareService, Protocol):
     async def list_volumes(self) -> tuple[Volume, ...]: ...
 
     async def leave(self, volume: str, delete: bool) -> str:
-        """Where the volume's files were kept; empty where they were deleted."""
+        """Leaves a volume. Returns where its files were kept; empty where they were deleted."""
 
     async def members(self, volume: str) -> tuple[Member, ...]: ...
 
@@ -335,7 +335,7 @@ class DeviceService(HistoryService, CareService, Protocol):
         """
 
     async def device_name(self, new: str | None) -> str:
-        """What this device is called; with `new` from now on, for every device. Raises BadArgument."""
+        """Returns the name of this device; `new` is its name from now on, for every device. Raises BadArgument."""
 
     async def mount(self, volume: str, path: str, options: MountOptions) -> MountInfo: ...
 
@@ -355,7 +355,7 @@ class DeviceService(HistoryService, CareService, Protocol):
     def wait(self, volume: str, copies: int, timeout_seconds: int) -> AsyncIterator[WaitProgress]: ...
 
     async def fsck_device(self) -> FsckVolume:
-        """What the device knows apart from its volumes; looks only."""
+        """Checks what the device knows apart from its volumes. It looks only."""
 
     async def fsck(self, volume: str, orders: FsckOrders) -> tuple[FsckVolume, ...]:
         """One volume, or all where `volume` is empty. To repair, the volume is closed for a while; its mounts wait."""

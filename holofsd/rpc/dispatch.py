@@ -98,7 +98,7 @@ class Dispatcher:
             task.cancel()
 
     async def drain(self) -> None:
-        """Until every call that was begun has come to its end, also if cancelled meanwhile."""
+        """Waits until every call that was begun has come to its end, also if cancelled meanwhile."""
         cancelled = False
         while self._tasks:
             try:

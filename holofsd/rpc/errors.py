@@ -30,7 +30,7 @@ class Description:
 
 
 def describe(error: Exception) -> Description:
-    """What a caller is told. An error that nobody designed is EIO, with its traceback in the log only."""
+    """Describes an error for the caller. An error that nobody designed is EIO, with its traceback in the log only."""
     if isinstance(error, HoloError):
         return Description(error.errno, error.code, error.message)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:

@@ -31,7 +31,7 @@ _TURN: Final = 16
 
 
 class Attachments(Protocol):
-    """Who may call, and who is there: the Filesystem service."""
+    """Attachments that may call and that are there: the Filesystem service."""
 
     def enter(self, attachment: str) -> Caller | None:
         """One more connection of this client; None: no such attachment."""
@@ -39,7 +39,7 @@ class Attachments(Protocol):
     def leave(self, caller: Caller) -> None: ...
 
     def changes(self, caller: Caller, *, with_files: bool) -> AsyncIterator[pb.Change]:
-        """What its Watch stream carries."""
+        """Yields what the Watch stream of an attachment carries."""
         ...
 
 
@@ -197,7 +197,7 @@ class Lane(asyncio.Protocol):
         self._hang_up()
 
     async def ended(self) -> None:
-        """After `finish` or `cut`."""
+        """Waits for the end of the lane, after `finish` or `cut`."""
         if self._ending is not None:
             await self._ending
 

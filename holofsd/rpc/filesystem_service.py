@@ -170,7 +170,7 @@ class FilesystemService:
             self._detach(attached)
 
     async def changes(self, caller: Caller, *, with_files: bool) -> AsyncIterator[pb.Change]:
-        """Until the daemon goes down, or the attachment ends.
+        """Yields the changes for an attachment until the daemon goes down, or the attachment ends.
 
         `with_files`: they say what small files are now. Only where replies cannot overtake them.
         """

@@ -37,7 +37,7 @@ class Caller:
     calls: list[CallsInFlight] = field(default_factory=list)
 
     def check(self) -> None:
-        """Before each call. Raises StaleHandle."""
+        """Checks before each call that the attachment still holds. Raises StaleHandle."""
         if self.superseded:
             raise StaleHandle("This attachment was replaced by another; attach again.")
         if self.filesystem.is_closed:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the Control service needs to show and bring back what was, as a protocol and plain values (see `device_api`)."""
+"""Interface of the daemon to the Control service for showing the past and bringing it back, as a protocol and plain
+values (see `device_api`)."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ class PastVersion:
 
 @dataclass(frozen=True, slots=True)
 class Restoration:
-    """What a person wants back. Paths are inside the volume."""
+    """Order to bring something back. Paths are inside the volume."""
 
     volume: str
     path: bytes
@@ -74,7 +75,7 @@ DEFAULT_MAX = -1
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """What is to be kept; None: as it is. `max_bytes` -1: the default."""
+    """Settings of what is to be kept; None: as it is. `max_bytes` -1: the default."""
 
     all_seconds: int | None = None
     daily_seconds: int | None = None

@@ -34,8 +34,8 @@ def carry_out(caller: Caller, request: pb.CallRequest, field: str, out: Any) -> 
 
 
 def read(filesystem: Filesystem, att: Attachment, body: bytes) -> Kept:
-    """What a record of a journal asks for. It comes later than what has its name by now. BadArgument if that makes no
-    sense."""
+    """Decodes a record of a journal into its call. It comes later than what has its name by now. Raises BadArgument if
+    it makes no sense."""
     try:
         request = pb.CallRequest.FromString(body)
     except DecodeError as error:
@@ -69,7 +69,7 @@ def _kept(caller: Caller, field: str, asked: Any, out: Any, *, late: bool) -> Ke
 
 
 def _run(call: Coroutine[Any, Any, None]) -> None:
-    """Inside a transaction nothing waits."""
+    """Runs a call to its end inside a transaction, where nothing may wait."""
     try:
         call.send(None)
     except StopIteration:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the Control service needs for the brake, for scrubbing and for record budgets, as a protocol and plain values
-(see `device_api`)."""
+"""Interface of the daemon to the Control service for the brake, scrubbing and record budgets, as a protocol and plain
+values (see `device_api`)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class BrakeReply:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRecords:
-    """What the records of another device take here, in bytes. See control.proto."""
+    """Size of the records of another device here, in bytes. See control.proto."""
 
     device_id: str
     name: str
@@ -69,4 +69,4 @@ class CareService(Protocol):
         """`max_bytes`: for each other device from now on; DEFAULT_MAX: the default; None: as it is."""
 
     def scrub(self, volume: str, no_wait: bool) -> AsyncIterator[ScrubProgress]:
-        """Of one volume, or of all where `volume` is empty. Ends when the iterator is dropped."""
+        """Scrubs one volume, or all where `volume` is empty. Ends when the iterator is dropped."""

@@ -373,8 +373,7 @@ class VolumeSync:
                 self.volume.reassert_revived()
 
     def _heard_all(self) -> bool:
-        """Whether all that can be heard is here: a device has told what there is (if any can), and none has shown a
-        record that is not here."""
+        """Whether a device has told what there is (if any can), and none has shown a record that is not here."""
         telling = [session for session in self.sessions.values() if session.ready.is_set()]
         shown = [head for session in telling for head in session.shown.values()]
         waiting = self.ingest.waiting()  # nobody knows when those come

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Past settings of a node, besides content: its mode, its extended attributes, its time of modification."""
+"""Settings of a node in the past, besides content: its mode, its extended attributes, its time of modification."""
 
 from __future__ import annotations
 
