@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Making of a volume on this device: it makes one, or prepares to hold one that it was invited to."""
+"""Beginning of a volume on this device: it makes one, or prepares to hold one that it was invited to."""
 
 from __future__ import annotations
 
