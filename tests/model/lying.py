@@ -17,11 +17,12 @@ from pathlib import Path
 
 from holofsd.codec.signing import SigningKey
 from holofsd.core.document import Role
-from holofsd.core.errors import ConnectionLost, ContentTimeout, ContentUnavailable, HoloError, NoSpace
+from holofsd.core.errors import ConnectionLost, ContentTimeout, ContentUnavailable, HoloError, NoSpace, Refused
 from holofsd.core.ids import BlobHash, DeviceId, Ino, NodeId, VolumeId
 from holofsd.core.project import base_of_conflict_name
 from holofsd.core.state import Blob, Chunks, Inline, Manifest, Pending
 from holofsd.net.api import Endpoint
+from holofsd.sync.members import Members
 from model import bounds, checks, lies_members, lies_records, lies_sets, lies_wire
 from model.actor import Actor
 from model.chance import Processes, SeededLoop
@@ -55,6 +56,16 @@ class DeceivedDevice(ModelDevice):
 
 def is_somewhere(blob: BlobHash, devices: list[ModelDevice]) -> bool:
     return any(device.is_up and device.store.content.has(blob) for device in devices)
+
+
+def put_out(members: Members, device: DeviceId) -> None:
+    """Removes it, as a person does that reads why it was refused."""
+    try:
+        members.remove(device)
+    except Refused as refused:
+        if "--undo" not in refused.message:
+            raise
+        members.remove(device, undo=True)
 
 
 @dataclass(frozen=True)
@@ -146,7 +157,7 @@ class LyingWorld(World):
         if admin.is_up and admin.sync.role == Role.ADMIN and admin.sync.members.is_member(self.liar.id):
             self._note_fall(Role.READER)
             with suppress(HoloError):
-                admin.sync.remove_member(self.liar.id)
+                put_out(admin.sync.members, self.liar.id)
 
     def _note_fall(self, role: Role) -> None:
         if role == Role.READER:
@@ -181,7 +192,8 @@ class LyingWorld(World):
         if self.program.seed % 3 or members.membership.roles.get(self.liar.id) == Role.ADMIN:
             self._note_fall(Role.READER)
             for other in [device for device in members.others() if device not in honest]:
-                members.remove(other)
+                if members.is_member(other):  # it may have gone with who let it in
+                    put_out(members, other)
 
     def are_whole(self) -> bool:
         owner = self.devices[0].sync
