@@ -53,6 +53,11 @@ class DeceivedDevice(ModelDevice):
     def quarantined(self) -> int:
         return 0
 
+    def unsettled(self) -> str:
+        """As of any device; and what the liar put into a folder that nobody knows is out of sight for a while."""
+        waiting, _ = self.store.nodes.strays.waiting(NodeId(b""), 1)
+        return super().unsettled() or ("a folder that is waited for" if waiting else "")
+
 
 def is_somewhere(blob: BlobHash, devices: list[ModelDevice]) -> bool:
     return any(device.is_up and device.store.content.has(blob) for device in devices)
