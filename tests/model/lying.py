@@ -241,7 +241,11 @@ class LyingWorld(World):
     def remember(self) -> None:
         """What was shown and could be read."""
         for actor in self.actors:
-            actor.remembers |= checks.shown_by(actor) & self.ledger.contents.keys()
+            kept = checks.kept_by(actor)
+            for digest in checks.shown_by(actor) & self.ledger.contents.keys():
+                body = kept[digest].body if digest in kept else None
+                if not isinstance(body, Blob) or is_somewhere(body.hash, self.devices):
+                    actor.remembers.add(digest)
 
     def _is_readable(self, device: ModelDevice, node: NodeId) -> bool:
         state = device.local.tree.state(node)
