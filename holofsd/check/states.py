@@ -53,8 +53,9 @@ class States:
         self._held = self.case.store.removals.held_nodes()
         self._purged = {row[0] for row in db.all("SELECT node FROM trash_purged")}
         limits = self.case.store.documents.dot_limits()
-        rows = db.run(
-            "SELECT key, author, seq, payload FROM envelopes WHERE length(key)=? ORDER BY key", (NODE_KEY_LENGTH,)
+        rows = db.run(  # the root follows from nothing, whatever somebody said of it
+            "SELECT key, author, seq, payload FROM envelopes WHERE length(key)=? AND key!=? ORDER BY key",
+            (NODE_KEY_LENGTH, ROOT_ID),
         )
         for node, records in groupby(rows, key=lambda row: NodeId(row[0])):
             said = self._said(node, [(row[1], row[2], row[3]) for row in records], limits)

@@ -16,7 +16,7 @@ from holofsd.codec.checks import KEY, at_most, number, parse, sized
 from holofsd.core.clock import MAX_WALL_MS
 from holofsd.core.document import DeviceInfo, VolumeInfo
 from holofsd.core.errors import NotUnderstood, OtherKind, Refused
-from holofsd.core.ids import AuthorId, BlobHash, DeviceId, Dot, Hlc, LinkId, NodeId
+from holofsd.core.ids import ROOT_ID, AuthorId, BlobHash, DeviceId, Dot, Hlc, LinkId, NodeId
 from holofsd.core.kinds import BOUND, kind_of
 from holofsd.core.state import (
     Blob,
@@ -174,7 +174,10 @@ def _put_removal(target: pb.Removal, removed: Removal) -> None:
 # ---- decode ----
 def decode_state(payload: bytes) -> NodeState:
     """A state from outside. Raises Refused for what breaks a rule or a limit, NotUnderstood for a newer format."""
-    return _decode_state(payload, local=False)
+    state = _decode_state(payload, local=False)
+    if state.id == ROOT_ID:
+        raise Refused("the root has no record")
+    return state
 
 
 def decode_local_state(payload: bytes) -> NodeState:

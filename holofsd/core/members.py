@@ -28,7 +28,7 @@ is decided which of the signed statements count.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from holofsd.core.credentials import grant_digest, relevant
@@ -189,6 +189,32 @@ def free_generation(volume: VolumeId, kept: Credentials, device: DeviceId) -> in
         if statement.generation in followed:
             generation = statement.generation + 1
     return generation
+
+
+# ---- vouching for what a removed admin signed
+def weighty_grants(grants: Iterable[Grant]) -> list[Grant]:
+    """The grants without which membership would be another one: of each device the one that holds, and the last that
+    makes it an admin."""
+    holding: dict[DeviceId, Grant] = {}
+    ruling: dict[DeviceId, Grant] = {}
+    for grant in sorted(grants, key=_sequence):
+        held = holding.get(grant.device)
+        if held is None or _is_preferred(grant, held):
+            holding[grant.device] = grant
+        if grant.role is Role.ADMIN:
+            ruling[grant.device] = grant
+    return list(dict.fromkeys((*holding.values(), *ruling.values())))
+
+
+def summed_up(removals: Iterable[Removed]) -> list[Removed]:
+    """One removal of each device in the place of several, with the same effect; to be signed again."""
+    found: dict[DeviceId, Removed] = {}
+    for removal in removals:
+        held = found.get(removal.device)
+        kept = {*removal.kept_grants, *(held.kept_grants if held is not None else ())}
+        merged = _merge_removals(held, removal)
+        found[removal.device] = replace(merged, kept_grants=tuple(sorted(kept)))
+    return list(found.values())
 
 
 def _sequence(statement: Grant | Removed) -> tuple[int, bool]:

@@ -21,7 +21,7 @@ from holofsd.core import credentials as sets
 from holofsd.core import members as rules
 from holofsd.core.allowance import Allowance
 from holofsd.core.document import AuthorSeq, Certificate, Credentials, Grant, Head, Membership, Removed, Role
-from holofsd.core.errors import BadArgument, DeviceUnknown, NotAMember, Refused, RoleTooLow
+from holofsd.core.errors import DeviceUnknown, NotAMember, Refused, RoleTooLow
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
 from holofsd.core.text import device_name
 from holofsd.store.volume import VolumeStore
@@ -41,7 +41,7 @@ BURST: Final = 0.2
 MOST_PATIENCE: Final = 2.0
 """Seconds that credentials wait for that at most."""
 KEPT_MOST: Final = 1000
-"""So many grants of a removed admin can be kept."""
+"""So many grants of a removed admin can be kept: what is said of it must have room in a hello."""
 
 LAST_ADMIN = "This is the last admin of the volume: make another device an admin first."
 NO_ROOM = (
@@ -49,8 +49,8 @@ NO_ROOM = (
     " Nothing was changed."
 )
 NO_ROOM_TO_KEEP = (
-    "That device let in and removed more devices than this one has room to vouch for. Remove it with --undo: then all"
-    " that goes with it. Nothing was changed."
+    "That device let in and removed more devices than this one has room to vouch for. Remove it with --undo: then those"
+    " that it let in go with it, and those that it removed are members again. Nothing was changed."
 )
 STANDS_ON_IT = (
     "This device is an admin only by what that one did: undoing it would leave this device without the right to do so."
@@ -438,26 +438,33 @@ class Members:
 
         A removal stops counting with the admin that signed it: whoever a lost admin had removed would be back.
         """
-        counting = self._standing()
-        stay = [grant for grant in counting.grants if grant.issuer == device]
+        stay = rules.weighty_grants(grant for grant in self._standing().grants if grant.issuer == device)
         if undo:
             stay = [g for g in stay if spare_us and g.device == self.device and g.role is Role.ADMIN]
         kept = [sets.grant_digest(grant) for grant in stay]
         if len(kept) > KEPT_MOST:
-            raise BadArgument(
-                f"That device let in or changed {len(kept):,} devices, more than can be kept at once. Remove it with"
-                " --undo: then they go with it. Nothing was changed."
-            )
+            raise Refused(NO_ROOM_TO_KEEP)
         key = self.volume_key or self._node_key
-        said_again: tuple[Removed, ...] = ()
-        if not undo:
-            said_again = tuple(
-                sign_removed(key, self.volume, r.device, r.generation, r.accepted, r.kept_grants)
-                for r in counting.removals
-                if r.issuer == device and r.device not in (device, self.device)
-            )
-        removal = sign_removed(key, self.volume, device, generation, self._accepted(device), kept)
-        return (removal, *said_again)
+        said_again = () if undo else self._said_again(device)
+        again = (sign_removed(key, self.volume, r.device, r.generation, r.accepted, r.kept_grants) for r in said_again)
+        return (sign_removed(key, self.volume, device, generation, self._accepted(device), kept), *again)
+
+    def _said_again(self, issuer: DeviceId) -> list[Removed]:
+        """Those by `issuer` that must count without it, too: of devices that somebody else vouches for, or that wrote,
+        and those that keep a grant.
+
+        Whom it alone let in is out with its word. Had we to say that again of each device that it made up, it could use
+        up our room.
+        """
+        vouched = {digest for r in self.credentials.removals if r.issuer != issuer for digest in r.kept_grants}
+        matter = {g.device for g in self.credentials.grants if g.issuer != issuer or sets.grant_digest(g) in vouched}
+        wrote = self._store.documents.folded().keys() | self._store.documents.heads().keys()
+        matter |= {owner for author, owner in self.membership.authors.items() if author in wrote}
+        own = [r for r in self._standing().removals if r.issuer == issuer]
+        issuers = {r.device for r in own if r.kept_grants}
+        kept = {sets.grant_digest(g): g.issuer for g in self._standing().grants if g.issuer in issuers}
+        matter |= {r.device for r in own if any(kept.get(digest) == r.device for digest in r.kept_grants)}
+        return rules.summed_up(r for r in own if r.device in matter - {issuer, self.device})
 
     def _accepted(self, device: DeviceId) -> list[AuthorSeq]:
         """The last heads that count of a device's authors."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,16 @@ from hypothesis import strategies as st
 from holofsd.core.credentials import grant_digest, merge_credentials, proof_of, relevant
 from holofsd.core.document import AuthorSeq, Certificate, Credentials, Grant, Membership, Removed, Role
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
-from holofsd.core.members import author_may_write, head_counts, letting, removal_generation, resolve
+from holofsd.core.members import (
+    author_may_write,
+    head_counts,
+    letting,
+    removal_generation,
+    resolve,
+    standing,
+    summed_up,
+    weighty_grants,
+)
 
 VOLUME = VolumeId(b"V" * 32)
 
@@ -282,3 +292,25 @@ def test_a_lowered_admin_of_a_removed_one_stays_lowered_where_the_removal_is_sai
     gone = removal("b", "a", 255, kept=(lowered[1],))
     assert device("e") in members(ADA, BEN, dee, *lowered, gone, guest).roles
     assert device("e") not in members(ADA, BEN, dee, *lowered, gone, removal("d", "a", 1), guest).roles
+
+
+@settings(max_examples=300)
+@given(STATEMENTS, STATEMENTS)
+def test_what_is_vouched_for_when_an_admin_goes_has_the_effect_of_all_that_it_signed(
+    before: list[Grant | Removed | Certificate], after: list[Grant | Removed | Certificate]
+) -> None:
+    """The effect is the same whatever is learned later."""
+    known = relevant(VOLUME, credentials(ADA, BEN, *before))
+    counting = standing(VOLUME, known)
+    granted = [g for g in counting.grants if g.issuer == device("b")]
+    ended = [r for r in counting.removals if r.issuer == device("b") and r.device != device("b")]
+    everything = (*known.grants, *known.removals, *known.certificates, *after)
+    gone = removal("b", "V", 255)
+
+    def left(kept: list[Grant], again: list[Removed]) -> Membership:
+        said = [replace(one, issuer=VOLUME) for one in again]
+        return members(*everything, replace(gone, kept_grants=tuple(map(grant_digest, kept))), *said)
+
+    brief, whole = left(weighty_grants(granted), summed_up(ended)), left(granted, ended)
+    assert (brief.roles, brief.names, brief.authors) == (whole.roles, whole.names, whole.authors)
+    assert brief.generations == whole.generations

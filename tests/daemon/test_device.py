@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec.signing import SigningKey
 from holofsd.core.document import Role
 from holofsd.core.errors import (
@@ -144,16 +145,18 @@ async def test_joining_waits_for_an_issuer_that_is_away_also_over_a_restart(worl
 async def test_an_issuer_that_is_asked_too_often_is_asked_again_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Issuers of an earlier program say so of a good ticket, too, when others at its address have guessed."""
     monkeypatch.setattr(joining, "_BUSY_PAUSE_S", 0.05)
     async with world.device("a") as a, world.device("b") as b, world.device("c") as c:
         await a.create_volume("docs")
         ticket = await ticket_of(a)
-        slow_down = a._hub.inviter._slow_down
-        monkeypatch.setattr(slow_down, "blocked", lambda address, now: True)
+        inviter = a._hub.inviter
+        answer, busy = inviter._answer, pb.Redeemed(refused="slow-down")
+        monkeypatch.setattr(inviter, "_answer", lambda connection, data: busy)
         steps = await join(b, ticket, no_wait=True)
         assert steps[-1].stage == "waiting"
         assert "too often" in (await b.list_volumes())[0].explanation
-        monkeypatch.setattr(slow_down, "blocked", lambda address, now: False)
+        monkeypatch.setattr(inviter, "_answer", answer)
         await eventually(lambda: b._volumes.rows()[0].state == "ready")
         with pytest.raises(TicketRefused, match="used"):
             await join(c, ticket)

@@ -7,6 +7,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -215,13 +216,15 @@ async def test_files_that_a_member_writes_over_come_back_from_the_history_and_st
     session = await scene.session()
     known = await files_of(scene, session, files)
     await asyncio.to_thread(until, lambda: _rest(scene), "both to rest")
-    before = (await asyncio.to_thread(os.stat, scene.here / "letters/000")).st_mtime
+    written = max(path.stat().st_mtime for path in await asyncio.to_thread(lambda: [*scene.here.glob("letters/*")]))
+    just_after = datetime.fromtimestamp(written + 1, UTC)
+    await asyncio.to_thread(until, lambda: datetime.now(UTC) > just_after, "a time to restore")
     await say(scene, session, [overwritten(scene.writer.author, state) for state in known.values()])
     await both_show(scene, lambda shown: set(shown.values()) == {b"?"}, "the garbage")
 
     def comes_back() -> None:
         for device, root in ((scene.a, scene.here), (scene.b, scene.there)):
-            (warning,) = [text for text in device.volume_status(scene.volume)["warnings"] if "wrote over" in text]
+            (warning,) = [text for text in device.status()["warnings"] if "wrote over" in text]
             assert "rogue" in warning
             first, second = device.json("history", root / "letters/000")
             assert (first["size"], second["size"]) == (1, 6)
@@ -229,7 +232,7 @@ async def test_files_that_a_member_writes_over_come_back_from_the_history_and_st
         for number in range(MANY):
             (version,) = scene.a.json("history", scene.here / f"letters/{number:03}")[1:]
             assert version["size"] == len(b"dear %d" % number)
-        scene.b.ctl("restore", scene.there / "letters", "--at", f"@{before + 1:.0f}")
+        scene.b.ctl("restore", scene.there / "letters", "--at", f"{just_after:%Y-%m-%d %H:%M:%S}Z")
         until(lambda: contents(scene.here) == contents(scene.there) == files, "every letter to be back")
 
     await asyncio.to_thread(comes_back)

@@ -153,8 +153,9 @@ def folders_apart(tree: TreeShown) -> list[str]:
     ]
 
 
-Facts = tuple[tuple[tuple[object, ...], ...], tuple[tuple[object, ...], ...]]
-"""What an index follows from: each node's state as it is encoded, and which content is here."""
+Facts = tuple[tuple[tuple[object, ...], ...], ...]
+"""What an index follows from: each node's state as it is encoded, which content is here, and which folders that nobody
+knows are not waited for any more."""
 Projection = dict[str, list[tuple[object, ...]]]
 
 
@@ -166,7 +167,9 @@ def index_of(
     check_index(device.store)
     db = device.store.db
     nodes = db.all("SELECT node, state FROM nodes WHERE node!=? ORDER BY node", (bytes(16),))
-    facts = (tuple(nodes), tuple(db.all("SELECT hash, size FROM content ORDER BY hash")))
+    content = db.all("SELECT hash, size FROM content ORDER BY hash")
+    given_up = db.all("SELECT parent FROM given_up ORDER BY parent")
+    facts = (tuple(nodes), tuple(content), tuple(given_up))
     if facts not in known:
         states = [device.local.tree.state(NodeId(row[0])) for row in nodes]
         known[facts] = _from_scratch(device.store, [state for state in states if state is not None])
@@ -222,5 +225,6 @@ def _from_scratch(store: VolumeStore, states: list[NodeState]) -> Projection:
         with other.db.transaction():
             for row in store.db.all("SELECT hash, size, added_ms FROM content"):
                 other.content.add(*row)
+            other.nodes.strays.give_up(row[0] for row in store.db.all("SELECT parent FROM given_up"))
             tree.apply(states)
         return derived(other)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from holofs_api.numbers import time_in_range
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec.content import hash_bytes
 from holofsd.codec.letting_go import encode_dropped, encode_folded
@@ -58,7 +59,8 @@ async def _say_raw(liar: Liar, device: Honest, n: Numbers, *records: Record) -> 
 
 def version(liar: Liar, body: Body, size: int, stamp: Hlc | None = None, dot: Dot | None = None) -> Version:
     stamp = stamp or liar.stamp()
-    return Version(dot or liar.author.dot(), stamp, body, size, Register(stamp.wall_ms * 1_000_000, stamp), "mal")
+    mtime = Register(time_in_range(stamp.wall_ms * 1_000_000), stamp)  # no message holds more
+    return Version(dot or liar.author.dot(), stamp, body, size, mtime, "mal")
 
 
 def node(liar: Liar, kind: Kind, body: Body, size: int, name: bytes = b"lie", parent: NodeId = ROOT_ID) -> NodeState:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from holofsd.codec.content import hash_bytes
+from holofsd.core.errors import NoSuchName
 from holofsd.core.ids import ROOT_ID, Ino, NodeId
 from holofsd.core.project import base_of_conflict_name
 from holofsd.core.state import Blob, Inline, Kind, Pending, Version
@@ -96,7 +97,12 @@ class Looking:
         return self.device.local.tree.lookup(view.node, name) if view is not None else None
 
     def place(self, entry: Entry) -> tuple[Ino, bytes]:
-        return self.device.local.store.nodes.ino_of(entry.parent), entry.name
+        """Raises NoSuchName: its directory has gone meanwhile, and a number would be given to nothing."""
+        nodes = self.device.local.store.nodes
+        glance = nodes.glance(entry.parent)
+        if entry.parent != ROOT_ID and (glance is None or not glance[1]):
+            raise NoSuchName("There is no such file or directory.")
+        return nodes.ino_of(entry.parent), entry.name
 
     def contents(self, ino: Ino) -> set[bytes]:
         """Hashes of what an inode shows: of its version, and of what is being written on top of it."""

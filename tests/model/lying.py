@@ -17,11 +17,12 @@ from pathlib import Path
 
 from holofsd.codec.signing import SigningKey
 from holofsd.core.document import Role
-from holofsd.core.errors import ConnectionLost, ContentTimeout, ContentUnavailable, HoloError, NoSpace
+from holofsd.core.errors import ConnectionLost, ContentTimeout, ContentUnavailable, HoloError, NoSpace, Refused
 from holofsd.core.ids import BlobHash, DeviceId, Ino, NodeId, VolumeId
 from holofsd.core.project import base_of_conflict_name
 from holofsd.core.state import Blob, Chunks, Inline, Manifest, Pending
 from holofsd.net.api import Endpoint
+from holofsd.sync.members import Members
 from model import bounds, checks, lies_members, lies_records, lies_sets, lies_wire
 from model.actor import Actor
 from model.chance import Processes, SeededLoop
@@ -52,9 +53,24 @@ class DeceivedDevice(ModelDevice):
     def quarantined(self) -> int:
         return 0
 
+    def unsettled(self) -> str:
+        """Names what is unsettled as for any device; a file in a folder that no device knows is out of sight for a while."""
+        waiting, _ = self.store.nodes.strays.waiting(NodeId(b""), 1)
+        return super().unsettled() or ("a folder that is waited for" if waiting else "")
+
 
 def is_somewhere(blob: BlobHash, devices: list[ModelDevice]) -> bool:
     return any(device.is_up and device.store.content.has(blob) for device in devices)
+
+
+def put_out(members: Members, device: DeviceId) -> None:
+    """Removes it, as a person does that reads why it was refused."""
+    try:
+        members.remove(device)
+    except Refused as refused:
+        if "--undo" not in refused.message:
+            raise
+        members.remove(device, undo=True)
 
 
 @dataclass(frozen=True)
@@ -146,7 +162,7 @@ class LyingWorld(World):
         if admin.is_up and admin.sync.role == Role.ADMIN and admin.sync.members.is_member(self.liar.id):
             self._note_fall(Role.READER)
             with suppress(HoloError):
-                admin.sync.remove_member(self.liar.id)
+                put_out(admin.sync.members, self.liar.id)
 
     def _note_fall(self, role: Role) -> None:
         if role == Role.READER:
@@ -182,7 +198,8 @@ class LyingWorld(World):
         if self.program.seed % 3 or members.membership.roles.get(self.liar.id) == Role.ADMIN:
             self._note_fall(Role.READER)
             for other in [device for device in members.others() if device not in honest]:
-                members.remove(other)
+                if members.is_member(other):  # it may have gone with who let it in
+                    put_out(members, other)
 
     def are_whole(self) -> bool:
         owner = self.devices[0].sync
@@ -225,7 +242,11 @@ class LyingWorld(World):
     def remember(self) -> None:
         """Remember contents that were shown and could be read."""
         for actor in self.actors:
-            actor.remembers |= checks.shown_by(actor) & self.ledger.contents.keys()
+            kept = checks.kept_by(actor)
+            for digest in checks.shown_by(actor) & self.ledger.contents.keys():
+                body = kept[digest].body if digest in kept else None
+                if not isinstance(body, Blob) or is_somewhere(body.hash, self.devices):
+                    actor.remembers.add(digest)
 
     def _is_readable(self, device: ModelDevice, node: NodeId) -> bool:
         state = device.local.tree.state(node)

@@ -25,8 +25,10 @@ class Names(Files):
             await self.remove(entry)
 
     async def remove(self, entry: Entry) -> None:
-        self.loses_name(entry)
-        await self.device.fs.unlink(self.device.att, *self.place(entry))
+        """Removes whatever has the name by now. Other names of it may have gone since it was listed."""
+        parent, name = self.place(entry)
+        self.loses_name(self.find(parent, name) or entry)
+        await self.device.fs.unlink(self.device.att, parent, name)
 
     async def rename_entry(self, entry: Entry, parent: Ino, name: bytes, flags: RenameFlags = RenameFlags.NONE) -> None:
         device = self.device

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
 from holofsd.core import sethash
 from holofsd.core.document import Envelope, Head
-from holofsd.core.ids import AuthorId, VolumeId
+from holofsd.core.ids import AuthorId, NodeId, VolumeId
+from holofsd.store.database import Database, scripts
 from holofsd.store.documents import Documents
 from holofsd.store.volume import VolumeStore
 
@@ -134,3 +136,22 @@ def test_quarantine_counts_reasons_until_a_later_record_is_understood(documents:
     assert documents.quarantined() == {"format 9": 2}
     documents.release(ADA, b"a")
     assert documents.quarantined() == {"format 9": 1}
+
+
+def test_records_about_removed_nodes_are_merged_once_more_by_the_program_that_knows_when(tmp_path: Path) -> None:
+    directory = tmp_path / "volume"
+    directory.mkdir()
+    before = list(takewhile(lambda text: "when each device removed" not in text, scripts("volume_formats")))
+    old = Database(directory / "index.db", before)
+    ours, theirs = AuthorId(b"a" * 32), AuthorId(b"b" * 32)
+    gone, here = NodeId(b"g" * 16), NodeId(b"h" * 16)
+    with old.transaction():
+        old.run("INSERT INTO authors VALUES (?,?,1,1)", (ours, b"s" * 32))
+        for node, visible in ((gone, 0), (here, 1)):
+            old.run("INSERT INTO nodes VALUES (?,1,x'',x'',NULL,0,0,0,0,0,0,0,0,?)", (node, visible))
+            for seq, author in enumerate((ours, theirs), start=7):
+                old.run("INSERT INTO envelopes VALUES (?,?,?,x'',x'')", (author, node, seq))
+    old.close()
+    opened = VolumeStore(VolumeId(b"v" * 32), directory)
+    assert opened.db.all("SELECT author, key, seq FROM merge_queue") == [(theirs, gone, 8)]
+    opened.close()

@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 
 from holofs_peer.v1 import peer_pb2 as pb
+from holofsd.check.fsck import Files, examine_copy
 from holofsd.codec.records import encode_state
 from holofsd.codec.signing import generate, sign_grant, sign_head
 from holofsd.codec.ticket import decode_ticket
 from holofsd.core import edit
 from holofsd.core.document import Credentials, Role
 from holofsd.core.errors import ConnectionLost
-from holofsd.core.ids import Dot, Hlc, VolumeId
-from holofsd.core.state import Inline, Register, Removal, Version
+from holofsd.core.ids import ROOT_ID, Dot, Hlc, VolumeId
+from holofsd.core.state import Inline, Kind, NodeState, Register, Removal, Version
 from holofsd.net.api import CloseCode
 from holofsd.net.fake import FakeNetwork
 from holofsd.sync import frames
@@ -221,6 +222,22 @@ async def test_a_bad_record_among_good_ones_is_counted_and_the_others_count(tmp_
         await until(lambda: bob.sync.status().quarantined == 4)
         assert ann.sync.status().quarantined == 4
         assert "wrong key" not in ann.files()
+
+
+async def test_what_a_member_says_of_the_root_is_not_merged_and_leaves_the_volume_well(tmp_path: Path) -> None:
+    async with scene(tmp_path) as (ann, bob, raw, joined):
+        author = Author(joined.volume)
+        await raw.session(ann.id, joined, author)
+        root = NodeState(ROOT_ID, Kind.DIRECTORY, 0, mode=Register(0, Hlc(1, 0, author.id)))
+        await raw.push(author, author.say(root), author.say(author.file("file", b"1")), after=0)
+        await until(lambda: "file" in bob.files())
+        await until(lambda: bob.sync.status().quarantined == 1)
+        for device in (ann, bob):
+            store = device.store
+            assert store.db.number("SELECT count(*) FROM envelopes WHERE key=?", (ROOT_ID,)) == 1
+            with store.db.transaction():  # as after an earlier program, which had nothing against it
+                store.documents.release(author.id, ROOT_ID)
+            assert examine_copy(store.volume, store.directory, device.id, files=Files.SIZES).findings == {}
 
 
 async def test_a_removal_that_claims_to_have_seen_the_future_means_the_same_everywhere(tmp_path: Path) -> None:

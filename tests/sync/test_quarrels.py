@@ -23,6 +23,7 @@ from holofsd.core.errors import DeviceUnknown, HoloError, Refused, RoleTooLow
 from holofsd.core.ids import DeviceId, VolumeId
 from holofsd.core.members import resolve
 from holofsd.store.volume import VolumeStore
+from holofsd.sync import members
 from holofsd.sync.members import Members
 from holofsd.sync.stored_credentials import load_credentials
 
@@ -358,3 +359,75 @@ def test_devices_that_an_admin_made_up_stop_nobody_from_making_another_one(monke
     monkeypatch.setattr(sets, "GRANT_ROOM", 8192)
     a.change_role(ID["c"], Role.ADMIN)
     assert a.membership.roles[ID["c"]] is Role.ADMIN
+
+
+# ---- removing an admin that signed very much
+def made_up(number: int) -> DeviceId:
+    return DeviceId(SigningKey(b"%032d" % number).public)
+
+
+def test_who_let_in_more_than_can_be_kept_can_be_removed_as_the_refusal_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "KEPT_MOST", 12)
+    devices = scene()
+    a = devices["a"]
+    learn(
+        a, Credentials(grants=tuple(sign_grant(KEYS["b"], VOLUME, made_up(n), Role.READER, 1, "x") for n in range(11)))
+    )
+    learn(a, Credentials(removals=(sign_removed(KEYS["b"], VOLUME, ID["c"], 255),)))
+    before = a.credentials
+    for refused in (lambda: a.remove(ID["b"]), lambda: a.change_role(ID["b"], Role.READER)):
+        with pytest.raises(Refused, match=r"--undo: .* that it let in go with it, .* are members again"):
+            refused()
+        assert a.credentials == before
+    a.remove(ID["b"], undo=True)
+    assert a.membership.roles == {ID["a"]: Role.ADMIN, ID["c"]: Role.WRITER}
+
+
+def test_very_many_grants_of_one_device_are_kept_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "KEPT_MOST", 4)
+    roles = (Role.WRITER, Role.READER)
+    many = tuple(sign_grant(KEYS["b"], VOLUME, ID["d"], roles[n % 2], n, f"d {n}") for n in range(2, 52))
+    ours = tuple(sign_grant(KEYS["b"], VOLUME, ID["e"], Role.ADMIN, n, f"e {n}") for n in range(2, 52))
+    for undo in (False, True):
+        e = scene()["e"]
+        learn(e, Credentials(grants=many + ours))
+        before = e.membership
+        e.remove(ID["b"], undo)
+        gone = {ID["b"], ID["d"]} if undo else {ID["b"]}
+        assert e.membership.roles == {who: role for who, role in before.roles.items() if who not in gone}
+        assert e.membership.names.items() <= before.names.items()
+
+
+def test_removals_of_devices_that_nobody_knows_use_up_no_room_of_whoever_removes_the_liar() -> None:
+    """And of those that an honest device let in only as much as one each."""
+    devices = scene()
+    a, b = devices["a"], KEYS["b"]
+    nobody = tuple(sign_removed(b, VOLUME, made_up(n), 1) for n in range(100))
+    let_in = tuple(sign_grant(b, VOLUME, made_up(n), Role.ADMIN, 1, "x") for n in range(50))
+    again = tuple(sign_removed(b, VOLUME, ID["c"], n) for n in range(1, 51))
+    learn(a, Credentials(let_in, (*nobody, *again)))
+    assert ID["c"] not in a.membership.roles
+    known = len(a.credentials.removals)
+    a.remove(ID["b"])
+    assert len(a.credentials.removals) == known + 2
+    meet(devices)
+    for who in devices.values():
+        assert set(who.membership.roles) == {ID["a"], ID["d"], ID["e"]}
+    a.grant(ID["c"], Role.WRITER, "c")
+    assert a.membership.roles[ID["c"]] is Role.WRITER
+
+
+def test_whom_a_device_let_in_stays_though_the_admin_that_removed_it_and_kept_them_goes() -> None:
+    devices = scene()
+    guest = made_up(0)
+    devices["e"].grant(guest, Role.WRITER, "guest")
+    learn(devices["b"], devices["e"])
+    devices["b"].remove(ID["e"])  # whom b alone had let in
+    learn(devices["a"], devices["b"])
+    devices["a"].remove(ID["b"])
+    assert devices["a"].membership.roles == {
+        ID["a"]: Role.ADMIN,
+        ID["c"]: Role.WRITER,
+        ID["d"]: Role.WRITER,
+        guest: Role.WRITER,
+    }
