@@ -54,7 +54,7 @@ class DeceivedDevice(ModelDevice):
         return 0
 
     def unsettled(self) -> str:
-        """Names what is unsettled as for any device; a file in a folder that no device knows is out of sight for a while."""
+        """Names what is unsettled, as for any device. A file in an unknown folder is out of sight for a while."""
         waiting, _ = self.store.nodes.strays.waiting(NodeId(b""), 1)
         return super().unsettled() or ("a folder that is waited for" if waiting else "")
 
