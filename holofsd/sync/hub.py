@@ -336,19 +336,19 @@ class SyncHub:
             raise Refused("not a hello for anything that is here")
         offered = wire.from_credentials(hello.credentials)
         # The removal of this device may be void by now: its issuer was removed by a more senior admin at the same time.
-        if sync.role is None and not await sync.members.would_be_member(self.device, offered):
-            raise Refused("not a hello for anything that this device is a member of")
-        if not await sync.members.would_be_member(stream.connection.peer, offered):
+        ours = sync.role is not None or await sync.members.would_be_member(self.device, offered)
+        if not ours or not await sync.members.would_be_member(stream.connection.peer, offered):
             await self._explain(stream, sync)
             raise Refused("not a member")
         return hello, sync
 
-    @staticmethod
-    async def _explain(stream: Stream, sync: VolumeSync) -> None:
-        """Whoever was removed while it was away is told so; it knows the volume anyway. A stranger hears nothing."""
+    async def _explain(self, stream: Stream, sync: VolumeSync) -> None:
+        """Tells a device that was removed while it was away, or a member that this one was: a member that goes on from
+        an old backup may not know any more. Both know the volume anyway. A stranger hears nothing."""
         peer = stream.connection.peer
-        if sync.members.was_removed(peer):
-            await stream.send(frames.credentials(sync.members.case_of(peer)))
+        about = self.device if sync.role is None and sync.members.is_member(peer) else peer
+        if sync.members.was_removed(about):
+            await stream.send(frames.credentials(sync.members.case_of(about)))
             await stream.finish()
             async with asyncio.timeout(FAREWELL):
                 await stream.receive(MAX_HELLO)  # its end proves that the other side has read
