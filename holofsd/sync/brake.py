@@ -354,10 +354,9 @@ class Brake:
         states = []
         for node in nodes:
             state = self._volume.tree.state(node)
-            if state is None or is_alive(state) or not state.versions:
+            if state is None or is_alive(state) or not state.versions or replacing.was_replaced(state):
                 continue
-            if not replacing.was_replaced(state):
-                states.append(restored(state, self._anew, self._volume.stamp()))
+            states.append(restored(state, self._anew, self._volume.stamp()))
         self._removals.drop_recent(nodes)
         if states:
             self._volume.write(states)

@@ -38,13 +38,14 @@ class Replacing:
     def is_replaced(self, node: NodeId) -> bool:
         """A node that stays has every name that this one has here."""
         stored = self._tree.state(node)
-        mine = places_of(stored) if stored is not None else []
-        return bool(mine) and all(self._is_taken(place) for place in mine)
+        return stored is not None and self._are_taken(places_of(stored))
 
     def was_replaced(self, state: NodeState) -> bool:
         """A node that stays has every name from which this one was removed before."""
-        mine = [placement.place for placement in removed_from(state)]
-        return bool(mine) and all(self._is_taken(place) for place in mine)
+        return self._are_taken([placement.place for placement in removed_from(state)])
+
+    def _are_taken(self, places: Collection[Place]) -> bool:
+        return bool(places) and all(self._is_taken(place) for place in places)
 
     def _is_taken(self, place: Place) -> bool:
         parents = [place.parent, *self._successors(place.parent, _DEEPEST)]
@@ -91,7 +92,7 @@ class Replacing:
         return found
 
     def _goes(self, node: NodeId) -> bool:
-        """Or has gone before, or is there only because of what is in it."""
+        """Whether a node is dying, went before, or is there only because of what is in it."""
         row = self._nodes.get(node)
         return node in self._dying or (row is not None and row.visible != _THERE)
 
