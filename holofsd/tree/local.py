@@ -140,7 +140,7 @@ class LocalVolume:
         return state
 
     def _as_stored(self, state: NodeState) -> NodeState:
-        """With the hash, or the bytes, of content that was in a staging file when the caller read of it."""
+        """The state with the hash, or the bytes, of content that was in a staging file when the caller read of it."""
         for dot, version in state.versions.items():
             if isinstance(version.body, Pending) and version.body.staging in self._stored:
                 body = self._stored[version.body.staging]
@@ -150,8 +150,8 @@ class LocalVolume:
         return state
 
     def staging_went(self, files: Iterable[str], body: Body | None = None) -> None:
-        """Call it when the transaction that removed them is committed. `body`: what they contained, if that was not
-        told before; None: nobody needed it."""
+        """Remembers what staging files contained, once the transaction that removed them is committed. `body`: that, if
+        it was not told before; None: nobody needed it."""
         for file in files:
             self._stored.setdefault(file, body)
         while len(self._stored) > _STORED:
