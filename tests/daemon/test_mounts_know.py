@@ -39,7 +39,7 @@ async def _remove_something(device: Device) -> None:
     await filesystem.create(other, ROOT_INO, b"f", 0o644, exclusive=True, truncate=True, handle=1, base=b"")
     await filesystem.commit(other, 1, data=b"x", mtime_ns=None, seal=True, release=True, base=b"")
     async with asyncio.timeout(10):
-        while not await _is_published(device):
+        while not await _is_published(device):  # noqa: ASYNC110 - what is watched tells nobody
             await asyncio.sleep(0.005)
     await filesystem.unlink(other, ROOT_INO, b"f")
     filesystem.detach(other)
@@ -58,7 +58,7 @@ async def _restored(device: Device, to: bytes) -> list[Restored]:
         return [step async for step in steps]
 
 
-@pytest.mark.parametrize("to", (b"", b"g"))
+@pytest.mark.parametrize("to", [b"", b"g"])
 async def test_restore_is_answered_when_the_mounts_show_what_is_back(world: World, to: bytes) -> None:
     async with world.device("a") as device:
         await device.create_volume("docs")
