@@ -43,13 +43,16 @@ async def settled(opened: OpenVolume, name: str, asked: api.Resolution) -> Async
     """One, or all at or below a path, as they are done."""
     keep, settling = Keep(asked.keep, asked.device or asked.id), opened.filesystem.settling
     if not asked.all:
-        yield _told(await settling.one(asked.path, keep), name)
+        done = await settling.one(asked.path, keep)
+        await opened.filesystem.mounts_know()
+        yield _told(done, name)
         return
     if asked.keep in ("copy", "id"):
         raise BadArgument("This says which one of a single conflict to keep: settle one after the other, without all.")
     async with aclosing(settling.all_below(asked.path, keep)) as steps:  # type: ignore[type-var]
         async for step in steps:
             yield _told(step, name)
+    await opened.filesystem.mounts_know()
 
 
 def _told(done: Settled, name: str) -> api.SettledConflict:

@@ -49,10 +49,11 @@ class DeviceHistory:
         )
 
     async def restore(self, wanted: api.Restoration) -> AsyncIterator[api.Restored]:
-        restoring = self._history_of(wanted.volume).restoring
-        done = await restoring.restore(
+        filesystem = self._volumes.find(wanted.volume).filesystem
+        done = await filesystem.history.restoring.restore(
             wanted.path, version=wanted.version, at_ms=wanted.at_ms, to=wanted.to, from_trash=wanted.from_trash
         )
+        await filesystem.mounts_know()
         for one in done:
             yield api.Restored(one.path, one.what, one.why)
 

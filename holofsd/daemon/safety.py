@@ -32,7 +32,8 @@ class DeviceCare:
     _volumes: Volumes
 
     async def brake(self, volume: str, act: str, files: int, percent: int, skip: tuple[bytes, ...]) -> api.BrakeReply:
-        brake = self._volumes.find(volume).sync.brake
+        opened = self._volumes.find(volume)
+        brake = opened.sync.brake
         decided = 0
         if act == "limit":
             brake.set_limit(BrakeLimit(files, percent))
@@ -44,6 +45,8 @@ class DeviceCare:
             decided = await brake.accept()
         elif act == "refuse":
             decided = await brake.refuse()
+        if decided:
+            await opened.filesystem.mounts_know()
         report, limit = brake.report(), brake.limit
         return api.BrakeReply(
             off=limit.off,

@@ -195,6 +195,10 @@ class VolumeFilesystem:
     async def others_know(self, att: Attachment) -> None:
         await self._watchers.others_know(att)
 
+    async def mounts_know(self) -> None:
+        """Suspends until the mounts show what a command changed: its user goes on through one of them."""
+        await self._watchers.others_know(None)
+
     def acknowledge(self, att: Attachment, number: int) -> None:
         self._watchers.acknowledge(att, number)
 

@@ -100,9 +100,12 @@ class Watchers:
             elif watcher.ended:
                 return
 
-    async def others_know(self, origin: Attachment) -> None:
-        """Returns when the other mounts have acknowledged what was changed just now; a second later at most."""
-        if len(self._watchers) > 1:
+    async def others_know(self, origin: Attachment | None) -> None:
+        """Returns when the other mounts have acknowledged what was changed just now; a second later at most.
+
+        `origin`: the mount that changed it. None: no mount did, so all of them are waited for.
+        """
+        if origin is None or len(self._watchers) > 1:
             await all_given([w.acknowledgements for att, w in self._watchers.items() if att is not origin])
 
     def acknowledge(self, attachment: Attachment, number: int) -> None:

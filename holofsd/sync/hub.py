@@ -373,7 +373,7 @@ class SyncHub:
             raise Refused("not a hello for anything that is here")
         if sync.role is None or not sync.members.is_member(connection.peer):
             await self._examine(connection, opening, sync)
-            if not sync.members.is_member(connection.peer):
+            if sync.role is None or not sync.members.is_member(connection.peer):
                 await self._explain(stream, sync)
                 raise Refused("not a member")
         elif (wait := sync.dealings.of(connection.peer).opened(asyncio.get_running_loop().time())) > 0:
@@ -395,18 +395,14 @@ class SyncHub:
         return await self._scrutiny.spend(source_of(connection.remote_address), cost_of(size=len(data)), read)
 
     async def _examine(self, connection: Connection, opening: frames.Opening, sync: VolumeSync) -> None:
-        """Looks at what a device shows that is not known as a member; learns it if that makes it one.
-
-        Raises Refused where this device is no member itself.
-        """
+        """Looks at what a device shows that is not known as a member; learns it if that makes it one."""
         shown = opening.credentials
 
         async def look() -> None:
             offered = wire.from_credentials(shown)
             # The removal of this device may be void by now: its issuer was removed by a more senior admin at that time.
-            if sync.role is None and not await sync.members.would_be_member(self.device, offered):
-                raise Refused("not a hello for anything that this device is a member of")
-            await sync.members.would_be_member(connection.peer, offered)
+            if sync.role is not None or await sync.members.would_be_member(self.device, offered):
+                await sync.members.would_be_member(connection.peer, offered)
 
         await self._scrutinize(connection, shown, sync.members.credentials.size(), look)
 
@@ -419,12 +415,13 @@ class SyncHub:
         source = source_of(connection.remote_address)
         return await self._scrutiny.spend(source, cost_of(shown=size, known=known), work)
 
-    @staticmethod
-    async def _explain(stream: Stream, sync: VolumeSync) -> None:
-        """Tells a device that was removed while it was away; it knows the volume anyway. A stranger hears nothing."""
+    async def _explain(self, stream: Stream, sync: VolumeSync) -> None:
+        """Tells a device that was removed while it was away, or a member that this one was: a member that goes on from
+        an old backup may not know any more. Both know the volume anyway. A stranger hears nothing."""
         peer = stream.connection.peer
-        if sync.members.was_removed(peer):
-            await stream.send(frames.credentials(sync.members.case_of(peer)))
+        about = self.device if sync.role is None and sync.members.is_member(peer) else peer
+        if sync.members.was_removed(about):
+            await stream.send(frames.credentials(sync.members.case_of(about)))
             await stream.finish()
             async with asyncio.timeout(FAREWELL):
                 await stream.receive(MAX_HELLO)  # its end proves that the other side has read

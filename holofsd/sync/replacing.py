@@ -37,10 +37,9 @@ class Replacing:
     def is_replaced(self, node: NodeId) -> bool:
         """A node that stays has every name that this one has here."""
         stored = self._tree.state(node)
-        mine = places_of(stored) if stored is not None else []
-        return self.were_taken(mine)
+        return stored is not None and self.were_taken(places_of(stored))
 
-    def were_taken(self, places: Sequence[Place]) -> bool:
+    def were_taken(self, places: Collection[Place]) -> bool:
         """Nodes that stay have all of these names, from which one was removed before."""
         return bool(places) and all(self._is_taken(place) for place in places)
 
@@ -89,7 +88,7 @@ class Replacing:
         return found
 
     def _goes(self, node: NodeId) -> bool:
-        """Or has gone before, or is there only because of what is in it."""
+        """Whether a node is dying, went before, or is there only because of what is in it."""
         row = self._nodes.get(node)
         return node in self._dying or (row is not None and row.visible != _THERE)
 

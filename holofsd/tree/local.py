@@ -151,8 +151,8 @@ class LocalVolume:
         return state
 
     def staging_went(self, files: Iterable[str], body: Body | None = None) -> None:
-        """Call it when the transaction that removed them is committed. `body`: what they contained, if that was not
-        told before; None: nobody needed it."""
+        """Remembers what staging files contained, once the transaction that removed them is committed. `body`: that, if
+        it was not told before; None: nobody needed it."""
         for file in files:
             self._stored.setdefault(file, body)
         while len(self._stored) > _STORED:

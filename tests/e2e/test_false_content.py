@@ -109,7 +109,7 @@ async def _scene(a: Device, b: Device, node: pytest.Item) -> AsyncIterator[Scene
     if node.stash.get(FAILED, False):
         print(a.world.logs())
     for device, path in ((a, here), (b, there)):
-        await asyncio.to_thread(device.unmount, path)
+        await asyncio.to_thread(device.ctl, "unmount", "--force", path)  # whoever still looks at it
 
 
 @pytest.fixture

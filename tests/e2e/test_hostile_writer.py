@@ -97,7 +97,7 @@ async def scene(honest: tuple[Device, Device], request: pytest.FixtureRequest) -
     if request.node.stash.get(FAILED, False):
         print(a.world.logs())
     for device, path in ((a, here), (b, there)):
-        await asyncio.to_thread(device.unmount, path)
+        await asyncio.to_thread(device.ctl, "unmount", "--force", path)  # whoever still looks at it
 
 
 def _shared(a: Device, b: Device, volume: str) -> tuple[Path, Path]:

@@ -14,7 +14,7 @@ LARGE, MIDDLE, SMALL = 8, 6, 0
 SEEDS = {None: 5, Role.READER: 6, Role.WRITER: 7, Role.ADMIN: 9}
 """As what the liar begins (`LyingWorld.begin`)."""
 VARIANTS = ((0, 0, 0), (2, 7, 0), (1, 3, 2), (1, 1, 2), (4, 6, 2), (7, 12, 4))
-SHORT = 2
+SHORT = 1
 """So many of them are in `scripts/test`."""
 ROLES = {"member": Role.ADMIN, "wire": None}
 """What the liar is in the scenes of a family; a writer, where nothing is said."""

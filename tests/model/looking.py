@@ -97,7 +97,7 @@ class Looking:
         return self.device.local.tree.lookup(view.node, name) if view is not None else None
 
     def place(self, entry: Entry) -> tuple[Ino, bytes]:
-        """Raises NoSuchName: its directory has gone meanwhile, and a number would be given to nothing."""
+        """The number of its directory, and its name. Raises NoSuchName where that directory has gone meanwhile."""
         nodes = self.device.local.store.nodes
         glance = nodes.glance(entry.parent)
         if entry.parent != ROOT_ID and (glance is None or not glance[1]):

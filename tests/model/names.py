@@ -25,7 +25,7 @@ class Names(Files):
             await self.remove(entry)
 
     async def remove(self, entry: Entry) -> None:
-        """Removes whatever has the name by now. Other names of it may have gone since it was listed."""
+        """Removes what has the name by now; other names of it may have gone since it was listed."""
         parent, name = self.place(entry)
         self.loses_name(self.find(parent, name) or entry)
         await self.device.fs.unlink(self.device.att, parent, name)

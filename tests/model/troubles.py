@@ -227,10 +227,12 @@ class Troubles:
     def _restored(self, number: int) -> None:
         """Only if no content is on the way: what only this disk had would be missing for ever, and rightly so."""
         device = self.devices[number]
+        # A device that was removed meanwhile gives nothing back.
+        lost = {device.name} | {other.name for other in self.devices if other.is_up and other.sync.role is None}
         device.restore()
         self.actors[number].remembers.clear()
         for digest, where in self.ledger.acknowledged.items():
-            if digest not in self.since_backup[number] and where.startswith(device.name + " "):
+            if digest not in self.since_backup[number] and where.split()[0] in lost:
                 self.ledger.supersede(digest, f"{device.name} was restored from a backup")
 
 

@@ -22,6 +22,7 @@ def until(condition: Callable[[], T], what: str, seconds: float = DEADLINE_S, ev
     pause = every
     last: object = None
     while True:
+        asked = time.monotonic()
         try:
             answer = condition()
             if answer:
@@ -31,7 +32,8 @@ def until(condition: Callable[[], T], what: str, seconds: float = DEADLINE_S, ev
             last = error
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:.0f} s for: {what}; last: {last}")
-        time.sleep(pause)
+        # A question that takes long leaves at least half of a processor to what it asks about.
+        time.sleep(max(pause, time.monotonic() - asked))
         pause = min(pause * 1.3, 0.5)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,25 @@ async def test_a_member_removed_while_it_was_away_is_told_when_it_is_back(tmp_pa
         await until(lambda: bob.sync.role is None, "bob to hear of it")
         await until(lambda: not bob.hub._links and not ann.hub._links, "both to hang up")
         assert ann.hub.volumes_shared_with(bob.id) == []
+
+
+async def test_an_admin_that_goes_on_from_an_old_backup_hears_of_a_removal_from_whom_it_removed(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await share(ann, bob)
+        await settled(ann, bob)
+        await ann.down()
+        shutil.copytree(ann.folder, tmp_path / "backup")
+        await ann.up()
+        ann.sync.remove_member(bob.id)
+        await until(lambda: bob.sync.role is None, "bob to hear of it")
+        await ann.down()
+        shutil.rmtree(ann.folder)
+        shutil.copytree(tmp_path / "backup", ann.folder)
+        await ann.up()
+        assert ann.sync.members.is_member(bob.id)
+        await until(lambda: ann.sync.members.was_removed(bob.id), "ann to hear of it again")
+        await bob.join(ann.ticket())
+        await until(lambda: bob.sync.role == Role.WRITER, "bob to be let in again")
 
 
 async def test_a_device_whose_removal_became_void_is_a_member_again(tmp_path: Path) -> None:
