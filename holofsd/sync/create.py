@@ -40,7 +40,7 @@ def create_volume(
     assert author_key is not None
     info = VolumeInfo(name, Hlc(now_ms, 0, AuthorId(author_key.public)))
     with store.db.transaction():
-        publish(store, author_key, [(KEY_VOLUME, encode_volume(info))])
+        publish(store, author_key, 0, [(KEY_VOLUME, encode_volume(info))])
     return CreatedVolume(store, volume_key.seed)
 
 

@@ -209,7 +209,7 @@ class Folder:
         with self._store.db.transaction():
             if self._documents.head(head.author) != head or self._waits_for_something(head.author):
                 return 0
-            publication = publish(self._store, key, self._records(head))
+            publication = publish(self._store, key, self._volume.dots_given, self._records(head))
             self._add(head)
             self.let_go_of(head.author)
             if self._documents.requeue_waiting(self._volume.author):

@@ -227,7 +227,7 @@ class Forgetter:
         records = [*decided.shrunk]
         if decided.dropped:
             records.append((KEY_DROPPED, encode_dropped(listed.values())))
-        publication = publish(self._store, key, records, decided.dropped)
+        publication = publish(self._store, key, self._volume.dots_given, records, decided.dropped)
         if self._documents.requeue_waiting(self._volume.author):
             self._store.db.after_commit(self._merger.kick)
         return publication
@@ -240,7 +240,7 @@ class Forgetter:
         key = active_key(self._store)
         assert key is not None
         with self._store.db.transaction():
-            publication = publish(self._store, key, [(KEY_DROPPED, encode_dropped(()))])
+            publication = publish(self._store, key, self._volume.dots_given, [(KEY_DROPPED, encode_dropped(()))])
         await self._send(publication)
 
     async def _send(self, publication: Publication) -> None:

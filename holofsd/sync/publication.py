@@ -47,11 +47,17 @@ def weigh(envelope: Envelope) -> Weight:
 
 
 def publish(
-    store: VolumeStore, key: SigningKey, records: Sequence[tuple[bytes, bytes]], dropped: Sequence[Dropped] = ()
+    store: VolumeStore,
+    key: SigningKey,
+    dots: int,
+    records: Sequence[tuple[bytes, bytes]],
+    dropped: Sequence[Dropped] = (),
 ) -> Publication:
     """Numbers (record key, payload) pairs as the active author, whose key this is. Keys are distinct; one at least.
 
-    `dropped`: records of ours that go; one of `records` says so.
+    `dots`: the counter of the last dot given (`LocalVolume.dots_given`), which in the store may be that of before this
+    transaction. What names a dot beyond it waits, on every device. `dropped`: records of ours that go; one of `records`
+    says so.
     """
     documents = store.documents
     author = AuthorId(key.public)
@@ -74,14 +80,9 @@ def publish(
         total, taken = sethash.add(total, element_of(envelope)), taken + weigh(envelope)
         documents.put(envelope)
         envelopes.append(envelope)
-    head = sign_head(key, store.volume, seq, _dots(store, author), sethash.to_bytes(total))
+    head = sign_head(key, store.volume, seq, dots, sethash.to_bytes(total))
     documents.set_head(head, taken)
     return Publication(tuple(envelopes), head, after)
-
-
-def _dots(store: VolumeStore, author: AuthorId) -> int:
-    active = store.active_author()
-    return active[2] if active is not None and active[0] == author else 0
 
 
 def summary(head: Head) -> AuthorSeq:

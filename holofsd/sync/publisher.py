@@ -157,7 +157,7 @@ class Publisher:
             batch, full = self._collect(key)
             for node in batch.settled:
                 self._store.outbox.remove(node)
-            publication = publish(self._store, key, batch.records) if batch.records else None
+            publication = publish(self._store, key, self._volume.dots_given, batch.records) if batch.records else None
             if publication is not None and self._store.documents.requeue_waiting(self._volume.author):
                 self._store.db.after_commit(self.on_requeued)
         self._rests_until = loop.time() + SHARE * (loop.time() - began)

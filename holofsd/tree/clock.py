@@ -34,6 +34,10 @@ class VolumeClock:
         self._unsaved = False
         store.db.on_rollback.append(self._start_over)
 
+    @property
+    def dots_given(self) -> int:
+        return self._counter
+
     def next_dot(self) -> Dot:
         self._counter += 1
         self._save_later()

@@ -83,6 +83,11 @@ class LocalVolume:
         """Saved with the current transaction."""
         return self._clock.next_dot()
 
+    @property
+    def dots_given(self) -> int:
+        """The counter of the last dot that the active author gave, in this transaction or before."""
+        return self._clock.dots_given
+
     def stamp(self, above: Hlc | None = None) -> Hlc:
         """Saved with the current transaction."""
         return self._clock.stamp(above)

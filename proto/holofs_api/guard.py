@@ -48,14 +48,18 @@ def _escaped(path: str) -> bytes:
     return raw
 
 
-def hangs(pid: int) -> bool:
-    """Whether the main thread of the process has ended and another one has not."""
+def started(pid: int) -> bytes:
+    """When the process began, which tells it from a later one of the same number; empty if it has ended.
+
+    It has not while one of its threads is left. A zombie alone has nothing open any more.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as process:
-            state = process.read().rpartition(b")")[2].split()[0]
-        return state in (b"Z", b"X") and len(os.listdir(f"/proc/{pid}/task")) > 1
+            fields = process.read().rpartition(b")")[2].split()
+        is_zombie = fields[0] in (b"Z", b"X") and len(os.listdir(f"/proc/{pid}/task")) <= 1
+        return b"" if is_zombie else fields[19]
     except OSError:
-        return False
+        return b""
 
 
 def end_connection(number: int, path: str) -> bool:
@@ -76,10 +80,12 @@ def end_connection(number: int, path: str) -> bool:
 
 
 def main(pipe: int, pid: int, connection: int, path: str) -> None:
+    began = started(pid)
     if os.read(pipe, 1):
         return
     since = time.monotonic()
-    while hangs(pid):
+    # It closes the pipe some time before it has ended, or hangs.
+    while began and started(pid) == began:
         if time.monotonic() > since + _PATIENCE_S:
             end_connection(connection, path)
             return

@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,3 +41,41 @@ def test_what_is_no_fuse_mount_has_no_connection(tmp_path: Path) -> None:
 
 def test_a_process_that_lives_does_not_hang(tmp_path: Path) -> None:
     assert hanging("pytest", tmp_path) == 0
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_process_has_ended_when_nothing_of_it_is_left(process: subprocess.Popen[bytes]) -> None:
+    began = module.started(process.pid)
+    assert began
+    assert began != module.started(os.getpid())
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert module.started(process.pid) == b"", "a zombie"
+    process.wait()
+    assert module.started(process.pid) == b""
+
+
+def test_a_mount_that_is_slow_to_end_is_not_taken_for_one_that_has_ended(
+    process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pipe is closed, and the kernel has not told yet what becomes of its threads."""
+    ended: list[tuple[int, str]] = []
+    monkeypatch.setattr(module, "end_connection", lambda number, path: ended.append((number, path)))
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.2)
+    for end, expected in ((signal.SIGSTOP, [(41, "/mnt")]), (signal.SIGKILL, [])):
+        theirs, ours = os.pipe()
+        os.close(ours)
+        ended.clear()
+        os.kill(process.pid, end)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+        module.main(theirs, process.pid, 41, "/mnt")
+        os.close(theirs)
+        assert ended == expected

@@ -54,10 +54,16 @@ class Looking:
         self._handles = 0
 
     def may_let_go(self) -> bool:
-        """Whether no device lacks content. Else it may be what this device alone has, of a file that was removed here
-        and is moved elsewhere: it would be missing for ever, and rightly so."""
+        """Whether no device lacks content, of what this one wrote last either. Else it may be what this device alone
+        has, of a file that was removed here and is moved elsewhere: it would be missing for ever, and rightly so."""
         others = [device for device in self.ledger.devices if device is not self.device]
-        return all(other.is_up and other.store.content.missing() == (0, 0) for other in others)
+        return not self.device.store.outbox.count() and all(self._has_all(other) for other in others)
+
+    def _has_all(self, other: ModelDevice) -> bool:
+        """Whether the other one has heard all that this device has, and has the content."""
+        heads = other.heads() if other.is_up else {}
+        heard = all(author in heads and heads[author][0] >= seq for author, (seq, _) in self.device.heads().items())
+        return heard and other.store.content.missing() == (0, 0)
 
     # ---- looking
     def entries(self) -> list[tuple[bytes, Entry]]:

@@ -448,6 +448,9 @@ async def test_a_version_that_cannot_be_proven_is_said_as_ones_own(tmp_path: Pat
         assert version.dot.author == bob.volume.author
         assert version.body == Inline(b"by raw")
         assert ("bob", FORGED) not in lies(ann)
+        head = bob.store.documents.head(bob.volume.author)
+        assert head is not None
+        assert version.dot.counter <= head.dots, "others wait for a dot that its head does not count"
 
 
 def test_a_volume_of_an_earlier_program_says_from_where_on_its_versions_have_seals(tmp_path: Path) -> None:
