@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from holofsd.core.retention import HistoryPolicy
 from holofsd.core.text import writer_name
 from holofsd.daemon.volumes import Volumes
-from holofsd.fs.history import History
+from holofsd.fs.past.history import History
 from holofsd.rpc import history_api as api
 from holofsd.tree.garbage import GRACE_MS
 

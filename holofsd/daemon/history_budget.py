@@ -16,7 +16,7 @@ from typing import Final
 from holofsd.core.errors import BadArgument
 from holofsd.core.ids import VolumeId
 from holofsd.core.retention import default_budget, fair_shares
-from holofsd.fs.keeping import Keeping
+from holofsd.fs.past.retention import Keeping
 from holofsd.store.device import DeviceStore
 
 _MAX: Final = "history_max"

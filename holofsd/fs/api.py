@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from holofsd.core.ids import Ino
-from holofsd.fs.journals import Kept
+from holofsd.fs.mounts.journals import Kept
 from holofsd.fs.types import (
     Attachment,
     AttachRequest,

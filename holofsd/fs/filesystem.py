@@ -16,28 +16,32 @@ from holofs_api.stamps import CLOCK
 from holofsd.core.errors import BadArgument, HoloError, NameExists
 from holofsd.core.ids import Ino
 from holofsd.core.state import Kind, Target
-from holofsd.fs.alternatives import Alternatives
 from holofsd.fs.api import Filesystem
-from holofsd.fs.attaching import Attaching
-from holofsd.fs.attrs import Attributes
 from holofsd.fs.census import take_census
-from holofsd.fs.changing import Changing
-from holofsd.fs.conflicts import Conflicts
-from holofsd.fs.contents import Contents
-from holofsd.fs.endings import Endings
-from holofsd.fs.hashing import Hasher
-from holofsd.fs.history import History
-from holofsd.fs.journals import Journals, Kept
-from holofsd.fs.naming import Naming
-from holofsd.fs.opening import Opening
-from holofsd.fs.past_files import HIDDEN
+from holofsd.fs.changes.watch import Watchers
+from holofsd.fs.content.changing import Changing
+from holofsd.fs.content.contents import Contents
+from holofsd.fs.content.hashing import Hasher
+from holofsd.fs.content.opening import Opening
+from holofsd.fs.content.versions import Versions
+from holofsd.fs.content.writing import Writing
+from holofsd.fs.mounts.async_creates import Promises
+from holofsd.fs.mounts.attaching import Attaching
+from holofsd.fs.mounts.journals import Journals, Kept
+from holofsd.fs.names.alternatives import Alternatives
+from holofsd.fs.names.freed import Vacated
+from holofsd.fs.names.naming import Naming
+from holofsd.fs.names.renaming import Renaming
+from holofsd.fs.names.settling import Settling
+from holofsd.fs.nodes.conflicts import Conflicts
+from holofsd.fs.nodes.unlinking import Endings
+from holofsd.fs.past.history import History
+from holofsd.fs.past.past_files import HIDDEN
 from holofsd.fs.ports import ContentSource
-from holofsd.fs.promises import Promises
-from holofsd.fs.renaming import Renaming
-from holofsd.fs.scope import Scope
 from holofsd.fs.settings import INO_LEASE, MAX_NEWS, FsSettings
-from holofsd.fs.settling import Settling
-from holofsd.fs.staged import StagedFiles
+from holofsd.fs.shared.attrs import Attributes
+from holofsd.fs.shared.scope import Scope
+from holofsd.fs.shared.staged import StagedFiles
 from holofsd.fs.types import (
     Attachment,
     AttachRequest,
@@ -54,10 +58,6 @@ from holofsd.fs.types import (
     Staged,
     StatFs,
 )
-from holofsd.fs.vacated import Vacated
-from holofsd.fs.versions import Versions
-from holofsd.fs.watch import Watchers
-from holofsd.fs.writing import Writing
 from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)

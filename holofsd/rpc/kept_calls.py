@@ -12,7 +12,7 @@ from holofs_api.v1 import filesystem_pb2 as pb
 from holofsd.core.errors import BadArgument, HoloError, NotYet
 from holofsd.core.ids import Ino
 from holofsd.fs.api import Filesystem
-from holofsd.fs.journals import Kept
+from holofsd.fs.mounts.journals import Kept
 from holofsd.fs.types import Attachment, Promised
 from holofsd.rpc.fs_calls import BY_FIELD, Caller, create_as, make_dir_as, promised_file
 from holofsd.rpc.fs_convert import ino_of

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from holofsd.core.errors import HoloError, IsADirectory, NoSuchName
 from holofsd.core.retention import HistoryPolicy
 from holofsd.core.state import Blob, Inline, Kind, Pending, Target, Version
-from holofsd.fs.settling import Keep
+from holofsd.fs.names.settling import Keep
 from holofsd.tree.past import PastVersion
 from tests.fs.harness import Device, Program
 from tests.fs.test_conflicts import Pair

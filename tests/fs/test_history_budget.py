@@ -14,9 +14,9 @@ from holofsd.core.ids import ROOT_INO, BlobHash
 from holofsd.core.node import is_alive
 from holofsd.core.retention import DAY_S, HistoryPolicy
 from holofsd.core.state import Kind
-from holofsd.fs.budget import InUse
-from holofsd.fs.scope import Scope
+from holofsd.fs.past.budget import InUse
 from holofsd.fs.settings import FsSettings
+from holofsd.fs.shared.scope import Scope
 from holofsd.tree.facts import blobs_of
 from tests.fs.harness import Device, Program
 from tests.fs.test_history import history, restore, save, settle, trash

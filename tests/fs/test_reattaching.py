@@ -14,7 +14,7 @@ import pytest
 
 from holofsd.core.errors import ContentMoved
 from holofsd.core.ids import ROOT_ID, BlobHash, Ino
-from holofsd.fs.staged import StagedFile
+from holofsd.fs.shared.staged import StagedFile
 from holofsd.fs.types import OpenHandle
 from holofsd.store.content import hash_file
 from holofsd.store.immutable import has_writer

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names come and go: create, mkdir, symlink, link, unlink, rmdir. Rename has a module of its own."""
+
+from __future__ import annotations
+
+import secrets
+
+from holofsd.codec.node_ids import new_node_id
+from holofsd.core.edit import check_name, link_id, new_node, with_link
+from holofsd.core.errors import (
+    DirectoryNotEmpty,
+    IsADirectory,
+    NameExists,
+    NameTooLong,
+    NoSuchName,
+    NotADirectory,
+    NotPermitted,
+)
+from holofsd.core.ids import Ino, NodeId
+from holofsd.core.state import Body, Inline, Kind, Marker, Place, Target
+from holofsd.fs.content.versions import Versions
+from holofsd.fs.names.freed import Vacated
+from holofsd.fs.nodes.conflicts import Conflicts
+from holofsd.fs.nodes.drafts import Draft
+from holofsd.fs.nodes.unlinking import Endings
+from holofsd.fs.settings import MAX_TARGET
+from holofsd.fs.shared.attrs import Attributes
+from holofsd.fs.shared.scope import Origin, Scope
+from holofsd.fs.types import Attachment, Promised
+from holofsd.store import faults
+from holofsd.tree.views import Entry
+
+
+class Naming:
+    def __init__(
+        self,
+        scope: Scope,
+        attributes: Attributes,
+        conflicts: Conflicts,
+        endings: Endings,
+        vacated: Vacated,
+        versions: Versions,
+    ) -> None:
+        self._scope = scope
+        self._nodes = scope.nodes
+        self._attributes = attributes
+        self._conflicts = conflicts
+        self._endings = endings
+        self._vacated = vacated
+        self._versions = versions
+
+    # ---- looking
+    def find(self, parent: Ino, name: bytes) -> tuple[NodeId, Entry | None]:
+        """The directory's node, and what the name leads to."""
+        check_name(name)
+        directory = self._attributes.directory(parent)
+        return directory, self._scope.tree.lookup(directory, name)
+
+    def must_find(self, parent: Ino, name: bytes) -> Entry:
+        entry = self.find(parent, name)[1]
+        if entry is None:
+            raise NoSuchName("There is no such file or directory.")
+        return entry
+
+    # ---- coming
+    def create_file(self, att: Attachment, parent: NodeId, name: bytes, mode: int, hold_ms: int) -> Ino:
+        """An empty file at a name that is free."""
+        place = Place(parent, name)
+        with self._scope.change(att):
+            draft = Draft(self._scope)
+            node = self._draft_file(draft, place, mode, Inline(b""), 0, self._scope.now_ns())
+            return self._write_name(draft, att, node, place, hold_ms)
+
+    def create_promised(
+        self, att: Attachment, parent: NodeId, name: bytes, mode: int, hold_ms: int, promised: Promised, beside: bool
+    ) -> None:
+        """A file that a mount made already. `beside`: something came to the name since; both stand there."""
+        place = Place(parent, name)
+        data = promised.data or b""
+        with self._scope.change(att):
+            draft = Draft(self._scope)
+            mtime_ns = self._scope.now_ns() if promised.mtime_ns is None else promised.mtime_ns
+            node = self._draft_file(draft, place, mode, self._versions.body_of(data), len(data), mtime_ns, not beside)
+            before = self._nodes.find_ino(node) if self._nodes.exists(node) else None
+            if before is not None:
+                self._nodes.drop_inode(before)
+            self._nodes.new_ino(node, ino=promised.ino)
+            shown = set() if beside else {(parent, name)}
+            draft.write(Origin(att, shown, {promised.ino}), hold_ms, held=node)
+            if promised.ctime_ns is not None:
+                self._nodes.keep_ctime(node, promised.ctime_ns)
+            self._scope.db.after_commit(lambda: faults.reach("writing.committed", self._scope.store))
+
+    def _draft_file(
+        self, draft: Draft, place: Place, mode: int, body: Body, size: int, mtime_ns: int, refill: bool = True
+    ) -> NodeId:
+        """The node that had this name a moment ago, or a new one."""
+        known = self._vacated.take(place.parent, place.name) if refill else None
+        if known is None:
+            node = new_node_id(Kind.FILE)
+            self._put_new(draft, node, Kind.FILE, place, mode, body, size, mtime_ns)
+            return node
+        state = self._vacated.free(draft, known)
+        version = self._scope.volume.new_version(body, size, mtime_ns)
+        draft.put(self._vacated.refilled(state, place, version, mode))
+        return known
+
+    def make_dir(self, att: Attachment, parent: Ino, name: bytes, mode: int) -> Ino:
+        return self.make_dir_at(att, self._free_name(parent, name), name, mode)
+
+    def make_dir_at(self, att: Attachment, parent: NodeId, name: bytes, mode: int, ino: Ino | None = None) -> Ino:
+        """`ino`: the leased number that it has already; then it stands beside whatever came to the name since."""
+        place = Place(parent, name)
+        with self._scope.change(att):
+            draft = Draft(self._scope)
+            node = new_node_id(Kind.DIRECTORY)
+            self._put_new(draft, node, Kind.DIRECTORY, place, mode, Marker(), 0)
+            return self._write_name(draft, att, node, place, ino=ino)
+
+    def symlink(self, att: Attachment, parent: Ino, name: bytes, target: bytes) -> Ino:
+        if not target:
+            raise NoSuchName("The target of a symlink cannot be empty.")
+        if len(target) > MAX_TARGET:
+            raise NameTooLong(f"The target of a symlink can have {MAX_TARGET} bytes at most.")
+        directory = self._free_name(parent, name)
+        with self._scope.change(att):
+            draft = Draft(self._scope)
+            node = new_node_id(Kind.SYMLINK)
+            self._put_new(draft, node, Kind.SYMLINK, Place(directory, name), 0o777, Target(target), len(target))
+            return self._write_name(draft, att, node, Place(directory, name))
+
+    def link(self, att: Attachment, ino: Ino, parent: Ino, name: bytes) -> None:
+        directory = self._free_name(parent, name)
+        view = self._attributes.resolve(ino)
+        if view.kind is Kind.DIRECTORY:
+            raise NotPermitted("A directory has one name only.")
+        if view.detached:
+            raise NoSuchName("This file was removed.")
+        with self._scope.change(att):
+            origin = Origin(att, {(directory, name)}, {ino})
+            if self._conflicts.settle_ref(view, origin):
+                view = self._attributes.resolve(ino)
+            draft = Draft(self._scope)
+            link = link_id(view.node, secrets.token_bytes(16))
+            stamp = self._scope.volume.stamp()
+            draft.put(with_link(draft.state(view.node), link, Place(directory, name), stamp))
+            draft.write(origin)
+
+    def _free_name(self, parent: Ino, name: bytes) -> NodeId:
+        directory, entry = self.find(parent, name)
+        if entry is not None:
+            raise NameExists("This name exists already.")
+        return directory
+
+    def _put_new(
+        self,
+        draft: Draft,
+        node: NodeId,
+        kind: Kind,
+        place: Place,
+        mode: int,
+        body: Body,
+        size: int,
+        mtime_ns: int | None = None,
+    ) -> None:
+        now_ns = self._scope.now_ns()
+        version = self._scope.volume.new_version(body, size, now_ns if mtime_ns is None else mtime_ns)
+        draft.put(new_node(node, kind, now_ns, place, link_id(node), version, mode, version.stamp))
+
+    def _write_name(
+        self, draft: Draft, att: Attachment, node: NodeId, place: Place, hold_ms: int = 0, ino: Ino | None = None
+    ) -> Ino:
+        ino = self._nodes.ino_of(node) if self._nodes.exists(node) else self._nodes.new_ino(node, ino=ino)
+        draft.write(Origin(att, {(place.parent, place.name)}, {ino}), hold_ms, held=node)
+        return ino
+
+    # ---- going
+    def unlink(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
+        entry = self._going(parent, name, ino)
+        if entry.view.kind is Kind.DIRECTORY:
+            raise IsADirectory("This is a directory.")
+        with self._scope.change(att, needs_space=False):
+            origin = Origin(att, {(entry.parent, name)})
+            entry = self._conflicts.settle_name(entry, origin, ending=True)
+            draft = Draft(self._scope)
+            for node in (entry.node, *self._conflicts.hidden_at(entry)):
+                self._endings.end_name(draft, node, entry.parent, entry.slot, meant=True)
+            draft.write(origin)
+            if entry.view.kind is Kind.FILE:
+                self._vacated.leave(entry.parent, name, entry.node)
+
+    def _going(self, parent: Ino, name: bytes, ino: Ino | None) -> Entry:
+        """Finds the entry that is to be removed: only `ino`, if one is given."""
+        entry = self.must_find(parent, name)
+        if ino not in (None, entry.ino) and not self._is_alias(ino, entry):
+            raise NoSuchName("Something else has this name now.")
+        return entry
+
+    def _is_alias(self, ino: Ino | None, entry: Entry) -> bool:
+        """Whether that number shows the same directory as this name, which leads to another number of it."""
+        inode = self._nodes.inode(ino) if ino is not None and self._nodes.aliases else None
+        return inode is not None and self._nodes.aliases.shown_as(inode.node) == entry.node
+
+    def remove_dir(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
+        entry = self._going(parent, name, ino)
+        if entry.view.kind is not Kind.DIRECTORY:
+            raise NotADirectory("This is not a directory.")
+        if self._scope.tree.has_children(entry.node):
+            raise DirectoryNotEmpty("This directory is not empty.")
+        with self._scope.change(att, needs_space=False):
+            origin = Origin(att, {(entry.parent, name)})
+            entry = self._conflicts.settle_name(entry, origin, ending=True)
+            draft = Draft(self._scope)
+            for node in self._conflicts.together(entry):
+                self._endings.end_name(draft, node, entry.parent, entry.slot, meant=True)
+            draft.write(origin)

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A volume as it was at one time, as a filesystem of its own: `holofsctl mount NAME PATH --at TIME`."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Never
+
+from holofsd.core.errors import ReadOnly
+from holofsd.core.ids import ROOT_INO, Ino
+from holofsd.fs.filesystem import VolumeFilesystem
+from holofsd.fs.mounts.journals import Kept
+from holofsd.fs.types import (
+    Attachment,
+    AttachRequest,
+    Attr,
+    ChangeBatch,
+    ContentMap,
+    Created,
+    Listing,
+    Opened,
+    Promised,
+    RenameFlags,
+    SetAttr,
+    Staged,
+    StatFs,
+)
+
+
+def _refuse() -> Never:
+    raise ReadOnly("This is the volume as it was: it cannot be changed.")
+
+
+class PastMount:
+    """Implements `fs.api.Filesystem`. What it shows never changes, so its Watch has nothing to say."""
+
+    def __init__(self, volume: VolumeFilesystem, at_ms: int) -> None:
+        self._volume = volume
+        self._at_ms = at_ms
+        self._history = volume.history
+        self._files = volume.history.files
+
+    @property
+    def is_closed(self) -> bool:
+        return self._volume.is_closed
+
+    def _ino(self, ino: Ino) -> Ino:
+        return self._files.root(self._at_ms).ino if ino == ROOT_INO else ino
+
+    # ---- attachments
+    def attach(self, request: AttachRequest) -> Attachment:
+        lost = tuple(known.handle for known in request.handles if not self._history.takes_back(request.mount_id, known))
+        volume, name = self._volume.identity
+        return Attachment(secrets.token_hex(16), volume, name, request, True, lost)
+
+    def once(self, att: Attachment, number: int, call: Kept, *, late: bool) -> bool:
+        _refuse()
+
+    async def others_know(self, att: Attachment) -> None:
+        """Returns at once: the past does not change, so other mounts need not hear of anything."""
+
+    def acknowledge(self, att: Attachment, number: int) -> None:
+        pass
+
+    async def caught_up(self, but: str = "") -> None:
+        pass
+
+    def detach(self, attachment: Attachment) -> None:
+        self._history.close_all(attachment)
+
+    async def watch(self, attachment: Attachment) -> AsyncIterator[ChangeBatch]:
+        await asyncio.Event().wait()
+        yield ChangeBatch()
+
+    def news_of(self, batch: ChangeBatch) -> list[Opened]:
+        return []
+
+    # ---- looking
+    async def lookup(self, att: Attachment, parent: Ino, name: bytes) -> Attr:
+        return self._files.lookup(self._ino(parent), name)
+
+    async def get_attr(self, att: Attachment, ino: Ino) -> Attr:
+        return replace(self._files.get_attr(self._ino(ino)), ino=ino)
+
+    async def read_dir(self, att: Attachment, ino: Ino, after: bytes, limit: int) -> Listing:
+        return await self._files.read_dir(self._ino(ino), after, limit)
+
+    async def read_link(self, att: Attachment, ino: Ino) -> bytes:
+        return self._files.read_link(ino)
+
+    async def open(self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes) -> Opened:
+        return self._history.open(att, ino, handle, write=write or truncate)
+
+    def lease(self, att: Attachment) -> tuple[Ino, int]:
+        return Ino(0), 0
+
+    async def ahead(self, att: Attachment, ino: Ino, limit: int) -> list[Opened]:
+        return []
+
+    async def release(self, att: Attachment, handle: int) -> None:
+        self._history.close(att, handle)
+
+    async def fetch(
+        self, att: Attachment, ino: Ino, version: bytes, offset: int, length: int, suspect: bool = False
+    ) -> ContentMap:
+        return await self._files.fetch(ino)
+
+    async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes:
+        return await self._volume.read(att, handle, offset, length)
+
+    async def get_xattr(self, att: Attachment, ino: Ino, name: bytes) -> bytes:
+        return self._files.get_xattr(self._ino(ino), name)
+
+    async def list_xattr(self, att: Attachment, ino: Ino) -> tuple[bytes, ...]:
+        return self._files.list_xattr(self._ino(ino))
+
+    async def stat_fs(self, att: Attachment) -> StatFs:
+        return await self._volume.stat_fs(att)
+
+    # ---- changing
+    async def set_attr(self, att: Attachment, ino: Ino, change: SetAttr) -> Attr:
+        _refuse()
+
+    async def create(
+        self,
+        att: Attachment,
+        parent: Ino,
+        name: bytes,
+        mode: int,
+        *,
+        exclusive: bool,
+        truncate: bool,
+        handle: int,
+        base: bytes,
+        promised: Promised | None = None,
+    ) -> Created:
+        _refuse()
+
+    async def make_dir(
+        self, att: Attachment, parent: Ino, name: bytes, mode: int, promised: Promised | None = None
+    ) -> Attr:
+        _refuse()
+
+    async def symlink(self, att: Attachment, parent: Ino, name: bytes, target: bytes) -> Attr:
+        _refuse()
+
+    async def link(self, att: Attachment, ino: Ino, parent: Ino, name: bytes) -> Attr:
+        _refuse()
+
+    async def unlink(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
+        _refuse()
+
+    async def remove_dir(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
+        _refuse()
+
+    async def rename(
+        self,
+        att: Attachment,
+        parent: Ino,
+        name: bytes,
+        new_parent: Ino,
+        new_name: bytes,
+        flags: RenameFlags,
+        base: bytes,
+    ) -> None:
+        _refuse()
+
+    async def stage(self, att: Attachment, handle: int, *, empty: bool, base: bytes) -> Staged:
+        _refuse()
+
+    async def commit(
+        self,
+        att: Attachment,
+        handle: int,
+        *,
+        data: bytes | None,
+        mtime_ns: int | None,
+        seal: bool,
+        release: bool,
+        base: bytes,
+        onto: bytes | None = None,
+    ) -> Attr:
+        _refuse()
+
+    async def fsync(
+        self, att: Attachment, handle: int, ino: Ino, data: bytes | None, onto: bytes | None = None
+    ) -> None:
+        return
+
+    async def write(self, att: Attachment, handle: int, offset: int, data: bytes) -> Attr:
+        _refuse()
+
+    async def set_xattr(
+        self, att: Attachment, ino: Ino, name: bytes, value: bytes, *, create: bool, replace: bool
+    ) -> None:
+        _refuse()
+
+    async def remove_xattr(self, att: Attachment, ino: Ino, name: bytes) -> None:
+        _refuse()
