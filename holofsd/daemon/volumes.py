@@ -97,7 +97,7 @@ class Volumes:
         self._tasks = Tasks("volumes")
         self._mending = asyncio.Lock()
         self.history_budget = HistoryBudget(
-            store, state, lambda: {id: opened.filesystem.history.keeping for id, opened in self._open.items()}
+            store, state, lambda: {id: opened.filesystem.history.retention for id, opened in self._open.items()}
         )
 
     # ---- the daemon's life
@@ -340,8 +340,8 @@ class Volumes:
             )
             stack.push_async_callback(filesystem.close)
             budget = self.history_budget
-            filesystem.history.keeping.belongs_to(lambda: budget.share(store.volume), budget.relieve)
-            sync.on_no_space(filesystem.history.keeping.budget.wake)
+            filesystem.history.retention.belongs_to(lambda: budget.share(store.volume), budget.relieve)
+            sync.on_no_space(filesystem.history.retention.budget.wake)
             sync.on_role_change(filesystem.role_changed)
             tasks = Tasks("filesystem")
             stack.push_async_callback(tasks.close)

@@ -29,12 +29,12 @@ from holofsd.fs.mounts.async_creates import Promises
 from holofsd.fs.mounts.attaching import Attaching
 from holofsd.fs.mounts.journals import Journals, Kept
 from holofsd.fs.names.alternatives import Alternatives
-from holofsd.fs.names.freed import Vacated
+from holofsd.fs.names.freed import FreedNames
 from holofsd.fs.names.naming import Naming
 from holofsd.fs.names.renaming import Renaming
 from holofsd.fs.names.settling import Settling
 from holofsd.fs.nodes.conflicts import Conflicts
-from holofsd.fs.nodes.unlinking import Endings
+from holofsd.fs.nodes.unlinking import Unlinking
 from holofsd.fs.past.history import History
 from holofsd.fs.past.past_files import HIDDEN
 from holofsd.fs.ports import ContentSource
@@ -92,31 +92,31 @@ class VolumeFilesystem:
         self._staged = staged
         attributes = Attributes(scope, staged)
         self._attributes = attributes
-        endings = Endings(scope, attributes, staged)
-        conflicts = Conflicts(scope, endings)
+        unlinking = Unlinking(scope, attributes, staged)
+        conflicts = Conflicts(scope, unlinking)
         versions = Versions(scope, attributes, conflicts)
-        vacated = Vacated(scope, staged)
+        freed = FreedNames(scope, staged)
         self._contents = Contents(scope, attributes, staged)
         self.hasher = Hasher(scope)
         self._watchers = Watchers(scope)
         writing = Writing(scope, attributes, self._contents, staged, versions, self.hasher)
-        self._naming = Naming(scope, attributes, conflicts, endings, vacated, versions)
-        self._renaming = Renaming(scope, attributes, conflicts, endings, vacated, versions, staged)
+        self._naming = Naming(scope, attributes, conflicts, unlinking, freed, versions)
+        self._renaming = Renaming(scope, attributes, conflicts, unlinking, freed, versions, staged)
         self._opening = Opening(
-            scope, attributes, self._contents, staged, versions, endings, writing, self.hasher, self._watchers
+            scope, attributes, self._contents, staged, versions, unlinking, writing, self.hasher, self._watchers
         )
         self._changing = Changing(
             scope, attributes, conflicts, staged, versions, writing, self._opening, self._watchers
         )
         self.alternatives = Alternatives(scope, self._contents)
-        self.settling = Settling(scope, self.alternatives, conflicts, endings, self._renaming, staged)
+        self.settling = Settling(scope, self.alternatives, conflicts, unlinking, self._renaming, staged)
         self.history = History(scope, self._contents, versions, self.hasher)
         nobody = Attachment("", volume.store.volume, name, AttachRequest("journal", "", "", 0, False), read_only=False)
         self._promises = Promises(scope, self._naming, self._opening, nobody)
         read = partial(read_kept, self, nobody) if read_kept is not None else None
         self._journals = Journals(scope.db, scope.store.directory, read)
         self._attaching = Attaching(
-            scope, attributes, staged, endings, writing, self._opening, self._watchers, self._journals, name
+            scope, attributes, staged, unlinking, writing, self._opening, self._watchers, self._journals, name
         )
         self._attaching.is_of_the_past = self.history.files.is_known
         staged.load()
@@ -131,8 +131,8 @@ class VolumeFilesystem:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.hasher.run(), name="hasher")
             group.create_task(self._tend(), name="tending open files")
-            group.create_task(self.history.keeping.run(), name="keeping history")
-            group.create_task(self.history.keeping.budget.run(), name="history within its budget")
+            group.create_task(self.history.retention.run(), name="keeping history")
+            group.create_task(self.history.retention.budget.run(), name="history within its budget")
 
     async def _tend(self) -> None:
         ticks = 0

@@ -33,7 +33,7 @@ class FsSettings:
     hold: float = 5.0
     """A file that was created or emptied and not written yet is not published before this."""
     refill: float = 15.0
-    """Seconds for which a vacated name still means its node: docs/model.md#replacing-a-file-is-a-write."""
+    """Seconds for which a freed name still means its node: docs/model.md#replacing-a-file-is-a-write."""
     refill_names: int = 10_000
     quiet: float = 5.0
     """An open file that was not written to for this long is worth a version of its own..."""

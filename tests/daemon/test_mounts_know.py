@@ -14,8 +14,9 @@ import pytest
 
 from holofsd.core.ids import ROOT_INO
 from holofsd.daemon.device import Device
+from holofsd.fs.past.restoring import Restored
 from holofsd.fs.types import Attachment, AttachRequest, ChangeBatch
-from holofsd.rpc.history_api import Restoration, Restored
+from holofsd.rpc.history_api import Restoration
 from tests.daemon.test_device import World
 
 MOUNT = AttachRequest("test", "mount", "/mnt", 1, False, acknowledges=True)

@@ -24,7 +24,7 @@ from holofsd.fs.content.contents import Contents
 from holofsd.fs.content.hashing import Hasher
 from holofsd.fs.content.versions import Versions
 from holofsd.fs.content.writing import Writing
-from holofsd.fs.nodes.unlinking import Endings
+from holofsd.fs.nodes.unlinking import Unlinking
 from holofsd.fs.settings import INLINE_COMMIT, MAX_AHEAD, MAX_READ
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.handles import OpenFile
@@ -52,7 +52,7 @@ class Opening:
         contents: Contents,
         staged: StagedFiles,
         versions: Versions,
-        endings: Endings,
+        unlinking: Unlinking,
         writing: Writing,
         hasher: Hasher,
         watchers: Watchers,
@@ -62,7 +62,7 @@ class Opening:
         self._contents = contents
         self._staged = staged
         self._versions = versions
-        self._endings = endings
+        self._unlinking = unlinking
         self._writing = writing
         self._hasher = hasher
         self._watchers = watchers
@@ -158,7 +158,7 @@ class Opening:
                 self._scope.volume.release(view.node)
         if view.detached and not files.is_open(ino) and self._is_settled(ino):
             with self._scope.db.transaction():
-                self._endings.forget_detached(ino)
+                self._unlinking.forget_detached(ino)
             self._hasher.try_again()
 
     def _is_settled(self, ino: Ino) -> bool:

@@ -34,7 +34,7 @@ class Versions:
         """
         if not base or base == shown:
             return {parse_token(shown)} if shown else set()
-        line = self._scope.succession.same if detached else self._scope.succession.line
+        line = self._scope.lineage.same if detached else self._scope.lineage.line
         return line(parse_token(base))
 
     def write(
@@ -65,7 +65,7 @@ class Versions:
             shown = row.shown if row is not None else b""
         version = self._scope.volume.new_version(body, size, mtime_ns)
         replaced = self.superseded(shown, base, view.detached)
-        self._scope.succession.follows(version.dot, replaced)
+        self._scope.lineage.follows(version.dot, replaced)
         draft.put(with_version(state, version, replaced))
         if view.detached:
             self._nodes.detach(ino, encode_version(view.node, Kind.FILE, version))

@@ -23,7 +23,7 @@ from holofsd.fs.content.opening import Opening
 from holofsd.fs.content.writing import Writing
 from holofsd.fs.mounts.journals import Journals
 from holofsd.fs.mounts.processes import fingerprint, is_alive
-from holofsd.fs.nodes.unlinking import Endings
+from holofsd.fs.nodes.unlinking import Unlinking
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Scope
 from holofsd.fs.shared.staged import StagedFile, StagedFiles
@@ -41,7 +41,7 @@ class Attaching:
         scope: Scope,
         attributes: Attributes,
         staged: StagedFiles,
-        endings: Endings,
+        unlinking: Unlinking,
         writing: Writing,
         opening: Opening,
         watchers: Watchers,
@@ -51,7 +51,7 @@ class Attaching:
         self._scope = scope
         self._attributes = attributes
         self._staged = staged
-        self._endings = endings
+        self._unlinking = unlinking
         self._writing = writing
         self._opening = opening
         self._watchers = watchers
@@ -222,7 +222,7 @@ class Attaching:
             return
         if view is not None and self._attributes.is_orphan(view):
             with self._scope.db.transaction():
-                self._endings.forget_detached(staged.ino)
+                self._unlinking.forget_detached(staged.ino)
 
     def _is_due(self, staged: StagedFile) -> bool:
         """5 s of quiet, at most once a minute, if there is something new."""
@@ -240,4 +240,4 @@ class Attaching:
         for ino in self._scope.nodes.detached():
             if not self._scope.files.is_open(ino) and self._staged.of(ino) is None:
                 with self._scope.db.transaction():
-                    self._endings.forget_detached(ino)
+                    self._unlinking.forget_detached(ino)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Recently vacated names, which still mean their node: docs/model.md#replacing-a-file-is-a-write.
+"""Recently freed names, which still mean their node: docs/model.md#replacing-a-file-is-a-write.
 
 Editors that keep a backup rename the file away and write a new one; `git checkout` unlinks and creates. Within 15 s the
 name keeps its node, and the file moved away gets a fresh one.
@@ -11,8 +11,8 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from holofsd.codec.node_ids import new_node_id
-from holofsd.core.edit import link_id, moved, new_node, with_mode, with_version, with_xattr
-from holofsd.core.ids import LinkId, NodeId
+from holofsd.core.edit import link_for, link_id, moved, new_node, with_mode, with_version, with_xattr
+from holofsd.core.ids import NodeId
 from holofsd.core.project import token
 from holofsd.core.state import Kind, NodeState, Place, Register, Version
 from holofsd.fs.nodes.drafts import Draft, shown_of
@@ -23,7 +23,7 @@ from holofsd.store.nodes import NodeRow
 _Slot = tuple[NodeId, bytes]
 
 
-class Vacated:
+class FreedNames:
     def __init__(self, scope: Scope, staged: StagedFiles) -> None:
         self._scope = scope
         self._nodes = scope.nodes
@@ -32,7 +32,7 @@ class Vacated:
 
     # ---- memory
     def leave(self, parent: NodeId, name: bytes, node: NodeId) -> None:
-        """A file had this name until now."""
+        """Notes that a file had this name until now."""
         self._names.pop((parent, name), None)
         self._names[(parent, name)] = (node, self._scope.now_ms())
         oldest = self._scope.now_ms() - int(self._scope.settings.refill * 1000)
@@ -43,7 +43,7 @@ class Vacated:
             del self._names[slot]
 
     def take(self, parent: NodeId, name: bytes) -> NodeId | None:
-        """The node that a file of this name should be, if it can be."""
+        """Takes the node that a new file of this name goes on as; None if there is none, or if it cannot."""
         node, at_ms = self._names.pop((parent, name), (None, 0))
         # The distance, for the clock may have been set back since.
         if node is None or abs(self._scope.now_ms() - at_ms) > int(self._scope.settings.refill * 1000):
@@ -60,11 +60,11 @@ class Vacated:
         """False where it goes on under another link, as a file of two names does of which one was unlinked."""
         placed = self._nodes.placements(node)
         state = self._scope.tree.state(node)
-        return not placed or (state is not None and placed[0].link in (None, self.link_to(state, place)))
+        return not placed or (state is not None and placed[0].link in (None, link_for(state, place)))
 
     # ---- coming back
-    def free(self, draft: Draft, node: NodeId) -> NodeState:
-        """The node as it can take its old name again: what it became elsewhere goes on as a fresh node."""
+    def reclaim(self, draft: Draft, node: NodeId) -> NodeState:
+        """The state of a node that gets its old name back. The file that was moved away goes on as a fresh node."""
         state, row = draft.state(node), self._nodes.get(node)
         if row is not None and row.visible:
             self._go_on_fresh(draft, state, row)
@@ -92,16 +92,11 @@ class Vacated:
             if staged is not None:
                 self._staged.based_on(staged, token(version.dot))
 
-    def link_to(self, state: NodeState, place: Place) -> LinkId:
-        """The register to write so that the node has this name (again)."""
-        same = [id for id, link in state.links.items() if place in (link.place, link.before)]
-        return same[0] if same else next(iter(state.links), link_id(state.id))
-
     def refilled(self, state: NodeState, place: Place, version: Version, mode: int) -> NodeState:
-        """The node with new content and nothing of the old attributes: the name was created anew."""
-        self._scope.succession.follows(version.dot, state.versions)
+        """The state with new content and none of the old attributes, as for a name that is created again."""
+        self._scope.lineage.follows(version.dot, state.versions)
         # The link first: a removed node that lives by a version alone has the name that it was removed from last.
-        state = moved(state, self.link_to(state, place), place, version.stamp)
+        state = moved(state, link_for(state, place), place, version.stamp)
         state = with_version(state, version, list(state.versions))
         for name, register in state.xattrs.items():
             if register.value is not None:

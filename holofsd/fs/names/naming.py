@@ -19,10 +19,10 @@ from holofsd.core.errors import (
 from holofsd.core.ids import Ino, NodeId
 from holofsd.core.state import Body, Inline, Kind, Marker, Place, Target
 from holofsd.fs.content.versions import Versions
-from holofsd.fs.names.freed import Vacated
+from holofsd.fs.names.freed import FreedNames
 from holofsd.fs.nodes.conflicts import Conflicts
 from holofsd.fs.nodes.drafts import Draft
-from holofsd.fs.nodes.unlinking import Endings
+from holofsd.fs.nodes.unlinking import Unlinking
 from holofsd.fs.settings import MAX_TARGET
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Origin, Scope
@@ -37,16 +37,16 @@ class Naming:
         scope: Scope,
         attributes: Attributes,
         conflicts: Conflicts,
-        endings: Endings,
-        vacated: Vacated,
+        unlinking: Unlinking,
+        freed: FreedNames,
         versions: Versions,
     ) -> None:
         self._scope = scope
         self._nodes = scope.nodes
         self._attributes = attributes
         self._conflicts = conflicts
-        self._endings = endings
-        self._vacated = vacated
+        self._unlinking = unlinking
+        self._freed = freed
         self._versions = versions
 
     # ---- looking
@@ -95,14 +95,14 @@ class Naming:
         self, draft: Draft, place: Place, mode: int, body: Body, size: int, mtime_ns: int, refill: bool = True
     ) -> NodeId:
         """The node that had this name a moment ago, or a new one."""
-        known = self._vacated.take(place.parent, place.name) if refill else None
+        known = self._freed.take(place.parent, place.name) if refill else None
         if known is None:
             node = new_node_id(Kind.FILE)
             self._put_new(draft, node, Kind.FILE, place, mode, body, size, mtime_ns)
             return node
-        state = self._vacated.free(draft, known)
+        state = self._freed.reclaim(draft, known)
         version = self._scope.volume.new_version(body, size, mtime_ns)
-        draft.put(self._vacated.refilled(state, place, version, mode))
+        draft.put(self._freed.refilled(state, place, version, mode))
         return known
 
     def make_dir(self, att: Attachment, parent: Ino, name: bytes, mode: int) -> Ino:
@@ -184,10 +184,10 @@ class Naming:
             entry = self._conflicts.settle_name(entry, origin, ending=True)
             draft = Draft(self._scope)
             for node in (entry.node, *self._conflicts.hidden_at(entry)):
-                self._endings.end_name(draft, node, entry.parent, entry.slot, meant=True)
+                self._unlinking.end_name(draft, node, entry.parent, entry.slot, meant=True)
             draft.write(origin)
             if entry.view.kind is Kind.FILE:
-                self._vacated.leave(entry.parent, name, entry.node)
+                self._freed.leave(entry.parent, name, entry.node)
 
     def _going(self, parent: Ino, name: bytes, ino: Ino | None) -> Entry:
         """Finds the entry that is to be removed: only `ino`, if one is given."""
@@ -212,5 +212,5 @@ class Naming:
             entry = self._conflicts.settle_name(entry, origin, ending=True)
             draft = Draft(self._scope)
             for node in self._conflicts.together(entry):
-                self._endings.end_name(draft, node, entry.parent, entry.slot, meant=True)
+                self._unlinking.end_name(draft, node, entry.parent, entry.slot, meant=True)
             draft.write(origin)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from holofsd.core.edit import check_name, moved, replace_content, unlinked
+from holofsd.core.edit import check_name, link_for, moved, replace_content, unlinked
 from holofsd.core.errors import (
     BadArgument,
     DirectoryNotEmpty,
@@ -20,10 +20,10 @@ from holofsd.core.lost import LOST_ID
 from holofsd.core.project import token
 from holofsd.core.state import Kind, NodeState, Place
 from holofsd.fs.content.versions import Versions
-from holofsd.fs.names.freed import Vacated
+from holofsd.fs.names.freed import FreedNames
 from holofsd.fs.nodes.conflicts import Conflicts
 from holofsd.fs.nodes.drafts import Draft, shown_of, unseen_of
-from holofsd.fs.nodes.unlinking import Endings
+from holofsd.fs.nodes.unlinking import Unlinking
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Origin, Scope
 from holofsd.fs.shared.staged import StagedFiles
@@ -37,8 +37,8 @@ class Renaming:
         scope: Scope,
         attributes: Attributes,
         conflicts: Conflicts,
-        endings: Endings,
-        vacated: Vacated,
+        unlinking: Unlinking,
+        freed: FreedNames,
         versions: Versions,
         staged: StagedFiles,
     ) -> None:
@@ -46,8 +46,8 @@ class Renaming:
         self._nodes = scope.nodes
         self._attributes = attributes
         self._conflicts = conflicts
-        self._endings = endings
-        self._vacated = vacated
+        self._unlinking = unlinking
+        self._freed = freed
         self._versions = versions
         self._staged = staged
 
@@ -134,17 +134,17 @@ class Renaming:
         plain = self._can_be_rewritten(source)
         if plain and target is not None and _is_plain(target):
             self._replace(source, target, base, origin)
-        elif plain and target is None and (known := self._vacated.take(place.parent, place.name)) is not None:
+        elif plain and target is None and (known := self._freed.take(place.parent, place.name)) is not None:
             self._refill(source, known, place, origin)
         else:
             draft = Draft(self._scope)
             if target is not None:
                 for node in (target.node, *self._conflicts.hidden_at(target)):
-                    self._endings.end_name(draft, node, target.parent, target.slot)
+                    self._unlinking.end_name(draft, node, target.parent, target.slot)
             self._put_moved(draft, source, place)
             draft.write(origin)
         if source.view.kind is Kind.FILE:
-            self._vacated.leave(source.parent, source.name, source.node)
+            self._freed.leave(source.parent, source.name, source.node)
 
     def _can_be_rewritten(self, source: Entry) -> bool:
         """Whether what the source shows may become a version of another file: all of it is shown, and it is here."""
@@ -166,7 +166,7 @@ class Renaming:
 
     def _put_moved(self, draft: Draft, entry: Entry, place: Place) -> None:
         for node in (entry.node, *self._conflicts.hidden_at(entry)):
-            link = self._endings.only_link_at(draft, node, entry.parent, entry.slot)
+            link = self._unlinking.only_link_at(draft, node, entry.parent, entry.slot)
             state = draft.state(node)
             fallen = self._nodes.override(node)
             if fallen is not None:
@@ -188,7 +188,7 @@ class Renaming:
         draft = Draft(self._scope)
         state, row = draft.state(target.node), self._nodes.get(target.node)
         assert row is not None
-        self._endings.release_inode(row, state)
+        self._unlinking.release_inode(row, state)
         version = self._put_content(draft, source, state, [*self._versions.superseded(row.shown, base)], by)
         self._take_over(draft, source, target.node, version, origin)
 
@@ -200,8 +200,8 @@ class Renaming:
             self._put_moved(draft, source, place)
             draft.write(origin)
             return
-        state = self._vacated.free(draft, known)
-        state = moved(state, self._vacated.link_to(state, place), place, self._scope.volume.stamp())
+        state = self._freed.reclaim(draft, known)
+        state = moved(state, link_for(state, place), place, self._scope.volume.stamp())
         version = self._put_content(draft, source, state, list(state.versions))
         self._take_over(draft, source, known, version, origin)
 
@@ -213,7 +213,7 @@ class Renaming:
             raise NoSuchName("This file has no content any more.")
         version = self._scope.volume.new_version(shown.body, shown.size, shown.mtime.value)
         version = replace(version, device_name=by or version.device_name)
-        self._scope.succession.follows(version.dot, supersedes)
+        self._scope.lineage.follows(version.dot, supersedes)
         draft.put(replace_content(state, source_state, version, supersedes, version.stamp))
         return token(version.dot)
 
@@ -225,7 +225,7 @@ class Renaming:
         if staged is not None:
             self._staged.rebind(ino, node)
             self._staged.based_on(staged, version)
-        link = self._endings.only_link_at(draft, source.node, source.parent, source.slot)
+        link = self._unlinking.only_link_at(draft, source.node, source.parent, source.slot)
         state, row = draft.state(source.node), self._nodes.get(source.node)
         unseen = unseen_of(self._scope, row, state) if row is not None else []
         draft.put(unlinked(state, link, self._scope.volume.stamp(), unseen))

@@ -24,7 +24,7 @@ from holofsd.fs.names.alternatives import Alternative, Alternatives, Choice, Slo
 from holofsd.fs.names.renaming import Renaming
 from holofsd.fs.nodes.conflicts import Conflicts
 from holofsd.fs.nodes.drafts import Draft, shown_of
-from holofsd.fs.nodes.unlinking import Endings
+from holofsd.fs.nodes.unlinking import Unlinking
 from holofsd.fs.shared.scope import Origin, Scope
 from holofsd.fs.shared.staged import StagedFiles
 from holofsd.store.nodes import EntryRow
@@ -62,7 +62,7 @@ class Settling:
         scope: Scope,
         alternatives: Alternatives,
         conflicts: Conflicts,
-        endings: Endings,
+        unlinking: Unlinking,
         renaming: Renaming,
         staged: StagedFiles,
     ) -> None:
@@ -70,7 +70,7 @@ class Settling:
         self._nodes = scope.nodes
         self._alternatives = alternatives
         self._conflicts = conflicts
-        self._endings = endings
+        self._unlinking = unlinking
         self._renaming = renaming
         self._staged = staged
 
@@ -193,7 +193,7 @@ class Settling:
             # leaves no trace, and what it contains would be nowhere.
             self._end(slot, shown, origin)
             draft = Draft(self._scope)
-            link = self._endings.link_at(kept.node, slot.parent, kept.name)
+            link = self._unlinking.link_at(kept.node, slot.parent, kept.name)
             stamp = self._scope.volume.stamp()
             draft.put(moved(draft.state(kept.node), link, Place(slot.parent, slot.name), stamp))
             draft.write(origin)
@@ -206,7 +206,7 @@ class Settling:
             mine = file.split or (entry.parent, entry.name) == (slot.parent, file.name)
             if mine and not entry.dot and self._is_unchanged(file):
                 draft = Draft(self._scope)
-                self._endings.end_name(draft, file.node, entry.parent, entry.slot)
+                self._unlinking.end_name(draft, file.node, entry.parent, entry.slot)
                 draft.write(origin)
 
     def _is_unchanged(self, file: _File) -> bool:

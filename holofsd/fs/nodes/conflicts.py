@@ -17,17 +17,17 @@ from holofsd.core.node import live_versions
 from holofsd.core.project import conflict_name, parse_token, token
 from holofsd.core.state import Kind, Marker, NodeState, Place, Version
 from holofsd.fs.nodes.drafts import Draft, shown_of, unseen_of
-from holofsd.fs.nodes.unlinking import Endings
+from holofsd.fs.nodes.unlinking import Unlinking
 from holofsd.fs.shared.scope import Origin, Scope
 from holofsd.store.nodes import EntryRow
 from holofsd.tree.views import Entry, NodeView
 
 
 class Conflicts:
-    def __init__(self, scope: Scope, endings: Endings) -> None:
+    def __init__(self, scope: Scope, unlinking: Unlinking) -> None:
         self._scope = scope
         self._nodes = scope.nodes
-        self._endings = endings
+        self._unlinking = unlinking
 
     # ---- names
     def settle_name(self, entry: Entry, origin: Origin | None, *, ending: bool = False) -> Entry:
@@ -76,7 +76,7 @@ class Conflicts:
         for node in {row.node for row in self._nodes.slot(shown.parent, shown.slot)} - {shown.node}:
             twin = self._scope.tree.version_of(node)
             if twin is not None and not isinstance(twin.body, Marker) and twin.body in bodies:
-                self._endings.end_name(draft, node, shown.parent, shown.slot)
+                self._unlinking.end_name(draft, node, shown.parent, shown.slot)
         draft.write(origin)
         return [row.name for row in named]
 
@@ -149,17 +149,17 @@ class Conflicts:
 
     def rewritten(self, shown: Dot, anew: Dot) -> None:
         """Makes writers to what was shown go on with the same content under its new dot, also after a restart."""
-        self._scope.succession.rewritten(shown, anew)
+        self._scope.lineage.rewritten(shown, anew)
         self._scope.store.staging.based_on({token(shown): token(anew)})
 
     def _take_over(self, draft: Draft, ino: Ino | None, copy: NodeId, made: set[NodeId]) -> None:
         if ino is not None and copy in made:
             draft.takeover[ino] = copy
-            self._endings.staged.rebind(ino, copy)
+            self._unlinking.staged.rebind(ino, copy)
 
     def _name_for_good(self, draft: Draft, entry: EntryRow) -> None:
         """A node that shows under a conflict name, because another has its own, is renamed to it."""
-        link = self._endings.only_link_at(draft, entry.node, entry.parent, entry.slot)
+        link = self._unlinking.only_link_at(draft, entry.node, entry.parent, entry.slot)
         stamp = self._scope.volume.stamp()
         draft.put(moved(draft.state(entry.node), link, Place(entry.parent, entry.name), stamp))
 
@@ -173,7 +173,7 @@ class Conflicts:
             return
         draft = Draft(self._scope)
         for node in self._scope.tree.twins(entry):
-            self._endings.end_name(draft, node, parent, slot)
+            self._unlinking.end_name(draft, node, parent, slot)
         draft.write(origin)
 
     # ---- directories

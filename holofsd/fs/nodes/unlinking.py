@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ends of names and nodes, and what becomes of open files then: they keep reading and writing what they had."""
+"""Unlinking: the end of names and nodes. Open files of a node that ends keep what they had, as orphans."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from holofsd.store.nodes import NodeRow
 from holofsd.tree.states import encode_version
 
 
-class Endings:
+class Unlinking:
     def __init__(self, scope: Scope, attributes: Attributes, staged: StagedFiles) -> None:
         self._scope = scope
         self._nodes = scope.nodes
@@ -26,7 +26,7 @@ class Endings:
         self.staged = staged
 
     def link_at(self, node: NodeId, parent: NodeId, name: bytes) -> LinkId:
-        """The register by which a node has this name."""
+        """Finds the link register by which a node has this name."""
         for placement in self._nodes.placements(node):
             if placement.parent == parent and placement.name == name:
                 return placement.link or link_id(node)
@@ -49,7 +49,7 @@ class Endings:
     def end_name(self, draft: Draft, node: NodeId, parent: NodeId, name: bytes, *, meant: bool = False) -> None:
         """Unlinks one name; with the last one the node is removed, and open files of it become orphans.
 
-        `meant`: somebody removed just this name, rather than put something else in its place.
+        `meant`: a program removed just this name, rather than put something else in its place.
         """
         link = self.only_link_at(draft, node, parent, name)
         state, row = draft.state(node), self._nodes.get(node)
@@ -60,7 +60,7 @@ class Endings:
         draft.put(unlinked(state, link, stamp, unseen, stamp if meant else None))
 
     def release_inode(self, row: NodeRow, state: NodeState) -> None:
-        """The inode number of a node means the node no more: for open files it goes on with what they have."""
+        """Detaches the inode number from its node. Open files keep it with their content, as orphans."""
         ino = self._nodes.find_ino(row.node)
         if ino is None:
             return
@@ -86,7 +86,7 @@ class Endings:
         self._scope.db.after_commit(lambda: self._attributes.orphans.__setitem__(ino, attrs))
 
     def forget_detached(self, ino: Ino) -> None:
-        """The last handle of a detached inode is closed."""
+        """Forgets a detached inode. Called when its last handle is closed."""
         left = self.staged.of(ino)
         if left is not None:
             self.staged.remove(left)

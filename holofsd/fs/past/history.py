@@ -18,7 +18,7 @@ from holofsd.fs.content.versions import Versions
 from holofsd.fs.past.budget import InUse
 from holofsd.fs.past.past_files import HIDDEN, PastFiles
 from holofsd.fs.past.restoring import Restoring
-from holofsd.fs.past.retention import Keeping
+from holofsd.fs.past.retention import Retention
 from holofsd.fs.past.trash import Trash
 from holofsd.fs.settings import MAX_READ
 from holofsd.fs.shared.scope import Scope
@@ -33,8 +33,8 @@ class History:
         self.trash = Trash(scope, self.past)
         self.restoring = Restoring(scope, contents, versions, self.past, hasher)
         self.files = PastFiles(self.past, contents, scope.now_ms)
-        self.keeping = Keeping(scope, self.past, self.trash, self._in_use)
-        for collector in (self.keeping.collector, self.keeping.budget.collector):
+        self.retention = Retention(scope, self.past, self.trash, self._in_use)
+        for collector in (self.retention.collector, self.retention.budget.collector):
             collector.also_needed = self._open_versions
         self._began = time.monotonic()
 

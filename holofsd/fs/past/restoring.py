@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from holofsd.codec.node_ids import new_node_id
 from holofsd.core.edit import (
+    link_for,
     link_id,
     moved,
     new_node,
@@ -30,7 +30,7 @@ from holofsd.core.errors import (
     NameExists,
     NoSuchName,
 )
-from holofsd.core.ids import ROOT_ID, LinkId, NodeId
+from holofsd.core.ids import ROOT_ID, NodeId
 from holofsd.core.node import is_alive, placements
 from holofsd.core.state import Kind, Marker, NodeState, Pending, Place, Version
 from holofsd.fs.content.contents import Contents
@@ -202,7 +202,7 @@ class Restoring:
         state = self._tree.state(entry.node)
         if plan.revive and state is not None and is_alive(state) and was_unlinked(state, place):
             if _shows(self._tree.version_of(state.id), old):
-                return moved(state, _link_to(state, place), place, self._scope.volume.stamp())
+                return moved(state, link_for(state, place), place, self._scope.volume.stamp())
             return None
         made = plan.made.get((entry.node, old.dot))
         state = self._tree.state(made) if made is not None else None
@@ -215,7 +215,7 @@ class Restoring:
         state, place = self._tree.state(entry.node), Place(parent, name)
         if plan.revive and state is not None and not is_alive(state):
             # The link first: a removed node that lives by a version alone has the name that it was removed from last.
-            made = moved(state, _link_to(state, place), place, version.stamp)
+            made = moved(state, link_for(state, place), place, version.stamp)
             made = with_version(made, version, list(state.versions))
             return _with_settings(made, entry.settings)
         made = self._fresh(entry, place, version)
@@ -232,11 +232,6 @@ class Restoring:
         draft = Draft(self._scope)
         draft.put(state)
         draft.write(None)
-
-
-def _link_to(state: NodeState, place: Place) -> LinkId:
-    same: Sequence[LinkId] = [id for id, link in state.links.items() if place in (link.place, link.before)]
-    return same[0] if same else next(iter(state.links), link_id(state.id))
 
 
 def _shows(shown: Version | None, old: Version) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeps history and trash as long as the policy says, and lets content go that nothing needs any more.
+"""Retention: history and trash are kept as long as the policy says; content that nothing needs is deleted.
 
 In short slices with pauses between them, so that mounts do not notice.
 """
@@ -34,7 +34,7 @@ _EVERY: Final = 6 * 3600.0
 _PAUSE: Final = 0.02
 
 
-class Keeping:
+class Retention:
     def __init__(self, scope: Scope, past: Past, trash: Trash, in_use: Callable[[], InUse]) -> None:
         self._scope = scope
         self._store = scope.store

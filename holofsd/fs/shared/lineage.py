@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Order in which this device put versions on top of others: what a program that wrote before, or that remembers a
-version from before, has to do with what is shown now."""
+"""Version lineage: which version this device wrote on top of which.
+
+A write names the version that it is based on. If that one was replaced here since, the lineage leads from it to the
+version that is shown now, so the write replaces that one and makes no conflict copy.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,11 @@ def _remember(steps: _Steps, old: Dot, new: Dot) -> None:
         steps.popitem(last=False)
 
 
-class Succession:
-    """A version made elsewhere never continues a line: whoever did not see it does not replace what came after it."""
+class Lineage:
+    """Links from older to newer dots.
+
+    A version made elsewhere never continues a line: a writer that did not see it must not replace it.
+    """
 
     def __init__(self, current: Callable[[Dot], Dot]) -> None:
         self._current = current
@@ -32,13 +38,13 @@ class Succession:
         self._anew: _Steps = OrderedDict()
 
     def follows(self, new: Dot, replaced: Iterable[Dot]) -> None:
-        """`new` was written here in place of these."""
+        """Notes that `new` was written here in place of these."""
         for dot in replaced:
             if dot != new:
                 _remember(self._next, dot, new)
 
     def rewritten(self, old: Dot, new: Dot) -> None:
-        """The same content was written anew here, under a new dot."""
+        """Notes that the same content was written here again, under a new dot."""
         self.follows(new, [old])
         _remember(self._anew, old, new)
 

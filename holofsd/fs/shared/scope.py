@@ -16,7 +16,7 @@ from holofsd.core.ids import Ino, NodeId
 from holofsd.fs.ports import ContentSource
 from holofsd.fs.settings import FsSettings
 from holofsd.fs.shared.handles import OpenFiles
-from holofsd.fs.shared.lineage import Succession
+from holofsd.fs.shared.lineage import Lineage
 from holofsd.fs.types import Attachment
 from holofsd.tree.local import LocalVolume
 
@@ -51,7 +51,7 @@ class Scope:
         self.settings = settings
         self.now_ns = now_ns
         self.files = OpenFiles()
-        self.succession = Succession(volume.current_dot)
+        self.lineage = Lineage(volume.current_dot)
         self._margin = 0
         self.refused_since_ms = 0
         """Since when there is less room than the reserve, as far as it was noticed; 0: there is room."""
