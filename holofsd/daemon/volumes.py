@@ -30,7 +30,6 @@ from holofsd.daemon.rescue import RescuedVolume, rescue
 from holofsd.daemon.vitals import now_ms
 from holofsd.fs.filesystem import VolumeFilesystem
 from holofsd.fs.settings import FsSettings
-from holofsd.rpc import kept_calls
 from holofsd.store import faults
 from holofsd.store.database import compact_if_worth
 from holofsd.store.device import DeviceStore, VolumeRow
@@ -335,9 +334,7 @@ class Volumes:
                 sync.rotate_author()
                 with store.db.transaction():
                     store.db.run("DELETE FROM meta WHERE name=?", (NEW_AUTHOR,))
-            filesystem = VolumeFilesystem(
-                local, sync, self.name_of(store.volume), settings=self._settings.fs, read_kept=kept_calls.read
-            )
+            filesystem = VolumeFilesystem(local, sync, self.name_of(store.volume), settings=self._settings.fs)
             stack.push_async_callback(filesystem.close)
             budget = self.history_budget
             filesystem.history.retention.belongs_to(lambda: budget.share(store.volume), budget.relieve)

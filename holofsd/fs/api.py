@@ -7,18 +7,20 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from holofsd.core.ids import Ino
-from holofsd.fs.mounts.journals import Kept
+from holofsd.fs.journalled_calls import JournalledCall
 from holofsd.fs.types import (
+    AsyncCreate,
     Attachment,
     AttachRequest,
     Attr,
     ChangeBatch,
+    CommitRequest,
     ContentMap,
     Created,
+    CreateRequest,
     Listing,
     Opened,
-    Promised,
-    RenameFlags,
+    RenameRequest,
     SetAttr,
     Staged,
     StatFs,
@@ -43,8 +45,10 @@ class Filesystem(Protocol):
         """Small files that a batch is about, as `open` answers for each; none where it is about many."""
         ...
 
-    def once(self, att: Attachment, number: int, call: Kept, *, late: bool) -> bool:
-        """Carries a call of the attachment's journal out; False: it was before. See `Journals.once`."""
+    def run_journalled(
+        self, att: Attachment, number: int, call: JournalledCall, *, late: bool
+    ) -> Created | Attr | None:
+        """Runs a call of the attachment's journal once, without suspending. See `Journals.once`."""
         ...
 
     async def others_know(self, att: Attachment) -> None:
@@ -66,36 +70,15 @@ class Filesystem(Protocol):
     async def set_attr(self, att: Attachment, ino: Ino, change: SetAttr) -> Attr: ...
     async def read_dir(self, att: Attachment, ino: Ino, after: bytes, limit: int) -> Listing: ...
     async def read_link(self, att: Attachment, ino: Ino) -> bytes: ...
-    async def create(
-        self,
-        att: Attachment,
-        parent: Ino,
-        name: bytes,
-        mode: int,
-        *,
-        exclusive: bool,
-        truncate: bool,
-        handle: int,
-        base: bytes,
-        promised: Promised | None = None,
-    ) -> Created: ...
+    async def create(self, att: Attachment, request: CreateRequest) -> Created: ...
     async def make_dir(
-        self, att: Attachment, parent: Ino, name: bytes, mode: int, promised: Promised | None = None
+        self, att: Attachment, parent: Ino, name: bytes, mode: int, async_create: AsyncCreate | None = None
     ) -> Attr: ...
     async def symlink(self, att: Attachment, parent: Ino, name: bytes, target: bytes) -> Attr: ...
     async def link(self, att: Attachment, ino: Ino, parent: Ino, name: bytes) -> Attr: ...
     async def unlink(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None: ...
     async def remove_dir(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None: ...
-    async def rename(
-        self,
-        att: Attachment,
-        parent: Ino,
-        name: bytes,
-        new_parent: Ino,
-        new_name: bytes,
-        flags: RenameFlags,
-        base: bytes,
-    ) -> None: ...
+    async def rename(self, att: Attachment, request: RenameRequest) -> None: ...
     async def open(
         self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes
     ) -> Opened: ...
@@ -111,18 +94,7 @@ class Filesystem(Protocol):
         """May suspend: copies the content, or fetches it."""
         ...
 
-    async def commit(
-        self,
-        att: Attachment,
-        handle: int,
-        *,
-        data: bytes | None,
-        mtime_ns: int | None,
-        seal: bool,
-        release: bool,
-        base: bytes,
-        onto: bytes | None = None,
-    ) -> Attr: ...
+    async def commit(self, att: Attachment, request: CommitRequest) -> Attr: ...
     async def fsync(
         self, att: Attachment, handle: int, ino: Ino, data: bytes | None, onto: bytes | None = None
     ) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from functools import partial
+from dataclasses import replace
 
 import structlog
 
@@ -16,7 +16,6 @@ from holofs_api.stamps import CLOCK
 from holofsd.core.errors import BadArgument, HoloError, NameExists
 from holofsd.core.ids import Ino
 from holofsd.core.state import Kind, Target
-from holofsd.fs.api import Filesystem
 from holofsd.fs.census import take_census
 from holofsd.fs.changes.watch import Watchers
 from holofsd.fs.content.changing import Changing
@@ -25,9 +24,11 @@ from holofsd.fs.content.hashing import Hasher
 from holofsd.fs.content.opening import Opening
 from holofsd.fs.content.versions import Versions
 from holofsd.fs.content.writing import Writing
-from holofsd.fs.mounts.async_creates import Promises
+from holofsd.fs.journalled_calls import JournalledCall
+from holofsd.fs.mounts.async_creates import AsyncCreates
 from holofsd.fs.mounts.attaching import Attaching
-from holofsd.fs.mounts.journals import Journals, Kept
+from holofsd.fs.mounts.journal_runner import JournalRunner
+from holofsd.fs.mounts.journals import Journals
 from holofsd.fs.names.alternatives import Alternatives
 from holofsd.fs.names.freed import FreedNames
 from holofsd.fs.names.naming import Naming
@@ -38,22 +39,24 @@ from holofsd.fs.nodes.unlinking import Unlinking
 from holofsd.fs.past.history import History
 from holofsd.fs.past.past_files import HIDDEN
 from holofsd.fs.ports import ContentSource
-from holofsd.fs.settings import INO_LEASE, MAX_NEWS, FsSettings
+from holofsd.fs.settings import MAX_NEWS, FsSettings
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Scope
 from holofsd.fs.shared.staged import StagedFiles
 from holofsd.fs.types import (
+    AsyncCreate,
     Attachment,
     AttachRequest,
     Attr,
     Census,
     ChangeBatch,
+    CommitRequest,
     ContentMap,
     Created,
+    CreateRequest,
     Listing,
     Opened,
-    Promised,
-    RenameFlags,
+    RenameRequest,
     SetAttr,
     Staged,
     StatFs,
@@ -63,9 +66,6 @@ from holofsd.tree.local import LocalVolume
 log = structlog.get_logger(__name__)
 
 _MAX_LISTING = 5000
-
-ReadKept = Callable[[Filesystem, Attachment, bytes], Kept]
-
 
 _RETRY_TICKS = 30
 
@@ -81,9 +81,9 @@ class VolumeFilesystem:
         *,
         settings: FsSettings | None = None,
         now_ns: Callable[[], int] = CLOCK.now,
-        read_kept: ReadKept | None = None,
+        journals: bool = True,
     ) -> None:
-        """`read_kept`: what a record of a journal asks for (see `Journals`)."""
+        """`journals`: whether mounts may keep journals here, and those that are left are run."""
         scope = Scope(volume, remote, settings or FsSettings(), now_ns)
         self._scope = scope
         self.identity = volume.store.volume, name
@@ -112,9 +112,9 @@ class VolumeFilesystem:
         self.settling = Settling(scope, self.alternatives, conflicts, unlinking, self._renaming, staged)
         self.history = History(scope, self._contents, versions, self.hasher)
         nobody = Attachment("", volume.store.volume, name, AttachRequest("journal", "", "", 0, False), read_only=False)
-        self._promises = Promises(scope, self._naming, self._opening, nobody)
-        read = partial(read_kept, self, nobody) if read_kept is not None else None
-        self._journals = Journals(scope.db, scope.store.directory, read)
+        self._async_creates = AsyncCreates(scope, attributes, self._naming, self._opening, nobody)
+        runner = JournalRunner(self._async_creates, self._naming, self._changing) if journals else None
+        self._journals = Journals(scope.db, scope.store.directory, runner, nobody)
         self._attaching = Attaching(
             scope, attributes, staged, unlinking, writing, self._opening, self._watchers, self._journals, name
         )
@@ -184,8 +184,10 @@ class VolumeFilesystem:
         return self._opening.news_of(inos) if len(inos) <= MAX_NEWS else []
 
     # ---- journals
-    def once(self, att: Attachment, number: int, call: Kept, *, late: bool) -> bool:
-        return self._journals.once(os.path.basename(att.journal), number, call, late=late)
+    def run_journalled(
+        self, att: Attachment, number: int, call: JournalledCall, *, late: bool
+    ) -> Created | Attr | None:
+        return self._journals.once(att, number, call, late=late)
 
     @property
     def is_behind(self) -> bool:
@@ -241,46 +243,37 @@ class VolumeFilesystem:
         return StatFs(block, found.f_blocks, max(found.f_bfree - reserve, 0), free, found.f_files, found.f_favail)
 
     # ---- names
-    async def create(
-        self,
-        att: Attachment,
-        parent: Ino,
-        name: bytes,
-        mode: int,
-        *,
-        exclusive: bool,
-        truncate: bool,
-        handle: int,
-        base: bytes,
-        promised: Promised | None = None,
-    ) -> Created:
-        if promised is None or not promised.kept:  # what is kept in a journal is done in one go, or later
-            await self._scope.room()
-        if promised is not None:
-            ino, new = self._promises.make_file(att, parent, name, mode, handle, promised)
-            made = self._attributes.get(ino)
-            return Created(made, ContentMap(made.version, 0), new)
-        directory, entry = self._naming.find(parent, name)
+    async def create(self, att: Attachment, request: CreateRequest) -> Created:
+        await self._scope.room()
+        if request.async_create is not None:
+            return self._async_creates.create(att, request, request.async_create)
+        made = self._create(att, request)
+        return replace(made, lease=self.lease(att)) if request.wants_lease else made
+
+    def _create(self, att: Attachment, request: CreateRequest) -> Created:
+        name, handle = request.name, request.handle
+        directory, entry = self._naming.find(request.parent, name)
         if entry is not None:
-            if exclusive:
+            if request.exclusive:
                 raise NameExists("This name exists already.")
             if not handle:
                 return Created(self._attributes.of(entry.view), self._contents.map_of(entry.view), False)
-            opened = self._opening.open(att, entry.ino, handle, write=True, truncate=truncate, base=base)
+            opened = self._opening.open(
+                att, entry.ino, handle, write=True, truncate=request.truncate, base=request.base
+            )
             return Created(opened.attr, opened.map, False)
-        ino = self._naming.create_file(att, directory, name, mode, self._opening.hold_ms() if handle else 0)
+        ino = self._naming.create_file(att, directory, name, request.mode, self._opening.hold_ms() if handle else 0)
         if handle:
             self._opening.opened_new(att, ino, handle)
         attr = self._attributes.get(ino)
         return Created(attr, ContentMap(attr.version, 0), True)
 
     async def make_dir(
-        self, att: Attachment, parent: Ino, name: bytes, mode: int, promised: Promised | None = None
+        self, att: Attachment, parent: Ino, name: bytes, mode: int, async_create: AsyncCreate | None = None
     ) -> Attr:
-        if promised is None or not promised.kept:
-            await self._scope.room()
-        if promised is not None:
-            return self._attributes.get(self._promises.make_dir(att, parent, name, mode, promised))
+        await self._scope.room()
+        if async_create is not None:
+            return self._async_creates.make_dir(att, parent, name, mode, async_create)
         return self._attributes.get(self._naming.make_dir(att, parent, name, mode))
 
     async def symlink(self, att: Attachment, parent: Ino, name: bytes, target: bytes) -> Attr:
@@ -298,17 +291,8 @@ class VolumeFilesystem:
     async def remove_dir(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
         self._naming.remove_dir(att, parent, name, ino)
 
-    async def rename(
-        self,
-        att: Attachment,
-        parent: Ino,
-        name: bytes,
-        new_parent: Ino,
-        new_name: bytes,
-        flags: RenameFlags,
-        base: bytes,
-    ) -> None:
-        self._renaming.rename(att, parent, name, new_parent, new_name, flags, base)
+    async def rename(self, att: Attachment, request: RenameRequest) -> None:
+        self._renaming.rename(att, request)
 
     # ---- open files
     async def open(self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes) -> Opened:
@@ -317,10 +301,7 @@ class VolumeFilesystem:
         return self._opening.open(att, ino, handle, write=write, truncate=truncate, base=base)
 
     def lease(self, att: Attachment) -> tuple[Ino, int]:
-        if att.read_only:
-            return Ino(0), 0
-        with self._scope.db.transaction():
-            return self._scope.nodes.lease_inos(INO_LEASE), INO_LEASE
+        return self._async_creates.lease(att)
 
     async def ahead(self, att: Attachment, ino: Ino, limit: int) -> list[Opened]:
         return [] if ino >= PAST_INO else self._opening.ahead(ino, limit)
@@ -328,23 +309,10 @@ class VolumeFilesystem:
     async def stage(self, att: Attachment, handle: int, *, empty: bool, base: bytes) -> Staged:
         return await self._opening.stage(att, handle, empty=empty, base=base)
 
-    async def commit(
-        self,
-        att: Attachment,
-        handle: int,
-        *,
-        data: bytes | None,
-        mtime_ns: int | None,
-        seal: bool,
-        release: bool,
-        base: bytes,
-        onto: bytes | None = None,
-    ) -> Attr:
-        if data is not None:
+    async def commit(self, att: Attachment, request: CommitRequest) -> Attr:
+        if request.data is not None:
             await self._scope.room()
-        return self._opening.commit(
-            att, handle, data=data, mtime_ns=mtime_ns, seal=seal, release=release, base=base, onto=onto
-        )
+        return self._opening.commit(att, request)
 
     async def fsync(
         self, att: Attachment, handle: int, ino: Ino, data: bytes | None, onto: bytes | None = None

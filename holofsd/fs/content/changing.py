@@ -65,6 +65,15 @@ class Changing:
         self._attributes.resolve(ino)
         if change.size is not None:
             await self._set_size(att, ino, change)
+        return self._set_rest(att, ino, change)
+
+    def set_mode_and_time(self, att: Attachment, ino: Ino, change: SetAttr) -> Attr:
+        """Sets attributes without a size, at once."""
+        self._scope.require_writable(att)
+        self._attributes.resolve(ino)
+        return self._set_rest(att, ino, change)
+
+    def _set_rest(self, att: Attachment, ino: Ino, change: SetAttr) -> Attr:
         mtime_ns = self._scope.now_ns() if change.mtime_now else change.mtime_ns
         if change.mode is not None or mtime_ns is not None:
             self._set_mode_and_time(att, ino, change.mode, mtime_ns)
@@ -96,10 +105,9 @@ class Changing:
         opened = self._scope.files.find(att.request.mount_id, change.handle)
         with self._scope.change(att):
             hold = self._opening.hold_ms() if opened is not None and opened.write and not size else 0
-            self._versions.write_data(
+            self._versions.write(
                 view.ino,
-                data,
-                self._scope.now_ns(),
+                self._versions.content(data, self._scope.now_ns()),
                 base=change.base,
                 hold_ms=hold,
                 origin=Origin(att, inodes={view.ino}),

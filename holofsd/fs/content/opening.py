@@ -33,6 +33,7 @@ from holofsd.fs.shared.staged import StagedFile, StagedFiles
 from holofsd.fs.types import (
     Attachment,
     Attr,
+    CommitRequest,
     ContentMap,
     HoleExtent,
     InlineExtent,
@@ -138,7 +139,8 @@ class Opening:
             with self._scope.change(att):
                 hold, origin = self.hold_ms() if opened.write else 0, Origin(att, inodes={ino})
                 if attr.size:
-                    self._versions.write_data(ino, b"", now_ns, base=base, hold_ms=hold, origin=origin)
+                    content = self._versions.content(b"", now_ns)
+                    self._versions.write(ino, content, base=base, hold_ms=hold, origin=origin)
                 else:
                     self._versions.redate(ino, now_ns, hold_ms=hold, origin=origin)
             opened.held = opened.write
@@ -180,34 +182,24 @@ class Opening:
             self._watchers.content_changed(opened.ino, staged.base, att)
         return Staged(str(staged.path), staged.stat().st_size)
 
-    def commit(
-        self,
-        att: Attachment,
-        handle: int,
-        *,
-        data: bytes | None,
-        mtime_ns: int | None,
-        seal: bool,
-        release: bool,
-        base: bytes,
-        onto: bytes | None = None,
-    ) -> Attr:
+    def commit(self, att: Attachment, request: CommitRequest) -> Attr:
         """Raises ContentMoved where the file does not contain what `data` go on from (`onto`)."""
+        data, mtime_ns = request.data, request.mtime_ns
         if data is None and mtime_ns is None:
-            opened = self.handle(att, handle)
+            opened = self.handle(att, request.handle)
         else:
-            opened = self._writable(att, handle)
+            opened = self._writable(att, request.handle)
         ino = opened.ino
         view = self._attributes.resolve(ino)
         if data is not None:
-            self._check_goes_on(att, opened, view, data, mtime_ns, onto)
-            self._commit_data(att, opened, view, data, mtime_ns, base)
+            self._check_goes_on(att, opened, view, data, mtime_ns, request.onto)
+            self._commit_data(att, opened, view, data, mtime_ns, request.base)
         else:
             self._commit_staged(att, opened, mtime_ns)
-        if seal and not release:
+        if request.seal and not request.release:
             opened.staged = False
             self._writing.seal_if_unwritten(ino, Origin(att, inodes={ino}))
-        if not release:
+        if not request.release:
             return self._attributes.get(ino)
         if view.detached:
             # Closed for good: of a file that was replaced meanwhile there are no later attributes.
@@ -226,14 +218,8 @@ class Opening:
         staged = self._staged.of(ino)
         if staged is None and not self._attributes.is_orphan(view):
             with self._scope.change(att):
-                self._versions.write_data(
-                    ino,
-                    data,
-                    self._scope.now_ns() if mtime_ns is None else mtime_ns,
-                    base=base,
-                    origin=Origin(att, inodes={ino}),
-                    view=view,
-                )
+                content = self._versions.content(data, self._scope.now_ns() if mtime_ns is None else mtime_ns)
+                self._versions.write(ino, content, base=base, origin=Origin(att, inodes={ino}), view=view)
                 self._publish(opened)
             faults.reach("writing.committed", self._scope.store)
             return

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from holofsd.core.edit import with_mtime, with_version
 from holofsd.core.ids import Dot, Ino
 from holofsd.core.project import parse_token
@@ -15,6 +17,15 @@ from holofsd.fs.shared.scope import Origin, Scope
 from holofsd.fs.shared.staged import StagedFile
 from holofsd.tree.states import encode_version
 from holofsd.tree.views import NodeView
+
+
+@dataclass(frozen=True, slots=True)
+class NewContent:
+    """Content of a version to be made: its body, size in bytes and time."""
+
+    body: Body
+    size: int
+    mtime_ns: int
 
 
 class Versions:
@@ -40,9 +51,7 @@ class Versions:
     def write(
         self,
         ino: Ino,
-        body: Body,
-        size: int,
-        mtime_ns: int,
+        content: NewContent,
         *,
         base: bytes = b"",
         hold_ms: int = 0,
@@ -63,7 +72,7 @@ class Versions:
             base = base or view.version
             row = self._nodes.get(view.node)
             shown = row.shown if row is not None else b""
-        version = self._scope.volume.new_version(body, size, mtime_ns)
+        version = self._scope.volume.new_version(content.body, content.size, content.mtime_ns)
         replaced = self.superseded(shown, base, view.detached)
         self._scope.lineage.follows(version.dot, replaced)
         draft.put(with_version(state, version, replaced))
@@ -72,21 +81,9 @@ class Versions:
         draft.write(origin, hold_ms)
         return version
 
-    def write_data(
-        self,
-        ino: Ino,
-        data: bytes,
-        mtime_ns: int,
-        *,
-        base: bytes = b"",
-        hold_ms: int = 0,
-        origin: Origin | None = None,
-        view: NodeView | None = None,
-    ) -> Version:
-        """The whole content is at hand: in the record, or if it is too large for that, as a blob at once."""
-        return self.write(
-            ino, self.body_of(data), len(data), mtime_ns, base=base, hold_ms=hold_ms, origin=origin, view=view
-        )
+    def content(self, data: bytes, mtime_ns: int) -> NewContent:
+        """Content that is at hand as a whole. Call it inside the transaction of the version: see `body_of`."""
+        return NewContent(self.body_of(data), len(data), mtime_ns)
 
     def body_of(self, data: bytes) -> Inline | Blob:
         """Stores a small file's content and returns its body. Call it inside a transaction."""
@@ -117,4 +114,4 @@ class Versions:
             body: Body = Inline(staged.path.read_bytes())
         else:
             body = Pending(staged.id)
-        return self.write(staged.ino, body, size, mtime_ns, base=staged.base, origin=origin)
+        return self.write(staged.ino, NewContent(body, size, mtime_ns), base=staged.base, origin=origin)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Calls that nobody waits for are carried out once, in their order, whatever is killed (ADR 11).
+"""Journals of mounts: calls that a mount acknowledged early run once, in their order, whatever is killed (ADR 11).
 
 A mount that answers a program before the daemon has done what was asked writes the call into its journal first. The
 call comes with its number, and the transaction that carries it out notes the number: all up to that one are decided.
@@ -7,8 +7,8 @@ What a mount that is gone has left in its journal, and whatever journals hold wh
 from there: before anybody else changes the tree it is what it would be had nothing been killed.
 
 What cannot be done now (the disk is full) holds up what comes after it, and is tried again by the mount, or by the
-daemon once the mount is gone. What can never be done is decided with its failure; but a new file (a *promise*) that the
-volume will never take, because this device may not write any more, ends as a plain file beside the volume's index.
+daemon once the mount is gone. What can never be done is decided with its failure; but a new file (an async create) that
+the volume will never take, because this device may not write any more, ends as a plain file beside the volume's index.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
@@ -41,6 +41,9 @@ from holofsd.core.errors import (
     TooBig,
 )
 from holofsd.core.ids import Ino
+from holofsd.fs.journalled_calls import CreateDir, CreateFile, JournalledCall, decode_record
+from holofsd.fs.mounts.journal_runner import JournalRunner
+from holofsd.fs.types import Attachment, Attr, Created
 from holofsd.store.database import Database
 
 log = structlog.get_logger(__name__)
@@ -52,16 +55,6 @@ _REST_S: Final = 30.0
 """Between two attempts to carry out what a mount has left."""
 
 
-class Kept(NamedTuple):
-    """One call of a journal, to be carried out. `data`: the content of a file that it makes."""
-
-    is_promise: bool
-    work: Callable[[], None]
-    ino: Ino
-    name: bytes = b""
-    data: bytes = b""
-
-
 @dataclass(slots=True)
 class _Progress:
     applied: int = 0
@@ -69,18 +62,19 @@ class _Progress:
     blocked: bool = False
     """The next one was tried, and is tried again later."""
     made_late: set[Ino] = field(default_factory=set)
-    """By promises that were held up."""
+    """By creates that were held up."""
 
 
 class Journals:
-    """`read` makes a call of the body of a record (BadArgument if it makes no sense); None: this volume has no
-    journals, because it is a copy that is only looked at."""
+    """Journals of one volume. Each call runs in the transaction that notes its number as decided."""
 
-    def __init__(self, db: Database, directory: Path, read: Callable[[bytes], Kept] | None) -> None:
+    def __init__(self, db: Database, directory: Path, runner: JournalRunner | None, nobody: Attachment) -> None:
+        """`runner` None: this volume has no journals, for it is a copy to be read. `nobody`: runs what mounts left."""
         self._db = db
         self._folder = directory / "journals"
         self._unsaved = directory / "unsaved"
-        self._read = read
+        self._runner = runner
+        self._nobody = nobody
         self._known: dict[str, _Progress] = {}
         self._waiters: list[asyncio.Future[None]] = []
         """Of those who wait for the next call of any journal."""
@@ -88,41 +82,43 @@ class Journals:
         """Of journals that could not be carried out."""
 
     # ---- calls
-    def once(self, name: str, number: int, call: Kept, *, late: bool = False) -> bool:
-        """False: it was decided before. Raises what the call raises; NotYet: it, or one before it, is to be said again.
+    def once(self, att: Attachment, number: int, call: JournalledCall, *, late: bool = False) -> Created | Attr | None:
+        """Runs a call of an attachment's journal. Returns its result; None if it has none, or was decided before.
 
         `late`: it was held up, and what comes to others' files then may be older than what was done to them since.
+        Raises what the call raises; NotYet: this call, or one before it, is to be repeated.
         """
+        name = os.path.basename(att.journal)
         progress = self._progress(name)
         if number <= progress.applied:
-            return False
+            return None
         if number > progress.applied + 1:
             raise NotYet("Something that comes before this is still to be done.")
-        if late and not call.is_promise and call.ino not in progress.made_late:
+        if late and not _is_create(call) and call.ino not in progress.made_late:
             log.warning("a removal, mode or time came too late and was left out", journal=name, ino=call.ino)
             self._decide_or_wait(progress, name, number)
-            return False
+            return None
         try:
-            self._attempt(progress, name, number, call)
+            result = self._attempt(progress, name, number, call, att)
         except Exception as error:
             if number <= progress.applied:
                 raise  # it is done, and something else failed
-            if call.is_promise and _can_never_be(error):
+            if _is_create(call) and _can_never_be(error):
                 self._give_up(progress, name, number, call)
                 raise
-            if call.is_promise or _may_pass(error) or isinstance(error, ReadOnly):
+            if _is_create(call) or _may_pass(error) or isinstance(error, ReadOnly):
                 progress.blocked = True
-                if call.is_promise:
+                if _is_create(call):
                     raise
                 raise NotYet(f"This cannot be done now: {error}") from error
             self._decide_or_wait(progress, name, number)
             raise
-        if late and call.is_promise:
+        if late and _is_create(call):
             progress.made_late.add(call.ino)
-        return True
+        return result
 
-    def _give_up(self, progress: _Progress, name: str, number: int, call: Kept) -> None:
-        """A promise that no attempt will ever keep must not hold up what follows."""
+    def _give_up(self, progress: _Progress, name: str, number: int, call: JournalledCall) -> None:
+        """Decides a create that will never succeed, so that it does not hold up what follows."""
         try:
             self._save_beside(name, number, call)
         except OSError as error:
@@ -137,11 +133,15 @@ class Journals:
             progress.blocked = True
             raise NotYet(f"The index cannot be written: {error}") from error
 
-    def _attempt(self, progress: _Progress, name: str, number: int, call: Kept) -> None:
+    def _attempt(
+        self, progress: _Progress, name: str, number: int, call: JournalledCall, att: Attachment
+    ) -> Created | Attr | None:
+        assert self._runner is not None
         with self._db.transaction():
             self._db.after_commit(lambda: self._decided(progress, number))
-            call.work()
+            result = self._runner.run(att, call)
             self._note(name, number)
+        return result
 
     def _decide(self, progress: _Progress, name: str, number: int) -> None:
         """Notes that a call is not done, and never will be."""
@@ -174,7 +174,7 @@ class Journals:
     def path(self, name: str, answered: int) -> str:
         """Returns the path where a mount may keep the journal that it calls so; empty: nowhere. `answered`: numbers up
         to this were decided, perhaps by an index that was replaced by its backup since."""
-        if self._read is None or not _NAME.match(name):
+        if self._runner is None or not _NAME.match(name):
             return ""
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -222,7 +222,7 @@ class Journals:
                 self._carry_out(path, of_the_living=False)
 
     def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("*")) if self._read is not None else []
+        return sorted(self._folder.glob("*")) if self._runner is not None else []
 
     def _carry_out(self, path: Path, *, of_the_living: bool) -> None:
         """Carries out one journal. Whatever is wrong with it is logged: the volume is opened, and other mounts come and
@@ -254,16 +254,15 @@ class Journals:
 
     def _carry_out_one(self, name: str, number: int, body: bytes, gone: bool) -> bool:
         """False: a mount that lives will say it again. Raises what may pass."""
-        assert self._read is not None
         progress = self._progress(name)
         try:
-            call = self._read(body)
+            call = decode_record(body)
         except BadArgument as error:
             log.error("a record of a journal makes no sense", journal=name, number=number, problem=str(error))
             self._decide(progress, name, number)
             return True
         try:
-            self._attempt(progress, name, number, call)
+            self._attempt(progress, name, number, call, self._nobody)
         except Exception as error:
             if number <= progress.applied:
                 return True
@@ -272,17 +271,17 @@ class Journals:
             if _may_pass(error):
                 raise
             log.warning("a call of a journal failed", journal=name, number=number, problem=str(error))
-            if call.is_promise:
+            if _is_create(call):
                 self._save_beside(name, number, call)
             self._decide(progress, name, number)
         return True
 
-    def _save_beside(self, name: str, number: int, call: Kept) -> None:
+    def _save_beside(self, name: str, number: int, call: JournalledCall) -> None:
         """Saves as a plain file beside the volume what the volume will never take. Raises OSError."""
-        path = self._unsaved / f"{name[:8]}-{number}-{_harmless(call.name)}"
-        if call.data:
+        if isinstance(call, CreateFile) and call.file.data:
+            path = self._unsaved / f"{name[:8]}-{number}-{_harmless(call.request.name)}"
             self._unsaved.mkdir(mode=0o700, exist_ok=True)
-            path.write_bytes(call.data)
+            path.write_bytes(call.file.data)
             log.error("a closed file that the volume does not take is kept beside it", path=str(path))
 
     def _forget(self, name: str) -> None:
@@ -291,6 +290,10 @@ class Journals:
         self._rest_until.pop(name, None)
         with self._db.transaction():
             self._db.run("DELETE FROM journals WHERE name=?", (name,))
+
+
+def _is_create(call: JournalledCall) -> bool:
+    return isinstance(call, CreateFile | CreateDir)
 
 
 def _may_pass(error: Exception) -> bool:

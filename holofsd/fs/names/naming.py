@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 
 from holofsd.codec.node_ids import new_node_id
 from holofsd.core.edit import check_name, link_id, new_node, with_link
@@ -17,7 +18,7 @@ from holofsd.core.errors import (
     NotPermitted,
 )
 from holofsd.core.ids import Ino, NodeId
-from holofsd.core.state import Body, Inline, Kind, Marker, Place, Target
+from holofsd.core.state import Body, Inline, Kind, Marker, Place, Target, Version
 from holofsd.fs.content.versions import Versions
 from holofsd.fs.names.freed import FreedNames
 from holofsd.fs.nodes.conflicts import Conflicts
@@ -26,9 +27,21 @@ from holofsd.fs.nodes.unlinking import Unlinking
 from holofsd.fs.settings import MAX_TARGET
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Origin, Scope
-from holofsd.fs.types import Attachment, Promised
+from holofsd.fs.types import AsyncCreate, Attachment
 from holofsd.store import faults
 from holofsd.tree.views import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A node to be made. `mtime_ns` None: now."""
+
+    kind: Kind
+    place: Place
+    mode: int
+    body: Body
+    size: int
+    mtime_ns: int | None = None
 
 
 class Naming:
@@ -68,41 +81,35 @@ class Naming:
         place = Place(parent, name)
         with self._scope.change(att):
             draft = Draft(self._scope)
-            node = self._draft_file(draft, place, mode, Inline(b""), 0, self._scope.now_ns())
+            node = self._draft_file(draft, _New(Kind.FILE, place, mode, Inline(b""), 0))
             return self._write_name(draft, att, node, place, hold_ms)
 
-    def create_promised(
-        self, att: Attachment, parent: NodeId, name: bytes, mode: int, hold_ms: int, promised: Promised, beside: bool
+    def create_leased(
+        self, att: Attachment, place: Place, mode: int, file: AsyncCreate, hold_ms: int, *, beside: bool
     ) -> None:
-        """A file that a mount made already. `beside`: something came to the name since; both stand there."""
-        place = Place(parent, name)
-        data = promised.data or b""
+        """Makes a file under the leased inode number that its mount chose. `beside`: something has the name already."""
+        data = file.data or b""
         with self._scope.change(att):
             draft = Draft(self._scope)
-            mtime_ns = self._scope.now_ns() if promised.mtime_ns is None else promised.mtime_ns
-            node = self._draft_file(draft, place, mode, self._versions.body_of(data), len(data), mtime_ns, not beside)
+            new = _New(Kind.FILE, place, mode, self._versions.body_of(data), len(data), file.mtime_ns)
+            node = self._draft_file(draft, new, refill=not beside)
             before = self._nodes.find_ino(node) if self._nodes.exists(node) else None
             if before is not None:
                 self._nodes.drop_inode(before)
-            self._nodes.new_ino(node, ino=promised.ino)
-            shown = set() if beside else {(parent, name)}
-            draft.write(Origin(att, shown, {promised.ino}), hold_ms, held=node)
-            if promised.ctime_ns is not None:
-                self._nodes.keep_ctime(node, promised.ctime_ns)
+            self._nodes.new_ino(node, ino=file.ino)
+            shown = set() if beside else {(place.parent, place.name)}
+            draft.write(Origin(att, shown, {file.ino}), hold_ms, held=node)
+            if file.ctime_ns is not None:
+                self._nodes.keep_ctime(node, file.ctime_ns)
             self._scope.db.after_commit(lambda: faults.reach("writing.committed", self._scope.store))
 
-    def _draft_file(
-        self, draft: Draft, place: Place, mode: int, body: Body, size: int, mtime_ns: int, refill: bool = True
-    ) -> NodeId:
-        """The node that had this name a moment ago, or a new one."""
-        known = self._freed.take(place.parent, place.name) if refill else None
+    def _draft_file(self, draft: Draft, new: _New, *, refill: bool = True) -> NodeId:
+        """Drafts a file and returns its node: the one that had this name a moment ago, or a new one."""
+        known = self._freed.take(new.place.parent, new.place.name) if refill else None
         if known is None:
-            node = new_node_id(Kind.FILE)
-            self._put_new(draft, node, Kind.FILE, place, mode, body, size, mtime_ns)
-            return node
+            return self._draft_new(draft, new)
         state = self._freed.reclaim(draft, known)
-        version = self._scope.volume.new_version(body, size, mtime_ns)
-        draft.put(self._freed.refilled(state, place, version, mode))
+        draft.put(self._freed.refilled(state, new.place, self._version_of(new, self._scope.now_ns()), new.mode))
         return known
 
     def make_dir(self, att: Attachment, parent: Ino, name: bytes, mode: int) -> Ino:
@@ -113,8 +120,7 @@ class Naming:
         place = Place(parent, name)
         with self._scope.change(att):
             draft = Draft(self._scope)
-            node = new_node_id(Kind.DIRECTORY)
-            self._put_new(draft, node, Kind.DIRECTORY, place, mode, Marker(), 0)
+            node = self._draft_new(draft, _New(Kind.DIRECTORY, place, mode, Marker(), 0))
             return self._write_name(draft, att, node, place, ino=ino)
 
     def symlink(self, att: Attachment, parent: Ino, name: bytes, target: bytes) -> Ino:
@@ -122,12 +128,11 @@ class Naming:
             raise NoSuchName("The target of a symlink cannot be empty.")
         if len(target) > MAX_TARGET:
             raise NameTooLong(f"The target of a symlink can have {MAX_TARGET} bytes at most.")
-        directory = self._free_name(parent, name)
+        place = Place(self._free_name(parent, name), name)
         with self._scope.change(att):
             draft = Draft(self._scope)
-            node = new_node_id(Kind.SYMLINK)
-            self._put_new(draft, node, Kind.SYMLINK, Place(directory, name), 0o777, Target(target), len(target))
-            return self._write_name(draft, att, node, Place(directory, name))
+            node = self._draft_new(draft, _New(Kind.SYMLINK, place, 0o777, Target(target), len(target)))
+            return self._write_name(draft, att, node, place)
 
     def link(self, att: Attachment, ino: Ino, parent: Ino, name: bytes) -> None:
         directory = self._free_name(parent, name)
@@ -152,20 +157,14 @@ class Naming:
             raise NameExists("This name exists already.")
         return directory
 
-    def _put_new(
-        self,
-        draft: Draft,
-        node: NodeId,
-        kind: Kind,
-        place: Place,
-        mode: int,
-        body: Body,
-        size: int,
-        mtime_ns: int | None = None,
-    ) -> None:
-        now_ns = self._scope.now_ns()
-        version = self._scope.volume.new_version(body, size, now_ns if mtime_ns is None else mtime_ns)
-        draft.put(new_node(node, kind, now_ns, place, link_id(node), version, mode, version.stamp))
+    def _draft_new(self, draft: Draft, new: _New) -> NodeId:
+        node, now_ns = new_node_id(new.kind), self._scope.now_ns()
+        version = self._version_of(new, now_ns)
+        draft.put(new_node(node, new.kind, now_ns, new.place, link_id(node), version, new.mode, version.stamp))
+        return node
+
+    def _version_of(self, new: _New, now_ns: int) -> Version:
+        return self._scope.volume.new_version(new.body, new.size, now_ns if new.mtime_ns is None else new.mtime_ns)
 
     def _write_name(
         self, draft: Draft, att: Attachment, node: NodeId, place: Place, hold_ms: int = 0, ino: Ino | None = None

@@ -15,7 +15,7 @@ from holofsd.core.errors import (
     NoSuchName,
     NotADirectory,
 )
-from holofsd.core.ids import ROOT_ID, Dot, Ino, NodeId
+from holofsd.core.ids import ROOT_ID, Dot, NodeId
 from holofsd.core.lost import LOST_ID
 from holofsd.core.project import token
 from holofsd.core.state import Kind, NodeState, Place
@@ -27,7 +27,7 @@ from holofsd.fs.nodes.unlinking import Unlinking
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Origin, Scope
 from holofsd.fs.shared.staged import StagedFiles
-from holofsd.fs.types import Attachment, RenameFlags
+from holofsd.fs.types import Attachment, RenameFlags, RenameRequest
 from holofsd.tree.views import Entry
 
 
@@ -51,21 +51,14 @@ class Renaming:
         self._versions = versions
         self._staged = staged
 
-    def rename(
-        self,
-        att: Attachment,
-        parent: Ino,
-        name: bytes,
-        new_parent: Ino,
-        new_name: bytes,
-        flags: RenameFlags,
-        base: bytes,
-    ) -> None:
+    def rename(self, att: Attachment, request: RenameRequest) -> None:
+        name, new_name, flags = request.name, request.new_name, request.flags
         check_name(name)
         check_name(new_name)
         if flags == RenameFlags.NO_REPLACE | RenameFlags.EXCHANGE:
             raise BadArgument("A rename cannot exchange and refuse to replace.")
-        directory, new_directory = self._attributes.directory(parent), self._attributes.directory(new_parent)
+        directory = self._attributes.directory(request.parent)
+        new_directory = self._attributes.directory(request.new_parent)
         source = self._scope.tree.lookup(directory, name)
         target = self._scope.tree.lookup(new_directory, new_name)
         if source is None or (target is None and flags & RenameFlags.EXCHANGE):
@@ -98,7 +91,7 @@ class Renaming:
             if exchange and target is not None:
                 self._exchange(source, target, origin)
             else:
-                self._move(source, target, place, base, origin)
+                self._move(source, target, place, request.base, origin)
 
     # ---- checks
     def _check_stays(self, entry: Entry) -> None:

@@ -12,18 +12,20 @@ from typing import Never
 from holofsd.core.errors import ReadOnly
 from holofsd.core.ids import ROOT_INO, Ino
 from holofsd.fs.filesystem import VolumeFilesystem
-from holofsd.fs.mounts.journals import Kept
+from holofsd.fs.journalled_calls import JournalledCall
 from holofsd.fs.types import (
+    AsyncCreate,
     Attachment,
     AttachRequest,
     Attr,
     ChangeBatch,
+    CommitRequest,
     ContentMap,
     Created,
+    CreateRequest,
     Listing,
     Opened,
-    Promised,
-    RenameFlags,
+    RenameRequest,
     SetAttr,
     Staged,
     StatFs,
@@ -56,7 +58,9 @@ class PastMount:
         volume, name = self._volume.identity
         return Attachment(secrets.token_hex(16), volume, name, request, True, lost)
 
-    def once(self, att: Attachment, number: int, call: Kept, *, late: bool) -> bool:
+    def run_journalled(
+        self, att: Attachment, number: int, call: JournalledCall, *, late: bool
+    ) -> Created | Attr | None:
         _refuse()
 
     async def others_know(self, att: Attachment) -> None:
@@ -124,23 +128,11 @@ class PastMount:
     async def set_attr(self, att: Attachment, ino: Ino, change: SetAttr) -> Attr:
         _refuse()
 
-    async def create(
-        self,
-        att: Attachment,
-        parent: Ino,
-        name: bytes,
-        mode: int,
-        *,
-        exclusive: bool,
-        truncate: bool,
-        handle: int,
-        base: bytes,
-        promised: Promised | None = None,
-    ) -> Created:
+    async def create(self, att: Attachment, request: CreateRequest) -> Created:
         _refuse()
 
     async def make_dir(
-        self, att: Attachment, parent: Ino, name: bytes, mode: int, promised: Promised | None = None
+        self, att: Attachment, parent: Ino, name: bytes, mode: int, async_create: AsyncCreate | None = None
     ) -> Attr:
         _refuse()
 
@@ -156,33 +148,13 @@ class PastMount:
     async def remove_dir(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
         _refuse()
 
-    async def rename(
-        self,
-        att: Attachment,
-        parent: Ino,
-        name: bytes,
-        new_parent: Ino,
-        new_name: bytes,
-        flags: RenameFlags,
-        base: bytes,
-    ) -> None:
+    async def rename(self, att: Attachment, request: RenameRequest) -> None:
         _refuse()
 
     async def stage(self, att: Attachment, handle: int, *, empty: bool, base: bytes) -> Staged:
         _refuse()
 
-    async def commit(
-        self,
-        att: Attachment,
-        handle: int,
-        *,
-        data: bytes | None,
-        mtime_ns: int | None,
-        seal: bool,
-        release: bool,
-        base: bytes,
-        onto: bytes | None = None,
-    ) -> Attr:
+    async def commit(self, att: Attachment, request: CommitRequest) -> Attr:
         _refuse()
 
     async def fsync(

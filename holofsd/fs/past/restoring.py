@@ -35,7 +35,7 @@ from holofsd.core.node import is_alive, placements
 from holofsd.core.state import Kind, Marker, NodeState, Pending, Place, Version
 from holofsd.fs.content.contents import Contents
 from holofsd.fs.content.hashing import Hasher
-from holofsd.fs.content.versions import Versions
+from holofsd.fs.content.versions import NewContent, Versions
 from holofsd.fs.nodes.drafts import Draft
 from holofsd.fs.past.restorable import Item, Plan, Restorable
 from holofsd.fs.shared.scope import Scope
@@ -190,7 +190,7 @@ class Restoring:
             shown = self._tree.version_of(there.node, there.dot)
             if shown is not None and shown.body == old.body:
                 return False
-            self._versions.write(there.ino, old.body, old.size, old.mtime.value)
+            self._versions.write(there.ino, NewContent(old.body, old.size, old.mtime.value))
             return True
         self._write(
             self._as_link(entry, old, Place(parent, name), plan) or self._as_file(entry, old, parent, name, plan)

@@ -69,7 +69,7 @@ class StagedFile:
 
     def replace(self, data: bytes) -> None:
         """The whole content anew. Killed in the middle it leaves what was there, or a beginning of `data` over it: an
-        fsync may have promised it."""
+        fsync may have returned for it."""
         self.clean = None
         with open(self.path, "r+b", buffering=0) as file:
             left = memoryview(data)

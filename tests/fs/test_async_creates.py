@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that a mount made before it said so."""
+"""Async creates: files that a mount made before it told the daemon."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import pytest
 from holofsd.core.errors import BadArgument, ReadOnly, TooBig
 from holofsd.core.ids import ROOT_INO, Ino
 from holofsd.fs.settings import INLINE_COMMIT
-from holofsd.fs.types import Attr, Promised
+from holofsd.fs.types import AsyncCreate, Attr, CreateRequest
 from tests.fs.harness import Device, Program
 
 TIME = 1_600_000_000_123_456_789
 
 
-async def make(program: Program, name: bytes, promised: Promised, handle: int = 0) -> Attr:
+async def make(program: Program, name: bytes, create: AsyncCreate, handle: int = 0) -> Attr:
     made = await program.fs.create(
-        program.att, ROOT_INO, name, 0o640, exclusive=False, truncate=False, handle=handle, base=b"", promised=promised
+        program.att, CreateRequest(ROOT_INO, name, 0o640, handle=handle, async_create=create)
     )
     return made.attr
 
@@ -28,7 +28,7 @@ def numbers(program: Program) -> Ino:
 @pytest.mark.parametrize("size", [0, 3, 5_000, INLINE_COMMIT])
 async def test_it_comes_with_its_number_content_mode_and_time(device: Device, program: Program, size: int) -> None:
     ino = numbers(program)
-    attr = await make(program, b"f", Promised(ino, b"x" * size, TIME))
+    attr = await make(program, b"f", AsyncCreate(ino, b"x" * size, TIME))
     assert (attr.ino, attr.size, attr.mode, attr.mtime_ns) == (ino, size, 0o640, TIME)
     assert await program.read("f") == b"x" * size
     await device.settle()
@@ -51,14 +51,14 @@ async def test_numbers_are_leased_once(device: Device, program: Program) -> None
 async def test_said_twice_it_is_made_once(device: Device, program: Program) -> None:
     ino = numbers(program)
     for _ in range(2):
-        await make(program, b"f", Promised(ino, b"x", TIME))
+        await make(program, b"f", AsyncCreate(ino, b"x", TIME))
     assert await program.tree() == {"f": b"x"}
     assert len(device.publish()) == 1
 
 
 async def test_what_came_to_its_name_since_stands_beside_it(device: Device, program: Program) -> None:
     await program.write("f", b"came first")
-    attr = await make(program, b"f", Promised(numbers(program), b"promised", TIME))
+    attr = await make(program, b"f", AsyncCreate(numbers(program), b"promised", TIME))
     assert attr.size == 8
     assert sorted((await program.tree()).values(), key=repr) == [b"came first", b"promised"]
     assert (await program.stat("f")).ino == attr.ino
@@ -69,7 +69,7 @@ async def test_a_name_that_was_vacated_a_moment_ago_keeps_its_node(device: Devic
     await device.settle()
     node = device.node_at("f")
     await program.unlink("f")
-    await make(program, b"f", Promised(numbers(program), b"after", TIME))
+    await make(program, b"f", AsyncCreate(numbers(program), b"after", TIME))
     assert device.node_at("f") == node
     assert await program.tree() == {"f": b"after"}
 
@@ -77,7 +77,7 @@ async def test_a_name_that_was_vacated_a_moment_ago_keeps_its_node(device: Devic
 async def test_one_that_is_still_open_is_written_through_its_handle(device: Device, program: Program) -> None:
     ino = numbers(program)
     for _ in range(2):  # as after a daemon that died before it answered
-        await make(program, b"f", Promised(ino), handle=77)
+        await make(program, b"f", AsyncCreate(ino), handle=77)
     await program.commit(77, b"through the handle", release=True)
     assert await program.tree() == {"f": b"through the handle"}
 
@@ -85,11 +85,11 @@ async def test_one_that_is_still_open_is_written_through_its_handle(device: Devi
 async def test_numbers_of_no_lease_and_content_without_measure_are_refused(device: Device, program: Program) -> None:
     first, count = program.fs.lease(program.att)
     with pytest.raises(BadArgument):
-        await make(program, b"f", Promised(Ino(first + count), b"x", TIME))
+        await make(program, b"f", AsyncCreate(Ino(first + count), b"x", TIME))
     with pytest.raises(TooBig):
-        await make(program, b"f", Promised(first, b"x" * (INLINE_COMMIT + 1), TIME))
+        await make(program, b"f", AsyncCreate(first, b"x" * (INLINE_COMMIT + 1), TIME))
     reader = device.attach("reader", read_only=True)
     assert reader.fs.lease(reader.att)[1] == 0
     with pytest.raises(ReadOnly):
-        await make(reader, b"f", Promised(first, b"x", TIME))
+        await make(reader, b"f", AsyncCreate(first, b"x", TIME))
     assert await program.tree() == {}

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Calls that the journal of a mount may have in it, as values (ADR 11).
+
+The same call arrives over the fast lane, or is read from the journal of a mount that is gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from holofs_api.v1 import filesystem_pb2 as pb
+from holofsd.core.errors import BadArgument, HoloError
+from holofsd.core.ids import Ino
+from holofsd.fs.decoding import async_file, ino_of, set_attr
+from holofsd.fs.types import AsyncCreate, CreateRequest, SetAttr
+
+
+@dataclass(frozen=True, slots=True)
+class CreateFile:
+    """A new file, with its content."""
+
+    request: CreateRequest
+    file: AsyncCreate
+
+    @property
+    def ino(self) -> Ino:
+        return self.file.ino
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDir:
+    parent: Ino
+    name: bytes
+    mode: int
+    folder: AsyncCreate
+
+    @property
+    def ino(self) -> Ino:
+        return self.folder.ino
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Unlink or rmdir of a name that leads to `ino`."""
+
+    parent: Ino
+    name: bytes
+    ino: Ino
+    is_dir: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A mode or time; never a size."""
+
+    ino: Ino
+    change: SetAttr
+
+
+@dataclass(frozen=True, slots=True)
+class Senseless:
+    """A call that cannot be run on any day: it is decided with this error, so that it holds up nothing."""
+
+    error: HoloError
+
+    @property
+    def ino(self) -> Ino:
+        return Ino(0)
+
+
+JournalledCall = CreateFile | CreateDir | Remove | Change | Senseless
+"""`parent` is checked when the call runs: a new file that no directory can take is not senseless, but saved beside the
+volume."""
+
+
+def decode_call(request: pb.CallRequest, *, late: bool) -> JournalledCall:
+    """Raises BadArgument for a call that no journal may have, StaleHandle for a number that no inode has."""
+    if request.HasField("create") and request.create.ino and request.create.HasField("data"):
+        create = request.create
+        file = async_file(create, journalled=True, late=late)
+        asked = CreateRequest(Ino(create.parent), create.name, create.mode, async_create=file, wants_lease=create.lease)
+        return CreateFile(asked, file)
+    if request.HasField("make_dir") and request.make_dir.ino:
+        folder = request.make_dir
+        made = AsyncCreate(ino_of(folder.ino), journalled=True, late=late)
+        return CreateDir(Ino(folder.parent), folder.name, folder.mode, made)
+    for field, is_dir in (("unlink", False), ("remove_dir", True)):
+        if request.HasField(field) and (removal := getattr(request, field)).ino:
+            return Remove(Ino(removal.parent), removal.name, ino_of(removal.ino), is_dir)
+    if request.HasField("set_attr") and request.set_attr.ino and not request.set_attr.HasField("size"):
+        return Change(ino_of(request.set_attr.ino), set_attr(request.set_attr))
+    raise BadArgument("This call cannot be kept in a journal.")
+
+
+def decode_record(body: bytes) -> JournalledCall:
+    """Decodes a record of a journal. It comes later than what has its name by now. Raises BadArgument if it makes no
+    sense."""
+    try:
+        return decode_call(pb.CallRequest.FromString(body), late=True)
+    except DecodeError as error:
+        raise BadArgument(str(error)) from None
+    except HoloError as error:
+        raise BadArgument(error.message) from None
