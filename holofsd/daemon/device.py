@@ -30,7 +30,7 @@ from holofsd.daemon.recovering import Recovery
 from holofsd.daemon.safety import DeviceCare
 from holofsd.daemon.volumes import READY, OpenVolume, Volumes
 from holofsd.fs.api import Filesystem
-from holofsd.fs.past.past_mount import PastMount
+from holofsd.fs.past_mount import PastMount
 from holofsd.net.api import Endpoint
 from holofsd.rpc import device_api as api
 from holofsd.store.device import DeviceStore, VolumeRow

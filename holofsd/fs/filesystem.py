@@ -13,9 +13,9 @@ import structlog
 
 from holofs_api import PAST_INO
 from holofs_api.stamps import CLOCK
-from holofsd.core.errors import BadArgument, HoloError, NameExists
+from holofsd.core.errors import HoloError, NameExists
 from holofsd.core.ids import Ino
-from holofsd.core.state import Kind, Target
+from holofsd.fs.api import ReadCalls
 from holofsd.fs.census import take_census
 from holofsd.fs.changes.watch import Watchers
 from holofsd.fs.content.changing import Changing
@@ -37,8 +37,8 @@ from holofsd.fs.names.settling import Settling
 from holofsd.fs.nodes.conflicts import Conflicts
 from holofsd.fs.nodes.unlinking import Unlinking
 from holofsd.fs.past.history import History
-from holofsd.fs.past.past_files import HIDDEN
 from holofsd.fs.ports import ContentSource
+from holofsd.fs.present_reading import PresentReading
 from holofsd.fs.settings import MAX_NEWS, FsSettings
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Scope
@@ -64,8 +64,6 @@ from holofsd.fs.types import (
 from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
-
-_MAX_LISTING = 5000
 
 _RETRY_TICKS = 30
 
@@ -111,6 +109,7 @@ class VolumeFilesystem:
         self.alternatives = Alternatives(scope, self._contents)
         self.settling = Settling(scope, self.alternatives, conflicts, unlinking, self._renaming, staged)
         self.history = History(scope, self._contents, versions, self.hasher)
+        self._present = PresentReading(scope, attributes, self._contents, self._naming, self._opening, self._changing)
         nobody = Attachment("", volume.store.volume, name, AttachRequest("journal", "", "", 0, False), read_only=False)
         self._async_creates = AsyncCreates(scope, attributes, self._naming, self._opening, nobody)
         runner = JournalRunner(self._async_creates, self._naming, self._changing) if journals else None
@@ -207,33 +206,44 @@ class VolumeFilesystem:
     async def caught_up(self, but: str = "") -> None:
         await self._journals.caught_up(self._attaching.journals(but))
 
-    # ---- looking
+    # ---- reading
+    def _reading(self, ino: Ino) -> ReadCalls:
+        """Chooses who serves an inode number: from `PAST_INO` on the past, below it the present."""
+        return self.history.reading if ino >= PAST_INO else self._present
+
     async def lookup(self, att: Attachment, parent: Ino, name: bytes) -> Attr:
-        if parent >= PAST_INO or (name == HIDDEN and self.history.is_meant(parent, name)):
-            return self.history.files.lookup(parent, name)
-        return self._attributes.of(self._naming.must_find(parent, name).view)
+        past = self.history.reading
+        return await (past if past.begins_at(parent, name) else self._present).lookup(att, parent, name)
 
     async def get_attr(self, att: Attachment, ino: Ino) -> Attr:
-        if ino >= PAST_INO:
-            return self.history.files.get_attr(ino)
-        return self._attributes.get(ino)
+        return await self._reading(ino).get_attr(att, ino)
 
     async def read_dir(self, att: Attachment, ino: Ino, after: bytes, limit: int) -> Listing:
-        if ino >= PAST_INO:
-            return await self.history.files.read_dir(ino, after, limit)
-        node = self._attributes.directory(ino)
-        wanted = min(limit, _MAX_LISTING) if limit > 0 else _MAX_LISTING
-        found = self._scope.tree.children(node, after, wanted + 1)
-        entries = tuple((entry.name, self._attributes.of(entry.view)) for entry in found[:wanted])
-        return Listing(entries, complete=len(found) <= wanted)
+        return await self._reading(ino).read_dir(att, ino, after, limit)
 
     async def read_link(self, att: Attachment, ino: Ino) -> bytes:
-        if ino >= PAST_INO:
-            return self.history.files.read_link(ino)
-        if self._attributes.resolve(ino).kind is not Kind.SYMLINK:
-            raise BadArgument("This is not a symlink.")
-        body = self._attributes.version(ino).body
-        return body.path if isinstance(body, Target) else b""
+        return await self._reading(ino).read_link(att, ino)
+
+    async def open(self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes) -> Opened:
+        return await self._reading(ino).open(att, ino, handle, write=write, truncate=truncate, base=base)
+
+    async def ahead(self, att: Attachment, ino: Ino, limit: int) -> list[Opened]:
+        return await self._reading(ino).ahead(att, ino, limit)
+
+    async def fetch(
+        self, att: Attachment, ino: Ino, version: bytes, offset: int, length: int, suspect: bool = False
+    ) -> ContentMap:
+        return await self._reading(ino).fetch(att, ino, version, offset, length, suspect)
+
+    async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes:
+        ino = self._opening.handle(att, handle).ino
+        return await self._reading(ino).read(att, handle, offset, length)
+
+    async def get_xattr(self, att: Attachment, ino: Ino, name: bytes) -> bytes:
+        return await self._reading(ino).get_xattr(att, ino, name)
+
+    async def list_xattr(self, att: Attachment, ino: Ino) -> tuple[bytes, ...]:
+        return await self._reading(ino).list_xattr(att, ino)
 
     async def stat_fs(self, att: Attachment) -> StatFs:
         found = os.statvfs(self._scope.store.directory)
@@ -295,16 +305,8 @@ class VolumeFilesystem:
         self._renaming.rename(att, request)
 
     # ---- open files
-    async def open(self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes) -> Opened:
-        if ino >= PAST_INO:
-            return self.history.open(att, ino, handle, write=write or truncate)
-        return self._opening.open(att, ino, handle, write=write, truncate=truncate, base=base)
-
     def lease(self, att: Attachment) -> tuple[Ino, int]:
         return self._async_creates.lease(att)
-
-    async def ahead(self, att: Attachment, ino: Ino, limit: int) -> list[Opened]:
-        return [] if ino >= PAST_INO else self._opening.ahead(ino, limit)
 
     async def stage(self, att: Attachment, handle: int, *, empty: bool, base: bytes) -> Staged:
         return await self._opening.stage(att, handle, empty=empty, base=base)
@@ -322,19 +324,6 @@ class VolumeFilesystem:
     async def release(self, att: Attachment, handle: int) -> None:
         self._opening.release(att, self._opening.handle(att, handle))
 
-    async def fetch(
-        self, att: Attachment, ino: Ino, version: bytes, offset: int, length: int, suspect: bool = False
-    ) -> ContentMap:
-        if ino >= PAST_INO:
-            return await self.history.files.fetch(ino)
-        return await self._contents.fetch(self._attributes.resolve(ino), version, suspect)
-
-    async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes:
-        opened = self._opening.handle(att, handle)
-        if opened.ino >= PAST_INO:
-            return await self.history.read(opened.ino, offset, length)
-        return await self._opening.read(att, handle, offset, length)
-
     async def write(self, att: Attachment, handle: int, offset: int, data: bytes) -> Attr:
         return await self._opening.write(att, handle, offset, data)
 
@@ -344,19 +333,11 @@ class VolumeFilesystem:
             await self._scope.room()
         return await self._changing.set_attr(att, ino, change)
 
-    async def get_xattr(self, att: Attachment, ino: Ino, name: bytes) -> bytes:
-        if ino >= PAST_INO:
-            return self.history.files.get_xattr(ino, name)
-        return self._changing.get_xattr(ino, name)
-
     async def set_xattr(
         self, att: Attachment, ino: Ino, name: bytes, value: bytes, *, create: bool, replace: bool
     ) -> None:
         await self._scope.room()
         self._changing.set_xattr(att, ino, name, value, create=create, replace=replace)
-
-    async def list_xattr(self, att: Attachment, ino: Ino) -> tuple[bytes, ...]:
-        return self.history.files.list_xattr(ino) if ino >= PAST_INO else self._changing.list_xattr(ino)
 
     async def remove_xattr(self, att: Attachment, ino: Ino, name: bytes) -> None:
         self._changing.remove_xattr(att, ino, name)

@@ -13,7 +13,7 @@ from holofsd.core.errors import HoloError, NoSuchName, ReadOnly
 from holofsd.core.ids import ROOT_INO, Ino
 from holofsd.core.state import Kind
 from holofsd.fs.filesystem import VolumeFilesystem
-from holofsd.fs.past.past_mount import PastMount
+from holofsd.fs.past_mount import PastMount
 from holofsd.fs.types import Attachment, AttachRequest, OpenHandle
 from tests.fs.harness import Device, Program, bytes_of, errno_of
 

@@ -37,24 +37,26 @@ def _refuse() -> Never:
 
 
 class PastMount:
-    """Implements `fs.api.Filesystem`. What it shows never changes, so its Watch has nothing to say."""
+    """Implements `fs.api.Filesystem`: the past, with the root of that time as root. Every change is refused.
+
+    What it shows never changes, so its Watch has nothing to say.
+    """
 
     def __init__(self, volume: VolumeFilesystem, at_ms: int) -> None:
         self._volume = volume
         self._at_ms = at_ms
-        self._history = volume.history
-        self._files = volume.history.files
+        self._past = volume.history.reading
 
     @property
     def is_closed(self) -> bool:
         return self._volume.is_closed
 
     def _ino(self, ino: Ino) -> Ino:
-        return self._files.root(self._at_ms).ino if ino == ROOT_INO else ino
+        return self._past.root(self._at_ms) if ino == ROOT_INO else ino
 
     # ---- attachments
     def attach(self, request: AttachRequest) -> Attachment:
-        lost = tuple(known.handle for known in request.handles if not self._history.takes_back(request.mount_id, known))
+        lost = tuple(known.handle for known in request.handles if not self._past.takes_back(request.mount_id, known))
         volume, name = self._volume.identity
         return Attachment(secrets.token_hex(16), volume, name, request, True, lost)
 
@@ -73,7 +75,7 @@ class PastMount:
         pass
 
     def detach(self, attachment: Attachment) -> None:
-        self._history.close_all(attachment)
+        self._past.close_all(attachment)
 
     async def watch(self, attachment: Attachment) -> AsyncIterator[ChangeBatch]:
         await asyncio.Event().wait()
@@ -82,44 +84,44 @@ class PastMount:
     def news_of(self, batch: ChangeBatch) -> list[Opened]:
         return []
 
-    # ---- looking
+    # ---- reading
     async def lookup(self, att: Attachment, parent: Ino, name: bytes) -> Attr:
-        return self._files.lookup(self._ino(parent), name)
+        return await self._past.lookup(att, self._ino(parent), name)
 
     async def get_attr(self, att: Attachment, ino: Ino) -> Attr:
-        return replace(self._files.get_attr(self._ino(ino)), ino=ino)
+        return replace(await self._past.get_attr(att, self._ino(ino)), ino=ino)
 
     async def read_dir(self, att: Attachment, ino: Ino, after: bytes, limit: int) -> Listing:
-        return await self._files.read_dir(self._ino(ino), after, limit)
+        return await self._past.read_dir(att, self._ino(ino), after, limit)
 
     async def read_link(self, att: Attachment, ino: Ino) -> bytes:
-        return self._files.read_link(ino)
+        return await self._past.read_link(att, ino)
 
     async def open(self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes) -> Opened:
-        return self._history.open(att, ino, handle, write=write or truncate)
+        return await self._past.open(att, ino, handle, write=write, truncate=truncate, base=base)
 
     def lease(self, att: Attachment) -> tuple[Ino, int]:
         return Ino(0), 0
 
     async def ahead(self, att: Attachment, ino: Ino, limit: int) -> list[Opened]:
-        return []
+        return await self._past.ahead(att, ino, limit)
 
     async def release(self, att: Attachment, handle: int) -> None:
-        self._history.close(att, handle)
+        self._past.close(att, handle)
 
     async def fetch(
         self, att: Attachment, ino: Ino, version: bytes, offset: int, length: int, suspect: bool = False
     ) -> ContentMap:
-        return await self._files.fetch(ino)
+        return await self._past.fetch(att, ino, version, offset, length, suspect)
 
     async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes:
-        return await self._volume.read(att, handle, offset, length)
+        return await self._past.read(att, handle, offset, length)
 
     async def get_xattr(self, att: Attachment, ino: Ino, name: bytes) -> bytes:
-        return self._files.get_xattr(self._ino(ino), name)
+        return await self._past.get_xattr(att, self._ino(ino), name)
 
     async def list_xattr(self, att: Attachment, ino: Ino) -> tuple[bytes, ...]:
-        return self._files.list_xattr(self._ino(ino))
+        return await self._past.list_xattr(att, self._ino(ino))
 
     async def stat_fs(self, att: Attachment) -> StatFs:
         return await self._volume.stat_fs(att)
