@@ -9,7 +9,7 @@ from holofsd.core.retention import HistoryPolicy
 from holofsd.core.text import writer_name
 from holofsd.daemon.volumes import Volumes
 from holofsd.fs.past.history import History
-from holofsd.fs.past.restoring import Restored
+from holofsd.fs.types import Restored
 from holofsd.rpc import history_api as api
 from holofsd.tree.garbage import GRACE_MS
 

@@ -294,3 +294,26 @@ class Census:
     unsealed: int = 0
     missing_blobs: int = 0
     missing_bytes: int = 0
+
+
+# ---- answers to commands
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A content that a person can choose for a name. `path` is inside the volume, empty where hidden."""
+
+    id: str
+    path: bytes
+    device: str
+    written_ms: int
+    size: int
+    kind: str
+    here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Result of restoring one path. `what`: "restored", "same" (it is so already) or "missing" (`why` says why)."""
+
+    path: bytes
+    what: str
+    why: str = ""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from holofsd.core.document import Role
 from holofsd.fs.api import Filesystem
-from holofsd.fs.names.alternatives import Alternative
+from holofsd.fs.types import Alternative
 from holofsd.rpc.history_api import HistoryService, HistoryStatus
 from holofsd.rpc.safety_api import CareService, DeviceRecords
 

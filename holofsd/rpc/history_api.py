@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from holofsd.fs.past.restoring import Restored
+from holofsd.fs.types import Restored
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,7 @@ import pytest
 
 from holofsd.core.ids import ROOT_INO
 from holofsd.daemon.device import Device
-from holofsd.fs.past.restoring import Restored
-from holofsd.fs.types import Attachment, AttachRequest, ChangeBatch, CommitRequest, CreateRequest
+from holofsd.fs.types import Attachment, AttachRequest, ChangeBatch, CommitRequest, CreateRequest, Restored
 from holofsd.rpc.history_api import Restoration
 from tests.daemon.test_device import World
 

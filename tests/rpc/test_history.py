@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from holofsd.core.errors import NoSuchName
-from holofsd.fs.past.restoring import Restored
+from holofsd.fs.types import Restored
 from holofsd.rpc import history_api as api
 from holofsd.rpc.server import serving
 from support.fake_device import FakeDevice

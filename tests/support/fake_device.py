@@ -12,7 +12,7 @@ from holofsd.core.errors import ContentTimeout, InviteUnknown, NoSuchName, RoleT
 from holofsd.core.ids import BlobHash, Ino, VolumeId
 from holofsd.core.state import Kind
 from holofsd.fs import types as fs
-from holofsd.fs.names.alternatives import Alternative
+from holofsd.fs.types import Alternative
 from holofsd.rpc import device_api as api
 
 VOLUME = VolumeId(b"v" * 32)

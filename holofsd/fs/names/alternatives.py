@@ -23,6 +23,7 @@ from holofsd.core.state import Inline, Kind, Target, Version
 from holofsd.core.text import writer_name
 from holofsd.fs.content.contents import Contents
 from holofsd.fs.shared.scope import Scope
+from holofsd.fs.types import Alternative
 from holofsd.store.nodes import EntryRow
 
 _PIECE = 1 << 18
@@ -53,19 +54,6 @@ class Choice:
     def id(self) -> str:
         """Another one as soon as the content is another."""
         return blake3(self.node + token(self.version.dot)).hexdigest(length=16)
-
-
-@dataclass(frozen=True, slots=True)
-class Alternative:
-    """A choice as a person is told of it. `path` is inside the volume, empty where hidden."""
-
-    id: str
-    path: bytes
-    device: str
-    written_ms: int
-    size: int
-    kind: str
-    here: bool
 
 
 @dataclass(frozen=True, slots=True)

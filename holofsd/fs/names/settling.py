@@ -20,13 +20,14 @@ from holofsd.core.ids import NodeId
 from holofsd.core.project import token
 from holofsd.core.state import Kind, Place, Version
 from holofsd.core.text import writer_name
-from holofsd.fs.names.alternatives import Alternative, Alternatives, Choice, Slot
+from holofsd.fs.names.alternatives import Alternatives, Choice, Slot
 from holofsd.fs.names.renaming import Renaming
 from holofsd.fs.nodes.conflicts import Conflicts
 from holofsd.fs.nodes.drafts import Draft, shown_of
 from holofsd.fs.nodes.unlinking import Unlinking
 from holofsd.fs.shared.scope import Origin, Scope
 from holofsd.fs.shared.staged import StagedFiles
+from holofsd.fs.types import Alternative
 from holofsd.store.nodes import EntryRow
 
 SHOWN: Final = "shown"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import dataclass
 from typing import Final
 
 from holofsd.codec.node_ids import new_node_id
@@ -39,6 +38,7 @@ from holofsd.fs.content.versions import NewContent, Versions
 from holofsd.fs.nodes.drafts import Draft
 from holofsd.fs.past.restorable import Item, Plan, Restorable
 from holofsd.fs.shared.scope import Scope
+from holofsd.fs.types import Restored
 from holofsd.tree.past import Past, PastEntry, PastVersion, was_unlinked
 from holofsd.tree.past_settings import Settings
 
@@ -47,15 +47,6 @@ _SLICE: Final = 50
 RESTORED: Final = "restored"
 SAME: Final = "same"
 MISSING: Final = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """Result of restoring one path. `what`: "restored", "same" (it is so already) or "missing" (`why` says why)."""
-
-    path: bytes
-    what: str
-    why: str = ""
 
 
 _NOT_KEPT: Final = "Nothing of it is kept any more."
