@@ -103,9 +103,7 @@ class VolumeFilesystem:
         self._opening = Opening(
             scope, attributes, self._contents, staged, versions, unlinking, writing, self.hasher, self._watchers
         )
-        self._changing = Changing(
-            scope, attributes, conflicts, staged, versions, writing, self._opening, self._watchers
-        )
+        self._changing = Changing(scope, attributes, conflicts, staged, versions, writing, self._watchers)
         self.alternatives = Alternatives(scope, self._contents)
         self.settling = Settling(scope, self.alternatives, conflicts, unlinking, self._renaming, staged)
         self.history = History(scope, self._contents, versions, self.hasher)
@@ -272,7 +270,7 @@ class VolumeFilesystem:
                 att, entry.ino, handle, write=True, truncate=request.truncate, base=request.base
             )
             return Created(opened.attr, opened.map, False)
-        ino = self._naming.create_file(att, directory, name, request.mode, self._opening.hold_ms() if handle else 0)
+        ino = self._naming.create_file(att, directory, name, request.mode, self._scope.hold_ms() if handle else 0)
         if handle:
             self._opening.opened_new(att, ino, handle)
         attr = self._attributes.get(ino)

@@ -22,7 +22,6 @@ from holofsd.core.ids import ROOT_ID, Hlc, Ino, NodeId
 from holofsd.core.project import parse_token
 from holofsd.core.state import Inline, Kind, NodeState, Register
 from holofsd.fs.changes.watch import Watchers
-from holofsd.fs.content.opening import Opening
 from holofsd.fs.content.versions import Versions
 from holofsd.fs.content.writing import Writing
 from holofsd.fs.nodes.conflicts import Conflicts
@@ -47,7 +46,6 @@ class Changing:
         staged: StagedFiles,
         versions: Versions,
         writing: Writing,
-        opening: Opening,
         watchers: Watchers,
     ) -> None:
         self._scope = scope
@@ -57,7 +55,6 @@ class Changing:
         self._staged = staged
         self._versions = versions
         self._writing = writing
-        self._opening = opening
         self._watchers = watchers
 
     async def set_attr(self, att: Attachment, ino: Ino, change: SetAttr) -> Attr:
@@ -104,7 +101,7 @@ class Changing:
         data = body.data[:size].ljust(size, b"\0") if isinstance(body, Inline) else b""
         opened = self._scope.files.find(att.request.mount_id, change.handle)
         with self._scope.change(att):
-            hold = self._opening.hold_ms() if opened is not None and opened.write and not size else 0
+            hold = self._scope.hold_ms() if opened is not None and opened.write and not size else 0
             self._versions.write(
                 view.ino,
                 self._versions.content(data, self._scope.now_ns()),

@@ -119,9 +119,6 @@ class Opening:
         """The file was made by this open; until something comes back its emptiness is not published."""
         self._scope.files.add(att.request.mount_id, handle, ino, write=True).held = True
 
-    def hold_ms(self) -> int:
-        return self._scope.now_ms() + int(self._scope.settings.hold * 1000)
-
     def _empty(self, att: Attachment, opened: OpenFile, base: bytes) -> None:
         """O_TRUNC: empty at once for everybody here, written now even if it was empty, and published when something
         comes back."""
@@ -137,7 +134,7 @@ class Opening:
             self._writing.stage_data(view, b"", b"", att.request.mount_id).set_mtime(now_ns)
         elif attr.size or not view.detached:
             with self._scope.change(att):
-                hold, origin = self.hold_ms() if opened.write else 0, Origin(att, inodes={ino})
+                hold, origin = self._scope.hold_ms() if opened.write else 0, Origin(att, inodes={ino})
                 if attr.size:
                     content = self._versions.content(b"", now_ns)
                     self._versions.write(ino, content, base=base, hold_ms=hold, origin=origin)
@@ -318,8 +315,7 @@ class Opening:
     # ---- plain reads and writes
     async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes:
         opened = self.handle(att, handle)
-        if offset < 0 or not 0 <= length <= MAX_READ:
-            raise BadArgument(f"A read has an offset and at most {MAX_READ} bytes.")
+        check_read(offset, length)
         if offset >= MAX_FILE_SIZE:
             return b""
         suspect = False
@@ -357,6 +353,11 @@ class Opening:
         with full_disk_is_said(), open(staged.path, "r+b", buffering=0) as file:
             os.pwrite(file.fileno(), data, offset)
         staged.set_mtime(self._scope.now_ns())
+
+
+def check_read(offset: int, length: int) -> None:
+    if offset < 0 or not 0 <= length <= MAX_READ:
+        raise BadArgument(f"A read has an offset and at most {MAX_READ} bytes.")
 
 
 def _read_file(path: str, offset: int, length: int) -> bytes:

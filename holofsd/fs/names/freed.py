@@ -13,6 +13,7 @@ from dataclasses import replace
 from holofsd.codec.node_ids import new_node_id
 from holofsd.core.edit import link_for, link_id, moved, new_node, with_mode, with_version, with_xattr
 from holofsd.core.ids import NodeId
+from holofsd.core.node import live_xattrs
 from holofsd.core.project import token
 from holofsd.core.state import Kind, NodeState, Place, Register, Version
 from holofsd.fs.nodes.drafts import Draft, shown_of
@@ -81,7 +82,7 @@ class FreedNames:
         place = Place(placed.parent, placed.name)
         made = new_node(fresh, Kind.FILE, state.created_ns, place, link_id(fresh), version, row.mode, stamp)
         xattrs: dict[bytes, Register[bytes | None]] = {
-            name: Register(x.value, stamp) for name, x in state.xattrs.items() if x.value is not None
+            name: Register(value, stamp) for name, value in live_xattrs(state).items()
         }
         draft.put(replace(made, xattrs=xattrs))
         ino = self._nodes.find_ino(state.id)
@@ -98,7 +99,6 @@ class FreedNames:
         # The link first: a removed node that lives by a version alone has the name that it was removed from last.
         state = moved(state, link_for(state, place), place, version.stamp)
         state = with_version(state, version, list(state.versions))
-        for name, register in state.xattrs.items():
-            if register.value is not None:
-                state = with_xattr(state, name, None, version.stamp)
+        for name in live_xattrs(state):
+            state = with_xattr(state, name, None, version.stamp)
         return with_mode(state, mode, version.stamp)

@@ -225,7 +225,7 @@ class Renaming:
         writers = [opened for opened in self._scope.files.of_ino(ino) if opened.write]
         for opened in writers:
             opened.held = True
-        hold_ms = self._scope.now_ms() + int(self._scope.settings.hold * 1000) if writers else 0
+        hold_ms = self._scope.hold_ms() if writers else 0
         draft.write(origin, hold_ms)
         if not writers:
             self._scope.volume.release(node)

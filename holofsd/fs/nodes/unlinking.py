@@ -8,7 +8,7 @@ import secrets
 from holofsd.core.edit import link_id, unlinked, without_links
 from holofsd.core.errors import NoSuchName
 from holofsd.core.ids import Ino, LinkId, NodeId
-from holofsd.core.node import live_links
+from holofsd.core.node import live_links, live_xattrs
 from holofsd.core.state import Kind, NodeState
 from holofsd.fs.nodes.drafts import Draft, shown_of, unseen_of
 from holofsd.fs.shared.attrs import Attributes, OrphanAttrs
@@ -80,9 +80,7 @@ class Unlinking:
         self._nodes.detach(ino, version)
         self.staged.rebind(ino, orphan)
         state = self._scope.tree.state(row.node)
-        found = state.xattrs.items() if state is not None else ()
-        xattrs = {name: register.value for name, register in found if register.value is not None}
-        attrs = OrphanAttrs(row.mode, self._scope.now_ns(), xattrs)
+        attrs = OrphanAttrs(row.mode, self._scope.now_ns(), live_xattrs(state) if state is not None else {})
         self._scope.db.after_commit(lambda: self._attributes.orphans.__setitem__(ino, attrs))
 
     def forget_detached(self, ino: Ino) -> None:

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from holofs_api import PAST_INO
-from holofsd.core.errors import BadArgument, ContentUnavailable, ReadOnly
+from holofsd.core.errors import ContentUnavailable, ReadOnly
 from holofsd.core.ids import ROOT_ID, ROOT_INO, Ino
-from holofsd.fs.content.opening import read_map
+from holofsd.fs.content.opening import check_read, read_map
 from holofsd.fs.past.past_files import HIDDEN, PastFiles
-from holofsd.fs.settings import MAX_READ
 from holofsd.fs.shared.scope import Scope
 from holofsd.fs.types import Attachment, Attr, ContentMap, Listing, Opened, OpenHandle
 
@@ -78,8 +77,7 @@ class PastReading:
 
     async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes:
         ino = self._scope.files.get(att.request.mount_id, handle).ino
-        if offset < 0 or not 0 <= length <= MAX_READ:
-            raise BadArgument(f"A read has an offset and at most {MAX_READ} bytes.")
+        check_read(offset, length)
         try:
             return read_map(await self._files.fetch(ino), offset, length)
         except FileNotFoundError:

@@ -30,7 +30,7 @@ from holofsd.core.errors import (
     NoSuchName,
 )
 from holofsd.core.ids import ROOT_ID, NodeId
-from holofsd.core.node import is_alive, placements
+from holofsd.core.node import is_alive, live_xattrs, placements
 from holofsd.core.state import Kind, Marker, NodeState, Pending, Place, Version
 from holofsd.fs.content.contents import Contents
 from holofsd.fs.content.hashing import Hasher
@@ -237,7 +237,7 @@ def _with_settings(state: NodeState, was: Settings) -> NodeState:
     stamp = max(version.stamp for version in state.versions.values())
     if state.mode is None or state.mode.value != was.mode:
         state = with_mode(state, was.mode, stamp)
-    now = {name: register.value for name, register in state.xattrs.items() if register.value is not None}
+    now = live_xattrs(state)
     for name in now.keys() | was.xattrs.keys():
         if now.get(name) != was.xattrs.get(name):
             state = with_xattr(state, name, was.xattrs.get(name), stamp)

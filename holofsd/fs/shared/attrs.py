@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from holofs_api import PAST_INO
 from holofsd.core.errors import NoSuchName, NotADirectory, ReadOnly, StaleHandle
 from holofsd.core.ids import Ino, NodeId
+from holofsd.core.node import live_xattrs
 from holofsd.core.state import Kind, Version
 from holofsd.fs.shared.scope import Scope
 from holofsd.fs.shared.staged import StagedFiles
@@ -68,7 +69,7 @@ class Attributes:
         state = self._scope.tree.settings_of(view.node) if view.xattrs else None
         if state is None:
             return {}
-        return {name: register.value for name, register in state.xattrs.items() if register.value is not None}
+        return live_xattrs(state)
 
     def orphan(self, view: NodeView) -> OrphanAttrs:
         """Returns the attributes that a detached inode has from now on, whatever becomes of the node that it showed."""

@@ -63,6 +63,10 @@ class Scope:
     def now_ms(self) -> int:
         return self.now_ns() // 1_000_000
 
+    def hold_ms(self) -> int:
+        """Until when a file that was just created or emptied is not published, if nothing is written to it."""
+        return self.now_ms() + int(self.settings.hold * 1000)
+
     # ---- changes
     @contextmanager
     def change(self, att: Attachment | None, needs_space: bool = True) -> Iterator[None]:
