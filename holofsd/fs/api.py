@@ -84,12 +84,14 @@ class Filesystem(ReadCalls, Protocol):
         ...
 
     def acknowledge(self, att: Attachment, number: int) -> None:
-        """The mount shows nothing any more of what was before the batch of changes with this number."""
+        """Notes that the mount shows nothing of the state before the batch of changes with this number."""
         ...
 
     async def caught_up(self, but: str = "") -> None:
-        """Suspends until what programs on this device were told is done is done; for seconds at most. `but`: not what
-        they did through this mount."""
+        """Suspends until the calls that mounts acknowledged early have run; for seconds at most.
+
+        `but`: a mount id, whose calls are left out.
+        """
         ...
 
     # Coroutines that, but for those marked, complete without suspending.
@@ -104,7 +106,7 @@ class Filesystem(ReadCalls, Protocol):
     async def remove_dir(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None: ...
     async def rename(self, att: Attachment, request: RenameRequest) -> None: ...
     def lease(self, att: Attachment) -> tuple[Ino, int]:
-        """Inode numbers for files that the mount makes before it says so: the first, and how many; 0: none."""
+        """Inode numbers for async creates: the first, and how many; 0: none."""
         ...
 
     async def stage(self, att: Attachment, handle: int, *, empty: bool, base: bytes) -> Staged:

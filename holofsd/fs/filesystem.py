@@ -69,7 +69,7 @@ _RETRY_TICKS = 30
 
 
 class VolumeFilesystem:
-    """Make it, then keep `run()` running until `close()`. Everything happens on one loop."""
+    """One volume, composed of the rooms of `fs`. Keep `run()` running until `close()`. All happens on one loop."""
 
     def __init__(
         self,
@@ -108,10 +108,12 @@ class VolumeFilesystem:
         self.settling = Settling(scope, self.alternatives, conflicts, unlinking, self._renaming, staged)
         self.history = History(scope, self._contents, versions, self.hasher)
         self._present = PresentReading(scope, attributes, self._contents, self._naming, self._opening, self._changing)
-        nobody = Attachment("", volume.store.volume, name, AttachRequest("journal", "", "", 0, False), read_only=False)
-        self._async_creates = AsyncCreates(scope, attributes, self._naming, self._opening, nobody)
+        no_mount = Attachment(
+            "", volume.store.volume, name, AttachRequest("journal", "", "", 0, False), read_only=False
+        )
+        self._async_creates = AsyncCreates(scope, attributes, self._naming, self._opening, no_mount)
         runner = JournalRunner(self._async_creates, self._naming, self._changing) if journals else None
-        self._journals = Journals(scope.db, scope.store.directory, runner, nobody)
+        self._journals = Journals(scope.db, scope.store.directory, runner, no_mount)
         self._attaching = Attaching(
             scope, attributes, staged, unlinking, writing, self._opening, self._watchers, self._journals, name
         )
@@ -148,7 +150,7 @@ class VolumeFilesystem:
         await self._attaching.tend()
 
     async def close(self) -> None:
-        """Tells the mounts; what they have open stays theirs until they come back. Idempotent."""
+        """Tells the mounts. Their open files are kept until they come back. Idempotent."""
         self.is_closed = True
         self._watchers.close()
         self._unsubscribe()
@@ -188,7 +190,7 @@ class VolumeFilesystem:
 
     @property
     def is_behind(self) -> bool:
-        """Whether something that programs were told is done is not in the index yet."""
+        """Whether calls that mounts acknowledged are not in the index yet."""
         return self._journals.waiting() > 0
 
     async def others_know(self, att: Attachment) -> None:

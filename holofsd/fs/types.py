@@ -134,7 +134,7 @@ class SetAttr:
 
 @dataclass(frozen=True, slots=True)
 class AsyncCreate:
-    """What is fixed of a file or directory that its mount has made already: the inode number, from a lease; of a file
+    """The given parts of a file or directory that its mount has made already: the inode number, from a lease; of a file
     that is closed, the content."""
 
     ino: Ino
@@ -143,7 +143,7 @@ class AsyncCreate:
     ctime_ns: int | None = None
     """Times that programs saw already."""
     journalled: bool = False
-    """The create is in a journal, and a program was told that it is done: without its directory the file goes to
+    """The create is in a journal, and was acknowledged to a program: without its directory the file goes to
     lost+found."""
     late: bool = False
     """Only of a journalled create: repeated after it could not be made, so it gives way to what has its name by now."""
@@ -190,7 +190,7 @@ class RenameRequest:
 
 @dataclass(frozen=True, slots=True)
 class CommitRequest:
-    """What a program wrote through a handle. `data`: the whole content; None: it is in the staging file.
+    """Content that a program wrote through a handle. `data`: all of it; None: it is in the staging file.
 
     `base`: the version that this process last read. `onto`: the version, or fsync, that `data` go on from; None: `data`
     replace whatever is there.

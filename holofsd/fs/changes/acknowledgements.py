@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Acknowledgements of changes: which batches a mount has been told of and may still be showing the state before them.
+"""Acknowledgements of changes: which batches a mount has got, while it may still show the state before them.
 
 A call that changes names is answered after the other mounts of the device have dropped the old names, so that a
 program that goes on through another mount never meets them. The wait is bounded: the kernel behind a mount drops a name
@@ -55,7 +55,7 @@ class Acknowledgements:
         """Done when the batch that is sent next is acknowledged; None: there is none, or the mount is late.
 
         Earlier batches are waited for by the calls that they are of. To wait for them here could be a circle: the mount
-        may have been told of them before it made the call that another mount waits for.
+        may have got them before it made the call that another mount waits for.
         """
         return None if self._late else self._next
 
@@ -76,7 +76,7 @@ def _let_go(future: asyncio.Future[None]) -> None:
 
 
 async def all_given(mounts: Iterable[Acknowledgements], seconds: float = ACKNOWLEDGE_SECONDS) -> None:
-    """Returns when these mounts have acknowledged what they are told next, or `seconds` later."""
+    """Returns when these mounts have acknowledged their next batch, or `seconds` later."""
     waited = {future: mount for mount in mounts if (future := mount.of_the_next()) is not None}
     if not waited:
         return

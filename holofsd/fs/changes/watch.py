@@ -139,7 +139,7 @@ class Watchers:
             )
 
     def _entry(self, change: TreeEntry) -> EntryChange:
-        """A node that is new to the tree may have an inode all the same: who made it was told."""
+        """Converts a change. A node that is new to the tree may have an inode number already: its maker knows it."""
         ino = change.ino
         if ino is None and not change.gone:
             row = self._scope.nodes.entry(change.parent, change.name)
@@ -147,7 +147,7 @@ class Watchers:
         return EntryChange(change.parent_ino or Ino(0), change.name, ino or Ino(0), change.gone)
 
     def content_changed(self, ino: Ino, version: bytes, but: Attachment | None) -> None:
-        """A staging file was begun or written: whoever shows the file asks again."""
+        """Tells the mounts that a staging file was begun or written, so that those that show the file ask again."""
         change = InodeChange(ino, content=True, elsewhere=False, version=version, previous=version)
         for attachment, watcher in self._watchers.items():
             if attachment is not but:

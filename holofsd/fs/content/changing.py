@@ -28,7 +28,7 @@ from holofsd.fs.nodes.conflicts import Conflicts
 from holofsd.fs.nodes.drafts import Draft
 from holofsd.fs.settings import INLINE_RECORD, MAX_XATTR_NAME, MAX_XATTR_TOTAL, MAX_XATTR_VALUE
 from holofsd.fs.shared.attrs import Attributes
-from holofsd.fs.shared.scope import Origin, Scope, full_disk_is_said
+from holofsd.fs.shared.scope import Origin, Scope, full_disk_as_no_space
 from holofsd.fs.shared.staged import StagedFiles
 from holofsd.fs.types import Attachment, Attr, SetAttr
 from holofsd.tree.states import encode_version
@@ -116,7 +116,7 @@ class Changing:
     async def _set_size_staged(self, att: Attachment, ino: Ino, size: int, base: bytes) -> None:
         self._scope.require_space()
         staged = await self._writing.stage(ino, att.request.mount_id, empty=size == 0, base=base)
-        with full_disk_is_said():
+        with full_disk_as_no_space():
             staged.truncate(size)
             staged.set_mtime(self._scope.now_ns())
         self._watchers.content_changed(ino, staged.base, att)

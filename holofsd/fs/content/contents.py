@@ -66,7 +66,7 @@ class Contents:
     async def fetch(self, view: NodeView, wanted: bytes, suspect: bool = False) -> ContentMap:
         """The map of a version once all its bytes are here; of what is shown now if that version is gone.
 
-        The mount also calls this when a file it was told of is gone, so what is said to be here is looked at; with
+        The mount also calls this when a file of its map is gone, so content that should be here is looked at; with
         `suspect`, because reading it failed, to the last byte.
         """
         if view.kind is not Kind.FILE:

@@ -21,7 +21,7 @@ from holofsd.core.errors import HoloError
 from holofsd.core.ids import BlobHash, Ino, NodeId
 from holofsd.core.project import parse_token
 from holofsd.core.state import Blob, Kind, Pending, Version
-from holofsd.fs.shared.scope import Scope, full_disk_is_said
+from holofsd.fs.shared.scope import Scope, full_disk_as_no_space
 from holofsd.fs.shared.staged import StagedFile
 from holofsd.store import faults
 from holofsd.store.content import Content, hash_file
@@ -67,7 +67,7 @@ class Hasher:
         self._scope = scope
         self._rows = scope.store.staging
         self._wake = asyncio.Event()
-        # What was sealed before this start may have been fsynced: nobody knows any more.
+        # What was sealed before this start may have been fsynced: this is not stored.
         self._durable: set[str] = {row.id for row in self._rows.to_hash(-1)}
         self._skipped: set[str] = set()
         """Rows that wait for an open file, or failed."""
@@ -120,7 +120,7 @@ class Hasher:
             durable = {row.id for row in batch if row.id in self._durable}
             hashed: list[_Hashed] = []
             try:
-                with full_disk_is_said():
+                with full_disk_as_no_space():
                     hashed = await asyncio.to_thread(self._hash_batch, batch, self._sizes(batch), durable)
                     faults.reach("hashing.placed", self._scope.store)
                     self._known(hashed, remove=not durable)

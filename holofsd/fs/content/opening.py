@@ -28,7 +28,7 @@ from holofsd.fs.nodes.unlinking import Unlinking
 from holofsd.fs.settings import INLINE_COMMIT, MAX_AHEAD, MAX_READ
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.handles import OpenFile
-from holofsd.fs.shared.scope import Origin, Scope, full_disk_is_said
+from holofsd.fs.shared.scope import Origin, Scope, full_disk_as_no_space
 from holofsd.fs.shared.staged import StagedFile, StagedFiles
 from holofsd.fs.types import (
     Attachment,
@@ -103,7 +103,7 @@ class Opening:
         return self._small(entry.view for entry in entries)
 
     def news_of(self, inos: Iterable[Ino]) -> list[Opened]:
-        """The small files among these, without those that are being written: they grow, and nobody hears of it."""
+        """The small files among these, without those that are being written: they grow without news."""
         inos = (ino for ino in inos if self._staged.of(ino) is None)
         views = (self._scope.tree.view(ino) for ino in inos)
         return self._small(view for view in views if view is not None and not view.detached)
@@ -171,7 +171,7 @@ class Opening:
         new = self._staged.of(opened.ino) is None
         staged = await self._writing.stage(opened.ino, att.request.mount_id, empty=empty, base=base)
         if self._scope.files.find(*opened.key) is not opened:
-            # Released while the copy was made, which therefore nobody has seen.
+            # Released while the copy was made, so no program has seen the copy.
             self._writing.seal_if_unwritten(opened.ino)
             raise BadHandle("This file was closed in the meantime.")
         opened.staged = True
@@ -222,7 +222,7 @@ class Opening:
             return
         self._scope.require_space()
         staged = staged or self._writing.stage_data(view, b"", base or view.version, att.request.mount_id)
-        with full_disk_is_said():
+        with full_disk_as_no_space():
             staged.replace(data)
         faults.reach("syncing.replaced", self._scope.store)
         if mtime_ns is not None:
@@ -249,7 +249,7 @@ class Opening:
         self, att: Attachment, opened: OpenFile, view: NodeView, data: bytes, mtime_ns: int | None, onto: bytes | None
     ) -> None:
         """Whether this version, or what the last fsync brought, is still all that the file contains: or `data` already,
-        of a call that is said again because the daemon died before it answered."""
+        of a call that is repeated because the daemon died before it answered."""
         if onto is None:
             return
         staged = self._staged.of(opened.ino)
@@ -307,7 +307,7 @@ class Opening:
         if staged is None:
             staged = self._writing.stage_data(view, data, view.version, att.request.mount_id)
         else:
-            with full_disk_is_said():
+            with full_disk_as_no_space():
                 staged.replace(data)
         staged.keep()
         faults.reach("syncing.kept", self._scope.store)
@@ -350,7 +350,7 @@ class Opening:
 
     def _write_at(self, staged: StagedFile, offset: int, data: bytes) -> None:
         staged.clean = None
-        with full_disk_is_said(), open(staged.path, "r+b", buffering=0) as file:
+        with full_disk_as_no_space(), open(staged.path, "r+b", buffering=0) as file:
             os.pwrite(file.fileno(), data, offset)
         staged.set_mtime(self._scope.now_ns())
 

@@ -23,7 +23,7 @@ from holofsd.fs.content.contents import Contents
 from holofsd.fs.content.hashing import Hasher
 from holofsd.fs.content.versions import Versions
 from holofsd.fs.shared.attrs import Attributes
-from holofsd.fs.shared.scope import Origin, Scope, full_disk_is_said
+from holofsd.fs.shared.scope import Origin, Scope, full_disk_as_no_space
 from holofsd.fs.shared.staged import StagedFile, StagedFiles
 from holofsd.tree.views import NodeView
 
@@ -106,7 +106,7 @@ class Writing:
 
     def stage_data(self, view: NodeView, data: bytes, base: bytes, mount_id: str) -> StagedFile:
         """A staging file with this content, at once."""
-        with full_disk_is_said():
+        with full_disk_as_no_space():
             staging_id, path = self._staged.make_file()
             path.write_bytes(data)
             with self._scope.db.transaction():
@@ -141,7 +141,7 @@ class Writing:
     async def _copied(self, version: Version, path: Path) -> bool:
         """False if the content moved while it was copied (a staging file was hashed): look again where it is."""
         try:
-            with full_disk_is_said():
+            with full_disk_as_no_space():
                 await asyncio.to_thread(copy_pieces, self._contents.pieces(version), path)
         except FileNotFoundError:
             return False
@@ -149,7 +149,7 @@ class Writing:
 
     # ---- sealing
     def seal(self, staged: StagedFile, origin: Origin | None = None) -> None:
-        """Makes a version of what was written. Nobody may write to the file any more."""
+        """Makes a version of what was written. No mount may write to the file any more."""
         view = self._attributes.resolve(staged.ino)
         if self._attributes.is_orphan(view):
             return
@@ -189,7 +189,7 @@ class Writing:
         staging_id, path = self._staged.make_file()
         kept = False
         try:
-            with full_disk_is_said():
+            with full_disk_as_no_space():
                 await asyncio.to_thread(copy_pieces, [(staged.path, before.st_size)], path)
             after = staged.stat() if self._staged.of(staged.ino) is staged else None
             if after is not None and (after.st_mtime_ns, after.st_size) == (before.st_mtime_ns, before.st_size):

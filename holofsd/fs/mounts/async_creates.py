@@ -23,15 +23,15 @@ class AsyncCreates:
     else came to its name, both stand there."""
 
     def __init__(
-        self, scope: Scope, attributes: Attributes, naming: Naming, opening: Opening, nobody: Attachment
+        self, scope: Scope, attributes: Attributes, naming: Naming, opening: Opening, no_mount: Attachment
     ) -> None:
-        """`nobody`: makes what does not come where its mount takes it to be, so that all mounts are told."""
+        """`no_mount`: makes what goes to another place than its mount expects, so that all mounts get the change."""
         self._scope = scope
         self._nodes = scope.nodes
         self._attributes = attributes
         self._naming = naming
         self._opening = opening
-        self._nobody = nobody
+        self._no_mount = no_mount
 
     def lease(self, att: Attachment) -> tuple[Ino, int]:
         """Inode numbers for the mount to give to new files: the first, and how many; 0: none."""
@@ -99,7 +99,7 @@ class AsyncCreates:
                 raise
         found = self._naming.find(ROOT_INO, LOST_AND_FOUND)[1]
         if found is None:
-            home = self._naming.make_dir(self._nobody, ROOT_INO, LOST_AND_FOUND, 0o755)
+            home = self._naming.make_dir(self._no_mount, ROOT_INO, LOST_AND_FOUND, 0o755)
         else:
             home = found.ino if found.view.kind is Kind.DIRECTORY else ROOT_INO
-        return self._nobody, *self._naming.find(home, name)
+        return self._no_mount, *self._naming.find(home, name)

@@ -2,7 +2,7 @@
 """Mounts come, go and come back; what they left open is sealed when they cannot be writing any more.
 
 A staging file is written by the mount itself. As long as the process of any mount that knew this volume lives and has
-not come back, a file without a known writer is not sealed but copied: whoever writes to it does no harm.
+not come back, a file without a known writer is not sealed but copied: a program that writes to it does no harm.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class Attaching:
         self.is_of_the_past: Callable[[Ino], bool] = lambda ino: False
         """Whether a number of the past is known. Set by who composes the filesystem."""
 
-    # ---- is anybody there?
+    # ---- open inodes
     def is_open(self, ino: Ino) -> bool:
-        """Whether somebody may have the inode open. Just after a start that is anything, until the mounts are back."""
+        """Whether a program may have the inode open. Just after a start: any inode, until the mounts are back."""
         return self._scope.files.is_open(ino) or self._staged.of(ino) is not None or self._waiting
 
     # ---- coming

@@ -68,13 +68,13 @@ class _Progress:
 class Journals:
     """Journals of one volume. Each call runs in the transaction that notes its number as decided."""
 
-    def __init__(self, db: Database, directory: Path, runner: JournalRunner | None, nobody: Attachment) -> None:
-        """`runner` None: this volume has no journals, for it is a copy to be read. `nobody`: runs what mounts left."""
+    def __init__(self, db: Database, directory: Path, runner: JournalRunner | None, no_mount: Attachment) -> None:
+        """`runner` None: no journals, as for a copy that is only read. `no_mount`: runs what mounts left."""
         self._db = db
         self._folder = directory / "journals"
         self._unsaved = directory / "unsaved"
         self._runner = runner
-        self._nobody = nobody
+        self._no_mount = no_mount
         self._known: dict[str, _Progress] = {}
         self._waiters: list[asyncio.Future[None]] = []
         """Of those who wait for the next call of any journal."""
@@ -186,7 +186,7 @@ class Journals:
         return str(self._folder / name)
 
     def waiting(self) -> int:
-        """Journals with something in them that programs were told is done, and that is not in the index yet."""
+        """The number of journals with calls that mounts acknowledged and that are not in the index yet."""
         return sum(self._progress(path.name).applied < _last_number(path) for path in self._files())
 
     async def caught_up(self, paths: Iterable[str]) -> None:
@@ -262,7 +262,7 @@ class Journals:
             self._decide(progress, name, number)
             return True
         try:
-            self._attempt(progress, name, number, call, self._nobody)
+            self._attempt(progress, name, number, call, self._no_mount)
         except Exception as error:
             if number <= progress.applied:
                 return True

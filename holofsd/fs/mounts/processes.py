@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Is the process of a mount still there? Process numbers come back, so a start time tells two apart if it is known."""
+"""Whether the process of a mount still runs. Process numbers are used again, so the start time is compared, too."""
 
 from __future__ import annotations
 

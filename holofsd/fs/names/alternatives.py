@@ -94,9 +94,9 @@ class Alternatives:
         directory = self._scope.tree.path_of(slot.parent)
         if len(choices) < 2 or directory is None:
             return None
-        return Contested(_joined(directory, slot.name), slot, tuple(self.told(slot, choice) for choice in choices))
+        return Contested(_joined(directory, slot.name), slot, tuple(self.described(slot, choice) for choice in choices))
 
-    def told(self, slot: Slot, choice: Choice) -> Alternative:
+    def described(self, slot: Slot, choice: Choice) -> Alternative:
         directory = self._scope.tree.path_of(slot.parent)
         path = _joined(directory, choice.name) if choice.name and directory is not None else b""
         version = self._scope.tree.sized(choice.version)

@@ -50,7 +50,7 @@ class FreedNames:
         if node is None or abs(self._scope.now_ms() - at_ms) > int(self._scope.settings.refill * 1000):
             return None
         row = self._nodes.get(node)
-        # Forgotten, because nobody else ever heard of it; or in conflict, with other names, or not here in full.
+        # Forgotten, because it was never published; or in conflict, with other names, or not here in full.
         if row is None or row.kind != Kind.FILE or row.versions > 1 or row.nlink > 1:
             return None
         if row.held is not None or row.remote:

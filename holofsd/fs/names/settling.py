@@ -3,8 +3,8 @@
 
 It is done with what a person could do by hand, so that history keeps what goes and other devices understand it: the
 copies become files, then those that are not wanted are removed or replaced. What stays is written anew, under a dot
-that nobody else has seen. So when two devices settle differently at the same time, neither's choice is among what the
-other removed: both contents are there again when they meet, as a new conflict or as two files.
+that no other device has seen. So when two devices settle differently at the same time, neither's choice is among what
+the other removed: both contents are there again when they meet, as a new conflict or as two files.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Settling:
         return Settled(before.path, told[kept.id], tuple(told[choice.id] for choice in losing))
 
     async def bring(self, slot: Slot, keep: Keep, named: str = "") -> None:
-        """Waits for what has to be here first: newer versions that nobody saw yet, and the content that is to stay."""
+        """Waits for what has to be here first: newer versions that are not shown yet, and the content that stays."""
         await self._alternatives.bring_newest(slot)
         choices = self._alternatives.at(slot)
         if len(choices) > 1:

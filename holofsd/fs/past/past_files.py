@@ -3,7 +3,7 @@
 of one time.
 
 Inode numbers are made from the time and the node, so they are the same after a restart; what they mean is remembered
-only while somebody may ask. A number that was forgotten is stale, and the kernel looks the path up again. Those of open
+for the last 100,000. A number that was forgotten is stale, and the kernel looks the path up again. Those of open
 files are written down, so that they are known after a restart.
 """
 

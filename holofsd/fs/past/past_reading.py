@@ -20,7 +20,7 @@ class PastReading:
         self._files = files
 
     def begins_at(self, parent: Ino, name: bytes) -> bool:
-        """Whether a name leads into the past. A file that somebody called so comes first."""
+        """Whether a name leads into the past. A file with that name comes first."""
         if parent >= PAST_INO:
             return True
         return name == HIDDEN and parent == ROOT_INO and self._scope.tree.lookup(ROOT_ID, HIDDEN) is None

@@ -85,7 +85,7 @@ class Restoring:
 
         `from_trash`: what was removed, though something has its name now. `to`: as new files there. Raises NoSuchName,
         NameExists, BadArgument, ReadOnly, and what keeps a single file from being restored, ContentUnavailable for
-        example; of several items, each one that cannot be restored is told as MISSING.
+        example; of several items, each one that cannot be restored is reported as MISSING.
         """
         plan = self._restorable.plan(path, version=version, at_ms=at_ms, to=to, from_trash=from_trash)
         self._plans.append(plan)

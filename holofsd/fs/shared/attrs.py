@@ -51,7 +51,7 @@ class Attributes:
         return view.node
 
     def is_orphan(self, view: NodeView) -> bool:
-        """Unlinked or replaced here while open: what is written to it is nobody's."""
+        """Whether the file was unlinked or replaced here while open: what is written to it belongs to no node."""
         return view.detached and not self._scope.nodes.exists(view.node)
 
     def version(self, ino: Ino) -> Version:

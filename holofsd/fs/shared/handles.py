@@ -20,7 +20,7 @@ class OpenFile:
     ino: Ino
     write: bool
     staged: bool = False
-    """It was told the path of the staging file and may write there."""
+    """Its mount knows the path of the staging file and may write there."""
     held: bool = False
     """It made or emptied the file, and nothing came back yet: publication is on hold until then."""
 

@@ -14,7 +14,7 @@ from typing import Final
 from holofsd.core.ids import Dot
 
 _REMEMBERED: Final = 20_000
-"""Forgetting one costs a conflict copy that nobody needed, and loses nothing."""
+"""Forgetting one costs a needless conflict copy, and loses nothing."""
 
 _Steps = OrderedDict[Dot, Dot]
 

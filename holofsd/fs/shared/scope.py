@@ -35,7 +35,7 @@ class Origin:
     names: set[tuple[NodeId, bytes]] = field(default_factory=set)
     inodes: set[Ino] = field(default_factory=set)
     written: set[Ino] = field(default_factory=set)
-    """Whose bytes it wrote itself: it is told of new attributes only."""
+    """Inodes whose bytes the origin wrote itself: its stream carries only their new attributes."""
 
 
 class Scope:
@@ -56,7 +56,7 @@ class Scope:
         self.refused_since_ms = 0
         """Since when there is less room than the reserve, as far as it was noticed; 0: there is room."""
         self.on_tight: Callable[[], None] = lambda: None
-        """Told when somebody writes while there is little more room than the reserve."""
+        """Called when a write finds little more room than the reserve."""
         self.relieve: Callable[[int], Awaitable[None]] = _nothing_to_give
         """Makes room for so many bytes beyond the reserve, by letting go of history, if there is any."""
 
@@ -64,18 +64,18 @@ class Scope:
         return self.now_ns() // 1_000_000
 
     def hold_ms(self) -> int:
-        """Until when a file that was just created or emptied is not published, if nothing is written to it."""
+        """The time until which a file that was just created or emptied is held back from publication, in ms."""
         return self.now_ms() + int(self.settings.hold * 1000)
 
     # ---- changes
     @contextmanager
     def change(self, att: Attachment | None, needs_space: bool = True) -> Iterator[None]:
-        """A transaction made for somebody. Raises ReadOnly and NoSpace before anything happens."""
+        """A transaction of an attachment; None: of the daemon itself. Raises ReadOnly and NoSpace at the beginning."""
         if att is not None:
             self.require_writable(att)
         if needs_space:
             self.require_space()
-        with full_disk_is_said(), self.db.transaction():
+        with full_disk_as_no_space(), self.db.transaction():
             yield
 
     def require_writable(self, att: Attachment) -> None:
@@ -127,7 +127,7 @@ async def _nothing_to_give(_more: int) -> None:
 
 
 @contextmanager
-def full_disk_is_said() -> Iterator[None]:
+def full_disk_as_no_space() -> Iterator[None]:
     """Turns the ways in which a full disk shows into NoSpace."""
     try:
         yield

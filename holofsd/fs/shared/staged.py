@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Staging files that are being written: one per inode, shared by all its handles and mounts.
 
-The row in `staging` exists before anybody is told the path, so what is written there survives kill -9 of everything.
+The row in `staging` exists before a mount gets the path, so what is written there survives kill -9 of everything.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class StagedFile:
         return (found.st_mtime_ns, found.st_size) == self.clean
 
     def is_as_kept(self) -> bool:
-        """Whether nobody wrote to it since an fsync brought its content."""
+        """Whether it is unchanged since an fsync brought its content."""
         found = self.stat()
         return (found.st_mtime_ns, found.st_size) == self.kept
 
