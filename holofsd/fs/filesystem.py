@@ -213,7 +213,8 @@ class VolumeFilesystem:
 
     async def lookup(self, att: Attachment, parent: Ino, name: bytes) -> Attr:
         past = self.history.reading
-        return await (past if past.begins_at(parent, name) else self._present).lookup(att, parent, name)
+        reading: ReadCalls = past if past.begins_at(parent, name) else self._present
+        return await reading.lookup(att, parent, name)
 
     async def get_attr(self, att: Attachment, ino: Ino) -> Attr:
         return await self._reading(ino).get_attr(att, ino)

@@ -42,7 +42,7 @@ class CreateDir:
 
 
 @dataclass(frozen=True, slots=True)
-class Remove:
+class RemoveName:
     """Unlink or rmdir of a name that leads to `ino`."""
 
     parent: Ino
@@ -52,7 +52,7 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SetModeAndTime:
     """A mode or time; never a size."""
 
     ino: Ino
@@ -60,7 +60,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Senseless:
+class SenselessCall:
     """A call that cannot be run on any day: it is decided with this error, so that it holds up nothing."""
 
     error: HoloError
@@ -70,28 +70,34 @@ class Senseless:
         return Ino(0)
 
 
-JournalledCall = CreateFile | CreateDir | Remove | Change | Senseless
+JournalledCall = CreateFile | CreateDir | RemoveName | SetModeAndTime | SenselessCall
 """`parent` is checked when the call runs: a new file that no directory can take is not senseless, but saved beside the
 volume."""
 
 
 def decode_call(request: pb.CallRequest, *, late: bool) -> JournalledCall:
     """Raises BadArgument for a call that no journal may have, StaleHandle for a number that no inode has."""
-    if request.HasField("create") and request.create.ino and request.create.HasField("data"):
+    call = request.WhichOneof("call")
+    if call == "create" and request.create.ino and request.create.HasField("data"):
         create = request.create
         file = async_file(create, journalled=True, late=late)
         asked = CreateRequest(Ino(create.parent), create.name, create.mode, async_create=file, wants_lease=create.lease)
         return CreateFile(asked, file)
-    if request.HasField("make_dir") and request.make_dir.ino:
+    if call == "make_dir" and request.make_dir.ino:
         folder = request.make_dir
         made = AsyncCreate(ino_of(folder.ino), journalled=True, late=late)
         return CreateDir(Ino(folder.parent), folder.name, folder.mode, made)
-    for field, is_dir in (("unlink", False), ("remove_dir", True)):
-        if request.HasField(field) and (removal := getattr(request, field)).ino:
-            return Remove(Ino(removal.parent), removal.name, ino_of(removal.ino), is_dir)
-    if request.HasField("set_attr") and request.set_attr.ino and not request.set_attr.HasField("size"):
-        return Change(ino_of(request.set_attr.ino), set_attr(request.set_attr))
+    if call == "unlink" and request.unlink.ino:
+        return _removal(request.unlink, is_dir=False)
+    if call == "remove_dir" and request.remove_dir.ino:
+        return _removal(request.remove_dir, is_dir=True)
+    if call == "set_attr" and request.set_attr.ino and not request.set_attr.HasField("size"):
+        return SetModeAndTime(ino_of(request.set_attr.ino), set_attr(request.set_attr))
     raise BadArgument("This call cannot be kept in a journal.")
+
+
+def _removal(request: pb.UnlinkRequest, *, is_dir: bool) -> RemoveName:
+    return RemoveName(Ino(request.parent), request.name, ino_of(request.ino), is_dir)
 
 
 def decode_record(body: bytes) -> JournalledCall:

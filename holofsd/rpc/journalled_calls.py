@@ -7,7 +7,7 @@ from typing import Any
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofsd.core.errors import HoloError, NotYet
-from holofsd.fs.journalled_calls import JournalledCall, Senseless, decode_call
+from holofsd.fs.journalled_calls import JournalledCall, SenselessCall, decode_call
 from holofsd.fs.types import Created
 from holofsd.rpc.fs_calls import Caller, fill_created
 from holofsd.rpc.fs_convert import fill_attr
@@ -35,4 +35,4 @@ def _decoded(request: pb.CallRequest) -> tuple[JournalledCall, HoloError | None]
     try:
         return decode_call(request, late=request.late), None
     except HoloError as error:
-        return Senseless(error), error
+        return SenselessCall(error), error
