@@ -58,9 +58,9 @@ class DeviceHistory:
         for one in done:
             yield one
 
-    async def list_trash(self, volume: str, path: bytes, single: bool) -> tuple[api.TrashItem, ...]:
+    async def list_trash(self, volume: str, path: bytes, single: bool) -> tuple[api.TrashSummary, ...]:
         return tuple(
-            api.TrashItem(
+            api.TrashSummary(
                 item.path, item.kind.name.lower(), item.removed_ms, item.files, item.bytes, item.device, item.here
             )
             for item in await self._history_of(volume).trash.list(path, single)

@@ -37,7 +37,7 @@ class Restoration:
 
 
 @dataclass(frozen=True, slots=True)
-class TrashItem:
+class TrashSummary:
     path: bytes
     kind: str
     removed_ms: int
@@ -90,7 +90,7 @@ class HistoryService(Protocol):
 
     def restore(self, wanted: Restoration) -> AsyncIterator[Restored]: ...
 
-    async def list_trash(self, volume: str, path: bytes, single: bool) -> tuple[TrashItem, ...]: ...
+    async def list_trash(self, volume: str, path: bytes, single: bool) -> tuple[TrashSummary, ...]: ...
 
     async def empty_trash(self, volume: str, path: bytes, older_seconds: int) -> EmptyTrashReply: ...
 

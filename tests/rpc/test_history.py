@@ -36,9 +36,9 @@ class PastDevice(FakeDevice):
         for one in self.restored:
             yield one
 
-    async def list_trash(self, volume: str, path: bytes, single: bool) -> tuple[api.TrashItem, ...]:
+    async def list_trash(self, volume: str, path: bytes, single: bool) -> tuple[api.TrashSummary, ...]:
         self.asked.append((volume, path, single))
-        return (api.TrashItem(b"d/\x1b[2J", "directory", 5000, 3, 2048, "", False),) if volume == "docs" else ()
+        return (api.TrashSummary(b"d/\x1b[2J", "directory", 5000, 3, 2048, "", False),) if volume == "docs" else ()
 
     async def empty_trash(self, volume: str, path: bytes, older_seconds: int) -> api.EmptyTrashReply:
         self.asked.append((volume, path, older_seconds))

@@ -27,7 +27,7 @@ from holofsd.fs.content.writing import Writing
 from holofsd.fs.nodes.unlinking import Unlinking
 from holofsd.fs.settings import INLINE_COMMIT, MAX_AHEAD, MAX_READ
 from holofsd.fs.shared.attrs import Attributes
-from holofsd.fs.shared.handles import OpenFile
+from holofsd.fs.shared.handles import RegisteredHandle
 from holofsd.fs.shared.scope import Origin, Scope, full_disk_as_no_space
 from holofsd.fs.shared.staged import StagedFile, StagedFiles
 from holofsd.fs.types import (
@@ -68,10 +68,10 @@ class Opening:
         self._hasher = hasher
         self._watchers = watchers
 
-    def handle(self, att: Attachment, handle: int) -> OpenFile:
+    def handle(self, att: Attachment, handle: int) -> RegisteredHandle:
         return self._scope.files.get(att.request.mount_id, handle)
 
-    def _writable(self, att: Attachment, handle: int) -> OpenFile:
+    def _writable(self, att: Attachment, handle: int) -> RegisteredHandle:
         opened = self.handle(att, handle)
         if not opened.write:
             raise BadHandle("This file was opened for reading only.")
@@ -119,7 +119,7 @@ class Opening:
         """The file was made by this open; until something comes back its emptiness is not published."""
         self._scope.files.add(att.request.mount_id, handle, ino, write=True).held = True
 
-    def _empty(self, att: Attachment, opened: OpenFile, base: bytes) -> None:
+    def _empty(self, att: Attachment, opened: RegisteredHandle, base: bytes) -> None:
         """O_TRUNC: empty at once for everybody here, written now even if it was empty, and published when something
         comes back."""
         ino, now_ns = opened.ino, self._scope.now_ns()
@@ -142,7 +142,7 @@ class Opening:
                     self._versions.redate(ino, now_ns, hold_ms=hold, origin=origin)
             opened.held = opened.write
 
-    def release(self, att: Attachment | None, opened: OpenFile) -> None:
+    def release(self, att: Attachment | None, opened: RegisteredHandle) -> None:
         """Releases a handle. Whatever happens, the handle is gone afterwards, and nothing that was written is lost."""
         files, ino = self._scope.files, opened.ino
         files.remove(opened)
@@ -207,7 +207,7 @@ class Opening:
         return self._attributes.get(ino)
 
     def _commit_data(
-        self, att: Attachment, opened: OpenFile, view: NodeView, data: bytes, mtime_ns: int | None, base: bytes
+        self, att: Attachment, opened: RegisteredHandle, view: NodeView, data: bytes, mtime_ns: int | None, base: bytes
     ) -> None:
         if len(data) > INLINE_COMMIT:
             raise TooBig(f"A commit carries {INLINE_COMMIT} bytes at most.")
@@ -232,21 +232,27 @@ class Opening:
             opened.staged = False
             self._writing.seal_if_unwritten(ino, Origin(att, inodes={ino}))
 
-    def _commit_staged(self, att: Attachment, opened: OpenFile, mtime_ns: int | None) -> None:
+    def _commit_staged(self, att: Attachment, opened: RegisteredHandle, mtime_ns: int | None) -> None:
         staged = self._staged.of(opened.ino)
         if staged is not None:
             if mtime_ns is not None:
                 staged.set_mtime(mtime_ns)
             self._watchers.content_changed(opened.ino, staged.base, att)
 
-    def _publish(self, opened: OpenFile) -> None:
+    def _publish(self, opened: RegisteredHandle) -> None:
         """Lets a file be published that the handle held back, because its content has been committed."""
         if opened.held:
             opened.held = False
             self._scope.volume.release(self._attributes.resolve(opened.ino).node)
 
     def _check_goes_on(
-        self, att: Attachment, opened: OpenFile, view: NodeView, data: bytes, mtime_ns: int | None, onto: bytes | None
+        self,
+        att: Attachment,
+        opened: RegisteredHandle,
+        view: NodeView,
+        data: bytes,
+        mtime_ns: int | None,
+        onto: bytes | None,
     ) -> None:
         """Whether this version, or what the last fsync brought, is still all that the file contains: or `data` already,
         of a call that is repeated because the daemon died before it answered."""
@@ -296,7 +302,7 @@ class Opening:
         else:
             await self._scope.db.sync()
 
-    def _keep_data(self, att: Attachment, opened: OpenFile, data: bytes, onto: bytes | None) -> None:
+    def _keep_data(self, att: Attachment, opened: RegisteredHandle, data: bytes, onto: bytes | None) -> None:
         """Moves what the mount still has in memory to a staging file: durable, and no version yet."""
         if len(data) > INLINE_COMMIT:
             raise TooBig(f"An fsync carries {INLINE_COMMIT} bytes at most.")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Open files of mounts. Handles are numbered by the mount and live as long as it does, over reconnects of either
-side."""
+"""Registered handles: the open files of mounts that the daemon knows.
+
+The mount numbers them. They live as long as the mount does, over reconnects of either side.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ HandleKey = tuple[str, int]
 
 
 @dataclass(eq=False, slots=True)
-class OpenFile:
+class RegisteredHandle:
     key: HandleKey
     ino: Ino
     write: bool
@@ -25,33 +27,33 @@ class OpenFile:
     """It made or emptied the file, and nothing came back yet: publication is on hold until then."""
 
 
-class OpenFiles:
+class RegisteredHandles:
     def __init__(self) -> None:
-        self._files: dict[HandleKey, OpenFile] = {}
-        self._by_ino: dict[Ino, set[OpenFile]] = {}
+        self._files: dict[HandleKey, RegisteredHandle] = {}
+        self._by_ino: dict[Ino, set[RegisteredHandle]] = {}
         self.awaited: set[str] = set()
         """Mounts of the daemon before this one that may live and have not re-attached: their open files are unknown."""
 
-    def add(self, mount_id: str, handle: int, ino: Ino, *, write: bool) -> OpenFile:
+    def add(self, mount_id: str, handle: int, ino: Ino, *, write: bool) -> RegisteredHandle:
         """Raises BadArgument for a number that is in use."""
         key = (mount_id, handle)
         if handle == 0 or key in self._files:
             raise BadArgument(f"The handle {handle} is in use already, or is none.")
-        opened = OpenFile(key, ino, write)
+        opened = RegisteredHandle(key, ino, write)
         self._files[key] = opened
         self._by_ino.setdefault(ino, set()).add(opened)
         return opened
 
-    def get(self, mount_id: str, handle: int) -> OpenFile:
+    def get(self, mount_id: str, handle: int) -> RegisteredHandle:
         opened = self._files.get((mount_id, handle))
         if opened is None:
             raise BadHandle("This file is not open any more.")
         return opened
 
-    def find(self, mount_id: str, handle: int) -> OpenFile | None:
+    def find(self, mount_id: str, handle: int) -> RegisteredHandle | None:
         return self._files.get((mount_id, handle))
 
-    def remove(self, opened: OpenFile) -> None:
+    def remove(self, opened: RegisteredHandle) -> None:
         del self._files[opened.key]
         rest = self._by_ino[opened.ino]
         rest.discard(opened)
@@ -61,10 +63,10 @@ class OpenFiles:
     def is_open(self, ino: Ino) -> bool:
         return ino in self._by_ino
 
-    def of_ino(self, ino: Ino) -> Iterable[OpenFile]:
+    def of_ino(self, ino: Ino) -> Iterable[RegisteredHandle]:
         return self._by_ino.get(ino, ())
 
-    def writers(self, ino: Ino) -> list[OpenFile]:
+    def writers(self, ino: Ino) -> list[RegisteredHandle]:
         """Lists the handles that may write the staging file of this inode themselves."""
         return [opened for opened in self._by_ino.get(ino, ()) if opened.staged]
 
@@ -74,7 +76,7 @@ class OpenFiles:
     def inos(self) -> list[Ino]:
         return list(self._by_ino)
 
-    def of_mount(self, mount_id: str) -> list[OpenFile]:
+    def of_mount(self, mount_id: str) -> list[RegisteredHandle]:
         return [opened for opened in self._files.values() if opened.key[0] == mount_id]
 
     def __len__(self) -> int:

@@ -15,7 +15,7 @@ from holofsd.core.errors import NoSpace, ReadOnly
 from holofsd.core.ids import Ino, NodeId
 from holofsd.fs.ports import ContentSource
 from holofsd.fs.settings import FsSettings
-from holofsd.fs.shared.handles import OpenFiles
+from holofsd.fs.shared.handles import RegisteredHandles
 from holofsd.fs.shared.lineage import Lineage
 from holofsd.fs.types import Attachment
 from holofsd.tree.local import LocalVolume
@@ -50,7 +50,7 @@ class Scope:
         self.remote = remote
         self.settings = settings
         self.now_ns = now_ns
-        self.files = OpenFiles()
+        self.files = RegisteredHandles()
         self.lineage = Lineage(volume.current_dot)
         self._margin = 0
         self.refused_since_ms = 0
