@@ -78,6 +78,12 @@ def link_id(node: NodeId, seed: bytes = b"") -> LinkId:
     return LinkId(_digest(b"holofs-link-1", node, seed))
 
 
+def link_for(state: NodeState, place: Place) -> LinkId:
+    """The link register to write so that a node has this name (again): one that has or had it, else the first one."""
+    same = [id for id, link in state.links.items() if place in (link.place, link.before)]
+    return same[0] if same else next(iter(state.links), link_id(state.id))
+
+
 # ---- registers ----
 def _write(old: Register[T] | None, value: T, stamp: Hlc) -> Register[T]:
     return Register(value, above(stamp, old.stamp if old else None))

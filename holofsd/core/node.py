@@ -75,6 +75,11 @@ def live_links(state: NodeState) -> Mapping[LinkId, Link]:
     return {i: link for i, link in state.links.items() if is_live(state, i, link)}
 
 
+def live_xattrs(state: NodeState) -> dict[bytes, bytes]:
+    """The extended attributes that a node has, without those that were removed. The caller may change the result."""
+    return {name: register.value for name, register in state.xattrs.items() if register.value is not None}
+
+
 def is_alive(state: NodeState) -> bool:
     """Whether the node has a version or a live link that its removal had not seen."""
     return has_own_version(state) or (has_live_link(state) and not is_emptied(state))

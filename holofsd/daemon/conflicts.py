@@ -9,7 +9,7 @@ from typing import Final
 
 from holofsd.core.errors import BadArgument
 from holofsd.daemon.volumes import OpenVolume
-from holofsd.fs.settling import Keep, Settled
+from holofsd.fs.names.settling import Keep, Settled
 from holofsd.rpc import device_api as api
 
 _MOST: Final = 10_000

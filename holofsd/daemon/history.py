@@ -8,21 +8,22 @@ from collections.abc import AsyncIterator
 from holofsd.core.retention import HistoryPolicy
 from holofsd.core.text import writer_name
 from holofsd.daemon.volumes import Volumes
-from holofsd.fs.history import History
+from holofsd.fs.past.history import History
+from holofsd.fs.types import Restored
 from holofsd.rpc import history_api as api
 from holofsd.tree.garbage import GRACE_MS
 
 
 def history_status(history: History) -> api.HistoryStatus:
-    policy, sizes = history.keeping.policy, history.keeping.sizes()
+    policy, sizes = history.retention.policy, history.retention.sizes()
     return api.HistoryStatus(
         policy.all_s,
         policy.daily_s,
         sizes.versions,
         sizes.history,
         sizes.trash,
-        history.keeping.garbage(),
-        history.keeping.limit(),
+        history.retention.garbage(),
+        history.retention.limit(),
         policy.max_bytes is not None,
     )
 
@@ -48,18 +49,18 @@ class DeviceHistory:
             for past in self._history_of(volume).restoring.history(path)
         )
 
-    async def restore(self, wanted: api.Restoration) -> AsyncIterator[api.Restored]:
+    async def restore(self, wanted: api.Restoration) -> AsyncIterator[Restored]:
         filesystem = self._volumes.find(wanted.volume).filesystem
         done = await filesystem.history.restoring.restore(
             wanted.path, version=wanted.version, at_ms=wanted.at_ms, to=wanted.to, from_trash=wanted.from_trash
         )
         await filesystem.mounts_know()
         for one in done:
-            yield api.Restored(one.path, one.what, one.why)
+            yield one
 
-    async def list_trash(self, volume: str, path: bytes, single: bool) -> tuple[api.TrashItem, ...]:
+    async def list_trash(self, volume: str, path: bytes, single: bool) -> tuple[api.TrashSummary, ...]:
         return tuple(
-            api.TrashItem(
+            api.TrashSummary(
                 item.path, item.kind.name.lower(), item.removed_ms, item.files, item.bytes, item.device, item.here
             )
             for item in await self._history_of(volume).trash.list(path, single)
@@ -71,20 +72,20 @@ class DeviceHistory:
         emptied = await opened.filesystem.history.trash.empty(path, before)
         return api.EmptyTrashReply(emptied.files, emptied.bytes)
 
-    async def keep_history(self, volume: str, wanted: api.Keeping) -> api.HistoryStatus:
+    async def keep_history(self, volume: str, wanted: api.RetentionSettings) -> api.HistoryStatus:
         if not volume:
             return await self._keep_on_device(wanted.max_bytes)
         history = self._history_of(volume)
-        if wanted != api.Keeping():
-            now, size = history.keeping.policy, wanted.max_bytes
-            history.keeping.set_policy(
+        if wanted != api.RetentionSettings():
+            now, size = history.retention.policy, wanted.max_bytes
+            history.retention.set_policy(
                 HistoryPolicy(
                     now.all_s if wanted.all_seconds is None else wanted.all_seconds,
                     now.daily_s if wanted.daily_seconds is None else wanted.daily_seconds,
                     now.max_bytes if size is None else None if size == api.DEFAULT_MAX else size,
                 )
             )
-            await history.keeping.tidy()
+            await history.retention.tidy()
             await self._volumes.history_budget.enforce()
         return history_status(history)
 
@@ -93,21 +94,21 @@ class DeviceHistory:
         if size is not None:
             budget.set_max(None if size == api.DEFAULT_MAX else size)
             await budget.enforce()
-        all = [opened.filesystem.history.keeping for opened in self._volumes.all()]
-        sizes = [keeping.sizes() for keeping in all]
+        all = [opened.filesystem.history.retention for opened in self._volumes.all()]
+        sizes = [retention.sizes() for retention in all]
         return api.HistoryStatus(
             all_seconds=0,
             daily_seconds=0,
             versions=sum(each.versions for each in sizes),
             bytes=sum(each.history for each in sizes),
             trash_bytes=sum(each.trash for each in sizes),
-            garbage_bytes=sum(keeping.garbage() for keeping in all),
+            garbage_bytes=sum(retention.garbage() for retention in all),
             max_bytes=budget.limit(),
             own_max=budget.own_max is not None,
         )
 
     async def collect_garbage(self, volume: str, now: bool) -> api.CollectGarbageReply:
-        keeping = self._history_of(volume).keeping
-        await keeping.tidy()
-        done = await keeping.collect(0 if now else GRACE_MS)
+        retention = self._history_of(volume).retention
+        await retention.tidy()
+        done = await retention.collect(0 if now else GRACE_MS)
         return api.CollectGarbageReply(done.files, done.bytes, done.waiting, done.waiting_bytes)

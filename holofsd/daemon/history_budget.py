@@ -16,7 +16,7 @@ from typing import Final
 from holofsd.core.errors import BadArgument
 from holofsd.core.ids import VolumeId
 from holofsd.core.retention import default_budget, fair_shares
-from holofsd.fs.keeping import Keeping
+from holofsd.fs.past.retention import Retention
 from holofsd.store.device import DeviceStore
 
 _MAX: Final = "history_max"
@@ -27,11 +27,11 @@ _FOR_S: Final = 0.5
 
 
 class HistoryBudget:
-    def __init__(self, store: DeviceStore, state: Path, keepings: Callable[[], dict[VolumeId, Keeping]]) -> None:
-        """`keepings`: of the open volumes."""
+    def __init__(self, store: DeviceStore, state: Path, retentions: Callable[[], dict[VolumeId, Retention]]) -> None:
+        """`retentions`: of the open volumes."""
         self._store = store
         self._state = state
-        self._keepings = keepings
+        self._retentions = retentions
         self._shares: dict[VolumeId, int] = {}
         self._shared_at = -_FOR_S
 
@@ -53,7 +53,7 @@ class HistoryBudget:
         own = self.own_max
         if own is not None:
             return own
-        return self._least(sum(keeping.live_bytes() for keeping in self._sharing().values()))
+        return self._least(sum(retention.live_bytes() for retention in self._sharing().values()))
 
     def _least(self, live: int = 0) -> int:
         disk = os.statvfs(self._state)
@@ -61,13 +61,13 @@ class HistoryBudget:
 
     def used(self) -> int:
         """Bytes that those take of it."""
-        return sum(keeping.budget.used() for keeping in self._sharing().values())
+        return sum(retention.budget.used() for retention in self._sharing().values())
 
     def share(self, volume: VolumeId) -> int:
         """Bytes for one of them, now."""
         now = time.monotonic()
         if now - self._shared_at > _FOR_S or volume not in self._shares:
-            used = {id: keeping.budget.used() for id, keeping in self._sharing().items()}
+            used = {id: retention.budget.used() for id, retention in self._sharing().items()}
             used.setdefault(volume, 0)
             budget = self._least() if self.own_max is None else self.own_max
             if sum(used.values()) > budget:
@@ -75,17 +75,17 @@ class HistoryBudget:
             self._shares, self._shared_at = fair_shares(budget, used), now
         return self._shares[volume]
 
-    def _sharing(self) -> dict[VolumeId, Keeping]:
-        return {id: keeping for id, keeping in self._keepings().items() if keeping.policy.max_bytes is None}
+    def _sharing(self) -> dict[VolumeId, Retention]:
+        return {id: retention for id, retention in self._retentions().items() if retention.policy.max_bytes is None}
 
     async def enforce(self) -> None:
         """Enforces the budget at once, in all volumes."""
         self._shared_at = -_FOR_S
-        for keeping in list(self._keepings().values()):
-            await keeping.budget.enforce()
+        for retention in list(self._retentions().values()):
+            await retention.budget.enforce()
 
     async def relieve(self, more: int) -> None:
         """The volume with the most history makes room first, whichever of them needs it."""
-        keepings = sorted(self._keepings().values(), key=lambda keeping: keeping.budget.used(), reverse=True)
-        for keeping in keepings:
-            await keeping.budget.make_room(more)
+        retentions = sorted(self._retentions().values(), key=lambda retention: retention.budget.used(), reverse=True)
+        for retention in retentions:
+            await retention.budget.make_room(more)

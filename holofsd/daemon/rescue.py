@@ -64,6 +64,7 @@ async def rescue(
             key = generate()
             with store.db.transaction():
                 store.add_author(AuthorId(key.public), key.seed)
-        filesystem = VolumeFilesystem(LocalVolume(store, "", now_ms), _Nobody(), name, settings=settings)
+        local = LocalVolume(store, "", now_ms)
+        filesystem = VolumeFilesystem(local, _Nobody(), name, settings=settings, journals=False)
         stack.push_async_callback(filesystem.close)
         return RescuedVolume(filesystem, stack.pop_all())

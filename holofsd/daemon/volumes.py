@@ -30,7 +30,6 @@ from holofsd.daemon.rescue import RescuedVolume, rescue
 from holofsd.daemon.vitals import now_ms
 from holofsd.fs.filesystem import VolumeFilesystem
 from holofsd.fs.settings import FsSettings
-from holofsd.rpc import kept_calls
 from holofsd.store import faults
 from holofsd.store.database import compact_if_worth
 from holofsd.store.device import DeviceStore, VolumeRow
@@ -97,7 +96,7 @@ class Volumes:
         self._tasks = Tasks("volumes")
         self._mending = asyncio.Lock()
         self.history_budget = HistoryBudget(
-            store, state, lambda: {id: opened.filesystem.history.keeping for id, opened in self._open.items()}
+            store, state, lambda: {id: opened.filesystem.history.retention for id, opened in self._open.items()}
         )
 
     # ---- the daemon's life
@@ -335,13 +334,11 @@ class Volumes:
                 sync.rotate_author()
                 with store.db.transaction():
                     store.db.run("DELETE FROM meta WHERE name=?", (NEW_AUTHOR,))
-            filesystem = VolumeFilesystem(
-                local, sync, self.name_of(store.volume), settings=self._settings.fs, read_kept=kept_calls.read
-            )
+            filesystem = VolumeFilesystem(local, sync, self.name_of(store.volume), settings=self._settings.fs)
             stack.push_async_callback(filesystem.close)
             budget = self.history_budget
-            filesystem.history.keeping.belongs_to(lambda: budget.share(store.volume), budget.relieve)
-            sync.on_no_space(filesystem.history.keeping.budget.wake)
+            filesystem.history.retention.belongs_to(lambda: budget.share(store.volume), budget.relieve)
+            sync.on_no_space(filesystem.history.retention.budget.wake)
             sync.on_role_change(filesystem.role_changed)
             tasks = Tasks("filesystem")
             stack.push_async_callback(tasks.close)

@@ -7,25 +7,55 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from holofsd.core.ids import Ino
-from holofsd.fs.journals import Kept
+from holofsd.fs.journalled_calls import JournalledCall
 from holofsd.fs.types import (
+    AsyncCreate,
     Attachment,
     AttachRequest,
     Attr,
     ChangeBatch,
+    CommitRequest,
     ContentMap,
     Created,
+    CreateRequest,
     Listing,
     Opened,
-    Promised,
-    RenameFlags,
+    RenameRequest,
     SetAttr,
     Staged,
     StatFs,
 )
 
 
-class Filesystem(Protocol):
+class ReadCalls(Protocol):
+    """Calls that only read (and opening). Implemented twice: for the volume as it is, and for the past."""
+
+    async def lookup(self, att: Attachment, parent: Ino, name: bytes) -> Attr: ...
+    async def get_attr(self, att: Attachment, ino: Ino) -> Attr: ...
+    async def read_dir(self, att: Attachment, ino: Ino, after: bytes, limit: int) -> Listing: ...
+    async def read_link(self, att: Attachment, ino: Ino) -> bytes: ...
+    async def open(
+        self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes
+    ) -> Opened: ...
+    async def ahead(self, att: Attachment, ino: Ino, limit: int) -> list[Opened]:
+        """Small files that follow this one in its directory, by name, as `open` answers for each; without handles."""
+        ...
+
+    async def fetch(
+        self, att: Attachment, ino: Ino, version: bytes, offset: int, length: int, suspect: bool = False
+    ) -> ContentMap:
+        """Suspends until the bytes are local; ContentUnavailable, ContentTimeout or ContentDamaged otherwise.
+
+        `suspect`: reading what the map led to failed.
+        """
+        ...
+
+    async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes: ...
+    async def get_xattr(self, att: Attachment, ino: Ino, name: bytes) -> bytes: ...
+    async def list_xattr(self, att: Attachment, ino: Ino) -> tuple[bytes, ...]: ...
+
+
+class Filesystem(ReadCalls, Protocol):
     """Every method raises HoloError with the errno a person's program expects.
 
     Nothing here waits for the network, but `fetch`, and `stage`/`read` of content that is not here (bounded).
@@ -43,8 +73,10 @@ class Filesystem(Protocol):
         """Small files that a batch is about, as `open` answers for each; none where it is about many."""
         ...
 
-    def once(self, att: Attachment, number: int, call: Kept, *, late: bool) -> bool:
-        """Carries a call of the attachment's journal out; False: it was before. See `Journals.once`."""
+    def run_journalled(
+        self, att: Attachment, number: int, call: JournalledCall, *, late: bool
+    ) -> Created | Attr | None:
+        """Runs a call of the attachment's journal once, without suspending. See `Journals.once`."""
         ...
 
     async def others_know(self, att: Attachment) -> None:
@@ -52,77 +84,36 @@ class Filesystem(Protocol):
         ...
 
     def acknowledge(self, att: Attachment, number: int) -> None:
-        """The mount shows nothing any more of what was before the batch of changes with this number."""
+        """Notes that the mount shows nothing of the state before the batch of changes with this number."""
         ...
 
     async def caught_up(self, but: str = "") -> None:
-        """Suspends until what programs on this device were told is done is done; for seconds at most. `but`: not what
-        they did through this mount."""
+        """Suspends until the calls that mounts acknowledged early have run; for seconds at most.
+
+        `but`: a mount id, whose calls are left out.
+        """
         ...
 
     # Coroutines that, but for those marked, complete without suspending.
-    async def lookup(self, att: Attachment, parent: Ino, name: bytes) -> Attr: ...
-    async def get_attr(self, att: Attachment, ino: Ino) -> Attr: ...
     async def set_attr(self, att: Attachment, ino: Ino, change: SetAttr) -> Attr: ...
-    async def read_dir(self, att: Attachment, ino: Ino, after: bytes, limit: int) -> Listing: ...
-    async def read_link(self, att: Attachment, ino: Ino) -> bytes: ...
-    async def create(
-        self,
-        att: Attachment,
-        parent: Ino,
-        name: bytes,
-        mode: int,
-        *,
-        exclusive: bool,
-        truncate: bool,
-        handle: int,
-        base: bytes,
-        promised: Promised | None = None,
-    ) -> Created: ...
+    async def create(self, att: Attachment, request: CreateRequest) -> Created: ...
     async def make_dir(
-        self, att: Attachment, parent: Ino, name: bytes, mode: int, promised: Promised | None = None
+        self, att: Attachment, parent: Ino, name: bytes, mode: int, async_create: AsyncCreate | None = None
     ) -> Attr: ...
     async def symlink(self, att: Attachment, parent: Ino, name: bytes, target: bytes) -> Attr: ...
     async def link(self, att: Attachment, ino: Ino, parent: Ino, name: bytes) -> Attr: ...
     async def unlink(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None: ...
     async def remove_dir(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None: ...
-    async def rename(
-        self,
-        att: Attachment,
-        parent: Ino,
-        name: bytes,
-        new_parent: Ino,
-        new_name: bytes,
-        flags: RenameFlags,
-        base: bytes,
-    ) -> None: ...
-    async def open(
-        self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes
-    ) -> Opened: ...
+    async def rename(self, att: Attachment, request: RenameRequest) -> None: ...
     def lease(self, att: Attachment) -> tuple[Ino, int]:
-        """Inode numbers for files that the mount makes before it says so: the first, and how many; 0: none."""
-        ...
-
-    async def ahead(self, att: Attachment, ino: Ino, limit: int) -> list[Opened]:
-        """Small files that follow this one in its directory, by name, as `open` answers for each; without handles."""
+        """Inode numbers for async creates: the first, and how many; 0: none."""
         ...
 
     async def stage(self, att: Attachment, handle: int, *, empty: bool, base: bytes) -> Staged:
         """May suspend: copies the content, or fetches it."""
         ...
 
-    async def commit(
-        self,
-        att: Attachment,
-        handle: int,
-        *,
-        data: bytes | None,
-        mtime_ns: int | None,
-        seal: bool,
-        release: bool,
-        base: bytes,
-        onto: bytes | None = None,
-    ) -> Attr: ...
+    async def commit(self, att: Attachment, request: CommitRequest) -> Attr: ...
     async def fsync(
         self, att: Attachment, handle: int, ino: Ino, data: bytes | None, onto: bytes | None = None
     ) -> None:
@@ -130,21 +121,9 @@ class Filesystem(Protocol):
         ...
 
     async def release(self, att: Attachment, handle: int) -> None: ...
-    async def fetch(
-        self, att: Attachment, ino: Ino, version: bytes, offset: int, length: int, suspect: bool = False
-    ) -> ContentMap:
-        """Suspends until the bytes are local; ContentUnavailable, ContentTimeout or ContentDamaged otherwise.
-
-        `suspect`: reading what the map led to failed.
-        """
-        ...
-
-    async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes: ...
     async def write(self, att: Attachment, handle: int, offset: int, data: bytes) -> Attr: ...
-    async def get_xattr(self, att: Attachment, ino: Ino, name: bytes) -> bytes: ...
     async def set_xattr(
         self, att: Attachment, ino: Ino, name: bytes, value: bytes, *, create: bool, replace: bool
     ) -> None: ...
-    async def list_xattr(self, att: Attachment, ino: Ino) -> tuple[bytes, ...]: ...
     async def remove_xattr(self, att: Attachment, ino: Ino, name: bytes) -> None: ...
     async def stat_fs(self, att: Attachment) -> StatFs: ...

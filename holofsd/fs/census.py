@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from holofsd.fs.journals import Journals
-from holofsd.fs.scope import Scope
-from holofsd.fs.staged import StagedFiles
+from holofsd.fs.mounts.journals import Journals
+from holofsd.fs.shared.scope import Scope
+from holofsd.fs.shared.staged import StagedFiles
 from holofsd.fs.types import Census
 
 

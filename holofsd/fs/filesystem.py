@@ -7,71 +7,69 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from functools import partial
+from dataclasses import replace
 
 import structlog
 
 from holofs_api import PAST_INO
 from holofs_api.stamps import CLOCK
-from holofsd.core.errors import BadArgument, HoloError, NameExists
+from holofsd.core.errors import HoloError, NameExists
 from holofsd.core.ids import Ino
-from holofsd.core.state import Kind, Target
-from holofsd.fs.alternatives import Alternatives
-from holofsd.fs.api import Filesystem
-from holofsd.fs.attaching import Attaching
-from holofsd.fs.attrs import Attributes
+from holofsd.fs.api import ReadCalls
 from holofsd.fs.census import take_census
-from holofsd.fs.changing import Changing
-from holofsd.fs.conflicts import Conflicts
-from holofsd.fs.contents import Contents
-from holofsd.fs.endings import Endings
-from holofsd.fs.hashing import Hasher
-from holofsd.fs.history import History
-from holofsd.fs.journals import Journals, Kept
-from holofsd.fs.naming import Naming
-from holofsd.fs.opening import Opening
-from holofsd.fs.past_files import HIDDEN
+from holofsd.fs.changes.watch import Watchers
+from holofsd.fs.content.changing import Changing
+from holofsd.fs.content.contents import Contents
+from holofsd.fs.content.hashing import Hasher
+from holofsd.fs.content.opening import Opening
+from holofsd.fs.content.versions import Versions
+from holofsd.fs.content.writing import Writing
+from holofsd.fs.journalled_calls import JournalledCall
+from holofsd.fs.mounts.async_creates import AsyncCreates
+from holofsd.fs.mounts.attaching import Attaching
+from holofsd.fs.mounts.journal_runner import JournalRunner
+from holofsd.fs.mounts.journals import Journals
+from holofsd.fs.names.alternatives import Alternatives
+from holofsd.fs.names.freed import FreedNames
+from holofsd.fs.names.naming import Naming
+from holofsd.fs.names.renaming import Renaming
+from holofsd.fs.names.settling import Settling
+from holofsd.fs.nodes.conflicts import Conflicts
+from holofsd.fs.nodes.unlinking import Unlinking
+from holofsd.fs.past.history import History
 from holofsd.fs.ports import ContentSource
-from holofsd.fs.promises import Promises
-from holofsd.fs.renaming import Renaming
-from holofsd.fs.scope import Scope
-from holofsd.fs.settings import INO_LEASE, MAX_NEWS, FsSettings
-from holofsd.fs.settling import Settling
-from holofsd.fs.staged import StagedFiles
+from holofsd.fs.present_reading import PresentReading
+from holofsd.fs.settings import MAX_NEWS, FsSettings
+from holofsd.fs.shared.attrs import Attributes
+from holofsd.fs.shared.scope import Scope
+from holofsd.fs.shared.staged import StagedFiles
 from holofsd.fs.types import (
+    AsyncCreate,
     Attachment,
     AttachRequest,
     Attr,
     Census,
     ChangeBatch,
+    CommitRequest,
     ContentMap,
     Created,
+    CreateRequest,
     Listing,
     Opened,
-    Promised,
-    RenameFlags,
+    RenameRequest,
     SetAttr,
     Staged,
     StatFs,
 )
-from holofsd.fs.vacated import Vacated
-from holofsd.fs.versions import Versions
-from holofsd.fs.watch import Watchers
-from holofsd.fs.writing import Writing
 from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
-
-_MAX_LISTING = 5000
-
-ReadKept = Callable[[Filesystem, Attachment, bytes], Kept]
-
 
 _RETRY_TICKS = 30
 
 
 class VolumeFilesystem:
-    """Make it, then keep `run()` running until `close()`. Everything happens on one loop."""
+    """One volume, composed of the rooms of `fs`. Keep `run()` running until `close()`. All happens on one loop."""
 
     def __init__(
         self,
@@ -81,9 +79,9 @@ class VolumeFilesystem:
         *,
         settings: FsSettings | None = None,
         now_ns: Callable[[], int] = CLOCK.now,
-        read_kept: ReadKept | None = None,
+        journals: bool = True,
     ) -> None:
-        """`read_kept`: what a record of a journal asks for (see `Journals`)."""
+        """`journals`: whether mounts may keep journals here, and those that are left are run."""
         scope = Scope(volume, remote, settings or FsSettings(), now_ns)
         self._scope = scope
         self.identity = volume.store.volume, name
@@ -92,31 +90,32 @@ class VolumeFilesystem:
         self._staged = staged
         attributes = Attributes(scope, staged)
         self._attributes = attributes
-        endings = Endings(scope, attributes, staged)
-        conflicts = Conflicts(scope, endings)
+        unlinking = Unlinking(scope, attributes, staged)
+        conflicts = Conflicts(scope, unlinking)
         versions = Versions(scope, attributes, conflicts)
-        vacated = Vacated(scope, staged)
+        freed = FreedNames(scope, staged)
         self._contents = Contents(scope, attributes, staged)
         self.hasher = Hasher(scope)
         self._watchers = Watchers(scope)
         writing = Writing(scope, attributes, self._contents, staged, versions, self.hasher)
-        self._naming = Naming(scope, attributes, conflicts, endings, vacated, versions)
-        self._renaming = Renaming(scope, attributes, conflicts, endings, vacated, versions, staged)
+        self._naming = Naming(scope, attributes, conflicts, unlinking, freed, versions)
+        self._renaming = Renaming(scope, attributes, conflicts, unlinking, freed, versions, staged)
         self._opening = Opening(
-            scope, attributes, self._contents, staged, versions, endings, writing, self.hasher, self._watchers
+            scope, attributes, self._contents, staged, versions, unlinking, writing, self.hasher, self._watchers
         )
-        self._changing = Changing(
-            scope, attributes, conflicts, staged, versions, writing, self._opening, self._watchers
-        )
+        self._changing = Changing(scope, attributes, conflicts, staged, versions, writing, self._watchers)
         self.alternatives = Alternatives(scope, self._contents)
-        self.settling = Settling(scope, self.alternatives, conflicts, endings, self._renaming, staged)
+        self.settling = Settling(scope, self.alternatives, conflicts, unlinking, self._renaming, staged)
         self.history = History(scope, self._contents, versions, self.hasher)
-        nobody = Attachment("", volume.store.volume, name, AttachRequest("journal", "", "", 0, False), read_only=False)
-        self._promises = Promises(scope, self._naming, self._opening, nobody)
-        read = partial(read_kept, self, nobody) if read_kept is not None else None
-        self._journals = Journals(scope.db, scope.store.directory, read)
+        self._present = PresentReading(scope, attributes, self._contents, self._naming, self._opening, self._changing)
+        no_mount = Attachment(
+            "", volume.store.volume, name, AttachRequest("journal", "", "", 0, False), read_only=False
+        )
+        self._async_creates = AsyncCreates(scope, attributes, self._naming, self._opening, no_mount)
+        runner = JournalRunner(self._async_creates, self._naming, self._changing) if journals else None
+        self._journals = Journals(scope.db, scope.store.directory, runner, no_mount)
         self._attaching = Attaching(
-            scope, attributes, staged, endings, writing, self._opening, self._watchers, self._journals, name
+            scope, attributes, staged, unlinking, writing, self._opening, self._watchers, self._journals, name
         )
         self._attaching.is_of_the_past = self.history.files.is_known
         staged.load()
@@ -131,8 +130,8 @@ class VolumeFilesystem:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.hasher.run(), name="hasher")
             group.create_task(self._tend(), name="tending open files")
-            group.create_task(self.history.keeping.run(), name="keeping history")
-            group.create_task(self.history.keeping.budget.run(), name="history within its budget")
+            group.create_task(self.history.retention.run(), name="keeping history")
+            group.create_task(self.history.retention.budget.run(), name="history within its budget")
 
     async def _tend(self) -> None:
         ticks = 0
@@ -151,7 +150,7 @@ class VolumeFilesystem:
         await self._attaching.tend()
 
     async def close(self) -> None:
-        """Tells the mounts; what they have open stays theirs until they come back. Idempotent."""
+        """Tells the mounts. Their open files are kept until they come back. Idempotent."""
         self.is_closed = True
         self._watchers.close()
         self._unsubscribe()
@@ -184,12 +183,14 @@ class VolumeFilesystem:
         return self._opening.news_of(inos) if len(inos) <= MAX_NEWS else []
 
     # ---- journals
-    def once(self, att: Attachment, number: int, call: Kept, *, late: bool) -> bool:
-        return self._journals.once(os.path.basename(att.journal), number, call, late=late)
+    def run_journalled(
+        self, att: Attachment, number: int, call: JournalledCall, *, late: bool
+    ) -> Created | Attr | None:
+        return self._journals.once(att, number, call, late=late)
 
     @property
     def is_behind(self) -> bool:
-        """Whether something that programs were told is done is not in the index yet."""
+        """Whether calls that mounts acknowledged are not in the index yet."""
         return self._journals.waiting() > 0
 
     async def others_know(self, att: Attachment) -> None:
@@ -205,33 +206,45 @@ class VolumeFilesystem:
     async def caught_up(self, but: str = "") -> None:
         await self._journals.caught_up(self._attaching.journals(but))
 
-    # ---- looking
+    # ---- reading
+    def _reading(self, ino: Ino) -> ReadCalls:
+        """Chooses who serves an inode number: from `PAST_INO` on the past, below it the present."""
+        return self.history.reading if ino >= PAST_INO else self._present
+
     async def lookup(self, att: Attachment, parent: Ino, name: bytes) -> Attr:
-        if parent >= PAST_INO or (name == HIDDEN and self.history.is_meant(parent, name)):
-            return self.history.files.lookup(parent, name)
-        return self._attributes.of(self._naming.must_find(parent, name).view)
+        past = self.history.reading
+        reading: ReadCalls = past if past.begins_at(parent, name) else self._present
+        return await reading.lookup(att, parent, name)
 
     async def get_attr(self, att: Attachment, ino: Ino) -> Attr:
-        if ino >= PAST_INO:
-            return self.history.files.get_attr(ino)
-        return self._attributes.get(ino)
+        return await self._reading(ino).get_attr(att, ino)
 
     async def read_dir(self, att: Attachment, ino: Ino, after: bytes, limit: int) -> Listing:
-        if ino >= PAST_INO:
-            return await self.history.files.read_dir(ino, after, limit)
-        node = self._attributes.directory(ino)
-        wanted = min(limit, _MAX_LISTING) if limit > 0 else _MAX_LISTING
-        found = self._scope.tree.children(node, after, wanted + 1)
-        entries = tuple((entry.name, self._attributes.of(entry.view)) for entry in found[:wanted])
-        return Listing(entries, complete=len(found) <= wanted)
+        return await self._reading(ino).read_dir(att, ino, after, limit)
 
     async def read_link(self, att: Attachment, ino: Ino) -> bytes:
-        if ino >= PAST_INO:
-            return self.history.files.read_link(ino)
-        if self._attributes.resolve(ino).kind is not Kind.SYMLINK:
-            raise BadArgument("This is not a symlink.")
-        body = self._attributes.version(ino).body
-        return body.path if isinstance(body, Target) else b""
+        return await self._reading(ino).read_link(att, ino)
+
+    async def open(self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes) -> Opened:
+        return await self._reading(ino).open(att, ino, handle, write=write, truncate=truncate, base=base)
+
+    async def ahead(self, att: Attachment, ino: Ino, limit: int) -> list[Opened]:
+        return await self._reading(ino).ahead(att, ino, limit)
+
+    async def fetch(
+        self, att: Attachment, ino: Ino, version: bytes, offset: int, length: int, suspect: bool = False
+    ) -> ContentMap:
+        return await self._reading(ino).fetch(att, ino, version, offset, length, suspect)
+
+    async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes:
+        ino = self._opening.handle(att, handle).ino
+        return await self._reading(ino).read(att, handle, offset, length)
+
+    async def get_xattr(self, att: Attachment, ino: Ino, name: bytes) -> bytes:
+        return await self._reading(ino).get_xattr(att, ino, name)
+
+    async def list_xattr(self, att: Attachment, ino: Ino) -> tuple[bytes, ...]:
+        return await self._reading(ino).list_xattr(att, ino)
 
     async def stat_fs(self, att: Attachment) -> StatFs:
         found = os.statvfs(self._scope.store.directory)
@@ -241,46 +254,37 @@ class VolumeFilesystem:
         return StatFs(block, found.f_blocks, max(found.f_bfree - reserve, 0), free, found.f_files, found.f_favail)
 
     # ---- names
-    async def create(
-        self,
-        att: Attachment,
-        parent: Ino,
-        name: bytes,
-        mode: int,
-        *,
-        exclusive: bool,
-        truncate: bool,
-        handle: int,
-        base: bytes,
-        promised: Promised | None = None,
-    ) -> Created:
-        if promised is None or not promised.kept:  # what is kept in a journal is done in one go, or later
-            await self._scope.room()
-        if promised is not None:
-            ino, new = self._promises.make_file(att, parent, name, mode, handle, promised)
-            made = self._attributes.get(ino)
-            return Created(made, ContentMap(made.version, 0), new)
-        directory, entry = self._naming.find(parent, name)
+    async def create(self, att: Attachment, request: CreateRequest) -> Created:
+        await self._scope.room()
+        if request.async_create is not None:
+            return self._async_creates.create(att, request, request.async_create)
+        made = self._create(att, request)
+        return replace(made, lease=self.lease(att)) if request.wants_lease else made
+
+    def _create(self, att: Attachment, request: CreateRequest) -> Created:
+        name, handle = request.name, request.handle
+        directory, entry = self._naming.find(request.parent, name)
         if entry is not None:
-            if exclusive:
+            if request.exclusive:
                 raise NameExists("This name exists already.")
             if not handle:
                 return Created(self._attributes.of(entry.view), self._contents.map_of(entry.view), False)
-            opened = self._opening.open(att, entry.ino, handle, write=True, truncate=truncate, base=base)
+            opened = self._opening.open(
+                att, entry.ino, handle, write=True, truncate=request.truncate, base=request.base
+            )
             return Created(opened.attr, opened.map, False)
-        ino = self._naming.create_file(att, directory, name, mode, self._opening.hold_ms() if handle else 0)
+        ino = self._naming.create_file(att, directory, name, request.mode, self._scope.hold_ms() if handle else 0)
         if handle:
             self._opening.opened_new(att, ino, handle)
         attr = self._attributes.get(ino)
         return Created(attr, ContentMap(attr.version, 0), True)
 
     async def make_dir(
-        self, att: Attachment, parent: Ino, name: bytes, mode: int, promised: Promised | None = None
+        self, att: Attachment, parent: Ino, name: bytes, mode: int, async_create: AsyncCreate | None = None
     ) -> Attr:
-        if promised is None or not promised.kept:
-            await self._scope.room()
-        if promised is not None:
-            return self._attributes.get(self._promises.make_dir(att, parent, name, mode, promised))
+        await self._scope.room()
+        if async_create is not None:
+            return self._async_creates.make_dir(att, parent, name, mode, async_create)
         return self._attributes.get(self._naming.make_dir(att, parent, name, mode))
 
     async def symlink(self, att: Attachment, parent: Ino, name: bytes, target: bytes) -> Attr:
@@ -298,53 +302,20 @@ class VolumeFilesystem:
     async def remove_dir(self, att: Attachment, parent: Ino, name: bytes, ino: Ino | None = None) -> None:
         self._naming.remove_dir(att, parent, name, ino)
 
-    async def rename(
-        self,
-        att: Attachment,
-        parent: Ino,
-        name: bytes,
-        new_parent: Ino,
-        new_name: bytes,
-        flags: RenameFlags,
-        base: bytes,
-    ) -> None:
-        self._renaming.rename(att, parent, name, new_parent, new_name, flags, base)
+    async def rename(self, att: Attachment, request: RenameRequest) -> None:
+        self._renaming.rename(att, request)
 
     # ---- open files
-    async def open(self, att: Attachment, ino: Ino, handle: int, *, write: bool, truncate: bool, base: bytes) -> Opened:
-        if ino >= PAST_INO:
-            return self.history.open(att, ino, handle, write=write or truncate)
-        return self._opening.open(att, ino, handle, write=write, truncate=truncate, base=base)
-
     def lease(self, att: Attachment) -> tuple[Ino, int]:
-        if att.read_only:
-            return Ino(0), 0
-        with self._scope.db.transaction():
-            return self._scope.nodes.lease_inos(INO_LEASE), INO_LEASE
-
-    async def ahead(self, att: Attachment, ino: Ino, limit: int) -> list[Opened]:
-        return [] if ino >= PAST_INO else self._opening.ahead(ino, limit)
+        return self._async_creates.lease(att)
 
     async def stage(self, att: Attachment, handle: int, *, empty: bool, base: bytes) -> Staged:
         return await self._opening.stage(att, handle, empty=empty, base=base)
 
-    async def commit(
-        self,
-        att: Attachment,
-        handle: int,
-        *,
-        data: bytes | None,
-        mtime_ns: int | None,
-        seal: bool,
-        release: bool,
-        base: bytes,
-        onto: bytes | None = None,
-    ) -> Attr:
-        if data is not None:
+    async def commit(self, att: Attachment, request: CommitRequest) -> Attr:
+        if request.data is not None:
             await self._scope.room()
-        return self._opening.commit(
-            att, handle, data=data, mtime_ns=mtime_ns, seal=seal, release=release, base=base, onto=onto
-        )
+        return self._opening.commit(att, request)
 
     async def fsync(
         self, att: Attachment, handle: int, ino: Ino, data: bytes | None, onto: bytes | None = None
@@ -353,19 +324,6 @@ class VolumeFilesystem:
 
     async def release(self, att: Attachment, handle: int) -> None:
         self._opening.release(att, self._opening.handle(att, handle))
-
-    async def fetch(
-        self, att: Attachment, ino: Ino, version: bytes, offset: int, length: int, suspect: bool = False
-    ) -> ContentMap:
-        if ino >= PAST_INO:
-            return await self.history.files.fetch(ino)
-        return await self._contents.fetch(self._attributes.resolve(ino), version, suspect)
-
-    async def read(self, att: Attachment, handle: int, offset: int, length: int) -> bytes:
-        opened = self._opening.handle(att, handle)
-        if opened.ino >= PAST_INO:
-            return await self.history.read(opened.ino, offset, length)
-        return await self._opening.read(att, handle, offset, length)
 
     async def write(self, att: Attachment, handle: int, offset: int, data: bytes) -> Attr:
         return await self._opening.write(att, handle, offset, data)
@@ -376,19 +334,11 @@ class VolumeFilesystem:
             await self._scope.room()
         return await self._changing.set_attr(att, ino, change)
 
-    async def get_xattr(self, att: Attachment, ino: Ino, name: bytes) -> bytes:
-        if ino >= PAST_INO:
-            return self.history.files.get_xattr(ino, name)
-        return self._changing.get_xattr(ino, name)
-
     async def set_xattr(
         self, att: Attachment, ino: Ino, name: bytes, value: bytes, *, create: bool, replace: bool
     ) -> None:
         await self._scope.room()
         self._changing.set_xattr(att, ino, name, value, create=create, replace=replace)
-
-    async def list_xattr(self, att: Attachment, ino: Ino) -> tuple[bytes, ...]:
-        return self.history.files.list_xattr(ino) if ino >= PAST_INO else self._changing.list_xattr(ino)
 
     async def remove_xattr(self, att: Attachment, ino: Ino, name: bytes) -> None:
         self._changing.remove_xattr(att, ino, name)

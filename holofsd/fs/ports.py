@@ -15,7 +15,7 @@ class ContentSource(Protocol):
         ...
 
     async def is_whole(self, hash: BlobHash, node: NodeId, thorough: bool) -> bool:
-        """Whether content said to be here is: in full length, and if `thorough` by its hash. If not, it is missing
+        """Whether content that should be here is: in full length, and if `thorough` by its hash. If not, it is missing
         from now on, and `node` wants it."""
         ...
 

@@ -20,10 +20,10 @@ INO_LEASE: Final = 16_384
 """Inode numbers that a mount gets at a time. It asks for more when half are left, and what it makes until the answer is
 there must not use them up."""
 MAX_AHEAD: Final = 64
-"""Files told of together with the one that is opened."""
+"""Files whose attributes and content go with the answer to an open (sibling prefetch)."""
 MAX_NEWS: Final = 4
-"""Inodes that changed together whose attributes and content are told with the news. What is of more is for nobody in
-particular, and to say what a file is costs as much as a third of its opening."""
+"""Attributes and content of small files go with a change message about at most so many inodes. A mount rarely needs
+those of larger changes, and collecting them costs as much as a third of an open for each file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class FsSettings:
     hold: float = 5.0
     """A file that was created or emptied and not written yet is not published before this."""
     refill: float = 15.0
-    """Seconds for which a vacated name still means its node: docs/model.md#replacing-a-file-is-a-write."""
+    """Seconds for which a freed name still means its node: docs/model.md#replacing-a-file-is-a-write."""
     refill_names: int = 10_000
     quiet: float = 5.0
     """An open file that was not written to for this long is worth a version of its own..."""
@@ -44,5 +44,5 @@ class FsSettings:
     fetch_timeout: float = 30.0
     hashers: int = 2
     watch_changes: int = 10_000
-    """Changes that wait for a slow watcher before it is told to forget everything."""
+    """Changes that wait for a slow watcher before it gets a reset and forgets everything."""
     tick: float = 1.0

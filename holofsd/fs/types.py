@@ -133,32 +133,82 @@ class SetAttr:
 
 
 @dataclass(frozen=True, slots=True)
+class AsyncCreate:
+    """The given parts of a file or directory that its mount has made already: the inode number, from a lease; of a file
+    that is closed, the content."""
+
+    ino: Ino
+    data: bytes | None = None
+    mtime_ns: int | None = None
+    ctime_ns: int | None = None
+    """Times that programs saw already."""
+    journalled: bool = False
+    """The create is in a journal, and was acknowledged to a program: without its directory the file goes to
+    lost+found."""
+    late: bool = False
+    """Only of a journalled create: repeated after it could not be made, so it gives way to what has its name by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRequest:
+    """Make a file at a name, or open the one that is there. `handle` 0: do not leave it open. `base`: the version that
+    this process last read, if it is truncated."""
+
+    parent: Ino
+    name: bytes
+    mode: int
+    exclusive: bool = False
+    truncate: bool = False
+    handle: int = 0
+    base: bytes = b""
+    async_create: AsyncCreate | None = None
+    wants_lease: bool = False
+    """Whether the mount asks for more inode numbers."""
+
+
+@dataclass(frozen=True, slots=True)
 class Created:
+    """`created`: False if the file was there. `lease`: see `Filesystem.lease`; None if the request wants none."""
+
     attr: Attr
     map: ContentMap
     created: bool
+    lease: tuple[Ino, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RenameRequest:
+    """`base`: the version of the replaced file that this process last read."""
+
+    parent: Ino
+    name: bytes
+    new_parent: Ino
+    new_name: bytes
+    flags: RenameFlags = RenameFlags.NONE
+    base: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRequest:
+    """Content that a program wrote through a handle. `data`: all of it; None: it is in the staging file.
+
+    `base`: the version that this process last read. `onto`: the version, or fsync, that `data` go on from; None: `data`
+    replace whatever is there.
+    """
+
+    handle: int
+    data: bytes | None = None
+    mtime_ns: int | None = None
+    seal: bool = False
+    release: bool = False
+    base: bytes = b""
+    onto: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     attr: Attr
     map: ContentMap
-
-
-@dataclass(frozen=True, slots=True)
-class Promised:
-    """File or directory that a mount made before it said so: its number (of a lease), and its content if it is a file,
-    closed already."""
-
-    ino: Ino
-    data: bytes | None = None
-    mtime_ns: int | None = None
-    ctime_ns: int | None = None
-    """What programs saw already."""
-    kept: bool = False
-    """It is in a journal, and a program was told that it is there: without its directory it comes to lost+found."""
-    late: bool = False
-    """Of what is kept: said again after it could not be made, so it gives way to what has its name by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,3 +294,26 @@ class Census:
     unsealed: int = 0
     missing_blobs: int = 0
     missing_bytes: int = 0
+
+
+# ---- answers to commands
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A content that a person can choose for a name. `path` is inside the volume, empty where hidden."""
+
+    id: str
+    path: bytes
+    device: str
+    written_ms: int
+    size: int
+    kind: str
+    here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Result of restoring one path. `what`: "restored", "same" (it is so already) or "missing" (`why` says why)."""
+
+    path: bytes
+    what: str
+    why: str = ""

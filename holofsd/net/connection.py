@@ -14,7 +14,7 @@ from holofsd.core.ids import DeviceId
 from holofsd.core.text import one_line
 from holofsd.net.api import CloseCode, CloseReason, NetConfig
 from holofsd.net.framing import FramedStream, RawStream
-from holofsd.net.keep import Kept, TaskSet
+from holofsd.net.keep import ResumableCall, TaskSet
 from holofsd.net.pulse import Pulse
 
 MAX_REASON = 200
@@ -60,7 +60,7 @@ class FramedConnection:
         self._end: asyncio.Future[CloseReason] = asyncio.get_running_loop().create_future()
         self._streams = TaskSet()
         self._tasks = TaskSet()
-        self._accepting = Kept(raw.accept_raw, self._streams)
+        self._accepting = ResumableCall(raw.accept_raw, self._streams)
         self._pulse = Pulse(raw.send_datagram, self._silent, config.beat_interval, config.dead_after)
         self._tasks.spawn(self._watch())
         self._tasks.spawn(self._listen())

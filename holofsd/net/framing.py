@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from holofsd.core.errors import ConnectionLost, ProtocolViolation
 from holofsd.net.api import CloseCode
-from holofsd.net.keep import Kept, TaskSet
+from holofsd.net.keep import ResumableCall, TaskSet
 
 if TYPE_CHECKING:
     from holofsd.net.api import Connection
@@ -50,7 +50,7 @@ class FramedStream:
         self._heard = heard
         self._buffer = bytearray()
         self._want = READ_LEAST
-        self._reading = Kept(self._read, tasks)
+        self._reading = ResumableCall(self._read, tasks)
         self._writing: asyncio.Task[None] | None = None
         self._send_lock = asyncio.Lock()
         self._receiving = False

@@ -39,8 +39,8 @@ class TaskSet:
             await asyncio.wait(rest)
 
 
-class Kept(Generic[T]):
-    """Repeats one call, at most one at a time; a cancelled wait leaves it running for the next one.
+class ResumableCall(Generic[T]):
+    """One call that is repeated, at most one at a time. A cancelled wait leaves it running for the next wait.
 
     Needed because a cancel that meets a finished call through the binding loses what it returned.
     """
@@ -63,7 +63,7 @@ class Kept(Generic[T]):
         return task.result()
 
     def cancel(self) -> None:
-        """Cancels the kept call of a stream or connection that is thrown away."""
+        """Cancels the call of a stream or connection that is thrown away."""
         if self._task is not None:
             self._task.cancel()
 

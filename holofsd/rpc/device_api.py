@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from holofsd.core.document import Role
-from holofsd.fs.alternatives import Alternative
 from holofsd.fs.api import Filesystem
+from holofsd.fs.types import Alternative
 from holofsd.rpc.history_api import HistoryService, HistoryStatus
 from holofsd.rpc.safety_api import CareService, DeviceRecords
 

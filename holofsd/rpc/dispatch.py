@@ -17,7 +17,7 @@ from holofs_api.v1 import filesystem_pb2 as pb
 from holofsd.core.errors import BadArgument, StaleHandle
 from holofsd.rpc.errors import describe
 from holofsd.rpc.fs_calls import BY_FIELD, Call, Caller
-from holofsd.rpc.kept_calls import carry_out
+from holofsd.rpc.journalled_calls import run_journalled
 
 MAX_IN_FLIGHT: Final = 512
 """Suspended calls of one client; beyond that its transport is not read, and flow control holds the client."""
@@ -79,7 +79,7 @@ class Dispatcher:
         asked = getattr(request, call.field)
         reply = pb.CallReply(id=request.id)
         if request.number:
-            self._carry_out(request, call, reply)
+            self._run_journalled(request, call, reply)
             return reply
         work = self._answer(call, asked, reply)
         if call.suspends(asked):
@@ -118,10 +118,10 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - the outermost edge of a call
             reply.error.CopyFrom(_call_error(error))  # the other result of the oneof is gone with this
 
-    def _carry_out(self, request: pb.CallRequest, call: Call, reply: pb.CallReply) -> None:
+    def _run_journalled(self, request: pb.CallRequest, call: Call, reply: pb.CallReply) -> None:
         out = getattr(reply, call.result)
         try:
-            carry_out(self._caller, request, call.field, out)
+            run_journalled(self._caller, request, out)
             out.SetInParent()
         except Exception as error:  # noqa: BLE001 - the outermost edge of a call
             reply.error.CopyFrom(_call_error(error))

@@ -15,7 +15,8 @@ from holofs_api.v1 import filesystem_pb2 as pb
 from holofsd.core.errors import StaleHandle
 from holofsd.fs import types as fs
 from holofsd.fs.api import Filesystem
-from holofsd.rpc.fs_convert import fill_ahead, fill_attr, fill_listing, fill_map, ino_of, set_attr, time_of
+from holofsd.fs.decoding import commit_request, create_request, ino_of, rename_request, set_attr
+from holofsd.rpc.fs_convert import fill_ahead, fill_attr, fill_listing, fill_map
 
 
 class CallsInFlight(Protocol):
@@ -104,45 +105,20 @@ async def _read_link(c: Caller, r: pb.ReadLinkRequest, out: pb.ReadLinkReply) ->
 
 
 async def _create(c: Caller, r: pb.CreateRequest, out: pb.CreateReply) -> None:
-    await create_as(c, r, out, promised_file(r) if r.ino else None)
+    fill_created(out, await c.filesystem.create(c.attachment, create_request(r)))
 
 
-async def create_as(c: Caller, r: pb.CreateRequest, out: pb.CreateReply, promised: fs.Promised | None) -> None:
-    made = await c.filesystem.create(
-        c.attachment,
-        ino_of(r.parent),
-        r.name,
-        r.mode,
-        exclusive=r.exclusive,
-        truncate=r.truncate,
-        handle=r.handle,
-        base=r.base,
-        promised=promised,
-    )
+def fill_created(out: pb.CreateReply, made: fs.Created) -> None:
     fill_attr(out.attr, made.attr)
     fill_map(out.map, made.map)
     out.created = made.created
-    if r.lease:
-        out.inos.first, out.inos.count = c.filesystem.lease(c.attachment)
-
-
-def promised_file(r: pb.CreateRequest, *, kept: bool = False, late: bool = False) -> fs.Promised:
-    return fs.Promised(
-        ino_of(r.ino),
-        r.data if r.HasField("data") else None,
-        time_of(r, "mtime_ns"),
-        time_of(r, "ctime_ns"),
-        kept,
-        late,
-    )
+    if made.lease is not None:
+        out.inos.first, out.inos.count = made.lease
 
 
 async def _make_dir(c: Caller, r: pb.MakeDirRequest, out: pb.Attr) -> None:
-    await make_dir_as(c, r, out, fs.Promised(ino_of(r.ino)) if r.ino else None)
-
-
-async def make_dir_as(c: Caller, r: pb.MakeDirRequest, out: pb.Attr, promised: fs.Promised | None) -> None:
-    fill_attr(out, await c.filesystem.make_dir(c.attachment, ino_of(r.parent), r.name, r.mode, promised))
+    folder = fs.AsyncCreate(ino_of(r.ino)) if r.ino else None
+    fill_attr(out, await c.filesystem.make_dir(c.attachment, ino_of(r.parent), r.name, r.mode, folder))
 
 
 async def _symlink(c: Caller, r: pb.SymlinkRequest, out: pb.Attr) -> None:
@@ -162,10 +138,7 @@ async def _remove_dir(c: Caller, r: pb.UnlinkRequest, out: pb.Done) -> None:
 
 
 async def _rename(c: Caller, r: pb.RenameRequest, out: pb.Done) -> None:
-    flags = fs.RenameFlags.NO_REPLACE if r.no_replace else fs.RenameFlags.NONE
-    if r.exchange:
-        flags |= fs.RenameFlags.EXCHANGE
-    await c.filesystem.rename(c.attachment, ino_of(r.parent), r.name, ino_of(r.new_parent), r.new_name, flags, r.base)
+    await c.filesystem.rename(c.attachment, rename_request(r))
 
 
 async def _open(c: Caller, r: pb.OpenRequest, out: pb.OpenReply) -> None:
@@ -185,17 +158,7 @@ async def _stage(c: Caller, r: pb.StageRequest, out: pb.StageReply) -> None:
 
 
 async def _commit(c: Caller, r: pb.CommitRequest, out: pb.Attr) -> None:
-    attr = await c.filesystem.commit(
-        c.attachment,
-        r.handle,
-        data=r.data if r.HasField("data") else None,
-        mtime_ns=time_of(r, "mtime_ns"),
-        seal=r.seal,
-        release=r.release,
-        base=r.base,
-        onto=r.onto if r.HasField("onto") else None,
-    )
-    fill_attr(out, attr)
+    fill_attr(out, await c.filesystem.commit(c.attachment, commit_request(r)))
 
 
 async def _fsync(c: Caller, r: pb.FsyncRequest, out: pb.Done) -> None:

@@ -6,28 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from holofs_api.numbers import MAX_INTEGER, time_in_range
-from holofs_api.stamps import CLOCK
+from holofs_api.numbers import time_in_range
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofsd.core.errors import StaleHandle
-from holofsd.core.ids import Ino
 from holofsd.fs import types as fs
-
-
-def ino_of(number: int) -> Ino:
-    """Raises StaleHandle for what cannot be an inode."""
-    if number > MAX_INTEGER:
-        raise StaleHandle("There is no such file.")
-    return Ino(number)
-
-
-def time_of(request: Any, field: str) -> int | None:
-    """A time that a client asks for, in its range; None: it asks for none."""
-    if not request.HasField(field):
-        return None
-    time_ns = time_in_range(getattr(request, field))
-    CLOCK.seen(time_ns)
-    return time_ns
+from holofsd.fs.decoding import ino_of
 
 
 def fill_attr(out: pb.Attr, attr: fs.Attr) -> None:
@@ -120,18 +102,3 @@ def attach_request(request: pb.AttachRequest) -> fs.AttachRequest:
         answered=request.answered,
         acknowledges=request.acknowledges,
     )
-
-
-def set_attr(request: pb.SetAttrRequest) -> fs.SetAttr:
-    return fs.SetAttr(
-        mode=_optional(request, "mode"),
-        size=_optional(request, "size"),
-        mtime_ns=time_of(request, "mtime_ns"),
-        mtime_now=request.mtime_now,
-        handle=request.handle,
-        base=request.base,
-    )
-
-
-def _optional(request: Any, field: str) -> int | None:
-    return getattr(request, field) if request.HasField(field) else None

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from holofsd.fs.types import Restored
+
 
 @dataclass(frozen=True, slots=True)
 class PastVersion:
@@ -35,14 +37,7 @@ class Restoration:
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
-    path: bytes
-    what: str
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TrashItem:
+class TrashSummary:
     path: bytes
     kind: str
     removed_ms: int
@@ -74,7 +69,7 @@ DEFAULT_MAX = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class RetentionSettings:
     """Settings of what is to be kept; None: as it is. `max_bytes` -1: the default."""
 
     all_seconds: int | None = None
@@ -95,11 +90,11 @@ class HistoryService(Protocol):
 
     def restore(self, wanted: Restoration) -> AsyncIterator[Restored]: ...
 
-    async def list_trash(self, volume: str, path: bytes, single: bool) -> tuple[TrashItem, ...]: ...
+    async def list_trash(self, volume: str, path: bytes, single: bool) -> tuple[TrashSummary, ...]: ...
 
     async def empty_trash(self, volume: str, path: bytes, older_seconds: int) -> EmptyTrashReply: ...
 
-    async def keep_history(self, volume: str, wanted: Keeping) -> HistoryStatus:
+    async def keep_history(self, volume: str, wanted: RetentionSettings) -> HistoryStatus:
         """Changes what is given, and says how it is now. `volume` "": of the device, which has a size and no times."""
 
     async def collect_garbage(self, volume: str, now: bool) -> CollectGarbageReply: ...

@@ -11,7 +11,7 @@ from holofs_api.v1 import control_pb2 as pb
 from holofs_api.v1.control_pb2_grpc import ControlServicer
 from holofsd.core.errors import BadArgument
 from holofsd.rpc.convert import to_message
-from holofsd.rpc.history_api import HistoryService, Keeping, Restoration
+from holofsd.rpc.history_api import HistoryService, Restoration, RetentionSettings
 
 Context = Any
 
@@ -55,7 +55,7 @@ class HistoryCalls(ControlServicer):
         max_bytes = request.max_bytes if request.HasField("max_bytes") else None
         if not request.volume and (all_seconds is not None or daily_seconds is not None):
             raise BadArgument("How long history is kept is set for one volume: say its name.")
-        wanted = Keeping(all_seconds, daily_seconds, max_bytes)
+        wanted = RetentionSettings(all_seconds, daily_seconds, max_bytes)
         status = await self._device.keep_history(request.volume, wanted)
         return to_message(status, pb.HistoryStatus)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from holofsd.codec.records import decode_local_state
+from holofsd.core.node import live_xattrs
 from holofsd.core.project import token
 from holofsd.core.state import Kind, NodeState, Version
 from holofsd.store.history import History, SettingsRow
@@ -27,7 +28,7 @@ def settings_at(history: History, state: NodeState, version: Version | None, at_
     ended = history.settings_after(state.id, at_ms)
     then = decode_local_state(ended[0].settings) if ended else state
     mode = then.mode.value if then.mode is not None else _DEFAULT_MODE[state.kind]
-    xattrs = {name: x.value for name, x in then.xattrs.items() if x.value is not None}
+    xattrs = live_xattrs(then)
     if version is not None:
         return Settings(mode, xattrs, _mtime_of_version(version, ended))
     return Settings(mode, xattrs, _mtime_of_directory(history, state, then, at_ms))

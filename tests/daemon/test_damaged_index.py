@@ -17,7 +17,7 @@ from holofsd.core.errors import DamagedIndex, ReadOnly
 from holofsd.core.ids import ROOT_INO
 from holofsd.daemon.device import Device
 from holofsd.fs.filesystem import VolumeFilesystem
-from holofsd.fs.types import Attachment, AttachRequest
+from holofsd.fs.types import Attachment, AttachRequest, CommitRequest, CreateRequest
 from holofsd.rpc.device_api import FsckOrders, FsckVolume
 from holofsd.store import faults
 from tests.daemon.test_device import World, eventually, join, ticket_of
@@ -44,8 +44,8 @@ async def _write(device: Device, files: dict[bytes, bytes]) -> None:
     filesystem = await device.filesystem("docs")
     att = _attach(filesystem)
     for handle, (name, data) in enumerate(files.items(), start=1):
-        await filesystem.create(att, ROOT_INO, name, 0o644, exclusive=False, truncate=True, handle=handle, base=b"")
-        await filesystem.commit(att, handle, data=data, mtime_ns=None, seal=True, release=True, base=b"")
+        await filesystem.create(att, CreateRequest(ROOT_INO, name, 0o644, truncate=True, handle=handle))
+        await filesystem.commit(att, CommitRequest(handle, data=data, seal=True, release=True))
     filesystem.detach(att)
 
 

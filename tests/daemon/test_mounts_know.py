@@ -14,8 +14,8 @@ import pytest
 
 from holofsd.core.ids import ROOT_INO
 from holofsd.daemon.device import Device
-from holofsd.fs.types import Attachment, AttachRequest, ChangeBatch
-from holofsd.rpc.history_api import Restoration, Restored
+from holofsd.fs.types import Attachment, AttachRequest, ChangeBatch, CommitRequest, CreateRequest, Restored
+from holofsd.rpc.history_api import Restoration
 from tests.daemon.test_device import World
 
 MOUNT = AttachRequest("test", "mount", "/mnt", 1, False, acknowledges=True)
@@ -36,8 +36,8 @@ async def _remove_something(device: Device) -> None:
     """A file whose content is kept, through a mount that is gone afterwards."""
     filesystem = await device.filesystem("docs")
     other = filesystem.attach(dataclasses.replace(MOUNT, mount_id="other"))
-    await filesystem.create(other, ROOT_INO, b"f", 0o644, exclusive=True, truncate=True, handle=1, base=b"")
-    await filesystem.commit(other, 1, data=b"x", mtime_ns=None, seal=True, release=True, base=b"")
+    await filesystem.create(other, CreateRequest(ROOT_INO, b"f", 0o644, exclusive=True, truncate=True, handle=1))
+    await filesystem.commit(other, CommitRequest(1, data=b"x", seal=True, release=True))
     async with asyncio.timeout(10):
         while not await _is_published(device):  # noqa: ASYNC110 - what is watched tells nobody
             await asyncio.sleep(0.005)

@@ -54,8 +54,8 @@ CALLS: dict[str, Call] = {
     "brake limit": lambda a, scene: a.brake("docs", "limit", 7, 7, ()),
     "brake off": lambda a, scene: a.brake("docs", "off", 0, 0, ()),
     "brake skip": lambda a, scene: a.brake("docs", "skip", 0, 0, (b"made",)),
-    "history of a volume": lambda a, scene: a.keep_history("docs", history_api.Keeping(all_seconds=1000)),
-    "history of all": lambda a, scene: a.keep_history("", history_api.Keeping(max_bytes=1 << 30)),
+    "history of a volume": lambda a, scene: a.keep_history("docs", history_api.RetentionSettings(all_seconds=1000)),
+    "history of all": lambda a, scene: a.keep_history("", history_api.RetentionSettings(max_bytes=1 << 30)),
     "forgetting the recovery code": lambda a, scene: a.recovery_code("docs", True),
 }
 
@@ -67,7 +67,7 @@ async def known(a: Device, state: Path) -> dict[str, Any]:
         "volumes": await a.list_volumes(),
         "mounts": (await a.status("")).mounts,
         "directories": sorted(path.name for path in (state / "volumes").iterdir()),
-        "history": (await a.keep_history("", history_api.Keeping())).max_bytes,
+        "history": (await a.keep_history("", history_api.RetentionSettings())).max_bytes,
     }
     for volume in found["volumes"]:
         brake = await a.brake(volume.name, "", 0, 0, ())
@@ -75,7 +75,7 @@ async def known(a: Device, state: Path) -> dict[str, Any]:
             [(member.device_id, member.role, member.removed, member.left) for member in await a.members(volume.name)],
             await a.invites(volume.name),
             (brake.off, brake.files, brake.percent, brake.skip),
-            (await a.keep_history(volume.name, history_api.Keeping())).all_seconds,
+            (await a.keep_history(volume.name, history_api.RetentionSettings())).all_seconds,
             a._volumes.row(volume.name).secret,
         )
     return found

@@ -258,7 +258,7 @@ def test_history_and_trash_go_before_a_write_is_refused(small: tuple[Device, Sma
     until(device.is_settled, "it to be published", 60)
 
 
-def test_a_full_disk_is_said_with_what_would_make_room(small: tuple[Device, SmallDisk, Path]) -> None:
+def test_a_full_disk_as_no_space_with_what_would_make_room(small: tuple[Device, SmallDisk, Path]) -> None:
     device, disk, folder = small
     write(folder / "small", b"new" * 100)
     write(folder / "gone", b"g" * 3000)

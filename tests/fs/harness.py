@@ -21,14 +21,16 @@ from holofsd.fs.types import (
     Attachment,
     AttachRequest,
     Attr,
+    CommitRequest,
     ContentMap,
+    CreateRequest,
     InlineExtent,
     LocalExtent,
     OpenHandle,
     RenameFlags,
+    RenameRequest,
     SetAttr,
 )
-from holofsd.rpc import kept_calls
 from holofsd.store.damage import is_whole, looks_whole
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.local import LocalVolume
@@ -107,7 +109,6 @@ class Device:
             "vol",
             settings=self.settings,
             now_ns=self.clock.now_ns,
-            read_kept=kept_calls.read,
         )
 
     def kill(self) -> None:
@@ -251,7 +252,9 @@ class Program:
         """Returns the handle, open for writing."""
         parent, name = await self._parent(path)
         handle = self.device.new_handle()
-        await self.fs.create(self.att, parent, name, mode, exclusive=exclusive, truncate=True, handle=handle, base=b"")
+        await self.fs.create(
+            self.att, CreateRequest(parent, name, mode, exclusive=exclusive, truncate=True, handle=handle)
+        )
         return handle
 
     async def open(self, path: str, *, write: bool = False, truncate: bool = False, base: bytes = b"") -> int:
@@ -266,7 +269,7 @@ class Program:
     async def commit(
         self, handle: int, data: bytes | None = None, *, release: bool = False, seal: bool = False, base: bytes = b""
     ) -> Attr:
-        return await self.fs.commit(self.att, handle, data=data, mtime_ns=None, seal=seal, release=release, base=base)
+        return await self.fs.commit(self.att, CommitRequest(handle, data=data, seal=seal, release=release, base=base))
 
     async def put(self, handle: int, data: bytes) -> None:
         """The whole content through a handle, as a mount does it: small in a commit, large in the staging file."""
@@ -316,7 +319,8 @@ class Program:
         return await self.fs.link(self.att, await self.walk(source), *await self._parent(path))
 
     async def rename(self, source: str, path: str, flags: RenameFlags = RenameFlags.NONE, base: bytes = b"") -> None:
-        await self.fs.rename(self.att, *await self._parent(source), *await self._parent(path), flags, base)
+        request = RenameRequest(*await self._parent(source), *await self._parent(path), flags, base)
+        await self.fs.rename(self.att, request)
 
     async def chmod(self, path: str, mode: int) -> Attr:
         return await self.fs.set_attr(self.att, await self.walk(path), SetAttr(mode=mode))

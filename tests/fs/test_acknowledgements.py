@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
-from holofsd.fs.acknowledgements import Acknowledgements, all_given
+from holofsd.fs.changes.acknowledgements import Acknowledgements, all_given
 
 LONG = 60.0
 

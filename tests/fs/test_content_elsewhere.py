@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from holofsd.core.errors import HoloError
 from holofsd.core.ids import Dot, NodeId
 from holofsd.core.node import live_versions
-from holofsd.fs.settling import Keep
+from holofsd.fs.names.settling import Keep
 from holofsd.fs.types import RenameFlags
 from tests.fs.harness import Device, Program, errno_of
 

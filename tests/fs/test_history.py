@@ -169,7 +169,7 @@ async def test_restoring_to_another_path_makes_a_file_of_its_own(device: Device,
 
 async def test_a_file_is_restored_as_it_was_at_a_time(device: Device, program: Program) -> None:
     await save(program, "a", b"old")
-    at_ms = device.fs.history.keeping._scope.now_ms()
+    at_ms = device.fs.history.retention._scope.now_ms()
     device.clock.advance(10)
     await save(program, "a", b"new")
     assert await restore(device, "a", at_ms=at_ms) == [("a", "restored")]
@@ -181,7 +181,7 @@ async def test_a_folder_is_restored_as_it_was_at_a_time(device: Device, program:
     await program.mkdir("d/e")
     for name in ("d/changed", "d/e/removed", "d/moved"):
         await save(program, name, b"old")
-    at_ms = device.fs.history.keeping._scope.now_ms()
+    at_ms = device.fs.history.retention._scope.now_ms()
     device.clock.advance(10)
     await save(program, "d/changed", b"new")
     await program.unlink("d/e/removed")
@@ -285,7 +285,7 @@ async def test_a_name_that_is_taken_is_not_overwritten_by_another_kind(device: D
     await program.mkdir("a")
     with pytest.raises(BadArgument):
         await restore(device, "a")
-    before = device.fs.history.keeping._scope.now_ms() - 90_000
+    before = device.fs.history.retention._scope.now_ms() - 90_000
     with pytest.raises(NameExists):
         await restore(device, "a", at_ms=before)
     assert await restore(device, "a", at_ms=before, to=b"b") == [("b", "restored")]
@@ -341,19 +341,19 @@ async def test_a_removed_file_comes_back_from_the_trash_though_its_name_is_used_
 
 # ---- policy
 async def test_history_is_thinned_to_one_version_a_day_and_then_goes(device: Device, program: Program) -> None:
-    keeping = device.fs.history.keeping
+    retention = device.fs.history.retention
     device.clock.advance(DAY_S - (device.volume.now_ms() // 1000) % DAY_S)  # midnight
     for number in range(4):
         await save(program, "a", b"%d" % number)
     assert len(history(device, "a")) == 4
-    keeping.set_policy(HistoryPolicy(2 * DAY_S, 10 * DAY_S))
-    await keeping.tidy()
+    retention.set_policy(HistoryPolicy(2 * DAY_S, 10 * DAY_S))
+    await retention.tidy()
     assert len(history(device, "a")) == 4
     device.clock.advance(4 * DAY_S)
-    await keeping.tidy()
+    await retention.tidy()
     assert [past.version.body.data for past in history(device, "a")] == [b"3", b"2"]  # type: ignore[union-attr]
     device.clock.advance(8 * DAY_S)
-    await keeping.tidy()
+    await retention.tidy()
     assert len(history(device, "a")) == 1
     assert device.store.db.number("SELECT count(*) FROM past_places") == 0
 
@@ -362,18 +362,18 @@ async def test_trash_is_kept_as_long_as_the_policy_says(device: Device, program:
     await save(program, "a", b"x")
     await program.unlink("a")
     device.clock.advance(364 * DAY_S)
-    await device.fs.history.keeping.tidy()
+    await device.fs.history.retention.tidy()
     assert await trash(device) == [("a", 1)]
     device.clock.advance(2 * DAY_S)
-    await device.fs.history.keeping.tidy()
+    await device.fs.history.retention.tidy()
     assert await trash(device) == []
 
 
 def test_a_policy_that_contradicts_itself_is_refused(device: Device) -> None:
     for policy in (HistoryPolicy(10, 5), HistoryPolicy(-1, 5), HistoryPolicy(0, 10**12)):
         with pytest.raises(BadArgument):
-            device.fs.history.keeping.set_policy(policy)
-    assert device.fs.history.keeping.policy == HistoryPolicy()
+            device.fs.history.retention.set_policy(policy)
+    assert device.fs.history.retention.policy == HistoryPolicy()
 
 
 async def test_nothing_is_counted_twice(device: Device, program: Program) -> None:
@@ -381,7 +381,7 @@ async def test_nothing_is_counted_twice(device: Device, program: Program) -> Non
     await program.write("b", b"x" * LARGE)
     await save(program, "a", b"y")
     await save(program, "b", b"y")
-    counts = device.fs.history.keeping.counts()
+    counts = device.fs.history.retention.counts()
     assert (counts.versions, counts.bytes) == (2, LARGE)
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from holofsd.core.errors import HoloError, IsADirectory, NoSuchName
 from holofsd.core.retention import HistoryPolicy
 from holofsd.core.state import Blob, Inline, Kind, Pending, Target, Version
-from holofsd.fs.settling import Keep
+from holofsd.fs.names.settling import Keep
 from holofsd.tree.past import PastVersion
 from tests.fs.harness import Device, Program
 from tests.fs.test_conflicts import Pair
@@ -128,16 +128,16 @@ class Doing:
         await program.fs.history.trash.empty(path.encode())
 
     async def collect(self, program: Program, path: str, target: str) -> None:
-        await program.fs.history.keeping.collect(0)
+        await program.fs.history.retention.collect(0)
 
     async def purge(self, program: Program, path: str, target: str) -> None:
         with program.device.store.db.transaction():
             program.device.store.history.purge_before(program.device.volume.now_ms() - 120_000, ENDLESS)
 
     async def squeeze(self, program: Program, path: str, target: str) -> None:
-        keeping = program.fs.history.keeping
-        keeping.set_policy(HistoryPolicy(max_bytes=keeping.sizes().all // 2))
-        await keeping.budget.enforce()
+        retention = program.fs.history.retention
+        retention.set_policy(HistoryPolicy(max_bytes=retention.sizes().all // 2))
+        await retention.budget.enforce()
 
 
 class Looking:
@@ -238,7 +238,7 @@ async def _run(pair: Pair, steps: list[tuple[int, int, int, int]]) -> None:
         await doing.do(*step)
     for program in (pair.pa, pair.pb):
         await program.device.settle()
-        await program.fs.history.keeping.collect(0)
+        await program.fs.history.retention.collect(0)
         assert_counted_right(program.device)
         looking = Looking(program.device, program)
         await looking.each_path()

@@ -14,9 +14,9 @@ from holofsd.core.ids import ROOT_INO, BlobHash
 from holofsd.core.node import is_alive
 from holofsd.core.retention import DAY_S, HistoryPolicy
 from holofsd.core.state import Kind
-from holofsd.fs.budget import InUse
-from holofsd.fs.scope import Scope
+from holofsd.fs.past.budget import InUse
 from holofsd.fs.settings import FsSettings
+from holofsd.fs.shared.scope import Scope
 from holofsd.tree.facts import blobs_of
 from tests.fs.harness import Device, Program
 from tests.fs.test_history import history, restore, save, settle, trash
@@ -42,7 +42,7 @@ def kept(device: Device, path: str) -> list[int]:
 
 
 def set_max(device: Device, size: int) -> None:
-    device.fs.history.keeping.set_policy(HistoryPolicy(max_bytes=size))
+    device.fs.history.retention.set_policy(HistoryPolicy(max_bytes=size))
 
 
 def files_on_disk(device: Device) -> int:
@@ -82,9 +82,9 @@ async def test_history_keeps_within_its_budget(device: Device, program: Program)
     for number in range(40):
         await save_for(program, "a", blob(number), 2 * DAY_S)
     set_max(device, 10 * SIZE)
-    await device.fs.history.keeping.budget.enforce()
+    await device.fs.history.retention.budget.enforce()
     assert kept(device, "a") == [38, 37, 36, 35, 34, 33, 32, 31, 30]
-    assert device.fs.history.keeping.sizes().all <= 10 * SIZE
+    assert device.fs.history.retention.sizes().all <= 10 * SIZE
     assert files_on_disk(device) == 10 * SIZE, "nine versions, and the one that the file has"
     assert await program.read("a") == blob(39)
     assert_counted_right(device)
@@ -99,7 +99,7 @@ async def test_versions_that_stood_for_seconds_go_first(device: Device, program:
     await save_for(program, "a", blob(13), 3600)
     await save_for(program, "a", blob(14), 0)
     set_max(device, 5 * SIZE)
-    await device.fs.history.keeping.budget.enforce()
+    await device.fs.history.retention.budget.enforce()
     assert kept(device, "a") == [13, 12, 2, 1]
 
 
@@ -111,7 +111,7 @@ async def test_of_a_burst_the_last_one_stays(device: Device, program: Program) -
         device.clock.advance(40)
     await save_for(program, "a", blob(99), 0)
     set_max(device, 24 * SIZE)
-    await device.fs.history.keeping.budget.enforce()
+    await device.fs.history.retention.budget.enforce()
     found = kept(device, "a")
     assert len(found) <= 24
     assert {29, 19, 9} <= set(found), "each was the last of its burst"
@@ -128,13 +128,13 @@ async def test_old_trash_goes_before_newer_versions_and_the_other_way_round(devi
     device.clock.advance(7200)
     await program.unlink("new")
     set_max(device, int(2.2 * SIZE))
-    await device.fs.history.keeping.budget.enforce()
+    await device.fs.history.retention.budget.enforce()
     assert (await trash(device), kept(device, "a")) == ([("new", 1)], [3])
     set_max(device, int(1.2 * SIZE))
-    await device.fs.history.keeping.budget.enforce()
+    await device.fs.history.retention.budget.enforce()
     assert (await trash(device), kept(device, "a")) == ([("new", 1)], [])
     set_max(device, 0)
-    await device.fs.history.keeping.budget.enforce()
+    await device.fs.history.retention.budget.enforce()
     assert await trash(device) == []
     assert await program.tree() == {"a": blob(4)}
     assert files_on_disk(device) == SIZE
@@ -150,7 +150,7 @@ async def test_a_restored_folder_names_what_had_to_make_room(device: Device, pro
         device.clock.advance(1)
     await program.rmdir("d")
     set_max(device, SIZE + SIZE // 2)
-    await device.fs.history.keeping.budget.enforce()
+    await device.fs.history.retention.budget.enforce()
     # Also once nobody knows the file any more.
     node = device.store.db.one("SELECT node FROM let_go")
     assert node is not None
@@ -168,12 +168,12 @@ async def test_content_that_is_shared_counts_once_and_stays_while_somebody_needs
         await save(program, name, blob(1))
     for name in ("a", "b"):
         await save(program, name, blob(2))
-    assert device.fs.history.keeping.sizes().all == SIZE
+    assert device.fs.history.retention.sizes().all == SIZE
     await program.unlink("b")
-    assert device.fs.history.keeping.sizes().all == 2 * SIZE
+    assert device.fs.history.retention.sizes().all == 2 * SIZE
     set_max(device, 0)
-    await device.fs.history.keeping.budget.enforce()
-    assert device.fs.history.keeping.sizes().all == 0
+    await device.fs.history.retention.budget.enforce()
+    assert device.fs.history.retention.sizes().all == 0
     assert await program.tree() == {"a": blob(2), "c": blob(1)}
 
 
@@ -184,9 +184,9 @@ async def test_content_that_is_not_here_counts_nothing(make_device: Callable[...
     await theirs.unlink("a")
     there.give_to(here, content=False)
     assert await trash(here) == [("a", 1)]
-    assert here.fs.history.keeping.sizes().all == 0
+    assert here.fs.history.retention.sizes().all == 0
     there.give_to(here)
-    assert here.fs.history.keeping.sizes().trash == SIZE
+    assert here.fs.history.retention.sizes().trash == SIZE
     assert_counted_right(here)
 
 
@@ -200,11 +200,11 @@ async def test_what_a_program_reads_of_the_past_stays(device: Device, program: P
     before = await device.fs.read(program.att, handle, 0, SIZE)
     set_max(device, 0)
     device.fs.history._began -= 3600  # mounts of before the start came back long ago
-    await device.fs.history.keeping.budget.enforce()
+    await device.fs.history.retention.budget.enforce()
     assert await device.fs.read(program.att, handle, 0, SIZE) == before
     assert len(kept(device, "a")) == 1, "only that one is left"
     device.restart()
-    await device.fs.history.keeping.budget.enforce()
+    await device.fs.history.retention.budget.enforce()
     again = device.attach(handles=())
     assert device.fs.history.files.is_known(then.ino)
     found = await device.fs.fetch(again.att, then.ino, b"", 0, SIZE)
@@ -216,12 +216,12 @@ async def test_garbage_in_its_day_of_grace_stays(device: Device, program: Progra
         await save(program, "a", blob(number))
     with device.store.db.transaction():
         device.store.history.purge_before(device.volume.now_ms() - 90_000, 1000)
-    await device.fs.history.keeping.collect()
-    waiting = device.fs.history.keeping.garbage()
+    await device.fs.history.retention.collect()
+    waiting = device.fs.history.retention.garbage()
     assert waiting == SIZE
     set_max(device, 0)
-    await device.fs.history.keeping.budget.enforce()
-    assert device.fs.history.keeping.garbage() == waiting
+    await device.fs.history.retention.budget.enforce()
+    assert device.fs.history.retention.garbage() == waiting
     assert files_on_disk(device) == 2 * SIZE
 
 
@@ -238,8 +238,8 @@ async def test_a_restore_that_is_under_way_gets_what_it_was_promised(
     bring = device.fs._contents.bring
 
     async def squeezed(*arguments: object) -> None:
-        await device.fs.history.keeping.budget.enforce()
-        await device.fs.history.keeping.collect(0)
+        await device.fs.history.retention.budget.enforce()
+        await device.fs.history.retention.collect(0)
         await bring(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(device.fs._contents, "bring", squeezed)
@@ -256,9 +256,9 @@ async def test_the_budget_is_counted_for_what_was_removed_before_anybody_counted
         await program.unlink(name)
     with device.store.db.transaction():
         device.store.db.run("DELETE FROM trash_content")
-    assert device.fs.history.keeping.sizes().all == 0
-    await device.fs.history.keeping.budget.recount()
-    assert device.fs.history.keeping.sizes().trash == 2 * SIZE
+    assert device.fs.history.retention.sizes().all == 0
+    await device.fs.history.retention.budget.recount()
+    assert device.fs.history.retention.sizes().trash == 2 * SIZE
     assert_counted_right(device)
 
 
@@ -276,12 +276,12 @@ async def test_content_of_versions_that_left_no_trace_goes_first(device: Device,
         elif how == "saved over":
             await program.rename("b", "c")
     set_max(device, 10 * SIZE)
-    assert device.fs.history.keeping.sizes().all == SIZE
-    assert device.fs.history.keeping.garbage() >= 18 * SIZE
-    await device.fs.history.keeping.budget.enforce()
+    assert device.fs.history.retention.sizes().all == SIZE
+    assert device.fs.history.retention.garbage() >= 18 * SIZE
+    await device.fs.history.retention.budget.enforce()
     assert files_on_disk(device) == 2 * SIZE + (SIZE if how != "removed" else 0)
     assert kept(device, "a") == [1]
-    assert device.fs.history.keeping.garbage() == 0
+    assert device.fs.history.retention.garbage() == 0
     tree = await program.tree()
     assert tree == {"a": blob(2)} | ({} if how == "removed" else {{"saved over": "c"}.get(how, "b"): blob(29)})
 
@@ -393,7 +393,7 @@ async def test_letting_go_reads_few_rows_at_a_time(
     device.volume.tree.untraced.update(untraced)
     set_max(device, SIZE)
     reading = Reading(device, monkeypatch)
-    await device.fs.history.keeping.budget.enforce()
+    await device.fs.history.retention.budget.enforce()
     assert device.store.db.number("SELECT count(*) FROM content") == 1
     assert reading.all > 10_000
     assert reading.most <= 500, reading.most
@@ -404,7 +404,7 @@ async def test_a_look_that_gains_nothing_is_not_had_again_at_once(
 ) -> None:
     for number in range(4):
         await save_for(program, "a", blob(number), 3600)
-    keeping, budget = device.fs.history.keeping, device.fs.history.keeping.budget
+    retention, budget = device.fs.history.retention, device.fs.history.retention.budget
     monkeypatch.setattr(budget, "_in_use", lambda: InUse(whole={device.node_at("a")}))
     set_max(device, 2 * SIZE)
     await budget.enforce()
@@ -418,4 +418,4 @@ async def test_a_look_that_gains_nothing_is_not_had_again_at_once(
     monkeypatch.setattr(budget, "_in_use", InUse)
     set_max(device, SIZE)
     await budget.enforce()
-    assert keeping.sizes().all <= SIZE, "the limit is another one"
+    assert retention.sizes().all <= SIZE, "the limit is another one"

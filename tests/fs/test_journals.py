@@ -262,7 +262,7 @@ async def test_what_a_mount_left_while_the_disk_was_full_is_stored_later(
         await device.fs.tend_once()
         device.restart()
         assert device.fs.census().unsealed == 1
-    monkeypatch.setattr("holofsd.fs.journals._REST_S", 0.0)
+    monkeypatch.setattr("holofsd.fs.mounts.journals._REST_S", 0.0)
     device.restart()
     assert (await device.attach("other").stat("one")).mode == 0o604
     assert not path.exists()

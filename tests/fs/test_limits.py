@@ -124,7 +124,7 @@ async def test_a_disk_that_fills_up_while_a_file_is_copied_damages_nothing(
     def full(pieces: object, target: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("holofsd.fs.writing.copy_pieces", full)
+    monkeypatch.setattr("holofsd.fs.content.writing.copy_pieces", full)
     with pytest.raises(NoSpace):
         await program.fs.stage(program.att, handle, empty=False, base=b"")
     await program.release(handle)

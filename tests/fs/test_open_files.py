@@ -16,7 +16,7 @@ from holofsd.core.errors import BadHandle, ContentMoved, ContentUnavailable
 from holofsd.core.ids import BlobHash
 from holofsd.core.state import Blob, Inline, Pending
 from holofsd.fs.settings import FsSettings
-from holofsd.fs.types import RemoteExtent, SetAttr
+from holofsd.fs.types import CommitRequest, RemoteExtent, SetAttr
 from tests.fs.harness import Device, Program, bytes_of, errno_of
 
 BIG = b"0123456789" * 10_000
@@ -329,9 +329,7 @@ async def test_content_from_memory_does_not_replace_what_another_mount_appended(
     seen = (await program.stat("f")).version
 
     async def hands_over(data: bytes, onto: bytes) -> None:
-        await program.fs.commit(
-            program.att, handle, data=data, mtime_ns=None, seal=False, release=False, base=b"", onto=onto
-        )
+        await program.fs.commit(program.att, CommitRequest(handle, data=data, onto=onto))
 
     await hands_over(b"mine\n", seen)
     with pytest.raises(ContentMoved):

@@ -122,11 +122,11 @@ async def test_what_is_read_of_the_past_is_not_collected(device: Device, program
     handle = await program.open(f".holofs/at/{at}/a")
     await device.fs.history.trash.empty()
     device.clock.advance(1)
-    assert (await device.fs.history.keeping.collect(0)).files == 0
+    assert (await device.fs.history.retention.collect(0)).files == 0
     assert await program.read_handle(handle) == LARGE
     await program.release(handle)
     device.clock.advance(1)
-    assert (await device.fs.history.keeping.collect(0)).files == 1
+    assert (await device.fs.history.retention.collect(0)).files == 1
 
 
 async def test_a_file_that_somebody_called_so_comes_first(device: Device, program: Program) -> None:

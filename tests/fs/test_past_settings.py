@@ -139,10 +139,10 @@ async def test_they_are_kept_as_long_as_versions_are(device: Device, program: Pr
         pause(device)
         await program.chmod("a", mode)
     assert rows(device) == 3
-    device.fs.history.keeping.set_policy(HistoryPolicy(DAY_S, 3 * DAY_S))
+    device.fs.history.retention.set_policy(HistoryPolicy(DAY_S, 3 * DAY_S))
     device.clock.advance(2 * DAY_S)
-    await device.fs.history.keeping.tidy()
+    await device.fs.history.retention.tidy()
     assert rows(device) == 1
     device.clock.advance(2 * DAY_S)
-    await device.fs.history.keeping.tidy()
+    await device.fs.history.retention.tidy()
     assert rows(device) == 0

@@ -14,8 +14,8 @@ import pytest
 
 from holofsd.core.errors import ContentMoved
 from holofsd.core.ids import ROOT_ID, BlobHash, Ino
-from holofsd.fs.staged import StagedFile
-from holofsd.fs.types import OpenHandle
+from holofsd.fs.shared.staged import StagedFile
+from holofsd.fs.types import CommitRequest, OpenHandle
 from holofsd.store.content import hash_file
 from holofsd.store.immutable import has_writer
 from tests.fs.harness import Device, Program
@@ -156,9 +156,7 @@ async def test_a_handle_whose_file_was_sealed_is_told_to_stage_again(device: Dev
     assert _content_fits_its_name(device)
     second = shared.back(SECOND)
     assert (second.att.lost_handles, second.att.displaced_handles) == ((), (shared.handles[SECOND],))
-    await second.fs.commit(
-        second.att, shared.handles[SECOND], data=None, mtime_ns=1, seal=False, release=False, base=b""
-    )
+    await second.fs.commit(second.att, CommitRequest(shared.handles[SECOND], mtime_ns=1))
     staged = await second.fs.stage(second.att, shared.handles[SECOND], empty=False, base=b"")
     assert Path(staged.path).read_bytes() == BIG
     await second.release(shared.handles[SECOND])
@@ -221,10 +219,8 @@ class Repeats:
         await self.program.fs.fsync(self.program.att, self.handle, self.ino, data, self.seen)
 
     async def commit(self, data: bytes, mtime_ns: int = 1_700_000_000_000_000_000) -> None:
-        await self.program.fs.commit(
-            self.program.att, self.handle, data=data, mtime_ns=mtime_ns, seal=False, release=False, base=b"",
-            onto=self.seen,
-        )  # fmt: skip
+        request = CommitRequest(self.handle, data=data, mtime_ns=mtime_ns, onto=self.seen)
+        await self.program.fs.commit(self.program.att, request)
 
     def daemon_dies(self) -> None:
         self.device.restart()

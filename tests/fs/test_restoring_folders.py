@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from holofsd.core.ids import NodeId
-from holofsd.fs.restoring import MISSING
+from holofsd.fs.past.restoring import MISSING
 from tests.fs.harness import Device, Program
 from tests.fs.test_conflicts import Pair
 from tests.fs.test_history import LARGE, restore, save, settle, trash

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from holofsd.core.errors import BadArgument, FileBusy, HoloError, IsADirectory, NoConflict, ReadOnly
-from holofsd.fs.settling import Keep, Settled
+from holofsd.fs.names.settling import Keep, Settled
 from tests.fs.harness import Device
 from tests.fs.test_conflicts import Pair
 from tests.fs.test_history import settle as published

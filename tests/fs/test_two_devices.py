@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from holofsd.core.errors import HoloError
 from holofsd.core.state import Kind
-from holofsd.fs.settling import Keep
+from holofsd.fs.names.settling import Keep
 from holofsd.fs.types import RenameFlags
 from holofsd.tree.outliving import bring_back
 from tests.fs.harness import Device, Program

@@ -47,10 +47,10 @@ from holofsd.core.join import join
 from holofsd.core.node import is_alive, live_versions, placements, shown_version
 from holofsd.core.project import base_of_conflict_name, parse_token
 from holofsd.core.shrinking import shrunk
+from holofsd.fs import decoding
 from holofsd.net import addresses
 from holofsd.net.fake import FakeNetwork
 from holofsd.net.pulse import Pulse
-from holofsd.rpc import fs_convert
 from holofsd.sync import frames
 
 VOLUME: Final = VolumeId(examples.A)
@@ -292,8 +292,8 @@ def call(data: bytes) -> None:
         request.ParseFromString(data)
         which = request.WhichOneof("call")
         if which == "set_attr":
-            fs_convert.set_attr(request.set_attr)
-            fs_convert.ino_of(request.set_attr.ino)
+            decoding.set_attr(request.set_attr)
+            decoding.ino_of(request.set_attr.ino)
 
 
 # ---- texts, and content that the program looks into

@@ -36,7 +36,7 @@ from holofsd.daemon import state_folder
 from holofsd.daemon.composition import running
 from holofsd.daemon.config import Config
 from holofsd.fs.api import Filesystem
-from holofsd.fs.types import AttachRequest
+from holofsd.fs.types import AttachRequest, CommitRequest, CreateRequest
 from holofsd.net.api import Endpoint, NetConfig
 from holofsd.net.fake import FakeNetwork
 
@@ -155,8 +155,8 @@ class Scene:
 async def furnish(fs: Filesystem) -> None:
     """Make the files before any mount is there, which would lease inode numbers: so these have the first ones."""
     att = fs.attach(AttachRequest("fuzz", "furnisher", "/", 1, False, ()))
-    await fs.create(att, ROOT_INO, b"f", 0o644, exclusive=False, truncate=True, handle=91, base=b"")
-    await fs.commit(att, 91, data=b"content", mtime_ns=None, seal=True, release=True, base=b"")
+    await fs.create(att, CreateRequest(ROOT_INO, b"f", 0o644, truncate=True, handle=91))
+    await fs.commit(att, CommitRequest(91, data=b"content", seal=True, release=True))
     folder = await fs.make_dir(att, ROOT_INO, b"d", 0o755)
     await fs.symlink(att, ROOT_INO, b"s", b"f")
     last = await fs.make_dir(att, folder.ino, b"g", 0o755)

@@ -49,6 +49,48 @@ def test_layers_of_the_daemon_import_only_downwards() -> None:
                 assert below in MAY_IMPORT[layer], f"{module.path}:{imported.line}: {layer} imports {below}"
 
 
+# The rooms of holofsd.fs, and which others each may import. The modules beside them are the contract, which imports no
+# room and is all that rpc sees of fs, and the composition of all.
+FS = "holofsd.fs"
+FS_CONTRACT = {"api", "types", "settings", "ports", "decoding", "journalled_calls"}
+FS_COMPOSITION = {"filesystem", "present_reading", "past_mount", "census"}
+FS_ROOMS = {
+    "shared": set[str](),
+    "nodes": {"shared"},
+    "changes": {"shared"},
+    "content": {"nodes", "changes", "shared"},
+    "names": {"content", "nodes", "shared"},
+    "past": {"content", "nodes", "shared"},
+    "mounts": {"names", "content", "nodes", "changes", "shared"},
+}
+
+
+def test_rooms_of_the_filesystem_import_only_the_rooms_below_them() -> None:
+    found = {_room(module.name) for module in product_modules(FS)} - {""}
+    assert found == {*FS_ROOMS} | FS_CONTRACT | FS_COMPOSITION
+    for module in product_modules(FS):
+        room = _room(module.name)
+        if room in FS_COMPOSITION:
+            continue
+        allowed = FS_ROOMS.get(room, set()) | FS_CONTRACT | {room, ""}
+        for imported in module.imports:
+            if imported.name.startswith(FS):
+                assert _room(imported.name) in allowed, f"{module.path}:{imported.line} imports {imported.name}"
+
+
+def test_rpc_sees_only_the_contract_of_the_filesystem() -> None:
+    for module in product_modules("holofsd.rpc"):
+        for imported in module.imports:
+            if imported.name.startswith(FS):
+                assert _room(imported.name) in FS_CONTRACT | {""}, f"{module.path}:{imported.line} {imported.name}"
+
+
+def _room(name: str) -> str:
+    """The room of a module of `holofsd.fs`, or the module itself where it stands beside the rooms."""
+    parts = name.split(".")
+    return parts[2] if name.startswith(FS + ".") else ""
+
+
 def test_every_folder_of_the_daemon_is_a_known_layer() -> None:
     assert {_layer(module.name) for module in product_modules("holofsd")} - {""} <= set(MAY_IMPORT)
 

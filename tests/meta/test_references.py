@@ -18,7 +18,7 @@ PAGE = re.compile(r"(?<![\w/.])docs/([\w-]+(?:/[\w-]+)?\.md)(?:#([\w-]+))?")
 DECISION = re.compile(r"\bADRs? (\d+(?:(?:, | and | to )\d+)*)")
 FILE = re.compile(r"`((?:[\w-]+/)+[\w-]+\.(?:py|md|sql|proto|toml))`")
 PARTS = re.compile(r"`((?:[\w-]+/)+\w+\.py)` \((`[\w.]+`(?:, `[\w.]+`)*)\)")
-"""A file with things that are defined in it: `holofsd/fs/writing.py` (`Writing.seal`, `copy_pieces`)."""
+"""A file with things that are defined in it: `holofsd/fs/content/writing.py` (`Writing.seal`, `copy_pieces`)."""
 LAYERS = ("core", "codec", "store", "net", "tree", "sync", "fs", "check", "rpc", "daemon")
 MODULE = re.compile(rf"`((?:{'|'.join((*LAYERS, *PACKAGES, 'support'))})(?:\.\w+)+)(?:\(\))?`")
 NO_MODULES = {

@@ -21,7 +21,9 @@ from unittest.mock import patch
 
 import structlog
 
-from holofsd.fs import attaching, staged, writing
+from holofsd.fs.content import writing
+from holofsd.fs.mounts import attaching
+from holofsd.fs.shared import staged
 from holofsd.store import faults
 from holofsd.sync import content, outgoing, receiving, serving
 from model.cheaply import cheaply

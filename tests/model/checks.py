@@ -199,8 +199,8 @@ async def fsck_of(device: ModelDevice) -> list[str]:
     report = await _examined(device)
     if report.findings.keys() == {"content-stray"}:
         # A crash may leave that; the next collection of garbage after an hour sweeps it (docs/crash-windows.md).
-        device.fs.history.keeping.collector._orphan_s = -1.0
-        await device.fs.history.keeping.collect(0)
+        device.fs.history.retention.collector._orphan_s = -1.0
+        await device.fs.history.retention.collect(0)
         report = await _examined(device)
     return [
         f"{device.name}: fsck finds {finding.count} {finding.code}: {finding.subjects[:3]}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from holofsd.core.ids import Ino
 from holofsd.core.state import Inline, Kind
 from holofsd.fs.settings import INLINE_COMMIT
-from holofsd.fs.types import SetAttr
+from holofsd.fs.types import CommitRequest, CreateRequest, SetAttr
 from holofsd.tree.views import Entry
 from model.looking import SIZES, Looking, Numbers
 
@@ -34,7 +34,7 @@ class Files(Looking):
         device, mtime_ns = self.device, self.device.now_ns()
         self.ledger.made(data)
         await device.fs.commit(
-            device.att, handle, data=data, mtime_ns=mtime_ns, seal=closing, release=closing, base=base
+            device.att, CommitRequest(handle, data=data, mtime_ns=mtime_ns, seal=closing, release=closing, base=base)
         )
 
     def write_file(self, path: Path, data: bytes) -> None:
@@ -48,7 +48,7 @@ class Files(Looking):
         """`data` is acknowledged by it."""
         device = self.device
         if sealing:
-            await device.fs.commit(device.att, handle, data=None, mtime_ns=None, seal=True, release=True, base=b"")
+            await device.fs.commit(device.att, CommitRequest(handle, seal=True, release=True))
         else:
             await device.fs.release(device.att, handle)
         if data is not None:
@@ -60,9 +60,7 @@ class Files(Looking):
         entry = self.find(parent, name)
         if entry is not None and entry.view.kind is Kind.FILE:
             self.acts_on(entry.ino)
-        made = await device.fs.create(
-            device.att, parent, name, 0o644, exclusive=False, truncate=True, handle=handle, base=b""
-        )
+        made = await device.fs.create(device.att, CreateRequest(parent, name, 0o644, truncate=True, handle=handle))
         try:
             await self.put(handle, made.attr.ino, data)
         except BaseException:
@@ -90,7 +88,7 @@ class Files(Looking):
         parent, name = self.slot(n[0])
         handle = self.new_handle() if n[1] % 2 else 0
         device = self.device
-        await device.fs.create(device.att, parent, name, 0o600, exclusive=True, truncate=False, handle=handle, base=b"")
+        await device.fs.create(device.att, CreateRequest(parent, name, 0o600, exclusive=True, handle=handle))
         if handle:
             await device.fs.release(device.att, handle)
 
@@ -142,7 +140,7 @@ class Files(Looking):
             self.acts_on(ino)
             early, late = self.ledger.fresh(40), self.ledger.fresh(SIZES[n[1] % 6])
             self.write_file(Path(staged.path), early)
-            await device.fs.commit(device.att, handle, data=None, mtime_ns=None, seal=False, release=False, base=b"")
+            await device.fs.commit(device.att, CommitRequest(handle))
             await asyncio.sleep((0.0, 0.02, 1.0, 7.0)[n[2] % 4])
             done = late
             self.acts_on(ino)

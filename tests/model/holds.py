@@ -7,7 +7,7 @@ from pathlib import Path
 
 from holofsd.codec.content import hash_bytes
 from holofsd.core.state import Kind
-from holofsd.fs.types import OpenHandle
+from holofsd.fs.types import CommitRequest, CreateRequest, OpenHandle
 from model.looking import SIZES, Held, Numbers
 from model.names import Names
 
@@ -30,7 +30,7 @@ class Holds(Names):
             return
         (parent, name), handle, device = self.slot(n[0]), self.new_handle(), self.device
         made = await device.fs.create(
-            device.att, parent, name, 0o644, exclusive=True, truncate=True, handle=handle, base=b""
+            device.att, CreateRequest(parent, name, 0o644, exclusive=True, truncate=True, handle=handle)
         )
         self.held.append(Held(handle, made.attr.ino, True, made.attr.version, set()))
 
@@ -52,9 +52,7 @@ class Holds(Names):
                     other.unanswered = data
             self.write_file(Path(staged.path), data)
             if n[2] % 3 == 0:
-                await device.fs.commit(
-                    device.att, handle, data=None, mtime_ns=None, seal=False, release=False, base=b""
-                )
+                await device.fs.commit(device.att, CommitRequest(handle))
 
     async def held_commit(self, n: Numbers) -> None:
         """A small file is written back as a whole, and stays open."""

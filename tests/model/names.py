@@ -7,7 +7,7 @@ from holofsd.core.errors import HoloError
 from holofsd.core.ids import Ino
 from holofsd.core.project import base_of_conflict_name
 from holofsd.core.state import Kind
-from holofsd.fs.types import RenameFlags, SetAttr
+from holofsd.fs.types import RenameFlags, RenameRequest, SetAttr
 from holofsd.tree.views import Entry
 from model.files import Files
 from model.looking import FOLDERS, Numbers
@@ -38,7 +38,7 @@ class Names(Files):
             before = dict(self.ledger.superseded), set(self.unlinked)
             if target is not None and not same and flags == RenameFlags.NONE and entry.view.kind is not Kind.DIRECTORY:
                 self.loses_name(target)
-            await device.fs.rename(device.att, *self.place(entry), parent, name, flags, b"")
+            await device.fs.rename(device.att, RenameRequest(*self.place(entry), parent, name, flags))
         except HoloError:
             self.ledger.superseded, self.unlinked = before
             raise

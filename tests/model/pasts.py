@@ -68,7 +68,7 @@ class Pasts(Looking):
             self.remembers.clear()
             with self.device.store.db.transaction():
                 self.device.store.history.purge_before(self.device.now_ms() + 1, 1000)
-        await self.device.fs.history.keeping.collect(0)
+        await self.device.fs.history.retention.collect(0)
 
     async def empty_trash(self, n: Numbers) -> None:
         if not self.may_let_go():
@@ -80,19 +80,19 @@ class Pasts(Looking):
 
     async def tidy(self, _n: Numbers) -> None:
         """Do what the policy says now, and not hours later."""
-        await self.device.fs.history.keeping.tidy()
+        await self.device.fs.history.retention.tidy()
 
     async def squeeze(self, n: Numbers) -> None:
         """Half of the history and trash is too much, or all of it."""
         if not self.may_let_go():
             return
-        keeping = self.device.fs.history.keeping
-        left = keeping.sizes().all // 2 if n[0] % 2 else 0
-        if left < keeping.sizes().all:
+        retention = self.device.fs.history.retention
+        left = retention.sizes().all // 2 if n[0] % 2 else 0
+        if left < retention.sizes().all:
             self.remembers.clear()
         # In memory only: a device that crashes now comes back with its own limit.
-        share, keeping.share = keeping.share, lambda: left
+        share, retention.share = retention.share, lambda: left
         try:
-            await keeping.budget.enforce()
+            await retention.budget.enforce()
         finally:
-            keeping.share = share
+            retention.share = share

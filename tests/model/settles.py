@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from holofsd.fs.settling import Keep, Settled
+from holofsd.fs.names.settling import Keep, Settled
 from model.looking import Looking, Numbers
 
 

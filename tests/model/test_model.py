@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from holofsd.core.ids import Dot
 from holofsd.core.project import parse_token
-from holofsd.fs.versions import Versions
+from holofsd.fs.content.versions import Versions
 from holofsd.store.history import History
 from model import checks, regressions
 from model.campaign import FAIR_SEEDS, Tally, repeatable

@@ -18,7 +18,7 @@ from holofs_mount.core.attributes import AttrChanges
 from holofs_mount.core.mount_state import UNKNOWN_CALLER
 from holofs_mount.core.volume import MountRequest, Volume
 from holofsd.core.errors import NoSpace
-from holofsd.fs.journals import Journals
+from holofsd.fs.mounts.journals import Journals
 from support.wait import until
 
 

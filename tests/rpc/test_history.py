@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from holofsd.core.errors import NoSuchName
+from holofsd.fs.types import Restored
 from holofsd.rpc import history_api as api
 from holofsd.rpc.server import serving
 from support.fake_device import FakeDevice
@@ -20,7 +21,7 @@ class PastDevice(FakeDevice):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[object] = []
-        self.restored = [api.Restored(b"a\xff", "restored"), api.Restored(b"b", "same")]
+        self.restored = [Restored(b"a\xff", "restored"), Restored(b"b", "same")]
 
     async def history(self, volume: str, path: bytes) -> tuple[api.PastVersion, ...]:
         if path != b"a":
@@ -30,20 +31,20 @@ class PastDevice(FakeDevice):
             api.PastVersion("bbbbbbbb", 4000, 5000, 2048, 1, "desk", False, False),
         )
 
-    async def restore(self, wanted: api.Restoration) -> AsyncIterator[api.Restored]:
+    async def restore(self, wanted: api.Restoration) -> AsyncIterator[Restored]:
         self.asked.append(wanted)
         for one in self.restored:
             yield one
 
-    async def list_trash(self, volume: str, path: bytes, single: bool) -> tuple[api.TrashItem, ...]:
+    async def list_trash(self, volume: str, path: bytes, single: bool) -> tuple[api.TrashSummary, ...]:
         self.asked.append((volume, path, single))
-        return (api.TrashItem(b"d/\x1b[2J", "directory", 5000, 3, 2048, "", False),) if volume == "docs" else ()
+        return (api.TrashSummary(b"d/\x1b[2J", "directory", 5000, 3, 2048, "", False),) if volume == "docs" else ()
 
     async def empty_trash(self, volume: str, path: bytes, older_seconds: int) -> api.EmptyTrashReply:
         self.asked.append((volume, path, older_seconds))
         return api.EmptyTrashReply(3, 2048)
 
-    async def keep_history(self, volume: str, wanted: api.Keeping) -> api.HistoryStatus:
+    async def keep_history(self, volume: str, wanted: api.RetentionSettings) -> api.HistoryStatus:
         all_seconds, daily_seconds = wanted.all_seconds, wanted.daily_seconds
         self.asked.append((volume, all_seconds, daily_seconds))
         kept = 30 * 86400 if all_seconds is None else all_seconds
@@ -94,7 +95,7 @@ async def test_restore_passes_on_what_was_said(run: Run, device: PastDevice) -> 
 
 
 async def test_what_could_not_be_restored_is_said_and_fails(run: Run, device: PastDevice) -> None:
-    device.restored = [api.Restored(b"a", "missing", "Nobody has it.")]
+    device.restored = [Restored(b"a", "missing", "Nobody has it.")]
     code, out, err = await run("restore", "docs:a")
     assert (code, out) == (1, "")
     assert "a is not restored: Nobody has it." in err

@@ -12,8 +12,7 @@ from holofsd.core.errors import ContentTimeout, InviteUnknown, NoSuchName, RoleT
 from holofsd.core.ids import BlobHash, Ino, VolumeId
 from holofsd.core.state import Kind
 from holofsd.fs import types as fs
-from holofsd.fs.alternatives import Alternative
-from holofsd.fs.journals import Kept
+from holofsd.fs.types import Alternative
 from holofsd.rpc import device_api as api
 
 VOLUME = VolumeId(b"v" * 32)
@@ -37,7 +36,6 @@ class FakeFilesystem:
         self.ended = asyncio.Event()
         self.news: list[fs.Opened] = []
         """Files that are told with the changes."""
-        self.carried_out: set[int] = set()
 
     async def others_know(self, att: fs.Attachment) -> None:
         pass
@@ -47,13 +45,6 @@ class FakeFilesystem:
 
     async def caught_up(self, but: str = "") -> None:
         pass
-
-    def once(self, att: fs.Attachment, number: int, call: Kept, *, late: bool) -> bool:
-        if number in self.carried_out:
-            return False
-        call.work()
-        self.carried_out.add(number)
-        return True
 
     def attach(self, request: fs.AttachRequest) -> fs.Attachment:
         attachment = fs.Attachment(f"id-{len(self.attached)}", VOLUME, "docs", request, request.read_only)
@@ -105,10 +96,10 @@ class FakeFilesystem:
         )
         return fs.Opened(attr(ino, 22), fs.ContentMap(b"version", 22, extents))
 
-    async def commit(self, att: fs.Attachment, handle: int, *, data: bytes | None, **_: Any) -> fs.Attr:
+    async def commit(self, att: fs.Attachment, request: fs.CommitRequest) -> fs.Attr:
         await self.gate.wait()
-        self.committed.append((handle, data))
-        return attr(handle, len(data or b""))
+        self.committed.append((request.handle, request.data))
+        return attr(request.handle, len(request.data or b""))
 
     async def fetch(
         self, att: fs.Attachment, ino: Ino, version: bytes, offset: int, length: int, suspect: bool = False
