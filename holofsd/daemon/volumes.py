@@ -334,7 +334,7 @@ class Volumes:
             if copied or needs_author:
                 sync.rotate_author()
                 with store.db.transaction():
-                    store.db.run("DELETE FROM meta WHERE name=?", (NEW_AUTHOR,))
+                    store.delete_meta(NEW_AUTHOR)
             filesystem = VolumeFilesystem(
                 local, sync, self.name_of(store.volume), settings=self._settings.fs, read_kept=kept_calls.read
             )

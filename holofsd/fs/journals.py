@@ -42,6 +42,7 @@ from holofsd.core.errors import (
 )
 from holofsd.core.ids import Ino
 from holofsd.store.database import Database
+from holofsd.store.decided_calls import DecidedCalls
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +79,7 @@ class Journals:
 
     def __init__(self, db: Database, directory: Path, read: Callable[[bytes], Kept] | None) -> None:
         self._db = db
+        self._applied = DecidedCalls(db)
         self._folder = directory / "journals"
         self._unsaved = directory / "unsaved"
         self._read = read
@@ -141,12 +143,12 @@ class Journals:
         with self._db.transaction():
             self._db.after_commit(lambda: self._decided(progress, number))
             call.work()
-            self._note(name, number)
+            self._applied.note(name, number)
 
     def _decide(self, progress: _Progress, name: str, number: int) -> None:
         """Notes that a call is not done, and never will be."""
         with self._db.transaction():
-            self._note(name, number)
+            self._applied.note(name, number)
         self._decided(progress, number)
 
     def _decided(self, progress: _Progress, number: int) -> None:
@@ -157,17 +159,10 @@ class Journals:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _note(self, name: str, number: int) -> None:
-        self._db.run(
-            "INSERT INTO journals VALUES (?,?) ON CONFLICT (name) DO UPDATE SET applied=excluded.applied",
-            (name, number),
-        )
-
     def _progress(self, name: str) -> _Progress:
         known = self._known.get(name)
         if known is None:
-            applied = self._db.number("SELECT coalesce(max(applied), 0) FROM journals WHERE name=?", (name,))
-            known = self._known[name] = _Progress(applied)
+            known = self._known[name] = _Progress(self._applied.up_to(name))
         return known
 
     # ---- files
@@ -210,7 +205,7 @@ class Journals:
         for path in self._files():
             self._carry_out(path, of_the_living=True)
         present = {path.name for path in self._files()}
-        for (name,) in self._db.all("SELECT name FROM journals"):
+        for name in self._applied.journals():
             if name not in present:
                 with suppress(HoloError, sqlite3.Error):
                     self._forget(name)
@@ -290,7 +285,7 @@ class Journals:
         self._known.pop(name, None)
         self._rest_until.pop(name, None)
         with self._db.transaction():
-            self._db.run("DELETE FROM journals WHERE name=?", (name,))
+            self._applied.forget(name)
 
 
 def _may_pass(error: Exception) -> bool:

@@ -209,6 +209,15 @@ class Content:
         self.db.run("DELETE FROM content WHERE hash=?", (blob,))
         self.path(blob).unlink(missing_ok=True)
 
+    # ---- looking through everything
+    def after(self, blob: bytes, limit: int) -> list[tuple[BlobHash, int]]:
+        """(hash, size) of the next content that should be here, in order of hash."""
+        return self.db.all("SELECT hash, size FROM content WHERE hash>? ORDER BY hash LIMIT ?", (blob, limit))
+
+    def count(self) -> int:
+        """Counts all content that should be here."""
+        return self.db.number("SELECT count(*) FROM content")
+
     # ---- garbage collection: rows go before files
     def forget(self, blob: BlobHash) -> bool:
         """Deletes the row of content that nothing needs any more. False if the same content is just arriving again."""

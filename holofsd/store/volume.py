@@ -13,11 +13,13 @@ from holofsd.store.content import Content
 from holofsd.store.damage import Damage
 from holofsd.store.database import Database, scripts
 from holofsd.store.documents import Documents
+from holofsd.store.garbage import Garbage
 from holofsd.store.history import History
 from holofsd.store.lies import Lies
 from holofsd.store.nodes import Nodes
 from holofsd.store.outbox import Outbox
 from holofsd.store.past_sizes import PastSizes
+from holofsd.store.record_slices import RecordSlices
 from holofsd.store.removals import Removals
 from holofsd.store.seals import Seals
 from holofsd.store.staging import Staging
@@ -44,6 +46,8 @@ class VolumeStore:
         self.removals = Removals(self.db)
         self.lies = Lies(self.db)
         self.seals = Seals(self.db)
+        self.garbage = Garbage(self.db)
+        self.record_slices = RecordSlices(self.db)
         self.damage = Damage(self.db, self.content, directory / "damaged")
         with self.db.transaction():
             # The root is inode 1: the first row ever.
@@ -57,11 +61,15 @@ class VolumeStore:
     def set_meta(self, name: str, value: bytes) -> None:
         self.db.run("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, value))
 
+    def delete_meta(self, name: str) -> None:
+        """Deletes a stored value, if there is one."""
+        self.db.run("DELETE FROM meta WHERE name=?", (name,))
+
     def take_meta(self, name: str) -> bytes | None:
         """Returns a stored value and deletes it."""
         value = self.meta(name)
         if value is not None:
-            self.db.run("DELETE FROM meta WHERE name=?", (name,))
+            self.delete_meta(name)
         return value
 
     # ---- directories that outlived their removal, to be looked at

@@ -23,6 +23,7 @@ from holofsd.core.ids import NodeId
 from holofsd.core.node import is_publishable
 from holofsd.core.state import NodeState
 from holofsd.store import faults
+from holofsd.store.outbox import LONGEST_HOLD_MS
 from holofsd.sync.config import KEY_DEVICE, MAX_PAYLOAD, SyncConfig
 from holofsd.sync.create import active_key
 from holofsd.sync.members import Members
@@ -36,8 +37,6 @@ DESCRIBE_EVERY = 5.0
 """Seconds after which a publication looks anew at what is said of this device, though nobody said that it changed."""
 SHARE = 4
 """After a publication the next one waits this many times as long as it took: most of the loop is for the mounts."""
-LONGEST_HOLD_MS = 60_000
-"""A hold that ends later than this was made before the clock was set back: it counts no more."""
 RETRY = 1.0
 """Seconds until something that could not be published is looked at again, if nothing wakes the publisher before."""
 
@@ -174,22 +173,12 @@ class Publisher:
         batch = Batch()
         self._add_device(batch, key)
         limit = self._config.publish_records + len(self.too_large)
-        due = self._due(limit)
+        due = self._store.outbox.due(self._now_ms(), limit)
         for node in due:
             if len(batch.records) >= self._config.publish_records or batch.size >= self._config.publish_bytes:
                 return batch, True
             self._add_node(batch, node)
         return batch, len(due) == limit and bool(batch.settled)
-
-    def _due(self, limit: int) -> list[NodeId]:
-        """Lists due nodes in order of change. Those whose content is not hashed yet come last, so that they do not hold
-        up others."""
-        rows = self._store.db.all(
-            "SELECT node FROM outbox WHERE hold_ms<=?1 OR hold_ms>?1+?3"
-            " ORDER BY node IN (SELECT node FROM pending_bodies), changed_ms LIMIT ?2",
-            (self._now_ms(), limit, LONGEST_HOLD_MS),
-        )
-        return [row[0] for row in rows]
 
     def _add_device(self, batch: Batch, key: SigningKey) -> None:
         # Asking the network for its addresses costs as much as publishing a few records.
