@@ -15,10 +15,11 @@ from holofsd.core.ids import Ino, NodeId
 from holofsd.core.project import token
 from holofsd.core.state import Kind, Version
 from holofsd.store.nodes import EntryRow, InodeRow, NodeRow
-from holofsd.tree.batch import Batch, Slot, Work
+from holofsd.tree.batch import Batch, Slot
 from holofsd.tree.changes import EntryChange, InodeUpdate
 from holofsd.tree.numbering import Shows, keep_numbers
 from holofsd.tree.states import decode_version, encode_version
+from holofsd.tree.work import Work
 
 
 @dataclass(slots=True)

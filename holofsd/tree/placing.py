@@ -8,8 +8,9 @@ from holofsd.core.lost import LOST_ID, sorted_placements
 from holofsd.core.node import is_alive
 from holofsd.core.state import Kind
 from holofsd.store.nodes import PlacementRow
-from holofsd.tree.batch import Batch, Work
+from holofsd.tree.batch import Batch
 from holofsd.tree.cycles import Overrides
+from holofsd.tree.work import Work
 
 _REVIVED = 2
 MOST_STRAYS = 500
