@@ -81,10 +81,9 @@ class IncomingBlob:
             raise Refused("A device sent content that does not match its hash.")
         return self._path
 
-    def abandon(self, keep: bool = True) -> None:
+    def abandon(self) -> None:
+        """Stops receiving. The next attempt goes on where this one ended."""
         self._file.close()
-        if not keep:
-            self._path.unlink(missing_ok=True)
 
 
 class Content:

@@ -86,7 +86,6 @@ class SyncHub:
         peers: Callable[..., PeerManager] = PeerManager,
     ) -> None:
         self._endpoint = endpoint
-        self._node_key = node_key
         self.device = DeviceId(node_key.public)
         self._devices = devices
         self._now_ms = now_ms

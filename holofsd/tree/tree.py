@@ -216,10 +216,6 @@ class Tree(TreeReading):
         if inode is not None and inode.detached is not None:
             self._nodes.drop_inode(ino)
 
-    def forget_all_detached(self) -> None:
-        for ino in self._nodes.detached():
-            self._nodes.drop_inode(ino)
-
     def is_plain(self, node: NodeId) -> bool:
         """True only if it is a visible file with one name, which nobody shares, and one version. False: not known."""
         return node in self._plain

@@ -12,12 +12,12 @@ from holofsd.codec.ticket import decode_ticket
 from holofsd.core.edit import reasserted
 from holofsd.core.ids import NodeId
 from holofsd.core.node import is_alive
-from holofsd.core.shrinking import is_shrunk
 from holofsd.core.state import Place
 from holofsd.net.fake import FakeNetwork
 from holofsd.sync.config import KEY_DROPPED
 from holofsd.sync.invites import redeem
 from holofsd.tree.past import Past
+from support.records import is_shrunk
 from tests.sync.devices import QUICK, Device, devices, settled, share, until
 from tests.sync.rawpeer import Author, RawPeer
 
