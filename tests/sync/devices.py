@@ -97,6 +97,18 @@ class Device:
         await self.down()
         await self.up()
 
+    async def back_up(self, target: Path) -> None:
+        """Stops the device, copies its folder, and starts it again."""
+        await self.down()
+        shutil.copytree(self.folder, target)
+        await self.up()
+
+    async def put_back(self, backup: Path) -> None:
+        """Stops the device and puts a copy of its folder in place of the folder. The device stays down."""
+        await self.down()
+        shutil.rmtree(self.folder)
+        shutil.copytree(backup, self.folder)
+
     def directory(self, volume: VolumeId) -> Path:
         return self.folder / "volumes" / volume.hex()
 
