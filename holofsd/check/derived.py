@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is derived: the tree is projected from all states into a fresh index, and each row compared with that.
+"""Check of the derived rows: the tree is projected from all states into a fresh index, and each row compared with that.
 
 So what is shown after a repair is what a device that joins now would show.
 """

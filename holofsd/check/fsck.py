@@ -25,7 +25,7 @@ from holofsd.store.volume import VolumeStore
 
 
 class Files(Enum):
-    """How far content and staging are looked at."""
+    """Depth of the look at content and staging."""
 
     IGNORED = auto()
     SIZES = auto()
@@ -85,7 +85,7 @@ def _carry_out(case: Case) -> None:
 
 
 def _membership(store: VolumeStore) -> Membership:
-    """What the readable credentials add up to."""
+    """Resolves the membership from the credentials that can be read."""
     found: list[Credentials] = []
     for _kind, message in store.credentials():
         try:

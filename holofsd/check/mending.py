@@ -49,7 +49,7 @@ def backup_path(directory: Path, name: str = INDEX) -> Path:
 
 
 def backup_time(directory: Path, name: str = INDEX) -> float:
-    """When the backup was made, seconds since the epoch; 0 if there is none."""
+    """Returns the time of the backup, seconds since the epoch; 0 if there is none."""
     try:
         return backup_path(directory, name).stat().st_mtime
     except OSError:
@@ -227,7 +227,8 @@ def _unlisted_staging(store: VolumeStore) -> list[str]:
 
 
 def _kept(directory: Path, strays: list[str]) -> list[str]:
-    """Nobody knows which file they belong to, and they may be all there is of it: they are not swept."""
+    """Moves staging files that no row names to a folder of their own, and returns where they are. Each may be
+    all that is left of a file, so none is swept."""
     if not strays:
         return []
     folder = _free_name(directory, "unknown")
