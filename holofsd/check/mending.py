@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from holofsd.check.document import NEW_AUTHOR
-from holofsd.check.fsck import Files, examine
+from holofsd.check.fsck import FileCheck, examine
 from holofsd.check.salvaging import join_salvaged
 from holofsd.core.errors import DamagedIndex
 from holofsd.core.ids import BlobHash, DeviceId, VolumeId
@@ -144,7 +144,7 @@ def readable(volume: VolumeId, directory: Path, device: DeviceId) -> Path:
             raise DamagedIndex("Nothing of the index can be read, and there is no backup of it.")
         rescue = _linked_directory(directory, RESCUE)
         copy_database(backup_path(directory), rescue / INDEX)
-    examine(volume, rescue, device, repair=True, files=Files.IGNORED)
+    examine(volume, rescue, device, repair=True, files=FileCheck.IGNORED)
     return rescue
 
 

@@ -34,7 +34,7 @@ class _Said:
 
 
 @dataclass(slots=True)
-class States:
+class StateCheck:
     """`wrong`: the state that has to be stored, for each node whose row says less than it should."""
 
     case: Case

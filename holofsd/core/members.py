@@ -60,7 +60,7 @@ class Standing:
     removals: tuple[Removed, ...]
 
 
-class _Verdict:
+class _TakenRemovals:
     """Grants that are ended or kept by the removals taken so far."""
 
     def __init__(self, grants: Iterable[Grant]) -> None:
@@ -122,7 +122,7 @@ def standing(volume: VolumeId, kept: Credentials, silent: bytes = b"") -> Standi
     for removal in removals:
         if removal.issuer in ranks:
             issued.setdefault(removal.issuer, []).append(removal)
-    verdict = _Verdict(grant for grant in grants if grant.issuer in ranks)
+    verdict = _TakenRemovals(grant for grant in grants if grant.issuer in ranks)
     admins = _admins(volume, by_issuer, verdict)
     order = sorted(issued, key=lambda issuer: (ranks[issuer], issuer))
     at = 0
@@ -233,7 +233,7 @@ def _seniority(volume: VolumeId, by_issuer: Mapping[bytes, Iterable[Grant]]) -> 
     return ranks
 
 
-def _admins(volume: VolumeId, by_issuer: Mapping[bytes, Iterable[Grant]], verdict: _Verdict) -> set[bytes]:
+def _admins(volume: VolumeId, by_issuer: Mapping[bytes, Iterable[Grant]], verdict: _TakenRemovals) -> set[bytes]:
     """Returns who may issue by the removals taken so far: least fixed point from the volume key and kept grants."""
     kept = (grant for grant in verdict.kept if grant.role is Role.ADMIN and not verdict.ends(grant))
     edge = [volume, *{bytes(grant.device) for grant in kept}]

@@ -66,7 +66,7 @@ class OpenVolume:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class VolumeSettings:
     """Settings that all volumes are given; tests make them faster."""
 
     sync: SyncConfig
@@ -81,7 +81,7 @@ class Volumes:
         node_key: SigningKey,
         describe: Callable[[], DeviceInfo],
         hub: SyncHub,
-        settings: Settings,
+        settings: VolumeSettings,
     ) -> None:
         self._state = state
         self._store = store

@@ -11,8 +11,7 @@ from holofsd.core.ids import Ino
 from holofsd.fs.acknowledgements import Acknowledgements, all_given
 from holofsd.fs.scope import Origin, Scope
 from holofsd.fs.types import Access, Attachment, ChangeBatch, Company, EntryChange, InodeChange
-from holofsd.tree.changes import EntryChange as TreeEntry
-from holofsd.tree.changes import TreeChange
+from holofsd.tree.changes import EntryUpdate, TreeChange
 
 
 class _Watcher:
@@ -138,7 +137,7 @@ class Watchers:
                 ],
             )
 
-    def _entry(self, change: TreeEntry) -> EntryChange:
+    def _entry(self, change: EntryUpdate) -> EntryChange:
         """A node that is new to the tree may have an inode all the same: who made it was told."""
         ino = change.ino
         if ino is None and not change.gone:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class PastVersion:
+class VersionSummary:
     id: str
     written_ms: int
     replaced_ms: int
@@ -91,7 +91,7 @@ class CollectGarbageReply:
 
 
 class HistoryService(Protocol):
-    async def history(self, volume: str, path: bytes) -> tuple[PastVersion, ...]: ...
+    async def history(self, volume: str, path: bytes) -> tuple[VersionSummary, ...]: ...
 
     def restore(self, wanted: Restoration) -> AsyncIterator[Restored]: ...
 

@@ -14,7 +14,7 @@ from holofsd.store.damage import Damage
 from holofsd.store.database import Database, scripts
 from holofsd.store.documents import Documents
 from holofsd.store.garbage import Garbage
-from holofsd.store.history import History
+from holofsd.store.history import HistoryStore
 from holofsd.store.lies import Lies
 from holofsd.store.nodes import Nodes
 from holofsd.store.outbox import Outbox
@@ -41,7 +41,7 @@ class VolumeStore:
         self.outbox = Outbox(self.db)
         self.staging = Staging(self.db, directory / "staging")
         self.content = Content(self.db, directory / "content", directory / "incoming")
-        self.history = History(self.db, self.nodes.aliases)
+        self.history = HistoryStore(self.db, self.nodes.aliases)
         self.past_sizes = PastSizes(self.db)
         self.removals = Removals(self.db)
         self.lies = Lies(self.db)

@@ -42,7 +42,7 @@ RETRY = 1.0
 
 
 @dataclass(slots=True)
-class Batch:
+class PublicationBatch:
     """Content of one publication, and the outbox rows that it settles."""
 
     records: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -169,8 +169,8 @@ class Publisher:
         faults.reach("publishing.sent", self._store)
         return full
 
-    def _collect(self, key: SigningKey) -> tuple[Batch, bool]:
-        batch = Batch()
+    def _collect(self, key: SigningKey) -> tuple[PublicationBatch, bool]:
+        batch = PublicationBatch()
         self._add_device(batch, key)
         limit = self._config.publish_records + len(self.too_large)
         due = self._store.outbox.due(self._now_ms(), limit)
@@ -180,7 +180,7 @@ class Publisher:
             self._add_node(batch, node)
         return batch, len(due) == limit and bool(batch.settled)
 
-    def _add_device(self, batch: Batch, key: SigningKey) -> None:
+    def _add_device(self, batch: PublicationBatch, key: SigningKey) -> None:
         # Asking the network for its addresses costs as much as publishing a few records.
         now = time.monotonic()
         if now < self._described_at + DESCRIBE_EVERY:
@@ -192,7 +192,7 @@ class Publisher:
         if said is None or said.payload != payload:
             batch.records.append((KEY_DEVICE, payload))
 
-    def _add_node(self, batch: Batch, node: NodeId) -> None:
+    def _add_node(self, batch: PublicationBatch, node: NodeId) -> None:
         row = self._store.nodes.get(node)
         state = self._volume.tree.state(node)
         if row is None or state is None:

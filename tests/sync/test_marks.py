@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from holofsd.check.fsck import Files, examine
+from holofsd.check.fsck import FileCheck, examine
 from holofsd.codec.content import hash_bytes
 from holofsd.codec.signing import sign_mark
 from holofsd.core.errors import NoSpace, ProtocolViolation
@@ -163,7 +163,7 @@ async def test_what_was_lost_while_a_device_was_down_is_taken_back_when_it_is_up
         lose(bob, data)
         await bob.down()
         assert bob.volume_id is not None
-        told = examine(bob.volume_id, bob.directory(bob.volume_id), bob.id, repair=True, files=Files.SIZES)
+        told = examine(bob.volume_id, bob.directory(bob.volume_id), bob.id, repair=True, files=FileCheck.SIZES)
         assert told.findings
         await bob.up()
         await until(lambda: ann.sync.copies() == 0, "bob to take back what it said")
