@@ -16,6 +16,7 @@ from holofsd.store.documents import Documents
 from holofsd.store.garbage import Garbage
 from holofsd.store.history import HistoryStore
 from holofsd.store.lies import Lies
+from holofsd.store.meta import WithMeta
 from holofsd.store.nodes import Nodes
 from holofsd.store.outbox import Outbox
 from holofsd.store.past_sizes import PastSizes
@@ -25,7 +26,7 @@ from holofsd.store.seals import Seals
 from holofsd.store.staging import Staging
 
 
-class VolumeStore:
+class VolumeStore(WithMeta):
     """Open it once per process; the daemon's lock keeps others out.
 
     Meta values in use: `hlc` (last stamp, see tree), `fell_behind` (seq of a higher own head that was seen elsewhere).
@@ -54,17 +55,6 @@ class VolumeStore:
             self.nodes.ino_of(ROOT_ID)
 
     # ---- meta
-    def meta(self, name: str) -> bytes | None:
-        row = self.db.one("SELECT value FROM meta WHERE name=?", (name,))
-        return row[0] if row else None
-
-    def set_meta(self, name: str, value: bytes) -> None:
-        self.db.run("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, value))
-
-    def delete_meta(self, name: str) -> None:
-        """Deletes a stored value, if there is one."""
-        self.db.run("DELETE FROM meta WHERE name=?", (name,))
-
     def take_meta(self, name: str) -> bytes | None:
         """Returns a stored value and deletes it."""
         value = self.meta(name)
