@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from holofsd.core.errors import BadArgument, NoSuchName, NotADirectory, StaleHandle, TooBig
 from holofsd.core.ids import ROOT_INO, Ino, NodeId
-from holofsd.core.lost import LOST_NAME
+from holofsd.core.lost import LOST_NAME as LOST_AND_FOUND
 from holofsd.core.state import Kind
 from holofsd.fs.naming import Naming
 from holofsd.fs.opening import Opening
@@ -78,9 +78,9 @@ class Promises:
         except (NoSuchName, NotADirectory, StaleHandle):
             if not promised.kept:
                 raise
-        found = self._naming.find(ROOT_INO, LOST_NAME)[1]
+        found = self._naming.find(ROOT_INO, LOST_AND_FOUND)[1]
         if found is None:
-            home = self._naming.make_dir(self._nobody, ROOT_INO, LOST_NAME, 0o755)
+            home = self._naming.make_dir(self._nobody, ROOT_INO, LOST_AND_FOUND, 0o755)
         else:
             home = found.ino if found.view.kind is Kind.DIRECTORY else ROOT_INO
         return self._nobody, *self._naming.find(home, name)
