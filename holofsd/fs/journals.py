@@ -143,12 +143,12 @@ class Journals:
         with self._db.transaction():
             self._db.after_commit(lambda: self._decided(progress, number))
             call.work()
-            self._applied.note(name, number)
+            self._note(name, number)
 
     def _decide(self, progress: _Progress, name: str, number: int) -> None:
         """Notes that a call is not done, and never will be."""
         with self._db.transaction():
-            self._applied.note(name, number)
+            self._note(name, number)
         self._decided(progress, number)
 
     def _decided(self, progress: _Progress, number: int) -> None:
@@ -158,6 +158,9 @@ class Journals:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _note(self, name: str, number: int) -> None:
+        self._applied.note(name, number)
 
     def _progress(self, name: str) -> _Progress:
         known = self._known.get(name)
