@@ -25,7 +25,7 @@ import structlog
 from holofs_api import API_VERSION
 from holofs_api.paths import calls_socket_beside
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.session import Session, attach
+from holofs_mount.session import DaemonSession, attach
 from holofsd.rpc.server import serving
 from support.fake_device import FakeDevice
 from support.wait import until
@@ -46,7 +46,7 @@ def _spent(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-async def _call(session: Session, count: int) -> None:
+async def _call(session: DaemonSession, count: int) -> None:
     for _ in range(count):
         await session.begin("lookup", pb.LookupRequest(parent=1, name=b"some-name.txt"))
 

@@ -23,7 +23,7 @@ from holofs_api.errors import detail_of
 from holofs_api.state_directory import StateDirError
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.patience import GRACE, LONGEST, PATIENCE, left, no_answer, pause_of
-from holofs_mount.session import Session, SessionLost, attach
+from holofs_mount.session import DaemonSession, SessionLost, attach
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -69,7 +69,7 @@ class DaemonClient:
         self._socket = socket
         self._observer = observer
         self.patience = patience
-        self._session: Session | None = None
+        self._session: DaemonSession | None = None
         self._back = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
@@ -111,7 +111,7 @@ class DaemonClient:
         if self._session is not None:
             await self._closed(self._session)
 
-    async def _closed(self, session: Session) -> None:
+    async def _closed(self, session: DaemonSession) -> None:
         closing = asyncio.ensure_future(session.close())
         await asyncio.wait((closing,), timeout=_CLOSING)
         closing.cancel()
@@ -177,7 +177,7 @@ class DaemonClient:
 
     def begin(self, name: str, request: Message, number: int = 0, late: bool = False) -> Awaitable[Any]:
         """Begins a call that may be repeated. If the daemon is there, it is sent when this returns. For `number` and
-        `late` see `Session.begin`.
+        `late` see `DaemonSession.begin`.
 
         No program waits for it, so it waits for a connection as long as that takes. Calls that wait for one are sent in
         the order in which they were begun.
@@ -204,7 +204,7 @@ class DaemonClient:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _connection(self, for_ever: bool) -> Session:
+    async def _connection(self, for_ever: bool) -> DaemonSession:
         while True:
             session = self._session
             if session is None:
@@ -219,7 +219,7 @@ class DaemonClient:
             except TimeoutError:
                 raise no_answer() from None
 
-    def _adopt(self, session: Session) -> None:
+    def _adopt(self, session: DaemonSession) -> None:
         self._observer.attached(session.attached)
         self._session = session
         self._back.set()
@@ -237,7 +237,7 @@ class DaemonClient:
             self._adopt(await self._reattach())
             log.info("the daemon is back")
 
-    async def _reattach(self) -> Session:
+    async def _reattach(self) -> DaemonSession:
         delay = _FIRST_DELAY
         logged = False
         while True:

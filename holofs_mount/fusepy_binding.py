@@ -25,7 +25,7 @@ import structlog
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.attributes import AttrChanges
-from holofs_mount.core.mount_state import Caller, st_mode
+from holofs_mount.core.mount_state import CallingProcess, st_mode
 from holofs_mount.core.volume import Volume
 
 log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ _NEVER_FITS: Final = b"x" * (1 << 21)
 
 
 @dataclass(slots=True)
-class OpenDirectory:
+class FusepyDirectory:
     """Directory that is being read. It does not change under its reader."""
 
     ino: int
@@ -56,7 +56,7 @@ def answering(operation: Callable[..., Any]) -> Callable[..., Any]:
     """Decorates an operation: OSError keeps its errno, any other error becomes EIO, with its traceback in the log."""
 
     @functools.wraps(operation)
-    def answer(self: Operations, *args: Any) -> Any:
+    def answer(self: FusepyOperations, *args: Any) -> Any:
         try:
             return operation(self, *args)
         except OSError:
@@ -68,7 +68,7 @@ def answering(operation: Callable[..., Any]) -> Callable[..., Any]:
     return answer
 
 
-class Operations(fuse.Operations):  # type: ignore[misc]
+class FusepyOperations(fuse.Operations):  # type: ignore[misc]
     """Operations of the kernel. Each method finds the inode of its path and lets the core answer on the loop."""
 
     use_ns = True
@@ -82,7 +82,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
         self._loop = loop
         self._ready = ready
         self._hidden: dict[bytes, int] = {}
-        self._directories: dict[int, OpenDirectory] = {}
+        self._directories: dict[int, FusepyDirectory] = {}
 
     def init(self, path: str) -> None:
         self._loop.call_soon_threadsafe(self._ready)
@@ -211,7 +211,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
                 self._hidden[name] = ino
                 return
             place, new_place = await self._place(old), await self._place(new)
-            await self._v.names.rename(*place, *new_place, 0, Caller(pid))
+            await self._v.names.rename(*place, *new_place, 0, CallingProcess(pid))
 
         self._run(work())
 
@@ -236,7 +236,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
     @answering
     def opendir(self, path: str) -> int:
         ino, number = self._run(self._ino(path)), self._v.state.table.number()
-        self._directories[number] = OpenDirectory(ino)
+        self._directories[number] = FusepyDirectory(ino)
         return number
 
     @answering
@@ -254,7 +254,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
 
         async def work() -> None:
             number = fi.fh if fi is not None else None
-            await self._v.attributes.setattr(await self._ino(path, fi), wanted, number, Caller(pid))
+            await self._v.attributes.setattr(await self._ino(path, fi), wanted, number, CallingProcess(pid))
 
         self._run(work())
 
@@ -332,7 +332,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
         pid = fuse.fuse_get_context()[2]
 
         async def work() -> int:
-            opened = await self._v.files.open(await self._ino(path), fi.flags, Caller(pid))
+            opened = await self._v.files.open(await self._ino(path), fi.flags, CallingProcess(pid))
             return opened.handle
 
         fi.fh = self._run(work())
@@ -344,7 +344,7 @@ class Operations(fuse.Operations):  # type: ignore[misc]
         pid = fuse.fuse_get_context()[2]
 
         async def work() -> int:
-            opened, _ = await self._v.files.create(*await self._new_place(path), mode, fi.flags, Caller(pid))
+            opened, _ = await self._v.files.create(*await self._new_place(path), mode, fi.flags, CallingProcess(pid))
             return opened.handle
 
         fi.fh = self._run(work())
@@ -405,7 +405,7 @@ async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callabl
     loop = asyncio.get_running_loop()
     stopped = _stopped = asyncio.Event()
     failures: list[RuntimeError] = []
-    operations = Operations(volume, loop, ready)
+    operations = FusepyOperations(volume, loop, ready)
 
     def mount() -> None:
         try:
@@ -422,7 +422,7 @@ async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callabl
         raise RuntimeError("libfuse refused")
 
 
-def _mount(operations: Operations, mountpoint: str, read_only: bool) -> None:
+def _mount(operations: FusepyOperations, mountpoint: str, read_only: bool) -> None:
     options: dict[str, Any] = {
         "fsname": "holofs",
         "subtype": "holofs",

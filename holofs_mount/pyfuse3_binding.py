@@ -22,8 +22,8 @@ import structlog
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.attributes import AttrChanges
-from holofs_mount.core.files import Opened
-from holofs_mount.core.mount_state import Caller, MountState, st_mode
+from holofs_mount.core.files import OpenResult
+from holofs_mount.core.mount_state import CallingProcess, MountState, st_mode
 from holofs_mount.core.volume import Volume
 from holofs_mount.guarding import Guard
 from holofs_mount.kernel_caches import KernelCaches, KnownNames
@@ -53,7 +53,7 @@ def answering(operation: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitab
     """Decorates an operation: OSError becomes an errno, any other error EIO, with its traceback in the log."""
 
     @functools.wraps(operation)
-    async def answer(self: Operations, *args: Any) -> Any:
+    async def answer(self: Pyfuse3Operations, *args: Any) -> Any:
         try:
             return await operation(self, *args)
         except OSError as error:
@@ -67,7 +67,7 @@ def answering(operation: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitab
     return answer
 
 
-class Operations(pyfuse3.Operations):  # type: ignore[misc]
+class Pyfuse3Operations(pyfuse3.Operations):  # type: ignore[misc]
     """Operations of the kernel. Each method translates its arguments and calls the core."""
 
     supports_dot_lookup = False
@@ -108,7 +108,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         self._known.add(attr.ino, parent, name)
         return entry
 
-    def _info(self, opened: Opened) -> Any:
+    def _info(self, opened: OpenResult) -> Any:
         return pyfuse3.FileInfo(fh=opened.handle, keep_cache=opened.keep_pages, direct_io=opened.direct)
 
     # ---- names ----
@@ -140,7 +140,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
             size=attr.st_size if fields.update_size else None,
             mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
         )
-        return self._attributes(await self._v.attributes.setattr(ino, wanted, fh, Caller(ctx.pid)), since)
+        return self._attributes(await self._v.attributes.setattr(ino, wanted, fh, CallingProcess(ctx.pid)), since)
 
     @answering
     async def readlink(self, ino: int, ctx: Any) -> bytes:
@@ -176,7 +176,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     @answering
     async def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, ctx: Any) -> None:
-        await self._v.names.rename(parent, name, new_parent, new_name, flags, Caller(ctx.pid))
+        await self._v.names.rename(parent, name, new_parent, new_name, flags, CallingProcess(ctx.pid))
 
     # ---- directories ----
     @answering
@@ -220,12 +220,12 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     @answering
     async def open(self, ino: int, flags: int, ctx: Any) -> Any:
         self.undropped.check(ino, ctx.pid)
-        return self._info(await self._v.files.open(ino, flags, Caller(ctx.pid)))
+        return self._info(await self._v.files.open(ino, flags, CallingProcess(ctx.pid)))
 
     @answering
     async def create(self, parent: int, name: bytes, mode: int, flags: int, ctx: Any) -> Any:
         since = self._state.remote_epochs.now
-        opened, attr = await self._v.files.create(parent, name, mode, flags, Caller(ctx.pid))
+        opened, attr = await self._v.files.create(parent, name, mode, flags, CallingProcess(ctx.pid))
         return self._info(opened), self._entry(parent, name, attr, since)
 
     @answering
@@ -285,7 +285,7 @@ async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callabl
     options = {"fsname=holofs", "subtype=holofs", "default_permissions"}
     if read_only:
         options.add("ro")
-    operations = Operations(volume, known, ready)
+    operations = Pyfuse3Operations(volume, known, ready)
     pyfuse3.init(operations, mountpoint, options)
     kernel = KernelCaches(known, KernelChannel(pyfuse3), pyfuse3.ROOT_INODE)
     operations.undropped = kernel.undropped

@@ -47,7 +47,7 @@ class SessionLost(Exception):
         self.sent = sent
 
 
-class Session:
+class DaemonSession:
     """Calls and changes of one attachment. `lost` is set once, when the first of its streams ends."""
 
     def __init__(
@@ -197,7 +197,7 @@ class Session:
 
 async def attach(
     socket: Path, hello: pb.AttachRequest, on_change: Callable[[pb.Change], None], patience: float = PATIENCE
-) -> Session:
+) -> DaemonSession:
     """A new session; grpc.RpcError when the daemon is absent or refuses, OSError where its folder cannot be opened,
     StateDirError where that is not ours alone."""
     folder = open_folder(socket.parent)
@@ -207,7 +207,7 @@ async def attach(
         channel = grpc.aio.insecure_channel(f"unix:{folder.address(SOCKET_NAME)}", options=_CHANNEL_OPTIONS)
         stub: Any = FilesystemStub(channel)
         reply = await stub.Attach(hello, timeout=_ATTACH_TIMEOUT)
-        session = Session(channel, folder, reply, on_change, patience)
+        session = DaemonSession(channel, folder, reply, on_change, patience)
         try:
             await session.open()
         except BaseException:

@@ -8,8 +8,8 @@ from enum import Enum
 from holofsctl import terminal
 from holofsctl.client import Client
 from holofsctl.comparing import compare
-from holofsctl.conflict_view import Conflict, lines_of
-from holofsctl.session import Session
+from holofsctl.conflict_view import ConflictChoices, lines_of
+from holofsctl.session import CommandSession
 
 
 class Answer(Enum):
@@ -22,7 +22,7 @@ class Answer(Enum):
 _WORDS = {"b": Answer.BOTH, "s": Answer.SKIP, "q": Answer.STOP, "": Answer.SKIP}
 
 
-def ask(session: Session, client: Client, conflict: Conflict) -> tuple[Answer, str]:
+def ask(session: CommandSession, client: Client, conflict: ConflictChoices) -> tuple[Answer, str]:
     """The answer, and for ONE the id of the content to keep. The end of standard input is STOP."""
     labels = [str(number) for number in range(1, len(conflict.choices) + 1)]
     session.output.remark("\n".join(lines_of(conflict, labels)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from holofs_api.paths import socket_path
-from holofs_api.state_directory import Standing, StateDirError, require_ours, standing
+from holofs_api.state_directory import FolderContent, StateDirError, require_ours, standing
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
@@ -60,13 +60,13 @@ def _fuse() -> Iterator[Check]:
 def _state_directory(state: Path) -> Iterator[Check]:
     try:
         known = standing(state)
-        if known is not Standing.ABSENT:
+        if known is not FolderContent.ABSENT:
             require_ours(state)
     except StateDirError as error:
         yield Check(False, "state", error.message)
         return
-    if known is not Standing.DEVICE:
-        there = "does not exist yet" if known is Standing.ABSENT else "is empty"
+    if known is not FolderContent.DEVICE:
+        there = "does not exist yet" if known is FolderContent.ABSENT else "is empty"
         yield Check(True, "state", f"{state} {there}; `holofsctl up` makes a device of it.")
         return
     private = not state.stat().st_mode & 0o077

@@ -18,7 +18,7 @@ from holofs_api.handshake import ApiMismatchError, check
 from holofs_api.mount_processes import command_of
 from holofs_api.paths import SOCKET_NAME
 from holofs_api.sockets import SocketFolder, open_folder
-from holofs_api.state_directory import Standing, standing
+from holofs_api.state_directory import FolderContent, standing
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl import __version__
 from holofsctl.errors import CommandError
@@ -52,7 +52,7 @@ def told_plainly(state: Path) -> Iterator[None]:
 
 def not_running(state: Path) -> CommandError:
     """Says that there is no device at all where there is none. Raises StateDirError where there cannot be one."""
-    if standing(state) is not Standing.DEVICE:
+    if standing(state) is not FolderContent.DEVICE:
         return CommandError(f"There is no device in {state}: `holofsctl up` makes one.", Exit.NOT_RUNNING, "no-device")
     sentence = f"holofsd is not running for {state}: start it with `holofsctl up`."
     if pid := _daemon_process(state):

@@ -11,13 +11,13 @@ from typing import Final
 from holofs_api import utf8
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.session import Session
+from holofsctl.session import CommandSession
 
 _ALREADY_RUNNING: Final = 6
 """Their exit code where another process has the state directory."""
 
 
-def run_closed(session: Session, module: str, arguments: Sequence[str], busy: str) -> bytes:
+def run_closed(session: CommandSession, module: str, arguments: Sequence[str], busy: str) -> bytes:
     """Run a program on the closed state directory; returns what it prints.
 
     Raises CommandError with its sentence, or `busy` where the directory is in use.

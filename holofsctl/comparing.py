@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
-from holofsctl.conflict_view import Conflict, writer
+from holofsctl.conflict_view import ConflictChoices, writer
 from holofsctl.output import plain, safe, size
 
 MOST: Final = 4 << 20
@@ -22,7 +22,7 @@ _LOOKED_AT: Final = 8000
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    conflict: Conflict
+    conflict: ConflictChoices
     copy: pb.Alternative
     diff: tuple[str, ...] = ()
     explanation: str = ""
@@ -43,7 +43,7 @@ class Comparison:
         }
 
 
-def compare(client: Client, conflict: Conflict, copy: pb.Alternative, say: Callable[[str], None]) -> Comparison:
+def compare(client: Client, conflict: ConflictChoices, copy: pb.Alternative, say: Callable[[str], None]) -> Comparison:
     """Compare what the name shows with the copy. Contents that are elsewhere are fetched; `say` tells of it."""
     shown = conflict.choices[0]
     both = (shown, copy)
@@ -58,7 +58,7 @@ def compare(client: Client, conflict: Conflict, copy: pb.Alternative, say: Calla
     return Comparison(conflict, copy, tuple(_diff(before, after, old, new)))
 
 
-def _not_compared(conflict: Conflict, copy: pb.Alternative, why: str) -> Comparison:
+def _not_compared(conflict: ConflictChoices, copy: pb.Alternative, why: str) -> Comparison:
     shown = conflict.choices[0]
     told = (
         f"{safe(conflict.path)}: {why}. That of {writer(shown)} has {size(shown.size)}, that of {writer(copy)}"
@@ -67,7 +67,7 @@ def _not_compared(conflict: Conflict, copy: pb.Alternative, why: str) -> Compari
     return Comparison(conflict, copy, explanation=told)
 
 
-def _content(client: Client, conflict: Conflict, choice: pb.Alternative, say: Callable[[str], None]) -> bytes:
+def _content(client: Client, conflict: ConflictChoices, choice: pb.Alternative, say: Callable[[str], None]) -> bytes:
     if not choice.here:
         say(f"The content of {safe(writer(choice))}'s is on other devices: fetching it.")
     request = pb.ReadAlternativeRequest(volume=conflict.volume, path=conflict.path, id=choice.id)

@@ -11,7 +11,7 @@ from holofsctl.output import moment, safe, size, table
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class ConflictChoices:
     """`choices`: what the name shows first."""
 
     volume: str
@@ -23,7 +23,7 @@ class Conflict:
         return bool(path) and (path == self.path or any(path == choice.path for choice in self.choices))
 
 
-def grouped(found: Iterable[pb.Conflict]) -> list[Conflict]:
+def grouped(found: Iterable[pb.Conflict]) -> list[ConflictChoices]:
     """The API lists copies; a person settles names."""
     names: dict[tuple[str, bytes], list[pb.Alternative]] = {}
     for copy in found:
@@ -39,10 +39,10 @@ def grouped(found: Iterable[pb.Conflict]) -> list[Conflict]:
                 here=copy.here,
             )
         )
-    return [Conflict(volume, path, tuple(choices)) for (volume, path), choices in names.items()]
+    return [ConflictChoices(volume, path, tuple(choices)) for (volume, path), choices in names.items()]
 
 
-def lines_of(conflict: Conflict, labels: Sequence[str] = ()) -> list[str]:
+def lines_of(conflict: ConflictChoices, labels: Sequence[str] = ()) -> list[str]:
     """The name, and a line for each choice. `labels` in place of `shown` and `copy`."""
     rows = []
     for number, choice in enumerate(conflict.choices):

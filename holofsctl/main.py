@@ -17,7 +17,7 @@ from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import Output, flush
 from holofsctl.parser import parse, wants_json
-from holofsctl.session import Session
+from holofsctl.session import CommandSession
 from holofsctl.terminal import give_up_output, prepare_streams
 
 
@@ -54,7 +54,7 @@ def _run(words: Sequence[str], output: Output) -> Exit:
             return arguments
         output.as_json = getattr(arguments, "json", False)
         told = getattr(arguments, "state_dir", None)
-        session = Session(state_dir(told), output)
+        session = CommandSession(state_dir(told), output)
         if told is not None:
             output.program = f"holofsctl --state-dir {shell_word(str(session.state))}"
         result: Exit | None = arguments.run(session, arguments)

@@ -18,24 +18,24 @@ from holofsctl.output import safe
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class VolumePlace:
     volume: str
     """Name of the volume on this device; empty: all volumes."""
     path: bytes = b""
     """Path inside the volume, without a slash at either end; empty: its root."""
 
 
-def locate(client: Client, told: str) -> Place:
+def locate(client: Client, told: str) -> VolumePlace:
     """Raises CommandError for a path that is in no volume of this device. A name without `/` is first a volume's."""
     if not told:
-        return Place("")
+        return VolumePlace("")
     status = client.call("Status", pb.StatusRequest())
     return place_of(told, [v.volume.name for v in status.volumes], status.mounts)
 
 
-def place_of(told: str, volumes: Sequence[str], mounts: Iterable[pb.MountInfo]) -> Place:
+def place_of(told: str, volumes: Sequence[str], mounts: Iterable[pb.MountInfo]) -> VolumePlace:
     if told in volumes:
-        return Place(told)
+        return VolumePlace(told)
     # Without looking at the disk first: a dead mount somewhere on the way would let us wait.
     for path in (os.path.abspath(told), _followed(told)):
         found = _below(path, mounts)
@@ -43,14 +43,14 @@ def place_of(told: str, volumes: Sequence[str], mounts: Iterable[pb.MountInfo]) 
             return found
     volume, colon, inside = told.partition(":")
     if colon and volume in volumes:
-        return Place(volume, _inside(inside))
+        return VolumePlace(volume, _inside(inside))
     near = did_you_mean(volume if colon and "/" not in volume else told, volumes)
     name = safe(told)
     sentence = f"{name} is neither in a mounted volume nor one: say PATH, VOLUME or VOLUME:PATH.{near}"
     raise CommandError(sentence, Exit.USAGE, "bad-argument")
 
 
-def _below(path: str, mounts: Iterable[pb.MountInfo]) -> Place | None:
+def _below(path: str, mounts: Iterable[pb.MountInfo]) -> VolumePlace | None:
     around = [m for m in mounts if path == m.path or path.startswith(m.path.rstrip("/") + "/")]
     if not around:
         return None
@@ -58,7 +58,7 @@ def _below(path: str, mounts: Iterable[pb.MountInfo]) -> Place | None:
     if nearest.at_ms:
         sentence = f"{safe(nearest.path)} shows the volume as it was: say the file's path in the volume of today."
         raise CommandError(sentence, Exit.USAGE, "bad-argument")
-    return Place(nearest.volume, _inside(path[len(nearest.path) :]))
+    return VolumePlace(nearest.volume, _inside(path[len(nearest.path) :]))
 
 
 def _followed(told: str) -> str:

@@ -12,7 +12,7 @@ from holofsctl.output import Output
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class CommandSession:
     state: Path
     output: Output
 

@@ -15,7 +15,7 @@ from holofs_mount.core import recovery
 from holofs_mount.core.daemon_calls import DaemonCalls
 from holofs_mount.core.files import Files, check_size
 from holofs_mount.core.gone import GoneDirectory
-from holofs_mount.core.mount_state import Caller, MountState, now_ns, process_of
+from holofs_mount.core.mount_state import CallingProcess, MountState, now_ns, process_of
 from holofs_mount.core.names import Names
 from holofs_mount.core.openfile import Freshness, OpenFile
 from holofs_mount.write_behind.assembly import WriteBehind
@@ -45,7 +45,7 @@ class AttrChanges:
             CLOCK.seen(self.mtime_ns)
 
 
-class Attributes:
+class AttributeOperations:
     """Operations on attributes, extended attributes, and the filesystem as a whole."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Attributes:
         self._files = files
         self._statfs: tuple[float, pb.StatFsReply] | None = None
 
-    async def setattr(self, ino: int, wanted: AttrChanges, number: int | None, caller: Caller) -> pb.Attr:
+    async def setattr(self, ino: int, wanted: AttrChanges, number: int | None, caller: CallingProcess) -> pb.Attr:
         self._state.check_writable()
         self._check_owner(wanted)
 
@@ -67,7 +67,7 @@ class Attributes:
 
         return await self._state.gone.ask(ino, ask, lambda gone: _set(gone, wanted))
 
-    async def _setattr(self, ino: int, wanted: AttrChanges, number: int | None, caller: Caller) -> pb.Attr:
+    async def _setattr(self, ino: int, wanted: AttrChanges, number: int | None, caller: CallingProcess) -> pb.Attr:
         since = self._state.epochs.now
         request = pb.SetAttrRequest(ino=ino)
         asks = wanted.size is not None and await self._resize(request, wanted.size, number, caller)
@@ -135,7 +135,7 @@ class Attributes:
             request.mtime_ns = wanted.mtime_ns
         return True
 
-    async def _resize(self, request: pb.SetAttrRequest, size: int, number: int | None, caller: Caller) -> bool:
+    async def _resize(self, request: pb.SetAttrRequest, size: int, number: int | None, caller: CallingProcess) -> bool:
         """Resizes a file here if it is open for writing here. True: the daemon has to do it. Raises OSError."""
         check_size(size)
         file = self._state.table.files.get(request.ino)
@@ -149,7 +149,7 @@ class Attributes:
         request.base = self._state.bases.base(request.ino, process_of(caller.pid))
         return True
 
-    def _resized(self, ino: int, attr: pb.Attr, caller: Caller) -> None:
+    def _resized(self, ino: int, attr: pb.Attr, caller: CallingProcess) -> None:
         self._state.pages.pop(ino, None)
         if self._state.bases.any_stale(ino):
             self._state.bases.has_written(ino, process_of(caller.pid))

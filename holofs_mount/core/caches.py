@@ -119,7 +119,7 @@ NEEDS_LOOKUP: Final = -1
 
 
 @dataclass(slots=True)
-class Listing:
+class CachedListing:
     """All names of one directory."""
 
     names: dict[bytes, int]
@@ -147,19 +147,19 @@ class ListingCache:
     """Complete listings only, least recently used out first."""
 
     def __init__(self) -> None:
-        self._listings: OrderedDict[int, Listing] = OrderedDict()
+        self._listings: OrderedDict[int, CachedListing] = OrderedDict()
         self._loading: dict[int, Loading] = {}
         self._entries = 0
 
-    def get(self, parent: int) -> Listing | None:
+    def get(self, parent: int) -> CachedListing | None:
         listing = self._listings.get(parent)
         if listing is not None:
             self._listings.move_to_end(parent)
         return listing
 
-    def put(self, parent: int, names: dict[bytes, int]) -> Listing:
+    def put(self, parent: int, names: dict[bytes, int]) -> CachedListing:
         self.drop(parent)
-        listing = Listing(names)
+        listing = CachedListing(names)
         self._listings[parent] = listing
         self._entries += len(names) + 1
         while self._entries > MAX_ENTRIES and len(self._listings) > 1:

@@ -21,7 +21,7 @@ from holofs_mount.core import recovery
 from holofs_mount.core.content import Body, BufferedBody, MappedBody, NoRoom, StagedBody
 from holofs_mount.core.daemon_calls import DaemonCalls
 from holofs_mount.core.local_opens import LocalOpens
-from holofs_mount.core.mount_state import OWN, Caller, MountState, check_name, now_ns, process_of
+from holofs_mount.core.mount_state import OWN, CallingProcess, MountState, check_name, now_ns, process_of
 from holofs_mount.core.names import Names
 from holofs_mount.core.openfile import Freshness, Handle, OpenFile, Registration
 from holofs_mount.core.reading import Reading
@@ -61,7 +61,7 @@ def _may_write(handle: Handle) -> bool:
     return handle.staged and not handle.lost
 
 
-class Opened(NamedTuple):
+class OpenResult(NamedTuple):
     """Reply to an open or create. `keep_pages`: the kernel's pages of the inode hold this very content."""
 
     handle: int
@@ -93,7 +93,7 @@ class Files:
         self._reading = Reading(daemon, self.stager)
 
     # ---- opening ----
-    async def open(self, ino: int, flags: int, caller: Caller) -> Opened:
+    async def open(self, ino: int, flags: int, caller: CallingProcess) -> OpenResult:
         write = flags & os.O_ACCMODE != os.O_RDONLY
         truncate = bool(flags & os.O_TRUNC)
         if write or truncate:
@@ -124,7 +124,9 @@ class Files:
             self._state.bases.has_read(ino, reply.map.version, pid)
         return self._opened(handle, reply.map.version, truncate, flags)
 
-    async def create(self, parent: int, name: bytes, mode: int, flags: int, caller: Caller) -> tuple[Opened, pb.Attr]:
+    async def create(
+        self, parent: int, name: bytes, mode: int, flags: int, caller: CallingProcess
+    ) -> tuple[OpenResult, pb.Attr]:
         check_name(name)
         self._state.gone.check(parent)
         self._state.check_writable()
@@ -155,8 +157,8 @@ class Files:
         return self._opened(handle, reply.map.version, fresh, flags), attr
 
     def _create_here(
-        self, parent: int, name: bytes, mode: int, flags: int, caller: Caller
-    ) -> tuple[Opened, pb.Attr] | None:
+        self, parent: int, name: bytes, mode: int, flags: int, caller: CallingProcess
+    ) -> tuple[OpenResult, pb.Attr] | None:
         """Makes a file in the mount alone (see `write_behind.creates`). None: the create must run synchronously."""
         conditions = self._write_behind.conditions()
         name_is_free = self._names.is_free(parent, name)
@@ -211,15 +213,15 @@ class Files:
             return self._reading.staged_body(content, write)
         return BufferedBody(stored=0) if fresh else MappedBody(content)
 
-    def _opened(self, handle: Handle, version: bytes, fresh: bool, flags: int) -> Opened:
+    def _opened(self, handle: Handle, version: bytes, fresh: bool, flags: int) -> OpenResult:
         file = handle.file
         if handle.append and (flags & os.O_ACCMODE == os.O_WRONLY or not self._state.only_mount):
             # The kernel sends what it caches in pieces that end with a page, and between two of them others append.
-            return Opened(handle.number, self._keep_pages(file, version, fresh), direct=True)
+            return OpenResult(handle.number, self._keep_pages(file, version, fresh), direct=True)
         if self._state.table.any_frozen(file.ino):
             self._state.pages.pop(file.ino, None)
-            return Opened(handle.number, keep_pages=False, direct=True)
-        return Opened(handle.number, self._keep_pages(file, version, fresh))
+            return OpenResult(handle.number, keep_pages=False, direct=True)
+        return OpenResult(handle.number, self._keep_pages(file, version, fresh))
 
     def _keep_pages(self, file: OpenFile, version: bytes, fresh: bool) -> bool:
         cached = self._state.pages.get(file.ino)

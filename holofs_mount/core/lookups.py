@@ -11,7 +11,7 @@ from typing import Final
 
 from holofs_api import PAST_INO
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount.core.caches import NEEDS_LOOKUP, Listing
+from holofs_mount.core.caches import NEEDS_LOOKUP, CachedListing
 from holofs_mount.core.daemon_calls import DaemonCalls
 from holofs_mount.core.directory_read_ahead import DirectoryReadAhead
 from holofs_mount.core.mount_state import MountState, check_name
@@ -46,7 +46,7 @@ class Lookups:
         self._daemon = daemon
         self._queue = queue
         self._asked: dict[int, int] = {}
-        self._loads: dict[int, asyncio.Future[Listing]] = {}
+        self._loads: dict[int, asyncio.Future[CachedListing]] = {}
         self._read_ahead = DirectoryReadAhead(self._is_known, lambda ino: daemon.in_background(self._load_quietly(ino)))
 
     async def lookup(self, parent: int, name: bytes) -> pb.Attr:
@@ -155,16 +155,16 @@ class Lookups:
         reply: pb.ReadLinkReply = await self._daemon.call("read_link", pb.ReadLinkRequest(ino=ino))
         return reply.target
 
-    async def listing(self, parent: int) -> Listing:
+    async def listing(self, parent: int) -> CachedListing:
         """All names of a directory; none needs a lookup. Operations that need the same listing share one load."""
         self._read_ahead.requested(parent)
-        return await self._state.gone.ask(parent, lambda: self._listing(parent), lambda gone: Listing({}))
+        return await self._state.gone.ask(parent, lambda: self._listing(parent), lambda gone: CachedListing({}))
 
     def _is_known(self, parent: int) -> bool:
         """Whether the listing is cached or being loaded."""
         return parent in self._loads or self._state.listings.get(parent) is not None
 
-    async def _listing(self, parent: int) -> Listing:
+    async def _listing(self, parent: int) -> CachedListing:
         for _ in range(_TRIES):
             cached = self._state.listings.get(parent)
             if cached is not None and cached.needs_lookup:
@@ -174,9 +174,9 @@ class Lookups:
             loaded = await self._shared_load(parent)
             if not loaded.needs_lookup:
                 return loaded
-        return Listing(await self._look_up_singly(parent, loaded))
+        return CachedListing(await self._look_up_singly(parent, loaded))
 
-    async def _look_up_singly(self, parent: int, listing: Listing) -> dict[bytes, int]:
+    async def _look_up_singly(self, parent: int, listing: CachedListing) -> dict[bytes, int]:
         """Names of a directory that changes all the time: each that needs a lookup is looked up."""
         names: dict[bytes, int] = {}
         for name, ino in list(listing.names.items()):
@@ -184,7 +184,7 @@ class Lookups:
                 names[name] = ino if ino != NEEDS_LOOKUP else (await self._ask_lookup(parent, name)).ino
         return names
 
-    async def _shared_load(self, parent: int) -> Listing:
+    async def _shared_load(self, parent: int) -> CachedListing:
         running = self._loads.get(parent)
         if running is None:
             running = asyncio.ensure_future(self._load(parent))
@@ -192,7 +192,7 @@ class Lookups:
             running.add_done_callback(lambda done: self._loaded(parent, done))
         return await asyncio.shield(running)
 
-    async def _with_lookups(self, parent: int, listing: Listing) -> Listing | None:
+    async def _with_lookups(self, parent: int, listing: CachedListing) -> CachedListing | None:
         """The cached listing, after its names that need a lookup were looked up. None: it has to be loaded anew."""
         if len(listing.needs_lookup) <= _ASK_SINGLY:
             for name in list(listing.needs_lookup):
@@ -203,12 +203,12 @@ class Lookups:
         self._state.listings.drop(parent)
         return None
 
-    def _loaded(self, parent: int, done: asyncio.Future[Listing]) -> None:
+    def _loaded(self, parent: int, done: asyncio.Future[CachedListing]) -> None:
         self._loads.pop(parent, None)
         if not done.cancelled():
             done.exception()  # retrieved: every operation that shared it may have ended
 
-    async def _load(self, parent: int) -> Listing:
+    async def _load(self, parent: int) -> CachedListing:
         loading = self._state.listings.begin(parent)
         try:
             names = await self._pages(parent)
@@ -220,7 +220,7 @@ class Lookups:
             else:
                 names.pop(name, None)
         # What was overtaken by a change that says too little, or a loss of the stream, is good for this once only.
-        return Listing(names) if loading.broken else self._state.listings.put(parent, names)
+        return CachedListing(names) if loading.broken else self._state.listings.put(parent, names)
 
     async def _pages(self, parent: int) -> dict[bytes, int]:
         names: dict[bytes, int] = {}

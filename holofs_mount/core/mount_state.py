@@ -24,13 +24,13 @@ NEWS_SECONDS: Final = 15.0
 """Seconds by which news can be late, at most, on a busy machine."""
 
 
-class Caller(NamedTuple):
+class CallingProcess(NamedTuple):
     """Process that asks. `pid`: its thread's id as the kernel tells it, 0 where unknown."""
 
     pid: int
 
 
-UNKNOWN_CALLER: Final = Caller(0)
+UNKNOWN_CALLER: Final = CallingProcess(0)
 
 
 class Kernel(Protocol):

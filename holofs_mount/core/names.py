@@ -12,7 +12,7 @@ from holofs_mount.core import recovery
 from holofs_mount.core.caches import NEEDS_LOOKUP
 from holofs_mount.core.daemon_calls import DaemonCalls
 from holofs_mount.core.lookups import Lookups
-from holofs_mount.core.mount_state import Caller, MountState, check_name, now_ns, process_of
+from holofs_mount.core.mount_state import CallingProcess, MountState, check_name, now_ns, process_of
 from holofs_mount.core.registration import Registrar
 from holofs_mount.write_behind.assembly import WriteBehind
 from holofs_mount.write_behind.eligibility import mkdir_must_wait, rmdir_must_wait, unlink_must_wait
@@ -153,7 +153,7 @@ class Names(Lookups):
         return self._write_behind.queue.remove("remove_dir", request)
 
     async def rename(
-        self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, caller: Caller
+        self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, caller: CallingProcess
     ) -> None:
         self._check_new(new_parent, new_name)
         check_name(name)

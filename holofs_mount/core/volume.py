@@ -16,7 +16,7 @@ from holofs_api import API_VERSION
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount import VERSION
 from holofs_mount.client import DaemonClient, Observer
-from holofs_mount.core.attributes import Attributes
+from holofs_mount.core.attributes import AttributeOperations
 from holofs_mount.core.caches import NEEDS_LOOKUP
 from holofs_mount.core.daemon_calls import DaemonCalls
 from holofs_mount.core.files import Files
@@ -66,7 +66,7 @@ class Volume:
         self.names = Names(state, daemon, write_behind, registrar)
         self.files = Files(state, daemon, write_behind, self.names, self._local_opens, registrar)
         self.saving = Saving(state, daemon, write_behind, self._local_opens, registrar, self.files.stager)
-        self.attributes = Attributes(state, daemon, write_behind, self.names, self.files)
+        self.attributes = AttributeOperations(state, daemon, write_behind, self.names, self.files)
         self._saver: asyncio.Task[None] | None = None
         self._attempt = 0
 

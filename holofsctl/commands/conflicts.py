@@ -11,17 +11,17 @@ from holofs_api.v1 import control_pb2 as pb
 from holofs_api.words import count
 from holofsctl.asking import Answer, ask
 from holofsctl.client import Client
-from holofsctl.conflict_view import Conflict, grouped, lines_of, settled_line
+from holofsctl.conflict_view import ConflictChoices, grouped, lines_of, settled_line
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import plain, safe
-from holofsctl.places import Place, locate
-from holofsctl.session import Session
+from holofsctl.places import VolumePlace, locate
+from holofsctl.session import CommandSession
 
 _WORDS = ("shown", "copy", "both", "newest")
 
 
-def conflicts(session: Session, arguments: argparse.Namespace) -> None:
+def conflicts(session: CommandSession, arguments: argparse.Namespace) -> None:
     with session.connect() as client:
         found = _listed(client, locate(client, arguments.place))
     lines = [line for conflict in grouped(found) for line in lines_of(conflict)]
@@ -33,7 +33,7 @@ def conflicts(session: Session, arguments: argparse.Namespace) -> None:
         session.output.remark("No conflicts.")
 
 
-def resolve(session: Session, arguments: argparse.Namespace) -> Exit:
+def resolve(session: CommandSession, arguments: argparse.Namespace) -> Exit:
     if not arguments.place and not arguments.all:
         raise CommandError("Say which file, or --all.", Exit.USAGE, "bad-argument")
     with session.connect() as client:
@@ -58,11 +58,11 @@ def _told(keep: str) -> tuple[str, str]:
     return "device", device
 
 
-def _listed(client: Client, place: Place) -> list[pb.Conflict]:
+def _listed(client: Client, place: VolumePlace) -> list[pb.Conflict]:
     return list(client.call("Conflicts", pb.ConflictsRequest(volume=place.volume, path=place.path)).conflicts)
 
 
-def _report(session: Session, steps: Iterable[pb.SettledConflict], many: bool) -> Exit:
+def _report(session: CommandSession, steps: Iterable[pb.SettledConflict], many: bool) -> Exit:
     done = list(steps)
     told = [plain(step) for step in done]
     session.output.data(told if many else told[0], [settled_line(step) for step in done])
@@ -75,7 +75,7 @@ def _report(session: Session, steps: Iterable[pb.SettledConflict], many: bool) -
 
 
 # ---- asking a person
-def _ask_for_each(session: Session, client: Client, place: Place, many: bool) -> Exit:
+def _ask_for_each(session: CommandSession, client: Client, place: VolumePlace, many: bool) -> Exit:
     if session.output.as_json:
         raise CommandError("With --json nobody is asked: say --keep.", Exit.USAGE, "bad-argument")
     found = grouped(_listed(client, place))
@@ -96,7 +96,7 @@ def _ask_for_each(session: Session, client: Client, place: Place, many: bool) ->
     return Exit.FAILED if problems else Exit.OK
 
 
-def _answers(session: Session, client: Client, found: list[Conflict]) -> Iterator[pb.ResolveRequest]:
+def _answers(session: CommandSession, client: Client, found: list[ConflictChoices]) -> Iterator[pb.ResolveRequest]:
     for conflict in found:
         answer, id = ask(session, client, conflict)
         if answer is Answer.STOP:

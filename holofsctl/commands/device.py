@@ -15,7 +15,7 @@ from holofsctl.devices import told_apart
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import moment, plain, safe, table
-from holofsctl.session import Session
+from holofsctl.session import CommandSession
 from holofsctl.status_view import status_lines
 from holofsctl.terminal import width_of
 
@@ -23,7 +23,7 @@ _RESTORE_TIMEOUT_S = 120.0
 _WATCH_S = 1.0
 
 
-def up(session: Session, arguments: argparse.Namespace) -> Exit:
+def up(session: CommandSession, arguments: argparse.Namespace) -> Exit:
     started = launcher.ensure_running(session.state)
     with session.connect() as client:
         mounts = client.call("RestoreMounts", pb.RestoreMountsRequest(), _RESTORE_TIMEOUT_S).mounts
@@ -38,13 +38,13 @@ def up(session: Session, arguments: argparse.Namespace) -> Exit:
     return Exit.FAILED if failed else Exit.OK
 
 
-def down(session: Session, arguments: argparse.Namespace) -> None:
+def down(session: CommandSession, arguments: argparse.Namespace) -> None:
     was_running = launcher.stop(session.state)
     session.output.data({"was_running": was_running}, [])
     session.output.remark("holofsd stopped." if was_running else "holofsd was not running.")
 
 
-def status(session: Session, arguments: argparse.Namespace) -> None:
+def status(session: CommandSession, arguments: argparse.Namespace) -> None:
     with session.connect() as client:
         _show_status(session, client, arguments.name)
         while arguments.watch:
@@ -54,12 +54,12 @@ def status(session: Session, arguments: argparse.Namespace) -> None:
             _show_status(session, client, arguments.name)
 
 
-def _show_status(session: Session, client: Client, volume: str) -> None:
+def _show_status(session: CommandSession, client: Client, volume: str) -> None:
     reply = client.call("Status", pb.StatusRequest(volume=volume))
     session.output.data(plain(reply), [session.output.advised(line) for line in status_lines(reply)])
 
 
-def device_name(session: Session, arguments: argparse.Namespace) -> None:
+def device_name(session: CommandSession, arguments: argparse.Namespace) -> None:
     request = pb.DeviceNameRequest() if arguments.new is None else pb.DeviceNameRequest(name=arguments.new)
     with session.connect() as client:
         reply = client.call("DeviceName", request)
@@ -84,7 +84,7 @@ def _shared_name(other: pb.Peer) -> str:
     )
 
 
-def new_key(session: Session, arguments: argparse.Namespace) -> None:
+def new_key(session: CommandSession, arguments: argparse.Namespace) -> None:
     device = run_closed(session, "holofsd.daemon.new_key_main", [], "`holofsctl down` first: holofsd runs.").decode()
     session.output.data({"device_id": device.strip()}, [device.strip()])
     session.output.remark(
@@ -94,7 +94,7 @@ def new_key(session: Session, arguments: argparse.Namespace) -> None:
     )
 
 
-def peers(session: Session, arguments: argparse.Namespace) -> None:
+def peers(session: CommandSession, arguments: argparse.Namespace) -> None:
     found = session.call("Peers", pb.PeersRequest()).peers
     names = told_apart(found)
     rows = [(names[p.device_id], _presence(p), " ".join(p.volumes), p.address or p.explanation) for p in found]
@@ -109,7 +109,7 @@ def _presence(peer: pb.Peer) -> str:
     return f"last seen {moment(peer.last_seen_ms)}" if peer.last_seen_ms else "never seen"
 
 
-def doctor(session: Session, arguments: argparse.Namespace) -> Exit:
+def doctor(session: CommandSession, arguments: argparse.Namespace) -> Exit:
     found = checks.run(session.state)
     rows = [
         ("ok" if check.fine else "PROBLEM", check.subject, session.output.advised(check.sentence)) for check in found

@@ -8,15 +8,15 @@ import argparse
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
 from holofsctl.comparing import compare
-from holofsctl.conflict_view import Conflict, grouped, writer
+from holofsctl.conflict_view import ConflictChoices, grouped, writer
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import safe
-from holofsctl.places import Place, locate
-from holofsctl.session import Session
+from holofsctl.places import VolumePlace, locate
+from holofsctl.session import CommandSession
 
 
-def diff(session: Session, arguments: argparse.Namespace) -> None:
+def diff(session: CommandSession, arguments: argparse.Namespace) -> None:
     with session.connect() as client:
         place = locate(client, arguments.place)
         conflict = _conflict_at(client, place)
@@ -26,7 +26,7 @@ def diff(session: Session, arguments: argparse.Namespace) -> None:
     session.output.data([one.plain() for one in found], [line for one in found for line in one.lines()], exact)
 
 
-def _conflict_at(client: Client, place: Place) -> Conflict:
+def _conflict_at(client: Client, place: VolumePlace) -> ConflictChoices:
     request = pb.ConflictsRequest(volume=place.volume, path=place.path)
     for conflict in grouped(client.call("Conflicts", request).conflicts):
         if conflict.is_at(place.path):
@@ -35,13 +35,13 @@ def _conflict_at(client: Client, place: Place) -> Conflict:
     raise CommandError(sentence, code="no-conflict")
 
 
-def _meant(conflict: Conflict, path: bytes) -> list[pb.Alternative]:
+def _meant(conflict: ConflictChoices, path: bytes) -> list[pb.Alternative]:
     """The copy of that name, else all of them."""
     copies = list(conflict.choices[1:])
     return [copy for copy in copies if copy.path == path] or copies
 
 
-def _told(client: Client, conflict: Conflict, told: str) -> list[pb.Alternative]:
+def _told(client: Client, conflict: ConflictChoices, told: str) -> list[pb.Alternative]:
     """Choose the copy by its device, or by its path."""
     copies = conflict.choices[1:]
     found = [copy for copy in copies if copy.device == told]

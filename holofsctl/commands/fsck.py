@@ -15,12 +15,12 @@ from holofsctl.closed import run_closed
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import moment, plain, safe, table_rows
-from holofsctl.session import Session
+from holofsctl.session import CommandSession
 
 _TIMEOUT_S: Final = 24 * 3600.0
 
 
-def fsck(session: Session, arguments: argparse.Namespace) -> Exit:
+def fsck(session: CommandSession, arguments: argparse.Namespace) -> Exit:
     if arguments.from_backup and not arguments.name:
         raise CommandError("Say which volume is to be taken from its backup.", Exit.USAGE, "bad-argument")
     request = pb.FsckRequest(
@@ -47,7 +47,7 @@ def _fixable(*checked: pb.FsckVolume) -> int:
     return sum(f.count for one in checked for f in one.findings if f.outcome == "fixable")
 
 
-def _answer(session: Session, request: pb.FsckRequest) -> pb.FsckReply:
+def _answer(session: CommandSession, request: pb.FsckRequest) -> pb.FsckReply:
     try:
         with session.connect() as client:
             reply: pb.FsckReply = client.call("Fsck", request, _TIMEOUT_S)
@@ -60,7 +60,7 @@ def _answer(session: Session, request: pb.FsckRequest) -> pb.FsckReply:
     return _without_daemon(session, request)
 
 
-def _without_daemon(session: Session, request: pb.FsckRequest) -> pb.FsckReply:
+def _without_daemon(session: CommandSession, request: pb.FsckRequest) -> pb.FsckReply:
     orders = [f"--{name.replace('_', '-')}" for name in ("repair", "from_backup", "content") if getattr(request, name)]
     names = [request.volume] if request.volume else []
     busy = "holofsd is just starting or ending: try again in a moment."

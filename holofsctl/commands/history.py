@@ -14,8 +14,8 @@ from holofsctl.client import Client
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import duration, moment, plain, safe, size, table
-from holofsctl.places import Place, locate
-from holofsctl.session import Session
+from holofsctl.places import VolumePlace, locate
+from holofsctl.session import CommandSession
 
 _TIMEOUT_S = 3600.0
 
@@ -34,7 +34,7 @@ def time_told(text: str) -> int:
     return told
 
 
-def _file(client: Client, told: str) -> Place:
+def _file(client: Client, told: str) -> VolumePlace:
     place = locate(client, told)
     if not place.path:
         raise CommandError(f"{safe(told)} is a whole volume: say a file or folder in it.", Exit.USAGE, "bad-argument")
@@ -42,7 +42,7 @@ def _file(client: Client, told: str) -> Place:
 
 
 # ---- history, restore
-def history(session: Session, arguments: argparse.Namespace) -> None:
+def history(session: CommandSession, arguments: argparse.Namespace) -> None:
     with session.connect() as client:
         place = _file(client, arguments.place)
         versions = client.call("History", pb.HistoryRequest(volume=place.volume, path=place.path)).versions
@@ -60,7 +60,7 @@ def _standing(version: pb.PastVersion) -> str:
     return standing if version.here else f"{standing}; on another device, fetched when restored"
 
 
-def restore(session: Session, arguments: argparse.Namespace) -> Exit:
+def restore(session: CommandSession, arguments: argparse.Namespace) -> Exit:
     with session.connect() as client:
         place = _file(client, arguments.place)
         to = _file(client, arguments.to).path if arguments.to else b""
@@ -78,7 +78,7 @@ def restore(session: Session, arguments: argparse.Namespace) -> Exit:
     return _report(session, done)
 
 
-def _report(session: Session, done: list[pb.Restored]) -> Exit:
+def _report(session: CommandSession, done: list[pb.Restored]) -> Exit:
     lines = [safe(one.path) for one in done if one.what == "restored"]
     session.output.data([plain(one) for one in done], lines)
     same = sum(one.what == "same" for one in done)
@@ -90,7 +90,7 @@ def _report(session: Session, done: list[pb.Restored]) -> Exit:
 
 
 # ---- trash
-def list_trash(session: Session, arguments: argparse.Namespace) -> None:
+def list_trash(session: CommandSession, arguments: argparse.Namespace) -> None:
     with session.connect() as client:
         place = locate(client, arguments.place)
         request = pb.ListTrashRequest(volume=place.volume, path=place.path, single=arguments.all)
@@ -109,7 +109,7 @@ def _extent(item: pb.TrashItem) -> str:
     return what if item.here else f"{what} (not all here)"
 
 
-def empty_trash(session: Session, arguments: argparse.Namespace) -> None:
+def empty_trash(session: CommandSession, arguments: argparse.Namespace) -> None:
     with session.connect() as client:
         place = locate(client, arguments.place)
         request = pb.EmptyTrashRequest(volume=place.volume, path=place.path, older_seconds=arguments.older)
@@ -130,7 +130,7 @@ def policy_line(history: pb.HistoryStatus) -> str:
     return f"{every}, then {daily}" if every else daily
 
 
-def history_policy(session: Session, arguments: argparse.Namespace) -> None:
+def history_policy(session: CommandSession, arguments: argparse.Namespace) -> None:
     request = pb.KeepHistoryRequest(volume=arguments.name or "")
     if not arguments.name and (arguments.all is not None or arguments.daily is not None):
         raise CommandError("How long history is kept is set for one volume: say its name.", Exit.USAGE, "bad-argument")
@@ -160,7 +160,7 @@ def _device_line(history: pb.HistoryStatus) -> str:
     return f"{taken}; those without a size of their own share {size(history.max_bytes)}"
 
 
-def gc(session: Session, arguments: argparse.Namespace) -> None:
+def gc(session: CommandSession, arguments: argparse.Namespace) -> None:
     with session.connect() as client:
         request = pb.CollectGarbageRequest(volume=arguments.name, now=arguments.now)
         done = client.call("CollectGarbage", request, _TIMEOUT_S)

@@ -12,7 +12,7 @@ from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import plain, safe
 from holofsctl.places import mount_point
-from holofsctl.session import Session
+from holofsctl.session import CommandSession
 
 
 def absolute(path: str) -> str:
@@ -28,7 +28,7 @@ def _utf8(path: str) -> str:
     return path
 
 
-def mount(session: Session, arguments: argparse.Namespace) -> None:
+def mount(session: CommandSession, arguments: argparse.Namespace) -> None:
     path = absolute(arguments.path)
     request = pb.MountRequest(
         volume=arguments.name,
@@ -41,7 +41,7 @@ def mount(session: Session, arguments: argparse.Namespace) -> None:
     session.output.data(plain(info), [safe(info.path)])
 
 
-def unmount(session: Session, arguments: argparse.Namespace) -> None:
+def unmount(session: CommandSession, arguments: argparse.Namespace) -> None:
     with session.connect() as client:
         mounted = {info.path: info.volume for info in client.call("Status", pb.StatusRequest()).mounts}
         path = _meant(arguments.path, mounted)

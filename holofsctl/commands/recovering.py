@@ -8,7 +8,7 @@ import argparse
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.commands.sharing import read_secret
 from holofsctl.output import plain, safe
-from holofsctl.session import Session
+from holofsctl.session import CommandSession
 
 _WARNING = (
     "Whoever has this code can become an admin of the volume, for ever. "
@@ -18,7 +18,7 @@ _WARNING = (
 _BETTER = "Next time give it on standard input: `holofsctl recover -`."
 
 
-def recovery(session: Session, arguments: argparse.Namespace) -> None:
+def recovery(session: CommandSession, arguments: argparse.Namespace) -> None:
     reply = session.call("Recovery", pb.RecoveryRequest(volume=arguments.name, forget=arguments.forget))
     session.output.data(plain(reply), [reply.code], exact=True)
     session.output.remark(_WARNING)
@@ -26,7 +26,7 @@ def recovery(session: Session, arguments: argparse.Namespace) -> None:
         session.output.remark("This device does not keep it any longer.")
 
 
-def recover(session: Session, arguments: argparse.Namespace) -> None:
+def recover(session: CommandSession, arguments: argparse.Namespace) -> None:
     code = read_secret(session, arguments.code, "recovery code", _BETTER)
     request = pb.RecoverRequest(code=code, name=arguments.name, sources=arguments.sources)
     volume = session.call("Recover", request)

@@ -14,7 +14,7 @@ from holofsctl.client import CALL_TIMEOUT_S
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import moment, plain, safe, size, table
-from holofsctl.session import Session
+from holofsctl.session import CommandSession
 
 _DECIDING_S: Final = 3600.0
 """Carrying out a word takes about a second for a thousand files; it goes on if nobody waits."""
@@ -22,7 +22,7 @@ _SHOWN: Final = 20
 """Names printed for a person; --json has up to a thousand."""
 
 
-def brake(session: Session, arguments: argparse.Namespace) -> None:
+def brake(session: CommandSession, arguments: argparse.Namespace) -> None:
     act, word = _act(arguments), shell_word(arguments.name)
     request = pb.BrakeRequest(volume=arguments.name, act=act)
     if act == "limit":
@@ -93,7 +93,7 @@ def held_sentence(held: pb.BrakeReply | pb.VolumeStatus) -> str:
     return f"Held by the brake since {moment(held.held_since_ms)}: {by} removed {what}; {stay} still here."
 
 
-def record_budget(session: Session, arguments: argparse.Namespace) -> None:
+def record_budget(session: CommandSession, arguments: argparse.Namespace) -> None:
     request = pb.RecordBudgetRequest(volume=arguments.name)
     if arguments.max is not None:
         request.max_bytes = arguments.max
@@ -141,7 +141,7 @@ def _more(bytes: int) -> str:
     return f"{max(-(-2 * bytes // (1 << 30)), 1)}G"
 
 
-def scrub(session: Session, arguments: argparse.Namespace) -> Exit:
+def scrub(session: CommandSession, arguments: argparse.Namespace) -> Exit:
     ended: list[pb.ScrubProgress] = []
     with session.connect() as client:
         for step in client.stream("Scrub", pb.ScrubRequest(volume=arguments.name, no_wait=arguments.no_wait)):

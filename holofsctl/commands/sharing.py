@@ -17,7 +17,7 @@ from holofsctl.commands.volumes import role_name
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import duration, moment, plain, safe, table
-from holofsctl.session import Session
+from holofsctl.session import CommandSession
 from holofsctl.terminal import width_of
 
 ROLES: Final = {"reader": pb.ROLE_READER, "writer": pb.ROLE_WRITER, "admin": pb.ROLE_ADMIN}
@@ -30,7 +30,7 @@ _MAX_TICKET: Final = 16384
 """Characters read from standard input; a real ticket has a few hundred."""
 
 
-def share(session: Session, arguments: argparse.Namespace) -> None:
+def share(session: CommandSession, arguments: argparse.Namespace) -> None:
     if arguments.revoke:
         _revoke(session, *arguments.revoke)
     elif not arguments.name:
@@ -43,7 +43,7 @@ def share(session: Session, arguments: argparse.Namespace) -> None:
         _make_invite(session, arguments)
 
 
-def _list_invites(session: Session, volume: str) -> None:
+def _list_invites(session: CommandSession, volume: str) -> None:
     invites = session.call("Invites", pb.InvitesRequest(volume=volume)).invites
     session.output.data([plain(invite) for invite in invites], table([_invite_row(invite) for invite in invites]))
     session.output.remark(f"{count(len(invites), 'invite')} made by this device can still be redeemed.")
@@ -61,14 +61,14 @@ def _invite_row(invite: pb.Invite) -> tuple[str, ...]:
     return (invite.id, role_name(invite.role), uses, ends, f"made {moment(invite.made_at_ms)}")
 
 
-def _revoke(session: Session, volume: str, invite: str) -> None:
+def _revoke(session: CommandSession, volume: str, invite: str) -> None:
     revoked = session.call("RevokeInvite", pb.RevokeInviteRequest(volume=volume, invite=invite)).revoked
     session.output.data([plain(invite) for invite in revoked], [invite.id for invite in revoked])
     told = f"Revoked {count(len(revoked), 'invite')}. Whoever redeemed one before is a member still"
     session.output.remark(f"{told}: `holofsctl members {shell_word(volume)}` shows who.")
 
 
-def _make_invite(session: Session, arguments: argparse.Namespace) -> None:
+def _make_invite(session: CommandSession, arguments: argparse.Namespace) -> None:
     role = pb.ROLE_READER if arguments.read_only else pb.ROLE_ADMIN if arguments.admin else pb.ROLE_WRITER
     request = pb.ShareRequest(
         volume=arguments.name,
@@ -107,7 +107,7 @@ def _qr(ticket: str) -> str:
     return drawn
 
 
-def read_secret(session: Session, given: str, what: str, better: str) -> str:
+def read_secret(session: CommandSession, given: str, what: str, better: str) -> str:
     """A ticket or a recovery code as it was given; `-`: from standard input. One that stands in the command line is
     taken, with a warning that says what is `better`."""
     if given != "-":
@@ -125,7 +125,7 @@ def read_secret(session: Session, given: str, what: str, better: str) -> str:
     return secret
 
 
-def join(session: Session, arguments: argparse.Namespace) -> Exit:
+def join(session: CommandSession, arguments: argparse.Namespace) -> Exit:
     request = pb.JoinRequest(
         ticket=read_secret(session, arguments.ticket, "ticket", _JOIN_BETTER),
         name=arguments.name,
@@ -143,7 +143,7 @@ def join(session: Session, arguments: argparse.Namespace) -> Exit:
     return Exit.OK
 
 
-def _follow(session: Session, steps: Any) -> Any:
+def _follow(session: CommandSession, steps: Any) -> Any:
     last, told = None, ""
     for last in steps:
         if last.message and last.message != told:
@@ -152,7 +152,7 @@ def _follow(session: Session, steps: Any) -> Any:
     return last
 
 
-def members(session: Session, arguments: argparse.Namespace) -> None:
+def members(session: CommandSession, arguments: argparse.Namespace) -> None:
     name, change = arguments.name, arguments.change
     if name in ("remove", "role") and change and change[0] not in ("remove", "role"):
         name, change = change[0], [name, *change[1:]]  # `members remove NAME DEVICE` says the same
@@ -177,7 +177,7 @@ def members(session: Session, arguments: argparse.Namespace) -> None:
         )
 
 
-def _set_member(session: Session, request: pb.SetMemberRequest) -> None:
+def _set_member(session: CommandSession, request: pb.SetMemberRequest) -> None:
     member = session.call("SetMember", request)
     session.output.data(plain(member), [])
     became = "is no member any more" if member.removed else f"is {role_name(member.role)} now"
@@ -190,7 +190,7 @@ def _set_member(session: Session, request: pb.SetMemberRequest) -> None:
         session.output.remark(_KEEPS)
 
 
-def _list_members(session: Session, volume: str) -> None:
+def _list_members(session: CommandSession, volume: str) -> None:
     found = session.call("Members", pb.MembersRequest(volume=volume)).members
     rows = [(m.name or "-", _standing(m), role_name(m.role), m.device_id) for m in found]
     session.output.data([plain(member) for member in found], table(rows))

@@ -11,7 +11,7 @@ from holofs_api.words import count
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import plain, safe, table
-from holofsctl.session import Session
+from holofsctl.session import CommandSession
 
 
 def role_name(role: pb.Role.ValueType) -> str:
@@ -24,12 +24,12 @@ def role_here(volume: pb.Volume) -> str:
     return "not a member" if is_none else role_name(volume.role)
 
 
-def create(session: Session, arguments: argparse.Namespace) -> None:
+def create(session: CommandSession, arguments: argparse.Namespace) -> None:
     volume = session.call("CreateVolume", pb.CreateVolumeRequest(name=arguments.name))
     session.output.data(plain(volume), [safe(volume.name)])
 
 
-def list_volumes(session: Session, arguments: argparse.Namespace) -> None:
+def list_volumes(session: CommandSession, arguments: argparse.Namespace) -> None:
     volumes = session.call("ListVolumes", pb.ListVolumesRequest()).volumes
     rows = [(v.name, role_here(v), v.state, v.explanation) for v in volumes]
     session.output.data([plain(volume) for volume in volumes], table(rows))
@@ -39,14 +39,14 @@ def list_volumes(session: Session, arguments: argparse.Namespace) -> None:
         )
 
 
-def leave(session: Session, arguments: argparse.Namespace) -> None:
+def leave(session: CommandSession, arguments: argparse.Namespace) -> None:
     request = pb.LeaveRequest(volume=arguments.name, delete=arguments.delete)
     reply = session.call("Leave", request)
     session.output.data(plain(reply), [safe(reply.kept_at)] if reply.kept_at else [])
     session.output.remark(f"Left {safe(arguments.name)}.")
 
 
-def wait(session: Session, arguments: argparse.Namespace) -> Exit:
+def wait(session: CommandSession, arguments: argparse.Namespace) -> Exit:
     request = pb.WaitRequest(volume=arguments.name, copies=arguments.copies, timeout_seconds=arguments.timeout)
     began, last, told = time.monotonic(), None, ""
     with session.connect() as client:

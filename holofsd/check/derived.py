@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is derived: the tree is projected from all states into a fresh index, and each row compared with that.
+"""Check of the derived rows: the tree is projected from all states into a fresh index, and each row compared with that.
 
 So what is shown after a repair is what a device that joins now would show.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from holofsd.check.case import Case
-from holofsd.check.states import States
+from holofsd.check.states import StateCheck
 from holofsd.codec.records import encode_state
 from holofsd.core.errors import HoloError
 from holofsd.core.ids import ROOT_ID, NodeId
@@ -39,7 +39,7 @@ _SHOWN: Final = ("shown", "held", "size", "remote")
 
 def check_derived(case: Case, scratch: Path) -> None:
     """`scratch`: an empty directory for the fresh index."""
-    states = States(case)
+    states = StateCheck(case)
     fresh = VolumeStore(case.store.volume, scratch)
     try:
         _project(case, fresh, states.all())
@@ -108,7 +108,7 @@ def _told(row: tuple[object, ...]) -> str:
     return " ".join(value.hex()[:32] if isinstance(value, bytes) else str(value) for value in row[:2])
 
 
-def _compare_nodes(case: Case, states: States) -> None:
+def _compare_nodes(case: Case, states: StateCheck) -> None:
     db = case.store.db
     for (node,) in db.all("SELECT node FROM main.nodes EXCEPT SELECT node FROM fresh.nodes"):
         # A node that nothing is known of; the root is in both.

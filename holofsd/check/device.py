@@ -38,7 +38,7 @@ _SECRET_BYTES: Final = 16
 
 # ---- the database itself
 def device_complaint(state: Path) -> str:
-    """Why `device.db` cannot be used, empty if it can; a new device has none. Finishes a repair that was stopped."""
+    """Returns why `device.db` cannot be used; empty if it can, or if the device is new. Finishes a stopped repair."""
     finish(state, DEVICE)
     if (state / DEVICE).exists():
         return complaint_about(state / DEVICE)

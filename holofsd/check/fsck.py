@@ -24,15 +24,15 @@ from holofsd.store.copies import copy_database
 from holofsd.store.volume import VolumeStore
 
 
-class Files(Enum):
-    """How far content and staging are looked at."""
+class FileCheck(Enum):
+    """Depth of the look at content and staging."""
 
     IGNORED = auto()
     SIZES = auto()
     HASHES = auto()
 
 
-def examine(volume: VolumeId, directory: Path, device: DeviceId, *, repair: bool, files: Files) -> Report:
+def examine(volume: VolumeId, directory: Path, device: DeviceId, *, repair: bool, files: FileCheck) -> Report:
     """Blocking. Nobody else uses the directory. Raises DamagedIndex if the index cannot be read."""
     store = VolumeStore(volume, directory)
     scratch = Path(tempfile.mkdtemp(prefix="fsck-", dir=directory))
@@ -43,12 +43,12 @@ def examine(volume: VolumeId, directory: Path, device: DeviceId, *, repair: bool
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def examine_copy(volume: VolumeId, directory: Path, device: DeviceId, *, files: Files) -> Report:
+def examine_copy(volume: VolumeId, directory: Path, device: DeviceId, *, files: FileCheck) -> Report:
     """Blocking. The same of a volume in use, on a copy of its index; changes nothing."""
     return what_stands(lambda: _examine_copy(volume, directory, device, files))
 
 
-def _examine_copy(volume: VolumeId, directory: Path, device: DeviceId, files: Files) -> Report:
+def _examine_copy(volume: VolumeId, directory: Path, device: DeviceId, files: FileCheck) -> Report:
     copy = Path(tempfile.mkdtemp(prefix="fsck-", dir=directory))
     try:
         copy_database(directory / "index.db", copy / "index.db")
@@ -60,14 +60,14 @@ def _examine_copy(volume: VolumeId, directory: Path, device: DeviceId, files: Fi
         shutil.rmtree(copy, ignore_errors=True)
 
 
-def _examine(store: VolumeStore, device: DeviceId, scratch: Path, repair: bool, files: Files) -> Report:
+def _examine(store: VolumeStore, device: DeviceId, scratch: Path, repair: bool, files: FileCheck) -> Report:
     membership = _membership(store)
     case = Case(store, Report(repair), membership, membership.roles.get(device) in WRITERS)
     check_credentials(case)
     check_authors(case)
     check_document(case)
-    if files is not Files.IGNORED:
-        check_content(case, read_all=files is Files.HASHES)
+    if files is not FileCheck.IGNORED:
+        check_content(case, read_all=files is FileCheck.HASHES)
         check_staging(case)
     check_derived(case, scratch)
     if repair:
@@ -85,7 +85,7 @@ def _carry_out(case: Case) -> None:
 
 
 def _membership(store: VolumeStore) -> Membership:
-    """What the readable credentials add up to."""
+    """Resolves the membership from the credentials that can be read."""
     found: list[Credentials] = []
     for _kind, message in store.credentials():
         try:

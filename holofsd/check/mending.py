@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from holofsd.check.document import NEW_AUTHOR
-from holofsd.check.fsck import Files, examine
+from holofsd.check.fsck import FileCheck, examine
 from holofsd.check.salvaging import join_salvaged
 from holofsd.core.errors import DamagedIndex
 from holofsd.core.ids import BlobHash, DeviceId, VolumeId
@@ -49,7 +49,7 @@ def backup_path(directory: Path, name: str = INDEX) -> Path:
 
 
 def backup_time(directory: Path, name: str = INDEX) -> float:
-    """When the backup was made, seconds since the epoch; 0 if there is none."""
+    """Returns the time of the backup, seconds since the epoch; 0 if there is none."""
     try:
         return backup_path(directory, name).stat().st_mtime
     except OSError:
@@ -144,7 +144,7 @@ def readable(volume: VolumeId, directory: Path, device: DeviceId) -> Path:
             raise DamagedIndex("Nothing of the index can be read, and there is no backup of it.")
         rescue = _linked_directory(directory, RESCUE)
         copy_database(backup_path(directory), rescue / INDEX)
-    examine(volume, rescue, device, repair=True, files=Files.IGNORED)
+    examine(volume, rescue, device, repair=True, files=FileCheck.IGNORED)
     return rescue
 
 
@@ -227,7 +227,8 @@ def _unlisted_staging(store: VolumeStore) -> list[str]:
 
 
 def _kept(directory: Path, strays: list[str]) -> list[str]:
-    """Nobody knows which file they belong to, and they may be all there is of it: they are not swept."""
+    """Moves staging files that no row names to a folder of their own, and returns where they are. Each may be
+    all that is left of a file, so none is swept."""
     if not strays:
         return []
     folder = _free_name(directory, "unknown")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a check found, counted by kind, with the first of each kind named."""
+"""Findings of a check, counted by kind, with the first of each kind named."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Report:
         finding.found[subject] += 1
 
     def keep_what_stays(self, later: Report) -> None:
-        """Only what a later look found again."""
+        """Drops findings that a later look did not find again."""
         for code, finding in list(self.findings.items()):
             again = later.findings.get(code)
             finding.found &= again.found if again is not None else Counter()
@@ -65,5 +65,5 @@ class Report:
 
     @property
     def left(self) -> int:
-        """What is not repaired."""
+        """Number of findings that are not repaired."""
         return sum(f.count for f in self.findings.values() if f.outcome is not Outcome.FIXED)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be read of a damaged index goes into one restored from its backup: nothing that is still there is lost.
+"""Rescue of a damaged index: the rows that can be read go into one restored from its backup, so that none is lost.
 
 Records count if their signatures do. States count where they hold what was not published yet; the others are in the
 records. All of it is said again by this device's new author, for others may not have heard it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with something in use, told from what only looked wrong: the one place where that is decided.
+"""Judgement of findings about something in use: which are wrong, and which only looked so. Decided here alone.
 
 A look at something in use is several looks, the database here, the files there, and work goes on between them: a file
 is in its place and its row comes next, or the row went and the file follows, and all that is derived from either

@@ -25,7 +25,7 @@ from holofsd.sync.vetting import Vetting
 
 @dataclass(slots=True)
 class _Said:
-    """What the document says about one node, and whether some of it does not count (yet)."""
+    """State of one node by the document. `partly`: some of its records do not count (yet)."""
 
     state: NodeState | None = None
     partly: bool = False
@@ -34,7 +34,7 @@ class _Said:
 
 
 @dataclass(slots=True)
-class States:
+class StateCheck:
     """`wrong`: the state that has to be stored, for each node whose row says less than it should."""
 
     case: Case
@@ -163,7 +163,7 @@ class States:
         return said.state
 
     def _is_said(self, node: NodeId, state: NodeState, said: _Said) -> None:
-        """What only this device knows has to be on its way to the others."""
+        """Reports a state of which the document lacks something, and which is not on its way to the others."""
         if said.partly or not self.case.can_write or node in self._unpublished:
             return
         if not is_alive(state) and (said.state is None or not is_alive(said.state)):

@@ -69,7 +69,7 @@ def removed_message(volume: VolumeId, removed: Removed) -> bytes:
 
 # ---- sizes
 def grant_bytes(grant: Grant) -> int:
-    """At least what the grant takes as a message."""
+    """Returns a size that the grant as a message has at least."""
     return 160 + len(grant.device_name.encode("utf-8", "surrogatepass"))
 
 
@@ -119,7 +119,7 @@ def issuers_first(volume: VolumeId, credentials: Credentials) -> Credentials:
 
 # ---- sets
 def without(credentials: Credentials, known: Credentials) -> Credentials:
-    """What is not in `known`, in the same order."""
+    """Returns the credentials that are not in `known`, in the same order."""
     grants, removals, certificates = set(known.grants), set(known.removals), set(known.certificates)
     return Credentials(
         tuple(g for g in credentials.grants if g not in grants),
@@ -149,7 +149,7 @@ def merge_credentials(*sets: Credentials) -> Credentials:
 
 
 def relevant(volume: VolumeId, credentials: Credentials) -> Credentials:
-    """What is kept and shown to others: what has room, and was issued by somebody who is or was an admin."""
+    """Returns the credentials to keep and to show to others: with room for them, by issuers that are or were admins."""
     grants, removals = _by_issuer(credentials.grants), _by_issuer(credentials.removals)
     kept_grants: list[Grant] = []
     kept_removals: list[Removed] = []

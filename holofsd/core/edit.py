@@ -94,10 +94,6 @@ def with_mode(state: NodeState, mode: int, stamp: Hlc) -> NodeState:
     return replace(state, mode=_write(state.mode, mode & MODE_BITS, stamp))
 
 
-def with_owner(state: NodeState, uid: int, gid: int, stamp: Hlc) -> NodeState:
-    return replace(state, owner=_write(state.owner, (uid, gid), stamp))
-
-
 def with_xattr(state: NodeState, name: bytes, value: bytes | None, stamp: Hlc) -> NodeState:
     """None removes the attribute."""
     return replace(state, xattrs={**state.xattrs, name: _write(state.xattrs.get(name), value, stamp)})

@@ -124,10 +124,6 @@ class VolumeExists(HoloError):
     errno, code = _errno.EEXIST, "volume-exists"
 
 
-class VolumeBusy(HoloError):
-    errno, code = _errno.EBUSY, "volume-busy"
-
-
 class NotAMember(HoloError):
     errno, code = _errno.EACCES, "not-a-member"
 

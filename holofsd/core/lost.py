@@ -18,6 +18,7 @@ from holofsd.core.node import Placement, is_alive, may_have_names, placements
 from holofsd.core.state import Kind, Link, NodeState, Place, Register, Removal
 
 LOST_NAME: Final = b"lost+found"
+"""Name of the folder in the root for what has no usable place, and in paths for what lies in an unknown directory."""
 LOST_ID: Final = directory_id(ROOT_ID, LOST_NAME, 0)
 _LINK: Final = link_id(LOST_ID)
 _NO_TIME: Final = Hlc(0, 0, AuthorId(bytes(32)))

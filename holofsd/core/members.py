@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is a member: what a set of credentials adds up to, whatever the order in which it arrived. Pure.
+"""Membership by a set of credentials, whatever the order in which they arrived. Pure.
 
 Signatures were verified before (`codec.signing`), and what no admin signed was left out (`core.credentials`); here it
 is decided which of the signed statements count.
@@ -42,12 +42,12 @@ CERTIFICATES_COUNTED: Final = 32
 
 
 def removal_generation(generation: int) -> int:
-    """Of a removal for good: the last of the letting that `generation` belongs to."""
+    """Returns the generation of a removal for good: the last of the letting that `generation` belongs to."""
     return generation | (LETTING - 1)
 
 
 def letting(generation: int) -> int:
-    """How often the device was let in, counted from one."""
+    """Returns the number of times that the device was let in."""
     return 1 + generation // LETTING
 
 
@@ -60,8 +60,8 @@ class Standing:
     removals: tuple[Removed, ...]
 
 
-class _Verdict:
-    """What holds by the removals taken so far."""
+class _TakenRemovals:
+    """Grants that are ended or kept by the removals taken so far."""
 
     def __init__(self, grants: Iterable[Grant]) -> None:
         self._issued: dict[bytes, list[Grant]] = {}
@@ -100,15 +100,15 @@ def membership_of(volume: VolumeId, kept: Credentials, folded: Collection[Author
 
 
 def without_word_of(volume: VolumeId, kept: Credentials, device: DeviceId, admin: DeviceId) -> Membership:
-    """What membership would be if nothing counted that `device` signed, and `admin` were one by the volume's key."""
+    """Returns the membership as if nothing counted that `device` signed, and `admin` were one by the volume's key."""
     root = Grant(admin, Role.ADMIN, last_generation(volume, kept, admin) + 1, volume, "", b"")
     rooted = Credentials((*kept.grants, root), kept.removals, kept.certificates)
     return _add_up(standing(volume, rooted, silent=device), rooted, ())
 
 
 def standing(volume: VolumeId, kept: Credentials, silent: bytes = b"") -> Standing:
-    """Which grants and removals count, of a set that is `relevant` already. Of the issuer `silent` none does; what it
-    signed is known all the same."""
+    """Returns the grants and removals that count, of a set that is `relevant` already. None by the issuer `silent`
+    does, though all that it signed is known."""
     grants, removals = _in_sequence(volume, kept)
     if silent:
         grants = [grant for grant in grants if grant.issuer != silent]
@@ -122,7 +122,7 @@ def standing(volume: VolumeId, kept: Credentials, silent: bytes = b"") -> Standi
     for removal in removals:
         if removal.issuer in ranks:
             issued.setdefault(removal.issuer, []).append(removal)
-    verdict = _Verdict(grant for grant in grants if grant.issuer in ranks)
+    verdict = _TakenRemovals(grant for grant in grants if grant.issuer in ranks)
     admins = _admins(volume, by_issuer, verdict)
     order = sorted(issued, key=lambda issuer: (ranks[issuer], issuer))
     at = 0
@@ -233,8 +233,8 @@ def _seniority(volume: VolumeId, by_issuer: Mapping[bytes, Iterable[Grant]]) -> 
     return ranks
 
 
-def _admins(volume: VolumeId, by_issuer: Mapping[bytes, Iterable[Grant]], verdict: _Verdict) -> set[bytes]:
-    """Who may issue by the removals taken so far: least fixed point from the volume key and grants that are kept."""
+def _admins(volume: VolumeId, by_issuer: Mapping[bytes, Iterable[Grant]], verdict: _TakenRemovals) -> set[bytes]:
+    """Returns who may issue by the removals taken so far: least fixed point from the volume key and kept grants."""
     kept = (grant for grant in verdict.kept if grant.role is Role.ADMIN and not verdict.ends(grant))
     edge = [volume, *{bytes(grant.device) for grant in kept}]
     found: set[bytes] = set(edge)

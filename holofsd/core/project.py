@@ -109,24 +109,19 @@ class _Shown:
     twins: list[NodeId]
 
 
-def project_slot(
-    name: bytes, candidates: Sequence[Candidate], hide_copies: bool, taken: Callable[[bytes], bool]
-) -> tuple[SlotEntry, ...]:
+def project_slot(name: bytes, candidates: Sequence[Candidate], taken: Callable[[bytes], bool]) -> tuple[SlotEntry, ...]:
     """Projects `candidates`, all of which want `name` in one directory, to what they show; the entry with the name
     itself first.
 
     A directory beats a file, then the highest link stamp wins. Nodes of the same content (the mode may differ) show
     once, and so do directories, whatever is in them: as the one that `core.folders` chooses. `taken` says whether
     another node has that very name by its own placement, never whether a conflict name was given before: so the answer
-    does not depend on the order in which slots are projected. With `hide_copies` only the
-    entry with the name itself is given.
+    does not depend on the order in which slots are projected.
     """
     shown = _show(candidates)
     if not shown:
         return ()
     entries = [SlotEntry(name, shown[0].candidate.state.id, None, tuple(shown[0].twins))]
-    if hide_copies:
-        return tuple(entries)
     used: set[bytes] = {name}
 
     def free(candidate: bytes) -> bool:

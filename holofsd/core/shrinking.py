@@ -28,7 +28,3 @@ def shrunk(state: NodeState) -> NodeState:
             links[id] = link.stamp
     removed = Removal(ctx.merge(state.removed.context, state.context), links, state.removed.at)
     return NodeState(state.id, state.kind, state.created_ns, removed=removed)
-
-
-def is_shrunk(state: NodeState) -> bool:
-    return state == NodeState(state.id, state.kind, state.created_ns, removed=state.removed)

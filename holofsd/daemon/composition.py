@@ -22,7 +22,7 @@ from holofsd.daemon.fsck_device import open_device_store
 from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.same_machine import SameMachine
 from holofsd.daemon.vitals import now_ms
-from holofsd.daemon.volumes import Settings, Volumes
+from holofsd.daemon.volumes import Volumes, VolumeSettings
 from holofsd.fs.settings import FsSettings
 from holofsd.net.api import Discovery, Endpoint, NetConfig
 from holofsd.net.iroh_endpoint import bind_iroh
@@ -36,12 +36,12 @@ Bind = Callable[[bytes, NetConfig], Awaitable[Endpoint]]
 
 _SOCKETS: Final = "sockets"
 """Meta value: where the endpoint listened last."""
-DEFAULT: Settings = Settings(SyncConfig(), FsSettings())
+DEFAULT: VolumeSettings = VolumeSettings(SyncConfig(), FsSettings())
 
 
 @asynccontextmanager
 async def running(
-    config: Config, stop: asyncio.Event, *, bind: Bind = bind_iroh, settings: Settings = DEFAULT
+    config: Config, stop: asyncio.Event, *, bind: Bind = bind_iroh, settings: VolumeSettings = DEFAULT
 ) -> AsyncIterator[Device]:
     """A device that answers on its socket. The caller holds the lock of the state directory.
 
@@ -54,7 +54,7 @@ async def running(
         stack.callback(store.close)
         node_key = SigningKey(state_folder.device_seed(state))
         copied = state_folder.was_copied(state)
-        place = stack.enter_context(state_folder.Place(state))
+        place = stack.enter_context(state_folder.StateFolder(state))
 
         # The network. Binding takes milliseconds and works without any network; nothing below waits for it.
         endpoint = await bind(node_key.seed, replace(config.net, last_sockets=_last_sockets(store)))

@@ -102,7 +102,7 @@ class Device(DeviceCare, DeviceHistory):
             self._hub.rename(new)
         return self._hub.names.own
 
-    async def peers(self) -> tuple[api.Peer, ...]:
+    async def peers(self) -> tuple[api.PeerSummary, ...]:
         return report.peers(self._hub, self._volumes)
 
     async def shutdown(self, unmount: bool) -> None:
@@ -112,10 +112,10 @@ class Device(DeviceCare, DeviceHistory):
         asyncio.get_running_loop().call_later(0.05, self._stop)
 
     # ---- volumes
-    async def create_volume(self, name: str) -> api.Volume:
+    async def create_volume(self, name: str) -> api.VolumeSummary:
         return self._summary(await self._volumes.create(name))
 
-    async def list_volumes(self) -> tuple[api.Volume, ...]:
+    async def list_volumes(self) -> tuple[api.VolumeSummary, ...]:
         return tuple(self._summary(row) for row in self._volumes.rows())
 
     async def leave(self, volume: str, delete: bool) -> str:
@@ -177,18 +177,18 @@ class Device(DeviceCare, DeviceHistory):
         issued = self._hub.inviter.make(opened.id, role, name, addresses, relay, uses, expires_seconds, reuse)
         return api.ShareReply(issued.ticket, issued.expires_at_ms, issued.uses, issued.role)
 
-    async def invites(self, volume: str) -> tuple[api.Invite, ...]:
+    async def invites(self, volume: str) -> tuple[api.InviteSummary, ...]:
         rows = self._hub.inviter.outstanding(self._volumes.find(volume).id)
         return tuple(report.invite(row) for row in sorted(rows, key=lambda row: row.made_ms))
 
-    async def revoke_invite(self, volume: str, invite: str) -> tuple[api.Invite, ...]:
+    async def revoke_invite(self, volume: str, invite: str) -> tuple[api.InviteSummary, ...]:
         rows = self._hub.inviter.revoke(self._volumes.find(volume).id, invite)
         return tuple(report.invite(row) for row in rows)
 
     async def recovery_code(self, volume: str, forget: bool) -> str:
         return self._recovery.code(volume, forget)
 
-    async def recover(self, code: str, name: str, sources: tuple[str, ...]) -> api.Volume:
+    async def recover(self, code: str, name: str, sources: tuple[str, ...]) -> api.VolumeSummary:
         return self._summary(await self._recovery.recover(code, name, sources))
 
     async def members(self, volume: str) -> tuple[api.Member, ...]:
@@ -251,14 +251,14 @@ class Device(DeviceCare, DeviceHistory):
             raise BadArgument(f"This device already knows this volume as {row.name!r}.")
         return row.name
 
-    def _joining(self, invite: Invite) -> api.Volume | None:
+    def _joining(self, invite: Invite) -> api.VolumeSummary | None:
         row = self._volumes.row_of(invite.volume)
         return self._summary(row) if row is not None else None
 
     async def _redeem(self, invite: Invite) -> Credentials:
         return (await redeem(self._endpoint, invite, self._hub.names.own)).credentials
 
-    async def _enter(self, invite: Invite, name: str, credentials: Credentials) -> api.Volume:
+    async def _enter(self, invite: Invite, name: str, credentials: Credentials) -> api.VolumeSummary:
         row = await self._volumes.enter(invite.volume, credentials)
         self._hub.learn(invite.issuer, (*invite.addresses, *((invite.relay_url,) if invite.relay_url else ())))
         return self._summary(row)
@@ -311,14 +311,14 @@ class Device(DeviceCare, DeviceHistory):
             raise
 
     # ---- views
-    def _summary(self, row: VolumeRow) -> api.Volume:
+    def _summary(self, row: VolumeRow) -> api.VolumeSummary:
         opened = self._volumes.get(row.id)
         if opened is not None:
-            return api.Volume(row.id.hex(), row.name, opened.sync.role, "ready")
+            return api.VolumeSummary(row.id.hex(), row.name, opened.sync.role, "ready")
         damage = self._volumes.damage.get(row.id)
         if damage is not None:
-            return api.Volume(row.id.hex(), row.name, None, "damaged", damage)
-        return api.Volume(row.id.hex(), row.name, None, "joining", self.joiner.explanation(row.id))
+            return api.VolumeSummary(row.id.hex(), row.name, None, "damaged", damage)
+        return api.VolumeSummary(row.id.hex(), row.name, None, "joining", self.joiner.explanation(row.id))
 
     def _volume_status(self, row: VolumeRow) -> api.VolumeStatus:
         opened = self._volumes.get(row.id)

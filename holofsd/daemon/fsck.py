@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from holofs_api.shell import shell_word
-from holofsd.check.fsck import Files, examine, examine_copy
+from holofsd.check.fsck import FileCheck, examine, examine_copy
 from holofsd.check.mending import INDEX, backup_time, finish, rebuilt, restored
 from holofsd.check.report import Report
 from holofsd.core.errors import DamagedIndex
@@ -88,8 +88,8 @@ def check_closed(row: VolumeRow, directory: Path, device: DeviceId, orders: Fsck
     return _told(row, directory, report)
 
 
-def _files(orders: FsckOrders) -> Files:
-    return Files.HASHES if orders.content else Files.SIZES
+def _files(orders: FsckOrders) -> FileCheck:
+    return FileCheck.HASHES if orders.content else FileCheck.SIZES
 
 
 def _note_damage(report: Report, row: VolumeRow, directory: Path, complaint: str) -> None:

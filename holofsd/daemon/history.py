@@ -34,9 +34,9 @@ class DeviceHistory:
     def _history_of(self, volume: str) -> History:
         return self._volumes.find(volume).filesystem.history
 
-    async def history(self, volume: str, path: bytes) -> tuple[api.PastVersion, ...]:
+    async def history(self, volume: str, path: bytes) -> tuple[api.VersionSummary, ...]:
         return tuple(
-            api.PastVersion(
+            api.VersionSummary(
                 id=past.id,
                 written_ms=past.version.stamp.wall_ms,
                 replaced_ms=past.ended_ms,

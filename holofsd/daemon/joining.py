@@ -19,7 +19,7 @@ from holofsd.codec.ticket import Invite, decode_ticket
 from holofsd.core.document import Credentials
 from holofsd.core.errors import ConnectionLost, HoloError, TicketInvalid, TicketRefused, Unreachable
 from holofsd.core.ids import VolumeId
-from holofsd.rpc.device_api import JoinProgress, Volume
+from holofsd.rpc.device_api import JoinProgress, VolumeSummary
 from holofsd.store import faults
 from holofsd.store.device import DeviceStore, JoinRow
 from holofsd.sync.invites import LastingRefusal
@@ -31,7 +31,7 @@ _LONGEST_PAUSE_S: Final = 60.0
 _BUSY_PAUSE_S: Final = 15.0
 
 Redeem = Callable[[Invite], Awaitable[Credentials]]
-Enter = Callable[[Invite, str, Credentials], Awaitable[Volume]]
+Enter = Callable[[Invite, str, Credentials], Awaitable[VolumeSummary]]
 
 
 @dataclass(eq=False, slots=True)
@@ -49,7 +49,7 @@ class Join:
     def over(self) -> bool:
         return self.failure is not None or self.step.stage == "ready"
 
-    def tell(self, stage: str, message: str, volume: Volume | None = None) -> None:
+    def tell(self, stage: str, message: str, volume: VolumeSummary | None = None) -> None:
         self.step = JoinProgress(stage, message, volume)
         self.wake()
 

@@ -18,7 +18,7 @@ import structlog
 
 from holofsd.codec.records import decode_volume
 from holofsd.core.errors import HoloError, Refused
-from holofsd.core.ids import ROOT_ID, DeviceId, VolumeId
+from holofsd.core.ids import DeviceId, VolumeId
 from holofsd.core.members import resolve
 from holofsd.daemon.names import free_name
 from holofsd.store.volume import VolumeStore
@@ -77,7 +77,7 @@ def _look_at(folder: Path, device: DeviceId) -> str | None:
 
 
 def _has_nodes(store: VolumeStore) -> bool:
-    return bool(store.db.number("SELECT count(*) FROM nodes WHERE node!=?", (ROOT_ID,)) or store.outbox.count())
+    return bool(store.nodes.count_below_root() or store.outbox.count())
 
 
 def _has_files(folder: Path) -> bool:
@@ -87,9 +87,9 @@ def _has_files(folder: Path) -> bool:
 
 def _name(store: VolumeStore) -> str:
     found = []
-    for (payload,) in store.db.all("SELECT payload FROM envelopes WHERE key=?", (KEY_VOLUME,)):
+    for record in store.documents.about(KEY_VOLUME):
         try:
-            found.append(decode_volume(payload))
+            found.append(decode_volume(record.payload))
         except Refused:
             continue
     return max(found, key=lambda info: info.stamp).name if found else ""

@@ -24,7 +24,7 @@ class _KeptStaging(Staging):
     """The staging files are those of the damaged index: none of them goes, whatever this copy knows of them."""
 
     def remove(self, staging_id: str) -> None:
-        self.db.run("DELETE FROM staging WHERE id=?", (staging_id,))
+        self.forget(staging_id)
 
     def sweep(self) -> None:
         return

@@ -59,7 +59,7 @@ def locked(state: Path) -> Iterator[None]:
         yield
 
 
-class Place:
+class StateFolder:
     """Place of the state directory. It notices a folder that is moved under a running daemon. A context manager."""
 
     def __init__(self, state: Path) -> None:
@@ -87,7 +87,7 @@ class Place:
             " `holofsctl down`, then `holofsctl up`."
         )
 
-    def __enter__(self) -> Place:
+    def __enter__(self) -> StateFolder:
         return self
 
     def __exit__(self, *_error: object) -> None:

@@ -24,7 +24,7 @@ from holofsd.sync.hub import SyncHub
 from holofsd.sync.invites import invite_id
 
 
-def volume_status(summary: api.Volume, opened: OpenVolume) -> api.VolumeStatus:
+def volume_status(summary: api.VolumeSummary, opened: OpenVolume) -> api.VolumeStatus:
     sync = opened.sync.status()
     census = opened.filesystem.census()
     quarantine = dict(sync.quarantine_reasons)
@@ -65,7 +65,7 @@ def volume_status(summary: api.Volume, opened: OpenVolume) -> api.VolumeStatus:
         damaged=opened.sync.care.damaged(),
         history=history_status(opened.filesystem.history),
         lies=tuple(
-            api.Lie(
+            api.LieSummary(
                 lie.device.hex() if lie.device is not None else "",
                 lie.name,
                 lie.what,
@@ -152,11 +152,11 @@ def members(opened: OpenVolume, me: DeviceId) -> tuple[api.Member, ...]:
     return tuple(sorted(found, key=lambda member: (member.removed, not member.is_self, member.name, member.device_id)))
 
 
-def invite(row: InviteRow) -> api.Invite:
-    return api.Invite(invite_id(row), Role(row.role), max(row.uses_left, 0), row.made_ms, row.expires_ms)
+def invite(row: InviteRow) -> api.InviteSummary:
+    return api.InviteSummary(invite_id(row), Role(row.role), max(row.uses_left, 0), row.made_ms, row.expires_ms)
 
 
-def peers(hub: SyncHub, volumes: Volumes) -> tuple[api.Peer, ...]:
+def peers(hub: SyncHub, volumes: Volumes) -> tuple[api.PeerSummary, ...]:
     shared: dict[DeviceId, list[str]] = {}
     names: dict[DeviceId, str] = {}
     for opened in volumes.all():
@@ -169,7 +169,7 @@ def peers(hub: SyncHub, volumes: Volumes) -> tuple[api.Peer, ...]:
     for device, volume_names in shared.items():
         status = reached.get(device)
         found.append(
-            api.Peer(
+            api.PeerSummary(
                 device_id=device.hex(),
                 name=names[device],
                 connected=status is not None and status.online,

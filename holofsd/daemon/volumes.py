@@ -65,7 +65,7 @@ class OpenVolume:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class VolumeSettings:
     """Settings that all volumes are given; tests make them faster."""
 
     sync: SyncConfig
@@ -80,7 +80,7 @@ class Volumes:
         node_key: SigningKey,
         describe: Callable[[], DeviceInfo],
         hub: SyncHub,
-        settings: Settings,
+        settings: VolumeSettings,
     ) -> None:
         self._state = state
         self._store = store
@@ -333,7 +333,7 @@ class Volumes:
             if copied or needs_author:
                 sync.rotate_author()
                 with store.db.transaction():
-                    store.db.run("DELETE FROM meta WHERE name=?", (NEW_AUTHOR,))
+                    store.delete_meta(NEW_AUTHOR)
             filesystem = VolumeFilesystem(local, sync, self.name_of(store.volume), settings=self._settings.fs)
             stack.push_async_callback(filesystem.close)
             budget = self.history_budget

@@ -17,25 +17,10 @@ from holofsd.core.errors import ConnectionLost, Unreachable
 from holofsd.core.ids import DeviceId
 from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, CloseCode, NetConfig
 from holofsd.net.connection import FramedConnection
+from holofsd.net.fake_weather import Weather
 from holofsd.net.fake_wire import FakeRawConnection, Wire
 
 Pair = frozenset[DeviceId]
-
-
-@dataclass(slots=True)
-class Weather:
-    """Condition of the network. Durations in seconds, chances from 0 to 1; may be changed at any time."""
-
-    delay: tuple[float, float] = (0.0, 0.0)
-    """Least and greatest time a piece of data travels."""
-    loss_of_connection: float = 0.0
-    """Chance that a written piece of data is the last of its connection."""
-    failed_connect: float = 0.0
-    """Chance that a connect fails although the other side is there."""
-    ghost: float = 0.0
-    """Chance that a connect shows up at the other side twice; the first of the two soon closes by itself."""
-    cut: float = 0.0
-    """Chance that a write arrives in two pieces (and again each of them)."""
 
 
 @dataclass(slots=True)

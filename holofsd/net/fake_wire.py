@@ -6,14 +6,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from holofsd.core.errors import ConnectionLost
 from holofsd.core.ids import DeviceId
 from holofsd.net.api import CloseCode, CloseReason
-
-if TYPE_CHECKING:
-    from holofsd.net.fake import FakeNetwork
+from holofsd.net.fake_weather import Medium
 
 WINDOW: Final = 1_250_000
 """Unread bytes at which a writer blocks: what Iroh does, measured."""
@@ -23,7 +21,7 @@ LEAST_CUT: Final = 2
 class Wire:
     """One connection as the network sees it; deliveries wait while it is blocked."""
 
-    def __init__(self, network: FakeNetwork, ends: tuple[DeviceId, DeviceId], gone: Callable[[Wire], None]) -> None:
+    def __init__(self, network: Medium, ends: tuple[DeviceId, DeviceId], gone: Callable[[Wire], None]) -> None:
         self.network = network
         self.ends = ends
         self._gone = gone

@@ -203,7 +203,7 @@ class IrohEndpoint:
         self._watch = endpoint.watch_addr(_Changes(self._changed))
         self._closing: asyncio.Task[None] | None = None
         self._known_place = self._place()
-        self._acceptor = self._tasks.spawn(self._accept_all())
+        self._tasks.spawn(self._accept_all())
 
     @property
     def device(self) -> DeviceId:

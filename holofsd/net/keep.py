@@ -18,16 +18,20 @@ class TaskSet:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(coroutine)
+    def spawn(self, coroutine: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
+        """Starts a task, which is kept until it has ended."""
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._forget)
+        task.add_done_callback(self._ended)
         return task
 
-    def _forget(self, task: asyncio.Task[Any]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen: nobody may be waiting any more, and that is no defect
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(task, error)
+
+    def _failed(self, task: asyncio.Task[Any], error: BaseException) -> None:
+        """Called with the error of a task. Nothing is done: nobody may be waiting any more, and that is no defect."""
 
     def cancel(self) -> None:
         for task in self._tasks:

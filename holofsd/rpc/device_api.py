@@ -28,7 +28,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Volume:
+class VolumeSummary:
     id: str
     name: str
     role: Role | None
@@ -51,7 +51,7 @@ class ShareReply:
 
 
 @dataclass(frozen=True, slots=True)
-class Invite:
+class InviteSummary:
     """One that can still be redeemed."""
 
     id: str
@@ -68,7 +68,7 @@ class JoinProgress:
     stage: str
     """connecting | waiting | redeemed | syncing | ready."""
     message: str
-    volume: Volume | None = None
+    volume: VolumeSummary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Member:
     connected: bool = False
     generation: int = 0
     left: bool = False
-    revoked: tuple[Invite, ...] = ()
+    revoked: tuple[InviteSummary, ...] = ()
     """Invites that were revoked with the change, because the device had redeemed them."""
 
 
@@ -100,7 +100,7 @@ class MountInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class PeerSummary:
     device_id: str
     name: str
     connected: bool
@@ -125,7 +125,7 @@ class DeviceSafety:
 
 
 @dataclass(frozen=True, slots=True)
-class Lie:
+class LieSummary:
     """One kind of untrue thing that a device said. See control.proto."""
 
     device_id: str
@@ -150,7 +150,7 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class VolumeStatus:
-    volume: Volume
+    volume: VolumeSummary
     files: int = 0
     bytes: int = 0
     unpublished: int = 0
@@ -170,7 +170,7 @@ class VolumeStatus:
     held_since_ms: int = 0
     held_by: tuple[str, ...] = ()
     damaged: int = 0
-    lies: tuple[Lie, ...] = ()
+    lies: tuple[LieSummary, ...] = ()
     unavailable: tuple[Unavailable, ...] = ()
 
 
@@ -299,26 +299,26 @@ class DeviceService(HistoryService, CareService, Protocol):
     async def status(self, volume: str) -> DeviceStatus:
         """Status of one volume, or of all where `volume` is empty."""
 
-    async def create_volume(self, name: str) -> Volume: ...
+    async def create_volume(self, name: str) -> VolumeSummary: ...
 
     async def share(self, volume: str, role: Role, uses: int, expires_seconds: int, reuse: bool = False) -> ShareReply:
         """`reuse`: the ticket of an invite made before, if one of this kind is still good."""
 
-    async def invites(self, volume: str) -> tuple[Invite, ...]:
+    async def invites(self, volume: str) -> tuple[InviteSummary, ...]:
         """Made here, and still to be redeemed."""
 
-    async def revoke_invite(self, volume: str, invite: str) -> tuple[Invite, ...]:
+    async def revoke_invite(self, volume: str, invite: str) -> tuple[InviteSummary, ...]:
         """Revokes an invite by its id or its beginning, or `all`."""
 
     async def recovery_code(self, volume: str, forget: bool) -> str: ...
 
-    async def recover(self, code: str, name: str, sources: tuple[str, ...]) -> Volume:
+    async def recover(self, code: str, name: str, sources: tuple[str, ...]) -> VolumeSummary:
         """This device becomes an admin by the volume's recovery code."""
 
     def join(self, ticket: str, name: str, no_wait: bool) -> AsyncIterator[JoinProgress]:
         """Ends with stage "ready" (or the last stage reached, with `no_wait`); goes on when the iterator is dropped."""
 
-    async def list_volumes(self) -> tuple[Volume, ...]: ...
+    async def list_volumes(self) -> tuple[VolumeSummary, ...]: ...
 
     async def leave(self, volume: str, delete: bool) -> str:
         """Leaves a volume. Returns where its files were kept; empty where they were deleted."""
@@ -344,7 +344,7 @@ class DeviceService(HistoryService, CareService, Protocol):
 
     async def restore_mounts(self) -> tuple[MountInfo, ...]: ...
 
-    async def peers(self) -> tuple[Peer, ...]: ...
+    async def peers(self) -> tuple[PeerSummary, ...]: ...
 
     async def conflicts(self, volume: str, path: bytes) -> tuple[Conflict, ...]: ...
 

@@ -43,10 +43,10 @@ class Attachments(Protocol):
         ...
 
 
-class Lane(asyncio.Protocol):
+class FastLaneConnection(asyncio.Protocol):
     """One client's connection."""
 
-    def __init__(self, attachments: Attachments, lanes: set[Lane], owner: int) -> None:
+    def __init__(self, attachments: Attachments, lanes: set[FastLaneConnection], owner: int) -> None:
         self._attachments = attachments
         self._lanes = lanes
         self._owner = owner
@@ -213,13 +213,13 @@ class Lane(asyncio.Protocol):
                 self._attachments.leave(self._caller)
 
 
-class FastLane:
+class FastLaneServer:
     """The socket and its connections."""
 
     def __init__(self, attachments: Attachments, folder: SocketFolder) -> None:
         self._attachments = attachments
         self._folder = folder
-        self._lanes: set[Lane] = set()
+        self._lanes: set[FastLaneConnection] = set()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -230,7 +230,9 @@ class FastLane:
             listener.bind(self._folder.address(CALLS_SOCKET_NAME))
             self._folder.make_private(CALLS_SOCKET_NAME)
             server = await asyncio.get_running_loop().create_unix_server(
-                lambda: Lane(self._attachments, self._lanes, self._folder.owner), sock=listener, backlog=_BACKLOG
+                lambda: FastLaneConnection(self._attachments, self._lanes, self._folder.owner),
+                sock=listener,
+                backlog=_BACKLOG,
             )
         except BaseException:
             listener.close()

@@ -12,7 +12,7 @@ from holofsd.fs.types import Restored
 
 
 @dataclass(frozen=True, slots=True)
-class PastVersion:
+class VersionSummary:
     id: str
     written_ms: int
     replaced_ms: int
@@ -86,7 +86,7 @@ class CollectGarbageReply:
 
 
 class HistoryService(Protocol):
-    async def history(self, volume: str, path: bytes) -> tuple[PastVersion, ...]: ...
+    async def history(self, volume: str, path: bytes) -> tuple[VersionSummary, ...]: ...
 
     def restore(self, wanted: Restoration) -> AsyncIterator[Restored]: ...
 

@@ -25,7 +25,7 @@ from holofsd.core.errors import StateDirUnusable
 from holofsd.rpc.control_service import ControlService
 from holofsd.rpc.device_api import DeviceService
 from holofsd.rpc.errors import ErrorInterceptor
-from holofsd.rpc.fast_lane import FastLane
+from holofsd.rpc.fast_lane import FastLaneServer
 from holofsd.rpc.filesystem_service import FilesystemService
 
 MAX_MESSAGE: Final = 64 << 20
@@ -82,7 +82,7 @@ async def serving(device: DeviceService, socket: Path, check: Callable[[], None]
     filesystem = _add_services(server, device, health)
     with _private_folder(socket.parent) as folder:
         folder.remove(socket.name)
-        lane = FastLane(filesystem, folder)
+        lane = FastLaneServer(filesystem, folder)
         async with lane.open():  # first: whoever can attach finds it
             await _listen(server, folder, socket.name)
             await _report(health, health_pb2.HealthCheckResponse.SERVING)
@@ -108,7 +108,7 @@ async def _report(health: Any, status: int) -> None:
         await health.set(name, status)
 
 
-async def _stop(server: Any, health: Any, filesystem: FilesystemService, lane: FastLane) -> None:
+async def _stop(server: Any, health: Any, filesystem: FilesystemService, lane: FastLaneServer) -> None:
     await _report(health, health_pb2.HealthCheckResponse.NOT_SERVING)
     await filesystem.going_down()
     await asyncio.gather(server.stop(GRACE_S), lane.stop(GRACE_S))

@@ -81,10 +81,9 @@ class IncomingBlob:
             raise Refused("A device sent content that does not match its hash.")
         return self._path
 
-    def abandon(self, keep: bool = True) -> None:
+    def abandon(self) -> None:
+        """Stops receiving. The next attempt goes on where this one ended."""
         self._file.close()
-        if not keep:
-            self._path.unlink(missing_ok=True)
 
 
 class Content:
@@ -208,6 +207,15 @@ class Content:
         """The file is gone or damaged: it is not here any more."""
         self.db.run("DELETE FROM content WHERE hash=?", (blob,))
         self.path(blob).unlink(missing_ok=True)
+
+    # ---- looking through everything
+    def after(self, blob: bytes, limit: int) -> list[tuple[BlobHash, int]]:
+        """(hash, size) of the next content that should be here, in order of hash."""
+        return self.db.all("SELECT hash, size FROM content WHERE hash>? ORDER BY hash LIMIT ?", (blob, limit))
+
+    def count(self) -> int:
+        """Counts all content that should be here."""
+        return self.db.number("SELECT count(*) FROM content")
 
     # ---- garbage collection: rows go before files
     def forget(self, blob: BlobHash) -> bool:

@@ -91,14 +91,6 @@ class Damage:
         )
 
     # ---- looking through everything
-    def content_after(self, blob: bytes, limit: int) -> list[tuple[BlobHash, int]]:
-        """(hash, size) of what should be here, in order of hash."""
-        rows = self.db.all("SELECT hash, size FROM content WHERE hash>? ORDER BY hash LIMIT ?", (blob, limit))
-        return [(row[0], row[1]) for row in rows]
-
-    def content_count(self) -> int:
-        return self.db.number("SELECT count(*) FROM content")
-
     def users_among(self, after: NodeId, limit: int, blobs: Sequence[BlobHash]) -> tuple[list[NodeId], NodeId | None]:
         """Searches the next `limit` nodes for those whose state names one of these blobs. Returns them and where to go
         on; None at the end.

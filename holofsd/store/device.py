@@ -8,6 +8,7 @@ from pathlib import Path
 
 from holofsd.core.ids import DeviceId, VolumeId
 from holofsd.store.database import Database, scripts
+from holofsd.store.meta import WithMeta
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class MountRow:
     at_ms: int = 0
 
 
-class DeviceStore:
+class DeviceStore(WithMeta):
     """All writes belong inside `db.transaction()`."""
 
     def __init__(self, directory: Path) -> None:
@@ -58,16 +59,6 @@ class DeviceStore:
 
     def close(self) -> None:
         self.db.close()
-
-    def meta(self, name: str) -> bytes | None:
-        row = self.db.one("SELECT value FROM meta WHERE name=?", (name,))
-        return row[0] if row else None
-
-    def set_meta(self, name: str, value: bytes) -> None:
-        self.db.run("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, value))
-
-    def delete_meta(self, name: str) -> None:
-        self.db.run("DELETE FROM meta WHERE name=?", (name,))
 
     def metas(self, prefix: str) -> list[tuple[str, bytes]]:
         """Names that begin like that, with their values."""

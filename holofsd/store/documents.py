@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from holofsd.core import sethash
 from holofsd.core.document import Envelope, Head
-from holofsd.core.ids import AuthorId
+from holofsd.core.ids import AuthorId, NodeId
 from holofsd.core.record_budget import NOTHING, WEIGHT, Weight
 from holofsd.store.database import Database
 
@@ -272,7 +272,7 @@ class Documents:
     def drop(self, author: AuthorId, key: bytes, seq: int) -> None:
         """The record with that number, or an older one under that key, and what was still to be done with it."""
         gone = self.db.run("DELETE FROM envelopes WHERE author=? AND key=? AND seq<=?", (author, key, seq)).rowcount
-        self.db.run("DELETE FROM incoming WHERE author=? AND key=? AND seq<=?", (author, key, seq))
+        self.drop_incoming(author, key, seq)
         if gone:
             self.release(author, key)
             for table in ("merge_queue", "waiting"):
@@ -317,6 +317,19 @@ class Documents:
             "SELECT author, seq, key, payload, signature FROM incoming WHERE author=? AND key=?", (author, key)
         )
         return Envelope(*row) if row else None
+
+    def nodes_not_incoming(self, author: AuthorId, key_length: int) -> list[NodeId]:
+        """Lists the nodes whose record by this author is not among its incoming records, or differs there."""
+        rows = self.db.all(
+            "SELECT e.key FROM envelopes AS e LEFT JOIN incoming AS i ON i.author=e.author AND i.key=e.key"
+            " WHERE e.author=? AND length(e.key)=? AND (i.seq IS NULL OR i.seq!=e.seq OR i.payload!=e.payload)",
+            (author, key_length),
+        )
+        return [row[0] for row in rows]
+
+    def drop_incoming(self, author: AuthorId, key: bytes, seq: int) -> None:
+        """Deletes the record with that number, or an older one under that key, from those that wait for a head."""
+        self.db.run("DELETE FROM incoming WHERE author=? AND key=? AND seq<=?", (author, key, seq))
 
     def extent_of_incoming(self, author: AuthorId) -> tuple[int, int]:
         """(how many there are, the highest number)."""
@@ -406,6 +419,23 @@ class Documents:
             "INSERT OR IGNORE INTO merge_queue (author, key, seq)"
             " SELECT author, key, seq FROM envelopes WHERE author=? AND key=?",
             (author, key),
+        )
+
+    def requeue_quarantined(self) -> None:
+        """Queues all records in quarantine to be merged again."""
+        self._requeue_quarantined("1", ())
+
+    def requeue_refused(self, reasons: tuple[str, str], other: str, begin: bytes) -> None:
+        """Queues records again that are in quarantine for one of these reasons; or for the reason `other`, with a key
+        that does not begin so."""
+        which = "q.reason IN (?,?) OR (q.reason=? AND substr(q.key, 1, ?)!=?)"
+        self._requeue_quarantined(which, (*reasons, other, len(begin), begin))
+
+    def _requeue_quarantined(self, which: str, values: Sequence[str | int | bytes]) -> None:
+        self.db.run(
+            "INSERT OR IGNORE INTO merge_queue (author, key, seq) SELECT q.author, q.key, e.seq FROM quarantine AS q"
+            f" JOIN envelopes AS e ON e.author=q.author AND e.key=q.key WHERE {which}",
+            values,
         )
 
     def quarantine(self, author: AuthorId, key: bytes, seq: int, reason: str, now_ms: int, weight: int = 0) -> bool:

@@ -64,7 +64,7 @@ _THINNED = (("history", "ended_ms"), ("past_settings", "until_ms"))
 _ENDS = (*_THINNED, ("past_places", "until_ms"))
 
 
-class History:
+class HistoryStore:
     """All writes belong inside `db.transaction()`."""
 
     def __init__(self, db: Database, aliases: Aliases) -> None:

@@ -354,6 +354,10 @@ class Nodes:
         )
 
     # ---- counts
+    def count_below_root(self) -> int:
+        """Counts all nodes but the root, removed ones too."""
+        return self.db.number("SELECT count(*) FROM nodes WHERE node!=?", (ROOT_ID,))
+
     def count_files(self) -> tuple[int, int]:
         """(regular files with a name, their sizes added up). Reads every row."""
         # Sizes are what their writers say: `sum` fails beyond 2^63, `total` does not.

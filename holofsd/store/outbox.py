@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from holofsd.core.ids import NodeId
 from holofsd.store.database import Database
+
+LONGEST_HOLD_MS: Final = 60_000
+"""A hold that ends later than this was made before the clock was set back: it does not count any more."""
 
 
 class Outbox:
@@ -37,7 +42,13 @@ class Outbox:
         return self.db.one("SELECT 1 FROM outbox WHERE node=?", (node,)) is not None
 
     def due(self, now_ms: int, limit: int) -> list[NodeId]:
-        rows = self.db.all("SELECT node FROM outbox WHERE hold_ms<=? ORDER BY changed_ms LIMIT ?", (now_ms, limit))
+        """Lists nodes to be published, in order of change. Those whose content is not hashed yet come last, so that
+        they do not hold up others."""
+        rows = self.db.all(
+            "SELECT node FROM outbox WHERE hold_ms<=?1 OR hold_ms>?1+?3"
+            " ORDER BY node IN (SELECT node FROM pending_bodies), changed_ms LIMIT ?2",
+            (now_ms, limit, LONGEST_HOLD_MS),
+        )
         return [row[0] for row in rows]
 
     def next_hold_ms(self) -> int | None:

@@ -93,9 +93,17 @@ class Staging:
     def rebind(self, staging_id: str, ino: Ino, node: NodeId) -> None:
         self.db.run("UPDATE staging SET ino=?, node=? WHERE id=?", (ino, node, staging_id))
 
+    def set_base(self, staging_id: str, base: bytes) -> None:
+        """Names the version that the content of a staging file replaces."""
+        self.db.run("UPDATE staging SET base=? WHERE id=?", (base, staging_id))
+
+    def forget(self, staging_id: str) -> None:
+        """Deletes the row alone."""
+        self.db.run("DELETE FROM staging WHERE id=?", (staging_id,))
+
     def remove(self, staging_id: str) -> None:
         """Deletes the row; the file goes when the transaction is committed."""
-        self.db.run("DELETE FROM staging WHERE id=?", (staging_id,))
+        self.forget(staging_id)
         self.db.after_commit(lambda: self.path(staging_id).unlink(missing_ok=True))
 
     def sweep(self) -> None:

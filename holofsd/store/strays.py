@@ -63,7 +63,7 @@ class Strays:
 
     # ---- directories that come
     def came(self, parent: NodeId, is_directory: bool, is_new: bool, limit: int) -> list[NodeId]:
-        """Something is known of a node: what has to be placed anew because of that. See `below` for `limit`.
+        """Returns the nodes in `parent` to be placed anew, now that something is known of it. See `below` for `limit`.
 
         Usually a directory comes after what is in it: that stays where it is, however much it is. Only what was given a
         place in `lost+found`, or may lose the one that another link has there, is placed anew.
@@ -87,7 +87,7 @@ class Strays:
 
     # ---- more than fits into a transaction
     def below(self, parent: NodeId, limit: int) -> list[NodeId]:
-        """What is in a directory, at most so many; if there is more, all of it is due."""
+        """Lists nodes in a directory, at most so many. If there are more, all of them are due."""
         found = self.of_parent(parent, NodeId(b""), limit + 1)
         if len(found) > limit:
             self.db.run("INSERT OR REPLACE INTO meta VALUES (?, x'01')", (_DUE,))

@@ -13,17 +13,20 @@ from holofsd.store.content import Content
 from holofsd.store.damage import Damage
 from holofsd.store.database import Database, scripts
 from holofsd.store.documents import Documents
-from holofsd.store.history import History
+from holofsd.store.garbage import Garbage
+from holofsd.store.history import HistoryStore
 from holofsd.store.lies import Lies
+from holofsd.store.meta import WithMeta
 from holofsd.store.nodes import Nodes
 from holofsd.store.outbox import Outbox
 from holofsd.store.past_sizes import PastSizes
+from holofsd.store.record_slices import RecordSlices
 from holofsd.store.removals import Removals
 from holofsd.store.seals import Seals
 from holofsd.store.staging import Staging
 
 
-class VolumeStore:
+class VolumeStore(WithMeta):
     """Open it once per process; the daemon's lock keeps others out.
 
     Meta values in use: `hlc` (last stamp, see tree), `fell_behind` (seq of a higher own head that was seen elsewhere).
@@ -39,29 +42,24 @@ class VolumeStore:
         self.outbox = Outbox(self.db)
         self.staging = Staging(self.db, directory / "staging")
         self.content = Content(self.db, directory / "content", directory / "incoming")
-        self.history = History(self.db, self.nodes.aliases)
+        self.history = HistoryStore(self.db, self.nodes.aliases)
         self.past_sizes = PastSizes(self.db)
         self.removals = Removals(self.db)
         self.lies = Lies(self.db)
         self.seals = Seals(self.db)
+        self.garbage = Garbage(self.db)
+        self.record_slices = RecordSlices(self.db)
         self.damage = Damage(self.db, self.content, directory / "damaged")
         with self.db.transaction():
             # The root is inode 1: the first row ever.
             self.nodes.ino_of(ROOT_ID)
 
     # ---- meta
-    def meta(self, name: str) -> bytes | None:
-        row = self.db.one("SELECT value FROM meta WHERE name=?", (name,))
-        return row[0] if row else None
-
-    def set_meta(self, name: str, value: bytes) -> None:
-        self.db.run("INSERT OR REPLACE INTO meta VALUES (?,?)", (name, value))
-
     def take_meta(self, name: str) -> bytes | None:
         """Returns a stored value and deletes it."""
         value = self.meta(name)
         if value is not None:
-            self.db.run("DELETE FROM meta WHERE name=?", (name,))
+            self.delete_meta(name)
         return value
 
     # ---- directories that outlived their removal, to be looked at

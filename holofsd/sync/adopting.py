@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import structlog
 
 from holofsd.core.document import WRITERS, Head
-from holofsd.core.ids import AuthorId
+from holofsd.core.ids import AuthorId, NodeId
 from holofsd.core.members import last_accepted
 from holofsd.sync.config import NODE_KEY_LENGTH
 from holofsd.sync.members import Members
@@ -70,15 +70,12 @@ class Adopter:
         log.info("what counts no more is said again by us", author=head.author.hex()[:8], after=after)
         key = b""
         while True:
-            rows = self._store.db.all(
-                "SELECT key FROM envelopes WHERE author=? AND seq>? AND length(key)=? AND key>? ORDER BY key LIMIT ?",
-                (head.author, after, NODE_KEY_LENGTH, key, SLICE),
-            )
-            if not rows:
+            keys = self._store.record_slices.keys_beyond(head.author, after, key, NODE_KEY_LENGTH, SLICE)
+            if not keys:
                 break
-            key = rows[-1][0]
+            key = keys[-1]
             with self._store.db.transaction():
-                self._volume.adopt(head.author, [row[0] for row in rows])
+                self._volume.adopt(head.author, [NodeId(key) for key in keys])
             await asyncio.sleep(0)
         with self._store.db.transaction():
             self._store.set_meta(_mark(head.author), head.seq.to_bytes(8, "big"))

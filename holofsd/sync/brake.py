@@ -418,7 +418,7 @@ class Brake:
         return made if made is not state else None
 
     def _finish(self) -> None:
-        self._store.db.run("DELETE FROM meta WHERE name=?", (VERDICT,))
+        self._store.delete_meta(VERDICT)
         self._removals.drop_all_recent()
         self._store.db.after_commit(self._decided.set)
 

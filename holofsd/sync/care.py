@@ -165,11 +165,11 @@ class ContentCare:
     # ---- all of it
     async def scrub(self, wait: bool) -> AsyncIterator[ScrubStep]:
         """Reads every content file here. With `wait`, gives what is damaged time to come from other devices."""
-        total, files, size, known = self._damage.content_count(), 0, 0, self._damage.count()
+        total, files, size, known = self._content.count(), 0, 0, self._damage.count()
         self._any_damaged = known > 0
         await self._take_back()
         after = b""
-        while page := self._damage.content_after(after, PAGE):
+        while page := self._content.after(after, PAGE):
             for blob, length in page:
                 await self.check(blob)
                 files, size, after = files + 1, size + length, blob

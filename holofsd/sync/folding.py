@@ -267,17 +267,12 @@ class Folder:
         complete = True
         key = b""
         while True:
-            rows = self._store.db.all(
-                "SELECT author, seq, key, payload, signature FROM envelopes AS e"
-                " WHERE author=? AND key>? AND length(key)=? AND NOT EXISTS"
-                " (SELECT 1 FROM quarantine AS q WHERE q.author=e.author AND q.key=e.key) ORDER BY key LIMIT ?",
-                (head.author, key, NODE_KEY_LENGTH, SLICE),
-            )
-            if not rows:
+            records = self._store.record_slices.understood(head.author, key, NODE_KEY_LENGTH, SLICE)
+            if not records:
                 return complete
-            key = rows[-1][2]
+            key = records[-1].key
             with self._store.db.transaction():
-                alone = [NodeId(row[2]) for row in rows if not self._is_needless(Envelope(*row))]
+                alone = [NodeId(record.key) for record in records if not self._is_needless(record)]
                 if alone and self._members.can_write:
                     self._volume.say_again(alone)
             complete = complete and not alone

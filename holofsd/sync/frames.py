@@ -78,7 +78,7 @@ class Greeting:
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class StreamHello:
     """A hello: what the opener of a stream wants. `credentials` are as they came: see `read_shown`."""
 
     volume: VolumeId
@@ -97,14 +97,14 @@ def _greeting(message: pb.Hello | pb.Welcome) -> Greeting:
     )
 
 
-def read_hello(data: bytes) -> Opening:
+def read_hello(data: bytes) -> StreamHello:
     """Raises ProtocolViolation for whatever is no hello of a protocol that this program speaks."""
     frame = parse(data, HELLO_PARTS)
     hello = frame.hello
     if frame.WhichOneof("frame") != "hello" or hello.protocol != PROTOCOL:
         raise ProtocolViolation("A device began a stream with something else than a hello.")
     volume = _checked(lambda message: sized(message.volume, KEY, "volume id"), hello)
-    return Opening(VolumeId(volume), hello.purpose, hello.credentials, _greeting(hello))
+    return StreamHello(VolumeId(volume), hello.purpose, hello.credentials, _greeting(hello))
 
 
 def read_welcome(frame: pb.Frame) -> Greeting:

@@ -57,7 +57,7 @@ REWIRE_INTERVAL = 5.0
 
 
 @dataclass(slots=True, eq=False)
-class Link:
+class PeerLink:
     """One connection and what runs over it."""
 
     connection: Connection
@@ -86,14 +86,13 @@ class SyncHub:
         peers: Callable[..., PeerManager] = PeerManager,
     ) -> None:
         self._endpoint = endpoint
-        self._node_key = node_key
         self.device = DeviceId(node_key.public)
         self._devices = devices
         self._now_ms = now_ms
         self.names = DeviceNames(devices, self.device, device_name[:MAX_NAME], now_ms)
         self.config = config or SyncConfig()
         self._volumes: dict[VolumeId, VolumeSync] = {}
-        self._links: dict[DeviceId, Link] = {}
+        self._links: dict[DeviceId, PeerLink] = {}
         self._wanted: set[DeviceId] = set()
         self._tasks = Tasks("hub")
         self._rewire = asyncio.Event()
@@ -267,7 +266,7 @@ class SyncHub:
 
     async def _on_connection(self, connection: Connection) -> None:
         """Lives as long as the connection."""
-        link = Link(connection, Tasks("connection"))
+        link = PeerLink(connection, Tasks("connection"))
         former = self._links.get(connection.peer)
         self._links[connection.peer] = link
         if former is not None:
@@ -302,13 +301,13 @@ class SyncHub:
                 if running is None or running.done():
                     link.keeping[sync.id] = link.tasks.spawn(keep_session(sync, link.connection), "session")
 
-    async def _expect_introduction(self, link: Link) -> None:
+    async def _expect_introduction(self, link: PeerLink) -> None:
         """Gives an unknown device a few seconds to show that it is a member, and closes the connection otherwise."""
         await asyncio.sleep(self.config.hello_timeout)
         if not self.volumes_shared_with(link.connection.peer):
             self._refuse(link, None)
 
-    def _accepted(self, link: Link, stream: Stream) -> None:
+    def _accepted(self, link: PeerLink, stream: Stream) -> None:
         """QUIC keeps a megabyte of each open stream, read or not: what is too much is reset at once."""
         shared = len(self.volumes_shared_with(link.connection.peer))
         most = STREAMS + shared * STREAMS_OF_A_VOLUME if shared else self.config.stranger_streams
@@ -323,10 +322,10 @@ class SyncHub:
             )
 
     @staticmethod
-    def _stream_ended(link: Link) -> None:
+    def _stream_ended(link: PeerLink) -> None:
         link.streams -= 1
 
-    def _refuse(self, link: Link, stream: Stream | None) -> None:
+    def _refuse(self, link: PeerLink, stream: Stream | None) -> None:
         """One code for all reasons. A device that we share something with keeps its connection."""
         self.refused += 1
         if stream is not None and self.volumes_shared_with(link.connection.peer):
@@ -334,7 +333,7 @@ class SyncHub:
         else:
             link.connection.close(CloseCode.REFUSED)
 
-    async def _serve_stream(self, link: Link, stream: Stream) -> None:
+    async def _serve_stream(self, link: PeerLink, stream: Stream) -> None:
         """A stream that the other side opened, from its hello to its end."""
         peer = link.connection.peer
         try:
@@ -359,7 +358,7 @@ class SyncHub:
             stream.abort(CloseCode.INTERNAL)
             raise
 
-    async def _introduction(self, stream: Stream) -> tuple[frames.Opening, VolumeSync]:
+    async def _introduction(self, stream: Stream) -> tuple[frames.StreamHello, VolumeSync]:
         """Raises Refused for a device that is no member of what it asks for, ProtocolViolation for what is no hello."""
         data = await stream.receive(MAX_HELLO)
         if data is None:
@@ -384,17 +383,17 @@ class SyncHub:
         self.peers.proven(connection)
         return opening, sync
 
-    async def _read_hello(self, connection: Connection, data: bytes) -> frames.Opening:
+    async def _read_hello(self, connection: Connection, data: bytes) -> frames.StreamHello:
         """Parses a hello; that of a stranger only when it is its turn."""
         if self.volumes_shared_with(connection.peer):
             return frames.read_hello(data)
 
-        async def read() -> frames.Opening:
+        async def read() -> frames.StreamHello:
             return frames.read_hello(data)
 
         return await self._scrutiny.spend(source_of(connection.remote_address), cost_of(size=len(data)), read)
 
-    async def _examine(self, connection: Connection, opening: frames.Opening, sync: VolumeSync) -> None:
+    async def _examine(self, connection: Connection, opening: frames.StreamHello, sync: VolumeSync) -> None:
         """Looks at what a device shows that is not known as a member; learns it if that makes it one."""
         shown = opening.credentials
 
@@ -426,7 +425,7 @@ class SyncHub:
             async with asyncio.timeout(FAREWELL):
                 await stream.receive(MAX_HELLO)  # its end proves that the other side has read
 
-    async def _say_left(self, stream: Stream, opening: frames.Opening) -> None:
+    async def _say_left(self, stream: Stream, opening: frames.StreamHello) -> None:
         """A member of a volume that this device left is told so: a session with the one mark that says it."""
         mark, connection = load_left(self._devices, opening.volume), stream.connection
         if mark is None:
@@ -445,7 +444,7 @@ class SyncHub:
             while await stream.receive(MAX_HELLO) is not None:
                 pass  # its end proves that the other side has read
 
-    async def _converse(self, link: Link, stream: Stream, opening: frames.Opening, sync: VolumeSync) -> None:
+    async def _converse(self, link: PeerLink, stream: Stream, opening: frames.StreamHello, sync: VolumeSync) -> None:
         if opening.purpose == pb.PURPOSE_SESSION:
             await accept_session(sync, stream, opening.greeting)
         elif opening.purpose == pb.PURPOSE_CONTENT:
@@ -453,7 +452,7 @@ class SyncHub:
         else:
             self._refuse(link, stream)
 
-    async def _serve_content(self, link: Link, stream: Stream, sync: VolumeSync) -> None:
+    async def _serve_content(self, link: PeerLink, stream: Stream, sync: VolumeSync) -> None:
         count = link.content_streams.get(sync.id, 0)
         if count >= CONTENT_STREAMS:
             stream.abort(CloseCode.BUSY)

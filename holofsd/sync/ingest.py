@@ -409,15 +409,11 @@ class Ingest:
         here: for devices that never heard it. It stays merged here in any case."""
         if not self._members.can_write:
             return
-        rows = self._store.db.all(
-            "SELECT e.key FROM envelopes AS e LEFT JOIN incoming AS i ON i.author=e.author AND i.key=e.key"
-            " WHERE e.author=? AND length(e.key)=? AND (i.seq IS NULL OR i.seq!=e.seq OR i.payload!=e.payload)",
-            (author, NODE_KEY_LENGTH),
-        )
-        for (key,) in rows:
-            self._store.outbox.add(key, self._volume.now_ms())
-        if rows:
-            log.warning("another history of an author takes over", author=author.hex()[:8], said_again=len(rows))
+        nodes = self._documents.nodes_not_incoming(author, NODE_KEY_LENGTH)
+        for node in nodes:
+            self._store.outbox.add(node, self._volume.now_ms())
+        if nodes:
+            log.warning("another history of an author takes over", author=author.hex()[:8], said_again=len(nodes))
             self._store.db.after_commit(self.on_said_again)
 
     def _previous(self, run: Run, author: AuthorId, key: bytes) -> Envelope | None:
@@ -449,9 +445,7 @@ class Ingest:
             if record is not None and record.seq <= item.seq < envelope.seq:
                 run.take_out(record)
                 run.dropped[item.key] = item.seq
-                self._store.db.run(
-                    "DELETE FROM incoming WHERE author=? AND key=? AND seq<=?", (record.author, item.key, item.seq)
-                )
+                self._documents.drop_incoming(record.author, item.key, item.seq)
 
     def _finish(self, head: Head, agreed: bool, run: Run, source: object, before: Head | None) -> None:
         author = head.author

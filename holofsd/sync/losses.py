@@ -85,7 +85,7 @@ class IndexCache:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _PathStep:
     """A name on the way from a file to the root."""
 
     directory: NodeId
@@ -111,7 +111,7 @@ class Losses:
         self._tool_folders = TOOL_FOLDERS.union(skip)
         self._now_ms = now_ms
         self._indexes = indexes
-        self._ways: dict[NodeId, tuple[_Step, ...]] = {ROOT_ID: ()}
+        self._ways: dict[NodeId, tuple[_PathStep, ...]] = {ROOT_ID: ()}
         self._repositories: dict[NodeId, bool] = {}
         self._projects: dict[NodeId, bool] = {}
         self._tracked: dict[NodeId, list[frozenset[bytes]]] = {}
@@ -157,7 +157,7 @@ class Losses:
     # ---- what excuses it
     def _excuse(self, row: PlacementRow, stored: NodeState) -> NodeId | None:
         """_ALWAYS, the repository that excuses it, or _COUNTS."""
-        steps = (_Step(row.parent, row.name), *self._way(row.parent))
+        steps = (_PathStep(row.parent, row.name), *self._way(row.parent))
         if is_leftover(row.name) or any(step.name in self._tool_folders for step in self._folders(steps, stored)):
             return _ALWAYS
         for step in steps:
@@ -165,11 +165,11 @@ class Losses:
                 return step.directory
         return _ALWAYS if self._is_built(steps, stored) else self._of_working_tree(steps)
 
-    def _folders(self, steps: tuple[_Step, ...], stored: NodeState) -> tuple[_Step, ...]:
+    def _folders(self, steps: tuple[_PathStep, ...], stored: NodeState) -> tuple[_PathStep, ...]:
         """The folders that it is in; a folder is in itself."""
         return steps if stored.kind is Kind.DIRECTORY else steps[1:]
 
-    def _is_built(self, steps: tuple[_Step, ...], stored: NodeState) -> bool:
+    def _is_built(self, steps: tuple[_PathStep, ...], stored: NodeState) -> bool:
         """Whether a project around it makes it again."""
         for step in self._folders(steps, stored):
             if step.name in PROJECT_FOLDERS and self._is_project(step.directory):
@@ -180,7 +180,7 @@ class Losses:
         executable = stored.mode is not None and bool(stored.mode.value & 0o100)
         return is_product(here.name, executable, lambda name: self._is_there(here.directory, name))
 
-    def _of_working_tree(self, steps: tuple[_Step, ...]) -> NodeId | None:
+    def _of_working_tree(self, steps: tuple[_PathStep, ...]) -> NodeId | None:
         for depth, step in enumerate(steps):
             for row in self._store.nodes.slot(step.directory, b".git"):
                 if self.is_gone(row.node):
@@ -214,7 +214,7 @@ class Losses:
         return sorted(found.values(), key=lambda version: version.stamp, reverse=True)[:MOST_INDEXES]
 
     # ---- the tree
-    def _way(self, directory: NodeId) -> tuple[_Step, ...]:
+    def _way(self, directory: NodeId) -> tuple[_PathStep, ...]:
         """Returns the way from a directory to the root, without the root. Cycles cannot be: these are the names that
         are shown."""
         known = self._ways.get(directory)
@@ -223,7 +223,7 @@ class Losses:
         self._ways[directory] = ()
         rows = self._store.nodes.placements(directory)
         if rows:
-            self._ways[directory] = (_Step(rows[0].parent, rows[0].name), *self._way(rows[0].parent))
+            self._ways[directory] = (_PathStep(rows[0].parent, rows[0].name), *self._way(rows[0].parent))
         return self._ways[directory]
 
     def _is_there(self, directory: NodeId, name: bytes) -> bool:

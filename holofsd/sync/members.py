@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who belongs to a volume, as this device knows it: the stored credentials, and what they add up to.
+"""Members of a volume as this device knows them: the stored credentials, and what they add up to.
 
 Credentials are self-contained signed messages. They are verified here before they are stored, merged with what others
 show, and resolved to a `Membership` by a pure function of `core.members`. Subscribers hear of every change. What has no
@@ -60,7 +60,7 @@ STANDS_ON_IT = (
 
 @dataclass(frozen=True, slots=True)
 class _Worked:
-    """What a set adds up to with others. `base`: the set that was known before, and `folded` the authors."""
+    """Sum of two sets of credentials. `base`: the set that was known before; `folded`: the authors folded by then."""
 
     base: Credentials
     folded: frozenset[AuthorId]
@@ -114,7 +114,7 @@ class Members:
         return device in self.membership.removed and not self.is_member(device)
 
     def name_of(self, device: DeviceId) -> str:
-        """As it calls itself; else as it was called when it was let in."""
+        """Returns the name that a device gives itself; else the one in the grant that let it in."""
         return self.called(device) or device_name(self.membership.names.get(device, ""), MAX_NAME)
 
     def told(self, device: DeviceId) -> str:
@@ -134,7 +134,7 @@ class Members:
         return rules.head_counts(self.membership, head.author, head.seq, head.set_hash)
 
     def is_last(self, head: Head, held: Head | None) -> bool:
-        """Of a removed device's author with two histories: this is the one that counts, whatever the hashes."""
+        """Whether `head` is the history that counts, of two by a removed device's author, whatever the hashes."""
         last = rules.last_accepted(self.membership, head.author)
         if last is None or held is None or self.counts(head.author, last.seq + 1):
             return False
@@ -152,12 +152,12 @@ class Members:
         return self._proof_of(devices, HELLO_CREDENTIALS, HELLO_BYTES)
 
     def shown_to(self, device: DeviceId) -> Credentials:
-        """What a device is told that was just let in: all, where that is few; else what it is a member by."""
+        """Returns credentials for a device that was just let in: all if they are few, else its own case."""
         few = self.credentials.size() <= HELLO_CREDENTIALS
         return self.credentials if few else self.case_of(device)
 
     def case_of(self, device: DeviceId) -> Credentials:
-        """What shows that a device is a member, or that it is one no more."""
+        """Returns the credentials that show that a device is a member, or is not one any more."""
         return self._proof_of((device,), CASE_CREDENTIALS, CREDENTIAL_BYTES)
 
     def _proof_of(self, devices: Iterable[DeviceId], most: int, most_bytes: int) -> Credentials:
@@ -166,7 +166,7 @@ class Members:
         return sets.proof_of(self.volume, self.credentials, counting, devices, most, most_bytes)
 
     def _standing(self) -> rules.Standing:
-        """Which grants and removals count now."""
+        """Returns the grants and removals that count now. Remembered until the credentials change."""
         if self._counting is None or self._counting[0] is not self.credentials:
             self._counting = self.credentials, rules.standing(self.volume, self.credentials)
         return self._counting[1]
@@ -195,7 +195,7 @@ class Members:
                 self._allowance.take(min(now - began, MOST_PATIENCE * SHARE), now)
 
     def _unknown(self, offered: Credentials) -> Credentials:
-        """What of it is not known. That costs little, however much is: a device may show the same again and again."""
+        """Returns the offered credentials that are not known. Cheap: a device may show the same again and again."""
         if self._held is None or self._held[0] is not self.credentials:
             known = self.credentials
             self._held = known, frozenset((*known.statements, *known.certificates))
@@ -228,7 +228,7 @@ class Members:
         return self._apply(worked)
 
     def _with_room(self, known: Credentials, fresh: Credentials) -> Credentials:
-        """What would be kept with `fresh`. Nothing else of it needs to be verified."""
+        """Returns the credentials that would be kept with `fresh`. Nothing else of `fresh` needs to be verified."""
         return sets.relevant(self.volume, sets.merge_credentials(known, fresh))
 
     async def _blame(self, dropped: Credentials, kept: Credentials) -> None:
@@ -326,7 +326,7 @@ class Members:
         self._issue(Credentials(grants=(issued,), removals=removals), makes_an_admin=role is Role.ADMIN)
 
     def change_role(self, device: DeviceId, role: Role) -> None:
-        """Of a device that is a member already."""
+        """Gives another role to a device that is a member. Raises RoleTooLow, DeviceUnknown."""
         self._require_admin()
         if not self.is_member(device):
             raise DeviceUnknown("No member of this volume has that name or key.")
@@ -361,7 +361,8 @@ class Members:
             raise Refused(NO_ROOM_TO_KEEP) from error
 
     def _undone(self, device: DeviceId) -> tuple[Removed, ...]:
-        """Its removal with all that it did, but for what makes us an admin ourselves. Raises RoleTooLow."""
+        """Returns the removal of a device with all that it did, but for what makes this device an admin. Raises
+        RoleTooLow."""
         for spare_us in (False, True):
             removals = self._removals_of(device, undo=True, spare_us=spare_us)
             worked = self._work_out(self.credentials, Credentials(removals=removals), self._folded())
@@ -370,7 +371,7 @@ class Members:
         raise RoleTooLow(STANDS_ON_IT)
 
     def _undoing(self, device: DeviceId) -> Credentials:
-        """What makes all others what they would be if that device had signed nothing. We stay what we are."""
+        """Returns statements that make others what they would be without the word of a device. Our role stays."""
         me = self.device
         before = rules.without_word_of(self.volume, self.credentials, device, me)
         now, names = self.membership.roles, self.membership.names | before.names
@@ -419,7 +420,7 @@ class Members:
         self._apply(worked)
 
     def _heard(self, devices: set[DeviceId]) -> set[DeviceId]:
-        """Those that said what they hold: whom an admin made up is not among them."""
+        """Returns the devices that have sent a mark. Devices that an admin made up have not."""
         heard = {device for device, _at_ms, _mark in self._store.marks()} if devices else set()
         return {device for device in devices if device in heard}
 
@@ -450,11 +451,11 @@ class Members:
         return (sign_removed(key, self.volume, device, generation, self._accepted(device), kept), *again)
 
     def _said_again(self, issuer: DeviceId) -> list[Removed]:
-        """Those by `issuer` that must count without it, too: of devices that somebody else vouches for, or that wrote,
-        and those that keep a grant.
+        """Lists the removals by `issuer` that have to count without it, too: of devices that another one vouches for or
+        that wrote, and those that keep a grant.
 
-        Whom it alone let in is out with its word. Had we to say that again of each device that it made up, it could use
-        up our room.
+        A device that `issuer` alone let in is out with its word. Repeating that for each device that it made up could
+        use up the room of this device.
         """
         vouched = {digest for r in self.credentials.removals if r.issuer != issuer for digest in r.kept_grants}
         matter = {g.device for g in self.credentials.grants if g.issuer != issuer or sets.grant_digest(g) in vouched}

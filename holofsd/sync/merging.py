@@ -400,22 +400,15 @@ def forget_if_gone(volume: LocalVolume, node: NodeId) -> bool:
 
 def requeue_quarantined(volume: LocalVolume) -> None:
     """Tries again what was not understood: at start, for this may be a newer program."""
-    _requeue(volume, "1", ())
+    with volume.store.db.transaction():
+        volume.store.documents.requeue_quarantined()
 
 
 def requeue_for_members(volume: LocalVolume) -> None:
     """Tries again what roles and certificates decide."""
-    roles = "q.reason IN (?,?) OR (q.reason=? AND substr(q.key, 1, ?)!=?)"  # ids of today need no vote on the kind
-    _requeue(volume, roles, (MAY_NOT_WRITE, NOT_ITS_AUTHOR, ANOTHER_KIND, len(BOUND), BOUND))
+    documents = volume.store.documents
     with volume.store.db.transaction():
-        volume.store.documents.requeue_waiting(NOBODY_YET)
-
-
-def _requeue(volume: LocalVolume, which: str, values: Sequence[str | int | bytes]) -> None:
-    db = volume.store.db
-    with db.transaction():
-        db.run(
-            "INSERT OR IGNORE INTO merge_queue (author, key, seq) SELECT q.author, q.key, e.seq FROM quarantine AS q"
-            f" JOIN envelopes AS e ON e.author=q.author AND e.key=q.key WHERE {which}",
-            values,
-        )
+        # Ids of today need no vote on the kind.
+        documents.requeue_refused((MAY_NOT_WRITE, NOT_ITS_AUTHOR), ANOTHER_KIND, BOUND)
+    with volume.store.db.transaction():
+        documents.requeue_waiting(NOBODY_YET)

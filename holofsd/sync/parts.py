@@ -115,13 +115,6 @@ class Part:
             path: Path = await self._in_thread(self._file.finish)
             return path
 
-    async def throw_away(self) -> None:
-        async with self._lock:
-            self.is_over = True
-            if self._file is not None:
-                self._file.abandon(keep=False)
-                self._file = None
-
     def loser(self, now: float) -> tuple[DeviceId, bool] | None:
         """The device that need not go on, because another one is faster; whether it is slow beside that one."""
         if len(self._feeders) < 2:

@@ -23,6 +23,7 @@ from holofsd.core.ids import NodeId
 from holofsd.core.node import is_publishable
 from holofsd.core.state import NodeState
 from holofsd.store import faults
+from holofsd.store.outbox import LONGEST_HOLD_MS
 from holofsd.sync.config import KEY_DEVICE, MAX_PAYLOAD, SyncConfig
 from holofsd.sync.create import active_key
 from holofsd.sync.members import Members
@@ -36,14 +37,12 @@ DESCRIBE_EVERY = 5.0
 """Seconds after which a publication looks anew at what is said of this device, though nobody said that it changed."""
 SHARE = 4
 """After a publication the next one waits this many times as long as it took: most of the loop is for the mounts."""
-LONGEST_HOLD_MS = 60_000
-"""A hold that ends later than this was made before the clock was set back: it counts no more."""
 RETRY = 1.0
 """Seconds until something that could not be published is looked at again, if nothing wakes the publisher before."""
 
 
 @dataclass(slots=True)
-class Batch:
+class PublicationBatch:
     """Content of one publication, and the outbox rows that it settles."""
 
     records: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -170,28 +169,18 @@ class Publisher:
         faults.reach("publishing.sent", self._store)
         return full
 
-    def _collect(self, key: SigningKey) -> tuple[Batch, bool]:
-        batch = Batch()
+    def _collect(self, key: SigningKey) -> tuple[PublicationBatch, bool]:
+        batch = PublicationBatch()
         self._add_device(batch, key)
         limit = self._config.publish_records + len(self.too_large)
-        due = self._due(limit)
+        due = self._store.outbox.due(self._now_ms(), limit)
         for node in due:
             if len(batch.records) >= self._config.publish_records or batch.size >= self._config.publish_bytes:
                 return batch, True
             self._add_node(batch, node)
         return batch, len(due) == limit and bool(batch.settled)
 
-    def _due(self, limit: int) -> list[NodeId]:
-        """Lists due nodes in order of change. Those whose content is not hashed yet come last, so that they do not hold
-        up others."""
-        rows = self._store.db.all(
-            "SELECT node FROM outbox WHERE hold_ms<=?1 OR hold_ms>?1+?3"
-            " ORDER BY node IN (SELECT node FROM pending_bodies), changed_ms LIMIT ?2",
-            (self._now_ms(), limit, LONGEST_HOLD_MS),
-        )
-        return [row[0] for row in rows]
-
-    def _add_device(self, batch: Batch, key: SigningKey) -> None:
+    def _add_device(self, batch: PublicationBatch, key: SigningKey) -> None:
         # Asking the network for its addresses costs as much as publishing a few records.
         now = time.monotonic()
         if now < self._described_at + DESCRIBE_EVERY:
@@ -203,7 +192,7 @@ class Publisher:
         if said is None or said.payload != payload:
             batch.records.append((KEY_DEVICE, payload))
 
-    def _add_node(self, batch: Batch, node: NodeId) -> None:
+    def _add_node(self, batch: PublicationBatch, node: NodeId) -> None:
         row = self._store.nodes.get(node)
         state = self._volume.tree.state(node)
         if row is None or state is None:

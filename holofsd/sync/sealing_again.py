@@ -58,11 +58,7 @@ async def seal_again(volume: LocalVolume, members: Members, vetting: Vetting) ->
 def _slice(volume: LocalVolume, vetting: Vetting, after: bytes) -> None:
     store = volume.store
     with store.db.transaction():
-        rows = store.db.all(
-            "SELECT e.key, e.author, e.payload FROM envelopes AS e JOIN authors AS a ON a.author=e.author"
-            " WHERE e.key>? AND length(e.key)=? ORDER BY e.key LIMIT ?",
-            (after, NODE_KEY_LENGTH, SLICE),
-        )
+        rows = store.record_slices.by_own_authors(after, NODE_KEY_LENGTH, SLICE)
         volume.say_again([NodeId(key) for key, author, payload in rows if _lacks_seals(author, payload, vetting)])
         if rows:
             store.set_meta(DUE, rows[-1][0])

@@ -25,7 +25,7 @@ TOO_MANY_STATEMENTS: Final = "granted and removed more than an admin has room fo
 
 
 @dataclass(frozen=True, slots=True)
-class Excess:
+class ExcessCredentials:
     """Credentials that a device signed beyond its room: how often that is proven."""
 
     signer: bytes
@@ -45,7 +45,7 @@ async def verify_all(volume: VolumeId, credentials: Credentials) -> None:
 
 async def signed_too_much(
     volume: VolumeId, dropped: Credentials, kept: Credentials, members: Collection[DeviceId]
-) -> list[Excess]:
+) -> list[ExcessCredentials]:
     """Members that surely signed more than is kept. `kept`: what is, signatures verified.
 
     A statement may also be dropped because what makes it count has not come yet. That is nobody's fault.
@@ -55,8 +55,10 @@ async def signed_too_much(
     return await asyncio.to_thread(_excess, volume, dropped, kept, members)
 
 
-def _excess(volume: VolumeId, dropped: Credentials, kept: Credentials, members: Collection[DeviceId]) -> list[Excess]:
-    found: list[Excess] = []
+def _excess(
+    volume: VolumeId, dropped: Credentials, kept: Credentials, members: Collection[DeviceId]
+) -> list[ExcessCredentials]:
+    found: list[ExcessCredentials] = []
     authors: dict[DeviceId, dict[AuthorId, Certificate]] = {}
     for certificate in dropped.certificates:
         if certificate.device in members:
@@ -65,14 +67,14 @@ def _excess(volume: VolumeId, dropped: Credentials, kept: Credentials, members: 
     for device, made in list(authors.items())[:BLAMED_MOST]:
         number = max(1, CERTIFICATES_KEPT + 1 - held[device])
         if len(made) >= number and all(verify_certificate(volume, one) for one in list(made.values())[:number]):
-            found.append(Excess(device, TOO_MANY_AUTHORS, number))
+            found.append(ExcessCredentials(device, TOO_MANY_AUTHORS, number))
     with_room = {statement.issuer for statement in kept.statements}
     issued: dict[bytes, Grant | Removed] = {}
     for statement in dropped.statements:
         if statement.issuer in with_room and statement.issuer in members:
             issued.setdefault(statement.issuer, statement)
     found += (
-        Excess(issuer, TOO_MANY_STATEMENTS, 1)
+        ExcessCredentials(issuer, TOO_MANY_STATEMENTS, 1)
         for issuer, signed in list(issued.items())[:BLAMED_MOST]
         if _is_good(volume, signed)
     )

@@ -5,28 +5,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
+from holofsd.net.keep import TaskSet
+
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 
-class Tasks:
+
+class Tasks(TaskSet):
+    """Tasks that nobody awaits one by one: each has a name, and its error goes into the log."""
+
     def __init__(self, owner: str) -> None:
+        super().__init__()
         self._owner = owner
-        self._tasks: set[asyncio.Task[Any]] = set()
 
-    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work, name=f"{self._owner}: {name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
+    def spawn(self, coroutine: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
+        return super().spawn(coroutine, f"{self._owner}: {name}")
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a task failed", task=task.get_name(), exc_info=error)
+    def _failed(self, task: asyncio.Task[Any], error: BaseException) -> None:
+        log.error("a task failed", task=task.get_name(), exc_info=error)
 
     def __len__(self) -> int:
         return len(self._tasks)

@@ -311,12 +311,6 @@ class VolumeSync:
         finally:
             self.marks.unlisten(changed)
 
-    async def wait_copies(self, count: int) -> None:
-        """Returns when that many other devices say that they hold everything written here up to now."""
-        async for copies in self.copy_counts():
-            if copies >= count:
-                return
-
     def _is_merged(self) -> bool:
         return self.merger.backlog() == 0
 

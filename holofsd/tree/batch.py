@@ -17,28 +17,9 @@ from holofsd.tree.facts import Facts, facts_of, false_claims
 from holofsd.tree.plain import Plain
 from holofsd.tree.recording import Recorder
 from holofsd.tree.states import States, decode_version, encode_version
+from holofsd.tree.work import Work
 
 Slot = tuple[NodeId, bytes]
-
-
-@dataclass(slots=True)
-class Work:
-    """One node of a batch. `old` is its row before, `row` what becomes of it."""
-
-    state: NodeState
-    old: NodeRow | None
-    row: NodeRow
-    shown: Version | None
-    old_state: NodeState | None = None
-    """Decoded only where needed: ask `Batch.old_state`."""
-    placed: list[PlacementRow] | None = None
-    """Its placements as they are in the index now; None: not read yet."""
-    moved: bool = False
-    """Its placements changed."""
-
-    @property
-    def node(self) -> NodeId:
-        return self.state.id
 
 
 @dataclass(slots=True)

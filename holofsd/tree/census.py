@@ -11,7 +11,7 @@ from holofsd.tree.batch import Batch
 from holofsd.tree.views import TreeCensus
 
 
-class Census:
+class TreeCounter:
     def __init__(self, store: VolumeStore) -> None:
         self._store = store
         self._totals: tuple[int, int] | None = None

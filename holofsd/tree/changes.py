@@ -9,7 +9,7 @@ from holofsd.core.ids import Ino, NodeId
 
 
 @dataclass(frozen=True, slots=True)
-class EntryChange:
+class EntryUpdate:
     """A name that now leads elsewhere, or nowhere (`gone`). Its directory's times and link count changed with it.
 
     `parent_ino` is None if nobody ever saw the directory, `ino` is None if the name is gone or nobody saw the node.
@@ -38,8 +38,8 @@ class InodeUpdate:
 
 @dataclass(slots=True)
 class TreeChange:
-    entries: list[EntryChange] = field(default_factory=list)
-    beside: list[EntryChange] = field(default_factory=list)
+    entries: list[EntryUpdate] = field(default_factory=list)
+    beside: list[EntryUpdate] = field(default_factory=list)
     """The same names for numbers that are shown as part of another directory, or no longer: `parent_ino` is that
     number, `parent` the directory that it shows."""
     inodes: list[InodeUpdate] = field(default_factory=list)

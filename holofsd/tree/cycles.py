@@ -14,7 +14,8 @@ from holofsd.core.ids import ROOT_ID, NodeId
 from holofsd.core.lost import shown_placements
 from holofsd.core.node import Placement, is_alive
 from holofsd.core.state import Kind, NodeState, Place
-from holofsd.tree.batch import Batch, Work
+from holofsd.tree.batch import Batch
+from holofsd.tree.work import Work
 
 Overrides = dict[NodeId, tuple[NodeId, bytes]]
 

@@ -57,6 +57,7 @@ class GarbageCollector:
         self._volume = volume
         self._store = volume.store
         self._db = volume.store.db
+        self._rows = volume.store.garbage
         self._orphan_s = orphan_s
         self._part_s = part_s
         self.also_needed: Callable[[], Iterable[Version]] = tuple
@@ -121,16 +122,14 @@ class GarbageCollector:
                     yield
             return
         after = b""
-        sql = "SELECT hash, size FROM content WHERE hash>? ORDER BY hash LIMIT ?"
-        while rows := self._db.all(sql, (after, _LARGE_SLICE)):
+        while rows := self._store.content.after(after, _LARGE_SLICE):
             after = rows[-1][0]
             self._suspects.update(rows)
             yield
 
     def _mark(self) -> Iterator[None]:
         after = b""
-        sql = "SELECT node, state, held FROM nodes WHERE node>? ORDER BY node LIMIT ?"
-        while self._suspects and (rows := self._db.all(sql, (after, _SLICE))):
+        while self._suspects and (rows := self._rows.states_after(after, _SLICE)):
             after = rows[-1][0]
             for node, state, held in rows:
                 self._node_needs(node, state, held)
@@ -141,13 +140,12 @@ class GarbageCollector:
 
     def _history_needs(self, limit: int) -> bool:
         """The next versions of the history. False if there was none."""
-        sql = "SELECT id, blob, CASE WHEN blob IS NULL THEN version END FROM history WHERE id>? ORDER BY id LIMIT ?"
-        rows = self._db.all(sql, (self._last_history, limit))
+        rows = self._rows.history_after(self._last_history, limit)
         for self._last_history, blob, version in rows:
-            if version is None:
-                self._suspects.pop(blob, None)
-            else:
+            if version is not None:
                 self._version_needs(decode_version(version))
+            elif blob is not None:
+                self._suspects.pop(blob, None)
         return bool(rows)
 
     def _node_needs(self, node: NodeId, state: bytes, held: bytes | None) -> None:
@@ -176,23 +174,17 @@ class GarbageCollector:
         # A version that came and went since its node was read is in the history only.
         while self._suspects and self._history_needs(_LARGE_SLICE):
             pass
-        for (version,) in self._db.all("SELECT detached FROM inodes WHERE detached NOT NULL"):
+        for version in self._rows.detached_versions():
             self._version_needs(decode_version(version))
         for kept in self.also_needed():
             self._version_needs(kept)
-        for (blob,) in self._db.all("SELECT hash FROM wanted"):
+        for blob in self._rows.wanted():
             self._suspects.pop(blob, None)
 
-    def _not_merged(self) -> list[bytes]:
-        """Payloads of records whose content is in no state yet. They are searched for hashes, not understood."""
-        joined = "SELECT e.payload FROM {} AS q JOIN envelopes AS e ON e.author=q.author AND e.key=q.key"
-        found = [
-            row[0] for table in ("merge_queue", "waiting", "quarantine") for row in self._db.all(joined.format(table))
-        ]
-        return found + [row[0] for row in self._db.all("SELECT payload FROM incoming")]
-
     def _needed_by_records(self) -> None:
-        payloads = self._not_merged() if self._suspects else []
+        """Strikes out suspects that a record names which is not merged yet. Records are searched for hashes, not
+        understood."""
+        payloads = self._rows.unmerged_payloads() if self._suspects else []
         for blob in [blob for blob in self._suspects if any(payload.find(blob) >= 0 for payload in payloads)]:
             del self._suspects[blob]
 
@@ -203,18 +195,15 @@ class GarbageCollector:
             self._needed_by_records()
             if self._only is not None:
                 return
-            known = {row[0] for row in self._db.all("SELECT hash FROM garbage")}
-            gone = [(blob,) for blob in known if blob not in self._suspects]
-            self._db.run_many("DELETE FROM garbage WHERE hash=?", gone)
-            now_ms = self._volume.now_ms()
-            fresh = [(blob, now_ms) for blob in self._suspects if blob not in known]
-            self._db.run_many("INSERT INTO garbage VALUES (?,?)", fresh)
+            known = self._rows.all()
+            self._rows.remove([blob for blob in known if blob not in self._suspects])
+            self._rows.add([blob for blob in self._suspects if blob not in known], self._volume.now_ms())
             self._store.history.lives_again(self._revived())
 
     def _revived(self) -> list[NodeId]:
         """Nodes that the trash was emptied of, and that live again."""
-        rows = self._db.all("SELECT p.node, n.state FROM trash_purged AS p JOIN nodes AS n ON n.node=p.node")
-        return [row[0] for row in rows if row[1] and is_alive(decode_local_state(row[1]))]
+        states = self._rows.states_of_purged()
+        return [node for node, state in states if state and is_alive(decode_local_state(state))]
 
     # ---- what goes
     def _forget(self, collected: Collected, before_ms: int) -> Iterator[None]:
@@ -222,7 +211,7 @@ class GarbageCollector:
         if self._only is not None:
             due = list(self._suspects)
         else:
-            due = [row[0] for row in self._db.all("SELECT hash FROM garbage WHERE since_ms<=?", (before_ms,))]
+            due = self._rows.due(before_ms)
         for start in range(0, len(due), _SLICE):
             with self._db.transaction():
                 self._needed_meanwhile()
@@ -234,7 +223,7 @@ class GarbageCollector:
                         self._doomed.append(blob)
                         collected.files += 1
                         collected.bytes += size
-                        self._db.run("DELETE FROM garbage WHERE hash=?", (blob,))
+                        self._rows.remove([blob])
             yield
         collected.waiting = len(self._suspects)
         collected.waiting_bytes = sum(self._suspects.values())
@@ -259,7 +248,7 @@ class GarbageCollector:
                     collected.files += 1
                     collected.bytes += size
             yield
-        wanted = {row[0] for row in self._db.all("SELECT DISTINCT hash FROM wanted")}
+        wanted = self._rows.wanted()
         for path in content.parts():
             blob = _hash_of(path.with_suffix(""))
             if blob not in wanted and _is_older(path, now - self._part_s):

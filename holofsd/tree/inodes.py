@@ -15,10 +15,11 @@ from holofsd.core.ids import Ino, NodeId
 from holofsd.core.project import token
 from holofsd.core.state import Kind, Version
 from holofsd.store.nodes import EntryRow, InodeRow, NodeRow
-from holofsd.tree.batch import Batch, Slot, Work
-from holofsd.tree.changes import EntryChange, InodeUpdate
+from holofsd.tree.batch import Batch, Slot
+from holofsd.tree.changes import EntryUpdate, InodeUpdate
 from holofsd.tree.numbering import Shows, keep_numbers
 from holofsd.tree.states import decode_version, encode_version
+from holofsd.tree.work import Work
 
 
 @dataclass(slots=True)
@@ -158,18 +159,18 @@ class Inodes:
                 self.names.setdefault((entry.parent, entry.name), (entry, entry))
 
     # ---- what to tell
-    def entry_changes(self) -> list[EntryChange]:
+    def entry_changes(self) -> list[EntryUpdate]:
         nodes = self.batch.store.nodes
         parents: dict[NodeId, Ino | None] = {}
-        changes: list[EntryChange] = []
+        changes: list[EntryUpdate] = []
         for (parent, name), (before, now) in self.names.items():
             if parent not in parents:
                 parents[parent] = nodes.find_ino(parent)
             if now is not None:
                 ino = None if self._is_unseen(now) else nodes.find_ino(now.node, now.dot)
-                changes.append(EntryChange(parent, parents[parent], name, ino, gone=False))
+                changes.append(EntryUpdate(parent, parents[parent], name, ino, gone=False))
             elif before is not None:
-                changes.append(EntryChange(parent, parents[parent], name, None, gone=True))
+                changes.append(EntryUpdate(parent, parents[parent], name, None, gone=True))
         return changes
 
     def _is_unseen(self, entry: EntryRow) -> bool:

@@ -26,8 +26,6 @@ from holofsd.tree.recording import STOOD_MS
 from holofsd.tree.rotation import redotted, restamped, said_as_ours
 from holofsd.tree.tree import Tree
 
-INLINE_LIMIT: Final = 4096
-"""Content up to so many bytes travels inside the record."""
 _RENAMED: Final = 100_000
 """Dots that versions had before: more than files are open while any call waits."""
 _STORED: Final = 1_000

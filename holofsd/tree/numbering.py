@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from holofsd.core.ids import Ino, NodeId
 from holofsd.store.nodes import EntryRow
 from holofsd.tree.batch import Batch, Slot
-from holofsd.tree.changes import EntryChange
+from holofsd.tree.changes import EntryUpdate
 
 Names = dict[Slot, tuple[EntryRow | None, EntryRow | None]]
 
@@ -64,18 +64,18 @@ def _exchange(batch: Batch, one: NodeId, other: NodeId, renumbered: dict[NodeId,
         renumbered[one] = Shows(second, other)
 
 
-def doubled(batch: Batch, changes: Sequence[EntryChange], renumbered: Mapping[NodeId, Shows]) -> list[EntryChange]:
+def doubled(batch: Batch, changes: Sequence[EntryUpdate], renumbered: Mapping[NodeId, Shows]) -> list[EntryUpdate]:
     """The same names for the numbers that members of a group have beside its own; and all of them for a number that
     shows another directory than before."""
     nodes, aliases = batch.store.nodes, batch.store.nodes.aliases
     if not aliases and not batch.regrouped:
         return []
-    found: list[EntryChange] = []
+    found: list[EntryUpdate] = []
     for change in changes:
         for alias in aliases.of(change.parent):
             ino = nodes.find_ino(alias)
             if ino is not None:
-                found.append(EntryChange(change.parent, ino, change.name, change.ino, change.gone))
+                found.append(EntryUpdate(change.parent, ino, change.name, change.ino, change.gone))
     for directory, before in batch.regrouped.items():
         ino = nodes.find_ino(directory)
         if ino is not None:
@@ -85,13 +85,13 @@ def doubled(batch: Batch, changes: Sequence[EntryChange], renumbered: Mapping[No
     return found
 
 
-def _all_names(batch: Batch, changes: Sequence[EntryChange], shows: Shows, now: NodeId) -> list[EntryChange]:
+def _all_names(batch: Batch, changes: Sequence[EntryUpdate], shows: Shows, now: NodeId) -> list[EntryUpdate]:
     nodes = batch.store.nodes
     present = {entry.name: entry for entry in nodes.children(now, b"", 0)}
     had = {entry.name for entry in nodes.children(shows.before, b"", 0)}
     had.update(change.name for change in changes if change.parent == shows.before and change.gone)
-    gone = [EntryChange(now, shows.ino, name, None, gone=True) for name in sorted(had - present.keys())]
+    gone = [EntryUpdate(now, shows.ino, name, None, gone=True) for name in sorted(had - present.keys())]
     return gone + [
-        EntryChange(now, shows.ino, name, nodes.find_ino(entry.node, entry.dot), gone=False)
+        EntryUpdate(now, shows.ino, name, nodes.find_ino(entry.node, entry.dot), gone=False)
         for name, entry in present.items()
     ]

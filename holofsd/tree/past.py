@@ -27,8 +27,6 @@ from holofsd.tree.tree import Tree
 
 _SLICE: Final = 200
 _TOO_DEEP: Final = 4096
-LOST: Final = LOST_NAME
-"""Where things lie of whose directory nothing is known."""
 
 
 def short_id(dot: Dot) -> str:
@@ -248,7 +246,7 @@ class Past:
             yield from (item for item in items if self._is_lost(item))
 
     def _is_lost(self, item: Trashed) -> bool:
-        return self.resting_path(item.parent, item.name).startswith(LOST + b"/")
+        return self.resting_path(item.parent, item.name).startswith(LOST_NAME + b"/")
 
     def removed_in(self, parent: NodeId) -> list[Trashed]:
         """Lists what was removed or unlinked from a directory, oldest first; also what is not kept any more."""
@@ -289,7 +287,7 @@ class Past:
                 return b"/".join([path, *reversed(names)])
             places = self._history.places_of(parent)
             if not places:
-                return b"/".join([LOST, *reversed(names)])
+                return b"/".join([LOST_NAME, *reversed(names)])
             parent, above = places[0].parent, places[0].name
             names.append(above)
         return b"/".join(reversed(names))

@@ -11,7 +11,7 @@ from holofsd.codec.records import decode_local_state
 from holofsd.core.node import live_xattrs
 from holofsd.core.project import token
 from holofsd.core.state import Kind, NodeState, Version
-from holofsd.store.history import History, SettingsRow
+from holofsd.store.history import HistoryStore, SettingsRow
 
 _DEFAULT_MODE: Final = {Kind.FILE: 0o644, Kind.DIRECTORY: 0o755, Kind.SYMLINK: 0o777}
 
@@ -23,7 +23,7 @@ class Settings:
     mtime_ns: int
 
 
-def settings_at(history: History, state: NodeState, version: Version | None, at_ms: int) -> Settings:
+def settings_at(history: HistoryStore, state: NodeState, version: Version | None, at_ms: int) -> Settings:
     """`version`: what a file or symlink had then; None for directories."""
     ended = history.settings_after(state.id, at_ms)
     then = decode_local_state(ended[0].settings) if ended else state
@@ -39,7 +39,7 @@ def _mtime_of_version(version: Version, ended: Sequence[SettingsRow]) -> int:
     return next((row.mtime_ns for row in ended if row.dot == dot), version.mtime.value)
 
 
-def _mtime_of_directory(history: History, state: NodeState, then: NodeState, at_ms: int) -> int:
+def _mtime_of_directory(history: HistoryStore, state: NodeState, then: NodeState, at_ms: int) -> int:
     """Returns a directory's time of modification at that time. As for the present, it is when a name in it last
     changed, unless a program set the time since."""
     changed_ms = history.names_changed_ms(state.id, at_ms)

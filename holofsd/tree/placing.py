@@ -8,8 +8,9 @@ from holofsd.core.lost import LOST_ID, sorted_placements
 from holofsd.core.node import is_alive
 from holofsd.core.state import Kind
 from holofsd.store.nodes import PlacementRow
-from holofsd.tree.batch import Batch, Work
+from holofsd.tree.batch import Batch
 from holofsd.tree.cycles import Overrides
+from holofsd.tree.work import Work
 
 _REVIVED = 2
 MOST_STRAYS = 500
@@ -46,7 +47,7 @@ def settle_placements(batch: Batch) -> None:
 
 
 def _strays_below(batch: Batch) -> list[NodeId]:
-    """What has to be placed anew because a node that was unknown until now, or of another kind, is in its link."""
+    """Lists nodes to be placed anew: one of their links names a node that was unknown, or of another kind, before."""
     strays = batch.store.nodes.strays
     found: list[NodeId] = []
     for node, work in batch.works.items():

@@ -9,15 +9,13 @@ out.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from holofsd.core.ids import NodeId
 from holofsd.core.state import Kind
 from holofsd.store.database import Database
 from holofsd.store.nodes import PlacementRow
-
-if TYPE_CHECKING:
-    from holofsd.tree.batch import Work
+from holofsd.tree.work import Work
 
 _KEPT: Final = 20_000
 

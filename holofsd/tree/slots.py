@@ -86,7 +86,7 @@ class Projection:
     ) -> tuple[list[EntryRow], list[SlotEntry]]:
         nodes = self.batch.store.nodes
         candidates = [c for row in rows if (c := self._candidate(row)) is not None]
-        shown = project_slot(slot, candidates, False, lambda name: nodes.is_placed_at(parent, name))
+        shown = project_slot(slot, candidates, lambda name: nodes.is_placed_at(parent, name))
         hidden: list[SlotEntry] = []
         if len(shown) > 1 and self._inside_git(parent):
             shown, hidden = shown[:1], list(shown[1:])

@@ -21,7 +21,7 @@ from holofsd.core.outliving import outlives
 from holofsd.core.state import Kind, NodeState
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.batch import Batch
-from holofsd.tree.census import Census
+from holofsd.tree.census import TreeCounter
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.cycles import settle_cycles
 from holofsd.tree.folders import group_settings, settle_folders
@@ -64,7 +64,7 @@ class Tree(TreeReading):
         super().__init__(store)
         self._now_ns = now_ns or (lambda: now_ms() * 1_000_000)
         self._is_open = is_open
-        self._census = Census(store)
+        self._census = TreeCounter(store)
         self._recorder = Recorder(store, now_ms)
         self._plain = Plain(store.db)
         self.told: Callable[[NodeId], NodeState | None] = lambda _node: None
@@ -214,10 +214,6 @@ class Tree(TreeReading):
         """Drops a detached inode that no program has open any more."""
         inode = self._nodes.inode(ino)
         if inode is not None and inode.detached is not None:
-            self._nodes.drop_inode(ino)
-
-    def forget_all_detached(self) -> None:
-        for ino in self._nodes.detached():
             self._nodes.drop_inode(ino)
 
     def is_plain(self, node: NodeId) -> bool:

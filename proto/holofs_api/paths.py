@@ -45,8 +45,3 @@ def socket_path(state: Path) -> Path:
 def calls_socket_beside(socket: Path) -> Path:
     """The socket of the fast lane (see `framing`) that belongs to a daemon's socket."""
     return socket.with_name(CALLS_SOCKET_NAME)
-
-
-def calls_socket_path(state: Path) -> Path:
-    """The socket of the fast lane of this state directory's daemon."""
-    return calls_socket_beside(socket_path(state))

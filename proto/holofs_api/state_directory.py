@@ -43,7 +43,7 @@ class StateDirError(Exception):
         self.usage = usage
 
 
-class Standing(Enum):
+class FolderContent(Enum):
     ABSENT = auto()
     EMPTY = auto()
     """A folder that holds nothing, or what the beginning of a first start left."""
@@ -102,13 +102,13 @@ def _check_links(absolute: str, real: str) -> None:
 
 
 # ---- what it is
-def standing(state: Path) -> Standing:
+def standing(state: Path) -> FolderContent:
     """Looks only. Raises StateDirError for whatever is no state directory, and cannot become one."""
     try:
         found = state.stat()
         names = set(os.listdir(state)) if stat.S_ISDIR(found.st_mode) else set()
     except FileNotFoundError:
-        return Standing.ABSENT
+        return FolderContent.ABSENT
     except NotADirectoryError:
         raise StateDirError(f"{_file_above(state)} is a file, not a folder: {_OTHER}.") from None
     except OSError as error:
@@ -122,10 +122,10 @@ def standing(state: Path) -> Standing:
         raise StateDirError(f"{state} is not a state directory and {others}; nothing was changed: {_OTHER}.")
     if _is_device(state, names):
         _check_format(state)
-        return Standing.DEVICE
+        return FolderContent.DEVICE
     if names and not _is_beginning(state):
         raise StateDirError(f"{state} is not a state directory and holds other things: {_OTHER}.")
-    return Standing.EMPTY
+    return FolderContent.EMPTY
 
 
 def _file_above(state: Path) -> Path:
@@ -164,7 +164,7 @@ def _check_format(state: Path) -> None:
 # ---- who needs what
 def require_device(state: Path) -> None:
     """Raises StateDirError unless there is a device."""
-    if standing(state) is not Standing.DEVICE:
+    if standing(state) is not FolderContent.DEVICE:
         raise StateDirError(f"There is no device in {state}: `holofsctl up` makes one.")
 
 
@@ -190,7 +190,7 @@ def make_folder(state: Path) -> None:
     try:
         known = standing(state)
         _check_place(state, known)
-        if known is Standing.ABSENT:
+        if known is FolderContent.ABSENT:
             _make(_missing(state))
         if state.stat().st_mode & 0o077:
             _make_private(state)
@@ -207,10 +207,10 @@ def mark(state: Path) -> None:
         raise StateDirError(f"{state} cannot be used: {error.strerror}.") from None
 
 
-def _check_place(state: Path, known: Standing) -> None:
-    if known is not Standing.ABSENT:
+def _check_place(state: Path, known: FolderContent) -> None:
+    if known is not FolderContent.ABSENT:
         require_ours(state)
-        if known is Standing.EMPTY and state.stat().st_mode & stat.S_ISVTX:
+        if known is FolderContent.EMPTY and state.stat().st_mode & stat.S_ISVTX:
             raise StateDirError(f"{state} is a folder for everybody, which cannot be made private: {_OTHER}.")
         return
     above = next(folder for folder in state.parents if folder.exists())

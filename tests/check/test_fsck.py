@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from holofsd.check.derived import TABLES
-from holofsd.check.fsck import Files, examine, examine_copy
+from holofsd.check.fsck import FileCheck, examine, examine_copy
 from holofsd.check.report import Outcome, Report
 from holofsd.check.salvaging import COPIED
 from holofsd.core.ids import ROOT_ID, VolumeId
@@ -54,7 +54,7 @@ def _check(device: Device, repair: bool = False, read_all: bool = False) -> Repo
     assert device.volume_id is not None
     directory = device.directory(device.volume_id)
     report = examine(
-        device.volume_id, directory, device.id, repair=repair, files=Files.HASHES if read_all else Files.SIZES
+        device.volume_id, directory, device.id, repair=repair, files=FileCheck.HASHES if read_all else FileCheck.SIZES
     )
     assert not list(directory.glob("fsck-*")), "something is left behind"
     return report
@@ -244,7 +244,7 @@ async def test_a_volume_in_use_is_checked_on_a_copy(tmp_path: Path) -> None:
         a.write("song", BIG)
         await until(lambda: a.store.outbox.count() == 1)
         volume: VolumeId = a.sync.id
-        report = examine_copy(volume, a.directory(volume), a.id, files=Files.HASHES)
+        report = examine_copy(volume, a.directory(volume), a.id, files=FileCheck.HASHES)
         assert _found(report) == {}
         assert report.checked["nodes"] == 1
         assert not list(a.directory(volume).glob("fsck-*"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from holofsd.check import fsck, standing
-from holofsd.check.fsck import Files, examine, examine_copy
+from holofsd.check.fsck import FileCheck, examine, examine_copy
 from holofsd.check.report import Report
 from holofsd.check.standing import what_stands
 from holofsd.core.ids import BlobHash
@@ -89,7 +89,7 @@ def _index_of_before(device: Device, folder: Path) -> Path:
     before.mkdir()
     copy_database(device.store.directory / "index.db", before / "index.db")
     (before / "content").mkdir()
-    examine(device.store.volume, before, device.id, repair=True, files=Files.SIZES)
+    examine(device.store.volume, before, device.id, repair=True, files=FileCheck.SIZES)
     with closing(VolumeStore(device.store.volume, before)) as store:
         assert store.content.is_any_missing()
     return before / "index.db"
@@ -114,7 +114,7 @@ async def test_content_that_arrives_while_fsck_looks_is_no_problem_nor_what_foll
 
 
 def _look(device: Device) -> Report:
-    return examine_copy(device.store.volume, device.store.directory, device.id, files=Files.SIZES)
+    return examine_copy(device.store.volume, device.store.directory, device.id, files=FileCheck.SIZES)
 
 
 async def test_a_check_of_a_volume_in_use_takes_nothing_away_that_is_on_its_way(tmp_path: Path) -> None:

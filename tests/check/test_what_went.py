@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from holofsd.check.fsck import Files, examine_copy
+from holofsd.check.fsck import FileCheck, examine_copy
 from holofsd.core.node import is_alive
 from tests.sync.devices import QUICK, Device, devices, settled, share, until
 from tests.sync.test_folding import is_gone
@@ -19,7 +19,7 @@ def findings(*checked: Device) -> list[object]:
     found: list[object] = []
     for device in checked:
         volume = device.store.volume
-        report = examine_copy(volume, device.directory(volume), device.id, files=Files.SIZES)
+        report = examine_copy(volume, device.directory(volume), device.id, files=FileCheck.SIZES)
         found += [(device.name, finding) for finding in report.findings.items()]
     return found
 

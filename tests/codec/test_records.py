@@ -65,7 +65,8 @@ def everything() -> NodeState:
     other = Version(Dot(B, 9), stamp(8), Blob(HASH), 1 << 40, Register(0, stamp(9)), "")
     state = edit.with_version(state, other, [])
     state = edit.with_xattr(edit.with_xattr(state, b"user.k", b"v", stamp()), b"user.gone", None, stamp())
-    state = edit.moved(edit.with_owner(state, 1000, 2**32 - 1, stamp()), LinkId(b"l" * 16), Place(NODE, b"x"), stamp(9))
+    state = replace(state, owner=Register((1000, 2**32 - 1), stamp()))
+    state = edit.moved(state, LinkId(b"l" * 16), Place(NODE, b"x"), stamp(9))
     state = edit.with_link(state, LinkId(b"m" * 16), Place(NODE, b""), stamp(10))
     state = replace(edit.removed(state), times=Register(MIN_TIME_NS, stamp()))
     return edit.unlinked(

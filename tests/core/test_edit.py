@@ -103,7 +103,7 @@ def test_owner_and_times_of_a_directory_are_registers() -> None:
     marker = version(A, 1, 1, Marker())
     folder = edit.new_node(NODE, Kind.DIRECTORY, 0, HERE, LINK, marker, 0o755, at(1))
     one = edit.with_mtime(folder, None, 5, at(3))
-    two = edit.with_owner(folder, 1, 2, at(2))
+    two = replace(folder, owner=Register((1, 2), at(2)))
     both = join(one, two)
     assert both.times is not None
     assert both.owner is not None

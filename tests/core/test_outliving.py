@@ -158,7 +158,7 @@ def test_one_stands_for_all_with_the_settings_set_last_in_any_order(group: list[
     shuffled = list(group)
     chance.shuffle(shuffled)  # type: ignore[attr-defined]
     shown = [
-        project_slot(b"d", [Candidate(s, placements(s)[0]) for s in states], False, lambda _name: False)
+        project_slot(b"d", [Candidate(s, placements(s)[0]) for s in states], lambda _name: False)
         for states in (group, shuffled)
     ]
     assert shown[0] == shown[1]

@@ -45,9 +45,9 @@ def node(number: int, data: bytes | None, placed: int, counter: int | None = Non
     return edit.new_node(id, kind, 0, Place(ROOT_ID, b"n.txt"), edit.link_id(id), version, 0o644, stamp)
 
 
-def slot(*states: NodeState, hide: bool = False) -> tuple[SlotEntry, ...]:
+def slot(*states: NodeState) -> tuple[SlotEntry, ...]:
     candidates = [Candidate(s, placements(s)[0]) for s in states]
-    return project_slot(b"n.txt", candidates, hide, never)
+    return project_slot(b"n.txt", candidates, never)
 
 
 def conflicted(state: NodeState, *more: bytes) -> NodeState:
@@ -107,11 +107,6 @@ def test_copies_of_twins_show_too() -> None:
     assert [(e.node[0], e.dot) for e in entries] == [(1, None), (2, Dot(A, 2))]
 
 
-def test_copies_can_be_hidden() -> None:
-    entries = slot(conflicted(node(1, b"old", 0), b"new"), node(2, b"two", 9), hide=True)
-    assert len(entries) == 1
-
-
 def test_nothing_shows_where_nothing_wants_the_name() -> None:
     assert slot() == ()
 
@@ -119,7 +114,7 @@ def test_nothing_shows_where_nothing_wants_the_name() -> None:
 def test_a_conflict_name_that_a_file_really_has_is_lengthened() -> None:
     state = conflicted(node(1, b"old", 0), b"new")
     first = slot(state)[1].name
-    entries = project_slot(b"n.txt", [Candidate(state, placements(state)[0])], False, {first}.__contains__)
+    entries = project_slot(b"n.txt", [Candidate(state, placements(state)[0])], {first}.__contains__)
     assert entries[1].name != first
     assert base_of_conflict_name(entries[1].name) == b"n.txt"
 

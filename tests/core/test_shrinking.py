@@ -15,9 +15,10 @@ from holofsd.codec.records import decode_state, encode_state
 from holofsd.core.ids import AuthorId, NodeId
 from holofsd.core.join import join
 from holofsd.core.node import is_alive, live_links, live_versions
-from holofsd.core.shrinking import is_shrunk, shrunk
+from holofsd.core.shrinking import shrunk
 from holofsd.core.state import NodeState
 from support.model import Device, joined, meet, project, tree_of
+from support.records import is_shrunk
 from tests.core.programs import PROGRAMS, Step, start
 
 SEEDS = st.integers(0, 2**32)

@@ -14,8 +14,8 @@ import pytest
 
 from holofsd.core.errors import HoloError, NameExists
 from holofsd.fs.types import RenameFlags
+from tests.fs.folders import Folders, remove
 from tests.fs.harness import Program
-from tests.fs.test_folders import Folders, remove
 from tests.tree.harness import derived, from_scratch
 
 NAMES = "abcd"

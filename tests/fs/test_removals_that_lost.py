@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fs.folders import remove, two
 from tests.fs.harness import Program
-from tests.fs.test_folders import remove, two
 from tests.fs.test_history import history, restore, trash
 from tests.fs.test_two_devices import Both
 

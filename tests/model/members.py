@@ -12,7 +12,7 @@ import asyncio
 from holofsd.core.document import Role
 from holofsd.core.errors import HoloError
 from holofsd.core.ids import AuthorId
-from holofsd.net.fake import Weather
+from holofsd.net.fake_weather import Weather
 from model.checks import shown_by
 from model.program import Step
 from model.troubles import TROUBLES as OTHER_TROUBLES

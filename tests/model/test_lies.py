@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from holofsd.core.document import Role
 from holofsd.core.errors import Refused
-from holofsd.store.history import History
+from holofsd.store.history import HistoryStore
 from holofsd.sync.members import Members
 from model import bounds
 from model.campaign import asked_for, repeatable, tried_by
@@ -97,7 +97,7 @@ def found_by(program: Program) -> str:
 
 
 def test_a_device_that_keeps_no_history_is_found_out_by_a_lie() -> None:
-    with patch.object(History, "add", lambda *_rows: None):
+    with patch.object(HistoryStore, "add", lambda *_rows: None):
         assert "is nowhere, and nobody who saw it replaced it" in found_by(
             scene_of_lie("covers_with_a_forged_version", (1, 1, 0), Role.WRITER)
         )

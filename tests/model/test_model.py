@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from holofsd.core.ids import Dot
 from holofsd.core.project import parse_token
 from holofsd.fs.content.versions import Versions
-from holofsd.store.history import History
+from holofsd.store.history import HistoryStore
 from model import checks, regressions
 from model.campaign import FAIR_SEEDS, Tally, repeatable
 from model.chance import Seeded
@@ -100,7 +100,7 @@ def test_a_filesystem_that_replaces_what_its_writer_never_saw_is_found_out() -> 
 
 def test_a_history_that_forgets_is_found_out() -> None:
     steps = [Step(0, name, (0, 0, 0), -1, 0.0) for name in ("write", "quiet", "rewrite")]
-    with patch.object(History, "add", lambda *_rows: None):
+    with patch.object(HistoryStore, "add", lambda *_rows: None):
         found = run(Program(1, 2, sequential=False, quick=True, steps=tuple(steps))).problems
     assert sum("forgot" in problem for problem in found) == 2
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from holofsd.core.errors import HoloError
 from holofsd.core.ids import AuthorId
-from holofsd.net.fake import FakeNetwork, Weather
+from holofsd.net.fake import FakeNetwork
+from holofsd.net.fake_weather import Weather
 from model import checks
 from model.actor import OPERATIONS, Actor
 from model.chance import Processes, SeededLoop

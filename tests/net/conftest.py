@@ -12,7 +12,8 @@ import pytest
 
 from holofsd.core.ids import DeviceId
 from holofsd.net.api import SESSION_ALPN, Connection, Discovery, Endpoint, NetConfig
-from holofsd.net.fake import FakeNetwork, Weather
+from holofsd.net.fake import FakeNetwork
+from holofsd.net.fake_weather import Weather
 from holofsd.net.iroh_endpoint import bind_iroh
 
 QUICK = NetConfig(

@@ -10,7 +10,8 @@ import pytest
 from holofsd.core.errors import ConnectionLost, Unreachable
 from holofsd.core.ids import DeviceId
 from holofsd.net.api import SESSION_ALPN, CloseCode
-from holofsd.net.fake import FakeNetwork, Weather
+from holofsd.net.fake import FakeNetwork
+from holofsd.net.fake_weather import Weather
 from tests.net.conftest import connected
 from tests.net.virtual import run_virtual
 

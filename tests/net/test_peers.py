@@ -11,7 +11,8 @@ import pytest
 from holofsd.core.errors import ProtocolViolation
 from holofsd.core.ids import DeviceId
 from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, CloseCode
-from holofsd.net.fake import FakeNetwork, Weather
+from holofsd.net.fake import FakeNetwork
+from holofsd.net.fake_weather import Weather
 from holofsd.net.peer import Backoff
 from holofsd.net.strangers import MOST_OF_A_SOURCE
 from tests.net.peering import HIGH, LOW, THIRD, devices, same_connection, until, virtual

@@ -8,7 +8,8 @@ import asyncio
 import pytest
 
 from holofsd.net.api import SESSION_ALPN, CloseCode
-from holofsd.net.fake import FakeNetwork, Weather
+from holofsd.net.fake import FakeNetwork
+from holofsd.net.fake_weather import Weather
 from tests.net.peering import HIGH, LOW, Device, devices, now, same_connection, until, virtual
 from tests.net.virtual import run_virtual
 

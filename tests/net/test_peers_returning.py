@@ -7,7 +7,8 @@ import asyncio
 import itertools
 
 from holofsd.net.api import CloseCode, NetConfig
-from holofsd.net.fake import FakeNetwork, Weather
+from holofsd.net.fake import FakeNetwork
+from holofsd.net.fake_weather import Weather
 from holofsd.net.peer import Backoff
 from tests.net.peering import HIGH, LOW, devices, now, until, virtual
 

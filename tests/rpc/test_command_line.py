@@ -252,7 +252,7 @@ async def test_ctrl_c_ends_quietly(run: Run, device: FakeDevice, monkeypatch: py
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("holofsctl.session.Session.connect", interrupt)
+    monkeypatch.setattr("holofsctl.session.CommandSession.connect", interrupt)
     code, out, err = await run("list")
     assert (code, out, err) == (130, "", "\n")
 
@@ -261,7 +261,7 @@ async def test_a_defect_is_a_sentence_and_no_traceback(run: Run, monkeypatch: py
     def fail(*_: Any) -> None:
         raise LookupError("boom")
 
-    monkeypatch.setattr("holofsctl.session.Session.connect", fail)
+    monkeypatch.setattr("holofsctl.session.CommandSession.connect", fail)
     code, _, err = await run("list")
     assert (code, err.count("\n")) == (1, 1)
 

@@ -12,7 +12,7 @@ import pytest
 
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.errors import CommandError
-from holofsctl.places import Place, place_of
+from holofsctl.places import VolumePlace, place_of
 from holofsd.rpc.device_api import Resolution
 from support.fake_device import FakeDevice
 from tests.rpc.conftest import Run
@@ -151,11 +151,11 @@ async def test_what_is_not_text_or_too_large_is_said_to_be_so(run: Run, device: 
 def test_a_path_means_what_is_mounted_nearest(tmp_path: Path) -> None:
     mounts = [pb.MountInfo(volume="docs", path=str(tmp_path)), pb.MountInfo(volume="pics", path=str(tmp_path / "p"))]
     names = ["docs", "pics"]
-    assert place_of(f"{tmp_path}/a/../b", names, mounts) == Place("docs", b"b")
-    assert place_of(f"{tmp_path}/p/x", names, mounts) == Place("pics", b"x")
-    assert place_of(str(tmp_path), names, mounts) == Place("docs")
-    assert place_of("pics", names, mounts) == Place("pics")
-    assert place_of("docs:/a//b/", names, mounts) == Place("docs", b"a/b")
+    assert place_of(f"{tmp_path}/a/../b", names, mounts) == VolumePlace("docs", b"b")
+    assert place_of(f"{tmp_path}/p/x", names, mounts) == VolumePlace("pics", b"x")
+    assert place_of(str(tmp_path), names, mounts) == VolumePlace("docs")
+    assert place_of("pics", names, mounts) == VolumePlace("pics")
+    assert place_of("docs:/a//b/", names, mounts) == VolumePlace("docs", b"a/b")
     with pytest.raises(CommandError):
         place_of(f"{tmp_path}x/a", names, mounts)
 
@@ -172,4 +172,4 @@ def test_a_symlink_on_the_way_is_followed_and_one_at_the_end_is_meant(tmp_path: 
     (tmp_path / "way").symlink_to("mount")
     (tmp_path / "mount" / "end").symlink_to("/elsewhere")
     mounts = [pb.MountInfo(volume="docs", path=str(tmp_path / "mount"))]
-    assert place_of(f"{tmp_path}/way/end", ["docs"], mounts) == Place("docs", b"end")
+    assert place_of(f"{tmp_path}/way/end", ["docs"], mounts) == VolumePlace("docs", b"end")

@@ -23,12 +23,12 @@ class PastDevice(FakeDevice):
         self.asked: list[object] = []
         self.restored = [Restored(b"a\xff", "restored"), Restored(b"b", "same")]
 
-    async def history(self, volume: str, path: bytes) -> tuple[api.PastVersion, ...]:
+    async def history(self, volume: str, path: bytes) -> tuple[api.VersionSummary, ...]:
         if path != b"a":
             raise NoSuchName("There is no such file.")
         return (
-            api.PastVersion("aaaaaaaa", 5000, 0, 10, 1, "lap", True, True),
-            api.PastVersion("bbbbbbbb", 4000, 5000, 2048, 1, "desk", False, False),
+            api.VersionSummary("aaaaaaaa", 5000, 0, 10, 1, "lap", True, True),
+            api.VersionSummary("bbbbbbbb", 4000, 5000, 2048, 1, "desk", False, False),
         )
 
     async def restore(self, wanted: api.Restoration) -> AsyncIterator[Restored]:

@@ -105,4 +105,4 @@ def test_the_socket_is_in_the_state_directory_however_long_its_path_is(monkeypat
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
     for state in (Path("/short"), Path("/" + "é" * 60)):
         assert paths.socket_path(state) == state / "holofsd.sock"
-        assert paths.calls_socket_path(state) == state / "calls.sock"
+        assert paths.calls_socket_beside(paths.socket_path(state)) == state / "calls.sock"

@@ -119,7 +119,7 @@ class FakeFilesystem:
 class FakeDevice:
     def __init__(self) -> None:
         self.fs = FakeFilesystem()
-        self.volumes = [api.Volume("76" * 32, "docs", Role.ADMIN, "ready")]
+        self.volumes = [api.VolumeSummary("76" * 32, "docs", Role.ADMIN, "ready")]
         self.shut_down = False
         shown = Alternative("01" * 16, b"a\xff.txt", "lap", 3, 4, "file", True)
         self.conflict_list: tuple[api.Conflict, ...] = (
@@ -146,8 +146,8 @@ class FakeDevice:
         mount = api.MountInfo("docs", "/mnt/docs", False, "up")
         return api.DeviceStatus("aa" * 32, "lap", "holofsd 9", 4711, 60, (of,), (mount,), ("clock",), 1)
 
-    async def create_volume(self, name: str) -> api.Volume:
-        return api.Volume("00" * 32, name, Role.ADMIN, "ready")
+    async def create_volume(self, name: str) -> api.VolumeSummary:
+        return api.VolumeSummary("00" * 32, name, Role.ADMIN, "ready")
 
     async def share(
         self, volume: str, role: Role, uses: int, expires_seconds: int, reuse: bool = False
@@ -156,25 +156,28 @@ class FakeDevice:
             raise RoleTooLow("Only an admin can share this volume.")
         return api.ShareReply("holofs1abc", expires_seconds * 1000, uses, role)
 
-    async def invites(self, volume: str) -> tuple[api.Invite, ...]:
-        return (api.Invite("0123456789ab", Role.WRITER, 1, 5, 0), api.Invite("ba9876543210", Role.READER, 0, 5, 7))
+    async def invites(self, volume: str) -> tuple[api.InviteSummary, ...]:
+        return (
+            api.InviteSummary("0123456789ab", Role.WRITER, 1, 5, 0),
+            api.InviteSummary("ba9876543210", Role.READER, 0, 5, 7),
+        )
 
-    async def revoke_invite(self, volume: str, invite: str) -> tuple[api.Invite, ...]:
+    async def revoke_invite(self, volume: str, invite: str) -> tuple[api.InviteSummary, ...]:
         if invite == "none":
             raise InviteUnknown("There is no such invite.")
-        return (api.Invite(invite, Role.WRITER, 1, 5, 0),)
+        return (api.InviteSummary(invite, Role.WRITER, 1, 5, 0),)
 
     async def recovery_code(self, volume: str, forget: bool) -> str:
         return "forgotten" if forget else "holofs-recovery-1-abc"
 
-    async def recover(self, code: str, name: str, sources: tuple[str, ...]) -> api.Volume:
-        return api.Volume("76" * 32, "/".join([code, name, *sources]), Role.ADMIN, "ready")
+    async def recover(self, code: str, name: str, sources: tuple[str, ...]) -> api.VolumeSummary:
+        return api.VolumeSummary("76" * 32, "/".join([code, name, *sources]), Role.ADMIN, "ready")
 
     async def join(self, ticket: str, name: str, no_wait: bool) -> AsyncIterator[api.JoinProgress]:
         yield api.JoinProgress("connecting", "Looking for desk.")
-        yield api.JoinProgress("ready", "Here.", api.Volume("76" * 32, name or "docs", Role.WRITER, "ready"))
+        yield api.JoinProgress("ready", "Here.", api.VolumeSummary("76" * 32, name or "docs", Role.WRITER, "ready"))
 
-    async def list_volumes(self) -> tuple[api.Volume, ...]:
+    async def list_volumes(self) -> tuple[api.VolumeSummary, ...]:
         return tuple(self.volumes)
 
     async def leave(self, volume: str, delete: bool) -> str:
@@ -203,8 +206,8 @@ class FakeDevice:
     async def restore_mounts(self) -> tuple[api.MountInfo, ...]:
         return ()
 
-    async def peers(self) -> tuple[api.Peer, ...]:
-        return (api.Peer("bb" * 32, "desk", True, ("docs",), "10.0.0.2:4433"),)
+    async def peers(self) -> tuple[api.PeerSummary, ...]:
+        return (api.PeerSummary("bb" * 32, "desk", True, ("docs",), "10.0.0.2:4433"),)
 
     async def conflicts(self, volume: str, path: bytes) -> tuple[api.Conflict, ...]:
         return self.conflict_list

@@ -119,7 +119,8 @@ def _descend(
             here.setdefault(name, []).extend(candidates)
     for name, candidates in here.items():
         by_id = {c.state.id: c for c in candidates}
-        for entry in project_slot(name, candidates, hide, here.__contains__):
+        entries = project_slot(name, candidates, here.__contains__)
+        for entry in entries[:1] if hide else entries:
             full = path + b"/" + entry.name if path else entry.name
             assert full not in tree, f"two entries at {full!r}"
             state = known[entry.node]

@@ -64,14 +64,14 @@ class Zygote:
 
 def _impatient() -> None:
     from holofsd.daemon import backups, composition, main
-    from holofsd.daemon.volumes import Settings
+    from holofsd.daemon.volumes import VolumeSettings
     from holofsd.fs.settings import FsSettings
     from holofsd.sync.config import SyncConfig
 
     # A backup costs a twentieth of a second: not so often that nothing else gets done.
     for name, seconds in (("FIRST_LOOK_S", _SOON_S), ("LOOK_EVERY_S", 3 * _SOON_S), ("MOST_AGE_S", 5 * _SOON_S)):
         setattr(backups, name, seconds)
-    settings = Settings(SyncConfig(forget_interval=_SOON_S, fold_after=2 * _SOON_S), FsSettings())
+    settings = VolumeSettings(SyncConfig(forget_interval=_SOON_S, fold_after=2 * _SOON_S), FsSettings())
     setattr(main, "running", functools.partial(composition.running, settings=settings))  # noqa: B010
 
 

@@ -20,6 +20,7 @@ from holofsd.core.document import Role
 from holofsd.core.ids import ROOT_ID, DeviceId, NodeId, VolumeId
 from holofsd.core.node import shown_version
 from holofsd.core.state import Blob, Body, Inline, Kind, Marker, Place
+from holofsd.fs.settings import INLINE_RECORD
 from holofsd.net.fake import FakeNetwork
 from holofsd.net.peer import Backoff
 from holofsd.net.peers import PeerManager
@@ -30,7 +31,7 @@ from holofsd.sync.create import create_volume, prepare_joined
 from holofsd.sync.hub import SyncHub
 from holofsd.sync.leaving import forget_left, keep_left
 from holofsd.sync.volume import VolumeSync
-from holofsd.tree.local import INLINE_LIMIT, LocalVolume
+from holofsd.tree.local import LocalVolume
 
 QUICK = SyncConfig(
     mark_interval=0.05,
@@ -95,6 +96,18 @@ class Device:
     async def restart(self) -> None:
         await self.down()
         await self.up()
+
+    async def back_up(self, target: Path) -> None:
+        """Stops the device, copies its folder, and starts it again."""
+        await self.down()
+        shutil.copytree(self.folder, target)
+        await self.up()
+
+    async def put_back(self, backup: Path) -> None:
+        """Stops the device and puts a copy of its folder in place of the folder. The device stays down."""
+        await self.down()
+        shutil.rmtree(self.folder)
+        shutil.copytree(backup, self.folder)
 
     def directory(self, volume: VolumeId) -> Path:
         return self.folder / "volumes" / volume.hex()
@@ -162,7 +175,7 @@ class Device:
         return node
 
     def _body(self, data: bytes) -> Body:
-        if len(data) <= INLINE_LIMIT:
+        if len(data) <= INLINE_RECORD:
             return Inline(data)
         blob = hash_bytes(data)
         part = self.folder / f"new-{blob.hex()}"
@@ -240,6 +253,12 @@ class Device:
         return self.store.content.path(version.body.hash).read_bytes()
 
     # ---- what is known
+    async def wait_copies(self, count: int) -> None:
+        """Returns when that many other devices say that they hold everything written here up to now."""
+        async for copies in self.sync.copy_counts():
+            if copies >= count:
+                return
+
     def heads(self) -> dict[bytes, tuple[int, bytes]]:
         return {author: (head.seq, head.set_hash) for author, head in self.store.documents.heads().items()}
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from holofs_peer.v1 import peer_pb2 as pb
@@ -11,12 +10,8 @@ from holofsd.codec.signing import sign_head
 from holofsd.codec.ticket import decode_ticket
 from holofsd.sync import frames
 from holofsd.sync.invites import redeem
-from tests.sync.devices import Device, devices, settled, share, until
+from tests.sync.devices import devices, settled, share, until
 from tests.sync.rawpeer import RawPeer
-
-
-def back_up(device: Device, target: Path) -> None:
-    shutil.copytree(device.folder, target)
 
 
 async def test_a_restored_backup_takes_a_new_author_and_both_histories_live(tmp_path: Path) -> None:
@@ -24,16 +19,12 @@ async def test_a_restored_backup_takes_a_new_author_and_both_histories_live(tmp_
         await share(ann, bob)
         ann.write("old", b"1")
         await settled(ann, bob)
-        await ann.down()
-        back_up(ann, tmp_path / "backup")
-        await ann.up()
+        await ann.back_up(tmp_path / "backup")
         ann.write("after the backup", b"2")
         ann.write("old", b"1 edited")
         await settled(ann, bob)
         former = ann.volume.author
-        await ann.down()
-        shutil.rmtree(ann.folder)
-        shutil.copytree(tmp_path / "backup", ann.folder)
+        await ann.put_back(tmp_path / "backup")
         ann.network.partition(ann.id, bob.id)
         await ann.up()
         ann.write("written on the restored one", b"3")
@@ -53,16 +44,12 @@ async def test_numbers_given_twice_are_found_out_and_nothing_is_lost(tmp_path: P
         await share(ann, bob, cid)
         ann.write("old", b"1")
         await settled(ann, bob, cid)
-        await ann.down()
-        back_up(ann, tmp_path / "backup")
-        await ann.up()
+        await ann.back_up(tmp_path / "backup")
         ann.network.partition(ann.id, cid.id)
         ann.network.partition(bob.id, cid.id)
         ann.write("original", b"2")
         await settled(ann, bob)
-        await ann.down()
-        shutil.rmtree(ann.folder)
-        shutil.copytree(tmp_path / "backup", ann.folder)
+        await ann.put_back(tmp_path / "backup")
         ann.network.partition(ann.id, bob.id)
         ann.network.heal(ann.id, cid.id)
         await ann.up()

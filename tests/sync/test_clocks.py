@@ -61,7 +61,7 @@ async def test_a_clock_that_is_set_back_stops_nothing(tmp_path: Path, restart: b
         ann.write("new", b"made in the past")
         await settled(ann, bob)
         assert bob.files() == {"file": b"after", "new": b"made in the past"}
-        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 10)
         ann.clock_off_ms = HOUR
         ann.write("file", b"and forth")
         await settled(ann, bob)

@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from holofsd.check.fsck import Files, examine
+from holofsd.check.fsck import FileCheck, examine
 from holofsd.core.ids import AuthorId
 from holofsd.sync import frames
 from tests.sync.devices import QUICK, Device, devices, settled, share, until
@@ -25,7 +25,9 @@ def free_share(device: Device) -> float:
 def sound(device: Device) -> None:
     """Check that fsck finds nothing in the directory."""
     assert device.volume_id is not None
-    found = examine(device.volume_id, device.directory(device.volume_id), device.id, repair=False, files=Files.IGNORED)
+    found = examine(
+        device.volume_id, device.directory(device.volume_id), device.id, repair=False, files=FileCheck.IGNORED
+    )
     assert not found.findings, found.findings
 
 

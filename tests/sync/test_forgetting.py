@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +11,12 @@ from holofsd.codec.ticket import decode_ticket
 from holofsd.core.edit import reasserted
 from holofsd.core.ids import NodeId
 from holofsd.core.node import is_alive
-from holofsd.core.shrinking import is_shrunk
 from holofsd.core.state import Place
 from holofsd.net.fake import FakeNetwork
 from holofsd.sync.config import KEY_DROPPED
 from holofsd.sync.invites import redeem
 from holofsd.tree.past import Past
+from support.records import is_shrunk
 from tests.sync.devices import QUICK, Device, devices, settled, share, until
 from tests.sync.rawpeer import Author, RawPeer
 
@@ -192,9 +191,7 @@ async def test_a_device_from_an_old_backup_agrees_with_the_others(tmp_path: Path
         other = ann.write("gone too", b"2")
         ann.write("stays", b"3")
         await settled(ann, bob)
-        await ann.down()
-        shutil.copytree(ann.folder, tmp_path / "backup")
-        await ann.up()
+        await ann.back_up(tmp_path / "backup")
         for name in ("gone", "gone too"):
             bob.remove(name)
         await settled(ann, bob)
@@ -202,9 +199,7 @@ async def test_a_device_from_an_old_backup_agrees_with_the_others(tmp_path: Path
             purge(device, node, other)
         await until(lambda: not any(knows(d, n) for d in (ann, bob) for n in (node, other)))
         await until(lambda: bob.store.documents.envelope(bob.volume.author, KEY_DROPPED) is not None)
-        await ann.down()
-        shutil.rmtree(ann.folder)
-        shutil.copytree(tmp_path / "backup", ann.folder)
+        await ann.put_back(tmp_path / "backup")
         await ann.up()
         ann.write("new", b"4")
         await settled(ann, bob)

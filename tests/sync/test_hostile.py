@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from holofs_peer.v1 import peer_pb2 as pb
-from holofsd.check.fsck import Files, examine_copy
+from holofsd.check.fsck import FileCheck, examine_copy
 from holofsd.codec.records import encode_state
 from holofsd.codec.signing import generate, sign_grant, sign_head
 from holofsd.codec.ticket import decode_ticket
@@ -237,7 +237,7 @@ async def test_what_a_member_says_of_the_root_is_not_merged_and_leaves_the_volum
             assert store.db.number("SELECT count(*) FROM envelopes WHERE key=?", (ROOT_ID,)) == 1
             with store.db.transaction():  # as after an earlier program, which had nothing against it
                 store.documents.release(author.id, ROOT_ID)
-            assert examine_copy(store.volume, store.directory, device.id, files=Files.SIZES).findings == {}
+            assert examine_copy(store.volume, store.directory, device.id, files=FileCheck.SIZES).findings == {}
 
 
 async def test_a_removal_that_claims_to_have_seen_the_future_means_the_same_everywhere(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.sync.rawpeer import RawPeer
 
 
 async def safe_on(device: Device, copies: int) -> None:
-    await asyncio.wait_for(device.sync.wait_copies(copies), 10)
+    await asyncio.wait_for(device.wait_copies(copies), 10)
 
 
 def left(device: Device, about: Device) -> bool:

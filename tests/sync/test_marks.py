@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from holofsd.check.fsck import Files, examine
+from holofsd.check.fsck import FileCheck, examine
 from holofsd.codec.content import hash_bytes
 from holofsd.codec.signing import sign_mark
 from holofsd.core.errors import NoSpace, ProtocolViolation
@@ -27,7 +27,7 @@ async def test_another_device_is_complete_once_it_holds_records_and_content(tmp_
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         await share(ann, bob)
         ann.write("large", os.urandom(300_000))
-        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 10)
         assert bob.store.content.missing() == (0, 0)
         assert report(ann, bob).complete
         assert report(ann, bob).records_behind == 0
@@ -37,7 +37,7 @@ async def test_another_device_is_complete_once_it_holds_records_and_content(tmp_
 async def test_what_is_not_published_is_nowhere_safe(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         await share(ann, bob)
-        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 10)
         await bob.down()
         await until(lambda: not ann.sync.sessions)
         ann.write("new", b"1")
@@ -46,7 +46,7 @@ async def test_what_is_not_published_is_nowhere_safe(tmp_path: Path) -> None:
         assert ann.sync.copies() == 0
         assert report(ann, bob).records_behind >= 1
         await bob.up()
-        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 10)
 
 
 async def test_marks_are_passed_on_by_others(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ async def test_marks_are_passed_on_by_others(tmp_path: Path) -> None:
         await share(ann, bob, cid)
         ann.network.partition(ann.id, cid.id)
         ann.write("file", b"1")
-        await asyncio.wait_for(ann.sync.wait_copies(2), 10)
+        await asyncio.wait_for(ann.wait_copies(2), 10)
         assert report(ann, cid).complete
         assert not report(ann, cid).connected
 
@@ -73,7 +73,7 @@ async def test_without_its_content_a_device_does_not_say_that_it_is_complete(tmp
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         await share(ann, bob)
         await settled(ann, bob)
-        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 10)
         ann.write("file", os.urandom(10_000))
         await until(lambda: bob.sync.fetcher.counts.no_space)
         ann.write("more", b"1")
@@ -85,8 +85,8 @@ async def test_agreeing_makes_nothing_new_to_agree_about(tmp_path: Path) -> None
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         await share(ann, bob)
         ann.write("file", b"1")
-        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
-        await asyncio.wait_for(bob.sync.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 10)
+        await asyncio.wait_for(bob.wait_copies(1), 10)
         heads = ann.heads()
         marks = [mark.at_ms for mark in ann.sync.marks.known()]
         for _ in range(20):
@@ -100,7 +100,7 @@ async def test_agreeing_makes_nothing_new_to_agree_about(tmp_path: Path) -> None
 async def test_a_mark_with_a_false_signature_is_refused_and_one_of_a_stranger_is_not_kept(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
         await share(ann, bob)
-        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 10)
         mark = next(mark for mark in ann.sync.marks.known() if mark.device == bob.id)
         with pytest.raises(ProtocolViolation):
             ann.sync.marks.receive([replace(mark, at_ms=mark.at_ms + 1)], None)
@@ -132,10 +132,10 @@ async def test_who_lost_what_it_had_says_so_until_it_is_back(tmp_path: Path, not
         data = os.urandom(20_000)
         ann.write("before", b"inline")
         await settled(ann, bob)
-        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 10)
         node = ann.write("file", data)
         await settled(ann, bob)
-        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 10)
         # Nobody has it any more, so it cannot come back at once.
         lose(ann, data)
         lose(bob, data)
@@ -148,7 +148,7 @@ async def test_who_lost_what_it_had_says_so_until_it_is_back(tmp_path: Path, not
         assert not report(ann, bob).complete
         assert report(ann, bob).records_behind == 1, "what came before is held"
         ann.write("again", data)
-        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 10)
         assert bob.files() == ann.files()
 
 
@@ -158,12 +158,12 @@ async def test_what_was_lost_while_a_device_was_down_is_taken_back_when_it_is_up
         data = os.urandom(20_000)
         ann.write("file", data)
         await settled(ann, bob)
-        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 10)
         lose(ann, data)
         lose(bob, data)
         await bob.down()
         assert bob.volume_id is not None
-        told = examine(bob.volume_id, bob.directory(bob.volume_id), bob.id, repair=True, files=Files.SIZES)
+        told = examine(bob.volume_id, bob.directory(bob.volume_id), bob.id, repair=True, files=FileCheck.SIZES)
         assert told.findings
         await bob.up()
         await until(lambda: ann.sync.copies() == 0, "bob to take back what it said")
@@ -175,7 +175,7 @@ async def test_content_that_is_on_its_way_takes_nothing_back(tmp_path: Path) -> 
         await share(ann, bob)
         ann.write("file", b"inline")
         await settled(ann, bob)
-        await asyncio.wait_for(ann.sync.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 10)
         said = bob.store.marks()
         ann.write("file", os.urandom(10_000))
         await until(lambda: bob.store.content.is_any_missing())

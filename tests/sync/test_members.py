@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -112,14 +111,10 @@ async def test_an_admin_that_goes_on_from_an_old_backup_hears_of_a_removal_from_
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         await share(ann, bob)
         await settled(ann, bob)
-        await ann.down()
-        shutil.copytree(ann.folder, tmp_path / "backup")
-        await ann.up()
+        await ann.back_up(tmp_path / "backup")
         ann.sync.remove_member(bob.id)
         await until(lambda: bob.sync.role is None, "bob to hear of it")
-        await ann.down()
-        shutil.rmtree(ann.folder)
-        shutil.copytree(tmp_path / "backup", ann.folder)
+        await ann.put_back(tmp_path / "backup")
         await ann.up()
         assert ann.sync.members.is_member(bob.id)
         await until(lambda: ann.sync.members.was_removed(bob.id), "ann to hear of it again")

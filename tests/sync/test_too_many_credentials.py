@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from holofsd.check.fsck import Files, examine
+from holofsd.check.fsck import FileCheck, examine
 from holofsd.codec.signing import SigningKey, generate, make_certificate, sign_grant, sign_removed
 from holofsd.core.credentials import CERTIFICATES_KEPT
 from holofsd.core.document import AuthorSeq, Certificate, Credentials, Role
@@ -232,7 +232,7 @@ async def test_a_stored_credential_that_cannot_be_read_damages_nothing(tmp_path:
         ann.sync.remove_member(bob.id)
         await until(lambda: bob.sync.role is None)
         await ann.down()
-        report = examine(volume, ann.directory(volume), ann.id, repair=True, files=Files.IGNORED)
+        report = examine(volume, ann.directory(volume), ann.id, repair=True, files=FileCheck.IGNORED)
         assert set(report.findings) == {"false-credential"}
         await ann.up()
         assert ann.sync.role is Role.ADMIN

@@ -189,7 +189,8 @@ def test_what_an_open_file_keeps_stays(setting: Setting) -> None:
     assert setting.collect().files == 0
     assert setting.has(old)
     with setting.store.db.transaction():
-        setting.volume.tree.forget_all_detached()
+        for detached in setting.store.nodes.detached():
+            setting.volume.tree.forget_detached(detached)
     assert setting.collect().files == 1
 
 

@@ -13,7 +13,7 @@ from holofsd.core.ids import ROOT_ID, AuthorId, BlobHash, Ino, NodeId
 from holofsd.core.project import token
 from holofsd.core.state import Blob, Body, Inline
 from holofsd.store.volume import VolumeStore
-from holofsd.tree.changes import EntryChange, InodeUpdate, TreeChange
+from holofsd.tree.changes import EntryUpdate, InodeUpdate, TreeChange
 from holofsd.tree.tree import WANTED_ANEW, Tree
 from holofsd.tree.views import Entry
 from support.model import Device, meet
@@ -78,7 +78,7 @@ def test_an_open_inode_keeps_its_version_and_the_name_leads_to_a_new_one(on: Set
     change = on.merge()
     now = on.at(b"a")
     assert now.ino != before.ino
-    assert change.entries == [EntryChange(ROOT_ID, Ino(1), b"a", now.ino, gone=False)]
+    assert change.entries == [EntryUpdate(ROOT_ID, Ino(1), b"a", now.ino, gone=False)]
     assert change.inodes == []
     assert on.body(before.ino) == Inline(b"first")
     assert on.body(now.ino) == Inline(b"second")
@@ -134,7 +134,8 @@ def test_forgetting_leaves_an_inode_that_is_not_detached(on: Setting) -> None:
     ino = on.at(b"a").ino
     with on.store.db.transaction():
         on.tree.forget_detached(ino)
-        on.tree.forget_all_detached()
+        for detached in on.store.nodes.detached():
+            on.tree.forget_detached(detached)
     assert on.at(b"a").ino == ino
 
 

@@ -11,8 +11,7 @@ from holofsd.core.ids import Ino
 from holofsd.fs.changes.acknowledgements import Acknowledgements, all_given
 from holofsd.fs.shared.scope import Origin, Scope
 from holofsd.fs.types import Access, Attachment, ChangeBatch, Company, EntryChange, InodeChange
-from holofsd.tree.changes import EntryChange as TreeEntry
-from holofsd.tree.changes import TreeChange
+from holofsd.tree.changes import EntryUpdate, TreeChange
 
 
 class _Watcher:
@@ -138,7 +137,7 @@ class Watchers:
                 ],
             )
 
-    def _entry(self, change: TreeEntry) -> EntryChange:
+    def _entry(self, change: EntryUpdate) -> EntryChange:
         """Converts a change. A node that is new to the tree may have an inode number already: its maker knows it."""
         ino = change.ino
         if ino is None and not change.gone:

@@ -45,6 +45,7 @@ from holofsd.fs.journalled_calls import CreateDir, CreateFile, JournalledCall, d
 from holofsd.fs.mounts.journal_runner import JournalRunner
 from holofsd.fs.types import Attachment, Attr, Created
 from holofsd.store.database import Database
+from holofsd.store.decided_calls import DecidedCalls
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +72,7 @@ class Journals:
     def __init__(self, db: Database, directory: Path, runner: JournalRunner | None, no_mount: Attachment) -> None:
         """`runner` None: no journals, as for a copy that is only read. `no_mount`: runs what mounts left."""
         self._db = db
+        self._applied = DecidedCalls(db)
         self._folder = directory / "journals"
         self._unsaved = directory / "unsaved"
         self._runner = runner
@@ -158,16 +160,12 @@ class Journals:
                 waiter.set_result(None)
 
     def _note(self, name: str, number: int) -> None:
-        self._db.run(
-            "INSERT INTO journals VALUES (?,?) ON CONFLICT (name) DO UPDATE SET applied=excluded.applied",
-            (name, number),
-        )
+        self._applied.note(name, number)
 
     def _progress(self, name: str) -> _Progress:
         known = self._known.get(name)
         if known is None:
-            applied = self._db.number("SELECT coalesce(max(applied), 0) FROM journals WHERE name=?", (name,))
-            known = self._known[name] = _Progress(applied)
+            known = self._known[name] = _Progress(self._applied.up_to(name))
         return known
 
     # ---- files
@@ -210,7 +208,7 @@ class Journals:
         for path in self._files():
             self._carry_out(path, of_the_living=True)
         present = {path.name for path in self._files()}
-        for (name,) in self._db.all("SELECT name FROM journals"):
+        for name in self._applied.journals():
             if name not in present:
                 with suppress(HoloError, sqlite3.Error):
                     self._forget(name)
@@ -289,7 +287,7 @@ class Journals:
         self._known.pop(name, None)
         self._rest_until.pop(name, None)
         with self._db.transaction():
-            self._db.run("DELETE FROM journals WHERE name=?", (name,))
+            self._applied.forget(name)
 
 
 def _is_create(call: JournalledCall) -> bool:

@@ -140,7 +140,7 @@ class StagedFiles:
 
     def based_on(self, staged: StagedFile, base: bytes) -> None:
         """Sets the version that the content of a staging file was sealed as, or replaces."""
-        self._scope.db.run("UPDATE staging SET base=? WHERE id=?", (base, staged.id))
+        self._rows.set_base(staged.id, base)
         self._scope.db.after_commit(lambda: setattr(staged, "base", base))
 
     def sealed(self, staged: StagedFile, version: bytes) -> None:
