@@ -132,6 +132,20 @@ COPY_ELSEWHERE = Program(
 )
 """Seed 79842 of the model as it was then."""
 
+HELD_THEN_RENEWED = Program(
+    seed=10032,
+    devices=4,
+    sequential=True,
+    quick=True,
+    steps=(
+        Step(0, "brake_limit", (4633, 11709, 300), -1, 20.0),
+        Step(0, "folder_make", (0, 500, 13730), -1, 0.0),
+        Step(0, "folder_renew", (23491, 232, 403), -1, 1.5),
+        Step(3, "folder_renew", (93, 851, 764), -1, 0.0),
+    ),
+)
+"""Seed 194374: a file that replaces one whose removal is held, heard of before its folder."""
+
 ALL = {
     "stale handle": STALE_HANDLE,
     "detached handle": DETACHED_HANDLE,
@@ -141,4 +155,5 @@ ALL = {
     "crashed save": CRASHED_SAVE,
     "crashed size": CRASHED_SIZE,
     "copy elsewhere": COPY_ELSEWHERE,
+    "held, then renewed": HELD_THEN_RENEWED,
 }
