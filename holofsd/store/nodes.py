@@ -203,6 +203,14 @@ class Nodes:
         )
         return [PlacementRow(*row) for row in rows]
 
+    def placed_in(self, parent: NodeId) -> list[tuple[NodeId, int]]:
+        """(node, kind) of what wants a name in a directory."""
+        rows = self.db.all(
+            "SELECT DISTINCT p.node, n.kind FROM placements AS p JOIN nodes AS n ON n.node=p.node WHERE p.parent=?",
+            (parent,),
+        )
+        return [(row[0], row[1]) for row in rows]
+
     def really_in(self, parent: NodeId) -> list[NodeId]:
         """Nodes with a link that names this directory, wherever it is shown."""
         return [row[0] for row in self.db.all(f"SELECT DISTINCT node FROM placements {self._real(parent)}", (parent,))]

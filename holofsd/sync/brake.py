@@ -36,7 +36,7 @@ from holofsd.core.ids import AuthorId, NodeId
 from holofsd.core.join import join
 from holofsd.core.lost import is_placed
 from holofsd.core.node import is_alive
-from holofsd.core.state import NodeState, Place, Version
+from holofsd.core.state import NodeState, Place
 from holofsd.store import faults
 from holofsd.store.removals import HeldRow
 from holofsd.sync.members import Members
@@ -373,7 +373,7 @@ class Brake:
             self._release(node)
             joined = reduce(join, held, stored) if stored is not None else None
             if stored is not None and joined is not None and removes(stored, joined):
-                said_again.append(kept(stored, joined, self._anew, self._volume.stamp()))
+                said_again.append(kept(stored, joined, self._volume.anew, self._volume.stamp()))
             else:
                 merely_joined += held
         self._join(merely_joined)
@@ -412,7 +412,7 @@ class Brake:
         if replacing.were_taken([*places, *last]):
             return None
         if not is_alive(state):
-            made = restored(made, self._anew, self._volume.stamp())
+            made = restored(made, self._volume.anew, self._volume.stamp())
         if last and not is_placed(made):
             made = placed_again(made, last[0], self._volume.stamp())
         return made if made is not state else None
@@ -421,9 +421,3 @@ class Brake:
         self._store.delete_meta(VERDICT)
         self._removals.drop_all_recent()
         self._store.db.after_commit(self._decided.set)
-
-    def _anew(self, version: Version) -> Version:
-        """The same content, as a version that no removal has seen."""
-        stamp = self._volume.stamp(version.stamp)
-        dot = self._volume.next_dot()
-        return Version(dot, stamp, version.body, version.size, version.mtime, version.device_name)

@@ -70,13 +70,29 @@ class Replacing:
         return self._nodes.slot(self._nodes.aliases.shown_as(parent), name)
 
     def met_by(self, came: Sequence[NodeState]) -> list[NodeId]:
-        """Nodes that go, at the paths of these."""
+        """Nodes that go, at the paths of these, or below the paths of directories: what is in one may be here first."""
         found: dict[NodeId, None] = {}
         for place in {place for state in came for place in places_of(state)}:
             for parent in (place.parent, *self._predecessors(place.parent, _DEEPEST)):
                 rows = self._slot(parent, place.name)
                 found.update((row.node, None) for row in rows if row.node in self._dying)
+        for state in came:
+            if state.kind is Kind.DIRECTORY and is_alive(state):
+                there = [row.node for place in places_of(state) for row in self._slot(place.parent, place.name)]
+                replaced = [node for node in there if self._goes(node)]
+                found.update((node, None) for node in self._dying_in([state.id, *replaced] if replaced else []))
         return list(found)
+
+    def _dying_in(self, directories: Iterable[NodeId]) -> Iterator[NodeId]:
+        """All that is dying in these, and in the directories in them that go."""
+        todo, seen = list(directories), set(directories)
+        while todo:
+            for node, kind in self._nodes.placed_in(self._nodes.aliases.shown_as(todo.pop())):
+                if node in self._dying:
+                    yield node
+                if kind == Kind.DIRECTORY and node not in seen and self._goes(node):
+                    seen.add(node)
+                    todo.append(node)
 
     def _predecessors(self, directory: NodeId, depth: int) -> list[NodeId]:
         """Directories that go, at the path of one that stays."""

@@ -257,6 +257,11 @@ class LocalVolume:
                 states.append(reasserted(state, version, version.stamp))
         return self.write(states) if states else TreeChange()
 
+    def anew(self, version: Version) -> Version:
+        """The same content, as a version that no removal has seen."""
+        stamp = self.stamp(version.stamp)
+        return Version(self.next_dot(), stamp, version.body, version.size, version.mtime, version.device_name)
+
     def _forget_unpublished(self, state: NodeState) -> bool:
         """Only what nobody else can know, and is new: neither published, nor made of what was (a split)."""
         node, documents = state.id, self.store.documents

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
@@ -369,3 +369,38 @@ async def test_a_directory_and_a_file_of_one_name_can_both_be_removed(pair: Pair
     assert await pair.tree() == {copy: b"file"}
     await pair.pb.rename(copy, "x")
     assert await pair.tree() == {"x": b"file"}
+
+
+ACTS: dict[str, Callable[[Program, str], Awaitable[object]]] = {
+    "write": lambda program, copy: program.write(copy, b"mine"),
+    "append": lambda program, copy: program.append(copy, b"mine"),
+    "rename": lambda program, copy: program.rename(copy, "mine"),
+    "rename beside": lambda program, copy: program.rename("f", "other"),
+    "replace": lambda program, copy: program.rename(copy, "f"),
+    "unlink": lambda program, copy: program.unlink(copy),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+async def test_a_copy_whose_removal_is_not_all_here_can_be_worked_with(pair: Pair, act: str) -> None:
+    """As while the brake holds the rest of it."""
+    copy = await pair.conflict("f", b"aaa", b"bbb")
+    known = {state.id for state in pair.b.states()}
+    await pair.pa.unlink(copy)
+    with pair.b.store.db.transaction():
+        pair.b.volume.merge([state for state in pair.a.states() if state.id not in known])
+    assert await pair.pb.tree() == {"f": b"bbb", copy: b"aaa"}
+    await ACTS[act](pair.pb, copy)
+    expected = {
+        "write": {"f": b"bbb", copy: b"mine"},
+        "append": {"f": b"bbb", copy: b"aaamine"},
+        "rename": {"f": b"bbb", "mine": b"aaa"},
+        "rename beside": {"other": b"bbb", copy: b"aaa"},
+        "replace": {"f": b"aaa"},
+        "unlink": {"f": b"bbb"},
+    }[act]
+    assert await pair.pb.tree() == expected
+    pair.b.restart()
+    pair.pb = pair.b.attach()
+    assert await pair.pb.tree() == expected
+    assert (await pair.tree()).items() >= {(name, data) for name, data in expected.items() if data != b"bbb"}

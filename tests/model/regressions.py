@@ -132,6 +132,45 @@ COPY_ELSEWHERE = Program(
 )
 """Seed 79842 of the model as it was then."""
 
+HELD_THEN_RENEWED = Program(
+    seed=10032,
+    devices=4,
+    sequential=True,
+    quick=True,
+    steps=(
+        Step(0, "brake_limit", (4633, 11709, 300), -1, 20.0),
+        Step(0, "folder_make", (0, 500, 13730), -1, 0.0),
+        Step(0, "folder_renew", (23491, 232, 403), -1, 1.5),
+        Step(3, "folder_renew", (93, 851, 764), -1, 0.0),
+    ),
+)
+"""Seed 194374: a file that replaces one whose removal is held, heard of before its folder."""
+
+REMOVED_COPY = Program(
+    seed=57,
+    devices=2,
+    sequential=False,
+    quick=False,
+    steps=(
+        Step(0, "write", (220, 1846, 2206), -1, 0.0),
+        Step(1, "write", (6101, 291, 1354), -1, 0.001),
+        Step(0, "write", (5531, 28970, 65535), -1, 0.012),
+        Step(0, "limit_name", (1347, 4751, 10896), 8, 1.5),
+        Step(0, "brake_limit", (65535, 330, 33526), -1, 0.05),
+        Step(0, "unlink_copy", (49790, 58, 65535), -1, 1.5),
+        Step(0, "create_new", (1164, 718, 750), -1, 7.0),
+        Step(1, "write", (62550, 1126, 105), -1, 0.0),
+        Step(0, "rewrite", (6272, 1425, 162), -1, 0.3),
+        Step(0, "restore_trash", (24595, 6408, 34), -1, 20.0),
+        Step(1, "brake_purge", (1196, 20317, 201), -1, 0.3),
+        Step(1, "folder_make", (2367, 11435, 2831), 8, 0.001),
+        Step(0, "limit_size", (917, 1643, 7745), -1, 1.5),
+        Step(0, "create_new", (280, 1496, 27601), 8, 0.012),
+        Step(0, "truncate", (65535, 513, 4515), 1, 0.012),
+    ),
+)
+"""Seed 195488: a conflict copy that waits to be removed is written to."""
+
 ALL = {
     "stale handle": STALE_HANDLE,
     "detached handle": DETACHED_HANDLE,
@@ -141,4 +180,6 @@ ALL = {
     "crashed save": CRASHED_SAVE,
     "crashed size": CRASHED_SIZE,
     "copy elsewhere": COPY_ELSEWHERE,
+    "held, then renewed": HELD_THEN_RENEWED,
+    "removed copy": REMOVED_COPY,
 }

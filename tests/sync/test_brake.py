@@ -473,6 +473,33 @@ async def test_the_hold_ends_when_everything_is_made_anew(tmp_path: Path) -> Non
         assert names(bob) == {*paths[:-1], paths[-1] + "/", "folder/", "other"}
 
 
+async def test_the_hold_ends_when_what_replaces_is_heard_of_before_its_folder(tmp_path: Path) -> None:
+    config = replace(QUICK, publish_records=1)
+    async with devices(tmp_path, "ann", "bob", config=config) as (ann, bob):
+        await share(ann, bob)
+        paths = fill(ann, "folder", 3)
+        ann.mkdir("folder/inner")
+        ann.write("folder/inner/file", b"inside")
+        await settled(ann, bob)
+        await until(lambda: not brake(bob).catching_up, "all is heard")
+        brake(bob).set_limit(BrakeLimit(files=1, percent=0))
+        remove_all(ann, [*paths, "folder/inner/file", "folder/inner", "folder"])
+        await knows(bob, ann)
+        assert brake(bob).holds
+        with ann.store.db.transaction():
+            made = [ann.mkdir("folder"), ann.mkdir("folder/inner")]
+            for path in (*paths, "folder/inner/file"):
+                ann.write(path, b"anew")
+            for node in made:
+                state = ann.volume.tree.state(node)
+                assert state is not None
+                ann.store.outbox.remove(node)
+                ann.volume.write([edit.with_mode(state, 0o700, ann.volume.stamp())])
+        await settled(ann, bob)
+        assert not brake(bob).holds
+        assert names(bob) == {*paths, "folder/", "folder/inner/", "folder/inner/file"}
+
+
 async def test_folders_to_skip_are_a_setting(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         paths = await full(ann, bob)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from holofsd.core.brake import restored
 from holofsd.core.edit import materialise, moved, split_id
 from holofsd.core.errors import ContentUnavailable, NoSuchName
 from holofsd.core.ids import Dot, Ino, NodeId
-from holofsd.core.node import live_versions
+from holofsd.core.node import is_alive, live_versions
 from holofsd.core.project import conflict_name, parse_token, token
 from holofsd.core.state import Kind, Marker, NodeState, Place, Version
 from holofsd.fs.nodes.drafts import Draft, shown_of, unseen_of
@@ -144,8 +145,23 @@ class Conflicts:
         made = {copy.id for copy in copies}
         for copy in copies:
             draft.join(copy)
+            self._let_live(draft, copy.id)
         for copied in {entry.dot for entry in self._nodes.entries_of_node(node) if entry.dot}:
             self._take_over(draft, self._nodes.find_ino(node, copied), split_id(node, parse_token(copied)), made)
+
+    def _let_live(self, draft: Draft, copy: NodeId) -> None:
+        """A copy that is shown here was made a file elsewhere and removed there, and that removal waits, or is not all
+        here: the file lives, for a program that acts on it, or on what it stands beside, sees it."""
+        state = draft.state(copy)
+        if is_alive(state):
+            return
+
+        def anew(version: Version) -> Version:
+            made = self._scope.volume.anew(version)
+            self.rewritten(version.dot, made.dot)
+            return made
+
+        draft.put(restored(state, anew, self._scope.volume.stamp()))
 
     def rewritten(self, shown: Dot, anew: Dot) -> None:
         """Makes writers to what was shown go on with the same content under its new dot, also after a restart."""
