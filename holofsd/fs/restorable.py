@@ -146,8 +146,8 @@ class Restorable:
         return node
 
     def _left(self, path: bytes) -> Stay | None:
-        """The last stay of what left this path for another one, and lives there or was removed there: of a folder, or of
-        a file of which something is kept, as `history` lists it."""
+        """The last stay of what left this path for another one, and lives there or was removed there: of a folder, or
+        of a file of which something is kept, as `history` lists it."""
         for stay in self._stays.at(path):
             state = self._tree.state(stay.node)
             if state is None:
