@@ -246,6 +246,17 @@ async def _run(pair: Pair, steps: list[tuple[int, int, int, int]]) -> None:
         await looking.in_place()
 
 
+def test_what_stood_at_a_path_before_something_of_which_nothing_is_kept(tmp_path: Path) -> None:
+    """Two files are saved through one temporary name; of the second nothing is kept as it was there."""
+    a, b = Device(tmp_path / "a", "alpha"), Device(tmp_path / "b", "beta")
+    pair = Pair(a, b, a.attach(), b.attach())
+    try:
+        asyncio.run(_run(pair, [(2, 1, 0, 0), (2, 1, 1, 0), (0, 1, 1, 1)]))
+    finally:
+        a.kill()
+        b.kill()
+
+
 @pytest.mark.parametrize("how", ["newest", "shown", "copy"])
 @pytest.mark.parametrize("made_by", ["one file changed twice", "two files of one name"])
 def test_what_a_settled_conflict_replaced_comes_back_without_options(tmp_path: Path, how: str, made_by: str) -> None:

@@ -91,7 +91,7 @@ async def test_history_keeps_within_its_budget(device: Device, program: Program)
 
 
 async def test_versions_that_stood_for_seconds_go_first(device: Device, program: Program) -> None:
-    device.clock.advance(60 - device.clock.now_ns() / 1e9 % 60)  # the beginning of a minute
+    device.clock.advance(DAY_S - device.clock.now_ns() / 1e9 % DAY_S)  # the beginning of a day
     for number in range(3):
         await save_for(program, "a", blob(number), 3600)
     for number in range(3, 13):
@@ -104,7 +104,7 @@ async def test_versions_that_stood_for_seconds_go_first(device: Device, program:
 
 
 async def test_of_a_burst_the_last_one_stays(device: Device, program: Program) -> None:
-    device.clock.advance(60 - device.clock.now_ns() / 1e9 % 60)
+    device.clock.advance(DAY_S - device.clock.now_ns() / 1e9 % DAY_S)
     for minute in range(3):
         for number in range(10):
             await save_for(program, "a", blob(minute * 10 + number), 2)

@@ -14,7 +14,7 @@ from holofsd.core.edit import check_name
 from holofsd.core.errors import BadArgument, IsADirectory, NoSuchName, ReadOnly
 from holofsd.core.ids import ROOT_ID, Dot, NodeId
 from holofsd.core.node import is_alive
-from holofsd.core.state import Kind, Version
+from holofsd.core.state import Kind, NodeState, Version
 from holofsd.fs.shared.scope import Scope
 from holofsd.tree.past import Past, PastEntry, PastVersion, Trashed
 from holofsd.tree.stays import Stay, Stays
@@ -148,12 +148,19 @@ class Restorable:
         return node
 
     def _left(self, path: bytes) -> Stay | None:
-        """The last stay of what left this path for another one, and lives there or was removed there."""
+        """The last stay of what left this path for another one, and lives there or was removed there: of a folder, or
+        of a file of which something is kept, as `history` lists it."""
         for stay in self._stays.at(path):
             state = self._tree.state(stay.node)
-            if state is not None and (is_alive(state) or self._past.trashed(stay.node) is not None):
+            if state is None:
+                continue
+            is_folder = state.kind is Kind.DIRECTORY
+            if self._is_there(state) if is_folder else self._stays.versions(stay):
                 return stay
         return None
+
+    def _is_there(self, state: NodeState) -> bool:
+        return is_alive(state) or self._past.trashed(state.id) is not None
 
     def _chosen(self, path: bytes, told: str) -> PastEntry:
         known = self._versions_at(path, self.known(path))
