@@ -72,8 +72,11 @@ class PeerLink:
 
 
 class SyncHub:
-    """`device_name`: of a device that has no name yet. `endpoint` stays the caller's to close. Call `run` in a task of
-    its own, and `close` before the stores close."""
+    """All volumes of this device and all connections: which devices to connect to, and which stream is for whom.
+
+    `device_name`: of a device that has no name yet. `endpoint` stays the caller's to close. Call `run` in a task of
+    its own, and `close` before the stores close.
+    """
 
     def __init__(
         self,

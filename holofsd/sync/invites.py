@@ -70,6 +70,8 @@ PASSING_REFUSALS = frozenset(("slow-down",))
 
 @dataclass(frozen=True, slots=True)
 class IssuedInvite:
+    """An invite as its maker sees it: the ticket, and how long and how often it can be redeemed."""
+
     ticket: str = field(repr=False)
     role: Role
     uses: int
@@ -80,6 +82,8 @@ class IssuedInvite:
 
 @dataclass(frozen=True, slots=True)
 class RedeemResult:
+    """Answer of the issuer to a ticket that it accepted."""
+
     volume: VolumeId
     credentials: Credentials
     volume_name: str

@@ -55,7 +55,10 @@ SAID_SIZE: Final = "said that content has another size than it has"
 
 
 class VolumeSync:
-    """`describe` says what the device record says now. Call `run` once, `close` when done; the store stays open."""
+    """Synchronization of one volume: its sessions and tasks, put together.
+
+    `describe` says what the device record says now. Call `run` once, `close` when done; the store stays open.
+    """
 
     def __init__(
         self,

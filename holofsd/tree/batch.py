@@ -24,6 +24,8 @@ Slot = tuple[NodeId, bytes]
 
 @dataclass(slots=True)
 class Batch:
+    """One batch of changes of states on its way through the projection."""
+
     store: VolumeStore
     states: States
     now_ns: int

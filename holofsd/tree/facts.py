@@ -61,7 +61,10 @@ def xattrs_of(state: NodeState) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`held`: the version shown is an earlier one, because the content of the newest is not here yet."""
+    """Columns of a row of `nodes` that follow from its state and the content that is here.
+
+    `held`: the version shown is an earlier one, because the content of the newest is not here yet.
+    """
 
     shown: Version | None
     held: bool

@@ -38,6 +38,8 @@ _USER = b"user."
 
 
 class Changing:
+    """Changes of mode, times, size and extended attributes by inode number."""
+
     def __init__(
         self,
         scope: Scope,

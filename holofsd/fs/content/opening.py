@@ -46,6 +46,8 @@ from holofsd.tree.views import NodeView
 
 
 class Opening:
+    """Calls of mounts about open files: open, stage, commit, fsync, read, write, release."""
+
     def __init__(
         self,
         scope: Scope,

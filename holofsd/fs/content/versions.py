@@ -29,6 +29,8 @@ class NewContent:
 
 
 class Versions:
+    """Writer of new versions: decides what a write replaces, and writes the state in one transaction."""
+
     def __init__(self, scope: Scope, attributes: Attributes, conflicts: Conflicts) -> None:
         self._scope = scope
         self._nodes = scope.nodes

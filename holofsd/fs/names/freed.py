@@ -25,6 +25,8 @@ _Slot = tuple[NodeId, bytes]
 
 
 class FreedNames:
+    """Memory of names that were given up a moment ago, and the way back for their nodes."""
+
     def __init__(self, scope: Scope, staged: StagedFiles) -> None:
         self._scope = scope
         self._nodes = scope.nodes

@@ -45,6 +45,8 @@ class _New:
 
 
 class Naming:
+    """Operations on one name: find, create, make a directory or symbolic link, link, unlink."""
+
     def __init__(
         self,
         scope: Scope,

@@ -32,6 +32,8 @@ from holofsd.tree.views import Entry
 
 
 class Renaming:
+    """Renames: to a free name, over another one, and exchanges."""
+
     def __init__(
         self,
         scope: Scope,

@@ -28,6 +28,8 @@ class RegisteredHandle:
 
 
 class RegisteredHandles:
+    """All handles of mounts that the daemon knows, by mount and by inode."""
+
     def __init__(self) -> None:
         self._files: dict[HandleKey, RegisteredHandle] = {}
         self._by_ino: dict[Ino, set[RegisteredHandle]] = {}

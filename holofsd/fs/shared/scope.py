@@ -39,6 +39,8 @@ class Origin:
 
 
 class Scope:
+    """One volume as all rooms of `fs` share it: stores, tree, settings, transactions, room on the disk."""
+
     def __init__(
         self, volume: LocalVolume, remote: ContentSource, settings: FsSettings, now_ns: Callable[[], int]
     ) -> None:
