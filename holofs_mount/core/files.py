@@ -134,7 +134,7 @@ class Files:
         if created is not None:
             return created
         since = self._state.epochs.now
-        known = self._names.known(parent, name)
+        known = self._names.known_ino(parent, name)
         pid = process_of(caller.pid) if known is not None and self._state.bases.any_stale(known) else 0
         request = pb.CreateRequest(
             parent=parent,

@@ -196,7 +196,7 @@ class Alternatives:
         never seen."""
         for choice in self.at(slot):
             row = self._nodes.get(choice.node)
-            if row is not None and row.held is not None:
+            if row is not None and row.earlier is not None:
                 await self.bring(choice)
 
     async def bring(self, choice: Choice) -> None:

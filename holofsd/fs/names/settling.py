@@ -133,7 +133,7 @@ class Settling:
 
     def _is_on_its_way(self, choice: Choice) -> bool:
         row = self._nodes.get(choice.node)
-        return row is not None and row.held is not None
+        return row is not None and row.earlier is not None
 
     def _require_replaceable(self, choice: Choice) -> None:
         if choice.kind is Kind.DIRECTORY:

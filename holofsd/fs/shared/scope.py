@@ -65,7 +65,7 @@ class Scope:
     def now_ms(self) -> int:
         return self.now_ns() // 1_000_000
 
-    def hold_ms(self) -> int:
+    def publication_hold_ms(self) -> int:
         """The time until which a file that was just created or emptied is held back from publication, in ms."""
         return self.now_ms() + int(self.settings.hold * 1000)
 
