@@ -24,7 +24,7 @@ Slot = tuple[NodeId, bytes]
 
 @dataclass(slots=True)
 class Batch:
-    """One batch of changes of states on its way through the projection."""
+    """Nodes of one update of the tree, with their states and rows before and after."""
 
     store: VolumeStore
     states: States
