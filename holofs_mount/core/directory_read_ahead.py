@@ -20,9 +20,9 @@ _MOST: Final = 50_000
 class DirectoryReadAhead:
     """Order of directories in a walk, and the loads that it leads to."""
 
-    def __init__(self, is_known: Callable[[int], bool], load: Callable[[int], None]) -> None:
-        """`is_known`: the listing is cached or being loaded."""
-        self._is_known = is_known
+    def __init__(self, has_listing: Callable[[int], bool], load: Callable[[int], None]) -> None:
+        """`has_listing`: the listing is cached or being loaded."""
+        self._has_listing = has_listing
         self._load = load
         self._first: dict[int, int] = {}
         """The first directory in a directory."""
@@ -50,7 +50,7 @@ class DirectoryReadAhead:
         """Notes that a program lists a directory, and loads the next ones if it is in a walk."""
         self._row = self._row + 1 if ino == self._after(self._last) else 0
         self._last = ino
-        if self._row >= _ROW and self._is_known(ino):
+        if self._row >= _ROW and self._has_listing(ino):
             self._go_ahead()
 
     def _after(self, ino: int) -> int | None:
@@ -61,6 +61,6 @@ class DirectoryReadAhead:
         for _ in range(_AHEAD):
             if ino is None:
                 return
-            if not self._is_known(ino):
+            if not self._has_listing(ino):
                 self._load(ino)
             ino = self._after(ino)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Operations on open files: open, create, read, write, truncate, flush, fsync, release.
+"""Operations on open files: open, create, read, write, truncate. `core.saving` has flush, fsync and release.
 
-Small new files stay in memory and travel with the flush; anything else that is written is a staging file that the mount
-writes itself. Reading and writing what is open locally needs no daemon.
+Small new files stay in memory, from where a flush commits them. Anything else that is written is a staging file, which
+the mount writes itself. Reading and writing what is open locally needs no daemon.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Files:
         if created is not None:
             return created
         since = self._state.epochs.now
-        known = self._names.known(parent, name)
+        known = self._names.known_ino(parent, name)
         pid = process_of(caller.pid) if known is not None and self._state.bases.any_stale(known) else 0
         request = pb.CreateRequest(
             parent=parent,

@@ -16,7 +16,10 @@ KERNEL_SECONDS: Final = 3600.0
 
 
 class KernelTimeouts:
-    """`since` is a remote epoch, noted before the attributes or the name were asked for."""
+    """Times for which the kernel may keep a dentry or attributes.
+
+    `since` is a remote epoch, noted before the attributes or the name were asked for.
+    """
 
     def __init__(self, state: MountState, daemon: DaemonCalls, queue: WriteBehindQueue) -> None:
         self._state = state

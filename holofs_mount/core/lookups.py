@@ -47,7 +47,9 @@ class Lookups:
         self._queue = queue
         self._asked: dict[int, int] = {}
         self._loads: dict[int, asyncio.Future[CachedListing]] = {}
-        self._read_ahead = DirectoryReadAhead(self._is_known, lambda ino: daemon.in_background(self._load_quietly(ino)))
+        self._read_ahead = DirectoryReadAhead(
+            self._has_listing, lambda ino: daemon.in_background(self._load_quietly(ino))
+        )
 
     async def lookup(self, parent: int, name: bytes) -> pb.Attr:
         check_name(name)
@@ -111,7 +113,7 @@ class Lookups:
     async def _getattr(self, ino: int) -> pb.Attr:
         if ino in self._queue:
             await self._queue.set_attr_answered(ino, self._daemon.patience_left)
-        known = self._known(ino)
+        known = self._cached_attr(ino)
         if known is not None:
             return known
         file = self._state.table.files.get(ino)
@@ -135,9 +137,9 @@ class Lookups:
         if sum(self._state.attrs.get(ino) is None for _, ino in entries) > _ASK_SINGLY:
             self._state.listings.drop(parent)
             await self._listing(parent)  # a page of names brings their attributes
-        return [self._known(ino) or await self._attributes_if_there(parent, name, ino) for name, ino in entries]
+        return [self._cached_attr(ino) or await self._attributes_if_there(parent, name, ino) for name, ino in entries]
 
-    def _known(self, ino: int) -> pb.Attr | None:
+    def _cached_attr(self, ino: int) -> pb.Attr | None:
         """Attributes that need no wait. A listing has most of them; a coroutine for each costs more than the rest."""
         cached = None if ino in self._queue else self._state.attrs.get(ino)
         return None if cached is None else self._state.shown(cached)
@@ -160,7 +162,7 @@ class Lookups:
         self._read_ahead.requested(parent)
         return await self._state.gone.ask(parent, lambda: self._listing(parent), lambda gone: CachedListing({}))
 
-    def _is_known(self, parent: int) -> bool:
+    def _has_listing(self, parent: int) -> bool:
         """Whether the listing is cached or being loaded."""
         return parent in self._loads or self._state.listings.get(parent) is not None
 
@@ -243,7 +245,7 @@ class Lookups:
             after = page.entries[-1].name
 
     # ---- what is known here ----
-    def known(self, parent: int, name: bytes) -> int | None:
+    def known_ino(self, parent: int, name: bytes) -> int | None:
         """Inode at a name, as far as known here. The kernel has looked the name up, so it nearly always is known."""
         listing = self._state.listings.get(parent)
         known = listing.names.get(name) if listing is not None else self._state.dentries.get((parent, name))

@@ -113,7 +113,7 @@ class Names(Lookups):
     async def unlink(self, parent: int, name: bytes) -> None:
         self._check_new(parent, name)
         since = self._state.epochs.now
-        known = self.known(parent, name)
+        known = self.known_ino(parent, name)
         is_last = await self._is_last_name(known)
         request = pb.UnlinkRequest(parent=parent, name=name, ino=known or 0)
         if known is None or not self._unlink_async(request, known):
@@ -134,7 +134,7 @@ class Names(Lookups):
     async def rmdir(self, parent: int, name: bytes) -> None:
         self._check_new(parent, name)
         since = self._state.epochs.now
-        known = self.known(parent, name)
+        known = self.known_ino(parent, name)
         request = pb.UnlinkRequest(parent=parent, name=name, ino=known or 0)
         if known is None or not self._rmdir_async(request, known):
             request.ino = 0
@@ -161,7 +161,7 @@ class Names(Lookups):
         if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE) or flags == RENAME_NOREPLACE | RENAME_EXCHANGE:
             raise OSError(errno.EINVAL, "unknown flags")
         since = self._state.epochs.now
-        source, target = self.known(parent, name), self.known(new_parent, new_name)
+        source, target = self.known_ino(parent, name), self.known_ino(new_parent, new_name)
         is_last = await self._is_last_name(target)
         request = pb.RenameRequest(
             parent=parent,

@@ -112,7 +112,7 @@ class OpenFile:
         """Whether the daemon does not know that it is open at this version: a change from elsewhere freezes it."""
         if self.tracking is Tracking.BEHIND:
             return True
-        return not any(handle.registered or handle.write for handle in self.handles.values())
+        return not any(handle.was_registered or handle.write for handle in self.handles.values())
 
     def set_version(self, version: bytes) -> None:
         """Notes the version that the body holds, as the daemon has just said."""
@@ -197,7 +197,7 @@ class Handle:
     staged: bool = False
 
     @property
-    def registered(self) -> bool:
+    def was_registered(self) -> bool:
         """Whether the daemon knows it, or did once: it is not to be registered (again)."""
         return self.registration is not Registration.UNREGISTERED
 
@@ -279,5 +279,5 @@ class HandleTable:
                 staging=h.file.body.path if h.staged and isinstance(h.file.body, StagedBody) else "",
             )
             for h in self.handles.values()
-            if h.registered
+            if h.was_registered
         ]

@@ -36,7 +36,7 @@ class Registrar:
         file = handle.file
         if file.existence is not Existence.KNOWN:
             await self._creates.wait_until_known(file)
-        if handle.registered or file.tracking is Tracking.FROZEN:
+        if handle.was_registered or file.tracking is Tracking.FROZEN:
             return
         request = pb.OpenRequest(ino=file.ino, handle=handle.number, write=handle.write)
         reply: pb.OpenReply = await self._daemon.call("open", request)
@@ -67,7 +67,7 @@ class Registrar:
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self._look_again, handle)
 
     def _look_again(self, handle: Handle) -> None:
-        if handle.closing or handle.registered:
+        if handle.closing or handle.was_registered:
             return
         handle.use = Use.LINGERING
         self._daemon.in_background(self._register_quietly(handle))

@@ -56,7 +56,7 @@ class Saving:
         handle = self._state.table.handle(number)
         if handle.write and handle.file.dirty:
             await self.commit(handle, last=handle.use is not Use.LINGERING)
-            if not handle.registered:
+            if not handle.was_registered:
                 self._registrar.watch_for_lingering(handle)
 
     async def commit(self, handle: Handle, last: bool = False) -> None:
@@ -194,7 +194,7 @@ class Saving:
         if not await self._sync_memory(handle):
             if isinstance(file.body, StagedBody) and file.body.writable:
                 await self._sync_staged(handle)
-            request = pb.FsyncRequest(handle=number) if handle.registered else pb.FsyncRequest(ino=file.ino)
+            request = pb.FsyncRequest(handle=number) if handle.was_registered else pb.FsyncRequest(ino=file.ino)
             await self._daemon.call("fsync", request)
             if file.displaced:  # the daemon that answered came after the one that was asked
                 await self.fsync(number)
@@ -292,7 +292,7 @@ class Saving:
             self._create_refused(file)
         if wrote_staging and not file.handles:
             self._state.attrs.drop(file.ino)  # the version is made now, by the daemon
-        if handle.registered:
+        if handle.was_registered:
             self._daemon.in_background(self._release(handle))
         else:
             self._state.table.remove(handle)

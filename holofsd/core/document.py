@@ -71,6 +71,8 @@ class Mark:
 
 
 class Role(IntEnum):
+    """Role of a member; a higher one may do all that a lower one may."""
+
     READER = 1
     WRITER = 2
     ADMIN = 3
@@ -115,6 +117,8 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
+    """Grants, removals and certificates of a volume."""
+
     grants: tuple[Grant, ...] = ()
     removals: tuple[Removed, ...] = ()
     certificates: tuple[Certificate, ...] = ()

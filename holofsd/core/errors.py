@@ -12,6 +12,8 @@ from typing import ClassVar
 
 
 class HoloError(Exception):
+    """An error for a person, with its errno and stable code."""
+
     errno: ClassVar[int] = _errno.EIO
     code: ClassVar[str] = "internal"
 

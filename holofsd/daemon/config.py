@@ -23,6 +23,8 @@ _LEVELS: Final = ("debug", "info", "warning", "error")
 
 @dataclass(frozen=True, slots=True)
 class Config:
+    """Settings of the daemon, from its environment and command line."""
+
     state: Path
     device_name: str
     """Of a device that has no name yet."""

@@ -260,7 +260,7 @@ class Device(DeviceCare, DeviceHistory):
 
     async def _enter(self, invite: Invite, name: str, credentials: Credentials) -> api.VolumeSummary:
         row = await self._volumes.enter(invite.volume, credentials)
-        self._hub.learn(invite.issuer, (*invite.addresses, *((invite.relay_url,) if invite.relay_url else ())))
+        self._hub.learn_issuer(invite)
         return self._summary(row)
 
     # ---- mounts

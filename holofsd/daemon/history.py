@@ -29,6 +29,8 @@ def history_status(history: History) -> api.HistoryStatus:
 
 
 class DeviceHistory:
+    """The part of a device that is about the past of its volumes."""
+
     _volumes: Volumes
 
     def _history_of(self, volume: str) -> History:

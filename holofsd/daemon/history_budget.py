@@ -27,6 +27,8 @@ _FOR_S: Final = 0.5
 
 
 class HistoryBudget:
+    """Budget of history and trash of the device, shared out among its volumes."""
+
     def __init__(self, store: DeviceStore, state: Path, retentions: Callable[[], dict[VolumeId, Retention]]) -> None:
         """`retentions`: of the open volumes."""
         self._store = store

@@ -59,7 +59,10 @@ class Join:
 
 
 class Joiner:
-    """`redeem` asks the issuer; `enter` opens the volume with what was granted, and removes the row of the join."""
+    """Joins of this device that are under way: one task for each.
+
+    `redeem` asks the issuer; `enter` opens the volume with what was granted, and removes the row of the join.
+    """
 
     def __init__(self, store: DeviceStore, redeem: Redeem, enter: Enter) -> None:
         self._store = store

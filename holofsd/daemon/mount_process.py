@@ -44,6 +44,8 @@ class MountOrder:
 
 
 class MountProcess(Protocol):
+    """A process of `holofs-mount` that this daemon started or adopted."""
+
     @property
     def pid(self) -> int: ...
     @property

@@ -71,6 +71,8 @@ class _Mount:
 
 
 class MountSupervisor:
+    """All mounts of this device, each with the task that keeps it up."""
+
     def __init__(
         self,
         store: DeviceStore,

@@ -25,6 +25,8 @@ from holofsd.sync.recovery import read_source, recover
 
 
 class Recovery:
+    """Recovery codes: showing, forgetting and using them."""
+
     def __init__(self, endpoint: Endpoint, hub: SyncHub, volumes: Volumes, joiner: Joiner) -> None:
         self._endpoint = endpoint
         self._hub = hub

@@ -47,6 +47,8 @@ class _Nobody:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RescuedVolume:
+    """Readable rest of a volume whose index is damaged."""
+
     filesystem: VolumeFilesystem
     resources: AsyncExitStack
 

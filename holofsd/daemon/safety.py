@@ -29,6 +29,8 @@ def record_budgets(sync: VolumeSync) -> tuple[api.DeviceRecords, ...]:
 
 
 class DeviceCare:
+    """The part of a device that is about the brake, scrubbing and record budgets."""
+
     _volumes: Volumes
 
     async def brake(self, volume: str, act: str, files: int, percent: int, skip: tuple[bytes, ...]) -> api.BrakeReply:

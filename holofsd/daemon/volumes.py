@@ -73,6 +73,8 @@ class VolumeSettings:
 
 
 class Volumes:
+    """All volumes of this device, by their state: open, damaged, being joined."""
+
     def __init__(
         self,
         state: Path,

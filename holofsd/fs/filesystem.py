@@ -273,7 +273,9 @@ class VolumeFilesystem:
                 att, entry.ino, handle, write=True, truncate=request.truncate, base=request.base
             )
             return Created(opened.attr, opened.map, False)
-        ino = self._naming.create_file(att, directory, name, request.mode, self._scope.hold_ms() if handle else 0)
+        ino = self._naming.create_file(
+            att, directory, name, request.mode, self._scope.publication_hold_ms() if handle else 0
+        )
         if handle:
             self._opening.opened_new(att, ino, handle)
         attr = self._attributes.get(ino)

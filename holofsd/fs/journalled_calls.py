@@ -31,6 +31,8 @@ class CreateFile:
 
 @dataclass(frozen=True, slots=True)
 class CreateDir:
+    """A new directory, under its leased number."""
+
     parent: Ino
     name: bytes
     mode: int

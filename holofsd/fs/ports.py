@@ -9,6 +9,8 @@ from holofsd.core.ids import BlobHash, NodeId
 
 
 class ContentSource(Protocol):
+    """Interface of `fs` to the layer that fetches content and knows the role of this device."""
+
     @property
     def can_write(self) -> bool:
         """This device is a writer or admin of the volume."""

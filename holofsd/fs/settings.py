@@ -28,6 +28,8 @@ those of larger changes, and collecting them costs as much as a third of an open
 
 @dataclass(frozen=True, slots=True)
 class FsSettings:
+    """Times and limits of the filesystem; tests make them shorter."""
+
     reserve_bytes: int = 32 << 20
     """Writes are refused while the disk has less than this free, so that the index can still grow."""
     hold: float = 5.0

@@ -12,7 +12,10 @@ from holofsd.core.state import Kind
 
 @dataclass(frozen=True, slots=True)
 class Attr:
-    """`mode` is permission bits; sizes in bytes; `version` an opaque token of the content that is shown."""
+    """Attributes of an inode number, as a program sees them.
+
+    `mode` is permission bits; sizes in bytes; `version` an opaque token of the content that is shown.
+    """
 
     ino: Ino
     kind: Kind
@@ -30,13 +33,18 @@ class Attr:
 
 @dataclass(frozen=True, slots=True)
 class InlineExtent:
+    """Range of a file whose bytes are in the map itself."""
+
     offset: int
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class LocalExtent:
-    """`length` bytes of the file at `path`, from `source_offset`."""
+    """Range of a file that is in a file of this device.
+
+    `length` bytes of the file at `path`, from `source_offset`.
+    """
 
     offset: int
     length: int
@@ -46,12 +54,16 @@ class LocalExtent:
 
 @dataclass(frozen=True, slots=True)
 class HoleExtent:
+    """Range of a file that reads as zeros."""
+
     offset: int
     length: int
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteExtent:
+    """Range of a file whose blob is not on this device."""
+
     offset: int
     length: int
     hash: BlobHash
@@ -72,6 +84,8 @@ class ContentMap:
 
 @dataclass(frozen=True, slots=True)
 class OpenHandle:
+    """A handle that a mount has open when it attaches."""
+
     handle: int
     ino: Ino
     write: bool
@@ -83,6 +97,8 @@ class OpenHandle:
 
 @dataclass(frozen=True, slots=True)
 class AttachRequest:
+    """Request of a mount to be attached."""
+
     program: str
     mount_id: str
     mountpoint: str
@@ -115,6 +131,8 @@ class Attachment:
 
 
 class RenameFlags(IntFlag):
+    """Flags of renameat2 that are supported."""
+
     NONE = 0
     NO_REPLACE = 1
     EXCHANGE = 2
@@ -168,7 +186,10 @@ class CreateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """`created`: False if the file was there. `lease`: see `Filesystem.lease`; None if the request wants none."""
+    """Reply to a create.
+
+    `created`: False if the file was there. `lease`: see `Filesystem.lease`; None if the request wants none.
+    """
 
     attr: Attr
     map: ContentMap
@@ -178,7 +199,10 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class RenameRequest:
-    """`base`: the version of the replaced file that this process last read."""
+    """Request to rename.
+
+    `base`: the version of the replaced file that this process last read.
+    """
 
     parent: Ino
     name: bytes
@@ -207,24 +231,32 @@ class CommitRequest:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
+    """Reply to an open: attributes, and where the content is."""
+
     attr: Attr
     map: ContentMap
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
+    """Reply to a stage: the staging file."""
+
     path: str
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
+    """One page of a directory."""
+
     entries: tuple[tuple[bytes, Attr], ...]
     complete: bool
 
 
 @dataclass(frozen=True, slots=True)
 class StatFs:
+    """Size of the filesystem, and what is free of it."""
+
     block_size: int
     blocks: int
     blocks_free: int
@@ -236,6 +268,8 @@ class StatFs:
 
 @dataclass(frozen=True, slots=True)
 class EntryChange:
+    """A name that leads elsewhere now, as mounts hear of it."""
+
     parent: Ino
     name: bytes
     ino: Ino
@@ -244,6 +278,8 @@ class EntryChange:
 
 @dataclass(frozen=True, slots=True)
 class InodeChange:
+    """An inode that changed, as mounts hear of it."""
+
     ino: Ino
     content: bool
     elsewhere: bool

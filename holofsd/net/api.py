@@ -136,6 +136,8 @@ class Connection(Protocol):
 
 
 class Endpoint(Protocol):
+    """This device on the network: connects to others and accepts their connections."""
+
     @property
     def device(self) -> DeviceId: ...
 

@@ -46,7 +46,9 @@ def _nothing(*_: object) -> None:
 
 
 class PeerManager:
-    """`on_connection` is awaited, in a task of its own, for each connection that comes up, wanted or not; it may return
+    """Connections to other devices: dialled where wanted, accepted, one for each device.
+
+    `on_connection` is awaited, in a task of its own, for each connection that comes up, wanted or not; it may return
     at once or live as long as the connection. If it raises, the connection is closed. `on_other` is the same for
     connections of other protocols (invites), which are not kept; without it they are refused.
 

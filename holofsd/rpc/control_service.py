@@ -34,6 +34,8 @@ def _needed(value: str, what: str) -> str:
 
 
 class ControlService(HistoryCalls, CareCalls):
+    """holofs.v1.Control over gRPC: validate, call the device, convert."""
+
     _device: DeviceService
 
     def __init__(self, device: DeviceService) -> None:

@@ -66,7 +66,7 @@ class InviteSummary:
 @dataclass(frozen=True, slots=True)
 class JoinProgress:
     stage: str
-    """connecting | waiting | redeemed | syncing | ready."""
+    """connecting | waiting | redeemed | ready."""
     message: str
     volume: VolumeSummary | None = None
 

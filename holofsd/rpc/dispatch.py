@@ -51,7 +51,10 @@ class _Resumed:
 
 
 class Dispatcher:
-    """`later` gets the replies of calls that suspended; `room` is called when `full` may have ended."""
+    """Calls of one connection of a mount, from the request to the reply.
+
+    `later` gets the replies of calls that suspended; `room` is called when `full` may have ended.
+    """
 
     def __init__(self, caller: Caller, later: Callable[[pb.CallReply], None], room: Callable[[], None]) -> None:
         self._caller = caller

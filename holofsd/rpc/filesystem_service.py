@@ -49,6 +49,8 @@ class _Attached:
 
 
 class FilesystemService:
+    """holofs.v1.Filesystem over gRPC, and the attachments of mounts for the fast lane as well."""
+
     def __init__(self, device: DeviceService) -> None:
         self._device = device
         self._attached: dict[str, _Attached] = {}

@@ -20,6 +20,8 @@ from holofsd.rpc.fs_convert import fill_ahead, fill_attr, fill_listing, fill_map
 
 
 class CallsInFlight(Protocol):
+    """Calls of one connection that were begun and are not answered."""
+
     def cut_short(self) -> None: ...
     async def drain(self) -> None: ...
 
@@ -50,6 +52,8 @@ Handler = Callable[[Caller, Any, Any], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True, slots=True)
 class Call:
+    """One row of the table of filesystem calls."""
+
     method: str
     """Of the gRPC service."""
     field: str

@@ -23,6 +23,8 @@ def _volume(name: str) -> str:
 
 
 class HistoryCalls(ControlServicer):
+    """Calls of Control about the past."""
+
     _device: HistoryService
 
     async def History(self, request: pb.HistoryRequest, context: Context) -> pb.HistoryReply:

@@ -17,6 +17,8 @@ Context = Any
 
 
 class CareCalls(ControlServicer):
+    """Calls of Control about the brake, scrubbing and record budgets."""
+
     _device: CareService
 
     async def Brake(self, request: pb.BrakeRequest, context: Context) -> pb.BrakeReply:

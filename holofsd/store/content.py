@@ -87,6 +87,8 @@ class IncomingBlob:
 
 
 class Content:
+    """Content store of one volume: blobs as files, and their rows."""
+
     def __init__(self, db: Database, root: Path, incoming: Path) -> None:
         self.db = db
         self._root = root

@@ -16,7 +16,8 @@ class NodeRow:
     kind: int
     state: bytes
     shown: bytes
-    held: bytes | None
+    earlier: bytes | None
+    """Column `held`: the earlier version that is shown until the content of the newest is here."""
     size: int
     mtime_ns: int
     ctime_ns: int

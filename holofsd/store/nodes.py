@@ -81,7 +81,7 @@ class Nodes:
         self.db.run(
             _PUT_NODE,
             (
-                row.node, row.kind, row.state, row.shown, row.held, row.size, row.mtime_ns, row.ctime_ns,
+                row.node, row.kind, row.state, row.shown, row.earlier, row.size, row.mtime_ns, row.ctime_ns,
                 row.mode, row.nlink, row.xattrs, row.remote, row.versions, row.visible,
             ),
         )  # fmt: skip

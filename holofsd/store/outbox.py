@@ -21,15 +21,16 @@ class Outbox:
         self._due: set[NodeId] = set()
         db.on_rollback.append(self._due.clear)
 
-    def add(self, node: NodeId, now_ms: int, hold_ms: int = 0) -> None:
-        """Marks a change. `hold_ms` is a wall time before which it is not published; 0 keeps an existing hold."""
-        if not hold_ms and node in self._due:
+    def add(self, node: NodeId, now_ms: int, publication_hold_ms: int = 0) -> None:
+        """Marks a change. `publication_hold_ms` is a wall time before which it is not published; 0 keeps an existing
+        hold."""
+        if not publication_hold_ms and node in self._due:
             return
         self._due.discard(node)
         self.db.run(
             "INSERT INTO outbox VALUES (?,?,?) ON CONFLICT (node) DO UPDATE SET"
             " hold_ms=CASE WHEN excluded.hold_ms>0 THEN excluded.hold_ms ELSE hold_ms END",
-            (node, now_ms, hold_ms),
+            (node, now_ms, publication_hold_ms),
         )
 
     def release(self, node: NodeId) -> None:

@@ -33,6 +33,8 @@ _COLUMNS = "id, ino, node, base, mount_id, sealed, made_ms"
 
 
 class Staging:
+    """Folder of staging files, and their rows."""
+
     def __init__(self, db: Database, root: Path) -> None:
         self.db = db
         self._root = root

@@ -75,7 +75,10 @@ class BrakeReport:
 
 
 class Brake:
-    """`decode` reads a held record as it counts now, None if it does not count any more."""
+    """Gate between received records and the tree: merges them, and holds back removals beyond the limit.
+
+    `decode` reads a held record as it counts now, None if it does not count any more.
+    """
 
     def __init__(
         self,

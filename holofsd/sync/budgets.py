@@ -58,8 +58,11 @@ class BudgetReport:
 
 
 class RecordBudgets:
-    """`under_way` tells the weight that authors' records will have when what is arriving has arrived; `waits` why the
-    records of an author have to wait."""
+    """Limits of what the records of other devices may take of the index.
+
+    `under_way` tells the weight that authors' records will have when what is arriving has arrived; `waits` why the
+    records of an author have to wait.
+    """
 
     def __init__(
         self,

@@ -44,6 +44,8 @@ MAX_NAME: Final = MAX_DEVICE_NAME
 
 @dataclass(frozen=True, slots=True)
 class SyncConfig:
+    """Times and limits of synchronization; tests make them shorter."""
+
     settle: float = 0.010
     settle_most: float = 0.100
     publish_records: int = 500

@@ -20,6 +20,8 @@ from holofsd.sync.stored_credentials import store_credentials
 
 @dataclass(frozen=True, slots=True)
 class CreatedVolume:
+    """A volume that was just made."""
+
     store: VolumeStore
     secret: bytes
     """The seed of the volume's own key, the recovery code."""

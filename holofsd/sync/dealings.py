@@ -65,6 +65,8 @@ class Dealings:
 
 
 class AllDealings:
+    """Dealings of one volume with each other device."""
+
     def __init__(self, config: SyncConfig) -> None:
         self._devices: Recent[DeviceId, Dealings] = Recent(lambda: Dealings(config), DEVICES)
 

@@ -25,7 +25,7 @@ from holofsd.core.members import last_accepted
 from holofsd.core.record_budget import NOTHING
 from holofsd.sync.adopting import Adopter
 from holofsd.sync.config import NODE_KEY_LENGTH, SyncConfig
-from holofsd.sync.folding import GARBAGE, Folder
+from holofsd.sync.folding import GARBAGE, AuthorFolder
 from holofsd.sync.ingest import Ingest
 from holofsd.sync.members import Members
 from holofsd.tree.local import LocalVolume
@@ -45,7 +45,7 @@ class Discarder:
         members: Members,
         ingest: Ingest,
         adopter: Adopter,
-        folder: Folder,
+        folder: AuthorFolder,
         config: SyncConfig,
         is_busy: Callable[[], bool],
         is_shown: Callable[[AuthorSeq], bool],

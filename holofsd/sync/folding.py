@@ -47,8 +47,11 @@ GARBAGE = 64 * 1024
 """Bytes of records that are not understood. Of a removed device with more of them nothing is waited for."""
 
 
-class Folder:
-    """Call `run` once. `heard_all` says whether this device holds all that anybody has shown."""
+class AuthorFolder:
+    """Task that folds authors which no device uses any more.
+
+    Call `run` once. `heard_all` says whether this device holds all that anybody has shown.
+    """
 
     def __init__(
         self,

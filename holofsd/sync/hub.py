@@ -28,7 +28,7 @@ from holofsd.net.strangers import source_of
 from holofsd.store.device import DeviceStore
 from holofsd.sync import frames
 from holofsd.sync.config import HELLO_CREDENTIALS, MAX_HELLO, MAX_NAME, PROGRAM, SyncConfig
-from holofsd.sync.invites import Inviter, RedeemResult, redeem
+from holofsd.sync.invites import Inviter
 from holofsd.sync.leaving import load_left
 from holofsd.sync.links import accept_session, keep_session
 from holofsd.sync.members import Members
@@ -72,8 +72,11 @@ class PeerLink:
 
 
 class SyncHub:
-    """`device_name`: of a device that has no name yet. `endpoint` stays the caller's to close. Call `run` in a task of
-    its own, and `close` before the stores close."""
+    """All volumes of this device and all connections: which devices to connect to, and which stream is for whom.
+
+    `device_name`: of a device that has no name yet. `endpoint` stays the caller's to close. Call `run` in a task of
+    its own, and `close` before the stores close.
+    """
 
     def __init__(
         self,
@@ -164,11 +167,9 @@ class SyncHub:
                 self._devices.put_address(device, address, now)
         self.peers.learn(device, *_split(addresses))
 
-    async def redeem(self, invite: Invite) -> RedeemResult:
-        """Redeems a ticket at its issuer, and remembers where that is. See `invites.redeem` for what it raises."""
-        result = await redeem(self._endpoint, invite, self.names.own)
+    def learn_issuer(self, invite: Invite) -> None:
+        """Remembers where the device that issued an invite can be reached, as the ticket says."""
         self.learn(invite.issuer, (*invite.addresses, *((invite.relay_url,) if invite.relay_url else ())))
-        return result
 
     def peer_status(self) -> list[PeerStatus]:
         return self.peers.status()

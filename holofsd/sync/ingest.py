@@ -63,9 +63,12 @@ class _Wait:
 
 
 class Ingest:
-    """`on_advanced(head, source)` is called after an author's head moved; `on_settled()` when a run ended somehow, so
+    """Intake of records of other authors: one run for each author, from the asking to the head that completes it.
+
+    `on_advanced(head, source)` is called after an author's head moved; `on_settled()` when a run ended somehow, so
     that sessions look again at what they could ask for. `on_waiting(author, source)`: that author's records are not
-    wanted now. `on_no_space(bytes)`: so much is to be freed before records can be stored."""
+    wanted now. `on_no_space(bytes)`: so much is to be freed before records can be stored.
+    """
 
     def __init__(self, volume: LocalVolume, members: Members, merger: Merger, config: SyncConfig) -> None:
         self._volume = volume

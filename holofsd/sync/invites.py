@@ -70,6 +70,8 @@ PASSING_REFUSALS = frozenset(("slow-down",))
 
 @dataclass(frozen=True, slots=True)
 class IssuedInvite:
+    """An invite as its maker sees it: the ticket, and how long and how often it can be redeemed."""
+
     ticket: str = field(repr=False)
     role: Role
     uses: int
@@ -80,6 +82,8 @@ class IssuedInvite:
 
 @dataclass(frozen=True, slots=True)
 class RedeemResult:
+    """Answer of the issuer to a ticket that it accepted."""
+
     volume: VolumeId
     credentials: Credentials
     volume_name: str
@@ -326,7 +330,8 @@ async def _close_at_second_stream(connection: Connection) -> None:
 
 
 async def redeem(endpoint: Endpoint, invite: Invite, name: str) -> RedeemResult:
-    """The redeeming side. Raises Unreachable or ConnectionLost (try again), TicketRefused (with `lasting`), Refused."""
+    """The redeeming side. Raises Unreachable or ConnectionLost (try again), TicketRefused (try again later), its
+    subclass LastingRefusal (never again), Refused for an answer that cannot be true."""
     connection = await endpoint.connect(invite.issuer, invite.addresses, JOIN_ALPN, invite.relay_url)
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT):
@@ -359,7 +364,7 @@ async def _redeem_over(stream: Stream, invite: Invite, device: DeviceId, name: s
 
 
 class LastingRefusal(TicketRefused):
-    """Asking again will not help."""
+    """Refusal of a ticket that will not change: asking again does not help."""
 
 
 def _refused(code: str) -> TicketRefused:

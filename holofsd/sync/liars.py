@@ -20,6 +20,8 @@ _REMEMBERED: Final = 4096
 
 
 class Liars:
+    """Counts and notes lies of members."""
+
     def __init__(self, volume: LocalVolume) -> None:
         self._volume = volume
         self._counted: OrderedDict[tuple[AuthorId, bytes, int, AuthorId], None] = OrderedDict()

@@ -52,7 +52,10 @@ class Safety:
 
 
 class Marks:
-    """`tell(marks, source)` passes marks on to the sessions, but not to the one they came from."""
+    """Marks of one volume: those that this device signs, and those of others, by which copies are counted.
+
+    `tell(marks, source)` passes marks on to the sessions, but not to the one they came from.
+    """
 
     def __init__(
         self,

@@ -69,6 +69,8 @@ class _Worked:
 
 
 class Members:
+    """Members of one volume: the credentials that are known, and what follows from them."""
+
     def __init__(self, store: VolumeStore, node_key: SigningKey) -> None:
         self._store = store
         self._node_key = node_key

@@ -21,6 +21,8 @@ _OTHERS: Final = "name-of:"
 
 
 class DeviceNames:
+    """Names of devices, as they say them themselves."""
+
     def __init__(self, store: DeviceStore, device: DeviceId, first: str, now_ms: Callable[[], int]) -> None:
         """`first`: the name of a device that has none yet; it is kept."""
         self._store = store

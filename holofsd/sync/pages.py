@@ -44,6 +44,8 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Page:
+    """Records of one author in order, as one frame brings them; with a head if they are the last."""
+
     author: AuthorId
     after: int
     whole: bool
@@ -53,6 +55,8 @@ class Page:
 
 @dataclass(slots=True)
 class IngestCounts:
+    """Counts of what was refused or ignored, for `status`."""
+
     ignored_pages: int = 0
     false_signatures: int = 0
     disagreements: int = 0

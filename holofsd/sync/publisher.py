@@ -52,7 +52,10 @@ class PublicationBatch:
 
 
 class Publisher:
-    """`send(publication)` hands over what may leave; it is called on the loop, in order."""
+    """Task that publishes the records of changed nodes of one volume, in publications.
+
+    `send(publication)` hands over what may leave; it is called on the loop, in order.
+    """
 
     def __init__(
         self,

@@ -32,7 +32,10 @@ HOLD_SLICE = 128
 
 
 class ContentServer:
-    """`on_unreadable(blob)` is told of content that is said to be here and could not be read."""
+    """Answers requests for content that is here.
+
+    `on_unreadable(blob)` is told of content that is said to be here and could not be read.
+    """
 
     def __init__(
         self,

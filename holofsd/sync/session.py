@@ -65,7 +65,10 @@ class PeerClock:
 
 
 class Session:
-    """`opened_here`: this side opened the stream. Run it once; it returns or raises when the session is over."""
+    """Conversation of two members about one volume, on one stream.
+
+    `opened_here`: this side opened the stream. Run it once; it returns or raises when the session is over.
+    """
 
     def __init__(self, host: Host, stream: Stream, outgoing: Outgoing, peer: DeviceId, opened_here: bool) -> None:
         self._host = host

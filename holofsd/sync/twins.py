@@ -29,6 +29,8 @@ _MEND: Final = "Stop one of the two, or give one a key of its own: `holofsctl de
 
 
 class Twins:
+    """Detection of a second daemon that uses the same node key."""
+
     def __init__(self, own: DeviceId, now_ms: Callable[[], int]) -> None:
         self._own = own
         self._now_ms = now_ms

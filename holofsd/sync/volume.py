@@ -24,7 +24,7 @@ from holofsd.sync.config import SyncConfig
 from holofsd.sync.content import Fetcher
 from holofsd.sync.dealings import AllDealings
 from holofsd.sync.discarding import Discarder
-from holofsd.sync.folding import Folder
+from holofsd.sync.folding import AuthorFolder
 from holofsd.sync.forgetting import Forgetter
 from holofsd.sync.ingest import Ingest
 from holofsd.sync.liars import lie_reports
@@ -55,7 +55,10 @@ SAID_SIZE: Final = "said that content has another size than it has"
 
 
 class VolumeSync:
-    """`describe` says what the device record says now. Call `run` once, `close` when done; the store stays open."""
+    """Synchronization of one volume: its sessions and tasks, put together.
+
+    `describe` says what the device record says now. Call `run` once, `close` when done; the store stays open.
+    """
 
     def __init__(
         self,
@@ -102,7 +105,7 @@ class VolumeSync:
         self.forgetter = Forgetter(
             volume, self.members, self.merger, self.publisher, self.marks, self.config, self._send
         )
-        self.folder = Folder(
+        self.folder = AuthorFolder(
             volume, self.members, self.merger, self.publisher, self.config, self._heard_all, self._send
         )
         self.lost = LostFolders(volume, self.merger, self.config, self._heard_all)

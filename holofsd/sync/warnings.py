@@ -17,7 +17,10 @@ from holofsd.sync.publisher import Publisher
 
 
 class Warnings:
-    """`violations`: how often each device broke the protocol; others count on in it."""
+    """Sentences in which `status` warns about a volume.
+
+    `violations`: how often each device broke the protocol; others count on in it.
+    """
 
     def __init__(
         self,

@@ -24,6 +24,8 @@ Slot = tuple[NodeId, bytes]
 
 @dataclass(slots=True)
 class Batch:
+    """Nodes of one update of the tree, with their states and rows before and after."""
+
     store: VolumeStore
     states: States
     now_ns: int
@@ -88,7 +90,7 @@ class Batch:
             kind=int(state.kind),
             state=old.state if old is not None and state is old_state else encode_state(state),
             shown=token(shown.dot) if shown else b"",
-            held=encode_version(state.id, state.kind, shown) if shown and facts.held else None,
+            earlier=encode_version(state.id, state.kind, shown) if shown and facts.shows_earlier else None,
             size=facts.size,
             mtime_ns=self._mtime(state, old, old_state, shown),
             ctime_ns=old.ctime_ns if old is not None and state is old_state else self.now_ns,
@@ -203,7 +205,7 @@ class Batch:
 
 def _may_want(row: NodeRow | None) -> bool:
     """Whether there may be rows in `wanted` for a node that had this row."""
-    return row is not None and (row.versions > 1 or bool(row.remote) or row.held is not None)
+    return row is not None and (row.versions > 1 or bool(row.remote) or row.earlier is not None)
 
 
 def _is_manifest(state: NodeState, blob: BlobHash) -> bool:
@@ -228,8 +230,8 @@ def _as_now_in(state: NodeState, version: Version | None) -> Version | None:
 def _shown_before(old: NodeRow | None, old_state: NodeState | None) -> Version | None:
     if old is None or not old.shown:
         return None
-    if old.held is not None:
-        return decode_version(old.held)
+    if old.earlier is not None:
+        return decode_version(old.earlier)
     if old_state is None:
         return None
     return next((v for d, v in old_state.versions.items() if token(d) == old.shown), None)

@@ -38,6 +38,8 @@ class InodeUpdate:
 
 @dataclass(slots=True)
 class TreeChange:
+    """Changes of the tree by one transaction, for subscribers."""
+
     entries: list[EntryUpdate] = field(default_factory=list)
     beside: list[EntryUpdate] = field(default_factory=list)
     """The same names for numbers that are shown as part of another directory, or no longer: `parent_ino` is that

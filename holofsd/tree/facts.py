@@ -61,10 +61,13 @@ def xattrs_of(state: NodeState) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`held`: the version shown is an earlier one, because the content of the newest is not here yet."""
+    """Columns of a row of `nodes` that follow from its state and the content that is here.
+
+    `shows_earlier`: the version shown is an earlier one, because the content of the newest is not here yet.
+    """
 
     shown: Version | None
-    held: bool
+    shows_earlier: bool
     remote: bool
     versions: int
     mode: int
@@ -90,15 +93,15 @@ def facts_of(state: NodeState, size_of: SizeOf, previous: Callable[[], Version |
         return any(size_of(blob) is None for blob, _ in blobs_of(version.body, version.size))
 
     shown = live[0] if live else None
-    held = False
+    shows_earlier = False
     if shown is not None and wanted and missing(shown):
         before = previous()
         if before is not None and before.body != shown.body and not missing(before):
-            shown, held = before, True
+            shown, shows_earlier = before, True
     return Facts(
         shown,
-        held,
-        bool(wanted) and shown is not None and not held and missing(shown),
+        shows_earlier,
+        bool(wanted) and shown is not None and not shows_earlier and missing(shown),
         1 + len(siblings(state)) if len(live) > 1 and state.kind is not Kind.DIRECTORY else len(live),
         mode_of(state),
         xattrs_of(state),

@@ -169,7 +169,7 @@ class GarbageCollector:
         for node in self._changed:
             row = self._store.nodes.get(node)
             if row is not None:
-                self._node_needs(node, row.state, row.held)
+                self._node_needs(node, row.state, row.earlier)
         self._changed.clear()
         # A version that came and went since its node was read is in the history only.
         while self._suspects and self._history_needs(_LARGE_SLICE):

@@ -24,6 +24,8 @@ from holofsd.tree.work import Work
 
 @dataclass(slots=True)
 class Inodes:
+    """Inode numbers in one batch of changes: kept, detached or dropped, and what to tell of them."""
+
     batch: Batch
     is_open: Callable[[Ino], bool]
     detach_open: bool

@@ -111,23 +111,23 @@ class LocalVolume:
         self,
         states: Iterable[NodeState],
         *,
-        hold_ms: int = 0,
+        publication_hold_ms: int = 0,
         origin: object = None,
         takeover: Mapping[Ino, NodeId] | None = None,
         detach_open: bool = False,
     ) -> TreeChange:
         """A local change: stores these states, which are edited already, and queues them for publication.
 
-        `hold_ms`: not published before this wall time (see Outbox.add). `takeover`, `detach_open`: see Tree.apply.
-        A node that ends before it was ever published is forgotten. Raises ContentUnavailable for a version whose
-        staging file is gone: somebody held it while it was stored, or while nothing needed it any more.
+        `publication_hold_ms`: not published before this wall time (see Outbox.add). `takeover`, `detach_open`: see
+        Tree.apply. A node that ends before it was ever published is forgotten. Raises ContentUnavailable for a version
+        whose staging file is gone: somebody held it while it was stored, or while nothing needed it any more.
         """
         states = [self._with_true_sizes(self._as_stored(state)) for state in states]
         change = self.tree.apply(states, takeover=takeover, detach_open=detach_open)
         now_ms = self.now_ms()
         for state in states:
             if is_alive(state) or not self._forget_unpublished(state):
-                self.store.outbox.add(state.id, now_ms, hold_ms)
+                self.store.outbox.add(state.id, now_ms, publication_hold_ms)
         self._tell(change, origin)
         self._tell_outbox()
         return change

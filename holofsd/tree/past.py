@@ -76,6 +76,8 @@ class Trashed:
 
 
 class Past:
+    """The tree as it was: versions, names and places of nodes at any time that is kept."""
+
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self._store = tree.store

@@ -71,8 +71,8 @@ class TreeReading:
         row = self._nodes.get(node)
         if row is None or not row.state:
             return None
-        if not dot and row.held is not None:
-            return self.sized(decode_version(row.held))
+        if not dot and row.earlier is not None:
+            return self.sized(decode_version(row.earlier))
         wanted = dot or row.shown
         versions = self._states.decoded(node, row.state).versions
         found = next((v for d, v in versions.items() if token(d) == wanted), None)

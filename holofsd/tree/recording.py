@@ -33,6 +33,8 @@ _UNTRACED: Final = 100_000
 
 
 class Recorder:
+    """Writer of history: notes what leaves a state, in the transaction that replaces it."""
+
     def __init__(self, store: VolumeStore, now_ms: Callable[[], int]) -> None:
         self._store = store
         self._now_ms = now_ms

@@ -41,6 +41,8 @@ class Stay:
 
 
 class Stays:
+    """Search for the nodes that had a path, each with the end of its stay there."""
+
     def __init__(self, tree: Tree, past: Past) -> None:
         self._tree = tree
         self._past = past

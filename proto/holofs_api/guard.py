@@ -49,7 +49,7 @@ def _escaped(path: str) -> bytes:
 
 
 def started(pid: int) -> bytes:
-    """When the process began, which tells it from a later one of the same number; empty if it has ended.
+    """Start time of the process, which tells it from a later one of the same number; empty if it has ended.
 
     It has not while one of its threads is left. A zombie alone has nothing open any more.
     """

@@ -66,7 +66,7 @@ def test_a_process_has_ended_when_nothing_of_it_is_left(process: subprocess.Pope
 def test_a_mount_that_is_slow_to_end_is_not_taken_for_one_that_has_ended(
     process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its pipe is closed, and the kernel has not told yet what becomes of its threads."""
+    """The pipe of the mount is closed, and the kernel has not told yet what becomes of its threads."""
     ended: list[tuple[int, str]] = []
     monkeypatch.setattr(module, "end_connection", lambda number, path: ended.append((number, path)))
     monkeypatch.setattr(module, "_PATIENCE_S", 0.2)

@@ -383,7 +383,7 @@ ACTS: dict[str, Callable[[Program, str], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("act", ACTS)
 async def test_a_copy_whose_removal_is_not_all_here_can_be_worked_with(pair: Pair, act: str) -> None:
-    """As while the brake holds the rest of it."""
+    """The brake holds the rest of a removal, for example."""
     copy = await pair.conflict("f", b"aaa", b"bbb")
     known = {state.id for state in pair.b.states()}
     await pair.pa.unlink(copy)

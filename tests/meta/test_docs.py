@@ -34,7 +34,7 @@ TERMS = {
     ),
     *("projection", "conflict copy", "staging file", "sealed", "mount", "context", "twin", "credentials"),
     *("journal", "async create", "lease", "epoch", "change stream", "slot", "entry", "placement", "view", "plain"),
-    *("freed", "draft", "light", "stale", "frozen", "content map", "write-behind queue", "tombstone"),
+    *("freed", "draft", "unregistered", "stale", "frozen", "content map", "write-behind queue", "tombstone"),
 }
 DOCUMENTS = {
     *("overview.md", "glossary.md", "state-directory.md", "crash-windows.md", "durability.md", "cli.md", "limits.md"),

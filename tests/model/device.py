@@ -27,6 +27,7 @@ from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.create import create_volume, prepare_joined
 from holofsd.sync.hub import SyncHub
+from holofsd.sync.invites import redeem
 from holofsd.sync.tasks import Tasks
 from holofsd.sync.volume import VolumeSync
 from holofsd.tree.local import LocalVolume
@@ -213,14 +214,18 @@ class ModelDevice:
 
     async def join(self, owner: ModelDevice) -> None:
         made = owner.hub.inviter.make(owner.sync.id, Role.WRITER, NAME, owner.endpoint.addresses(), "")
-        result = await self.hub.redeem(decode_ticket(made.ticket))
+        invite = decode_ticket(made.ticket)
+        result = await redeem(self.endpoint, invite, self.hub.names.own)
+        self.hub.learn_issuer(invite)
         store = prepare_joined(self._directory(result.volume), result.volume, result.credentials, self.key)
         self.context.run(self._hold, store)
 
     async def join_again(self, owner: ModelDevice, role: Role, *, afresh: bool) -> None:
         """Join again with what it holds of the volume; `afresh`: with nothing."""
         made = owner.hub.inviter.make(owner.sync.id, role, NAME, owner.endpoint.addresses(), "")
-        result = await self.hub.redeem(decode_ticket(made.ticket))
+        invite = decode_ticket(made.ticket)
+        result = await redeem(self.endpoint, invite, self.hub.names.own)
+        self.hub.learn_issuer(invite)
         await self.hub.remove(self.store.volume)
         await self.tasks.close()
         await self.fs.close()

@@ -229,11 +229,11 @@ def test_another_body_makes_every_writer_ask_before_it_writes() -> None:
 def test_a_lost_handle_stays_lost_whatever_its_last_calls_answer() -> None:
     handle = opened(HandleTable(), OpenFile(5, BufferedBody(), pb.Attr(ino=5), b"v"))
     handle.set_registered(False)
-    assert not handle.registered
+    assert not handle.was_registered
     handle.set_registered(True)
     handle.registration = Registration.LOST
     handle.set_registered(False)
-    assert (handle.registered, handle.lost) == (True, True)
+    assert (handle.was_registered, handle.lost) == (True, True)
 
 
 def test_a_file_that_fell_behind_waits_for_the_news_and_a_frozen_one_for_none() -> None:

@@ -62,7 +62,7 @@ def test_a_credential_is_kept_once(store: VolumeStore) -> None:
 
 def test_the_outbox_keeps_the_first_time_and_the_latest_hold(store: VolumeStore) -> None:
     outbox = store.outbox
-    outbox.add(ONE, 10, hold_ms=50)
+    outbox.add(ONE, 10, publication_hold_ms=50)
     outbox.add(ONE, 20)
     outbox.add(TWO, 15)
     assert outbox.due(49, 10) == [TWO]

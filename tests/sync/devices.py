@@ -29,6 +29,7 @@ from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.create import create_volume, prepare_joined
 from holofsd.sync.hub import SyncHub
+from holofsd.sync.invites import redeem
 from holofsd.sync.leaving import forget_left, keep_left
 from holofsd.sync.volume import VolumeSync
 from holofsd.tree.local import LocalVolume
@@ -133,7 +134,9 @@ class Device:
         ).ticket
 
     async def join(self, ticket: str) -> None:
-        result = await self.hub.redeem(decode_ticket(ticket))
+        invite = decode_ticket(ticket)
+        result = await redeem(self.endpoint, invite, self.hub.names.own)
+        self.hub.learn_issuer(invite)
         with self.devices.db.transaction():
             forget_left(self.devices, result.volume)
         self.hold(prepare_joined(self.directory(result.volume), result.volume, result.credentials, self.key))

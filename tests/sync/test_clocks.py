@@ -82,13 +82,13 @@ async def test_a_file_held_while_it_is_open_is_sent_although_the_clock_was_set_b
         await until(lambda: bob.files() == {"held": b"open for long"}, limit=15.0)
 
 
-def _write_held(device: Device, name: str, hold_ms: int) -> None:
+def _write_held(device: Device, name: str, publication_hold_ms: int) -> None:
     with device.store.db.transaction():
         node = NodeId(b"n" * 16)
         version = device.volume.new_version(Inline(b"open for long"), 13, time.time_ns())
         place = Place(ROOT_ID, name.encode())
         state = edit.new_node(node, Kind.FILE, 0, place, edit.link_id(node), version, 0o644, version.stamp)
-        device.volume.write([state], hold_ms=hold_ms)
+        device.volume.write([state], publication_hold_ms=publication_hold_ms)
 
 
 async def test_how_far_clocks_are_apart_is_measured(tmp_path: Path) -> None:

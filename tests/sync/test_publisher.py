@@ -74,8 +74,8 @@ async def test_a_file_that_is_held_goes_out_when_it_is_released_or_its_time_is_u
         await settled(ann, bob)
         with ann.store.db.transaction():
             released, timed = new_file(ann, "released", Inline(b"1234")), new_file(ann, "timed", Inline(b"1234"))
-            ann.volume.write([released], hold_ms=ann.now_ms() + 50_000)
-            ann.volume.write([timed], hold_ms=ann.now_ms() + 300)
+            ann.volume.write([released], publication_hold_ms=ann.now_ms() + 50_000)
+            ann.volume.write([timed], publication_hold_ms=ann.now_ms() + 300)
         ann.write("other", b"at once")
         await until(lambda: bob.files() == {"other": b"at once"})
         await until(lambda: set(bob.files()) == {"other", "timed"})

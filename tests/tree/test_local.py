@@ -33,14 +33,14 @@ def volume() -> Iterator[LocalVolume]:
         yield LocalVolume(store, "here", Clock())
 
 
-def create(volume: LocalVolume, name: bytes, body: Body, hold_ms: int = 0) -> NodeState:
+def create(volume: LocalVolume, name: bytes, body: Body, publication_hold_ms: int = 0) -> NodeState:
     with volume.store.db.transaction():
         version = volume.new_version(body, 5, 7)
         node = edit.split_id(NodeId(b"random-for-tests"), version.dot)
         state = edit.new_node(
             node, Kind.FILE, 7, Place(ROOT_ID, name), edit.link_id(node), version, 0o644, version.stamp
         )
-        volume.write([state], hold_ms=hold_ms)
+        volume.write([state], publication_hold_ms=publication_hold_ms)
     return state
 
 
@@ -122,7 +122,7 @@ def test_a_write_is_queued_for_publication_and_told_after_the_commit(volume: Loc
     stop = volume.subscribe(lambda change, origin: told.append((change, origin)))
     volume.on_outbox(lambda: woken.append("outbox"))
     with volume.store.db.transaction():
-        state = create(volume, b"a", Inline(b"12345"), hold_ms=99)
+        state = create(volume, b"a", Inline(b"12345"), publication_hold_ms=99)
         assert told == []
     assert [entry.name for entry in told[0][0].entries] == [b"a"]
     assert told[0][1] is None

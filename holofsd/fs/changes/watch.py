@@ -77,6 +77,8 @@ class _Watcher:
 
 
 class Watchers:
+    """Change messages of one volume on their way to its mounts, and the waits for their acknowledgements."""
+
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._watchers: dict[Attachment, _Watcher] = {}

@@ -38,6 +38,8 @@ _USER = b"user."
 
 
 class Changing:
+    """Changes of mode, times, size and extended attributes by inode number."""
+
     def __init__(
         self,
         scope: Scope,
@@ -101,16 +103,16 @@ class Changing:
         data = body.data[:size].ljust(size, b"\0") if isinstance(body, Inline) else b""
         opened = self._scope.files.find(att.request.mount_id, change.handle)
         with self._scope.change(att):
-            hold = self._scope.hold_ms() if opened is not None and opened.write and not size else 0
+            hold = self._scope.publication_hold_ms() if opened is not None and opened.write and not size else 0
             self._versions.write(
                 view.ino,
                 self._versions.content(data, self._scope.now_ns()),
                 base=change.base,
-                hold_ms=hold,
+                publication_hold_ms=hold,
                 origin=Origin(att, inodes={view.ino}),
             )
         if opened is not None and hold:
-            opened.held = True
+            opened.holds_publication = True
         return True
 
     async def _set_size_staged(self, att: Attachment, ino: Ino, size: int, base: bytes) -> None:

@@ -17,6 +17,8 @@ from holofsd.tree.views import NodeView
 
 
 class Contents:
+    """Content maps of versions, and the fetching of content that is on another device."""
+
     def __init__(self, scope: Scope, attributes: Attributes, staged: StagedFiles) -> None:
         self._scope = scope
         self._content = scope.store.content

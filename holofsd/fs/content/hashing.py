@@ -63,6 +63,8 @@ def _hash_and_place(content: Content, row: StagingRow, sealed: Path, size: int |
 
 
 class Hasher:
+    """Background worker that hashes sealed staging files and puts them into the content store."""
+
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._rows = scope.store.staging

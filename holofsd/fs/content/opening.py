@@ -46,6 +46,8 @@ from holofsd.tree.views import NodeView
 
 
 class Opening:
+    """Calls of mounts about open files: open, stage, commit, fsync, read, write, release."""
+
     def __init__(
         self,
         scope: Scope,
@@ -117,7 +119,7 @@ class Opening:
 
     def opened_new(self, att: Attachment, ino: Ino, handle: int) -> None:
         """The file was made by this open; until something comes back its emptiness is not published."""
-        self._scope.files.add(att.request.mount_id, handle, ino, write=True).held = True
+        self._scope.files.add(att.request.mount_id, handle, ino, write=True).holds_publication = True
 
     def _empty(self, att: Attachment, opened: RegisteredHandle, base: bytes) -> None:
         """O_TRUNC: empty at once for everybody here, written now even if it was empty, and published when something
@@ -134,25 +136,25 @@ class Opening:
             self._writing.stage_data(view, b"", b"", att.request.mount_id).set_mtime(now_ns)
         elif attr.size or not view.detached:
             with self._scope.change(att):
-                hold, origin = self._scope.hold_ms() if opened.write else 0, Origin(att, inodes={ino})
+                hold, origin = self._scope.publication_hold_ms() if opened.write else 0, Origin(att, inodes={ino})
                 if attr.size:
                     content = self._versions.content(b"", now_ns)
-                    self._versions.write(ino, content, base=base, hold_ms=hold, origin=origin)
+                    self._versions.write(ino, content, base=base, publication_hold_ms=hold, origin=origin)
                 else:
-                    self._versions.redate(ino, now_ns, hold_ms=hold, origin=origin)
-            opened.held = opened.write
+                    self._versions.redate(ino, now_ns, publication_hold_ms=hold, origin=origin)
+            opened.holds_publication = opened.write
 
     def release(self, att: Attachment | None, opened: RegisteredHandle) -> None:
         """Releases a handle. Whatever happens, the handle is gone afterwards, and nothing that was written is lost."""
         files, ino = self._scope.files, opened.ino
         files.remove(opened)
-        if not opened.held and self._staged.of(ino) is None and files.is_open(ino):
+        if not opened.holds_publication and self._staged.of(ino) is None and files.is_open(ino):
             return
         view = self._scope.tree.view(ino)
         if view is None:
             return
         self._writing.seal_if_unwritten(ino, Origin(att, written={ino}) if att is not None else None)
-        if opened.held and not view.detached:
+        if opened.holds_publication and not view.detached:
             with self._scope.db.transaction():
                 self._scope.volume.release(view.node)
         if view.detached and not files.is_open(ino) and self._is_settled(ino):
@@ -241,8 +243,8 @@ class Opening:
 
     def _publish(self, opened: RegisteredHandle) -> None:
         """Lets a file be published that the handle held back, because its content has been committed."""
-        if opened.held:
-            opened.held = False
+        if opened.holds_publication:
+            opened.holds_publication = False
             self._scope.volume.release(self._attributes.resolve(opened.ino).node)
 
     def _check_goes_on(

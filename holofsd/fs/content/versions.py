@@ -29,6 +29,8 @@ class NewContent:
 
 
 class Versions:
+    """Writer of new versions: decides what a write replaces, and writes the state in one transaction."""
+
     def __init__(self, scope: Scope, attributes: Attributes, conflicts: Conflicts) -> None:
         self._scope = scope
         self._nodes = scope.nodes
@@ -54,7 +56,7 @@ class Versions:
         content: NewContent,
         *,
         base: bytes = b"",
-        hold_ms: int = 0,
+        publication_hold_ms: int = 0,
         origin: Origin | None = None,
         view: NodeView | None = None,
     ) -> Version:
@@ -78,7 +80,7 @@ class Versions:
         draft.put(with_version(state, version, replaced))
         if view.detached:
             self._nodes.detach(ino, encode_version(view.node, Kind.FILE, version))
-        draft.write(origin, hold_ms)
+        draft.write(origin, publication_hold_ms)
         return version
 
     def content(self, data: bytes, mtime_ns: int) -> NewContent:
@@ -97,14 +99,14 @@ class Versions:
                 self._scope.volume.content_arrived(blob)
         return Blob(blob)
 
-    def redate(self, ino: Ino, mtime_ns: int, *, hold_ms: int = 0, origin: Origin | None = None) -> None:
+    def redate(self, ino: Ino, mtime_ns: int, *, publication_hold_ms: int = 0, origin: Origin | None = None) -> None:
         """The same content, written at this time. Not for detached inodes. Inside a transaction."""
         view = self._attributes.resolve(ino)
         if self._conflicts.settle_ref(view, origin):
             view = self._attributes.resolve(ino)
         draft = Draft(self._scope)
         draft.put(with_mtime(draft.state(view.node), parse_token(view.version), mtime_ns, self._scope.volume.stamp()))
-        draft.write(origin, hold_ms)
+        draft.write(origin, publication_hold_ms)
 
     def write_staged(self, staged: StagedFile, origin: Origin | None = None) -> Version:
         """Writes a version of what a staging file contains now. The caller marks the row as sealed, or removes it."""

@@ -53,6 +53,8 @@ def copy_pieces(pieces: list[tuple[Path, int]], target: Path) -> None:
 
 
 class Writing:
+    """Staging files from their making to the version that they become when they are sealed."""
+
     def __init__(
         self,
         scope: Scope,

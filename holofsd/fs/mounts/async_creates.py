@@ -55,9 +55,9 @@ class AsyncCreates:
                 raise TooBig(f"A new file carries {INLINE_COMMIT} bytes at most.")
             att, directory, entry = self._place(att, request.parent, request.name, file)
             file = self._with_number(file)
-            hold_ms = self._scope.hold_ms() if file.data is None else 0
+            publication_hold_ms = self._scope.publication_hold_ms() if file.data is None else 0
             place = Place(directory, request.name)
-            self._naming.create_leased(att, place, request.mode, file, hold_ms, beside=entry is not None)
+            self._naming.create_leased(att, place, request.mode, file, publication_hold_ms, beside=entry is not None)
         if file.data is None and self._scope.files.find(att.request.mount_id, request.handle) is None:
             self._opening.opened_new(att, file.ino, request.handle)
         return file.ino, new

@@ -36,6 +36,8 @@ _NS = 1_000_000_000
 
 
 class Attaching:
+    """Attachments of mounts: their coming, their return with open handles, and their end."""
+
     def __init__(
         self,
         scope: Scope,

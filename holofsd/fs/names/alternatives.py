@@ -42,7 +42,10 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`dot` is b"" for what the node itself shows, else the token of a version beside it; `name` is b"" if hidden."""
+    """One alternative of a name in conflict.
+
+    `dot` is b"" for what the node itself shows, else the token of a version beside it; `name` is b"" if hidden.
+    """
 
     node: NodeId
     dot: bytes
@@ -66,6 +69,8 @@ class Contested:
 
 
 class Alternatives:
+    """Search for the contents between which a person can choose at a name in conflict."""
+
     def __init__(self, scope: Scope, contents: Contents) -> None:
         self._scope = scope
         self._nodes = scope.nodes
@@ -191,7 +196,7 @@ class Alternatives:
         never seen."""
         for choice in self.at(slot):
             row = self._nodes.get(choice.node)
-            if row is not None and row.held is not None:
+            if row is not None and row.earlier is not None:
                 await self.bring(choice)
 
     async def bring(self, choice: Choice) -> None:

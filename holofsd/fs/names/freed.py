@@ -25,6 +25,8 @@ _Slot = tuple[NodeId, bytes]
 
 
 class FreedNames:
+    """Memory of names that were given up a moment ago, and the way back for their nodes."""
+
     def __init__(self, scope: Scope, staged: StagedFiles) -> None:
         self._scope = scope
         self._nodes = scope.nodes
@@ -53,7 +55,7 @@ class FreedNames:
         # Forgotten, because it was never published; or in conflict, with other names, or not here in full.
         if row is None or row.kind != Kind.FILE or row.versions > 1 or row.nlink > 1:
             return None
-        if row.held is not None or row.remote:
+        if row.earlier is not None or row.remote:
             return None
         return node if self._has_no_other_name(node, Place(parent, name)) else None
 

@@ -45,6 +45,8 @@ class _New:
 
 
 class Naming:
+    """Operations on one name: find, create, make a directory or symbolic link, link, unlink."""
+
     def __init__(
         self,
         scope: Scope,
@@ -76,16 +78,16 @@ class Naming:
         return entry
 
     # ---- coming
-    def create_file(self, att: Attachment, parent: NodeId, name: bytes, mode: int, hold_ms: int) -> Ino:
+    def create_file(self, att: Attachment, parent: NodeId, name: bytes, mode: int, publication_hold_ms: int) -> Ino:
         """An empty file at a name that is free."""
         place = Place(parent, name)
         with self._scope.change(att):
             draft = Draft(self._scope)
             node = self._draft_file(draft, _New(Kind.FILE, place, mode, Inline(b""), 0))
-            return self._write_name(draft, att, node, place, hold_ms)
+            return self._write_name(draft, att, node, place, publication_hold_ms)
 
     def create_leased(
-        self, att: Attachment, place: Place, mode: int, file: AsyncCreate, hold_ms: int, *, beside: bool
+        self, att: Attachment, place: Place, mode: int, file: AsyncCreate, publication_hold_ms: int, *, beside: bool
     ) -> None:
         """Makes a file under the leased inode number that its mount chose. `beside`: something has the name already."""
         data = file.data or b""
@@ -98,7 +100,7 @@ class Naming:
                 self._nodes.drop_inode(before)
             self._nodes.new_ino(node, ino=file.ino)
             shown = set() if beside else {(place.parent, place.name)}
-            draft.write(Origin(att, shown, {file.ino}), hold_ms, held=node)
+            draft.write(Origin(att, shown, {file.ino}), publication_hold_ms, held_node=node)
             if file.ctime_ns is not None:
                 self._nodes.keep_ctime(node, file.ctime_ns)
             self._scope.db.after_commit(lambda: faults.reach("writing.committed", self._scope.store))
@@ -167,10 +169,16 @@ class Naming:
         return self._scope.volume.new_version(new.body, new.size, now_ns if new.mtime_ns is None else new.mtime_ns)
 
     def _write_name(
-        self, draft: Draft, att: Attachment, node: NodeId, place: Place, hold_ms: int = 0, ino: Ino | None = None
+        self,
+        draft: Draft,
+        att: Attachment,
+        node: NodeId,
+        place: Place,
+        publication_hold_ms: int = 0,
+        ino: Ino | None = None,
     ) -> Ino:
         ino = self._nodes.ino_of(node) if self._nodes.exists(node) else self._nodes.new_ino(node, ino=ino)
-        draft.write(Origin(att, {(place.parent, place.name)}, {ino}), hold_ms, held=node)
+        draft.write(Origin(att, {(place.parent, place.name)}, {ino}), publication_hold_ms, held_node=node)
         return ino
 
     # ---- going

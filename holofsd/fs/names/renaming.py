@@ -32,6 +32,8 @@ from holofsd.tree.views import Entry
 
 
 class Renaming:
+    """Renames: to a free name, over another one, and exchanges."""
+
     def __init__(
         self,
         scope: Scope,
@@ -147,7 +149,7 @@ class Renaming:
         shown = shown_of(row, state) if row is not None and state is not None else None
         if row is None or state is None or shown is None or not self._scope.tree.is_here(shown):
             return False
-        return len(unseen_of(self._scope, row, state)) == (row.held is not None)
+        return len(unseen_of(self._scope, row, state)) == (row.earlier is not None)
 
     def take_name(self, source: Entry, target: Entry, origin: Origin) -> None:
         """`mv source target` inside a transaction, both being alone at their names; the content stays its writer's."""
@@ -224,9 +226,9 @@ class Renaming:
         draft.put(unlinked(state, link, self._scope.volume.stamp(), unseen))
         writers = [opened for opened in self._scope.files.of_ino(ino) if opened.write]
         for opened in writers:
-            opened.held = True
-        hold_ms = self._scope.hold_ms() if writers else 0
-        draft.write(origin, hold_ms)
+            opened.holds_publication = True
+        publication_hold_ms = self._scope.publication_hold_ms() if writers else 0
+        draft.write(origin, publication_hold_ms)
         if not writers:
             self._scope.volume.release(node)
 

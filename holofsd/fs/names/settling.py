@@ -48,7 +48,10 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """`kept` is None where all were kept: `files` are the copies' paths then. `problem`: why it was not settled."""
+    """Outcome of settling one conflict.
+
+    `kept` is None where all were kept: `files` are the copies' paths then. `problem`: why it was not settled.
+    """
 
     path: bytes
     kept: Alternative | None = None
@@ -58,6 +61,8 @@ class Settled:
 
 
 class Settling:
+    """Settling of conflicts as a person chose: one transaction for each name."""
+
     def __init__(
         self,
         scope: Scope,
@@ -128,7 +133,7 @@ class Settling:
 
     def _is_on_its_way(self, choice: Choice) -> bool:
         row = self._nodes.get(choice.node)
-        return row is not None and row.held is not None
+        return row is not None and row.earlier is not None
 
     def _require_replaceable(self, choice: Choice) -> None:
         if choice.kind is Kind.DIRECTORY:

@@ -25,6 +25,8 @@ from holofsd.tree.views import Entry, NodeView
 
 
 class Conflicts:
+    """Makes a contested name plain before an operation: each copy becomes a node of its own."""
+
     def __init__(self, scope: Scope, unlinking: Unlinking) -> None:
         self._scope = scope
         self._nodes = scope.nodes

@@ -41,29 +41,37 @@ class Draft:
         self.put(join(known, state) if known else state)
 
     def write(
-        self, origin: Origin | None, hold_ms: int = 0, held: NodeId | None = None, *, detach_open: bool = False
+        self,
+        origin: Origin | None,
+        publication_hold_ms: int = 0,
+        held_node: NodeId | None = None,
+        *,
+        detach_open: bool = False,
     ) -> None:
-        """`hold_ms` is for `held` alone where that is given: what else changed with it is whole already. `detach_open`:
-        see Tree.apply."""
+        """Writes all states in one go.
+
+        `publication_hold_ms` is for `held_node` alone where that is given: what else changed with it is whole already.
+        `detach_open`: see Tree.apply.
+        """
         if not self._states:
             return
         self._scope.volume.write(
             self._states.values(),
-            hold_ms=hold_ms,
+            publication_hold_ms=publication_hold_ms,
             origin=origin,
             takeover=self.takeover or None,
             detach_open=detach_open,
         )
-        if hold_ms and held is not None:
+        if publication_hold_ms and held_node is not None:
             for node in self._states:
-                if node != held:
+                if node != held_node:
                     self._scope.volume.release(node)
 
 
 def shown_of(row: NodeRow, state: NodeState) -> Version | None:
     """The version that the name of a node shows: perhaps one that is superseded, while the newer one is on its way."""
-    if row.held is not None:
-        return decode_version(row.held)
+    if row.earlier is not None:
+        return decode_version(row.earlier)
     return state.versions.get(parse_token(row.shown)) if row.shown else None
 
 
@@ -74,7 +82,7 @@ def unseen_of(scope: Scope, row: NodeRow, state: NodeState) -> list[Dot]:
     content for ever, also after its writer has replaced it and collected it.
     """
     live = live_versions(state)
-    unseen = [version.dot for version in live[:1]] if row.held is not None else []
+    unseen = [version.dot for version in live[:1]] if row.earlier is not None else []
     if len(live) < 2:
         return unseen
     own = set(scope.store.own_authors())

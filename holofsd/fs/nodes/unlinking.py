@@ -19,6 +19,8 @@ from holofsd.tree.states import encode_version
 
 
 class Unlinking:
+    """End of names, of nodes with their last name, and of inodes with their last handle."""
+
     def __init__(self, scope: Scope, attributes: Attributes, staged: StagedFiles) -> None:
         self._scope = scope
         self._nodes = scope.nodes

@@ -63,6 +63,8 @@ class InUse:
 
 
 class Budget:
+    """Limit of what history and trash of one volume take, and the task that keeps it."""
+
     def __init__(self, scope: Scope, past: Past, limit: Callable[[], int], in_use: Callable[[], InUse]) -> None:
         """`limit`: bytes for history and trash of this volume, now."""
         self._scope = scope

@@ -25,6 +25,8 @@ from holofsd.tree.past import Past
 
 
 class History:
+    """The past of one volume, composed: reading, restoring, trash, retention."""
+
     def __init__(self, scope: Scope, contents: Contents, versions: Versions, hasher: Hasher) -> None:
         self._scope = scope
         self.past = Past(scope.tree)

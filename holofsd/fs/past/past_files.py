@@ -61,6 +61,8 @@ class _Spot:
 
 
 class PastFiles:
+    """Inode numbers and attributes of files as they were, for mounts."""
+
     def __init__(self, past: Past, contents: Contents, now_ms: Callable[[], int]) -> None:
         self._past = past
         self._contents = contents

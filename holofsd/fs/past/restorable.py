@@ -48,6 +48,8 @@ class Plan:
 
 
 class Restorable:
+    """Search for what can be restored, and the maker of plans."""
+
     def __init__(self, scope: Scope, past: Past) -> None:
         self._scope = scope
         self._tree = scope.tree

@@ -53,6 +53,8 @@ _NOT_KEPT: Final = "Nothing of it is kept any more."
 
 
 class Restoring:
+    """Restores what a plan says, one transaction for each item."""
+
     def __init__(self, scope: Scope, contents: Contents, versions: Versions, past: Past, hasher: Hasher) -> None:
         self._scope = scope
         self._tree = scope.tree

@@ -35,6 +35,8 @@ _PAUSE: Final = 0.02
 
 
 class Retention:
+    """Policy by which history and trash of one volume are kept, and the tasks that delete what is due."""
+
     def __init__(self, scope: Scope, past: Past, trash: Trash, in_use: Callable[[], InUse]) -> None:
         self._scope = scope
         self._store = scope.store

@@ -37,11 +37,15 @@ class TrashItem:
 
 @dataclass(frozen=True, slots=True)
 class Emptied:
+    """Extent of what was deleted from the trash."""
+
     files: int
     bytes: int
 
 
 class Trash:
+    """Removed nodes of one volume whose versions are kept: listed, and deleted for good."""
+
     def __init__(self, scope: Scope, past: Past) -> None:
         self._scope = scope
         self._past = past

@@ -26,6 +26,8 @@ class OrphanAttrs:
 
 
 class Attributes:
+    """Attributes of inode numbers as mounts see them, with what is being written."""
+
     def __init__(self, scope: Scope, staged: StagedFiles) -> None:
         self._scope = scope
         self._staged = staged

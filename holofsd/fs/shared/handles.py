@@ -18,16 +18,20 @@ HandleKey = tuple[str, int]
 
 @dataclass(eq=False, slots=True)
 class RegisteredHandle:
+    """One handle of a mount that the daemon knows."""
+
     key: HandleKey
     ino: Ino
     write: bool
     staged: bool = False
     """Its mount knows the path of the staging file and may write there."""
-    held: bool = False
-    """It made or emptied the file, and nothing came back yet: publication is on hold until then."""
+    holds_publication: bool = False
+    """It made or emptied the file, and nothing was committed since: the file is under a publication hold."""
 
 
 class RegisteredHandles:
+    """All handles of mounts that the daemon knows, by mount and by inode."""
+
     def __init__(self) -> None:
         self._files: dict[HandleKey, RegisteredHandle] = {}
         self._by_ino: dict[Ino, set[RegisteredHandle]] = {}

@@ -39,6 +39,8 @@ class Origin:
 
 
 class Scope:
+    """One volume as all rooms of `fs` share it: stores, tree, settings, transactions, room on the disk."""
+
     def __init__(
         self, volume: LocalVolume, remote: ContentSource, settings: FsSettings, now_ns: Callable[[], int]
     ) -> None:
@@ -63,7 +65,7 @@ class Scope:
     def now_ms(self) -> int:
         return self.now_ns() // 1_000_000
 
-    def hold_ms(self) -> int:
+    def publication_hold_ms(self) -> int:
         """The time until which a file that was just created or emptied is held back from publication, in ms."""
         return self.now_ms() + int(self.settings.hold * 1000)
 

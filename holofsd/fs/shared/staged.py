@@ -22,6 +22,8 @@ _CLOCK_TICK_NS = 1_000_000_000
 
 @dataclass(eq=False, slots=True)
 class StagedFile:
+    """One staging file with its row: what it is based on, and who writes to it."""
+
     id: str
     ino: Ino
     node: NodeId

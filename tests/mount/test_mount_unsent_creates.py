@@ -194,7 +194,7 @@ async def test_a_new_file_is_local_until_it_is_sent_and_known_when_the_daemon_ha
     daemon.answers[1].set_result(pb.CreateReply(map=pb.ContentMap(version=b"v")))
     await waiting
     assert (file.existence, file.dirty, file.version) == (Existence.KNOWN, False, b"v")
-    assert file.handles[1].registered
+    assert file.handles[1].was_registered
     assert daemon.guesses == [7]
 
 
