@@ -35,6 +35,10 @@ CHECK_LIMIT: Final = 8.0
 """After a change of the network, a connection without an answer for this long is given up."""
 TURN: Final = 15.0
 """Of two devices with one key, each has a connection for this long. Far longer than it takes two to agree on one."""
+FEW: Final = 16
+"""So many devices that were never met are dialled as soon as their own failures allow."""
+NEVER_MET_S: Final = 0.5
+"""Seconds between two dials of devices that were never met, where there are more of them; at most twice as many."""
 COURTESY: Final = 0.05
 """The device with the higher key waits this long before it dials, so that usually there is one connection only."""
 
@@ -134,8 +138,10 @@ class PeerManager:
 
     def network_changed(self) -> None:
         """Dials everybody who is missing at once, and checks who is still there. Called when the endpoint notices."""
+        few = self._count_never_met() <= FEW
         for peer in self._peers.values():
-            peer.hurry()
+            if few or peer.proven:
+                peer.hurry()
             if peer.connection is not None and not self._closed:
                 self._tasks.spawn(self._check(peer.connection))
 
@@ -226,6 +232,7 @@ class PeerManager:
     async def _keep_up(self, peer: Peer) -> None:
         """Dials the peer whenever there is no connection to it, for as long as it is wanted."""
         courtesy = COURTESY if self._endpoint.device > peer.device else 0.0
+        await peer.pause(self._turn_of_the_never_met(peer))
         while True:
             if peer.connection is not None:
                 await peer.gone()
@@ -236,7 +243,20 @@ class PeerManager:
                 if peer.connection is None:
                     await self._dial(peer)
             if peer.connection is None:
-                await peer.pause(self._backoff.delay(peer.failures, self._random))
+                delay = self._backoff.delay(peer.failures, self._random)
+                await peer.pause(max(delay, self._turn_of_the_never_met(peer)))
+
+    def _turn_of_the_never_met(self, peer: Peer) -> float:
+        """Seconds until a device that was never met is dialled; 0 where that is as soon as its own failures allow.
+
+        Members can be made up by the thousand. All that were never met together are dialled as often as few of them; an
+        address that is new is tried at once.
+        """
+        never_met = 0 if peer.proven else self._count_never_met()
+        return never_met * NEVER_MET_S * self._random.uniform(0.5, 1.0) if never_met > FEW else 0.0
+
+    def _count_never_met(self) -> int:
+        return sum(1 for peer in self._peers.values() if peer.wanted and not peer.proven)
 
     async def _dial(self, peer: Peer) -> None:
         try:

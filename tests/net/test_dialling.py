@@ -15,6 +15,7 @@ from holofsd.net.api import SESSION_ALPN, Discovery, NetConfig
 from holofsd.net.dialling import BURST, EVERY_S, DialBudget
 from holofsd.net.fake import FakeNetwork
 from holofsd.net.iroh_endpoint import relays_of
+from holofsd.net.peers import FEW, NEVER_MET_S
 from holofsd.net.relays import KnownRelays
 from tests.net.peering import HIGH, LOW, devices, until
 from tests.net.virtual import run_virtual
@@ -91,6 +92,34 @@ def test_a_new_address_of_an_honest_device_is_tried_at_once_though_another_one_l
             for turn in range(100):
                 a.manager.learn(liar, [f"{VICTIM}:{2000 + turn}"])
                 await asyncio.sleep(0.5)
+            before = asyncio.get_running_loop().time()
+            a.manager.learn(HIGH, b.endpoint.addresses())
+            await until(lambda: a.online(b))
+            assert asyncio.get_running_loop().time() < before + 2
+
+    run_virtual(scenario())
+
+
+def test_members_made_up_by_the_thousand_are_dialled_seldom_and_an_honest_one_is_met():
+    async def scenario():
+        network = FakeNetwork(1)
+        async with devices(network, LOW, HIGH) as (a, b):
+            dialled = []
+            connect = a.endpoint.connect
+
+            async def counted(peer, addresses, alpn, relay_url=""):
+                dialled.append(asyncio.get_running_loop().time())
+                return await connect(peer, addresses, alpn, relay_url)
+
+            a.endpoint.connect = counted
+            for number in range(1000):
+                a.manager.want(DeviceId(number.to_bytes(32, "big")))
+            a.manager.want(HIGH)
+            await asyncio.sleep(1000)
+            a.manager.network_changed()
+            await asyncio.sleep(1000)
+            assert len(dialled) <= FEW + 2000 / NEVER_MET_S * 2
+            assert len([at for at in dialled if at < 10]) <= FEW + 10 / NEVER_MET_S * 2
             before = asyncio.get_running_loop().time()
             a.manager.learn(HIGH, b.endpoint.addresses())
             await until(lambda: a.online(b))

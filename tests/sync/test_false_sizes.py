@@ -221,8 +221,11 @@ async def test_content_that_is_missing_of_ones_own_is_promised_by_nobody(tmp_pat
         marks = {mark.device: mark.at_ms for mark in ann.sync.marks.known()}
         await until(lambda: {m.device: m.at_ms for m in ann.sync.marks.known()}[bob.id] > marks[bob.id])
         assert ann.sync.copies() == 0
-        report = next(report for report in ann.sync.status().devices if report.device == bob.id)
-        assert report.records_behind == 1, "what came before is promised"
+
+        def behind() -> int:
+            return next(report for report in ann.sync.status().devices if report.device == bob.id).records_behind
+
+        await until(lambda: behind() == 1, "what came before is promised")
 
 
 def test_a_git_index_is_as_large_as_its_bytes_whatever_a_record_says(
