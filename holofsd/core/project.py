@@ -82,7 +82,10 @@ def _split_extension(name: bytes) -> tuple[bytes, bytes]:
 
 
 def conflict_name(name: bytes, device: str, wall_ms: int, dot: Dot, digits: int = 8) -> bytes:
-    """`name (conflict <device> <UTC date time> <short dot>).ext`, at most 255 bytes, the stem cut if need be."""
+    """`name (conflict <device> <UTC date time> <digits>).ext`, at most 255 bytes, the stem cut if need be.
+
+    The digits are the beginning of a hash of the dot, and of the name too where its stem is cut.
+    """
     when = (
         datetime.fromtimestamp(min(max(wall_ms, 0) // 1000, _LAST_SECOND), UTC).strftime("%Y-%m-%d %H-%M-%S").encode()
     )
