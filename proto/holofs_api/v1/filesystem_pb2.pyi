@@ -1268,7 +1268,8 @@ Global___StageReply: _TypeAlias = StageReply  # noqa: Y015
 class CommitRequest(_message.Message):
     """The handle's content as of now. With `data` (at most inline_limit bytes) the whole content travels here and a version is
     made at once. Without, the staging file is the content: it is durable against kill -9 already, attributes are refreshed,
-    and `seal` makes a version if nobody else writes.
+    and `seal` makes a version if nobody else writes. No mount sends `seal` today: a version is made when the last writer
+    releases its handle.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
