@@ -91,11 +91,11 @@ def test_every_command_is_in_the_manual() -> None:
         assert re.search(rf"^### `{command}\b", manual, re.MULTILINE), command
 
 
-def test_what_the_page_on_write_behind_names_is_in_the_mount() -> None:
+def test_what_the_page_on_write_behind_names_is_in_the_mount_or_the_daemon() -> None:
     named = re.findall(r"`([A-Z]\w*[a-z]\w*)\.(\w+)`", (ROOT / "docs" / "write-behind.md").read_text())
     assert len(named) > 30
     members: dict[str, set[str]] = {}
-    for module in product_modules("holofs_mount"):
+    for module in (*product_modules("holofs_mount"), *product_modules("holofsd")):
         for node in ast.walk(module.tree):
             if isinstance(node, ast.ClassDef):
                 members.setdefault(node.name, set()).update(_members(node))
