@@ -216,6 +216,7 @@ async def test_content_that_is_missing_of_ones_own_is_promised_by_nobody(tmp_pat
         await settled(ann, bob)
         await until(lambda: ann.sync.copies() == 1)
         ann.write("before", b"inline")
+        await until(lambda: ann.sync.status().unpublished == 0)  # numbers follow the order in which they are published
         ann.write("file", os.urandom(10_000))
         await until(lambda: bob.sync.fetcher.counts.no_space)
         marks = {mark.device: mark.at_ms for mark in ann.sync.marks.known()}
