@@ -45,10 +45,11 @@ def examine(volume: VolumeId, directory: Path, device: DeviceId, *, repair: bool
 
 def examine_copy(volume: VolumeId, directory: Path, device: DeviceId, *, files: FileCheck) -> Report:
     """Blocking. The same of a volume in use, on a copy of its index; changes nothing."""
-    return what_stands(lambda: _examine_copy(volume, directory, device, files))
+    return what_stands(lambda: look_at_copy(volume, directory, device, files=files))
 
 
-def _examine_copy(volume: VolumeId, directory: Path, device: DeviceId, files: FileCheck) -> Report:
+def look_at_copy(volume: VolumeId, directory: Path, device: DeviceId, *, files: FileCheck) -> Report:
+    """Blocking. One look of `examine_copy`: enough where nothing moves meanwhile."""
     copy = Path(tempfile.mkdtemp(prefix="fsck-", dir=directory))
     try:
         copy_database(directory / "index.db", copy / "index.db")
