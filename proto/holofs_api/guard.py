@@ -7,9 +7,9 @@ where there is one. The guard does so too, for the time in which the daemon is g
 
     python guard.py FD PID CONNECTION PATH
 
-FD: a pipe whose other end the mount holds. A byte from it means an orderly end; its end without one, that the mount was
-killed. Standard library only: it is run isolated. It loads little, and what it needs at the end only then: it starts
-beside the first reads of a mount, then sleeps for as long as that lives.
+FD: a socket whose other end the mount holds. The guard sends a byte once it watches. A byte from the mount means an
+orderly end; its end without one, that the mount was killed. Standard library only: it is run isolated. It loads little,
+and what it needs at the end only then: a mount waits for it to start.
 """
 
 from __future__ import annotations
@@ -79,12 +79,16 @@ def end_connection(number: int, path: str) -> bool:
     return forced
 
 
-def main(pipe: int, pid: int, connection: int, path: str) -> None:
+def main(mount: int, pid: int, connection: int, path: str) -> None:
     began = started(pid)
-    if os.read(pipe, 1):
-        return
+    try:
+        os.write(mount, b"r")
+        if os.read(mount, 1):
+            return
+    except OSError:
+        pass  # killed meanwhile
     since = time.monotonic()
-    # It closes the pipe some time before it has ended, or hangs.
+    # It closes its end some time before it has ended, or hangs.
     while began and started(pid) == began:
         if time.monotonic() > since + _PATIENCE_S:
             end_connection(connection, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from holofs_api import guard as module
+from holofs_mount.guarding import Guard
 from holofsd.daemon.processes import hanging
 
 
@@ -66,16 +68,28 @@ def test_a_process_has_ended_when_nothing_of_it_is_left(process: subprocess.Pope
 def test_a_mount_that_is_slow_to_end_is_not_taken_for_one_that_has_ended(
     process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pipe of the mount is closed, and the kernel has not told yet what becomes of its threads."""
+    """The mount's end is closed, and the kernel has not told yet what becomes of its threads."""
     ended: list[tuple[int, str]] = []
     monkeypatch.setattr(module, "end_connection", lambda number, path: ended.append((number, path)))
     monkeypatch.setattr(module, "_PATIENCE_S", 0.2)
     for end, expected in ((signal.SIGSTOP, [(41, "/mnt")]), (signal.SIGKILL, [])):
-        theirs, ours = os.pipe()
-        os.close(ours)
+        theirs, ours = socket.socketpair()
+        ours.close()
         ended.clear()
         os.kill(process.pid, end)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
-        module.main(theirs, process.pid, 41, "/mnt")
-        os.close(theirs)
+        module.main(theirs.fileno(), process.pid, 41, "/mnt")
+        theirs.close()
         assert ended == expected
+
+
+def test_a_mount_waits_for_its_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first program is protected, and has the processor for itself."""
+    monkeypatch.setattr(module, "connection_at", lambda path: 41)
+    received: list[bytes] = []
+    monkeypatch.setattr(socket.socket, "recv", lambda _, size, recv=socket.socket.recv: received.append(recv(_, size)))
+    guard = Guard("/mnt")
+    assert received == [b"r"]
+    guard.dismiss()
+    assert guard._process is not None
+    assert guard._process.returncode == 0
