@@ -182,8 +182,8 @@ class BufferedBody:
 class StagedBody:
     """A staging file, shared with the daemon and with other mounts on this device.
 
-    `unsaved`: changes since the last commit. `displaced`: the file was sealed, and `unsaved` has to go to the staging
-    file that the daemon names now.
+    `unsaved`: changes since the last commit. `displaced`: the file was finalized, and `unsaved` has to go to the
+    staging file that the daemon names now.
     """
 
     __slots__ = ("_appending", "_fd", "_unchecked", "displaced", "path", "unsaved", "writable")

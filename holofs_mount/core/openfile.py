@@ -163,7 +163,7 @@ class OpenFile:
         return isinstance(self.body, StagedBody) and self.body.displaced
 
     def displace(self) -> None:
-        """Ends writing to this staging file, which was sealed: a version has what was committed of it."""
+        """Ends writing to this staging file, which was finalized: a version has what was committed of it."""
         for handle in self.handles.values():
             handle.staged = False
         if isinstance(self.body, StagedBody):

@@ -99,7 +99,7 @@ class Reading:
         try:
             return StagedBody(content.staging, write)
         except (FileNotFoundError, PermissionError):
-            # Sealed since the daemon answered: a map that leads nowhere makes the first use ask again.
+            # Finalized since the daemon answered: a map that leads nowhere makes the first use ask again.
             return MappedBody(pb.ContentMap(version=content.version, size=max(content.size, 1)))
 
     def adopt(self, file: OpenFile, content: pb.ContentMap, write: bool) -> None:

@@ -47,12 +47,12 @@ class Sharing:
                 self._daemon.in_background(self._share(file))
 
     def displaced(self, handle: Handle | None) -> None:
-        """Moves writes to the current staging file: the daemon is back, and has sealed this handle's one."""
+        """Moves writes to the current staging file: the daemon is back, and has finalized this handle's one."""
         if handle is None or handle.number not in handle.file.handles:
             return
         handle.file.displace()
         if handle.file.displaced:
-            log.warning("writes to a file that was sealed meanwhile are repeated on top", ino=handle.file.ino)
+            log.warning("writes to a file that was finalized meanwhile are repeated on top", ino=handle.file.ino)
             self._daemon.in_background(self._move(handle))
 
     async def _move(self, handle: Handle) -> None:

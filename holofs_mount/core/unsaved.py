@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Record of what this mount changed in a staging file since the last commit, and its repetition on another one.
 
-A staging file is normally sealed only when no mount can write to it. Where it was sealed all the same (a daemon that
-could not see this process, an older daemon), the version holds a beginning of what was written; the rest is still in
-the file, which this mount has open, and is written again on top of the version.
+A staging file is normally finalized only when no mount can write to it. Where it was finalized all the same (a daemon
+that could not see this process, an older daemon), the version holds a beginning of what was written; the rest is still
+in the file, which this mount has open, and is written again on top of the version.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def check_staging(case: Case) -> None:
 
 
 def _without_file(case: Case, row: StagingRow) -> None:
-    if row.sealed and _is_needed(case, row):
+    if row.version and _is_needed(case, row):
         sentence = (
             "What was written to a file is gone from the staging directory; `history` may have an earlier version."
         )
@@ -113,7 +113,7 @@ def _without_file(case: Case, row: StagingRow) -> None:
 
 
 def _is_needed(case: Case, row: StagingRow) -> bool:
-    """Whether the version that it was sealed as still has it as its content: the name is in the state's bytes."""
+    """Whether the version that it was finalized as still has it as its content: the name is in the state's bytes."""
     nodes = {row.node, *case.store.nodes.pending_in(row.id)}
     states = [case.store.nodes.state(node) for node in nodes]
     return any(state is not None and row.id.encode() in state for state in states)

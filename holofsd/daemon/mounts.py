@@ -60,7 +60,7 @@ class _Mount:
     explanation: str = ""
     process: MountProcess | None = None
     keeper: asyncio.Task[None] | None = None
-    settled: asyncio.Event | None = None
+    attempted: asyncio.Event | None = None
     """Set when the current attempt to bring it up has come to an end."""
     connection: int | None = None
     """The kernel's number of it."""
@@ -96,7 +96,7 @@ class MountSupervisor:
         A mount's program takes as long to be loaded as an index to be opened, so it begins first.
         """
         for row in self._store.mounts():
-            mount = _Mount(row, settled=asyncio.Event())
+            mount = _Mount(row, attempted=asyncio.Event())
             self._mounts[mount.path] = mount
             found = 0
             if is_running(row.pid, row.mount_id, self._state):
@@ -148,7 +148,7 @@ class MountSupervisor:
             int(options.remember),
             options.at_ms,
         )
-        mount = _Mount(row, settled=asyncio.Event())
+        mount = _Mount(row, attempted=asyncio.Event())
         # Before it runs: a daemon that dies now finds the mount again.
         self._store_row(mount, 0)
         self._mounts[path] = mount
@@ -214,9 +214,9 @@ class MountSupervisor:
         """Brings back what is remembered and not up; returns when every mount answers or has failed."""
         for mount in list(self._mounts.values()):
             if mount.state == "down" and (mount.keeper is None or mount.keeper.done()):
-                mount.settled = asyncio.Event()
+                mount.attempted = asyncio.Event()
                 mount.keeper = asyncio.create_task(self._keep(mount))
-        await asyncio.gather(*(m.settled.wait() for m in self._mounts.values() if m.settled is not None))
+        await asyncio.gather(*(m.attempted.wait() for m in self._mounts.values() if m.attempted is not None))
         return self.infos()
 
     def infos(self) -> tuple[MountInfo, ...]:
@@ -276,7 +276,7 @@ class MountSupervisor:
         except HoloError as error:
             _log.warning("a mount could not be brought back", path=mount.path, why=error.message)
             self._down(mount, error.message)
-            _settle(mount)
+            _end_attempt(mount)
             return False
         return True
 
@@ -346,7 +346,7 @@ class MountSupervisor:
             await _await_end(mount.process, patience)
         mount.process = None
         self._down(mount, "")
-        _settle(mount)
+        _end_attempt(mount)
         return over
 
     # ---- bookkeeping
@@ -359,7 +359,7 @@ class MountSupervisor:
         mount.process, mount.state, mount.explanation = process, "up", ""
         mount.connection = connection_at(mount.path)
         self._note(mount, process.pid)
-        _settle(mount)
+        _end_attempt(mount)
 
     def _down(self, mount: _Mount, explanation: str) -> None:
         mount.state, mount.explanation = "down", explanation
@@ -421,9 +421,9 @@ class MountSupervisor:
         )
 
 
-def _settle(mount: _Mount) -> None:
-    if mount.settled is not None:
-        mount.settled.set()
+def _end_attempt(mount: _Mount) -> None:
+    if mount.attempted is not None:
+        mount.attempted.set()
 
 
 def _was_ours(holder: MountCommand, mount: _Mount) -> bool:

@@ -48,7 +48,7 @@ def volume_status(summary: api.VolumeSummary, opened: OpenVolume) -> api.VolumeS
                 name=device.name,
                 connected=device.connected,
                 # What is not sent yet is on no other device, whatever that one says of what it was sent.
-                complete=device.complete and not sync.unpublished and not census.unsealed,
+                complete=device.complete and not sync.unpublished and not census.unfinalized,
                 complete_as_of_ms=device.complete_as_of_ms,
                 records_behind=device.records_behind,
                 clock_ahead_ms=shown_skew(device.clock_ahead_ms),
@@ -57,7 +57,7 @@ def volume_status(summary: api.VolumeSummary, opened: OpenVolume) -> api.VolumeS
             for device in sync.devices
         ),
         quarantine_reasons=tuple(f"{reason}: {count}" for reason, count in sorted(quarantine.items())),
-        unsealed=census.unsealed,
+        unsealed=census.unfinalized,
         held_files=held.files,
         held_directories=held.directories,
         held_since_ms=held.since_ms,

@@ -298,7 +298,7 @@ class Volumes:
         """None where nobody can have counted on this device."""
         opened = self._open.get(volume)
         if opened is not None:
-            return await opened.sync.part()
+            return await opened.sync.leave()
         return sign_mark(self._node_key, volume, now_ms(), LEFT_ENTRIES) if volume in self.damage else None
 
     def keep_secret(self, volume: VolumeId, secret: bytes | None) -> None:

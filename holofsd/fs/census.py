@@ -18,7 +18,7 @@ def take_census(scope: Scope, staged: StagedFiles, journals: Journals) -> Census
         conflicts=found.conflicts,
         pending=found.pending,
         bad_names=found.bad_names,
-        unsealed=len(staged) + journals.waiting(),
+        unfinalized=len(staged) + journals.waiting(),
         missing_blobs=missing_blobs,
         missing_bytes=missing_bytes,
     )

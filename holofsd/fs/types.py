@@ -327,7 +327,7 @@ class Census:
     pending: int = 0
     bad_names: int = 0
     """Names from elsewhere that cannot be shown."""
-    unsealed: int = 0
+    unfinalized: int = 0
     missing_blobs: int = 0
     missing_bytes: int = 0
 

@@ -120,11 +120,11 @@ class FramedConnection:
     async def wait_closed(self) -> CloseReason:
         return await asyncio.shield(self._end)
 
-    async def settled(self) -> None:
+    async def all_ended(self) -> None:
         """Returns when the connection is closed and none of its tasks is left; for the endpoint that owns it."""
         await self.wait_closed()
-        await self._tasks.settled()
-        await self._streams.settled()
+        await self._tasks.all_ended()
+        await self._streams.all_ended()
 
     def _framed(self, raw: RawStream) -> FramedStream:
         return FramedStream(self, raw, self._max_frame, self._streams, self._pulse.heard)

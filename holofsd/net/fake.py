@@ -176,7 +176,7 @@ class FakeEndpoint:
             connection.close(CloseCode.GOING_AWAY, "shutting down")
         self._incoming.put_nowait(None)
         for connection in owned:
-            await connection.settled()
+            await connection.all_ended()
 
     def _reaches(self, other: FakeEndpoint, addresses: Sequence[str]) -> bool:
         if self._network.is_blocked(self._device, other._device):

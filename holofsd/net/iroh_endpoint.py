@@ -378,10 +378,10 @@ class IrohEndpoint:
         closing = self._tasks.spawn(self._endpoint.close())
         await asyncio.wait((closing,), timeout=CLOSE_LIMIT)
         self._tasks.cancel()
-        await self._tasks.settled()
+        await self._tasks.all_ended()
         for connection in (*owned, *self._connections):
             connection.close(CloseCode.GOING_AWAY)
-            await connection.settled()
+            await connection.all_ended()
         self._incoming.put_nowait(None)
         # The ports stay taken for as long as anything refers to the endpoint.
         self._endpoint = None

@@ -37,7 +37,7 @@ class TaskSet:
         for task in self._tasks:
             task.cancel()
 
-    async def settled(self) -> None:
+    async def all_ended(self) -> None:
         """Returns when no task is left, the caller's own excepted."""
         while rest := self._tasks - {asyncio.current_task()}:
             await asyncio.wait(rest)

@@ -86,7 +86,7 @@ class LanDiscovery:
                 await browser.async_cancel()
         finally:
             self._tasks.cancel()
-            await self._tasks.settled()
+            await self._tasks.all_ended()
             await responder.async_close()
 
     def _service(self, addresses: tuple[str, ...]) -> AsyncServiceInfo:

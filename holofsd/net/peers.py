@@ -178,7 +178,7 @@ class PeerManager:
             if peer.connection is not None:
                 peer.connection.close(CloseCode.GOING_AWAY, "shutting down")
         self._tasks.cancel()
-        await self._tasks.settled()
+        await self._tasks.all_ended()
 
     async def _watch_network(self) -> None:
         while True:

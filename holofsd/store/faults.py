@@ -26,7 +26,7 @@ Or the path of a file that holds one such order, or none yet: it is read wheneve
 """
 
 POINTS: Final = frozenset({
-    *("writing.made", "writing.listed", "writing.sealed", "writing.committed"),
+    *("writing.made", "writing.listed", "writing.finalized", "writing.committed"),
     *("syncing.kept", "syncing.replaced"),
     *("hashing.placed", "hashing.known", "hashing.synced"),
     *("publishing.begun", "publishing.numbered", "publishing.synced", "publishing.sent"),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Staging files: content that is being written, or written and not hashed yet.
 
-Life of one: row (sealed='') and empty file -> the mount writes -> sealed (row names the version; never written
+Life of one: row (no version) and empty file -> the mount writes -> finalized (row names the version; never written
 again) -> hashed, linked into content/, row deleted in the transaction that puts the hash into the version -> file
 unlinked. A file without a row is garbage; a row without a file was never written.
 """
@@ -25,7 +25,8 @@ class StagingRow:
     node: NodeId
     base: bytes
     mount_id: str
-    sealed: bytes
+    version: bytes
+    """Token of the version that it was made into; empty while it is written. The column is called `sealed`."""
     made_ms: int
 
 
@@ -55,7 +56,7 @@ class Staging:
     def add(self, row: StagingRow) -> None:
         self.db.run(
             f"INSERT INTO staging ({_COLUMNS}) VALUES (?,?,?,?,?,?,?)",
-            (row.id, row.ino, row.node, row.base, row.mount_id, row.sealed, row.made_ms),
+            (row.id, row.ino, row.node, row.base, row.mount_id, row.version, row.made_ms),
         )
 
     def get(self, staging_id: str) -> StagingRow | None:
@@ -67,25 +68,25 @@ class Staging:
         row = self.db.one(f"SELECT {_COLUMNS} FROM staging WHERE ino=? AND sealed=x''", (ino,))
         return StagingRow(*row) if row else None
 
-    def unsealed(self) -> list[StagingRow]:
+    def unfinalized(self) -> list[StagingRow]:
         return [StagingRow(*row) for row in self.db.all(f"SELECT {_COLUMNS} FROM staging WHERE sealed=x''")]
 
     def to_hash(self, limit: int) -> list[StagingRow]:
         rows = self.db.all(f"SELECT {_COLUMNS} FROM staging WHERE sealed!=x'' ORDER BY made_ms LIMIT ?", (limit,))
         return [StagingRow(*row) for row in rows]
 
-    def seal(self, staging_id: str, version: bytes) -> None:
+    def finalize(self, staging_id: str, version: bytes) -> None:
         self.db.run("UPDATE staging SET sealed=? WHERE id=?", (version, staging_id))
 
-    def sealed_as(self, version: bytes) -> list[str]:
+    def finalized_as(self, version: bytes) -> list[str]:
         return [row[0] for row in self.db.all("SELECT id FROM staging WHERE sealed=?", (version,))]
 
     def renamed(self, tokens: Mapping[bytes, bytes]) -> None:
         """Versions got other tokens, old -> new."""
-        for staging_id, base, sealed in self.db.all("SELECT id, base, sealed FROM staging"):
+        for staging_id, base, version in self.db.all("SELECT id, base, sealed FROM staging"):
             self.db.run(
                 "UPDATE staging SET base=?, sealed=? WHERE id=?",
-                (tokens.get(base, base), tokens.get(sealed, sealed), staging_id),
+                (tokens.get(base, base), tokens.get(version, version), staging_id),
             )
 
     def based_on(self, tokens: Mapping[bytes, bytes]) -> None:

@@ -46,8 +46,8 @@ MAX_NAME: Final = MAX_DEVICE_NAME
 class SyncConfig:
     """Times and limits of synchronization; tests make them shorter."""
 
-    settle: float = 0.010
-    settle_most: float = 0.100
+    debounce: float = 0.010
+    debounce_most: float = 0.100
     publish_records: int = 500
     publish_bytes: int = 1024 * 1024
     merge_slice: int = 200

@@ -336,7 +336,7 @@ class Fetcher:
             return not trip.asked
         finally:
             self._trips.discard(receiver)
-            self._settle(device, trip)
+            self._account(device, trip)
             if trip.stalled:
                 self._not_soon(device, jobs)
         return True
@@ -356,7 +356,7 @@ class Fetcher:
         for job in jobs:
             job.not_from[device] = until
 
-    def _settle(self, device: DeviceId, trip: Trip) -> None:
+    def _account(self, device: DeviceId, trip: Trip) -> None:
         now = asyncio.get_running_loop().time()
         if trip.arrived:
             self._arrived(device, trip.arrived)

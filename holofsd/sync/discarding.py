@@ -156,7 +156,7 @@ class Discarder:
             swept = swept or more
             await asyncio.sleep(0)
         if swept:
-            self._ingest.on_settled()
+            self._ingest.on_run_ended()
 
     async def shrink(self) -> None:
         is_short = self._ingest.budgets.missing_room(0) > 0

@@ -65,7 +65,7 @@ class _Wait:
 class Ingest:
     """Intake of records of other authors: one run for each author, from the asking to the head that completes it.
 
-    `on_advanced(head, source)` is called after an author's head moved; `on_settled()` when a run ended somehow, so
+    `on_advanced(head, source)` is called after an author's head moved; `on_run_ended()` when a run ended somehow, so
     that sessions look again at what they could ask for. `on_waiting(author, source)`: that author's records are not
     wanted now. `on_no_space(bytes)`: so much is to be freed before records can be stored.
     """
@@ -90,7 +90,7 @@ class Ingest:
         self.on_no_space: Callable[[int], None] = lambda missing: None
         self.on_advanced: Callable[[Head, object], None] = lambda head, source: None
         self.on_said_again: Callable[[], None] = lambda: None
-        self.on_settled: Callable[[], None] = lambda: None
+        self.on_run_ended: Callable[[], None] = lambda: None
 
     async def check_heads(self, heads: Iterable[Head]) -> None:
         """A claim that we are behind is only worth a signed head. Raises ProtocolViolation for a false one."""
@@ -212,7 +212,7 @@ class Ingest:
     def budgets_changed(self) -> None:
         """There may be room for what had to wait."""
         self._waits.clear()
-        self.on_settled()
+        self.on_run_ended()
 
     def _has_to_wait(self, author: AuthorId) -> bool:
         wait = self._waits.get(author)
@@ -246,7 +246,7 @@ class Ingest:
             self._paused[author] = self._runs.pop(author)
         for pair in [pair for pair in self._blamed if pair[1] is source]:
             del self._blamed[pair]
-        self.on_settled()
+        self.on_run_ended()
 
     # ---- receiving
     async def page(self, page: Page, source: object) -> Head | None:
@@ -465,7 +465,7 @@ class Ingest:
                 # Even all of it was not what the head says: this session is not asked for this author for a while.
                 self._blamed[(author, source)] = asyncio.get_running_loop().time() + BLAMED_FOR
             self._disagreed.add(author)
-        self.on_settled()
+        self.on_run_ended()
 
     # ---- forks
     def compare(self, shown: Head) -> None:

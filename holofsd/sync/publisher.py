@@ -43,10 +43,10 @@ RETRY = 1.0
 
 @dataclass(slots=True)
 class PublicationBatch:
-    """Content of one publication, and the outbox rows that it settles."""
+    """Content of one publication, and the outbox rows that it handles."""
 
     records: list[tuple[bytes, bytes]] = field(default_factory=list)
-    settled: list[NodeId] = field(default_factory=list)
+    handled: list[NodeId] = field(default_factory=list)
     size: int = 0
     skipped: int = 0
 
@@ -124,7 +124,7 @@ class Publisher:
                 self.changed()
 
     async def _wait(self) -> None:
-        """Waits until a change has settled, or a hold has run out."""
+        """Waits until a change has rested, or a hold has run out."""
         try:
             async with asyncio.timeout(self._until_next_hold()):
                 await self._wake.wait()
@@ -132,8 +132,8 @@ class Publisher:
             return
         while True:
             now = asyncio.get_running_loop().time()
-            settled = max(self._last_change + self._config.settle, self._rests_until)
-            due = min(settled, self._first_change + self._config.settle_most)
+            rested = max(self._last_change + self._config.debounce, self._rests_until)
+            due = min(rested, self._first_change + self._config.debounce_most)
             if now >= due:
                 break
             await asyncio.sleep(due - now)
@@ -157,14 +157,14 @@ class Publisher:
         faults.reach("publishing.begun", self._store)
         with self._store.db.transaction():
             batch, full = self._collect(key)
-            for node in batch.settled:
+            for node in batch.handled:
                 self._store.outbox.remove(node)
             publication = publish(self._store, key, self._volume.dots_given, batch.records) if batch.records else None
             if publication is not None and self._store.documents.requeue_waiting(self._volume.author):
                 self._store.db.after_commit(self.on_requeued)
         self._rests_until = loop.time() + SHARE * (loop.time() - began)
         if publication is None:
-            return full and bool(batch.settled)
+            return full and bool(batch.handled)
         faults.reach("publishing.numbered", self._store)
         await self._store.db.sync()
         faults.reach("publishing.synced", self._store)
@@ -181,7 +181,7 @@ class Publisher:
             if len(batch.records) >= self._config.publish_records or batch.size >= self._config.publish_bytes:
                 return batch, True
             self._add_node(batch, node)
-        return batch, len(due) == limit and bool(batch.settled)
+        return batch, len(due) == limit and bool(batch.handled)
 
     def _add_device(self, batch: PublicationBatch, key: SigningKey) -> None:
         # Asking the network for its addresses costs as much as publishing a few records.
@@ -199,7 +199,7 @@ class Publisher:
         row = self._store.nodes.get(node)
         state = self._volume.tree.state(node)
         if row is None or state is None:
-            batch.settled.append(node)
+            batch.handled.append(node)
         elif not is_publishable(state):
             batch.skipped += 1
         elif len(payload := self._payload(state, row.state)) > MAX_PAYLOAD:
@@ -209,7 +209,7 @@ class Publisher:
             self.too_large.discard(node)
             batch.records.append((node, payload))
             batch.size += len(payload)
-            batch.settled.append(node)
+            batch.handled.append(node)
 
     def _payload(self, state: NodeState, encoded: bytes) -> bytes:
         """A row's state is the encoded record, but for content that is still pending, and for seals of ours."""

@@ -109,7 +109,7 @@ class Session:
             self._deadline = asyncio.get_running_loop().call_later(FAREWELL, self.close, CloseCode.REFUSED)
         self.wake()
 
-    def part(self, frame: bytes) -> None:
+    def end_with(self, frame: bytes) -> None:
         """Ends with this frame instead: this device leaves the volume."""
         self._last_words = frame
         self.expel()

@@ -131,7 +131,7 @@ class VolumeSync:
         self.care.on_lost = self.marks.doubt
         self.volume.tree.on_false_size = self._false_size
         self.ingest.on_advanced = self._advanced
-        self.ingest.on_settled = self._consider_all
+        self.ingest.on_run_ended = self._consider_all
         self.ingest.on_said_again = self.publisher.changed
         self.ingest.on_waiting = self._stop_asking
         self.merger.has_room = self.ingest.budgets.has_room_to_merge
@@ -171,7 +171,7 @@ class VolumeSync:
             await session.ended.wait()
         await self._tasks.close()
 
-    async def part(self) -> Mark:
+    async def leave(self) -> Mark:
         """Tells whoever is connected that this device leaves; the mark that says so. `close` it then.
 
         Sessions end with it, within two seconds, and no new one begins.
@@ -180,7 +180,7 @@ class VolumeSync:
         mark = self.marks.left()
         sessions = list(self.sessions.values())
         for session in sessions:
-            session.part(frames.marks([mark]))
+            session.end_with(frames.marks([mark]))
         await asyncio.gather(*(session.ended.wait() for session in sessions))
         return mark
 

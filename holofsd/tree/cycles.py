@@ -26,7 +26,7 @@ def wanted_place(state: NodeState) -> Placement | None:
     return found[0] if found else None
 
 
-def settle_cycles(batch: Batch) -> None:
+def break_cycles(batch: Batch) -> None:
     """Brings `overrides` up to date, and pulls directories that are elsewhere now into the batch."""
     changed = [w for w in batch.works.values() if w.state.kind is Kind.DIRECTORY and _place_changed(w)]
     if not changed and not batch.cycles_anew:

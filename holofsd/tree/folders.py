@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keeps `aliases` right: directories that want one name are shown as one (rules: `core.folders`).
 
-Walks downwards, in a graph without cycles (`settle_cycles` came first), so it ends: a directory that becomes part of
+Walks downwards, in a graph without cycles (`break_cycles` came first), so it ends: a directory that becomes part of
 another one brings its names there, and those of its subdirectories that meet one of the same name become part of that.
 """
 
@@ -16,7 +16,7 @@ from holofsd.tree.facts import mode_of, xattrs_of
 from holofsd.tree.placing import place
 
 
-def settle_folders(batch: Batch) -> None:
+def derive_folders(batch: Batch) -> None:
     """Brings `aliases` up to date, and the placements of all that is in directories that are shown otherwise now."""
     overrides: Overrides | None = None
     aliases = batch.store.nodes.aliases
@@ -30,7 +30,7 @@ def settle_folders(batch: Batch) -> None:
         if overrides is None:
             overrides = batch.store.nodes.overrides()
         _show_as(batch, *moving.pop(), overrides)
-    _settle_attributes(batch)
+    _derive_attributes(batch)
 
 
 def _regrouped(batch: Batch, parent: NodeId, name: bytes) -> list[tuple[NodeId, NodeId]]:
@@ -72,7 +72,7 @@ def _carry(batch: Batch, directory: NodeId, before: NodeId, shown: NodeId) -> se
     return {node for node, _ in found}
 
 
-def _settle_attributes(batch: Batch) -> None:
+def _derive_attributes(batch: Batch) -> None:
     aliases = batch.store.nodes.aliases
     if not aliases and not batch.regrouped:
         return

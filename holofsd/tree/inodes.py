@@ -64,7 +64,7 @@ class Inodes:
                 version = self.batch.shown_before(source)
         return (token(version.dot) if version else b"", version)
 
-    def settle(self, lost_copies: Mapping[tuple[NodeId, bytes], None]) -> None:
+    def update(self, lost_copies: Mapping[tuple[NodeId, bytes], None]) -> None:
         """Gives and takes inode numbers after the projection."""
         nodes = self.batch.store.nodes
         self.renumbered = keep_numbers(self.batch, self.names)
@@ -74,13 +74,13 @@ class Inodes:
                 continue
             ino = nodes.find_ino(work.node)
             if ino is not None:
-                self._settle_one(work, ino)
+                self._update_one(work, ino)
         for node, dot in lost_copies:
             ino = nodes.find_ino(node, dot)
             if ino is not None and not any(entry.dot == dot for entry in nodes.entries_of_node(node)):
                 self._let_go_of_copy(ino, node, dot)
 
-    def _settle_one(self, work: Work, ino: Ino) -> None:
+    def _update_one(self, work: Work, ino: Ino) -> None:
         took = self._took_from.get(work.node)
         old, row = work.old, work.row
         if took is not None:

@@ -282,7 +282,7 @@ class LocalVolume:
         state = self.tree.state(node)
         versions = [state.versions[d] for d in dots if d in state.versions] if state is not None else []
         found = {v.body.staging for v in versions if isinstance(v.body, Pending)}
-        return found.union(*(self.store.staging.sealed_as(token(d)) for d in dots))
+        return found.union(*(self.store.staging.finalized_as(token(d)) for d in dots))
 
     # ---- authors
     def rotate_author(self, seed: bytes) -> None:

@@ -61,7 +61,7 @@ def _exchange(batch: Batch, one: NodeId, other: NodeId, renumbered: dict[NodeId,
     renumbered[other] = Shows(first, one)
     if second is not None:
         nodes.rebind(second, one)
-        renumbered[one] = Shows(second, other)
+        renumbered[one] = Shows(second, batch.regrouped.get(other, other))
 
 
 def doubled(batch: Batch, changes: Sequence[EntryUpdate], renumbered: Mapping[NodeId, Shows]) -> list[EntryUpdate]:

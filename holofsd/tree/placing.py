@@ -23,10 +23,10 @@ def encode_stamp(stamp: Hlc) -> bytes:
     return stamp.wall_ms.to_bytes(8, "big") + stamp.counter.to_bytes(4, "big") + stamp.author
 
 
-def settle_placements(batch: Batch) -> None:
+def derive_placements(batch: Batch) -> None:
     """Writes the placements of every node of the batch, and of directories above that come or go with them.
 
-    Walks upwards only, in a graph without cycles (`settle_cycles` came first), so it ends.
+    Walks upwards only, in a graph without cycles (`break_cycles` came first), so it ends.
     """
     overrides: Overrides | None = None
     queue = {node: None for node, work in batch.works.items() if not batch.plain.stays_plain(work)}

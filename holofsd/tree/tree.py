@@ -23,11 +23,11 @@ from holofsd.store.volume import VolumeStore
 from holofsd.tree.batch import Batch
 from holofsd.tree.census import TreeCounter
 from holofsd.tree.changes import TreeChange
-from holofsd.tree.cycles import settle_cycles
-from holofsd.tree.folders import group_settings, settle_folders
+from holofsd.tree.cycles import break_cycles
+from holofsd.tree.folders import derive_folders, group_settings
 from holofsd.tree.inodes import Inodes
 from holofsd.tree.numbering import doubled
-from holofsd.tree.placing import MOST_STRAYS, encode_stamp, settle_placements
+from holofsd.tree.placing import MOST_STRAYS, derive_placements, encode_stamp
 from holofsd.tree.plain import Plain
 from holofsd.tree.reading import TreeReading
 from holofsd.tree.recording import Recorder
@@ -99,7 +99,7 @@ class Tree(TreeReading):
         for state in states:
             if state.id != ROOT_ID:
                 batch.put(state)
-        return self._settle(batch, takeover or {}, detach_open, elsewhere=False)
+        return self._derive(batch, takeover or {}, detach_open, elsewhere=False)
 
     def merge(self, records: Iterable[NodeState], known: Mapping[NodeId, NodeState | None] | None = None) -> TreeChange:
         """Joins what others say into the stored states. `known`: what is stored of some of these nodes, None for those
@@ -125,7 +125,7 @@ class Tree(TreeReading):
                 batch.put(joined)
                 if outlives(joined):
                     self.store.note_outlived(joined.id)
-        return self._settle(batch, {}, detach_open=True, elsewhere=True)
+        return self._derive(batch, {}, detach_open=True, elsewhere=True)
 
     def _joined(self, stored: NodeState, record: NodeState) -> NodeState:
         """Joins a record into what is stored. What comes back to life is what the records say of it: those that said
@@ -143,7 +143,7 @@ class Tree(TreeReading):
         for state in states:
             if state.id != ROOT_ID:
                 batch.put(state)
-        return self._settle(batch, {}, detach_open=True, elsewhere=True)
+        return self._derive(batch, {}, detach_open=True, elsewhere=True)
 
     def content_arrived(self, *blobs: BlobHash) -> TreeChange:
         """Call it after `content.add`, in the same transaction: nodes that waited for it show it."""
@@ -154,14 +154,14 @@ class Tree(TreeReading):
         batch = self._batch()
         for node in nodes:
             batch.pull(node)
-        return self._settle(batch, {}, detach_open=True, elsewhere=True)
+        return self._derive(batch, {}, detach_open=True, elsewhere=True)
 
     def _resolve_cycles_anew(self) -> None:
         batch = self._batch()
         batch.cycles_anew = True
         for node in self._nodes.overrides():
             batch.pull(node)
-        self._settle(batch, {}, detach_open=True, elsewhere=True)
+        self._derive(batch, {}, detach_open=True, elsewhere=True)
 
     def _refresh_slices(self, nodes: Sequence[NodeId]) -> None:
         """Refreshes nodes in slices. In a large volume they may be very many, and a batch keeps what it looks at in
@@ -256,21 +256,21 @@ class Tree(TreeReading):
         batch.on_false_size = lambda *claim: self.on_false_size(*claim)
         return batch
 
-    def _settle(self, batch: Batch, takeover: Mapping[Ino, NodeId], detach_open: bool, elsewhere: bool) -> TreeChange:
+    def _derive(self, batch: Batch, takeover: Mapping[Ino, NodeId], detach_open: bool, elsewhere: bool) -> TreeChange:
         if not batch.works:
             return batch.change
         inodes = Inodes(batch, self._is_open, detach_open, elsewhere)
         if takeover:
             inodes.take_over(takeover)
-        settle_cycles(batch)
-        settle_placements(batch)
-        settle_folders(batch)
+        break_cycles(batch)
+        derive_placements(batch)
+        derive_folders(batch)
         batch.save()
         projection = Projection(batch)
         projection.run()
         self._touch_directories(batch, projection, elsewhere)
         inodes.names = {slot: (before, projection.now[slot]) for slot, before in projection.names.items()}
-        inodes.settle(projection.lost_copies)
+        inodes.update(projection.lost_copies)
         batch.change.entries = inodes.entry_changes()
         batch.change.beside = doubled(batch, batch.change.entries, inodes.renumbered)
         self._census.note(batch)

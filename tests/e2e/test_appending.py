@@ -215,7 +215,7 @@ print(number)
 def test_no_line_is_lost_while_the_daemon_is_killed_and_stopped(world: World) -> None:
     (device,) = world.running("a")
     device.create()
-    device.allowed += ["sealed meanwhile", "written to after it was sealed"]
+    device.allowed += ["finalized meanwhile", "written to after it was finalized"]
     mounts = [*mounted(device, 1, "pyfuse3"), *mounted(device, 1, "fusepy")]
     made = [
         (f"{way} {number}", _begin_appending(root / "log", f"{way} {number}", way))

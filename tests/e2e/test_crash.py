@@ -9,7 +9,13 @@ from support.device import World
 
 def test_what_fsync_promised_is_there_after_kills_at_fault_points_and_at_any_moment(world: World) -> None:
     with Campaign(world, seed=1, writers=1) as campaign:
-        for point in ("writing.sealed", "hashing.known", "publishing.numbered", "receiving.merged", "mounting.started"):
+        for point in (
+            "writing.finalized",
+            "hashing.known",
+            "publishing.numbered",
+            "receiving.merged",
+            "mounting.started",
+        ):
             campaign.kill_at(point)
         campaign.random_kill()
         campaign.check_all()

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from holofsd.codec.content import hash_bytes
+from holofsd.core.node import is_alive, live_versions
 from holofsd.core.project import token
+from holofsd.core.state import Blob
 from holofsd.fs.types import RenameFlags
 from tests.fs.harness import Device, Program
 
@@ -172,6 +175,42 @@ async def test_writing_to_twins_leaves_one_file(pair: Pair) -> None:
     await pair.pa.write("f", b"changed")
     assert await pair.pa.tree() == {"f": b"changed"}
     assert await pair.tree() == {"f": b"changed"}
+
+
+@pytest.mark.parametrize("act", ["write", "unlink", "rename", "replace"])
+@pytest.mark.parametrize("folder", ["", ".git/"])
+@pytest.mark.parametrize("staged", [True, False])
+async def test_a_file_that_is_written_is_no_twin(pair: Pair, staged: bool, folder: str, act: str) -> None:
+    """The version is as empty as the file at the name; what is written meanwhile is not."""
+    name, written = f"{folder}f", b"d" * 200_000
+    if folder:
+        await pair.pa.mkdir(".git")
+        await pair.meet()
+    download = await pair.pa.create(name)
+    if staged:
+        await pair.pa.put(download, written)
+    pair.b.clock.advance(1)
+    await pair.pb.write(name, b"bbb")
+    await pair.meet()
+    again = await pair.pa.open(name, write=True, truncate=True)
+    assert (await pair.pa.stat(name)).size == 0, "both are empty now"
+    await pair.pa.release(again)
+    if act == "write":
+        await pair.pa.write(name, b"new")
+    elif act == "unlink":
+        await pair.pa.unlink(name)
+    elif act == "rename":
+        await pair.pa.rename(name, "g")
+    else:
+        await pair.pa.write("g", b"new")
+        await pair.pa.rename("g", name)
+    if not staged:
+        await pair.pa.put(download, written)
+    await pair.pa.release(download)
+    await pair.meet()
+    for device in (pair.a, pair.b):
+        live = [version.body for state in device.states() if is_alive(state) for version in live_versions(state)]
+        assert any(isinstance(body, Blob) and body.hash == hash_bytes(written) for body in live)
 
 
 async def test_two_new_files_of_one_name_are_both_shown_and_can_be_acted_on(pair: Pair) -> None:

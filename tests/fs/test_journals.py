@@ -101,12 +101,12 @@ async def test_what_is_in_a_journal_is_made_when_the_mount_is_gone(
     device: Device, mount: Program, again: Callable[[Device], None]
 ) -> None:
     ino, path = lease(mount), journal(mount)
-    assert device.fs.census().unsealed == 0
+    assert device.fs.census().unfinalized == 0
     write(path, create(ino, b"one"), create(ino + 1, b"two", b"x" * 50_000), create(ino + 2, b"empty", b""))
-    assert device.fs.census().unsealed > 0, "nobody is told that all is safe elsewhere"
+    assert device.fs.census().unfinalized > 0, "nobody is told that all is safe elsewhere"
     device.fs.detach(mount.att)
     again(device)
-    assert device.fs.census().unsealed == 0
+    assert device.fs.census().unfinalized == 0
     seen = device.attach("other")
     assert await seen.tree() == {"one": b"promised", "two": b"x" * 50_000, "empty": b""}
     found = await seen.stat("one")
@@ -261,7 +261,7 @@ async def test_what_a_mount_left_while_the_disk_was_full_is_stored_later(
         patch.setattr(os, "statvfs", _full)
         await device.fs.tend_once()
         device.restart()
-        assert device.fs.census().unsealed == 1
+        assert device.fs.census().unfinalized == 1
     monkeypatch.setattr("holofsd.fs.mounts.journals._REST_S", 0.0)
     device.restart()
     assert (await device.attach("other").stat("one")).mode == 0o604
@@ -289,7 +289,7 @@ async def test_what_can_never_be_done_holds_up_nobody(device: Device, mount: Pro
         *("no-such-name", "stale-handle", ""),
     ]
     write(journal(mount), *calls)
-    assert device.fs.census().unsealed == 0
+    assert device.fs.census().unfinalized == 0
 
 
 async def test_that_something_can_never_be_done_waits_for_an_index_that_can_be_written(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Open files: staging files that several handles and mounts share, sealing, content from elsewhere, durability."""
+"""Open files: staging files that several handles and mounts share, finalizing, content from elsewhere, durability."""
 
 from __future__ import annotations
 
@@ -112,9 +112,9 @@ async def test_two_mounts_write_one_staging_file_and_see_each_other(device: Devi
         file.write(b"tail")
     assert (await other.stat("f")).size == len(BIG) + 4
     await program.release(one)
-    assert device.fs.census().unsealed == 1, "the other still writes"
+    assert device.fs.census().unfinalized == 1, "the other still writes"
     await other.release(two)
-    assert device.fs.census().unsealed == 0
+    assert device.fs.census().unfinalized == 0
     await device.fs.hasher.drain()
     assert await program.read("f") == b"AAAA" + BIG[4:] + b"tail"
 
@@ -169,7 +169,7 @@ async def test_a_handle_released_while_its_content_is_copied_leaves_nothing(devi
     await program.release(handle)
     with pytest.raises(BadHandle):
         await copying
-    assert device.fs.census().unsealed == 0
+    assert device.fs.census().unfinalized == 0
     assert not list((device.directory / "staging").iterdir())
     assert await program.read("f") == BIG
 
@@ -187,7 +187,7 @@ async def test_opening_for_writing_without_writing_makes_no_version(device: Devi
     assert device.publish() == []
 
 
-async def test_writing_again_what_was_sealed_a_moment_ago_is_not_missed(device: Device, program: Program) -> None:
+async def test_writing_again_what_was_finalized_a_moment_ago_is_not_missed(device: Device, program: Program) -> None:
     for digit in b"0123456789":
         handle = await program.create("f") if digit == 48 else await program.open("f", write=True)
         await program.fs.write(program.att, handle, 0, bytes([digit]) * 5000)
@@ -195,17 +195,17 @@ async def test_writing_again_what_was_sealed_a_moment_ago_is_not_missed(device: 
         assert await program.read("f") == bytes([digit]) * 5000
 
 
-async def test_a_sealed_file_is_written_on_top_of(device: Device, program: Program) -> None:
+async def test_a_finalized_file_is_written_on_top_of(device: Device, program: Program) -> None:
     handle = await program.create("f")
     await program.put(handle, BIG)
     await program.commit(handle, seal=True)
-    assert device.fs.census().unsealed == 0
-    sealed = bytes(await program.read("f"))
+    assert device.fs.census().unfinalized == 0
+    finalized = bytes(await program.read("f"))
     await program.fs.write(program.att, handle, 0, b"x")
     await device.fs.hasher.drain()
     await program.release(handle)
     await device.fs.hasher.drain()
-    assert sealed == BIG
+    assert finalized == BIG
     assert await program.read("f") == b"x" + BIG[1:]
 
 
@@ -253,10 +253,10 @@ async def test_truncating_what_is_elsewhere_needs_no_content(make_device: Callab
     assert here.elsewhere.asked == []
 
 
-async def test_fsync_seals_nothing_and_closing_afterwards_loses_nothing(device: Device, program: Program) -> None:
+async def test_fsync_finalizes_nothing_and_closing_afterwards_loses_nothing(device: Device, program: Program) -> None:
     handle = await program.create("f")
     await program.fs.fsync(program.att, handle, await program.walk("f"), b"kept")
-    assert device.fs.census().unsealed == 1
+    assert device.fs.census().unfinalized == 1
     assert (await program.stat("f")).size == 4
     await program.commit(handle, b"kept, and more")
     await program.release(handle)

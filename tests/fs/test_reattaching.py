@@ -68,7 +68,7 @@ def _content_fits_its_name(device: Device) -> bool:
     return bool(files) and all(hash_file(path)[0] == BlobHash(bytes.fromhex(path.name)) for path in files)
 
 
-async def test_a_file_is_not_sealed_before_every_mount_that_may_write_to_it_is_back(
+async def test_a_file_is_not_finalized_before_every_mount_that_may_write_to_it_is_back(
     device: Device, shared: Shared
 ) -> None:
     shared.append(BIG)
@@ -78,7 +78,7 @@ async def test_a_file_is_not_sealed_before_every_mount_that_may_write_to_it_is_b
     shared.append(b"while the second mount is away")
     await device.fs.tend_once()
     await device.fs.hasher.drain()
-    assert device.fs.census().unsealed == 1
+    assert device.fs.census().unfinalized == 1
     second = shared.back(SECOND)
     assert (second.att.lost_handles, second.att.displaced_handles) == ((), ())
     await device.fs.tend_once()
@@ -89,7 +89,7 @@ async def test_a_file_is_not_sealed_before_every_mount_that_may_write_to_it_is_b
     assert _content_fits_its_name(device)
 
 
-async def test_an_open_that_was_closed_while_the_daemon_was_away_seals_nothing_of_others(
+async def test_an_open_that_was_closed_while_the_daemon_was_away_finalizes_nothing_of_others(
     device: Device, shared: Shared
 ) -> None:
     """The first mount re-attaches without its handle, and closes another one that it opened since."""
@@ -106,26 +106,26 @@ async def test_an_open_that_was_closed_while_the_daemon_was_away_seals_nothing_o
     assert _content_fits_its_name(device)
 
 
-async def test_a_file_that_no_mount_came_back_for_is_sealed_once_all_of_them_are_back(
+async def test_a_file_that_no_mount_came_back_for_is_finalized_once_all_of_them_are_back(
     device: Device, shared: Shared
 ) -> None:
     shared.append(BIG)
     device.restart()
     device.attach(FIRST)
     await device.fs.tend_once()
-    assert device.fs.census().unsealed == 1
+    assert device.fs.census().unfinalized == 1
     device.attach(SECOND)
     await device.fs.tend_once()
-    assert device.fs.census().unsealed == 0
+    assert device.fs.census().unfinalized == 0
 
 
 async def test_a_mount_that_dies_while_the_daemon_is_away_holds_nothing_back(device: Device, shared: Shared) -> None:
     device.restart()
     await shared.back(FIRST).release(shared.handles[FIRST])
-    assert device.fs.census().unsealed == 1
+    assert device.fs.census().unfinalized == 1
     shared.end_process()
     await device.fs.tend_once()
-    assert device.fs.census().unsealed == 0
+    assert device.fs.census().unfinalized == 0
 
 
 async def test_a_handle_of_another_staging_file_is_told_to_stage_again(device: Device, shared: Shared) -> None:
@@ -136,14 +136,14 @@ async def test_a_handle_of_another_staging_file_is_told_to_stage_again(device: D
     second = device.attach(SECOND, handles=(handle,))
     assert (second.att.lost_handles, second.att.displaced_handles) == ((), (handle.handle,))
     await first.release(shared.handles[FIRST])
-    assert device.fs.census().unsealed == 0, "a handle of another staging file does not write to this one"
+    assert device.fs.census().unfinalized == 0, "a handle of another staging file does not write to this one"
     staged = await second.fs.stage(second.att, handle.handle, empty=False, base=b"")
     assert staged.path != shared.staging
     assert Path(staged.path).read_bytes() == BIG
     await second.release(handle.handle)
 
 
-async def test_a_handle_whose_file_was_sealed_is_told_to_stage_again(device: Device, shared: Shared) -> None:
+async def test_a_handle_whose_file_was_finalized_is_told_to_stage_again(device: Device, shared: Shared) -> None:
     """The daemon takes the process of the mount for dead, as where it cannot see it."""
     shared.append(BIG)
     device.restart()
@@ -162,7 +162,7 @@ async def test_a_handle_whose_file_was_sealed_is_told_to_stage_again(device: Dev
     await second.release(shared.handles[SECOND])
 
 
-@pytest.mark.parametrize("late", [b"", b"written after the file was sealed"])
+@pytest.mark.parametrize("late", [b"", b"written after the file was finalized"])
 async def test_content_is_a_file_of_its_own_where_a_writer_lives(device: Device, program: Program, late: bytes) -> None:
     handle = await program.create("f")
     staged = await program.fs.stage(program.att, handle, empty=True, base=b"")

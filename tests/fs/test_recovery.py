@@ -70,15 +70,15 @@ async def test_a_kill_while_content_is_hashed_loses_nothing(device: Device, prog
     assert len(device.publish()) == 2
 
 
-async def test_what_a_dead_mount_had_open_is_sealed_at_once(device: Device) -> None:
+async def test_what_a_dead_mount_had_open_is_finalized_at_once(device: Device) -> None:
     program = device.attach(pid=_dead_process())
     handle = await program.create("f")
     staged = await program.fs.stage(program.att, handle, empty=True, base=b"")
     Path(staged.path).write_bytes(BIG)
     device.restart()
-    assert device.fs.census().unsealed == 1
+    assert device.fs.census().unfinalized == 1
     await device.fs.tend_once()
-    assert device.fs.census().unsealed == 0
+    assert device.fs.census().unfinalized == 0
     await device.settle()
     assert await device.attach("other").tree() == {"f": BIG}
     assert _no_files_left(device)
@@ -129,7 +129,7 @@ async def test_a_living_mount_that_does_not_come_back_may_write_on_without_harm(
             await device.fs.tend_once()
             await device.settle()
             other = device.attach("other")
-            assert device.fs.census().unsealed == 1
+            assert device.fs.census().unfinalized == 1
             file.write(b"later")
             assert await other.read("f") == BIG + b"later"
         device.store.db.one("SELECT 1")
@@ -137,7 +137,7 @@ async def test_a_living_mount_that_does_not_come_back_may_write_on_without_harm(
         mount.kill()
         mount.wait()
     await device.fs.tend_once()
-    assert device.fs.census().unsealed == 0
+    assert device.fs.census().unfinalized == 0
     await device.settle()
     assert await other.read("f") == BIG + b"later"
     assert device.fs.census().conflicts == 0
@@ -149,7 +149,7 @@ async def test_a_mount_whose_connection_is_lost_keeps_its_files_for_a_while(devi
     Path(staged.path).write_bytes(b"kept")
     device.fs.detach(program.att)
     await device.fs.tend_once()
-    assert device.fs.census().unsealed == 1
+    assert device.fs.census().unfinalized == 1
     ino = (await device.attach("other").stat("f")).ino
     program = device.attach(handles=(OpenHandle(handle, ino, True, True, b""),))
     assert program.att.lost_handles == ()
@@ -163,11 +163,11 @@ async def test_handles_that_a_mount_closed_while_it_was_away_are_closed(device: 
     Path(staged.path).write_bytes(b"kept")
     device.fs.detach(program.att)
     program = device.attach(handles=())
-    assert device.fs.census().unsealed == 0
+    assert device.fs.census().unfinalized == 0
     assert await program.read("f") == b"kept"
 
 
-async def test_a_staging_file_that_was_sealed_cannot_be_written_by_a_late_mount(device: Device) -> None:
+async def test_a_staging_file_that_was_finalized_cannot_be_written_by_a_late_mount(device: Device) -> None:
     program = device.attach(pid=_dead_process())
     handle = await program.create("f")
     ino = await program.walk("f")
@@ -191,7 +191,7 @@ async def test_open_files_of_an_unlinked_name_are_forgotten_when_nobody_comes_ba
     await device.fs.tend_once()
     await device.fs.tend_once()
     assert not device.store.nodes.detached()
-    assert device.fs.census().unsealed == 0
+    assert device.fs.census().unfinalized == 0
     assert _no_files_left(device)
     assert await device.attach("other").tree() == {}
 

@@ -32,7 +32,7 @@ TERMS = {
         "invite",
         "ticket",
     ),
-    *("projection", "conflict copy", "staging file", "sealed", "mount", "context", "twin", "credentials"),
+    *("projection", "conflict copy", "staging file", "finalized", "mount", "context", "twin", "credentials"),
     *("journal", "async create", "lease", "epoch", "change stream", "slot", "entry", "placement", "view", "plain"),
     *("freed", "draft", "unregistered", "stale", "frozen", "content map", "write-behind queue", "tombstone"),
 }

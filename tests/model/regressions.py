@@ -106,7 +106,7 @@ CRASHED_SIZE = Program(
     quick=False,
     steps=(
         Step(0, "write", (0, 3, 0), -1, 0.0),
-        Step(0, "fault", (POINTS.index("writing.sealed"), 0, 0), -1, 0.0),
+        Step(0, "fault", (POINTS.index("writing.finalized"), 0, 0), -1, 0.0),
         Step(0, "truncate", (0, 3, 0), -1, 0.0),
     ),
 )

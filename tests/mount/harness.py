@@ -129,7 +129,7 @@ class Mount:
             "an open file could not",
             "a name could not be removed",
             "in the journal",
-            "sealed meanwhile",
+            "finalized meanwhile",
         )
         return "".join(line for line in self.said().splitlines(True) if not any(remark in line for remark in remarks))
 

@@ -78,7 +78,7 @@ def test_new_content_from_elsewhere_is_read(daemon: FakeDaemon, mnt: Path, size:
 def test_an_open_file_keeps_its_content_and_the_name_leads_to_the_new(daemon: FakeDaemon, mount: Mount) -> None:
     path = mount.path / "file"
     path.write_bytes(b"o" * 100_000)
-    until(lambda: not daemon.ask("staged", path="file"), "the last close seals")
+    until(lambda: not daemon.ask("staged", path="file"), "the last close finalizes")
     with open(path, "rb", buffering=0) as held:
         assert held.read(10) == b"o" * 10
         daemon.remote_write("file", b"new")
@@ -137,7 +137,7 @@ def test_a_reader_in_one_mount_follows_a_writer_in_another(daemon: FakeDaemon, m
 def test_two_mounts_write_one_open_file_together(daemon: FakeDaemon, make_mount: MakeMount) -> None:
     one, two = make_mount("one").path, make_mount("two").path
     (one / "file").write_bytes(b"." * 100_000)
-    until(lambda: not daemon.ask("staged", path="file"), "the last close seals")
+    until(lambda: not daemon.ask("staged", path="file"), "the last close finalizes")
     until(lambda: (two / "file").exists(), "two sees the file")
     with open(one / "file", "r+b", buffering=0) as first, open(two / "file", "r+b", buffering=0) as second:
         os.pwrite(first.fileno(), b"ONE", 0)

@@ -41,7 +41,7 @@ def test_what_changed_while_the_daemon_was_away_is_seen(daemon: FakeDaemon, mnt:
 def test_open_files_are_read_and_written_without_a_daemon(daemon: FakeDaemon, mount: Mount) -> None:
     mnt = mount.path
     (mnt / "content").write_bytes(b"c" * 200_000)
-    until(lambda: not daemon.ask("staged", path="content"), "the last close seals")
+    until(lambda: not daemon.ask("staged", path="content"), "the last close finalizes")
     with (
         open(mnt / "small", "w+b", buffering=0) as small,
         open(mnt / "large", "w+b", buffering=0) as large,
@@ -60,7 +60,7 @@ def test_open_files_are_read_and_written_without_a_daemon(daemon: FakeDaemon, mo
         assert os.pread(content.fileno(), 10, 150_000) == b"c" * 10
         daemon.ask("start")
     assert daemon.content("small") == b"small and more"
-    until(lambda: not daemon.ask("staged", path="large"), "the last close seals")
+    until(lambda: not daemon.ask("staged", path="large"), "the last close finalizes")
     assert daemon.content("large") == b"l" * 200_000 + b"m" * 100_000
     until(lambda: daemon.ask("handles") == 0, "no handle is left open")
 
@@ -173,23 +173,23 @@ def test_an_exclusive_create_does_not_take_what_is_older_for_its_own(daemon: Fak
 
 
 @only("pyfuse3")
-def _sealed_behind(daemon: FakeDaemon, name: str, size: int) -> None:
+def _finalized_behind(daemon: FakeDaemon, name: str, size: int) -> None:
     """Seal while the daemon is away: the staging file becomes a version with what was in it at `size` bytes."""
     daemon.ask("stop")
     daemon.ask("seal_short", path=name, size=size)
 
 
 def _settled_content(daemon: FakeDaemon, name: str) -> bytes:
-    until(lambda: not daemon.ask("staged", path=name), "the last close seals")
+    until(lambda: not daemon.ask("staged", path=name), "the last close finalizes")
     return daemon.content(name)
 
 
 @pytest.mark.parametrize("inside", [0, 5, 300_000])
-def test_what_was_appended_to_a_file_that_was_sealed_goes_on_top(daemon: FakeDaemon, mnt: Path, inside: int) -> None:
+def test_what_was_appended_to_a_file_that_was_finalized_goes_on_top(daemon: FakeDaemon, mnt: Path, inside: int) -> None:
     with open(mnt / "log", "ab", buffering=0) as log, open(mnt / "log", "ab", buffering=0) as kept:
         log.write(b"a" * 200_000)
         kept.write(b"line\n")
-        _sealed_behind(daemon, "log", min(200_000 + inside, 200_005))
+        _finalized_behind(daemon, "log", min(200_000 + inside, 200_005))
         kept.write(b"while the daemon was away\n")
         log.write(b"and another\n")
         daemon.ask("start")
@@ -200,10 +200,10 @@ def test_what_was_appended_to_a_file_that_was_sealed_goes_on_top(daemon: FakeDae
     until(lambda: daemon.ask("handles") == 0, "no handle is left open")
 
 
-def test_a_close_that_waits_for_the_daemon_hands_over_what_was_not_sealed(daemon: FakeDaemon, mnt: Path) -> None:
+def test_a_close_that_waits_for_the_daemon_hands_over_what_was_not_finalized(daemon: FakeDaemon, mnt: Path) -> None:
     log = open(mnt / "log", "ab", buffering=0)  # noqa: SIM115 (closed below, by another thread)
     log.write(b"a" * 200_000)
-    _sealed_behind(daemon, "log", 200_000)
+    _finalized_behind(daemon, "log", 200_000)
     log.write(b"line")
     failed: list[OSError] = []
 
@@ -221,10 +221,12 @@ def test_a_close_that_waits_for_the_daemon_hands_over_what_was_not_sealed(daemon
     assert _settled_content(daemon, "log") == b"a" * 200_000 + b"line"
 
 
-def test_what_was_written_into_a_file_that_was_sealed_goes_where_it_was_written(daemon: FakeDaemon, mnt: Path) -> None:
+def test_what_was_written_into_a_file_that_was_finalized_goes_where_it_was_written(
+    daemon: FakeDaemon, mnt: Path
+) -> None:
     with open(mnt / "file", "w+b", buffering=0) as file:
         file.write(b"a" * 200_000)
-        _sealed_behind(daemon, "file", 200_000)
+        _finalized_behind(daemon, "file", 200_000)
         os.pwrite(file.fileno(), b"inside", 100)
         daemon.ask("start")
         assert os.pread(file.fileno(), 8, 99) == b"ainsidea"
@@ -233,10 +235,10 @@ def test_what_was_written_into_a_file_that_was_sealed_goes_where_it_was_written(
     assert _settled_content(daemon, "file") == b"a" * 100 + b"inside" + b"a" * 199_894
 
 
-def test_a_file_that_was_sealed_with_all_of_it_is_closed_without_an_error(daemon: FakeDaemon, mnt: Path) -> None:
+def test_a_file_that_was_finalized_with_all_of_it_is_closed_without_an_error(daemon: FakeDaemon, mnt: Path) -> None:
     with open(mnt / "file", "wb", buffering=0) as file:
         file.write(b"a" * 200_000)
-        _sealed_behind(daemon, "file", 200_000)
+        _finalized_behind(daemon, "file", 200_000)
         daemon.ask("start")
     assert _settled_content(daemon, "file") == b"a" * 200_000
 

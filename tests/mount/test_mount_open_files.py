@@ -107,7 +107,7 @@ def test_a_file_that_outgrows_memory_is_staged(daemon: FakeDaemon, mnt: Path) ->
             assert path.stat().st_size == 30_000 * (number + 1)
         assert daemon.ask("staged", path="growing")
     assert path.read_bytes() == b"".join(pieces)
-    until(lambda: not daemon.ask("staged", path="growing"), "the last close seals")
+    until(lambda: not daemon.ask("staged", path="growing"), "the last close finalizes")
     assert daemon.content("growing") == b"".join(pieces)
 
 
@@ -123,7 +123,7 @@ def test_a_hole_far_beyond_the_end_reads_as_zeros(mnt: Path) -> None:
 def test_writing_inside_a_large_file_changes_only_that(daemon: FakeDaemon, mnt: Path) -> None:
     content = bytearray(os.urandom(2_000_000))
     (mnt / "file").write_bytes(content)
-    until(lambda: not daemon.ask("staged", path="file"), "the last close seals")
+    until(lambda: not daemon.ask("staged", path="file"), "the last close finalizes")
     with open(mnt / "file", "r+b", buffering=0) as file:
         os.pwrite(file.fileno(), b"CHANGED", 1_000_000)
         content[1_000_000:1_000_007] = b"CHANGED"
@@ -188,7 +188,7 @@ def test_the_time_of_a_staged_file_survives_its_close(daemon: FakeDaemon, mnt: P
     os.write(fd, b"x" * 200_000)
     os.utime(fd, ns=(0, 1_000_000_000_123_456_789))
     os.close(fd)
-    until(lambda: not daemon.ask("staged", path="file"), "the last close seals")
+    until(lambda: not daemon.ask("staged", path="file"), "the last close finalizes")
     assert (mnt / "file").stat().st_mtime_ns == 1_000_000_000_123_456_789
 
 
@@ -315,10 +315,10 @@ def test_a_file_that_stays_open_becomes_a_version_when_it_is_quiet(daemon: FakeD
 
 
 def test_a_staging_file_is_written_by_handles_that_the_daemon_knows_to_write(daemon: FakeDaemon, mnt: Path) -> None:
-    """The daemon seals when the last handle that staged is gone; one it does not know of would write on."""
+    """The daemon finalizes when the last handle that staged is gone; one it does not know of would write on."""
     path = mnt / "file"
     path.write_bytes(b"." * 100_000)
-    until(lambda: not daemon.ask("staged", path="file"), "the last close seals")
+    until(lambda: not daemon.ask("staged", path="file"), "the last close finalizes")
     with open(path, "r+b", buffering=0) as second:
         with open(path, "r+b", buffering=0) as first:
             first.write(b"FIRST")

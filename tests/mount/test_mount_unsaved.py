@@ -37,7 +37,7 @@ def _apply(body: StagedBody, what: str, at: int, data: bytes) -> None:
 
 
 @given(before=st.binary(max_size=50), operations=operations, sealed_after=st.integers(0, 12))
-def test_a_version_sealed_between_two_writes_gets_all_of_them(
+def test_a_version_finalized_between_two_writes_gets_all_of_them(
     tmp_path_factory: pytest.TempPathFactory,
     before: bytes,
     operations: list[tuple[str, int, bytes]],
@@ -45,15 +45,15 @@ def test_a_version_sealed_between_two_writes_gets_all_of_them(
 ) -> None:
     directory = tmp_path_factory.getbasetemp()
     source = _body(directory / "source", before)
-    sealed = before
+    finalized = before
     for number, operation in enumerate(operations):
         if number == sealed_after:
-            sealed = source.read(0, 1 << 20)
+            finalized = source.read(0, 1 << 20)
         _apply(source, *operation)
     if sealed_after >= len(operations):
-        sealed = source.read(0, 1 << 20)
+        finalized = source.read(0, 1 << 20)
     written = source.read(0, 1 << 20)
-    target = _body(directory / "target", sealed)
+    target = _body(directory / "target", finalized)
     source.unsaved.repeat(source, target)
     assert target.read(0, 1 << 20) == written
     assert not source.unsaved

@@ -59,7 +59,7 @@ def test_content_with_another_hash_is_refused_and_gone(store: VolumeStore) -> No
     assert store.content.receive(BLOB).offset == 0
 
 
-def test_placing_a_sealed_staging_file_leaves_it_where_it_is(store: VolumeStore) -> None:
+def test_placing_a_finalized_staging_file_leaves_it_where_it_is(store: VolumeStore) -> None:
     path = store.staging.make_file("s1")
     path.write_bytes(DATA)
     store.content.place(path, BLOB, move=False)
@@ -115,20 +115,20 @@ def test_each_author_has_a_queue_of_its_own(store: VolumeStore) -> None:
     assert set(first) < {item.blob for item in store.content.wanted(LIAR, 50, 100, 100)}
 
 
-def row(staging_id: str, ino: int, sealed: bytes = b"") -> StagingRow:
-    return StagingRow(staging_id, Ino(ino), NODE, b"", "mount", sealed, 0)
+def row(staging_id: str, ino: int, finalized: bytes = b"") -> StagingRow:
+    return StagingRow(staging_id, Ino(ino), NODE, b"", "mount", finalized, 0)
 
 
-def test_an_inode_has_one_writable_staging_file_and_any_number_of_sealed_ones(store: VolumeStore) -> None:
+def test_an_inode_has_one_writable_staging_file_and_any_number_of_finalized_ones(store: VolumeStore) -> None:
     store.staging.add(row("s1", 5))
-    store.staging.seal("s1", b"token")
+    store.staging.finalize("s1", b"token")
     store.staging.add(row("s2", 5))
     writable = store.staging.writable(Ino(5))
     assert writable is not None
     assert writable.id == "s2"
     assert [r.id for r in store.staging.to_hash(10)] == ["s1"]
-    assert [r.id for r in store.staging.unsealed()] == ["s2"]
-    assert store.staging.sealed_as(b"token") == ["s1"]
+    assert [r.id for r in store.staging.unfinalized()] == ["s2"]
+    assert store.staging.finalized_as(b"token") == ["s1"]
 
 
 def test_a_removed_staging_file_goes_with_the_commit_and_not_before(store: VolumeStore) -> None:
@@ -163,7 +163,7 @@ def test_a_staging_file_follows_its_inode_and_versions_that_are_renamed(store: V
     store.staging.renamed({b"old": b"new"})
     found = store.staging.get("s1")
     assert found is not None
-    assert (found.ino, found.node, found.sealed, found.base) == (6, b"m" * 16, b"new", b"")
+    assert (found.ino, found.node, found.version, found.base) == (6, b"m" * 16, b"new", b"")
 
 
 def test_small_content_is_kept_under_its_hash_and_nothing_else_is_left(store: VolumeStore) -> None:

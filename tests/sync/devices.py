@@ -143,7 +143,7 @@ class Device:
 
     async def leave(self) -> None:
         """Leave as `daemon.volumes` does; the files of the volume are deleted."""
-        mark = await self.sync.part()
+        mark = await self.sync.leave()
         await self.hub.remove(self.sync.id)
         self.store.close()
         shutil.rmtree(self.directory(self.sync.id))

@@ -30,6 +30,16 @@ SHOWN_NO_MORE = [
     Folding(0, "chmod", 1, 0),
 ]
 """A folder that others were shown as is shown as one of them, and has its own mode again."""
+STANDS_FOR_ITSELF_AGAIN = [
+    Folding(0, "write", 30, 20),
+    Folding(1, "write", 0, 25),
+    Folding(2, "mkdir", 20, 14),
+    Folding(2, "over", 3, 21),
+    Folding(0, "again", 1, 20),
+    Folding(2, "again", 5, 12),
+    Folding(0, "mkdir", 3, 1),
+]
+"""A folder that was shown as another one stands for itself when that one has gone, and both have numbers."""
 
 
 @settings(max_examples=20)
@@ -45,6 +55,7 @@ def test_trouble_in_any_order_gives_the_tree_of_all_states(program: Sequence[Tro
 
 
 @example(SHOWN_NO_MORE, 0)
+@example(STANDS_FOR_ITSELF_AGAIN, 16)
 @settings(max_examples=60)
 @given(FOLDINGS, SEEDS)
 def test_folders_of_one_name_in_any_order_give_the_tree_of_all_states(program: Sequence[Folding], seed: int) -> None:

@@ -331,7 +331,7 @@ def test_hashing_finds_a_version_that_got_a_new_dot(volume: LocalVolume) -> None
         volume.rotate_author(NEW_SEED)
     row = volume.store.staging.get("s1")
     assert row is not None
-    assert row.sealed == token(volume.current_dot(dot)) != token(dot)
+    assert row.version == token(volume.current_dot(dot)) != token(dot)
     with volume.store.db.transaction():
         volume.body_known(state.id, dot, Inline(b"12345"))
     assert body_of(volume, state.id) == Inline(b"12345")

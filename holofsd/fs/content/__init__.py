@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Content and attributes of files: open handles, staging, sealing, versions, hashing, and where the bytes are.
+"""Content and attributes of files: open handles, staging, finalizing, versions, hashing, and where the bytes are.
 
 Imports `nodes`, `changes` and `shared`.
 """

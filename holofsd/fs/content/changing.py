@@ -122,7 +122,7 @@ class Changing:
             staged.truncate(size)
             staged.set_mtime(self._scope.now_ns())
         self._watchers.content_changed(ino, staged.base, att)
-        self._writing.seal_if_unwritten(ino, Origin(att, inodes={ino}))
+        self._writing.finalize_if_unwritten(ino, Origin(att, inodes={ino}))
 
     # ---- mode and time
     def _set_mode_and_time(self, att: Attachment, ino: Ino, mode: int | None, mtime_ns: int | None) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hashing in the background: sealed staging files get their hash and move into the content store.
+"""Hashing in the background: finalized staging files get their hash and move into the content store.
 
 At each point where a crash can fall: `hashing.placed` the content file without a row is adopted by the next try;
 `hashing.known` the transaction with the hash is whole or not there; `hashing.synced` a row whose version is known is
@@ -42,15 +42,17 @@ class _Hashed:
     size: int
 
 
-def _hash_and_place(content: Content, row: StagingRow, sealed: Path, size: int | None, durable: bool) -> _Hashed | None:
+def _hash_and_place(
+    content: Content, row: StagingRow, finalized: Path, size: int | None, durable: bool
+) -> _Hashed | None:
     """Blocking. `size`: bytes of the version; None: it was replaced meanwhile. None if the file is gone."""
     try:
-        path = freeze(sealed, sealed.stat().st_size if size is None else size)
+        path = freeze(finalized, finalized.stat().st_size if size is None else size)
         if durable:
             with open(path, "rb") as file:
                 os.fdatasync(file.fileno())
         hash, hashed = hash_file(path)
-        content.place(path, hash, move=path != sealed)
+        content.place(path, hash, move=path != finalized)
     except FileNotFoundError:
         return None
     if durable:
@@ -63,13 +65,13 @@ def _hash_and_place(content: Content, row: StagingRow, sealed: Path, size: int |
 
 
 class Hasher:
-    """Background worker that hashes sealed staging files and puts them into the content store."""
+    """Background worker that hashes finalized staging files and puts them into the content store."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._rows = scope.store.staging
         self._wake = asyncio.Event()
-        # What was sealed before this start may have been fsynced: this is not stored.
+        # What was finalized before this start may have been fsynced: this is not stored.
         self._durable: set[str] = {row.id for row in self._rows.to_hash(-1)}
         self._skipped: set[str] = set()
         """Rows that wait for an open file, or failed."""
@@ -80,7 +82,7 @@ class Hasher:
         """Open files of a mount that may still come back."""
 
     def expect(self, staged: StagedFile) -> None:
-        """A sealed row was committed."""
+        """A finalized row was committed."""
         if staged.synced:
             self._durable.add(staged.id)
         self._wake.set()
@@ -100,7 +102,7 @@ class Hasher:
             await self._wake.wait()
 
     async def drain(self) -> None:
-        """Hashes all that is sealed. Rows that cannot be handled now are left out. One caller at a time."""
+        """Hashes all that is finalized. Rows that cannot be handled now are left out. One caller at a time."""
         async with self._draining:
             await self._drain()
 
@@ -158,7 +160,7 @@ class Hasher:
         return [item for item in found if item is not None]
 
     def _sizes(self, rows: list[StagingRow]) -> dict[str, int]:
-        """Bytes of the versions that these rows contain, as they were counted when they were sealed."""
+        """Bytes of the versions that these rows contain, as they were counted when they were finalized."""
         return {row.id: version.size for row in rows if (version := self._pending(row)) is not None}
 
     # ---- rows
@@ -201,7 +203,7 @@ class Hasher:
             for item in hashed:
                 store.content.add(item.hash, item.size, self._scope.now_ms())
                 with self._unseen_by_programs(item.row):
-                    dot = parse_token(item.row.sealed)
+                    dot = parse_token(item.row.version)
                     change = self._scope.volume.body_known(item.row.node, dot, Blob(item.hash), item.row.id)
                 if not change.nodes:
                     self._scope.tree.untraced[item.hash] = item.size  # replaced while it was hashed

@@ -153,16 +153,16 @@ class Opening:
         view = self._scope.tree.view(ino)
         if view is None:
             return
-        self._writing.seal_if_unwritten(ino, Origin(att, written={ino}) if att is not None else None)
+        self._writing.finalize_if_unwritten(ino, Origin(att, written={ino}) if att is not None else None)
         if opened.holds_publication and not view.detached:
             with self._scope.db.transaction():
                 self._scope.volume.release(view.node)
-        if view.detached and not files.is_open(ino) and self._is_settled(ino):
+        if view.detached and not files.is_open(ino) and self._is_unstaged(ino):
             with self._scope.db.transaction():
                 self._unlinking.forget_detached(ino)
             self._hasher.try_again()
 
-    def _is_settled(self, ino: Ino) -> bool:
+    def _is_unstaged(self, ino: Ino) -> bool:
         """No staging file waits to become a version; that of an orphan goes with it."""
         return self._staged.of(ino) is None or self._attributes.is_orphan(self._attributes.resolve(ino))
 
@@ -174,7 +174,7 @@ class Opening:
         staged = await self._writing.stage(opened.ino, att.request.mount_id, empty=empty, base=base)
         if self._scope.files.find(*opened.key) is not opened:
             # Released while the copy was made, so no program has seen the copy.
-            self._writing.seal_if_unwritten(opened.ino)
+            self._writing.finalize_if_unwritten(opened.ino)
             raise BadHandle("This file was closed in the meantime.")
         opened.staged = True
         if new or empty:
@@ -197,7 +197,7 @@ class Opening:
             self._commit_staged(att, opened, mtime_ns)
         if request.seal and not request.release:
             opened.staged = False
-            self._writing.seal_if_unwritten(ino, Origin(att, inodes={ino}))
+            self._writing.finalize_if_unwritten(ino, Origin(att, inodes={ino}))
         if not request.release:
             return self._attributes.get(ino)
         if view.detached:
@@ -232,7 +232,7 @@ class Opening:
         self._watchers.content_changed(ino, staged.base, att)
         if not [writer for writer in self._scope.files.writers(ino) if writer is not opened]:
             opened.staged = False
-            self._writing.seal_if_unwritten(ino, Origin(att, inodes={ino}))
+            self._writing.finalize_if_unwritten(ino, Origin(att, inodes={ino}))
 
     def _commit_staged(self, att: Attachment, opened: RegisteredHandle, mtime_ns: int | None) -> None:
         staged = self._staged.of(opened.ino)

@@ -109,7 +109,7 @@ class Versions:
         draft.write(origin, publication_hold_ms)
 
     def write_staged(self, staged: StagedFile, origin: Origin | None = None) -> Version:
-        """Writes a version of what a staging file contains now. The caller marks the row as sealed, or removes it."""
+        """Writes a version of what a staging file contains now. The caller marks its row finalized, or removes it."""
         found = staged.stat()
         size, mtime_ns = found.st_size, found.st_mtime_ns
         if size <= INLINE_RECORD:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Staging and sealing: how what mounts write becomes durable, and then a version (docs/durability.md).
+"""Staging and finalizing: how what mounts write becomes durable, and then a version (docs/durability.md).
 
-Crash windows, in order: a copy without row is swept at start; once the row exists the file is sealed at start or by
+Crash windows, in order: a copy without row is swept at start; once the row exists the file is finalized at start or by
 the mount that comes back; the version and the row's token are one transaction; what follows is the hasher's.
 """
 
@@ -53,7 +53,7 @@ def copy_pieces(pieces: list[tuple[Path, int]], target: Path) -> None:
 
 
 class Writing:
-    """Staging files from their making to the version that they become when they are sealed."""
+    """Staging files from their making to the version that they become when they are finalized."""
 
     def __init__(
         self,
@@ -149,8 +149,8 @@ class Writing:
             return False
         return path.stat().st_size == version.size
 
-    # ---- sealing
-    def seal(self, staged: StagedFile, origin: Origin | None = None) -> None:
+    # ---- finalizing
+    def finalize(self, staged: StagedFile, origin: Origin | None = None) -> None:
         """Makes a version of what was written. No mount may write to the file any more."""
         view = self._attributes.resolve(staged.ino)
         if self._attributes.is_orphan(view):
@@ -162,25 +162,25 @@ class Writing:
             version = self._versions.write_staged(staged, origin)
             self._scope.volume.release(view.node)
             if isinstance(version.body, Pending):
-                self._staged.sealed(staged, token(version.dot))
+                self._staged.finalized(staged, token(version.dot))
                 self._hasher.expect(staged)
             else:
                 self._staged.remove(staged)
 
-    def seal_if_unwritten(self, ino: Ino, origin: Origin | None = None) -> None:
-        """Seals a file if no process writes it any more; called when one stopped. A failure is logged and tried again
-        later."""
+    def finalize_if_unwritten(self, ino: Ino, origin: Origin | None = None) -> None:
+        """Finalizes a file if no process writes it any more; called when one stopped. A failure is logged and tried
+        again later."""
         staged = self._staged.of(ino)
         if staged is None or self._scope.files.writers(ino) or self._may_have_unknown_writers(staged):
             return
         try:
-            self.seal(staged, origin)
+            self.finalize(staged, origin)
         except HoloError as error:
-            log.warning("a written file could not be sealed yet", ino=ino, problem=error.message)
+            log.warning("a written file could not be finalized yet", ino=ino, problem=error.message)
 
     def _may_have_unknown_writers(self, staged: StagedFile) -> bool:
         """Whether a mount that has not re-attached since the daemon started may write to the file. `Attaching.tend`
-        seals it once each of them is back or dead."""
+        finalizes it once each of them is back or dead."""
         return staged.inherited and bool(self._scope.files.awaited)
 
     async def snapshot(self, staged: StagedFile) -> None:
@@ -196,13 +196,13 @@ class Writing:
             after = staged.stat() if self._staged.of(staged.ino) is staged else None
             if after is not None and (after.st_mtime_ns, after.st_size) == (before.st_mtime_ns, before.st_size):
                 os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
-                kept = self._seal_copy(staged, staging_id, path)
+                kept = self._finalize_copy(staged, staging_id, path)
                 staged.clean = (before.st_mtime_ns, before.st_size)
         finally:
             if not kept:
                 path.unlink(missing_ok=True)
 
-    def _seal_copy(self, staged: StagedFile, staging_id: str, path: Path) -> bool:
+    def _finalize_copy(self, staged: StagedFile, staging_id: str, path: Path) -> bool:
         """True if the copy is needed further."""
         if self._attributes.is_orphan(self._attributes.resolve(staged.ino)):
             return False
@@ -213,7 +213,7 @@ class Writing:
             self._staged.based_on(staged, dot)
             if not isinstance(version.body, Pending):
                 return False
-            self._staged.add_sealed(copy, dot)
+            self._staged.add_finalized(copy, dot)
             self._hasher.expect(copy)
         return True
 
@@ -225,7 +225,7 @@ class Writing:
                 await self._sync_content(ino)
                 break
             except FileNotFoundError:
-                # Sealed or hashed in the meantime: look again where it is.
+                # Finalized or hashed in the meantime: look again where it is.
                 continue
         await self._scope.db.sync()
 

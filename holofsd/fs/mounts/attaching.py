@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mounts come, go and come back; what they left open is sealed when they cannot be writing any more.
+"""Mounts come, go and come back; what they left open is finalized when they cannot be writing any more.
 
 A staging file is written by the mount itself. As long as the process of any mount that knew this volume lives and has
-not come back, a file without a known writer is not sealed but copied: a program that writes to it does no harm.
+not come back, a file without a known writer is not finalized but copied: a program that writes to it does no harm.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Attaching:
     def _take_back(self, attachment: Attachment, handles: Iterable[OpenHandle]) -> None:
         """Registers the handles that the mount still has open, all of them before any other is released.
 
-        Those whose inode is gone become `lost_handles`. Those whose staging file was sealed or removed stay open, as
+        Those whose inode is gone become `lost_handles`. Those whose staging file was finalized or removed stay open, as
         `displaced_handles`: the mount stages the file again.
         """
         files, mount_id = self._scope.files, attachment.request.mount_id
@@ -201,7 +201,7 @@ class Attaching:
 
     def _let_go(self, mount_id: str, only_readers: bool) -> None:
         """Releases the handles of a mount; with `only_readers` not those that may still write: a staging file must not
-        be sealed while its program writes."""
+        be finalized while its program writes."""
         for opened in self._scope.files.of_mount(mount_id):
             if not (only_readers and opened.staged):
                 self._opening.release(None, opened)
@@ -210,7 +210,7 @@ class Attaching:
         if self._staged.of(staged.ino) is not staged:
             return
         if not living and not self._scope.files.is_open_for_writing(staged.ino):
-            self._writing.seal_if_unwritten(staged.ino)
+            self._writing.finalize_if_unwritten(staged.ino)
             self._drop_if_orphan(staged)
         elif self._is_due(staged):
             try:

@@ -153,7 +153,7 @@ class Settling:
         origin, shown = Origin(None), choices[0]
         rows = [EntryRow(slot.parent, choice.name, choice.node, choice.dot, slot.name) for choice in choices]
         own = kept.version if kept is not None and kept.node == shown.node else None
-        names = self._conflicts.part(rows, own, origin)
+        names = self._conflicts.split(rows, own, origin)
         files = _files(choices, names, own)
         if kept is None:
             for file in files:

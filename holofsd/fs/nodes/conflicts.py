@@ -57,14 +57,22 @@ class Conflicts:
         return found
 
     def hidden_at(self, entry: Entry) -> list[NodeId]:
-        """Nodes that want this name and are not shown, as inside `.git`: they go when the name goes."""
+        """Nodes that want this name and are not shown, as inside `.git`: they go when the name goes, but for files that
+        a program writes."""
         placed = self._nodes.slot(entry.parent, entry.slot)
         if len(placed) < 2:
             return []
         shown = {row.node for row in self._nodes.entries_of_slot(entry.parent, entry.slot)}
-        return [row.node for row in placed if row.node not in shown]
+        return [row.node for row in placed if row.node not in shown and not self._is_written(row.node)]
 
-    def part(self, rows: Sequence[EntryRow], kept: Version | None, origin: Origin) -> list[bytes]:
+    def _is_written(self, node: NodeId) -> bool:
+        """Whether a program writes the file: its version does not say what it will be."""
+        ino = self._nodes.find_ino(node)
+        return ino is not None and (
+            self._scope.files.is_open_for_writing(ino) or self._unlinking.staged.of(ino) is not None
+        )
+
+    def split(self, rows: Sequence[EntryRow], kept: Version | None, origin: Origin) -> list[bytes]:
         """All that stands for one name becomes a file of its own, also what is hidden. The name goes on with `kept`, a
         version of its node; None: with what it shows. Returns what each of `rows` is called then, in order.
 
@@ -78,7 +86,9 @@ class Conflicts:
         shown, draft = rows[0], Draft(self._scope)
         for node in {row.node for row in self._nodes.slot(shown.parent, shown.slot)} - {shown.node}:
             twin = self._scope.tree.version_of(node)
-            if twin is not None and not isinstance(twin.body, Marker) and twin.body in bodies:
+            if twin is None or isinstance(twin.body, Marker) or self._is_written(node):
+                continue
+            if twin.body in bodies:
                 self._unlinking.end_name(draft, node, shown.parent, shown.slot)
         draft.write(origin)
         return [row.name for row in named]
@@ -183,7 +193,8 @@ class Conflicts:
 
     # ---- twins
     def _end_twins(self, parent: NodeId, slot: bytes, origin: Origin | None) -> None:
-        """Files of the same content that the name stands for too: the operation does to them what it does to it."""
+        """Files of the same content that the name stands for too: the operation does to them what it does to it. One
+        that a program writes goes on: what it writes is another content."""
         if len(self._nodes.slot(parent, slot)) < 2:
             return
         entry = self._scope.tree.lookup(parent, slot)
@@ -191,6 +202,8 @@ class Conflicts:
             return
         draft = Draft(self._scope)
         for node in self._scope.tree.twins(entry):
+            if self._is_written(node):
+                continue
             self._unlinking.end_name(draft, node, parent, slot)
         draft.write(origin)
 

@@ -29,7 +29,7 @@ class StagedFile:
     node: NodeId
     path: Path
     base: bytes
-    """Token of the version it was made from, or last sealed as; '' for none."""
+    """Token of the version it was made from, or last finalized as; '' for none."""
     mount_id: str
     clean: tuple[int, int] | None = None
     """(mtime_ns, size) with which it equals `base`; None: not known to."""
@@ -97,7 +97,7 @@ class StagedFiles:
     def load(self) -> None:
         """Loads, at start, what was being written when this device stopped. Rows whose file is gone are forgotten."""
         with self._scope.db.transaction():
-            for row in self._rows.unsealed():
+            for row in self._rows.unfinalized():
                 path = self._rows.path(row.id)
                 if path.exists():
                     staged = StagedFile(row.id, row.ino, row.node, path, row.base, row.mount_id, synced=True)
@@ -141,17 +141,17 @@ class StagedFiles:
             self._scope.db.after_commit(lambda: setattr(staged, "node", node))
 
     def based_on(self, staged: StagedFile, base: bytes) -> None:
-        """Sets the version that the content of a staging file was sealed as, or replaces."""
+        """Sets the version that the content of a staging file was finalized as, or replaces."""
         self._rows.set_base(staged.id, base)
         self._scope.db.after_commit(lambda: setattr(staged, "base", base))
 
-    def sealed(self, staged: StagedFile, version: bytes) -> None:
-        """Marks a staging file as sealed: it is never written again, and waits to be hashed."""
-        self._rows.seal(staged.id, version)
+    def finalized(self, staged: StagedFile, version: bytes) -> None:
+        """Marks a staging file as finalized: it is never written again, and waits to be hashed."""
+        self._rows.finalize(staged.id, version)
         self._scope.db.after_commit(lambda: self._forget(staged))
-        self._scope.db.after_commit(lambda: faults.reach("writing.sealed", self._scope.store))
+        self._scope.db.after_commit(lambda: faults.reach("writing.finalized", self._scope.store))
 
-    def add_sealed(self, staged: StagedFile, version: bytes) -> None:
+    def add_finalized(self, staged: StagedFile, version: bytes) -> None:
         """A copy of an open file, complete from the start."""
         row = StagingRow(staged.id, staged.ino, staged.node, staged.base, "", version, self._scope.now_ms())
         self._rows.add(row)
