@@ -183,7 +183,8 @@ class Handle:
     """One open file description.
 
     `base`: the version that its writes replace; empty: the one that the inode shows. `staged`: the daemon knows that it
-    writes to the staging file.
+    writes to the staging file. `registering` is held while the daemon is told of the handle, or releases it with a
+    commit: one at a time, and never beside another call about the handle.
     """
 
     number: int
@@ -195,6 +196,7 @@ class Handle:
     registration: Registration = Registration.REGISTERED
     use: Use = Use.OPEN
     staged: bool = False
+    registering: Turns = field(default_factory=Turns)
 
     @property
     def was_registered(self) -> bool:
@@ -239,7 +241,7 @@ class HandleTable:
 
     def add(self, handle: Handle) -> None:
         if self._patiently is not None:
-            handle.file.lock.patiently = self._patiently
+            handle.file.lock.patiently = handle.registering.patiently = self._patiently
         self.handles[handle.number] = handle
         handle.file.handles[handle.number] = handle
         self.files[handle.file.ino] = handle.file

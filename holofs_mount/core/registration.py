@@ -36,11 +36,12 @@ class Registrar:
         file = handle.file
         if file.existence is not Existence.KNOWN:
             await self._creates.wait_until_known(file)
-        if handle.was_registered or file.tracking is Tracking.FROZEN:
-            return
-        request = pb.OpenRequest(ino=file.ino, handle=handle.number, write=handle.write)
-        reply: pb.OpenReply = await self._daemon.call("open", request)
-        handle.set_registered(True)
+        async with handle.registering:
+            if handle.was_registered or file.tracking is Tracking.FROZEN:
+                return
+            request = pb.OpenRequest(ino=file.ino, handle=handle.number, write=handle.write)
+            reply: pb.OpenReply = await self._daemon.call("open", request)
+            handle.set_registered(True)
         if reply.map.version == file.version:
             return
         if handle.write:
@@ -57,10 +58,19 @@ class Registrar:
         return writer
 
     async def register_all(self, file: OpenFile | None) -> None:
-        """Registers all handles before the file loses its name: the daemon keeps the inode for handles it knows."""
-        if file is not None:
-            for handle in list(file.handles.values()):
+        """Registers all handles before the file loses its name: the daemon keeps the inode for handles it knows.
+
+        A refusal is no reason to keep the name: that handle alone will not read any more. Raises OSError ETIMEDOUT.
+        """
+        if file is None:
+            return
+        for handle in list(file.handles.values()):
+            try:
                 await self.register(handle)
+            except OSError as error:
+                if error.errno == errno.ETIMEDOUT:
+                    raise
+                log.debug("a handle could not be registered", reason=str(error))
 
     def watch_for_lingering(self, handle: Handle) -> None:
         """Registers the handle a moment after a flush that looked like the last, unless a release follows at once."""

@@ -85,17 +85,25 @@ class Saving:
         if isinstance(file.body, BufferedBody):
             request.MergeFrom(pb.CommitRequest(data=bytes(file.body.data), onto=onto(file)))
             request.release = last and len(file.handles) == 1 and not file.unlinked
-        attr: pb.Attr = await self._daemon.call("commit", request)
-        if file.displaced:  # the daemon that answered came after the one that was asked
+        attr = await self._sent(writer, request)
+        if attr is None:
             await self._commit_through(writer, last)
             return
-        writer.set_registered(not request.release)
         self._committed(file, writer, attr, edits, since)
         if isinstance(file.body, BufferedBody):
             file.body.stored = len(request.data)
             if not file.dirty and not file.unlinked:
                 content = inline_map(attr.version, bytes(file.body.data))
                 self._local_opens.cache_map(attr, content, self._state.epochs.now)
+
+    async def _sent(self, writer: Handle, request: pb.CommitRequest) -> pb.Attr | None:
+        """Sends a commit. None: the daemon that answered came after the one that was asked, so it is to be repeated."""
+        async with writer.registering:
+            attr: pb.Attr = await self._daemon.call("commit", request)
+            if writer.file.displaced:
+                return None
+            writer.set_registered(not request.release)
+            return attr
 
     async def _commit_new_file(self, handle: Handle, last: bool) -> bool:
         """Commits a file whose create is unsent, with its content. False: it is sent or done. The lock is held."""
@@ -292,7 +300,7 @@ class Saving:
             self._create_refused(file)
         if wrote_staging and not file.handles:
             self._state.attrs.drop(file.ino)  # the version is made now, by the daemon
-        if handle.was_registered:
+        if handle.was_registered or handle.registering.locked():
             self._daemon.in_background(self._release(handle))
         else:
             self._state.table.remove(handle)
@@ -308,8 +316,9 @@ class Saving:
     async def _release(self, handle: Handle) -> None:
         # The handle stays in the table until the daemon has released it: a new daemon has to hear of it again.
         try:
-            if not handle.lost:
-                await self._daemon.call("release", pb.ReleaseRequest(handle=handle.number))
+            async with handle.registering:
+                if handle.was_registered and not handle.lost:
+                    await self._daemon.call("release", pb.ReleaseRequest(handle=handle.number))
         except OSError as error:
             log.debug("release failed", reason=str(error))
         finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from holofsd.core.errors import BadHandle, ContentMoved, ContentUnavailable
+from holofsd.core.errors import BadArgument, BadHandle, ContentMoved, ContentUnavailable
 from holofsd.core.ids import BlobHash
 from holofsd.core.state import Blob, Inline, Pending
 from holofsd.fs.settings import FsSettings
@@ -364,3 +364,20 @@ async def test_content_goes_on_from_what_the_last_fsync_brought(device: Device, 
     await program.release(other)
     await program.release(handle)
     assert await program.read("f") == b"kept, and more"
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+async def test_opening_again_with_one_handle_is_opening_once(device: Device, program: Program, truncate: bool) -> None:
+    """The answer did not arrive in time, so the mount asked again."""
+    await program.write("f", b"content")
+    ino = await program.walk("f")
+    for _ in range(2):
+        await device.fs.open(program.att, ino, 77, write=True, truncate=truncate, base=b"")
+    await program.release(77)
+    assert not device.fs._scope.files.inos()
+    await program.write("g", b"another")
+    await device.fs.open(program.att, ino, 78, write=True, truncate=False, base=b"")
+    with pytest.raises(BadArgument):
+        await device.fs.open(program.att, await program.walk("g"), 78, write=True, truncate=False, base=b"")
+    with pytest.raises(BadArgument):
+        await device.fs.open(program.att, ino, 78, write=False, truncate=False, base=b"")

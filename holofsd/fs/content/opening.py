@@ -89,12 +89,15 @@ class Opening:
             raise BadArgument("A symlink cannot be opened.")
         if write or truncate:
             self._scope.require_writable(att)
-        opened = self._scope.files.add(att.request.mount_id, handle, ino, write=write)
+        files, mount_id = self._scope.files, att.request.mount_id
+        is_new = files.find(mount_id, handle) is None
+        opened = files.add(mount_id, handle, ino, write=write)
         try:
             if truncate:
                 self._empty(att, opened, base)
         except BaseException:
-            self._scope.files.remove(opened)
+            if is_new:
+                files.remove(opened)
             raise
         view = self._attributes.resolve(ino)
         return Opened(self._attributes.of(view), self._contents.map_of(view))

@@ -39,9 +39,13 @@ class RegisteredHandles:
         """Mounts of the daemon before this one that may live and have not re-attached: their open files are unknown."""
 
     def add(self, mount_id: str, handle: int, ino: Ino, *, write: bool) -> RegisteredHandle:
-        """Raises BadArgument for a number that is in use."""
+        """Adding again changes nothing: the answer may not have arrived in time. Raises BadArgument for a number that
+        is in use for something else."""
         key = (mount_id, handle)
-        if handle == 0 or key in self._files:
+        known = self._files.get(key)
+        if known is not None and (known.ino, known.write) == (ino, write):
+            return known
+        if handle == 0 or known is not None:
             raise BadArgument(f"The handle {handle} is in use already, or is none.")
         opened = RegisteredHandle(key, ino, write)
         self._files[key] = opened
