@@ -92,8 +92,7 @@ async def accept_session(sync: VolumeSync, stream: Stream, hello: frames.Greetin
     await stream.send(frames.welcome(info.name, sync.now_ms(), info.named_ms, sync.twins.instance, doubled))
     sync.on_named(peer, hello.name, hello.named_ms)
     session = Session(sync, stream, sync.new_outgoing(peer), peer, opened_here=False)
-    now = sync.now_ms()
-    session.clock.measured(hello.clock_ms, now, now)
+    session.clock.measured(hello.clock_ms, None, sync.now_ms())
     await converse(sync, session)
 
 

@@ -56,12 +56,17 @@ class Host(Protocol):
 
 @dataclass(slots=True)
 class PeerClock:
-    """Clock of the other side: how far it is ahead of ours, in ms, with half the round trip taken off."""
+    """Clock of the other side: how far it is ahead of ours at least, in ms; less than zero where it is behind.
+
+    A busy machine reads late, so what it said lies anywhere between the asking and the reading of the answer.
+    """
 
     ahead_ms: int | None = None
 
-    def measured(self, theirs_ms: int, sent_ms: int, received_ms: int) -> None:
-        self.ahead_ms = theirs_ms - (sent_ms + received_ms) // 2
+    def measured(self, theirs_ms: int, sent_ms: int | None, received_ms: int) -> None:
+        """`sent_ms`: our time at which it was asked; None: it said so unasked, and when is not known."""
+        behind_ms = 0 if sent_ms is None else theirs_ms - sent_ms
+        self.ahead_ms = max(theirs_ms - received_ms, min(behind_ms, 0))
 
 
 class Session:

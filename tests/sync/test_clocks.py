@@ -12,6 +12,7 @@ import pytest
 from holofsd.core import edit
 from holofsd.core.ids import ROOT_ID, NodeId
 from holofsd.core.state import Inline, Kind, Place
+from holofsd.sync.session import PeerClock
 from tests.sync.devices import Device, devices, settled, share, until
 
 SECOND = 1000
@@ -97,3 +98,25 @@ async def test_how_far_clocks_are_apart_is_measured(tmp_path: Path) -> None:
         await share(ann, bob, cid)
         await until(lambda: len([r for r in ann.sync.status().devices if r.clock_ahead_ms is not None]) == 2)
         assert all(abs((r.clock_ahead_ms or 0) - 90_000) < 5_000 for r in ann.sync.status().devices)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "asked", "read", "ahead"),
+    [
+        (1_000, 1_000, 1_000, 0),
+        (6_000, 1_000, 1_020, 4_980),
+        (1_000, 6_000, 6_020, -5_000),
+        (11_000, 1_000, 11_000, 0),
+        (1_000, 1_000, 11_000, 0),
+        (13_000, 1_000, 11_000, 2_000),
+        (1_000, None, 11_000, 0),
+        (13_000, None, 11_000, 2_000),
+    ],
+)
+def test_a_machine_that_is_busy_takes_no_clock_for_a_wrong_one(
+    theirs: int, asked: int | None, read: int, ahead: int
+) -> None:
+    """Only what no delay explains counts, of an answer that was ten seconds on its way as of one that came at once."""
+    clock = PeerClock()
+    clock.measured(theirs, asked, read)
+    assert clock.ahead_ms == ahead
