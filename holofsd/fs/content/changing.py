@@ -60,19 +60,15 @@ class Changing:
         self._watchers = watchers
 
     async def set_attr(self, att: Attachment, ino: Ino, change: SetAttr) -> Attr:
-        self._scope.require_writable(att)
-        self._attributes.resolve(ino)
         if change.size is not None:
+            self._scope.require_writable(att)
             await self._set_size(att, ino, change)
-        return self._set_rest(att, ino, change)
+        return self.set_mode_and_time(att, ino, change)
 
     def set_mode_and_time(self, att: Attachment, ino: Ino, change: SetAttr) -> Attr:
-        """Sets attributes without a size, at once."""
+        """Sets attributes at once, all but the size."""
         self._scope.require_writable(att)
         self._attributes.resolve(ino)
-        return self._set_rest(att, ino, change)
-
-    def _set_rest(self, att: Attachment, ino: Ino, change: SetAttr) -> Attr:
         mtime_ns = self._scope.now_ns() if change.mtime_now else change.mtime_ns
         if change.mode is not None or mtime_ns is not None:
             self._set_mode_and_time(att, ino, change.mode, mtime_ns)
