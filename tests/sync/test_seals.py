@@ -1,77 +1,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A version belongs to its author, and a node is of one kind: whatever a member says, in whatever order it is heard."""
+"""A version belongs to its author: whatever a member says, in whatever order it is heard."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import replace
-from itertools import permutations, takewhile
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 
-from holofsd.codec.node_ids import new_node_id
 from holofsd.codec.records import decode_state, encode_device, encode_state
 from holofsd.codec.signing import SigningKey, sign_version
 from holofsd.codec.ticket import decode_ticket
 from holofsd.core import edit
 from holofsd.core.context import covers
-from holofsd.core.document import DeviceInfo, Role
-from holofsd.core.ids import ROOT_ID, AuthorId, Dot, NodeId, VolumeId
-from holofsd.core.kinds import kind_of
-from holofsd.core.node import shown_version
-from holofsd.core.state import Inline, Kind, NodeState, Place, Version
+from holofsd.core.document import DeviceInfo
+from holofsd.core.ids import Dot, VolumeId
+from holofsd.core.state import Inline, Kind
 from holofsd.net.fake import FakeNetwork
-from holofsd.store.database import Database, scripts
-from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import KEY_DEVICE
 from holofsd.sync.create import prepare_joined
 from holofsd.sync.invites import redeem
 from holofsd.sync.sealing_again import DUE, seal_again
 from holofsd.sync.stored_credentials import store_credentials
-from holofsd.sync.vetting import DISPUTED, FORGED, OTHER_KIND, TWO_CONTENTS, UNSEALED
+from holofsd.sync.vetting import FORGED, TWO_CONTENTS, UNSEALED
 from holofsd.sync.volume import VolumeSync
 from holofsd.tree.local import LocalVolume
-from tests.sync.devices import Device, devices, settled, share, until
+from tests.sync.devices import devices, settled, share, until
+from tests.sync.forging import SEAL, forged, lies, resealed, said, shown
 from tests.sync.rawpeer import Author, RawPeer
 from tests.sync.test_folding import FOLDING, is_gone
 from tests.sync.test_hostile import scene
-
-SEAL = 64
-
-
-def shown(device: Device, node: NodeId) -> Version:
-    state = device.volume.tree.state(node)
-    assert state is not None
-    version = shown_version(state)
-    assert version is not None
-    return version
-
-
-def said(device: Device, node: NodeId) -> NodeState:
-    """State that the device's own record says."""
-    envelope = device.store.documents.envelope(device.volume.author, node)
-    assert envelope is not None
-    return decode_state(envelope.payload)
-
-
-def lies(device: Device) -> dict[tuple[str, str], int]:
-    return {(lie.name, lie.what): lie.count for lie in device.sync.status().lies}
-
-
-def forged(state: NodeState, dot: Dot, data: bytes, **more: object) -> NodeState:
-    """The same version, a moment later, with other content."""
-    version = state.versions[dot]
-    stamp = replace(version.stamp, wall_ms=version.stamp.wall_ms + 1)
-    changed = replace(version, body=Inline(data), size=len(data), stamp=stamp, **more)  # type: ignore[arg-type]
-    return replace(state, versions={**state.versions, dot: changed})
-
-
-def resealed(state: NodeState, dot: Dot, key: SigningKey, device: Device) -> NodeState:
-    """State with a seal of another than the author."""
-    seal = sign_version(key, device.sync.id, state.id, state.kind, state.versions[dot])
-    return replace(state, versions={**state.versions, dot: replace(state.versions[dot], seal=seal)})
 
 
 # ---- what devices of ours say
@@ -366,232 +325,6 @@ async def test_all_show_the_same_of_an_author_whose_records_went(tmp_path: Path)
         await raw.endpoint.close()
 
 
-# ---- authors of earlier programs
-def without_seals(device: Device) -> None:
-    """Records like those of a program that knows no seals: nobody can prove what it says, and it says so."""
-    device.sync.publisher._sealer.sealed = lambda state, encoded: encoded  # type: ignore[method-assign]
-    device.store.seals.sealed_from = lambda author: 0  # type: ignore[method-assign]
-
-
-@pytest.mark.parametrize("has_own_record", [True, False])
-async def test_unsealed_versions_are_not_replaced_by_what_others_say(tmp_path: Path, has_own_record: bool) -> None:
-    network = FakeNetwork()
-    async with devices(tmp_path, "ann", "bob", "new", network=network, config=FOLDING) as (ann, bob, new):
-        ann.create()
-        without_seals(ann)
-        await bob.join(ann.ticket())
-        without_seals(bob)
-        raw = RawPeer(ann.network, "raw")
-        joined = await redeem(raw.endpoint, decode_ticket(ann.ticket()), "raw")
-        author = Author(joined.volume)
-        await raw.session(ann.id, joined, author)
-        node = bob.write("file", b"by bob")
-        await settled(ann, bob)
-        true = said(bob, node)
-        (dot,) = true.versions
-        assert true.versions[dot].seal == b""
-        if not has_own_record:
-            former = bob.volume.author
-            ann.sync.remove_member(bob.id)
-            await until(lambda: is_gone(former, ann), "the records of the removed device to go")
-        await raw.push(author, author.say(forged(true, dot, b"forged")), after=0)
-        await raw.hear("confirm")
-        assert ann.files() == {"file": b"by bob"}
-        assert lies(ann) == {("", DISPUTED): 1}
-        await new.join(ann.ticket())
-        await settled(ann, new)
-        assert new.files() == ann.files() == {"file": b"by bob"}
-        await raw.endpoint.close()
-
-
-async def test_what_a_device_of_an_earlier_program_passes_on_counts_where_it_is_what_the_author_says(
-    tmp_path: Path,
-) -> None:
-    async with devices(tmp_path, "ann", "bob", "new") as (ann, bob, new):
-        await share(ann, bob)
-        without_seals(bob)
-        bob.sync.merger.told.vetting.should_be_sealed = lambda dot: False  # type: ignore[method-assign]
-        node = ann.write("file", b"by ann")
-        await settled(ann, bob)
-        state = bob.volume.tree.state(node)
-        assert state is not None
-        plain = {dot: replace(version, seal=b"") for dot, version in state.versions.items()}
-        moved = edit.moved(
-            replace(state, versions=plain), next(iter(state.links)), Place(ROOT_ID, b"x"), bob.volume.stamp()
-        )
-        with bob.store.db.transaction():
-            bob.volume.write([moved])
-        await settled(ann, bob)
-        assert next(iter(said(bob, node).versions.values())).seal == b""
-        await new.join(ann.ticket())
-        await settled(ann, bob, new)
-        assert new.files() == {"x": b"by ann"}
-        assert lies(new) == lies(ann) == {}
-
-
-async def test_a_version_that_cannot_be_proven_is_said_as_ones_own(tmp_path: Path) -> None:
-    """The author's record had a false seal: whoever passes that on would be taken for a liar."""
-    async with scene(tmp_path) as (ann, bob, raw, joined):
-        author = Author(joined.volume)
-        await raw.session(ann.id, joined, author)
-        state = author.file("theirs", b"by raw")
-        (dot,) = state.versions
-        bad = replace(state, versions={dot: replace(state.versions[dot], seal=os.urandom(SEAL))})
-        await raw.push(author, author.say(bad), after=0)
-        await until(lambda: "theirs" in bob.files())
-        known = bob.volume.tree.state(state.id)
-        assert known is not None
-        with bob.store.db.transaction():
-            bob.volume.write([edit.with_mode(known, 0o600, bob.volume.stamp())])
-        await settled(ann, bob)
-        (version,) = said(bob, state.id).versions.values()
-        assert version.dot.author == bob.volume.author
-        assert version.body == Inline(b"by raw")
-        assert ("bob", FORGED) not in lies(ann)
-        head = bob.store.documents.head(bob.volume.author)
-        assert head is not None
-        assert version.dot.counter <= head.dots, "others wait for a dot that its head does not count"
-
-
-def test_a_volume_of_an_earlier_program_says_from_where_on_its_versions_have_seals(tmp_path: Path) -> None:
-    directory = tmp_path / "volume"
-    directory.mkdir()
-    old = Database(directory / "index.db", list(takewhile(lambda t: "TABLE lies" not in t, scripts("volume_formats"))))
-    former, other = AuthorId(b"a" * 32), AuthorId(b"b" * 32)
-    with old.transaction():
-        old.run("INSERT INTO authors VALUES (?,?,41,1)", (former, b"s" * 32))
-    old.close()
-    opened = VolumeStore(VolumeId(b"v" * 32), directory)
-    assert opened.seals.sealed_from(former) == 42
-    assert opened.seals.sealed_from(other) == 1
-    opened.close()
-
-
-# ---- kinds
-def as_directory(state: NodeState) -> NodeState:
-    return NodeState(state.id, Kind.DIRECTORY, state.created_ns)
-
-
-@pytest.mark.parametrize("flip", [as_directory, lambda s: replace(as_directory(s), links=s.links)])
-async def test_a_file_stays_a_file(tmp_path: Path, flip: Callable[[NodeState], NodeState]) -> None:
-    async with scene(tmp_path) as (ann, bob, raw, joined):
-        author = Author(joined.volume)
-        await raw.session(ann.id, joined, author)
-        nodes = [ann.write(f"file {number}", b"by ann") for number in range(30)]
-        await settled(ann, bob)
-        await raw.push(author, *(author.say(flip(said(ann, node))) for node in nodes), after=0)
-        await until(lambda: lies(bob) and lies(ann))
-        await settled(ann, bob)
-        for device in (ann, bob):
-            assert device.files() == {f"file {number}": b"by ann" for number in range(30)}
-            assert lies(device) == {("raw", OTHER_KIND): 30}
-            assert device.sync.status().quarantined == 30
-        ann.write("file 1", b"edited")
-        await settled(ann, bob)
-        assert bob.files()["file 1"] == b"edited"
-
-
-async def test_a_folder_stays_a_folder(tmp_path: Path) -> None:
-    async with scene(tmp_path) as (ann, bob, raw, joined):
-        author = Author(joined.volume)
-        await raw.session(ann.id, joined, author)
-        git = ann.mkdir(".git")
-        ann.write(".git/index", b"by ann")
-        await settled(ann, bob)
-        stolen = replace(author.file("x", b"forged"), id=git)
-        link = next(iter(said(ann, git).links))
-        stolen = replace(stolen, links={link: next(iter(stolen.links.values()))})
-        await raw.push(author, author.say(stolen), after=0)
-        await until(lambda: lies(bob) and lies(ann))
-        assert bob.files() == ann.files() == {".git/": b"", ".git/index": b"by ann"}
-
-
-async def test_a_kind_that_was_heard_first_is_no_better(tmp_path: Path) -> None:
-    """A newcomer hears the liar alone, before it hears of the file."""
-    async with devices(tmp_path, "ann", "bob", "new", network=FakeNetwork()) as (ann, bob, new):
-        await share(ann, bob)
-        raw = RawPeer(ann.network, "raw")
-        joined = await redeem(raw.endpoint, decode_ticket(ann.ticket()), "raw")
-        node = ann.write("file", b"by ann")
-        await settled(ann, bob)
-        await new.join(ann.ticket(Role.WRITER))
-        new.network.partition(new.id, ann.id)
-        new.network.partition(new.id, bob.id)
-        author = Author(joined.volume)
-        await raw.session(new.id, joined, author)
-        await raw.push(author, author.say(as_directory(said(ann, node))), after=0)
-        await raw.hear("confirm")
-        new.network.heal_all()
-        await until(lambda: new.files() == {"file": b"by ann"})
-        assert lies(new) == {("raw", OTHER_KIND): 1}
-        await raw.endpoint.close()
-
-
-def put_old_file(device: Device, name: bytes, data: bytes) -> NodeId:
-    """Put a file as earlier programs made it: the id says nothing of the kind."""
-    node = NodeId(os.urandom(16))
-    with device.store.db.transaction():
-        version = device.volume.new_version(Inline(data), len(data), 0)
-        place = Place(ROOT_ID, name)
-        made = edit.new_node(node, Kind.FILE, 0, place, edit.link_id(node), version, 0o644, version.stamp)
-        device.volume.write([made])
-    return node
-
-
-async def test_a_file_of_an_earlier_program_stays_a_file(tmp_path: Path) -> None:
-    async with devices(tmp_path, "ann", "bob", "new", network=FakeNetwork()) as (ann, bob, new):
-        await share(ann, bob)
-        raw = RawPeer(ann.network, "raw")
-        joined = await redeem(raw.endpoint, decode_ticket(ann.ticket()), "raw")
-        author = Author(joined.volume)
-        await raw.session(ann.id, joined, author)
-        node = put_old_file(ann, b"file", b"by ann")
-        await settled(ann, bob)
-        await raw.push(author, author.say(as_directory(said(ann, node))), after=0)
-        await raw.hear("confirm")
-        await settled(ann, bob)
-        assert ann.files() == bob.files() == {"file": b"by ann"}
-        assert lies(bob) == lies(ann) == {("raw", OTHER_KIND): 1}
-        await new.join(ann.ticket())
-        await settled(ann, bob, new)
-        assert new.files() == {"file": b"by ann"}
-        await raw.endpoint.close()
-
-
-async def test_what_a_newcomer_heard_first_of_an_old_file_gives_way_to_what_more_devices_say(tmp_path: Path) -> None:
-    async with devices(tmp_path, "ann", "bob", "new", network=FakeNetwork()) as (ann, bob, new):
-        await share(ann, bob)
-        raw = RawPeer(ann.network, "raw")
-        joined = await redeem(raw.endpoint, decode_ticket(ann.ticket()), "raw")
-        node = put_old_file(ann, b"file", b"by ann")
-        await settled(ann, bob)
-        bob.sync.volume.say_again([node])
-        await settled(ann, bob)
-        await new.join(ann.ticket())
-        for other in (ann, bob):
-            new.network.partition(new.id, other.id)
-        author = Author(joined.volume)
-        await raw.session(new.id, joined, author)
-        await raw.push(author, author.say(as_directory(said(ann, node))), after=0)
-        await raw.hear("confirm")
-        new.network.heal_all()
-        await until(lambda: new.files() == {"file": b"by ann"})
-        await until(lambda: bob.files() == ann.files() == new.files())
-        assert lies(new) == {("raw", OTHER_KIND): 1}
-        await raw.endpoint.close()
-
-
-def test_a_kind_is_read_from_every_id_that_has_one() -> None:
-    for kind in Kind:
-        node = new_node_id(kind)
-        assert len(node) == 16
-        assert kind_of(node) is kind
-        assert kind_of(edit.split_id(node, Dot(AuthorId(b"a" * 32), 1))) is kind
-        assert kind_of(NodeId(b"n" * 16)) is None
-    assert kind_of(ROOT_ID) is None
-    assert kind_of(edit.directory_id(ROOT_ID, b"lost+found", 0)) is Kind.DIRECTORY
-
-
 def test_a_record_cannot_make_its_author_the_one_that_vouched_for_others() -> None:
     """The remark that a version was vouched for is this device's own: from outside it means nothing."""
     state = Author(VolumeId(b"v" * 32)).file("f", b"")
@@ -666,51 +399,3 @@ async def test_the_order_in_which_records_are_heard_makes_no_difference(tmp_path
             b"by bob",
         ]
         newcomer.close()
-
-
-async def test_what_an_earlier_program_split_off_is_shown_once_it_is_upgraded(tmp_path: Path) -> None:
-    """A device that cannot prove whose the copy is. Until then the others say which device it is, and keep it in their
-    history."""
-    async with devices(tmp_path, "ann", "bob", "new") as (ann, bob, new):
-        await share(ann, bob)
-        sealer, vetting = bob.sync.publisher._sealer, bob.sync.merger.told.vetting
-        sealed, provable, sealed_from = sealer.sealed, sealer.provable, bob.store.seals.sealed_from
-        without_seals(bob)
-        sealer.provable = lambda state: state  # type: ignore[method-assign]
-        node = ann.write("file", b"0")
-        await settled(ann, bob)
-        ann.network.partition(ann.id, bob.id)
-        ann.write("file", b"by ann")
-        bob.clock_off_ms = 1000  # both write within one millisecond, now and then
-        bob.write("file", b"by bob, and later")
-        ann.network.heal_all()
-        await settled(ann, bob)
-        state = bob.volume.tree.state(node)
-        assert state is not None
-        with bob.store.db.transaction():
-            kept, copies = edit.materialise(state, bob.volume.next_dot(), bob.volume.stamp())
-            plain = [
-                replace(copy, versions={dot: replace(v, seal=b"", origin=b"") for dot, v in copy.versions.items()})
-                for copy in copies
-            ]
-            bob.volume.write([kept, *plain])
-        await until(lambda: bob.is_settled() and ann.is_settled() and ann.heads() == bob.heads())
-        assert set(ann.files().values()) == {b"by bob, and later"}
-        assert set(bob.files().values()) == {b"by ann", b"by bob, and later"}
-        assert [warning for warning in ann.sync.status().warnings if "bob has an older version" in warning]
-        await ann.restart()
-        assert [warning for warning in ann.sync.status().warnings if "bob has an older version" in warning]
-        assert lies(ann) == {}
-        # Now the upgrade.
-        sealer.sealed, sealer.provable, bob.store.seals.sealed_from = sealed, provable, sealed_from  # type: ignore[method-assign]
-        with bob.store.db.transaction():
-            bob.store.set_meta(DUE, b"")
-        await seal_again(bob.volume, bob.sync.members, vetting)
-        bob.sync.publisher.changed()
-        await settled(ann, bob)
-        assert set(ann.files().values()) == {b"by ann", b"by bob, and later"}
-        assert not [warning for warning in ann.sync.status().warnings if "bob has an older version" in warning]
-        await new.join(ann.ticket())
-        await settled(ann, bob, new)
-        assert set(new.files().values()) == {b"by ann", b"by bob, and later"}
-        assert lies(new) == lies(ann) == lies(bob) == {}
