@@ -36,6 +36,8 @@ from tests.tree.harness import walk
 LIE_S = 60.0
 """Virtual seconds that a lie may take; then it is told as far as it was."""
 IDLE_S = 20.0
+RARE_S = 120.0
+"""Seconds after which content that nobody has is asked for seldom: before, with growing pauses (`sync.content`)."""
 PREFIX = "lie:"
 LETS_GO = ("empty_trash", "squeeze", "tidy")
 """Operations after which a device may have forgotten what was removed."""
@@ -310,6 +312,7 @@ class LyingWorld(World):
         allowed = bounds.TURNS_PER_STEP * (self.result.steps + 10) + most * devices * self.loop.time()
         if self.loop.turns > allowed:
             self.result.problems.append(f"{self.loop.turns} turns of the loop, {allowed:.0f} are stated")
+        await asyncio.sleep(RARE_S)
         before = self.loop.turns
         await asyncio.sleep(IDLE_S)
         if (turns := self.loop.turns - before) > most * devices * IDLE_S:
