@@ -85,7 +85,12 @@ class Past:
 
     # ---- versions
     def versions(self, node: NodeId) -> list[PastVersion]:
-        """Newest first: those that it has, and those that were replaced."""
+        """Newest first: those that it has, and those that were replaced. What was written anew with the same content
+        is one of them."""
+        return _without_repeats(self._each_version(node))
+
+    def _each_version(self, node: NodeId) -> list[PastVersion]:
+        """Newest first, repeats too: for all that asks what stood at a time, when a repeat had not been written yet."""
         state = self.tree.state(node)
         row = self._store.nodes.get(node)
         shown = row.shown if row is not None and row.visible else b""
@@ -102,13 +107,12 @@ class Past:
             version = self.tree.sized(decode_version(past.version))
             here = self.tree.is_here(version)
             found.setdefault(version.dot, PastVersion(version, past.ended_ms, here, past.dot == shown))
-        newest_first = sorted(found.values(), key=lambda item: (item.version.stamp, item.version.dot), reverse=True)
-        return _without_repeats(newest_first)
+        return sorted(found.values(), key=lambda item: (item.version.stamp, item.version.dot), reverse=True)
 
     def version_at(self, node: NodeId, at_ms: int) -> Version | None:
         """Returns the version of a file at that time: the last one written until then that is still known, else the
         first one known."""
-        known = [past.version for past in self.versions(node)]
+        known = [past.version for past in self._each_version(node)]
         before = [version for version in known if version.stamp.wall_ms <= at_ms]
         return before[0] if before else known[-1] if known else None
 
@@ -120,7 +124,7 @@ class Past:
         state = self.tree.state(stay.node)
         if state is None:
             return []
-        known = self.versions(stay.node)
+        known = self._each_version(stay.node)
         if not is_alive(state) and self._is_last(stay):
             found = known
         else:
@@ -128,7 +132,7 @@ class Past:
             found = [past for past in known if past.version.stamp < left or 0 < past.ended_ms <= stay.until_ms]
         if not found and stay.from_ms >= stay.until_ms:
             found = self._earliest_after(known, stay.until_ms)
-        return [replace(past, ended_ms=_end(past, stay.until_ms), shown=False) for past in found]
+        return _without_repeats([replace(past, ended_ms=_end(past, stay.until_ms), shown=False) for past in found])
 
     def _is_last(self, stay: PastPlaceRow) -> bool:
         places = self._history.places_of(stay.node)
