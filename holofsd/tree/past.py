@@ -311,6 +311,12 @@ def was_unlinked(state: NodeState, place: Place) -> bool:
     return False
 
 
+def taken_from(state: NodeState) -> list[Place]:
+    """Names that a node lost by an unlink or its removal, as far as it remembers them."""
+    places = dict.fromkeys(place for link in state.links.values() if (place := link.place or link.before) is not None)
+    return [place for place in places if was_unlinked(state, place)]
+
+
 def left_at(state: NodeState, place: Place, until_ms: int) -> Hlc:
     """The stamp with which a node left a place, as far as it remembers; else one just after that time."""
     stamps = [link.stamp for link in state.links.values() if link.before == place and link.place != place]
