@@ -298,6 +298,18 @@ class Past:
             names.append(above)
         return b"/".join(reversed(names))
 
+    def is_taken(self, path: bytes, kind: Kind) -> bool:
+        """Whether what is at a path now, or on the way to it, is of a kind that keeps this kind from being there."""
+        node, names = ROOT_ID, path.split(b"/")
+        for number, name in enumerate(names, 1):
+            entry = self.tree.lookup(node, name)
+            if entry is None:
+                return False
+            if entry.view.kind is not (kind if number == len(names) else Kind.DIRECTORY):
+                return True
+            node = entry.node
+        return False
+
 
 def was_unlinked(state: NodeState, place: Place) -> bool:
     """Whether a node lost this name by an unlink or its removal. False where it has the name, or moved away from it."""

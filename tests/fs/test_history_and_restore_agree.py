@@ -182,12 +182,15 @@ class Looking:
             return
         contents = [bytes_of(self.device, past.version) for past in listed]
         out = self.out()
+        upcoming = self.restoring.taken_without_version(os.fsencode(path), listed)
         done = await self.restoring.restore(os.fsencode(path), to=out.encode())
         assert done[0].what == "restored"
         if await self.is_folder(out):
             return  # one was removed from there after the file
         found = await shown_bytes(self.program, out)
         assert found in contents
+        assert upcoming is not None
+        assert bytes_of(self.device, upcoming.version) == found
         assert found != present or all(content == present for content in contents)
 
     async def is_folder(self, path: str) -> bool:

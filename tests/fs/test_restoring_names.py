@@ -284,3 +284,33 @@ async def test_a_file_whose_name_a_folder_has_comes_back_at_another_path(device:
     await restore(device, "b/f", version=past.id, to=b"two")
     await restore(device, "b/f", from_trash=True, to=b"three")
     assert await program.tree() == {"b": None, "b/f": None, "one": b"f", "two": b"f", "three": b"f"}
+
+
+async def test_the_trash_says_what_cannot_come_back_to_its_path(device: Device, program: Program) -> None:
+    for folder in ("z", "y", "x"):
+        await program.mkdir(folder)
+        await save(program, f"{folder}/f", b"f")
+    await program.unlink("y/f")
+    for folder in ("z", "x"):
+        await remove_all(program, folder)
+    device.clock.advance(60)
+    await program.mkdir("y/f")
+    await save(program, "z", b"file")
+    await program.mkdir("x")
+    items = await device.fs.history.trash.list(single=True)
+    assert {item.path: item.taken for item in items} == {
+        b"z": True, b"z/f": True, b"y/f": True, b"x": False, b"x/f": False,
+    }  # fmt: skip
+
+
+async def test_history_tells_which_version_restore_takes(device: Device, program: Program) -> None:
+    await echo(program, "f", b"first")
+    device.clock.advance(60)
+    await echo(program, "f", b"second")
+    found = history(device, "f")
+    assert found[1].version.size == 0
+    taken = device.fs.history.restoring.taken_without_version(b"f", found)
+    assert taken is not None
+    assert taken.version.size == len(b"first")
+    await save(program, "new", b"only")
+    assert device.fs.history.restoring.taken_without_version(b"new", history(device, "new")) is None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from holofsd.core.edit import check_name
-from holofsd.core.errors import BadArgument, IsADirectory, NameExists, NoSuchName, ReadOnly
+from holofsd.core.errors import BadArgument, HoloError, IsADirectory, NameExists, NoSuchName, ReadOnly
 from holofsd.core.ids import ROOT_ID, Dot, NodeId
 from holofsd.core.node import is_alive
 from holofsd.core.state import Kind, NodeState, Place
@@ -81,6 +81,18 @@ class Restorable:
         if not known:
             raise NoSuchName("There is no such file, and nothing is kept of one that was there.")
         return [one.past for one in known]
+
+    def taken_without_version(self, path: bytes, listed: list[PastVersion]) -> PastVersion | None:
+        """Picks, of what `history` lists, the version that `restore` takes if none is said."""
+        try:
+            first = self._items(path, "", 0, False, True)[0]
+        except HoloError:
+            return None
+        version = first.entry.version if first.entry is not None else None
+        if version is None:
+            return None
+        same = [past for past in listed if past.version.body == version.body]
+        return next((past for past in same if past.version.dot == version.dot), same[0] if same else None)
 
     def _is_folder(self, node: NodeId | None) -> bool:
         state = self._tree.state(node) if node is not None else None

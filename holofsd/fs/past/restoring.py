@@ -69,6 +69,10 @@ class Restoring:
         """See `Restorable.history`."""
         return self._restorable.history(path)
 
+    def taken_without_version(self, path: bytes, listed: list[PastVersion]) -> PastVersion | None:
+        """See `Restorable.taken_without_version`."""
+        return self._restorable.taken_without_version(path, listed)
+
     def plan(
         self, path: bytes, *, version: str = "", at_ms: int = 0, to: bytes = b"", from_trash: bool = False
     ) -> Plan:

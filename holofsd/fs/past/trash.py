@@ -33,6 +33,8 @@ class TrashItem:
     """Wrote the last version; empty for directories."""
     here: bool
     """All its content is on this device."""
+    taken: bool
+    """Something of another kind is in the way: it can be restored to another path only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +87,16 @@ class Trash:
 
     def _item(self, top: Trashed, items: Iterable[Trashed]) -> TrashItem:
         versions = [item.version for item in items if item.version is not None]
+        path = self._past.resting_path(top.parent, top.name)
         return TrashItem(
-            path=self._past.resting_path(top.parent, top.name),
+            path=path,
             kind=top.kind,
             removed_ms=top.removed_ms,
             files=len(versions),
             bytes=_bytes(versions),
             device=writer_name(top.version.device_name) if top.version is not None else "",
             here=all(self._past.tree.is_here(version) for version in versions),
+            taken=self._past.is_taken(path, top.kind),
         )
 
     async def empty(self, below: bytes = b"", removed_before_ms: int | None = None) -> Emptied:
