@@ -340,9 +340,19 @@ def _end(past: PastVersion, until_ms: int) -> int:
 
 
 def _without_repeats(versions: list[PastVersion]) -> list[PastVersion]:
-    """Merges versions that were written anew with the same content. To a person they are one, the newest of them."""
+    """Merges versions that were written anew with the same content. To a person they are one, the newest of them.
+
+    Versions that the file has now at once, with one content, are one as well: the one that is shown. Two devices leave
+    them that settled one conflict.
+    """
     kept: list[PastVersion] = []
+    standing = [item.version.body for item in versions if item.shown]
     for item in versions:
-        if not (kept and item.ended_ms and kept[-1].version.body == item.version.body):
+        if item.ended_ms:
+            repeats = bool(kept) and kept[-1].version.body == item.version.body
+        else:
+            repeats = not item.shown and item.version.body in standing
+            standing.append(item.version.body)
+        if not repeats:
             kept.append(item)
     return kept

@@ -162,6 +162,8 @@ class Looking:
                     await self.restoring.restore(os.fsencode(path))
                 continue
             assert len({past.version.dot for past in listed}) == len(listed)
+            standing = [past.version.body for past in listed if not past.ended_ms]
+            assert all(standing.count(body) == 1 for body in standing)
             await self.each_version(path, listed)
             await self.without_options(path, listed)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from holofsd.core.errors import BadArgument, NameExists, NoSuchName
+from holofsd.fs.names.settling import Keep
 from tests.fs.harness import Device, Program
 from tests.fs.test_conflicts import Pair
 from tests.fs.test_history import history, restore, save, settle, trash
@@ -314,3 +315,19 @@ async def test_history_tells_which_version_restore_takes(device: Device, program
     assert taken.version.size == len(b"first")
     await save(program, "new", b"only")
     assert device.fs.history.restoring.taken_without_version(b"new", history(device, "new")) is None
+
+
+# ---- settled conflicts
+@pytest.mark.parametrize("how", [("newest", "newest"), ("both", "shown"), ("copy", "copy"), ("shown", "both")])
+async def test_what_both_devices_settled_is_listed_once(pair: Pair, how: tuple[str, str]) -> None:
+    await pair.conflict("f", b"ours", b"theirs")
+    for device, keep in zip((pair.a, pair.b), how, strict=True):
+        await device.settle()
+        await device.fs.settling.one(b"f", Keep(keep))
+    await pair.tree()
+    for device in (pair.a, pair.b):
+        await device.settle()
+        copies = {choice.path for contested in await device.fs.alternatives.listing() for choice in contested.choices}
+        standing = [past for past in history(device, "f") if not past.ended_ms]
+        assert [past.shown for past in standing].count(True) == 1
+        assert len(standing) == max(len(copies), 1)
