@@ -118,7 +118,8 @@ def list_trash(session: CommandSession, arguments: argparse.Namespace) -> None:
         else:
             session.output.remark(f"`holofsctl trash restore {word}` brings the first one back.")
     else:
-        session.output.remark("The trash is empty.")
+        told = "Nothing that was removed from this path is in the trash." if place.path else "The trash is empty."
+        session.output.remark(told)
 
 
 def _extent(item: pb.TrashItem) -> str:

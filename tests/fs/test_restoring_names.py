@@ -331,3 +331,17 @@ async def test_what_both_devices_settled_is_listed_once(pair: Pair, how: tuple[s
         standing = [past for past in history(device, "f") if not past.ended_ms]
         assert [past.shown for past in standing].count(True) == 1
         assert len(standing) == max(len(copies), 1)
+
+
+# ---- paths that lead nowhere
+async def test_a_path_that_leads_nowhere_is_said(device: Device, program: Program) -> None:
+    await save(program, "a", b"x")
+    assert await device.fs.alternatives.listing(b"a") == []
+    assert (await device.fs.history.trash.empty()).files == 0
+    await program.unlink("a")
+    with pytest.raises(NoSuchName, match="no such file"):
+        await device.fs.alternatives.listing(b"a")
+    with pytest.raises(NoSuchName, match="in the trash"):
+        await device.fs.history.trash.empty(b"nothing")
+    assert (await device.fs.history.trash.empty(b"a", removed_before_ms=1)).files == 0
+    assert (await device.fs.history.trash.empty(b"a")).files == 1

@@ -137,6 +137,20 @@ async def test_nonsense_is_refused_before_anything_happens(
     assert (code, out, device.asked) == (2, "", [])
 
 
+@pytest.mark.parametrize("option", ["--all", "--daily", "--max"])
+@pytest.mark.parametrize("value", ["-5", "-1d", "-.5G"])
+async def test_a_value_below_zero_is_told_as_a_value(run: Run, device: PastDevice, option: str, value: str) -> None:
+    code, _, err = await run("history-policy", "docs", option, value)
+    assert code == 2
+    assert f"{option}: '{value}' is not a " in err
+
+
+async def test_a_folder_to_skip_without_a_name_is_a_variable_that_is_not_set(run: Run, device: PastDevice) -> None:
+    code, _, err = await run("brake", "docs", "--skip", "")
+    assert code == 2
+    assert "is it a variable that is not set?" in err
+
+
 async def test_trash_is_listed_without_obeying_names(run: Run, device: PastDevice) -> None:
     code, out, err = await run("trash", "list", "docs", "--all")
     assert code == 0
