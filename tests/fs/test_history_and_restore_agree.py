@@ -177,7 +177,7 @@ class Looking:
 
     async def without_options(self, path: str, listed: list[PastVersion]) -> None:
         folder = await self.is_folder(path)
-        exists = not folder and await self.program.exists(path)
+        exists = not folder and await self.exists(path)
         present = await shown_bytes(self.program, path) if exists else None
         ended = [past for past in listed if past.ended_ms and not past.shown]
         if (present is not None and not ended) or not all(past.here for past in listed):
@@ -196,14 +196,16 @@ class Looking:
         assert found != present or all(content == present for content in contents)
 
     async def is_folder(self, path: str) -> bool:
-        there = await self.can_be_placed(path) and await self.program.exists(path)
-        return there and (await self.program.stat(path)).kind is Kind.DIRECTORY
+        return await self.exists(path) and (await self.program.stat(path)).kind is Kind.DIRECTORY
+
+    async def exists(self, path: str) -> bool:
+        return await self.can_be_placed(path) and await self.program.exists(path)
 
     async def one_by_one(self) -> None:
         """Restore what is gone, one name after the other: of what was listed at another name, nothing vanishes."""
         known: dict[str, tuple[bytes | None, set[bytes]]] = {}
         for path in paths_of(self.device):
-            if await self.can_be_placed(path) and not await self.program.exists(path):
+            if await self.can_be_placed(path) and not await self.exists(path):
                 with suppress(IsADirectory, NoSuchName):
                     listed = self.restoring.history(os.fsencode(path))
                     if all(past.here for past in listed):
@@ -212,7 +214,7 @@ class Looking:
                         expected = bytes_of(self.device, version) if version is not None else None
                         known[path] = expected, {bytes_of(self.device, past.version) for past in listed}
         for path, (expected, contents) in known.items():
-            if not await self.can_be_placed(path) or await self.program.exists(path):
+            if not await self.can_be_placed(path) or await self.exists(path):
                 continue  # it came with another one, or a file has the name of its folder
             listed = self.restoring.history(os.fsencode(path))
             assert contents <= {bytes_of(self.device, past.version) for past in listed}
