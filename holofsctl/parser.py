@@ -27,6 +27,11 @@ _PATHS: Final = ("path", "place", "to", "copy", "state_dir")
 class _Parser(argparse.ArgumentParser):
     """Complains with one sentence, as a CommandError."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # argparse of before Python 3.14 takes -1d for an option; as a value, its type says what is wrong with it.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
+
     def format_help(self) -> str:
         """argparse does not break the words of a usage line."""
         return "\n".join(fitting(super().format_help().split("\n")))
@@ -110,8 +115,7 @@ def _commands_of(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
 
 def _check_text(words: Sequence[str], arguments: argparse.Namespace) -> None:
     """No argument is empty, and what is no path is text, for that is how it is sent. Paths may have any bytes."""
-    # The state directory has a sentence of its own, and nothing to skip is said by an empty name.
-    may_be_empty = [getattr(arguments, "state_dir", None), *(getattr(arguments, "skip", None) or ())].count("")
+    may_be_empty = getattr(arguments, "state_dir", None) == ""  # it has a sentence of its own
     if sum(not word or (word.startswith("--") and word.endswith("=")) for word in words) > may_be_empty:
         sentence = f"An argument of `{arguments.command}` is empty; is it a variable that is not set?"
         raise CommandError(sentence, Exit.USAGE, "bad-argument")

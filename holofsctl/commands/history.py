@@ -45,12 +45,24 @@ def _file(client: Client, told: str) -> VolumePlace:
 def history(session: CommandSession, arguments: argparse.Namespace) -> None:
     with session.connect() as client:
         place = _file(client, arguments.place)
-        versions = client.call("History", pb.HistoryRequest(volume=place.volume, path=place.path)).versions
+        reply = client.call("History", pb.HistoryRequest(volume=place.volume, path=place.path))
+    versions = reply.versions
     rows = [(v.id, moment(v.written_ms), size(v.size), v.device or "-", _standing(v)) for v in versions]
     session.output.data([plain(version) for version in versions], table(rows))
-    if before := [version for version in versions if version.replaced_ms]:
-        word = shell_word(arguments.place)
-        session.output.remark(f"`holofsctl restore {word} --version {shell_word(before[0].id)}` brings that one back.")
+    before = [version for version in versions if version.replaced_ms]
+    if chosen := [version for version in before if version.next] or before:
+        word, id = shell_word(arguments.place), chosen[0].id
+        if reply.taken:
+            to = _beside(place.volume, place.path)
+            told = f"`holofsctl restore {word} --version {shell_word(id)} --to {shell_word(to)}` brings that one back."
+        else:
+            told = f"`holofsctl restore {word} --version {shell_word(id)}` brings that one back."
+        session.output.remark(told)
+
+
+def _beside(volume: str, path: bytes) -> bytes:
+    """Another path, for what cannot come back to this one."""
+    return volume.encode() + b":" + path.rpartition(b"/")[2] + b".restored"
 
 
 def _standing(version: pb.PastVersion) -> str:
@@ -98,10 +110,16 @@ def list_trash(session: CommandSession, arguments: argparse.Namespace) -> None:
     rows = [(moment(item.removed_ms), size(item.bytes), _extent(item), safe(item.path)) for item in items]
     session.output.data([plain(item) for item in items], table(rows))
     if items:
-        word = shell_word(place.volume.encode() + b":" + items[0].path)
-        session.output.remark(f"`holofsctl trash restore {word}` brings the first one back.")
+        first = items[0]
+        word = shell_word(place.volume.encode() + b":" + first.path)
+        if first.taken:
+            to = _beside(place.volume, first.path)
+            session.output.remark(f"`holofsctl trash restore {word} --to {shell_word(to)}` brings the first one back.")
+        else:
+            session.output.remark(f"`holofsctl trash restore {word}` brings the first one back.")
     else:
-        session.output.remark("The trash is empty.")
+        told = "Nothing that was removed from this path is in the trash." if place.path else "The trash is empty."
+        session.output.remark(told)
 
 
 def _extent(item: pb.TrashItem) -> str:

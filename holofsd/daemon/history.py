@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from holofsd.core.retention import HistoryPolicy
+from holofsd.core.state import Kind
 from holofsd.core.text import writer_name
 from holofsd.daemon.volumes import Volumes
 from holofsd.fs.past.history import History
@@ -36,8 +37,11 @@ class DeviceHistory:
     def _history_of(self, volume: str) -> History:
         return self._volumes.find(volume).filesystem.history
 
-    async def history(self, volume: str, path: bytes) -> tuple[api.VersionSummary, ...]:
-        return tuple(
+    async def history(self, volume: str, path: bytes) -> api.HistoryReply:
+        history = self._history_of(volume)
+        found = history.restoring.history(path)
+        upcoming = history.restoring.taken_without_version(path, found)
+        versions = tuple(
             api.VersionSummary(
                 id=past.id,
                 written_ms=past.version.stamp.wall_ms,
@@ -47,9 +51,11 @@ class DeviceHistory:
                 device=writer_name(past.version.device_name),
                 here=past.here,
                 shown=past.shown,
+                next=past is upcoming,
             )
-            for past in self._history_of(volume).restoring.history(path)
+            for past in found
         )
+        return api.HistoryReply(versions, history.past.is_taken(path, Kind.FILE))
 
     async def restore(self, wanted: api.Restoration) -> AsyncIterator[Restored]:
         filesystem = self._volumes.find(wanted.volume).filesystem
@@ -63,7 +69,14 @@ class DeviceHistory:
     async def list_trash(self, volume: str, path: bytes, single: bool) -> tuple[api.TrashSummary, ...]:
         return tuple(
             api.TrashSummary(
-                item.path, item.kind.name.lower(), item.removed_ms, item.files, item.bytes, item.device, item.here
+                item.path,
+                item.kind.name.lower(),
+                item.removed_ms,
+                item.files,
+                item.bytes,
+                item.device,
+                item.here,
+                item.taken,
             )
             for item in await self._history_of(volume).trash.list(path, single)
         )

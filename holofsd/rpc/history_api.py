@@ -22,6 +22,15 @@ class VersionSummary:
     device: str
     here: bool
     shown: bool
+    next: bool = False
+    """What `restore` takes without a version."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryReply:
+    versions: tuple[VersionSummary, ...]
+    taken: bool = False
+    """Something of another kind is in the way: restoring needs another path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,7 @@ class TrashSummary:
     bytes: int
     device: str
     here: bool
+    taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +96,7 @@ class CollectGarbageReply:
 
 
 class HistoryService(Protocol):
-    async def history(self, volume: str, path: bytes) -> tuple[VersionSummary, ...]: ...
+    async def history(self, volume: str, path: bytes) -> HistoryReply: ...
 
     def restore(self, wanted: Restoration) -> AsyncIterator[Restored]: ...
 

@@ -28,8 +28,9 @@ class HistoryCalls(ControlServicer):
     _device: HistoryService
 
     async def History(self, request: pb.HistoryRequest, context: Context) -> pb.HistoryReply:
-        versions = await self._device.history(_volume(request.volume), request.path)
-        return pb.HistoryReply(versions=[to_message(version, pb.PastVersion) for version in versions])
+        reply = await self._device.history(_volume(request.volume), request.path)
+        versions = [to_message(version, pb.PastVersion) for version in reply.versions]
+        return pb.HistoryReply(versions=versions, taken=reply.taken)
 
     async def Restore(self, request: pb.RestoreRequest, context: Context) -> AsyncIterator[pb.Restored]:
         if request.version and request.at_ms:

@@ -85,7 +85,12 @@ class Past:
 
     # ---- versions
     def versions(self, node: NodeId) -> list[PastVersion]:
-        """Newest first: those that it has, and those that were replaced."""
+        """Newest first: those that it has, and those that were replaced. What was written anew with the same content
+        is one of them."""
+        return _without_repeats(self._each_version(node))
+
+    def _each_version(self, node: NodeId) -> list[PastVersion]:
+        """Newest first, repeats too: for all that asks what stood at a time, when a repeat had not been written yet."""
         state = self.tree.state(node)
         row = self._store.nodes.get(node)
         shown = row.shown if row is not None and row.visible else b""
@@ -102,13 +107,12 @@ class Past:
             version = self.tree.sized(decode_version(past.version))
             here = self.tree.is_here(version)
             found.setdefault(version.dot, PastVersion(version, past.ended_ms, here, past.dot == shown))
-        newest_first = sorted(found.values(), key=lambda item: (item.version.stamp, item.version.dot), reverse=True)
-        return _without_repeats(newest_first)
+        return sorted(found.values(), key=lambda item: (item.version.stamp, item.version.dot), reverse=True)
 
     def version_at(self, node: NodeId, at_ms: int) -> Version | None:
         """Returns the version of a file at that time: the last one written until then that is still known, else the
         first one known."""
-        known = [past.version for past in self.versions(node)]
+        known = [past.version for past in self._each_version(node)]
         before = [version for version in known if version.stamp.wall_ms <= at_ms]
         return before[0] if before else known[-1] if known else None
 
@@ -120,7 +124,7 @@ class Past:
         state = self.tree.state(stay.node)
         if state is None:
             return []
-        known = self.versions(stay.node)
+        known = self._each_version(stay.node)
         if not is_alive(state) and self._is_last(stay):
             found = known
         else:
@@ -128,7 +132,7 @@ class Past:
             found = [past for past in known if past.version.stamp < left or 0 < past.ended_ms <= stay.until_ms]
         if not found and stay.from_ms >= stay.until_ms:
             found = self._earliest_after(known, stay.until_ms)
-        return [replace(past, ended_ms=_end(past, stay.until_ms), shown=False) for past in found]
+        return _without_repeats([replace(past, ended_ms=_end(past, stay.until_ms), shown=False) for past in found])
 
     def _is_last(self, stay: PastPlaceRow) -> bool:
         places = self._history.places_of(stay.node)
@@ -294,6 +298,18 @@ class Past:
             names.append(above)
         return b"/".join(reversed(names))
 
+    def is_taken(self, path: bytes, kind: Kind) -> bool:
+        """Whether what is at a path now, or on the way to it, is of a kind that keeps this kind from being there."""
+        node, names = ROOT_ID, path.split(b"/")
+        for number, name in enumerate(names, 1):
+            entry = self.tree.lookup(node, name)
+            if entry is None:
+                return False
+            if entry.view.kind is not (kind if number == len(names) else Kind.DIRECTORY):
+                return True
+            node = entry.node
+        return False
+
 
 def was_unlinked(state: NodeState, place: Place) -> bool:
     """Whether a node lost this name by an unlink or its removal. False where it has the name, or moved away from it."""
@@ -307,6 +323,12 @@ def was_unlinked(state: NodeState, place: Place) -> bool:
     return False
 
 
+def taken_from(state: NodeState) -> list[Place]:
+    """Names that a node lost by an unlink or its removal, as far as it remembers them."""
+    places = dict.fromkeys(place for link in state.links.values() if (place := link.place or link.before) is not None)
+    return [place for place in places if was_unlinked(state, place)]
+
+
 def left_at(state: NodeState, place: Place, until_ms: int) -> Hlc:
     """The stamp with which a node left a place, as far as it remembers; else one just after that time."""
     stamps = [link.stamp for link in state.links.values() if link.before == place and link.place != place]
@@ -318,9 +340,19 @@ def _end(past: PastVersion, until_ms: int) -> int:
 
 
 def _without_repeats(versions: list[PastVersion]) -> list[PastVersion]:
-    """Merges versions that were written anew with the same content. To a person they are one, the newest of them."""
+    """Merges versions that were written anew with the same content. To a person they are one, the newest of them.
+
+    Versions that the file has now at once, with one content, are one as well: the one that is shown. Two devices leave
+    them that settled one conflict.
+    """
     kept: list[PastVersion] = []
+    standing = [item.version.body for item in versions if item.shown]
     for item in versions:
-        if not (kept and item.ended_ms and kept[-1].version.body == item.version.body):
+        if item.ended_ms:
+            repeats = bool(kept) and kept[-1].version.body == item.version.body
+        else:
+            repeats = not item.shown and item.version.body in standing
+            standing.append(item.version.body)
+        if not repeats:
             kept.append(item)
     return kept

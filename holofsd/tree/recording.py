@@ -89,6 +89,8 @@ class Recorder:
     def _versions_gone(self, before: NodeState, gone: Sequence[Version]) -> None:
         now_ms = self._now_ms()
         removed = {version.dot for version in outlived(before)}
+        # Those of a removed node ended with its removal, not with what brings it back.
+        gone_ms = now_ms if is_alive(before) else removed_ms(self._store, before.id)
         for version in gone:
             if isinstance(version.body, Pending):
                 continue  # never published, as it has no hash yet
@@ -96,7 +98,7 @@ class Recorder:
             if not stood and self._is_only_ours(version):
                 self.leaves_no_trace(version)
                 continue
-            ended_ms = removed_ms(self._store, before.id, version) if version.dot in removed else now_ms
+            ended_ms = removed_ms(self._store, before.id, version) if version.dot in removed else gone_ms
             self._versions.append(_row(before.id, before.kind, version, ended_ms))
             if len(before.versions) > 1:
                 copy = split_id(before.id, version.dot)

@@ -21,15 +21,18 @@ class PastDevice(FakeDevice):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[object] = []
+        self.taken = False
         self.restored = [Restored(b"a\xff", "restored"), Restored(b"b", "same")]
 
-    async def history(self, volume: str, path: bytes) -> tuple[api.VersionSummary, ...]:
+    async def history(self, volume: str, path: bytes) -> api.HistoryReply:
         if path != b"a":
             raise NoSuchName("There is no such file.")
-        return (
+        versions = (
             api.VersionSummary("aaaaaaaa", 5000, 0, 10, 1, "lap", True, True),
-            api.VersionSummary("bbbbbbbb", 4000, 5000, 2048, 1, "desk", False, False),
+            api.VersionSummary("cccccccc", 4500, 5000, 0, 1, "lap", True, False),
+            api.VersionSummary("bbbbbbbb", 4000, 4500, 2048, 1, "desk", False, False, True),
         )
+        return api.HistoryReply(versions, self.taken)
 
     async def restore(self, wanted: api.Restoration) -> AsyncIterator[Restored]:
         self.asked.append(wanted)
@@ -38,7 +41,11 @@ class PastDevice(FakeDevice):
 
     async def list_trash(self, volume: str, path: bytes, single: bool) -> tuple[api.TrashSummary, ...]:
         self.asked.append((volume, path, single))
-        return (api.TrashSummary(b"d/\x1b[2J", "directory", 5000, 3, 2048, "", False),) if volume == "docs" else ()
+        return (
+            (api.TrashSummary(b"d/\x1b[2J", "directory", 5000, 3, 2048, "", False, self.taken),)
+            if volume == "docs"
+            else ()
+        )
 
     async def empty_trash(self, volume: str, path: bytes, older_seconds: int) -> api.EmptyTrashReply:
         self.asked.append((volume, path, older_seconds))
@@ -64,15 +71,24 @@ async def device(state: Path) -> AsyncIterator[PastDevice]:
 
 async def test_versions_say_where_their_bytes_are(run: Run, device: PastDevice) -> None:
     code, out, err = await run("history", "docs:a")
-    first, second = out.splitlines()
+    first, empty, second = out.splitlines()
     assert code == 0
     assert first.startswith("aaaaaaaa")
     assert first.endswith("now")
+    assert "0 bytes" in empty
     assert "2.0 KiB" in second
     assert "on another device" in second
-    assert "--version" in err
+    assert "restore docs:a --version bbbbbbbb` brings that one back." in err
     _, out, _ = await run("history", "docs:a", "--json")
-    assert [version["here"] for version in json.loads(out)] == [True, False]
+    assert [version["here"] for version in json.loads(out)] == [True, True, False]
+
+
+async def test_what_cannot_come_back_to_its_path_is_recommended_at_another_one(run: Run, device: PastDevice) -> None:
+    device.taken = True
+    _, _, err = await run("history", "docs:a")
+    assert "restore docs:a --version bbbbbbbb --to docs:a.restored` brings that one back." in err
+    _, _, err = await run("trash", "list", "docs")
+    assert " --to " in err
 
 
 async def test_a_file_that_is_not_known_is_one_sentence(run: Run, device: PastDevice) -> None:
@@ -119,6 +135,20 @@ async def test_nonsense_is_refused_before_anything_happens(
 ) -> None:
     code, out, _ = await run(*arguments)
     assert (code, out, device.asked) == (2, "", [])
+
+
+@pytest.mark.parametrize("option", ["--all", "--daily", "--max"])
+@pytest.mark.parametrize("value", ["-5", "-1d", "-.5G"])
+async def test_a_value_below_zero_is_told_as_a_value(run: Run, device: PastDevice, option: str, value: str) -> None:
+    code, _, err = await run("history-policy", "docs", option, value)
+    assert code == 2
+    assert f"{option}: '{value}' is not a " in err
+
+
+async def test_a_folder_to_skip_without_a_name_is_a_variable_that_is_not_set(run: Run, device: PastDevice) -> None:
+    code, _, err = await run("brake", "docs", "--skip", "")
+    assert code == 2
+    assert "is it a variable that is not set?" in err
 
 
 async def test_trash_is_listed_without_obeying_names(run: Run, device: PastDevice) -> None:

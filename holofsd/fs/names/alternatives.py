@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -80,7 +80,7 @@ class Alternatives:
     async def listing(self, path: bytes = b"", most: int = 0) -> list[Contested]:
         """Every conflict at this path or below it, or whose copy has this path; b"": all that can be reached.
 
-        `most` 0: without limit. Others run meanwhile.
+        `most` 0: without limit. Others run meanwhile. Raises NoSuchName for a path that leads nowhere.
         """
         found: list[Contested] = []
         for number, (parent, name) in enumerate(self._nodes.conflict_slots(), start=1):
@@ -91,6 +91,9 @@ class Alternatives:
                 break
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
+        if path and not found:
+            with suppress(NoConflict):
+                self.find(path)
         return found
 
     def contested(self, slot: Slot) -> Contested | None:

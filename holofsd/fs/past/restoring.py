@@ -69,6 +69,10 @@ class Restoring:
         """See `Restorable.history`."""
         return self._restorable.history(path)
 
+    def taken_without_version(self, path: bytes, listed: list[PastVersion]) -> PastVersion | None:
+        """See `Restorable.taken_without_version`."""
+        return self._restorable.taken_without_version(path, listed)
+
     def plan(
         self, path: bytes, *, version: str = "", at_ms: int = 0, to: bytes = b"", from_trash: bool = False
     ) -> Plan:
@@ -122,9 +126,9 @@ class Restoring:
             directory, _, name = item.path.rpartition(b"/")
             parent = self._folder(directory)
             if entry.kind is Kind.DIRECTORY:
-                made = self._put_directory(parent, name, entry if plan.revive else None, entry.settings)
+                made = self._put_directory(parent, name, entry if item.returns else None, entry.settings)
             else:
-                made = self._put_file(parent, name, entry, plan)
+                made = self._put_file(Place(parent, name), item, entry, plan)
         return Restored(item.path, RESTORED if made else SAME)
 
     async def _hash_present(self, path: bytes) -> None:
@@ -173,10 +177,10 @@ class Restoring:
         self._write(_with_settings(made, settings))
         return True
 
-    def _put_file(self, parent: NodeId, name: bytes, entry: PastEntry, plan: Plan) -> bool:
+    def _put_file(self, place: Place, item: Item, entry: PastEntry, plan: Plan) -> bool:
         old = entry.version
         assert old is not None
-        there = self._tree.lookup(parent, name)
+        there = self._tree.lookup(place.parent, place.name)
         if there is not None:
             if there.view.kind is not entry.kind:
                 raise NameExists("Something of another kind has this name now: say --to PATH.")
@@ -185,35 +189,39 @@ class Restoring:
                 return False
             self._versions.write(there.ino, NewContent(old.body, old.size, old.mtime.value))
             return True
-        self._write(
-            self._as_link(entry, old, Place(parent, name), plan) or self._as_file(entry, old, parent, name, plan)
-        )
+        made = self._as_link(item, entry, place, plan) or self._as_it_was(item, entry, old, place)
+        if made is None:
+            made = self._fresh(entry, place, self._scope.volume.new_version(old.body, old.size, old.mtime.value))
+            plan.made[entry.node, old.dot] = made.id
+        self._write(made)
         return True
 
-    def _as_link(self, entry: PastEntry, old: Version, place: Place, plan: Plan) -> NodeState | None:
+    def _as_link(self, item: Item, entry: PastEntry, place: Place, plan: Plan) -> NodeState | None:
         """One more name of a file that has this content: it was unlinked from it, or this call made the file."""
-        state = self._tree.state(entry.node)
-        if plan.revive and state is not None and is_alive(state) and was_unlinked(state, place):
-            if _shows(self._tree.version_of(state.id), old):
-                return moved(state, link_for(state, place), place, self._scope.volume.stamp())
-            return None
+        old, state = entry.version, self._tree.state(entry.node)
+        assert old is not None
+        lives = state is not None and is_alive(state) and _shows(self._tree.version_of(state.id), old)
+        if state is not None and lives and item.origin is not None and was_unlinked(state, item.origin):
+            stamp = self._scope.volume.stamp()
+            if item.returns:
+                return moved(state, link_for(state, item.origin), place, stamp)
+            return with_link(state, link_id(state.id, secrets.token_bytes(16)), place, stamp)
         made = plan.made.get((entry.node, old.dot))
         state = self._tree.state(made) if made is not None else None
         if made is None or state is None or not _shows(self._tree.version_of(made), old):
             return None
         return with_link(state, link_id(made, secrets.token_bytes(16)), place, self._scope.volume.stamp())
 
-    def _as_file(self, entry: PastEntry, old: Version, parent: NodeId, name: bytes, plan: Plan) -> NodeState:
+    def _as_it_was(self, item: Item, entry: PastEntry, old: Version, place: Place) -> NodeState | None:
+        """The removed node, alive again; None where it lives, or was removed from another path."""
+        state = self._tree.state(entry.node)
+        if not item.returns or item.origin is None or state is None or is_alive(state):
+            return None
         version = self._scope.volume.new_version(old.body, old.size, old.mtime.value)
-        state, place = self._tree.state(entry.node), Place(parent, name)
-        if plan.revive and state is not None and not is_alive(state):
-            # The link first: a removed node that lives by a version alone has the name that it was removed from last.
-            made = moved(state, link_for(state, place), place, version.stamp)
-            made = with_version(made, version, list(state.versions))
-            return _with_settings(made, entry.settings)
-        made = self._fresh(entry, place, version)
-        plan.made[entry.node, old.dot] = made.id
-        return made
+        # The link first: a removed node that lives by a version alone has the name that it was removed from last.
+        made = moved(state, link_for(state, item.origin), place, version.stamp)
+        made = with_version(made, version, list(state.versions))
+        return _with_settings(made, entry.settings)
 
     def _fresh(self, entry: PastEntry, place: Place, version: Version) -> NodeState:
         node = new_node_id(entry.kind)

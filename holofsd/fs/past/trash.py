@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from holofs_api.numbers import MAX_INTEGER
+from holofsd.core.errors import NoSuchName
 from holofsd.core.ids import NodeId
 from holofsd.core.retention import MINUTE_MS
 from holofsd.core.state import Kind, Version
@@ -33,6 +34,8 @@ class TrashItem:
     """Wrote the last version; empty for directories."""
     here: bool
     """All its content is on this device."""
+    taken: bool
+    """Something of another kind is in the way: it can be restored to another path only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +88,28 @@ class Trash:
 
     def _item(self, top: Trashed, items: Iterable[Trashed]) -> TrashItem:
         versions = [item.version for item in items if item.version is not None]
+        path = self._past.resting_path(top.parent, top.name)
         return TrashItem(
-            path=self._past.resting_path(top.parent, top.name),
+            path=path,
             kind=top.kind,
             removed_ms=top.removed_ms,
             files=len(versions),
             bytes=_bytes(versions),
             device=writer_name(top.version.device_name) if top.version is not None else "",
             here=all(self._past.tree.is_here(version) for version in versions),
+            taken=self._past.is_taken(path, top.kind),
         )
 
     async def empty(self, below: bytes = b"", removed_before_ms: int | None = None) -> Emptied:
-        """This device keeps these no more; the bytes go with the next `gc`. Other devices decide for themselves."""
-        found = await self._all()
-        chosen: list[Trashed] = []
-        for item in found.values():
-            due = removed_before_ms is None or item.removed_ms < removed_before_ms
-            if due and (not below or _is_below(self._past.resting_path(item.parent, item.name), below)):
-                chosen.append(item)
+        """Lets go of these; the bytes go with the next `gc`. Other devices decide for themselves.
+
+        Raises NoSuchName where nothing in the trash was at that path or below it.
+        """
+        found = (await self._all()).values()
+        there = [i for i in found if not below or _is_below(self._past.resting_path(i.parent, i.name), below)]
+        if below and not there:
+            raise NoSuchName("Nothing that was removed from this path is in the trash.")
+        chosen = [item for item in there if removed_before_ms is None or item.removed_ms < removed_before_ms]
         for start in range(0, len(chosen), _SLICE):
             with self._scope.db.transaction():
                 for item in chosen[start : start + _SLICE]:

@@ -1651,6 +1651,7 @@ class PastVersion(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     HERE_FIELD_NUMBER: _builtins.int
     SHOWN_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """what `restore --version` takes"""
     written_ms: _builtins.int
@@ -1664,6 +1665,8 @@ class PastVersion(_message.Message):
     """its bytes are on this device; else they are fetched when it is restored"""
     shown: _builtins.bool
     """what the name shows"""
+    next: _builtins.bool
+    """what `restore` takes without `--version`"""
     def __init__(
         self,
         *,
@@ -1675,10 +1678,11 @@ class PastVersion(_message.Message):
         device: _builtins.str = ...,
         here: _builtins.bool = ...,
         shown: _builtins.bool = ...,
+        next: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "here", b"here", "id", b"id", "mtime_ns", b"mtime_ns", "replaced_ms", b"replaced_ms", "shown", b"shown", "size", b"size", "written_ms", b"written_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "here", b"here", "id", b"id", "mtime_ns", b"mtime_ns", "next", b"next", "replaced_ms", b"replaced_ms", "shown", b"shown", "size", b"size", "written_ms", b"written_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1689,16 +1693,22 @@ class HistoryReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSIONS_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
+    taken: _builtins.bool
+    """something of another kind is in the way: restoring needs `to`"""
     @_builtins.property
-    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PastVersion]: ...
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PastVersion]:
+        """newest first"""
+
     def __init__(
         self,
         *,
         versions: _abc.Iterable[Global___PastVersion] | None = ...,
+        taken: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["taken", b"taken", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1807,6 +1817,7 @@ class TrashItem(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     HERE_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
     path: _builtins.bytes
     kind: _builtins.str
     """"file" | "directory" | "symlink" """
@@ -1819,6 +1830,8 @@ class TrashItem(_message.Message):
     """wrote the last version; empty for directories"""
     here: _builtins.bool
     """all its bytes are on this device"""
+    taken: _builtins.bool
+    """something of another kind is in the way: restoring needs `to`"""
     def __init__(
         self,
         *,
@@ -1829,10 +1842,11 @@ class TrashItem(_message.Message):
         bytes: _builtins.int = ...,
         device: _builtins.str = ...,
         here: _builtins.bool = ...,
+        taken: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "device", b"device", "files", b"files", "here", b"here", "kind", b"kind", "path", b"path", "removed_ms", b"removed_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "device", b"device", "files", b"files", "here", b"here", "kind", b"kind", "path", b"path", "removed_ms", b"removed_ms", "taken", b"taken"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
