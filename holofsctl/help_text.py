@@ -23,6 +23,8 @@ _GROUPS: Final[Sequence[_Group]] = (
             ("help [COMMAND]", "this, or the help of a command"),
             ("up", "start the daemon if needed, bring mounts back"),
             ("down", "unmount everything, stop the daemon"),
+            ("install", "start at login, by systemd or the desktop ([--linger] [--dry-run])"),
+            ("uninstall", "start at login no more; files, keys and history stay ([--dry-run])"),
             ("status [NAME]", "is it safe on another device yet? ([--watch])"),
             ("device name [NEW]", "what this device is called; with NEW: call it so"),
             ("device new-key", "make another device of a copied state directory"),

@@ -51,14 +51,19 @@ def ensure_running(state: Path) -> bool:
         return _wait_until_up(state, process, remarks)
 
 
-def _answers(state: Path) -> bool:
+def running_pid(state: Path) -> int:
+    """Process of the daemon that answers; 0 if none does."""
     try:
-        with Client(state):
-            return True
+        with Client(state) as client:
+            return client.daemon.pid
     except CommandError as error:
         if error.exit_code == Exit.NOT_RUNNING:
-            return False
+            return 0
         raise
+
+
+def _answers(state: Path) -> bool:
+    return running_pid(state) != 0
 
 
 def _private_remarks(state: Path) -> IO[bytes]:
@@ -114,17 +119,22 @@ def stop(state: Path) -> bool:
     """Unmounts everything and ends the daemon; returns whether one was running. Returns once its process is gone."""
     running = _answers(state)
     if running:
-        _shut_down(state)
+        _shut_down(state, unmount=True)
     _unmount_leftovers(state)
     return running
 
 
-def _shut_down(state: Path) -> None:
+def stop_daemon(state: Path) -> None:
+    """Ends the daemon that runs and leaves the mounts, which go on with the next one. Returns once it is gone."""
+    _shut_down(state, unmount=False)
+
+
+def _shut_down(state: Path, *, unmount: bool) -> None:
     with contextlib.ExitStack() as stack:
         with Client(state) as client:
             pid = client.daemon.pid
             gone = stack.enter_context(_watching(pid))
-            client.call("Shutdown", pb.ShutdownRequest(unmount=True), STOP_TIMEOUT_S)
+            client.call("Shutdown", pb.ShutdownRequest(unmount=unmount), STOP_TIMEOUT_S)
         # The connection is closed by now: the daemon does not wait for it.
         if not gone(STOP_TIMEOUT_S):
             raise CommandError(f"holofsd (process {pid}) is still ending; it said that it would.", Exit.TIMED_OUT)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from holofs_api.words import quoted
 from holofsctl import __version__, history_parser, safety_parser
-from holofsctl.commands import conflicts, device, fsck, mounts, recovering, sharing, volumes
+from holofsctl.commands import conflicts, device, fsck, installing, mounts, recovering, sharing, volumes
 from holofsctl.commands import diff as comparison
 from holofsctl.commands.history import time_told
 from holofsctl.errors import CommandError
@@ -162,6 +162,13 @@ def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
     help_of.add_argument("words", nargs="*", metavar="COMMAND")
     command("up", device.up, "Starts the daemon unless it runs, and brings remembered mounts back.")
     command("down", device.down, "Unmounts everything, stops the daemon and waits for its end.")
+    text = "Starts the device at login, by a systemd user unit or an XDG autostart entry, and now."
+    installed = command("install", installing.install, text)
+    installed.add_argument("--linger", action="store_true", help="start it with the machine, before any login")
+    installed.add_argument("--dry-run", action="store_true", help="only show the file and what would be run")
+    text = "Takes back what `holofsctl install` did; the state directory stays."
+    uninstalled = command("uninstall", installing.uninstall, text)
+    uninstalled.add_argument("--dry-run", action="store_true", help="only show what would be removed")
     status = command("status", device.status, "Whether everything written here is safe on another device.")
     status.add_argument("name", nargs="?", default="", metavar="NAME")
     status.add_argument("--watch", action="store_true", help="print it again every second")

@@ -29,8 +29,11 @@ def state_dir(explicit: str | None = None) -> Path:
         sentence = f"{STATE_DIR_VARIABLE} is set and empty: name a folder, or `unset {STATE_DIR_VARIABLE}`."
         raise StateDirError(sentence, usage=True)
     told = explicit or variable
-    if told:
-        return resolved(told)
+    return resolved(told) if told else default_state_dir()
+
+
+def default_state_dir() -> Path:
+    """The state directory of the user's own device, where nothing names another one. Raises StateDirError."""
     home = os.environ.get("XDG_STATE_HOME", "")
     # The XDG rules: a path that is not absolute counts as not set.
     base = Path(home) if os.path.isabs(home) else Path("~/.local/state").expanduser()

@@ -87,7 +87,7 @@ _PAST = ("history", "restore", "trash", "history-policy", "gc")
 def test_every_command_is_in_the_manual() -> None:
     manual = (ROOT / "docs" / "cli.md").read_text()
     commands = ("up", "down", "create", "share", "join", "members", "list", "leave", "mount", "unmount", "status")
-    for command in (*commands, "peers", "fsck", "conflicts", "diff", "resolve", *_PAST):
+    for command in (*commands, "install", "uninstall", "peers", "fsck", "conflicts", "diff", "resolve", *_PAST):
         assert re.search(rf"^### `{command}\b", manual, re.MULTILINE), command
 
 

@@ -41,10 +41,13 @@ STATE = "the state directory: looked at by `check_state_dir` before anything els
 SYSTEM = "a fixed place of the system"
 NO_LIST = "only where the kernel has no list of mounts"
 PROC = "/proc, by the number of a process"
+CONFIG = "the folder of settings: looked at by `holofs_api.places` before anything else"
 OTHER = "no path: a method of the same name"
 ALLOWED = {
     "holofsctl.checks": {"_fuse": SYSTEM, "_state_directory": STATE, "_daemon": STATE},
     "holofsctl.client": {"_lock_holder": STATE},
+    "holofsctl.commands.installing": {"_write": CONFIG, "_remove": CONFIG},
+    "holofsctl.login_files": {"is_foreign": CONFIG, "_present": CONFIG, "config_home": "only the name"},
     "holofsctl.launcher": {
         "_private_remarks": STATE,
         "_last_words": STATE,

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -166,12 +166,16 @@ class Device:
 
     def begin_daemon(self, prefix: Sequence[str] = (), **environment: str) -> None:
         """The same, without waiting for an answer: it may die before."""
+        self.run_daemon([*self.prefix, *prefix, str(BIN / "holofsd")], {**self.environment, **environment})
+
+    def run_daemon(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """The daemon by another command and environment, as somebody else starts it."""
         assert self.foreground is None
         log = self.world.root / f"{self.name}.foreground.log"
         with log.open("ab") as output:
             self.foreground = subprocess.Popen(
-                [*self.prefix, *prefix, str(BIN / "holofsd")],
-                env={**self.environment, **environment},
+                command,
+                env=environment,
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,

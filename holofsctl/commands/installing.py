@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands `install` and `uninstall`: a device that starts at login."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import getpass
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from holofs_api import places
+from holofs_api.shell import shell_word
+from holofs_api.state_directory import FolderContent, prepare, standing
+from holofsctl import launcher, user_manager
+from holofsctl.errors import CommandError
+from holofsctl.exit_codes import Exit
+from holofsctl.login_files import VARIABLES, LoginFile, Starter, autostart_of, config_home, unit_of
+from holofsctl.output import safe
+from holofsctl.places import refused_plainly
+from holofsctl.session import CommandSession
+from holofsctl.user_manager import LINGER, SYSTEMCTL
+
+_RELOAD: Final = (*SYSTEMCTL, "daemon-reload")
+
+
+def install(session: CommandSession, arguments: argparse.Namespace) -> Exit:
+    standing(session.state)
+    unit, entry = _files_of(session.state)
+    file = unit if user_manager.answers() else entry
+    _check(file)
+    if arguments.dry_run:
+        return _show(session, file, arguments.linger)
+    prepare(session.state)
+    is_unit = file.starter is Starter.SYSTEMD
+    changed, handed_over = (_install_unit if is_unit else _install_entry)(session.state, file)
+    lingers = arguments.linger and is_unit and user_manager.lingers()
+    told = {"changed": changed, "handed_over": handed_over, "linger": lingers}
+    session.output.data({**_facts(session.state, file), **told}, [safe(str(file.path))])
+    if handed_over:
+        session.output.remark("The daemon that ran was handed over to systemd; the mounts stayed.")
+    said = "is installed: the device starts when you log in." if changed else "was installed already."
+    session.output.remark(f"{file.name} {said}")
+    return _told_about_linger(session, is_unit, arguments.linger, lingers)
+
+
+def _told_about_linger(session: CommandSession, is_unit: bool, wanted: bool, lingers: bool) -> Exit:
+    if not is_unit:
+        session.output.remark("No systemd answers here, so this is for your desktop: an XDG autostart entry.")
+        if wanted:
+            session.output.remark("Without systemd nothing can start the device before you log in.")
+    elif lingers:
+        session.output.remark("It starts with the machine, and goes on when you log out.")
+    elif wanted:
+        command = f"sudo {' '.join(LINGER)} {shell_word(getpass.getuser())}"
+        session.output.remark(f"Starting with the machine was not allowed: run `{command}`.")
+    else:
+        session.output.remark(
+            "It ends when you log out. `holofsctl install --linger` lets it start with the machine and go on."
+        )
+    return Exit.FAILED if wanted and not lingers else Exit.OK
+
+
+def _files_of(state: Path) -> tuple[LoginFile, LoginFile]:
+    """Unit and autostart entry. Raises CommandError where their folder does not answer, or is in a mounted volume:
+    there nobody could read them before the daemon runs, and every device would have them."""
+    with refused_plainly():
+        places.look(str(config_home(os.environ)))
+    return unit_of(state), autostart_of(state)
+
+
+def _check(file: LoginFile) -> None:
+    """Raises CommandError for what cannot be written, or may not be written over."""
+    try:
+        file.text.encode()
+    except UnicodeEncodeError:
+        sentence = f"A setting in the environment ({', '.join(VARIABLES)}) is not UTF-8."
+        raise CommandError(sentence, Exit.USAGE, "bad-argument") from None
+    if file.is_foreign():
+        sentence = f"{file.path} was not written by `holofsctl install` for this device: move it away first."
+        raise CommandError(sentence, code="file-exists")
+
+
+def _show(session: CommandSession, file: LoginFile, linger: bool) -> Exit:
+    """Shows the file that `install` would write, and the commands that it would run."""
+    commands = _commands(session.state, file)
+    commands += [LINGER] if linger and file.starter is Starter.SYSTEMD else []
+    lines = [f"# {file.path}", *file.text.splitlines(), "", *(f"# would run: {' '.join(c)}" for c in commands)]
+    told = {"changed": not file.is_current(), "content": file.text, "commands": [[*c] for c in commands]}
+    session.output.data({**_facts(session.state, file), **told}, lines, exact=True)
+    pid = launcher.running_pid(session.state)
+    if file.starter is Starter.SYSTEMD and pid not in (0, user_manager.main_pid(file.name)):
+        session.output.remark(f"The daemon that runs (process {pid}) would be ended before; its mounts would stay.")
+    return Exit.OK
+
+
+def _facts(state: Path, file: LoginFile) -> dict[str, str]:
+    return {"starter": file.starter.value, "file": str(file.path), "state_dir": str(state)}
+
+
+def _commands(state: Path, file: LoginFile) -> list[Sequence[str]]:
+    if file.starter is Starter.AUTOSTART:
+        return [("holofsctl", "--state-dir", shell_word(str(state)), "up")]
+    started: list[Sequence[str]] = [_RELOAD, (*SYSTEMCTL, "enable", "--now", file.name)]
+    # `--now` leaves alone what runs, with the settings of before.
+    restarts = not file.is_current() and user_manager.main_pid(file.name)
+    return [*started, (*SYSTEMCTL, "restart", file.name)] if restarts else started
+
+
+def _install_unit(state: Path, file: LoginFile) -> tuple[bool, bool]:
+    """Whether there was something to do, and whether a daemon was handed over."""
+    unit_pid, pid = user_manager.main_pid(file.name), launcher.running_pid(state)
+    by_hand = pid not in (0, unit_pid)
+    if file.is_current() and user_manager.is_enabled(file.name) and unit_pid and not by_hand:
+        return False, False
+    commands = _commands(state, file)
+    _write(file)
+    _remove(autostart_of(state))
+    if by_hand:
+        launcher.stop_daemon(state)
+    try:
+        for command in commands:
+            user_manager.order(command)
+    except CommandError:
+        if by_hand:  # the mounts need a daemon, whoever starts it
+            with contextlib.suppress(CommandError):
+                launcher.ensure_running(state)
+        raise
+    return True, by_hand
+
+
+def _install_entry(state: Path, file: LoginFile) -> tuple[bool, bool]:
+    changed = not file.is_current()
+    _write(file)
+    started = launcher.ensure_running(state)
+    return changed or started, False
+
+
+def _write(file: LoginFile) -> None:
+    if file.is_current():
+        return
+    file.path.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.path.with_name(f".{file.name}.new")
+    partial.write_text(file.text, "utf-8")
+    os.replace(partial, file.path)
+
+
+def _remove(file: LoginFile) -> bool:
+    """Removes what `install` wrote, and nothing else; whether it was there."""
+    if not file.is_written():
+        return False
+    file.path.unlink()
+    if file.starter is Starter.SYSTEMD:
+        # Made by `systemctl enable`, and left over where no systemd answers now.
+        link = file.path.parent / "default.target.wants" / file.name
+        if link.is_symlink():
+            link.unlink()
+    return True
+
+
+def uninstall(session: CommandSession, arguments: argparse.Namespace) -> None:
+    is_there = standing(session.state) is FolderContent.DEVICE
+    files = [file for file in _files_of(session.state) if file.is_written()]
+    removed = [str(file.path) for file in files]
+    stopped = [_uninstall(session.state, file) for file in files if not arguments.dry_run]
+    told = {"removed": removed, "stopped": any(stopped), "state_dir": str(session.state)}
+    session.output.data(told, [safe(path) for path in removed])
+    if not removed:
+        session.output.remark("Nothing was installed for this device.")
+    elif arguments.dry_run:
+        session.output.remark("Nothing was removed: this is what would be.")
+    elif any(stopped):
+        session.output.remark("The device is stopped, and does not start at login any more.")
+    else:
+        session.output.remark("The device does not start at login any more.")
+        if launcher.running_pid(session.state):
+            session.output.remark("Its daemon goes on: `holofsctl down` ends it.")
+    if is_there:
+        session.output.remark(f"{safe(str(session.state))} stays: this device's files, keys and history are there.")
+
+
+def _uninstall(state: Path, file: LoginFile) -> bool:
+    """Whether a daemon was stopped: the unit's own, whose mounts are taken away before, as by `down`."""
+    has_manager = file.starter is Starter.SYSTEMD and user_manager.answers()
+    pid = user_manager.main_pid(file.name) if has_manager else 0
+    if pid and launcher.running_pid(state) == pid:
+        launcher.stop(state)
+    if has_manager:
+        user_manager.order((*SYSTEMCTL, "disable", "--now", file.name))
+    _remove(file)
+    if has_manager:
+        user_manager.order(_RELOAD)
+    return pid != 0

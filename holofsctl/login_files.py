@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that start a device at login: a unit of systemd's user manager or, without systemd, an XDG autostart entry.
+
+Text only: `commands/installing.py` writes it. Each file begins with a line that names the device, by which `uninstall`
+knows what it may remove.
+
+Mounts are made by a setuid program (fusermount3) in the mount namespace of the session. So the unit has none of these:
+
+- NoNewPrivileges, and all that a user manager can do only together with it: LockPersonality, MemoryDenyWriteExecute,
+  RestrictAddressFamilies, RestrictNamespaces, RestrictRealtime, RestrictSUIDSGID, SystemCallArchitectures,
+  SystemCallFilter, Protect{Clock,Hostname,KernelLogs,KernelModules,KernelTunables} (systemd.exec(5)). fusermount3 could
+  not mount any more.
+- PrivateTmp, PrivateDevices, PrivateUsers, ProtectSystem, ProtectHome, ReadOnlyPaths and the like: they make a mount
+  namespace, and nobody outside of it would see the mounts.
+- CapabilityBoundingSet: a user manager has no capability to drop others with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from holofs_api import utf8
+from holofs_api.paths import default_state_dir
+
+VARIABLES: Final = (
+    "HOLOFS_BIND",
+    "HOLOFS_DISCOVERY",
+    "HOLOFS_RELAYS",
+    "HOLOFS_ALLOWED_RELAYS",
+    "HOLOFS_DEVICE_NAME",
+    "HOLOFS_LOG",
+)
+"""Settings of the daemon that a file keeps as they were when it was written."""
+
+
+class Starter(StrEnum):
+    SYSTEMD = "systemd"
+    AUTOSTART = "autostart"
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFile:
+    """One file that starts one device."""
+
+    starter: Starter
+    path: Path
+    text: str
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def is_written(self) -> bool:
+        """Whether a file of ours, for this device, is there: maybe with another text."""
+        return self._present()[:1] == self.text.splitlines()[:1]
+
+    def is_current(self) -> bool:
+        return self._present() == self.text.splitlines()
+
+    def is_foreign(self) -> bool:
+        """Whether there is a file that `install` did not write, or not for this device."""
+        return os.path.lexists(self.path) and not self.is_written()
+
+    def _present(self) -> list[str]:
+        try:
+            return self.path.read_text("utf-8", "surrogateescape").splitlines()
+        except OSError:
+            return []
+
+
+def unit_of(state: Path, environment: Mapping[str, str] = os.environ) -> LoginFile:
+    """The unit that runs the daemon. Started by hand it would be the same, in the foreground."""
+    path = config_home(environment) / "systemd" / "user" / f"holofsd{_suffix(state)}.service"
+    command = [sys.executable, *utf8.MODE, "-m", "holofsd.daemon.main", "--state-dir", str(state)]
+    settings = "".join(f"Environment={unit_word(setting)}\n" for setting in _settings(environment))
+    # `:` keeps systemd from replacing $NAME. Exit codes 2 and 6 of the daemon (settings that make no sense; one runs
+    # already) do not change by trying again.
+    text = f"""{_first_line(state)}
+[Unit]
+Description=HoloFS
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart=:{" ".join(map(unit_word, command))}
+{settings}WorkingDirectory=/
+TimeoutStartSec=10min
+WatchdogSec=60
+Restart=on-failure
+RestartSec=3
+RestartPreventExitStatus=2 6
+# Mounts are processes of their own: they stay while the daemon is stopped, restarted or upgraded.
+KillMode=process
+OOMPolicy=continue
+UMask=0077
+LimitCORE=0
+
+[Install]
+WantedBy=default.target
+"""
+    return LoginFile(Starter.SYSTEMD, path, text)
+
+
+def autostart_of(state: Path, environment: Mapping[str, str] = os.environ) -> LoginFile:
+    """The entry that lets a desktop without systemd run `holofsctl up`."""
+    path = config_home(environment) / "autostart" / f"holofs{_suffix(state)}.desktop"
+    command = [sys.executable, *utf8.MODE, "-m", "holofsctl.main", "--state-dir", str(state), "up"]
+    words = ["env", *_settings(environment), *command]
+    text = f"""{_first_line(state)}
+[Desktop Entry]
+Type=Application
+Name=HoloFS
+Comment=Starts HoloFS and brings its folders back
+Exec={" ".join(map(desktop_word, words))}
+Path=/
+Terminal=false
+NoDisplay=true
+"""
+    return LoginFile(Starter.AUTOSTART, path, text)
+
+
+def config_home(environment: Mapping[str, str]) -> Path:
+    told = environment.get("XDG_CONFIG_HOME", "")
+    # The XDG rules: a path that is not absolute counts as not set.
+    return Path(told) if os.path.isabs(told) else Path("~/.config").expanduser()
+
+
+def _settings(environment: Mapping[str, str]) -> list[str]:
+    return [f"{name}={environment[name]}" for name in VARIABLES if environment.get(name)]
+
+
+def _suffix(state: Path) -> str:
+    """Eight digits of the state directory, so that devices do not collide; empty for the user's own device."""
+    return "" if state == default_state_dir() else f"-{hashlib.sha256(os.fsencode(state)).hexdigest()[:8]}"
+
+
+def _first_line(state: Path) -> str:
+    return f"# Written by holofsctl install for the device in {unit_word(str(state))}"
+
+
+def unit_word(text: str) -> str:
+    """One word in a unit file: quoted, with escapes as of C, and `%` doubled (systemd.syntax(7))."""
+    plain = re.sub(r'[\\"]', r"\\\g<0>", text).replace("%", "%%")
+    return f'"{_without_controls(plain)}"'
+
+
+def _without_controls(text: str) -> str:
+    return re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def desktop_word(text: str) -> str:
+    """One word of `Exec=`: quoted, `%` doubled, and then escaped again as any string of a desktop entry."""
+    quoted = re.sub(r'[\\"`$]', r"\\\g<0>", text).replace("%", "%%")
+    return '"' + _in_string(quoted) + '"'
+
+
+def _in_string(text: str) -> str:
+    escapes: Sequence[tuple[str, str]] = (("\\", "\\\\"), ("\n", "\\n"), ("\t", "\\t"), ("\r", "\\r"))
+    for character, escape in escapes:
+        text = text.replace(character, escape)
+    return text
