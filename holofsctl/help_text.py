@@ -26,6 +26,7 @@ _GROUPS: Final[Sequence[_Group]] = (
             ("status [NAME]", "is it safe on another device yet? ([--watch])"),
             ("device name [NEW]", "what this device is called; with NEW: call it so"),
             ("device new-key", "make another device of a copied state directory"),
+            ("version", "of this program, the daemon and the mounts, and whether they fit"),
             ("peers", "the other devices, and how they are reached"),
             ("doctor", "look for what could be in the way"),
             ("fsck [NAME]", "check what is on disk ([--repair] [--content] [--from-backup]), with or without daemon"),

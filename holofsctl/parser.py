@@ -8,10 +8,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from holofs_api import VERSION
 from holofs_api.words import quoted
-from holofsctl import __version__, history_parser, safety_parser
+from holofsctl import history_parser, safety_parser
 from holofsctl.commands import conflicts, device, fsck, mounts, recovering, sharing, volumes
 from holofsctl.commands import diff as comparison
+from holofsctl.commands import version as versions
 from holofsctl.commands.history import time_told
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import EPILOG, Exit
@@ -136,7 +138,7 @@ def build() -> argparse.ArgumentParser:
     """The parser; the parsed arguments carry the command as `run`."""
     common = _common()
     top = _GroupedHelp(prog="holofsctl", parents=[common])
-    top.add_argument("--version", action="version", version=f"holofsctl {__version__}")
+    top.add_argument("--version", action="version", version=f"holofsctl {VERSION}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
     def command(name: str, run: Callable[..., Any], text: str) -> argparse.ArgumentParser:
@@ -169,6 +171,8 @@ def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
     text = "Makes another device of a state directory that was copied. The daemon must not run."
     renewed = actions.add_parser("new-key", parents=[_common()], description=text, epilog=EPILOG)
     renewed.set_defaults(run=device.new_key)
+    text = "The versions of this program, of the daemon and of the mounts. Also without the daemon."
+    command("version", versions.version, text)
     command("peers", device.peers, "The other devices, and how they are reached.")
     command("doctor", device.doctor, "Looks for what could be in the way.")
     check = command(

@@ -54,7 +54,7 @@ RIGHT = {
     "T": "1h",
     "TIME": "1m",
 }
-RUN_WITHOUT_DAEMON = {("up",), ("down",), ("doctor",), ("fsck",), ("help",), ("device", "new-key")}
+RUN_WITHOUT_DAEMON = {("up",), ("down",), ("doctor",), ("fsck",), ("help",), ("device", "new-key"), ("version",)}
 
 
 def commands(
