@@ -29,6 +29,7 @@ _GROUPS: Final[Sequence[_Group]] = (
             ("version", "of this program, the daemon and the mounts, and whether they fit"),
             ("peers", "the other devices, and how they are reached"),
             ("doctor", "look for what could be in the way"),
+            ("log [NAME]", "the daemon's log ([-f] [-n N] [--level warning] [--since 2h]), with or without daemon"),
             ("fsck [NAME]", "check what is on disk ([--repair] [--content] [--from-backup]), with or without daemon"),
         ),
     ),

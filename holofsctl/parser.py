@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from holofs_api import VERSION
 from holofs_api.words import quoted
-from holofsctl import history_parser, safety_parser
+from holofsctl import daemon_log, history_parser, safety_parser
 from holofsctl.commands import conflicts, device, fsck, mounts, recovering, sharing, volumes
 from holofsctl.commands import diff as comparison
+from holofsctl.commands import log as logs
 from holofsctl.commands import version as versions
 from holofsctl.commands.history import time_told
 from holofsctl.errors import CommandError
@@ -175,6 +176,14 @@ def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
     command("version", versions.version, text)
     command("peers", device.peers, "The other devices, and how they are reached.")
     command("doctor", device.doctor, "Looks for what could be in the way.")
+    log = command("log", logs.log, "The daemon's log, for people. Also without the daemon.")
+    log.add_argument("name", nargs="?", default="", metavar="NAME", help="only what names this volume")
+    log.add_argument("-f", "--follow", action="store_true", help="go on with what is added, until Ctrl-C")
+    log.add_argument(
+        "-n", "--lines", type=number(0), metavar="N", help=f"the last N lines ({logs.DEFAULT_LINES}; with --since all)"
+    )
+    log.add_argument("--level", choices=daemon_log.LEVELS, default="", help="the least that is shown")
+    log.add_argument("--since", type=time_told, metavar="TIME", help="only what was logged since, for example 2h")
     check = command(
         "fsck", fsck.fsck, "Checks what is on disk: index, records, names, content. Also without the daemon."
     )

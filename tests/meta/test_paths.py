@@ -45,6 +45,7 @@ OTHER = "no path: a method of the same name"
 ALLOWED = {
     "holofsctl.checks": {"_fuse": SYSTEM, "_state_directory": STATE, "_daemon": STATE},
     "holofsctl.client": {"_lock_holder": STATE},
+    "holofsctl.daemon_log": {"*": STATE},
     "holofsctl.launcher": {
         "_private_remarks": STATE,
         "_last_words": STATE,
