@@ -9,9 +9,6 @@
 from __future__ import annotations
 
 import os
-from typing import Final
-
-VERSION: Final = "0.1.0"
 
 # Before grpc is imported: its C core remarks on standard error on every connection that a daemon closes.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

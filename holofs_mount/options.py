@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from holofs_api import VERSION
 from holofs_api.places import PathRefused, look, mount_points, run_within
 from holofs_mount.patience import PATIENCE
 
@@ -86,6 +87,7 @@ def parse(arguments: list[str]) -> Options:
         action="store_true",
         help="take the place of a mount whose program is gone, at the last moment: nobody sees an empty folder",
     )
+    parser.add_argument("--version", action="version", version=f"holofs-mount {VERSION}")
     parsed = parser.parse_args(arguments)
     return Options(
         volume=parsed.volume,

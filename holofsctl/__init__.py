@@ -12,5 +12,3 @@ import os
 # gRPC's own remarks about sockets and forks would land on the person's standard error.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-
-__version__ = "0.1.0"

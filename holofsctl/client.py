@@ -13,14 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, cast
 
-from holofs_api import API_VERSION
+from holofs_api import API_VERSION, VERSION
 from holofs_api.handshake import ApiMismatchError, check
 from holofs_api.mount_processes import command_of
 from holofs_api.paths import SOCKET_NAME
 from holofs_api.sockets import SocketFolder, open_folder
 from holofs_api.state_directory import FolderContent, standing
 from holofs_api.v1 import control_pb2 as pb
-from holofsctl import __version__
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit, of_detail
 
@@ -108,7 +107,7 @@ def not_answering(state: Path) -> CommandError:
 
 
 def _hello() -> pb.HandshakeRequest:
-    return pb.HandshakeRequest(api_version=API_VERSION, program=f"holofsctl {__version__}")
+    return pb.HandshakeRequest(api_version=API_VERSION, program=f"holofsctl {VERSION}")
 
 
 class Client:

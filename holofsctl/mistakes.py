@@ -17,7 +17,7 @@ _OTHER_WORDS: Final = {
     "info": "status",
     "init": "create",
     "invite": "share",
-    "log": "history",
+    "logs": "log",
     "ls": "list",
     "make": "create",
     "new": "create",

@@ -8,10 +8,13 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from holofs_api import VERSION
 from holofs_api.words import quoted
-from holofsctl import __version__, history_parser, safety_parser
+from holofsctl import daemon_log, history_parser, safety_parser
 from holofsctl.commands import conflicts, device, fsck, installing, mounts, recovering, sharing, volumes
 from holofsctl.commands import diff as comparison
+from holofsctl.commands import log as logs
+from holofsctl.commands import version as versions
 from holofsctl.commands.history import time_told
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import EPILOG, Exit
@@ -140,7 +143,7 @@ def build() -> argparse.ArgumentParser:
     """The parser; the parsed arguments carry the command as `run`."""
     common = _common()
     top = _GroupedHelp(prog="holofsctl", parents=[common])
-    top.add_argument("--version", action="version", version=f"holofsctl {__version__}")
+    top.add_argument("--version", action="version", version=f"holofsctl {VERSION}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
     def command(name: str, run: Callable[..., Any], text: str) -> argparse.ArgumentParser:
@@ -180,8 +183,18 @@ def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
     text = "Makes another device of a state directory that was copied. The daemon must not run."
     renewed = actions.add_parser("new-key", parents=[_common()], description=text, epilog=EPILOG)
     renewed.set_defaults(run=device.new_key)
+    text = "The versions of this program, of the daemon and of the mounts. Also without the daemon."
+    command("version", versions.version, text)
     command("peers", device.peers, "The other devices, and how they are reached.")
     command("doctor", device.doctor, "Looks for what could be in the way.")
+    log = command("log", logs.log, "The daemon's log, for people. Also without the daemon.")
+    log.add_argument("name", nargs="?", default="", metavar="NAME", help="only what names this volume")
+    log.add_argument("-f", "--follow", action="store_true", help="go on with what is added, until Ctrl-C")
+    log.add_argument(
+        "-n", "--lines", type=number(0), metavar="N", help=f"the last N lines ({logs.DEFAULT_LINES}; with --since all)"
+    )
+    log.add_argument("--level", choices=daemon_log.LEVELS, default="", help="the least that is shown")
+    log.add_argument("--since", type=time_told, metavar="TIME", help="only what was logged since, for example 2h")
     check = command(
         "fsck", fsck.fsck, "Checks what is on disk: index, records, names, content. Also without the daemon."
     )

@@ -12,9 +12,8 @@ from typing import Final
 
 import structlog
 
-from holofs_api import API_VERSION
+from holofs_api import API_VERSION, VERSION
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofs_mount import VERSION
 from holofs_mount.client import DaemonClient, Observer
 from holofs_mount.core.attributes import AttributeOperations
 from holofs_mount.core.caches import NEEDS_LOOKUP

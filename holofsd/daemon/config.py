@@ -17,7 +17,6 @@ from holofsd.core.errors import BadArgument, BadConfiguration, StateDirUnusable
 from holofsd.daemon.names import MAX_DEVICE_NAME, check_device_name
 from holofsd.net.api import ANY_RELAY, Discovery, NetConfig
 
-PROGRAM: Final = "holofsd 0.1.0"
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 

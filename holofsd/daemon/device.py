@@ -19,7 +19,7 @@ from holofsd.core.errors import BadArgument, DeviceUnknown, HoloError, NoSpace, 
 from holofsd.core.ids import DeviceId
 from holofsd.daemon import conflicts, vitals
 from holofsd.daemon import status as report
-from holofsd.daemon.config import PROGRAM, Config
+from holofsd.daemon.config import Config
 from holofsd.daemon.fsck import check_closed, check_in_use
 from holofsd.daemon.fsck_device import check_device_in_use
 from holofsd.daemon.history import DeviceHistory
@@ -34,6 +34,7 @@ from holofsd.fs.past_mount import PastMount
 from holofsd.net.api import Endpoint
 from holofsd.rpc import device_api as api
 from holofsd.store.device import DeviceStore, VolumeRow
+from holofsd.sync.config import PROGRAM
 from holofsd.sync.hub import SyncHub
 from holofsd.sync.invites import redeem
 
@@ -273,6 +274,9 @@ class Device(DeviceCare, DeviceHistory):
 
     async def restore_mounts(self) -> tuple[api.MountInfo, ...]:
         return await self._mounts.restore()
+
+    def mount_heard(self, mount_id: str, program: str, api_version: int) -> None:
+        self._mounts.heard(mount_id, program, api_version)
 
     async def caught_up(self) -> None:
         await asyncio.gather(*(volume.filesystem.caught_up() for volume in self._volumes.all()))

@@ -27,10 +27,11 @@ from holofsd.core.errors import AlreadyRunning, BadConfiguration, HoloError
 from holofsd.daemon import logging as log_setup
 from holofsd.daemon import state_folder
 from holofsd.daemon.composition import running
-from holofsd.daemon.config import PROGRAM, Config, read_config
+from holofsd.daemon.config import Config, read_config
 from holofsd.daemon.loop_watch import LoopWatch
 from holofsd.daemon.service_manager import ServiceManager
 from holofsd.store import faults
+from holofsd.sync.config import PROGRAM
 
 _log = structlog.get_logger(__name__)
 

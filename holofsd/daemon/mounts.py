@@ -50,6 +50,9 @@ _BUSY_ATTEMPTS: Final = 5
 _BUSY_PAUSE_S: Final = 0.2
 """A mount that is in use by nobody who can be found is tried so often: a program may just be ending."""
 
+_LONGEST_PROGRAM: Final = 100
+"""Characters that are kept of what a mount calls itself."""
+
 Launch = Callable[[MountOrder, asyncio.Event], Awaitable[MountProcess]]
 
 
@@ -64,6 +67,9 @@ class _Mount:
     """Set when the current attempt to bring it up has come to an end."""
     connection: int | None = None
     """The kernel's number of it."""
+    program: str = ""
+    api_version: int = 0
+    """Both as its process gave them when it attached last."""
 
     @property
     def path(self) -> str:
@@ -88,6 +94,12 @@ class MountSupervisor:
         self._find = find
         self._mounts: dict[str, _Mount] = {}
         self._serving = asyncio.Event()
+
+    def heard(self, mount_id: str, program: str, api_version: int) -> None:
+        """Remembers the program of a mount that attaches, also of one that is refused for its version."""
+        for mount in self._mounts.values():
+            if mount.row.mount_id == mount_id:
+                mount.program, mount.api_version = program[:_LONGEST_PROGRAM], api_version
 
     # ---- the daemon's life
     def start(self) -> None:
@@ -418,6 +430,8 @@ class MountSupervisor:
             row.pid,
             binding,
             row.at_ms,
+            mount.program,
+            mount.api_version,
         )
 
 

@@ -97,6 +97,9 @@ class MountInfo:
     binding: str = ""
     at_ms: int = 0
     """Shows the volume as it was then; 0: as it is."""
+    program: str = ""
+    """Name and version that its process gave when it attached last; empty: it has not."""
+    api_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +346,9 @@ class DeviceService(HistoryService, CareService, Protocol):
         """Whether programs go on with what they have open there. Raises MountUnknown, MountBusy (not with `force`)."""
 
     async def restore_mounts(self) -> tuple[MountInfo, ...]: ...
+
+    def mount_heard(self, mount_id: str, program: str, api_version: int) -> None:
+        """A mount attaches, or is refused for its version: what it said of itself."""
 
     async def peers(self) -> tuple[PeerSummary, ...]: ...
 

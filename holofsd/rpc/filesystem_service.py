@@ -70,6 +70,7 @@ class FilesystemService:
         return grpc.method_handlers_generic_handler("holofs.v1.Filesystem", methods)
 
     async def attach(self, request: pb.AttachRequest, context: Any) -> pb.AttachReply:
+        self._device.mount_heard(request.mount_id, request.program, request.api_version)
         sentence = mismatch(request.api_version, request.program)
         if sentence is not None:
             raise VersionMismatch(sentence)

@@ -6,10 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from holofs_api import VERSION
 from holofsd.core.text import MAX_DEVICE_NAME
 
 PROTOCOL: Final = 1
-PROGRAM: Final = "holofsd 0.1.0"
+PROGRAM: Final = f"holofsd {VERSION}"
 
 KEY_DEVICE: Final = b"device"
 KEY_VOLUME: Final = b"volume"

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
+VERSION: Final = "0.1.0"
+"""Version of HoloFS. The package's metadata is made from it, so that no program has to read files to know it."""
 PAST_INO: Final = 1 << 62
 """Inode numbers from here on mean something of the past, which nobody can change."""
 API_VERSION: Final = 1

@@ -55,7 +55,7 @@ RIGHT = {
     "TIME": "1m",
 }
 RUN_WITHOUT_DAEMON = {
-    *(("up",), ("down",), ("install",), ("uninstall",), ("doctor",), ("fsck",), ("help",)),
+    *(("up",), ("down",), ("install",), ("uninstall",), ("doctor",), ("fsck",), ("help",), ("version",)),
     ("device", "new-key"),
 }
 

@@ -48,6 +48,7 @@ ALLOWED = {
     "holofsctl.client": {"_lock_holder": STATE},
     "holofsctl.commands.installing": {"_write": CONFIG, "_remove": CONFIG},
     "holofsctl.login_files": {"is_foreign": CONFIG, "_present": CONFIG, "config_home": "only the name"},
+    "holofsctl.daemon_log": {"*": STATE},
     "holofsctl.launcher": {
         "_private_remarks": STATE,
         "_last_words": STATE,

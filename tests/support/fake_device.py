@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from holofs_api import API_VERSION
 from holofsd.core.document import Role
 from holofsd.core.errors import ContentTimeout, InviteUnknown, NoSuchName, RoleTooLow, VolumeUnknown
 from holofsd.core.ids import BlobHash, Ino, VolumeId
@@ -128,6 +129,7 @@ class FakeDevice:
         self.alternatives = {"01" * 16: [b"one\n", b"two\n"], "02" * 16: [b"one\nthree\n"]}
         self.resolutions: list[api.Resolution] = []
         self.problem = ""
+        self.heard = ("holofs-mount 9", API_VERSION)
 
     def identity(self) -> api.Identity:
         return api.Identity("aa" * 32, "holofsd 9", 4711)
@@ -143,7 +145,7 @@ class FakeDevice:
     async def status(self, volume: str) -> api.DeviceStatus:
         safety = api.DeviceSafety("bb" * 32, "desk", True, True)
         of = api.VolumeStatus(self.volumes[0], files=3, devices=(safety,), quarantine_reasons=("bad name",))
-        mount = api.MountInfo("docs", "/mnt/docs", False, "up")
+        mount = api.MountInfo("docs", "/mnt/docs", False, "up", program=self.heard[0], api_version=self.heard[1])
         return api.DeviceStatus("aa" * 32, "lap", "holofsd 9", 4711, 60, (of,), (mount,), ("clock",), 1)
 
     async def create_volume(self, name: str) -> api.VolumeSummary:
@@ -202,6 +204,9 @@ class FakeDevice:
 
     async def unmount(self, path: str, force: bool) -> bool:
         return force
+
+    def mount_heard(self, mount_id: str, program: str, api_version: int) -> None:
+        self.heard = (program, api_version)
 
     async def restore_mounts(self) -> tuple[api.MountInfo, ...]:
         return ()

@@ -543,6 +543,8 @@ class MountInfo(_message.Message):
     EXPLANATION_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
     BINDING_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    API_VERSION_FIELD_NUMBER: _builtins.int
     AT_MS_FIELD_NUMBER: _builtins.int
     volume: _builtins.str
     path: _builtins.str
@@ -552,6 +554,10 @@ class MountInfo(_message.Message):
     explanation: _builtins.str
     pid: _builtins.int
     binding: _builtins.str
+    program: _builtins.str
+    """what its process said when it attached last, e.g. "holofs-mount 0.1.0"; empty: not yet"""
+    api_version: _builtins.int
+    """likewise; another than the daemon's is refused"""
     at_ms: _builtins.int
     def __init__(
         self,
@@ -563,11 +569,13 @@ class MountInfo(_message.Message):
         explanation: _builtins.str = ...,
         pid: _builtins.int = ...,
         binding: _builtins.str = ...,
+        program: _builtins.str = ...,
+        api_version: _builtins.int = ...,
         at_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "binding", b"binding", "explanation", b"explanation", "path", b"path", "pid", b"pid", "read_only", b"read_only", "state", b"state", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_version", b"api_version", "at_ms", b"at_ms", "binding", b"binding", "explanation", b"explanation", "path", b"path", "pid", b"pid", "program", b"program", "read_only", b"read_only", "state", b"state", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
