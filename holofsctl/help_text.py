@@ -29,6 +29,7 @@ _GROUPS: Final[Sequence[_Group]] = (
             ("device name [NEW]", "what this device is called; with NEW: call it so"),
             ("device new-key", "make another device of a copied state directory"),
             ("version", "of this program, the daemon and the mounts, and whether they fit"),
+            ("completion bash|zsh|fish", "print a script with which that shell completes commands"),
             ("peers", "the other devices, and how they are reached"),
             ("doctor", "look for what could be in the way"),
             ("log [NAME]", "the daemon's log ([-f] [-n N] [--level warning] [--since 2h]), with or without daemon"),

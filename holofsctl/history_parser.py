@@ -42,14 +42,15 @@ def _trash(parser: argparse.ArgumentParser) -> None:
     shared.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print data as JSON")
     shared.add_argument("--state-dir", default=argparse.SUPPRESS, metavar="DIR", help="the device's state directory")
     actions = parser.add_subparsers(dest="action", metavar="list|restore|empty", required=True)
-    listed = actions.add_parser("list", parents=[shared], epilog=EPILOG, description="What was removed and is kept.")
+    text = "What was removed and is kept."
+    listed = actions.add_parser("list", parents=[shared], epilog=EPILOG, description=text, help=text)
     listed.add_argument("place", metavar="NAME|PATH")
     listed.add_argument("--all", action="store_true", help="every file by itself, also of removed folders")
     listed.set_defaults(run=history.list_trash)
     text = "Brings back what was removed, though something may have its name now."
-    _restore(actions.add_parser("restore", parents=[shared], epilog=EPILOG, description=text), True)
+    _restore(actions.add_parser("restore", parents=[shared], epilog=EPILOG, description=text, help=text), True)
     text = "Lets go of what was removed, on this device."
-    empty = actions.add_parser("empty", parents=[shared], epilog=EPILOG, description=text)
+    empty = actions.add_parser("empty", parents=[shared], epilog=EPILOG, description=text, help=text)
     empty.add_argument("place", metavar="NAME|PATH")
     empty.add_argument("--older", type=kept, default=0, metavar="T", help="only what was removed before, e.g. 30d")
     empty.set_defaults(run=history.empty_trash)

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from holofs_api import VERSION
 from holofs_api.words import quoted
-from holofsctl import daemon_log, history_parser, safety_parser
+from holofsctl import completion, daemon_log, history_parser, safety_parser
+from holofsctl.commands import completion as completing
 from holofsctl.commands import conflicts, device, fsck, installing, mounts, recovering, sharing, volumes
 from holofsctl.commands import diff as comparison
 from holofsctl.commands import log as logs
@@ -116,6 +117,10 @@ def _commands_of(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
     return next(dict(action.choices) for action in top._actions if isinstance(action, argparse._SubParsersAction))
 
 
+def command_names() -> list[str]:
+    return [*_commands_of(build())]
+
+
 def _check_text(words: Sequence[str], arguments: argparse.Namespace) -> None:
     """No argument is empty, and what is no path is text, for that is how it is sent. Paths may have any bytes."""
     may_be_empty = getattr(arguments, "state_dir", None) == ""  # it has a sentence of its own
@@ -147,7 +152,9 @@ def build() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
     def command(name: str, run: Callable[..., Any], text: str) -> argparse.ArgumentParser:
-        made: argparse.ArgumentParser = commands.add_parser(name, parents=[common], description=text, epilog=EPILOG)
+        made: argparse.ArgumentParser = commands.add_parser(
+            name, parents=[common], description=text, help=text, epilog=EPILOG
+        )
         made.set_defaults(run=run)
         return made
 
@@ -178,13 +185,17 @@ def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
     own = command("device", device.device_name, "What this device is called; another key for a copy of it.")
     actions = own.add_subparsers(dest="action", metavar="name|new-key", required=True, parser_class=_Parser)
     text = "Shows what this device is called, or calls it otherwise, on every device."
-    named = actions.add_parser("name", parents=[_common()], description=text, epilog=EPILOG)
+    named = actions.add_parser("name", parents=[_common()], description=text, help=text, epilog=EPILOG)
     named.add_argument("new", nargs="?", metavar="NEW", help="what to call it from now on")
     text = "Makes another device of a state directory that was copied. The daemon must not run."
-    renewed = actions.add_parser("new-key", parents=[_common()], description=text, epilog=EPILOG)
+    renewed = actions.add_parser("new-key", parents=[_common()], description=text, help=text, epilog=EPILOG)
     renewed.set_defaults(run=device.new_key)
     text = "The versions of this program, of the daemon and of the mounts. Also without the daemon."
     command("version", versions.version, text)
+    shell = command("completion", completing.completion, "Prints a script with which a shell completes commands.")
+    what = (*completion.SHELLS, *completion.QUESTIONS)
+    shell.add_argument("what", choices=what, metavar="|".join(completion.SHELLS))
+    shell.add_argument("line", nargs="?", default="", metavar="LINE", help=argparse.SUPPRESS)
     command("peers", device.peers, "The other devices, and how they are reached.")
     command("doctor", device.doctor, "Looks for what could be in the way.")
     log = command("log", logs.log, "The daemon's log, for people. Also without the daemon.")
