@@ -52,8 +52,8 @@ class Options:
     over_dead: bool
 
 
-def parse(arguments: list[str]) -> Options:
-    """Exits with 2 and a usage line on wrong usage, as argparse does."""
+def build() -> argparse.ArgumentParser:
+    """The parser of `holofs-mount`."""
     parser = argparse.ArgumentParser(
         prog="holofs-mount",
         description="Mount a volume of the running daemon on an empty directory, in the foreground.",
@@ -88,7 +88,12 @@ def parse(arguments: list[str]) -> Options:
         help="take the place of a mount whose program is gone, at the last moment: nobody sees an empty folder",
     )
     parser.add_argument("--version", action="version", version=f"holofs-mount {VERSION}")
-    parsed = parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: list[str]) -> Options:
+    """Exits with 2 and a usage line on wrong usage, as argparse does."""
+    parsed = build().parse_args(arguments)
     return Options(
         volume=parsed.volume,
         path=Path(parsed.path),

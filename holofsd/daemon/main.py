@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         require_utf8("holofsd.daemon.main")
         become_private()
-    told = _parser().parse_args(arguments)
+    told = build().parse_args(arguments)
     try:
         config = read_config(told.state_dir, told.detached)
         faults.arm_from(os.environ)
@@ -68,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def build() -> argparse.ArgumentParser:
+    """The parser of `holofsd`."""
     parser = argparse.ArgumentParser(
         prog="holofsd",
         description="The HoloFS daemon of one device, in the foreground. `holofsctl up` starts it in the background.",
