@@ -102,7 +102,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace | Exit:
 
 
 def _refuse(top: argparse.ArgumentParser, command: str | None, unknown: Sequence[str]) -> None:
-    parser = _commands_of(top)[command] if command else top
+    parser = completion.commands_of(top)[command] if command else top
     options = [option for action in parser._actions for option in action.option_strings]
     option = next((word for word in unknown if word.startswith("-")), "")
     told = safe(option.partition("=")[0])
@@ -111,14 +111,6 @@ def _refuse(top: argparse.ArgumentParser, command: str | None, unknown: Sequence
     else:
         sentence = f"`{command}` takes no further argument: '{safe(unknown[0])}' is one too many."
     raise CommandError(f"{sentence} `{parser.prog} --help` says more.", Exit.USAGE, "bad-argument")
-
-
-def _commands_of(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    return next(dict(action.choices) for action in top._actions if isinstance(action, argparse._SubParsersAction))
-
-
-def command_names() -> list[str]:
-    return [*_commands_of(build())]
 
 
 def _check_text(words: Sequence[str], arguments: argparse.Namespace) -> None:
@@ -195,6 +187,7 @@ def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
     shell = command("completion", completing.completion, "Prints a script with which a shell completes commands.")
     what = (*completion.SHELLS, *completion.QUESTIONS)
     shell.add_argument("what", choices=what, metavar="|".join(completion.SHELLS))
+    shell.set_defaults(parser=build)
     shell.add_argument("line", nargs="?", default="", metavar="LINE", help=argparse.SUPPRESS)
     command("peers", device.peers, "The other devices, and how they are reached.")
     command("doctor", device.doctor, "Looks for what could be in the way.")
