@@ -8,8 +8,8 @@ Mounts are made by a setuid program (fusermount3) in the mount namespace of the 
 
 - NoNewPrivileges, and all that a user manager can do only together with it: LockPersonality, MemoryDenyWriteExecute,
   RestrictAddressFamilies, RestrictNamespaces, RestrictRealtime, RestrictSUIDSGID, SystemCallArchitectures,
-  SystemCallFilter, Protect{Clock,Hostname,KernelLogs,KernelModules,KernelTunables} (systemd.exec(5)). fusermount3 could
-  not mount any more.
+  SystemCallFilter, Protect{Clock,Hostname,KernelLogs,KernelModules,KernelTunables} (systemd.exec(5)). With it
+  fusermount3 says "mount failed: Operation not permitted" (measured with `setpriv --no-new-privs`).
 - PrivateTmp, PrivateDevices, PrivateUsers, ProtectSystem, ProtectHome, ReadOnlyPaths and the like: they make a mount
   namespace, and nobody outside of it would see the mounts.
 - CapabilityBoundingSet: a user manager has no capability to drop others with.

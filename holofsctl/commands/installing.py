@@ -187,9 +187,11 @@ def _uninstall(state: Path, file: LoginFile) -> bool:
     pid = user_manager.main_pid(file.name) if has_manager else 0
     if pid and launcher.running_pid(state) == pid:
         launcher.stop(state)
-    if has_manager:
-        user_manager.order((*SYSTEMCTL, "disable", "--now", file.name))
-    _remove(file)
+    try:
+        if has_manager:
+            user_manager.order((*SYSTEMCTL, "disable", "--now", file.name))
+    finally:  # a manager that reads its units elsewhere refuses for ever
+        _remove(file)
     if has_manager:
         user_manager.order(_RELOAD)
     return pid != 0

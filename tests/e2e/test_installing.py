@@ -118,6 +118,18 @@ def test_lingering_is_asked_for_and_what_to_run_is_said_where_it_is_refused(worl
     assert "`sudo loginctl enable-linger " in refused.err
 
 
+def test_uninstalling_leaves_no_file_though_systemd_refuses(world: World) -> None:
+    device = world.device("a")
+    fake = managed(device)
+    device.ctl("install")
+    fake.refuse("disable")
+    refused = device.ctl("uninstall", check=False)
+    assert refused.code == 1
+    assert "failed: Access denied." in refused.err
+    assert files_below(fake.units) == []
+    assert device.ctl("status", check=False).code == 3
+
+
 def test_two_devices_are_two_units_and_a_file_of_somebody_else_stays(world: World) -> None:
     device, other = world.device("a"), world.device("b")
     fake = managed(device)
