@@ -91,6 +91,11 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     return str(shtab.complete(parser, shell, preamble={shell: _PREAMBLES[shell]}))  # type: ignore[arg-type]
 
 
+def command_names(parser: argparse.ArgumentParser) -> list[str]:
+    nested = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return [name for action in nested for name in action.choices]
+
+
 def _parsers(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
     yield name, parser
     for action in parser._actions:

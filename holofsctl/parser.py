@@ -112,10 +112,6 @@ def _commands_of(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
     return next(dict(action.choices) for action in top._actions if isinstance(action, argparse._SubParsersAction))
 
 
-def command_names() -> list[str]:
-    return [*_commands_of(build())]
-
-
 def _check_text(words: Sequence[str], arguments: argparse.Namespace) -> None:
     """No argument is empty, and what is no path is text, for that is how it is sent. Paths may have any bytes."""
     # The state directory has a sentence of its own, and nothing to skip is said by an empty name.
@@ -184,6 +180,7 @@ def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
     shell = command("completion", completing.completion, "Prints a script with which a shell completes commands.")
     what = (*completion.SHELLS, *completion.QUESTIONS)
     shell.add_argument("what", choices=what, metavar="|".join(completion.SHELLS))
+    shell.set_defaults(build=build)
     shell.add_argument("line", nargs="?", default="", metavar="LINE", help=argparse.SUPPRESS)
     command("peers", device.peers, "The other devices, and how they are reached.")
     command("doctor", device.doctor, "Looks for what could be in the way.")

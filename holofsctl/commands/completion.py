@@ -32,13 +32,11 @@ _KEPT: Final = ("shown", "copy", "both", "newest")
 
 
 def completion(session: CommandSession, arguments: argparse.Namespace) -> None:
-    from holofsctl.parser import build, command_names
-
     if arguments.what in scripts.SHELLS:
-        print_text(scripts.script(build(), arguments.what) + "\n")
+        print_text(scripts.script(arguments.build(), arguments.what) + "\n")
         return
     if arguments.what == "commands":
-        words = command_names()
+        words = scripts.command_names(arguments.build())
     else:
         words = _asked(session, arguments.what, _split(arguments.line))
     # What a terminal would not show as it is, nobody can want to have typed.

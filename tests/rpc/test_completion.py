@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from holofsctl.completion import SHELLS, script
-from holofsctl.parser import build, command_names
+from holofsctl.completion import SHELLS, command_names, script
+from holofsctl.parser import build
 from support.fake_device import FakeDevice
 from tests.rpc.conftest import Run
 
@@ -24,7 +24,7 @@ from tests.rpc.conftest import Run
 def test_a_script_names_every_command_and_option_and_the_shell_can_read_it(shell: str) -> None:
     text = script(build(), shell)
     commands = next(action for action in build()._actions if action.dest == "command").choices
-    for name in command_names():
+    for name in command_names(build()):
         assert re.search(rf"\b{name}\b", text), name
         for option in (option for action in commands[name]._actions for option in action.option_strings):
             assert re.search(rf"(?:--|-l ){option[2:]}\b" if option[:2] == "--" else option[1:], text), option
@@ -48,7 +48,7 @@ async def test_words_of_a_line(run: Run, device: FakeDevice) -> None:
     assert (await run("completion", "devices", "holofsctl resolve x --keep"))[1] == "desk\n"
     assert (await run("completion", "keep"))[1].split() == ["shown", "copy", "both", "newest", "desk"]
     assert "role" in (await run("completion", "members", "holofsctl members"))[1].split()
-    assert (await run("completion", "commands"))[1].split() == command_names()
+    assert (await run("completion", "commands"))[1].split() == command_names(build())
 
 
 async def test_a_state_directory_in_the_line_is_asked(run: Run, device: FakeDevice, state: Path) -> None:
