@@ -312,11 +312,14 @@ class Past:
 
 
 def was_unlinked(state: NodeState, place: Place) -> bool:
-    """Whether a node lost this name by an unlink or its removal. False where it has the name, or moved away from it."""
+    """Whether a node lost this name by an unlink or its end. False where it has the name, or moved away from it.
+
+    A node that a record left without versions has ended, though nothing removed its links.
+    """
     if any(shown.place == place for shown in placements(state)):
         return False
     for id, link in state.links.items():
-        if link.place == place and not is_live(state, id, link):
+        if link.place == place and not (is_alive(state) and is_live(state, id, link)):
             return True
         if link.place is None and link.before == place:
             return True
