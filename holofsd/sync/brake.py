@@ -141,9 +141,12 @@ class Brake:
         if not self._held and self._ends_nothing(said, known):
             self._join((item.state for item in said), known)
             return
+        held = frozenset(self._held)
         passing, removals = self._divide(said)
         passing += [item.state for item in self._weigh(removals)]
         self._join(passing)
+        if released := held - self._held:
+            self.on_joined([*released])
         if self._held:
             self._release_replaced(passing)
             self._release_empty()

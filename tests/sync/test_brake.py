@@ -250,6 +250,36 @@ async def test_an_edit_elsewhere_lets_go_of_a_held_file(tmp_path: Path) -> None:
         await until(lambda: held(cid) == MANY - 1, "the others are held there too")
 
 
+async def test_what_only_a_held_removal_said_is_said_again_when_it_is_let_go(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
+        await share(ann, bob, cid)
+        paths = fill(ann, "folder")
+        await settled(ann, bob, cid)
+        await until(lambda: not brake(bob).catching_up and not brake(cid).catching_up, "all is heard")
+        cid.network.partition(ann.id, cid.id)
+        cid.network.partition(bob.id, cid.id)
+        node = cid.write(paths[0], b"still needed")
+        await until(lambda: not cid.store.outbox.count(), "the edit to have a number")
+        remove_all(ann, paths)
+        await knows(bob, ann)
+        assert held(bob) == MANY
+        ann.network.partition(ann.id, bob.id)
+        edit_of_cid = cid.store.documents.envelope(cid.volume.author, node)
+        assert edit_of_cid is not None
+        with bob.store.db.transaction():
+            for envelope in bob.store.documents.about(node):  # as when its author dropped it: every device had heard
+                if envelope.author == ann.volume.author:
+                    bob.store.documents.drop(envelope.author, envelope.key, envelope.seq)
+            bob.sync.merger.merge([edit_of_cid])
+        assert held(bob) == MANY - 1
+        await until(lambda: bob.sync.merger.told.state(node) is not None and not bob.store.outbox.count(), "a record")
+        told, known = bob.sync.merger.told.state(node), bob.volume.tree.state(node)
+        assert told is not None
+        assert known is not None
+        assert known.removed.context, "the removal was joined"
+        assert told.removed == known.removed
+
+
 async def test_removals_made_here_are_never_held(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         paths = await full(ann, bob)
