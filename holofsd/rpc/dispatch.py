@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the calls of one client, whichever transport they came by: many in flight, answered in any order.
 
-Most calls complete without suspending. They are driven on the spot, without a task; one that suspends all the same is
-carried on in a task of its own. Calls that are known to wait (`Call.suspends`) get a task at once, because time-outs
-bind to the task in which they begin.
+They begin in the order in which they came. Each has a task of its own; a journalled one, which never waits, runs at
+once where no other call has still to begin.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
-from functools import partial
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofsd.core.errors import BadArgument, StaleHandle
+from holofsd.core.errors import BadArgument
 from holofsd.rpc.errors import describe
 from holofsd.rpc.fs_calls import BY_FIELD, Call, Caller
 from holofsd.rpc.journalled_calls import run_journalled
@@ -28,32 +26,10 @@ SIGN: Final = pb.CallReply(id=(1 << 64) - 1)
 """An empty reply to no call: a client whose calls are not read must not take this daemon for dead."""
 
 
-class _Resumed:
-    """Awaits the rest of a coroutine that was already driven to its first suspension, where it yielded `pending`."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, None], pending: Any) -> None:
-        self._coroutine = coroutine
-        self._pending = pending
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        pending = self._pending
-        while True:
-            try:
-                sent = yield pending
-            except BaseException as error:  # noqa: BLE001 - also CancelledError: it belongs to the coroutine
-                step = partial(self._coroutine.throw, error)
-            else:
-                step = partial(self._coroutine.send, sent)
-            try:
-                pending = step()
-            except StopIteration:
-                return
-
-
 class Dispatcher:
     """Calls of one connection of a mount, from the request to the reply.
 
-    `later` gets the replies of calls that suspended; `room` is called when `full` may have ended.
+    `later` gets the replies of calls that had a task; `room` is called when `full` may have ended.
     """
 
     def __init__(self, caller: Caller, later: Callable[[pb.CallReply], None], room: Callable[[], None]) -> None:
@@ -63,6 +39,8 @@ class Dispatcher:
         self._room = room
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Task[None]] = set()
+        self._to_begin = 0
+        """Tasks that have not begun yet."""
 
     @property
     def full(self) -> bool:
@@ -75,24 +53,11 @@ class Dispatcher:
         if call is None:
             error = BadArgument("The daemon does not know this call; upgrade it.")
             return pb.CallReply(id=request.id, error=_call_error(error))
-        try:
-            self._caller.check()
-        except StaleHandle as error:
-            return pb.CallReply(id=request.id, error=_call_error(error))
-        asked = getattr(request, call.field)
         reply = pb.CallReply(id=request.id)
-        if request.number:
+        if request.number and not self._to_begin:
             self._run_journalled(request, call, reply)
             return reply
-        work = self._answer(call, asked, reply)
-        if call.suspends(asked):
-            self._spawn(self._finish(work, reply), cut_short=call.field == "fetch")
-            return None
-        try:
-            pending = work.send(None)
-        except StopIteration:
-            return reply
-        self._spawn(self._finish(_Resumed(work, pending), reply), cut_short=False)
+        self._spawn(self._run(request, call, reply), cut_short=call.field == "fetch")
         return None
 
     def cut_short(self) -> None:
@@ -112,10 +77,19 @@ class Dispatcher:
         if cancelled:
             raise asyncio.CancelledError
 
+    async def _run(self, request: pb.CallRequest, call: Call, reply: pb.CallReply) -> None:
+        self._to_begin -= 1
+        if request.number:
+            self._run_journalled(request, call, reply)
+        else:
+            await self._answer(call, getattr(request, call.field), reply)
+        self._later(reply)
+
     async def _answer(self, call: Call, asked: Any, reply: pb.CallReply) -> None:
         """Fills the reply, with the result or the error."""
         out = getattr(reply, call.result)
         try:
+            self._caller.check()
             await call.answer(self._caller, asked, out)
             out.SetInParent()
         except Exception as error:  # noqa: BLE001 - the outermost edge of a call
@@ -124,16 +98,14 @@ class Dispatcher:
     def _run_journalled(self, request: pb.CallRequest, call: Call, reply: pb.CallReply) -> None:
         out = getattr(reply, call.result)
         try:
+            self._caller.check()
             run_journalled(self._caller, request, out)
             out.SetInParent()
         except Exception as error:  # noqa: BLE001 - the outermost edge of a call
             reply.error.CopyFrom(_call_error(error))
 
-    async def _finish(self, work: Any, reply: pb.CallReply) -> None:
-        await work
-        self._later(reply)
-
     def _spawn(self, work: Coroutine[Any, Any, None], cut_short: bool) -> None:
+        self._to_begin += 1
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         if cut_short:

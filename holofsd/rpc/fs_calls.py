@@ -63,8 +63,6 @@ class Call:
     """Of CallReply."""
     reply: type[Any]
     run: Handler
-    suspends: Callable[[Any], bool]
-    """Whether this request may wait for the disk or the network: gets a task of its own in a stream of calls."""
     names: bool = False
     """Whether it changes names: answered after the other mounts of the device have dropped the old ones."""
 
@@ -73,19 +71,6 @@ class Call:
         await self.run(caller, request, out)
         if self.names:
             await caller.filesystem.others_know(caller.attachment)
-
-
-def _never(_request: Any) -> bool:
-    return False
-
-
-def _always(_request: Any) -> bool:
-    return True
-
-
-def _with_size(request: pb.SetAttrRequest) -> bool:
-    """A change of size may have to copy or fetch the content first."""
-    return request.HasField("size")
 
 
 async def _lookup(c: Caller, r: pb.LookupRequest, out: pb.Attr) -> None:
@@ -220,31 +205,31 @@ async def _acknowledge(c: Caller, r: pb.AcknowledgeRequest, out: pb.Done) -> Non
 
 
 CALLS: Final = (
-    Call("Lookup", "lookup", pb.LookupRequest, "attr", pb.Attr, _lookup, _never),
-    Call("GetAttr", "get_attr", pb.GetAttrRequest, "attr", pb.Attr, _get_attr, _never),
-    Call("SetAttr", "set_attr", pb.SetAttrRequest, "attr", pb.Attr, _set_attr, _with_size),
-    Call("ReadDir", "read_dir", pb.ReadDirRequest, "read_dir", pb.ReadDirReply, _read_dir, _never),
-    Call("ReadLink", "read_link", pb.ReadLinkRequest, "read_link", pb.ReadLinkReply, _read_link, _never),
-    Call("Create", "create", pb.CreateRequest, "create", pb.CreateReply, _create, _never, names=True),
-    Call("MakeDir", "make_dir", pb.MakeDirRequest, "attr", pb.Attr, _make_dir, _never, names=True),
-    Call("Symlink", "symlink", pb.SymlinkRequest, "attr", pb.Attr, _symlink, _never, names=True),
-    Call("Link", "link", pb.LinkRequest, "attr", pb.Attr, _link, _never, names=True),
-    Call("Unlink", "unlink", pb.UnlinkRequest, "done", pb.Done, _unlink, _never, names=True),
-    Call("RemoveDir", "remove_dir", pb.UnlinkRequest, "done", pb.Done, _remove_dir, _never, names=True),
-    Call("Rename", "rename", pb.RenameRequest, "done", pb.Done, _rename, _never, names=True),
-    Call("Open", "open", pb.OpenRequest, "open", pb.OpenReply, _open, _never),
-    Call("Stage", "stage", pb.StageRequest, "stage", pb.StageReply, _stage, _always),
-    Call("Commit", "commit", pb.CommitRequest, "attr", pb.Attr, _commit, _never),
-    Call("Fsync", "fsync", pb.FsyncRequest, "done", pb.Done, _fsync, _always),
-    Call("Release", "release", pb.ReleaseRequest, "done", pb.Done, _release, _never),
-    Call("Fetch", "fetch", pb.FetchRequest, "map", pb.ContentMap, _fetch, _always),
-    Call("Read", "read", pb.ReadRequest, "read", pb.ReadReply, _read, _always),
-    Call("Write", "write", pb.WriteRequest, "attr", pb.Attr, _write, _always),
-    Call("GetXattr", "get_xattr", pb.XattrRequest, "xattr", pb.XattrReply, _get_xattr, _never),
-    Call("SetXattr", "set_xattr", pb.SetXattrRequest, "done", pb.Done, _set_xattr, _never),
-    Call("ListXattr", "list_xattr", pb.XattrRequest, "xattr_names", pb.XattrNames, _list_xattr, _never),
-    Call("RemoveXattr", "remove_xattr", pb.XattrRequest, "done", pb.Done, _remove_xattr, _never),
-    Call("StatFs", "stat_fs", pb.StatFsRequest, "stat_fs", pb.StatFsReply, _stat_fs, _never),
-    Call("Acknowledge", "acknowledge", pb.AcknowledgeRequest, "done", pb.Done, _acknowledge, _never),
+    Call("Lookup", "lookup", pb.LookupRequest, "attr", pb.Attr, _lookup),
+    Call("GetAttr", "get_attr", pb.GetAttrRequest, "attr", pb.Attr, _get_attr),
+    Call("SetAttr", "set_attr", pb.SetAttrRequest, "attr", pb.Attr, _set_attr),
+    Call("ReadDir", "read_dir", pb.ReadDirRequest, "read_dir", pb.ReadDirReply, _read_dir),
+    Call("ReadLink", "read_link", pb.ReadLinkRequest, "read_link", pb.ReadLinkReply, _read_link),
+    Call("Create", "create", pb.CreateRequest, "create", pb.CreateReply, _create, names=True),
+    Call("MakeDir", "make_dir", pb.MakeDirRequest, "attr", pb.Attr, _make_dir, names=True),
+    Call("Symlink", "symlink", pb.SymlinkRequest, "attr", pb.Attr, _symlink, names=True),
+    Call("Link", "link", pb.LinkRequest, "attr", pb.Attr, _link, names=True),
+    Call("Unlink", "unlink", pb.UnlinkRequest, "done", pb.Done, _unlink, names=True),
+    Call("RemoveDir", "remove_dir", pb.UnlinkRequest, "done", pb.Done, _remove_dir, names=True),
+    Call("Rename", "rename", pb.RenameRequest, "done", pb.Done, _rename, names=True),
+    Call("Open", "open", pb.OpenRequest, "open", pb.OpenReply, _open),
+    Call("Stage", "stage", pb.StageRequest, "stage", pb.StageReply, _stage),
+    Call("Commit", "commit", pb.CommitRequest, "attr", pb.Attr, _commit),
+    Call("Fsync", "fsync", pb.FsyncRequest, "done", pb.Done, _fsync),
+    Call("Release", "release", pb.ReleaseRequest, "done", pb.Done, _release),
+    Call("Fetch", "fetch", pb.FetchRequest, "map", pb.ContentMap, _fetch),
+    Call("Read", "read", pb.ReadRequest, "read", pb.ReadReply, _read),
+    Call("Write", "write", pb.WriteRequest, "attr", pb.Attr, _write),
+    Call("GetXattr", "get_xattr", pb.XattrRequest, "xattr", pb.XattrReply, _get_xattr),
+    Call("SetXattr", "set_xattr", pb.SetXattrRequest, "done", pb.Done, _set_xattr),
+    Call("ListXattr", "list_xattr", pb.XattrRequest, "xattr_names", pb.XattrNames, _list_xattr),
+    Call("RemoveXattr", "remove_xattr", pb.XattrRequest, "done", pb.Done, _remove_xattr),
+    Call("StatFs", "stat_fs", pb.StatFsRequest, "stat_fs", pb.StatFsReply, _stat_fs),
+    Call("Acknowledge", "acknowledge", pb.AcknowledgeRequest, "done", pb.Done, _acknowledge),
 )
 BY_FIELD: Final[Mapping[str, Call]] = MappingProxyType({call.field: call for call in CALLS})

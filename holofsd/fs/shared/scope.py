@@ -89,7 +89,6 @@ class Scope:
         """Makes room before an operation that needs `more` bytes: where it would be refused, history gives way first.
         Raises NoSpace."""
         if self.free() < self.settings.reserve_bytes + more:
-            await asyncio.sleep(0)  # a call that suspends gets a task of its own, which the time-out belongs to
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PATIENCE):
                     await self.relieve(more)
