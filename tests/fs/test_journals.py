@@ -487,3 +487,24 @@ def test_a_journal_has_no_name_that_leads_elsewhere(device: Device) -> None:
     for name in ("", "../x", NAME + "0", NAME.upper()):
         request = AttachRequest("test", "m", "/mnt", os.getpid(), False, (), name)
         assert device.fs.attach(request).journal == ""
+
+
+async def test_calls_begin_in_the_order_in_which_they_came(device: Device, mount: Program) -> None:
+    """One that is journalled waits for none that came later, and for those before it to have begun."""
+    replies: list[pb.CallReply] = []
+    dispatcher = Dispatcher(Caller(device.fs, mount.att), replies.append, lambda: None)
+    before = mkdir(0, b"d")
+    before.id = 1
+    assert dispatcher.begin(before) is None
+    inode = lease(mount)
+    inside = create(inode, b"f")
+    inside.id, inside.number = 2, 1
+    assert dispatcher.begin(inside) is None, "the folder comes first"
+    await dispatcher.drain()
+    assert [(reply.id, reply.HasField("error")) for reply in replies] == [(1, False), (2, False)]
+    assert sorted(await mount.tree()) == ["d", "f"]
+    chmod_now = chmod(inode, 0o600)
+    chmod_now.id, chmod_now.number = 3, 2
+    reply = dispatcher.begin(chmod_now)
+    assert reply is not None, "nothing is before it"
+    assert not reply.HasField("error")
