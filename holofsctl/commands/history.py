@@ -51,18 +51,15 @@ def history(session: CommandSession, arguments: argparse.Namespace) -> None:
     session.output.data([plain(version) for version in versions], table(rows))
     before = [version for version in versions if version.replaced_ms]
     if chosen := [version for version in before if version.next] or before:
-        word, id = shell_word(arguments.place), chosen[0].id
-        if reply.taken:
-            to = _beside(place.volume, place.path)
-            told = f"`holofsctl restore {word} --version {shell_word(id)} --to {shell_word(to)}` brings that one back."
-        else:
-            told = f"`holofsctl restore {word} --version {shell_word(id)}` brings that one back."
-        session.output.remark(told)
+        word = f"{shell_word(arguments.place)} --version {shell_word(chosen[0].id)}"
+        word += _elsewhere(place.volume, place.path, reply.taken)
+        session.output.remark(f"`holofsctl restore {word}` brings that one back.")
 
 
-def _beside(volume: str, path: bytes) -> bytes:
-    """Another path, for what cannot come back to this one."""
-    return volume.encode() + b":" + path.rpartition(b"/")[2] + b".restored"
+def _elsewhere(volume: str, path: bytes, taken: bool) -> str:
+    """The option that names another path, for what cannot come back to this one; empty where it can."""
+    to = volume.encode() + b":" + path.rpartition(b"/")[2] + b".restored"
+    return f" --to {shell_word(to)}" if taken else ""
 
 
 def _standing(version: pb.PastVersion) -> str:
@@ -112,11 +109,8 @@ def list_trash(session: CommandSession, arguments: argparse.Namespace) -> None:
     if items:
         first = items[0]
         word = shell_word(place.volume.encode() + b":" + first.path)
-        if first.taken:
-            to = _beside(place.volume, first.path)
-            session.output.remark(f"`holofsctl trash restore {word} --to {shell_word(to)}` brings the first one back.")
-        else:
-            session.output.remark(f"`holofsctl trash restore {word}` brings the first one back.")
+        word += _elsewhere(place.volume, first.path, first.taken)
+        session.output.remark(f"`holofsctl trash restore {word}` brings the first one back.")
     else:
         told = "Nothing that was removed from this path is in the trash." if place.path else "The trash is empty."
         session.output.remark(told)

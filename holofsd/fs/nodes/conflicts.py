@@ -86,9 +86,8 @@ class Conflicts:
         shown, draft = rows[0], Draft(self._scope)
         for node in {row.node for row in self._nodes.slot(shown.parent, shown.slot)} - {shown.node}:
             twin = self._scope.tree.version_of(node)
-            if twin is None or isinstance(twin.body, Marker) or self._is_written(node):
-                continue
-            if twin.body in bodies:
+            is_same = twin is not None and not isinstance(twin.body, Marker) and twin.body in bodies
+            if is_same and not self._is_written(node):
                 self._unlinking.end_name(draft, node, shown.parent, shown.slot)
         draft.write(origin)
         return [row.name for row in named]
@@ -202,9 +201,8 @@ class Conflicts:
             return
         draft = Draft(self._scope)
         for node in self._scope.tree.twins(entry):
-            if self._is_written(node):
-                continue
-            self._unlinking.end_name(draft, node, parent, slot)
+            if not self._is_written(node):
+                self._unlinking.end_name(draft, node, parent, slot)
         draft.write(origin)
 
     # ---- directories
