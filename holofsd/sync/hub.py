@@ -35,7 +35,7 @@ from holofsd.sync.members import Members
 from holofsd.sync.names import DeviceNames
 from holofsd.sync.scrutiny import Scrutiny, cost_of, is_proven_member
 from holofsd.sync.session import FAREWELL
-from holofsd.sync.tasks import Tasks
+from holofsd.sync.tasks import Tasks, cancel_all
 from holofsd.sync.twins import Twins
 from holofsd.sync.volume import VolumeSync
 from holofsd.sync.wiring import neighbours
@@ -96,6 +96,8 @@ class SyncHub:
         self.config = config or SyncConfig()
         self._volumes: dict[VolumeId, VolumeSync] = {}
         self._links: dict[DeviceId, PeerLink] = {}
+        self._serving: dict[VolumeId, set[asyncio.Task[None]]] = {}
+        """Tasks that serve a stream of that volume, from its hello on."""
         self._wanted: set[DeviceId] = set()
         self._tasks = Tasks("hub")
         self._rewire = asyncio.Event()
@@ -138,13 +140,13 @@ class SyncHub:
         self._keep_sessions()
 
     async def remove(self, volume: VolumeId) -> None:
-        """Ends its sessions and tasks. Its store stays the caller's to close."""
+        """Ends its sessions, its streams and all tasks that use it. Its store stays the caller's to close."""
         sync = self._volumes.pop(volume, None)
         if sync is not None:
             await sync.close()
-            for link in self._links.values():
-                if (keeping := link.keeping.pop(volume, None)) is not None:
-                    keeping.cancel()
+            tasks = self._serving.pop(volume, set())
+            tasks |= {link.keeping.pop(volume) for link in self._links.values() if volume in link.keeping}
+            await cancel_all(tasks)
             self._rewire.set()
 
     def describe(self) -> DeviceInfo:
@@ -335,7 +337,14 @@ class SyncHub:
             link.connection.close(CloseCode.REFUSED)
 
     async def _serve_stream(self, link: PeerLink, stream: Stream) -> None:
-        """A stream that the other side opened, from its hello to its end."""
+        """A stream that the other side opened, from its hello to its end, or to that of its volume here."""
+        try:
+            await self._serve(link, stream)
+        except asyncio.CancelledError:
+            stream.abort(CloseCode.GOING_AWAY)
+            raise
+
+    async def _serve(self, link: PeerLink, stream: Stream) -> None:
         peer = link.connection.peer
         try:
             async with asyncio.timeout(self.config.hello_timeout):
@@ -371,6 +380,7 @@ class SyncHub:
         if sync is None:
             await self._say_left(stream, opening)
             raise Refused("not a hello for anything that is here")
+        self._ends_with(sync.id)
         if sync.role is None or not sync.members.is_member(connection.peer):
             await self._examine(connection, opening, sync)
             if sync.role is None or not sync.members.is_member(connection.peer):
@@ -383,6 +393,14 @@ class SyncHub:
             await asyncio.sleep(wait)
         self.peers.proven(connection)
         return opening, sync
+
+    def _ends_with(self, volume: VolumeId) -> None:
+        """Makes the current task one that `remove` of the volume ends: it goes on to use its store."""
+        task = asyncio.current_task()
+        assert task is not None
+        tasks = self._serving.setdefault(volume, set())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     async def _read_hello(self, connection: Connection, data: bytes) -> frames.StreamHello:
         """Parses a hello; that of a stranger only when it is its turn."""

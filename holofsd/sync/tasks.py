@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any, TypeVar
 
 import structlog
@@ -35,6 +35,13 @@ class Tasks(TaskSet):
     async def close(self) -> None:
         """Cancels all of them and returns when they have ended; never waits for the caller itself."""
         while rest := self._tasks - {asyncio.current_task()}:
-            for task in rest:
-                task.cancel()
-            await asyncio.wait(rest)
+            await cancel_all(rest)
+
+
+async def cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancels tasks and returns when they have ended; the caller's own is left alone."""
+    rest = {*tasks} - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    if rest:
+        await asyncio.wait(rest)
