@@ -29,4 +29,5 @@ class Brakes(Names):
         await self.device.sync.brake.accept()
 
     async def brake_refuse(self, _n: Numbers) -> None:
+        self.ledger.taken_back |= bool(self.device.sync.brake.holds)
         await self.device.sync.brake.refuse()

@@ -24,6 +24,8 @@ class Ledger:
     """Hash -> who and where: it must be shown for ever..."""
     superseded: dict[bytes, str] = field(default_factory=dict)
     """... unless it is here: on the device of that step it was what the step replaced or removed."""
+    taken_back: bool = False
+    """Somebody refused held removals: what came back may stand where something new is by now."""
     written: int = 0
 
     def made(self, data: bytes) -> bytes:

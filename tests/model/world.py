@@ -152,14 +152,16 @@ class World(Membership):
             actor.remembers |= checks.shown_by(actor)
 
     async def _decide(self) -> None:
-        """Decide for each device whose brake holds something."""
+        """Decide for each device whose brake holds something. A refusal may make a conflict, which no program of
+        one device after the other has otherwise."""
         for _ in range(VERDICTS):
             holding = [number for number, device in enumerate(self.devices) if device.sync.brake.holds]
             if not holding:
                 return
             for number in holding:
                 brake = self.devices[number].sync.brake
-                verdict = brake.accept if (self.program.seed + number) % 2 else brake.refuse
+                accepts = self.program.sequential or (self.program.seed + number) % 2
+                verdict = brake.accept if accepts else brake.refuse
                 await asyncio.wait_for(asyncio.create_task(verdict(), context=self.devices[number].run()), QUIET_S)
             await self._agree()
         raise AssertionError("removals are held again and again")
@@ -202,7 +204,7 @@ class World(Membership):
         result.problems += self.ledger.unknown(shown)
         result.problems += checks.folders_apart(trees[0])
         result.conflicts = checks.count_conflicts(trees[0])
-        if self.program.sequential and result.conflicts:
+        if self.program.sequential and result.conflicts and not self.ledger.taken_back:
             result.problems.append(f"a conflict that nobody made: {sorted(trees[0])}")
         known: dict[checks.Facts, checks.Projection] = {}
         for actor in self.actors:
