@@ -131,20 +131,24 @@ class Ingest:
             return None
         if shown.seq == seq:
             self._disagreed.add(author)  # two histories: all of the one that wins is needed
-        run = self._begin(held, author, source, now)
+        run = self._begin(held, shown, source, now)
         self._runs[author] = run
         return run.last, run.whole
 
-    def _begin(self, held: Head | None, author: AuthorId, source: object, now: float) -> Run:
-        seq = held.seq if held else 0
+    def _begin(self, held: Head | None, shown: Head, source: object, now: float) -> Run:
+        """A run towards a head that this source shows. What an interrupted one left counts where the source can go on
+        from there: one that holds less, or another history, has nothing to add to it and would not answer."""
+        author, seq = shown.author, held.seq if held else 0
         total = sethash.from_bytes(held.set_hash) if held else sethash.EMPTY
+        is_beyond = self._documents.extent_of_incoming(author)[1] > shown.seq
         paused = self._paused.pop(author, None)
-        if paused is not None and paused.base == seq and paused.whole == (author in self._disagreed):
+        if paused is not None and not is_beyond and (paused.base, paused.whole) == (seq, author in self._disagreed):
             return replace(paused, source=source, alive_at=now)
         self._left_over.pop(author, None)
-        if author in self._disagreed:
+        if is_beyond or author in self._disagreed:
             with self._store.db.transaction():
                 self._documents.clear_incoming(author)
+        if author in self._disagreed:
             return Run(source, seq, 0, True, sethash.EMPTY, 0, now)
         weight = self._documents.weights().get(author, NOTHING)
         run = Run(source, seq, seq, False, total, seq, now, weight=weight)
@@ -315,7 +319,8 @@ class Ingest:
         run = self._runs.get(page.author)
         now = asyncio.get_running_loop().time()
         if run is None:
-            run = self._begin(self._documents.head(page.author), page.author, source, now)
+            assert page.head is not None, "what is not asked for is complete"
+            run = self._begin(self._documents.head(page.author), page.head, source, now)
             if run.stored or run.whole:
                 # An interrupted run or a disagreement comes first; this head will be asked for then.
                 self._paused[page.author] = run

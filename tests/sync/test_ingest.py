@@ -63,6 +63,46 @@ async def test_a_run_that_stops_is_taken_over_by_another_device(tmp_path: Path) 
         assert len(cid.files()) == 600
 
 
+async def test_a_run_that_stops_is_taken_over_by_a_device_that_holds_less(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
+        await share(ann, bob)
+        ann.write("known to bob", b"1")
+        await settled(ann, bob)
+        ann.network.partition(ann.id, bob.id)
+        for number in range(600):
+            ann.write(f"file{number}", os.urandom(4000))
+        await until(lambda: ann.store.outbox.count() == 0)
+        ann.network.weather.delay = (0.001, 0.003)
+        await cid.join(ann.ticket())
+        await until(lambda: received_by(cid, ann) > 60)
+        assert cid.files() == {}
+        ann.network.kill(ann.id, notice=True)
+        ann.network.weather.delay = (0.0, 0.0)
+        await settled(bob, cid)
+        assert set(cid.files()) == {"known to bob"}
+
+
+async def test_what_was_on_its_way_from_a_device_that_was_put_back_does_not_keep_what_it_says_now(
+    tmp_path: Path,
+) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        ann.create()
+        ann.write("before", b"1")
+        await until(lambda: ann.store.outbox.count() == 0)
+        await ann.back_up(tmp_path / "backup")
+        for number in range(600):
+            ann.write(f"file{number}", os.urandom(4000))
+        await until(lambda: ann.store.outbox.count() == 0)
+        ann.network.weather.delay = (0.001, 0.003)
+        await bob.join(ann.ticket())
+        await until(lambda: received_by(bob, ann) > 60)
+        await ann.put_back(tmp_path / "backup")
+        ann.network.weather.delay = (0.0, 0.0)
+        await ann.up()
+        ann.write("after", b"2")
+        await until(lambda: set(bob.files()) == {"before", "after"})
+
+
 async def test_a_damaged_copy_of_a_document_is_sent_again_as_a_whole(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         await share(ann, bob)
