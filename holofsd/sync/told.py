@@ -108,9 +108,18 @@ class Told:
                 if told is not None and is_alive(told):
                     revived.append(told)
                     self._set_aside_about(node)
-            elif told is None or join(told, stored) != told:
+            elif (told is None or join(told, stored) != told) and not self._says(stored):
                 alone.append(node)
         self._say_or_restate(alone, revived)
+
+    def _says(self, stored: NodeState) -> bool:
+        """Whether our own record says all of it already, and it does not count: dots beyond what their author is known
+        to have made, say. Two devices that said such a thing again would answer each other for ever."""
+        envelope = self._documents.envelope(self._volume.author, stored.id)
+        if envelope is None:
+            return False
+        said = decode_state(envelope.payload)
+        return join(said, stored) == said
 
     def _set_aside_about(self, node: NodeId) -> None:
         for envelope in self._documents.about(node):

@@ -171,6 +171,21 @@ REMOVED_COPY = Program(
 )
 """Seed 195488: a conflict copy that waits to be removed is written to."""
 
+SAID_BY_BOTH = Program(
+    657,
+    2,
+    sequential=False,
+    quick=False,
+    steps=(
+        Step(0, "write_same", (316, 3906, 6045), -1, 0.001),
+        Step(1, "folder_fill", (11861, 3463, 155), -1, 0.3),
+        Step(0, "lie:two_histories", (279, 54991, 331), -1, 0.001),
+        Step(0, "lie:certificates_apart", (61224, 2231, 22874), -1, 0.001),
+    ),
+    liar=True,
+)
+"""Seed 610004 with a liar: two honest devices said again what did not count of either, for ever."""
+
 ALL = {
     "stale handle": STALE_HANDLE,
     "detached handle": DETACHED_HANDLE,
@@ -182,4 +197,5 @@ ALL = {
     "copy elsewhere": COPY_ELSEWHERE,
     "held, then renewed": HELD_THEN_RENEWED,
     "removed copy": REMOVED_COPY,
+    "said by both": SAID_BY_BOTH,
 }
