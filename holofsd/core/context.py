@@ -48,24 +48,23 @@ def clip_state(
 ) -> tuple[NodeState, frozenset[AuthorId]]:
     """Splits `writer`'s record into what counts now, and the authors whose heads the rest of it waits for.
 
-    `limits` is the dot counter of the head that we hold of each author. The writer's own counters are not clipped: its
-    own head vouches for them. Registers and links carry stamps, not counters, and always count. A version that has
-    to wait takes the place of nothing: what it replaces stays until it counts.
+    `limits` is the dot counter of the head that we hold of each author, the writer among them: what others say of dots
+    that its head does not vouch for would not count, so nobody could remove them. Registers and links carry stamps, not
+    counters, and always count. A version that has to wait takes the place of nothing: what it replaces stays until it
+    counts.
     """
-    waiting = _beyond(state.context, writer, limits) | _beyond(state.removed.context, writer, limits)
+    waiting = _beyond(state.context, limits) | _beyond(state.removed.context, limits)
     if not waiting:
         return state, waiting
-    allowed = dict(limits)
-    allowed[writer] = max(state.context.get(writer, 0), state.removed.context.get(writer, 0))
-    versions: dict[Dot, Version] = {d: v for d, v in state.versions.items() if allowed.get(d.author, 0) >= d.counter}
-    context = clip(state.context, allowed)
+    versions: dict[Dot, Version] = {d: v for d, v in state.versions.items() if limits.get(d.author, 0) >= d.counter}
+    context = clip(state.context, limits)
     if len(versions) < len(state.versions):
         context = covering(context, writer, versions)
     clipped = replace(
         state,
         context=context,
         versions=versions,
-        removed=replace(state.removed, context=clip(state.removed.context, allowed)),
+        removed=replace(state.removed, context=clip(state.removed.context, limits)),
     )
     return clipped, waiting
 
@@ -81,5 +80,5 @@ def covering(context: Context, writer: AuthorId, versions: Iterable[Dot]) -> Con
     return covered
 
 
-def _beyond(context: Context, writer: AuthorId, limits: Mapping[AuthorId, int]) -> frozenset[AuthorId]:
-    return frozenset(a for a, counter in context.items() if a != writer and limits.get(a, 0) < counter)
+def _beyond(context: Context, limits: Mapping[AuthorId, int]) -> frozenset[AuthorId]:
+    return frozenset(author for author, counter in context.items() if limits.get(author, 0) < counter)

@@ -50,12 +50,12 @@ def test_what_a_record_says_of_another_author_waits_for_that_authors_head() -> N
     first = version(A, 1)
     state = new_node(NODE, Kind.FILE, 0, Place(ROOT_ID, b"f"), link_id(NODE), first, 0o644, first.stamp)
     state = removed(with_version(state, version(B, 7), []))
-    clipped, waiting = clip_state(state, A, {B: 6})
+    clipped, waiting = clip_state(state, A, {A: 1, B: 6})
     assert waiting == {B}
     assert clipped.versions.keys() == {Dot(A, 1)}
     assert clipped.context == {A: 1}
     assert clipped.removed.context == {A: 1, B: 6}
-    assert clip_state(state, A, {B: 7}) == (state, frozenset())
+    assert clip_state(state, A, {A: 1, B: 7}) == (state, frozenset())
 
 
 def test_a_version_that_waits_takes_the_place_of_nothing() -> None:
@@ -63,15 +63,28 @@ def test_a_version_that_waits_takes_the_place_of_nothing() -> None:
     first, claimed = version(B, 3), version(B, 1_000_000)
     honest = new_node(NODE, Kind.FILE, 0, Place(ROOT_ID, b"f"), link_id(NODE), first, 0o644, first.stamp)
     lie = replace(honest, context={A: 2, B: claimed.dot.counter}, versions={claimed.dot: claimed})
-    clipped, waiting = clip_state(lie, A, {B: 9})
+    clipped, waiting = clip_state(lie, A, {A: 2, B: 9})
     assert waiting == {B}
     assert clipped.context == clipped.versions == {}
     assert join(honest, clipped) == join(clipped, honest) == honest
 
 
+def test_what_an_author_says_beyond_its_own_head_waits_like_that_of_others() -> None:
+    """Nobody could remove such a version: what they say of it does not count."""
+    state = with_version(
+        new_node(NODE, Kind.FILE, 0, Place(ROOT_ID, b"f"), link_id(NODE), version(A, 1), 0o644, version(A, 1).stamp),
+        version(A, 2),
+        [],
+    )
+    clipped, waiting = clip_state(removed(state), A, {A: 1})
+    assert waiting == {A}
+    assert clipped.versions.keys() <= {Dot(A, 1)}
+    assert clipped.context == clipped.removed.context == {A: 1}
+
+
 def test_an_author_whose_head_is_unknown_does_not_count_at_all() -> None:
     first = version(A, 1)
     state = new_node(NODE, Kind.FILE, 0, Place(ROOT_ID, b"f"), link_id(NODE), first, 0o644, first.stamp)
-    clipped, waiting = clip_state(replace(state, context={A: 1, B: 3}), A, {})
+    clipped, waiting = clip_state(replace(state, context={A: 1, B: 3}), A, {A: 1})
     assert waiting == {B}
     assert clipped == state

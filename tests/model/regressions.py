@@ -186,6 +186,20 @@ SAID_BY_BOTH = Program(
 )
 """Seed 610004 with a liar: two honest devices said again what did not count of either, for ever."""
 
+BEYOND_ITS_HEAD = Program(
+    398,
+    2,
+    sequential=False,
+    quick=False,
+    steps=(
+        Step(0, "meet", (1, 964, 290), -1, 0.0),
+        Step(0, "lie:two_histories", (1, 964, 290), -1, 7.0),
+        Step(0, "link_remove_all", (49497, 4259, 106), -1, 0.3),
+    ),
+    liar=True,
+)
+"""Seed 620203 with a liar: a version beyond its author's head, which another device could not remove."""
+
 ALL = {
     "stale handle": STALE_HANDLE,
     "detached handle": DETACHED_HANDLE,
@@ -198,4 +212,5 @@ ALL = {
     "held, then renewed": HELD_THEN_RENEWED,
     "removed copy": REMOVED_COPY,
     "said by both": SAID_BY_BOTH,
+    "beyond its head": BEYOND_ITS_HEAD,
 }

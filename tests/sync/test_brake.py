@@ -265,11 +265,14 @@ async def test_what_only_a_held_removal_said_is_said_again_when_it_is_let_go(tmp
         assert held(bob) == MANY
         ann.network.partition(ann.id, bob.id)
         edit_of_cid = cid.store.documents.envelope(cid.volume.author, node)
+        head_of_cid = cid.store.documents.head(cid.volume.author)
         assert edit_of_cid is not None
+        assert head_of_cid is not None
         with bob.store.db.transaction():
             for envelope in bob.store.documents.about(node):  # as when its author dropped it: every device had heard
                 if envelope.author == ann.volume.author:
                     bob.store.documents.drop(envelope.author, envelope.key, envelope.seq)
+            bob.store.documents.set_head(head_of_cid)
             bob.sync.merger.merge([edit_of_cid])
         assert held(bob) == MANY - 1
         await until(lambda: bob.sync.merger.told.state(node) is not None and not bob.store.outbox.count(), "a record")
