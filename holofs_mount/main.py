@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
 import logging
 import os
 import secrets
@@ -22,18 +21,17 @@ from typing import Final, TextIO, cast
 
 import structlog
 
-from holofs_api.handshake import ApiMismatchError
 from holofs_api.paths import socket_path, state_dir
 from holofs_api.places import run_within
 from holofs_api.private_process import become_private
 from holofs_api.state_directory import StateDirError, require_device
 from holofs_api.utf8 import require_utf8
+from holofs_mount import bindings
 from holofs_mount.client import DaemonUnavailable
 from holofs_mount.core.volume import MountRequest, Volume
 from holofs_mount.options import (
     EXIT_DAEMON,
     EXIT_FAILED,
-    EXIT_FUSE,
     EXIT_USAGE,
     EXIT_VOLUME,
     MountError,
@@ -42,7 +40,6 @@ from holofs_mount.options import (
     check_mountpoint,
     parse,
     take_away_dead,
-    unmounter,
 )
 
 log = structlog.get_logger(__name__)
@@ -50,7 +47,6 @@ log = structlog.get_logger(__name__)
 _UNMOUNT_GRACE: Final = 3.0
 """Seconds for programs to let go of the mount before it is taken from them."""
 _HELPER_SECONDS: Final = 20.0
-_BINDINGS: Final = ("pyfuse3", "fusepy")
 
 
 def main() -> None:
@@ -83,8 +79,11 @@ def _calm_collector() -> None:
 async def run(options: Options, reporter: Reporter) -> None:
     """Runs a mount, from the checks to its end. Raises MountError if it cannot begin."""
     check_fuse()
-    name, binding = load_binding(options.binding)
-    program = unmounter(name)
+    choice = bindings.choose(options.binding)
+    if choice.lacks:
+        log.warning(choice.sentence)
+    name, program = choice.binding, choice.unmounter
+    binding = bindings.load(name)
     _await_daemon(options.go_fd)
     state = _device(options.state_dir)
     mountpoint = options.path if options.over_dead else check_mountpoint(options.path)
@@ -140,19 +139,6 @@ async def _start(volume: Volume) -> None:
     except DaemonUnavailable as error:
         code = EXIT_DAEMON if error.code == "daemon-absent" else EXIT_VOLUME
         raise MountError(str(error), code) from None
-    except ApiMismatchError as error:
-        raise MountError(str(error), EXIT_DAEMON) from None
-
-
-def load_binding(wanted: str) -> tuple[str, ModuleType]:
-    """The binding asked for, or the first that this machine has."""
-    reasons = []
-    for name in _BINDINGS if wanted == "auto" else (wanted,):
-        try:
-            return name, importlib.import_module(f"holofs_mount.{name}_binding")
-        except (ImportError, OSError) as error:
-            reasons.append(f"{name}: {error}")
-    raise MountError(f"No FUSE binding can be used ({'; '.join(reasons)}).", EXIT_FUSE)
 
 
 class Stopper:

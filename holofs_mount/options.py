@@ -7,7 +7,6 @@ import argparse
 import errno
 import math
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -161,16 +160,10 @@ def is_mounted(path: Path) -> bool:
 def check_fuse(device: str = "/dev/fuse") -> None:
     """MountError where this machine cannot mount FUSE filesystems."""
     if not os.path.exists(device):
-        raise MountError(f"{device} is missing: load the kernel module with `modprobe fuse`.", EXIT_FUSE)
-    if not os.access(device, os.R_OK | os.W_OK):
-        raise MountError(f"{device} may not be opened by you: check its permissions.", EXIT_FUSE)
-
-
-def unmounter(binding: str) -> str:
-    """Program that unmounts for users other than root. Raises MountError where it is not installed."""
-    names = ("fusermount3", "fusermount") if binding == "pyfuse3" else ("fusermount", "fusermount3")
-    for name in names:
-        found = shutil.which(name)
-        if found:
-            return found
-    raise MountError(f"{names[0]} is not installed: install the package fuse3.", EXIT_FUSE)
+        sentence = f"{device} is missing: load the kernel module with `modprobe fuse`; a container must be given it."
+        raise MountError(sentence, EXIT_FUSE)
+    try:
+        os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        sentence = f"{device} cannot be opened by you ({error.strerror}): check its permissions."
+        raise MountError(sentence, EXIT_FUSE) from None

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from holofs_api.packages import installing
 from holofs_api.paths import socket_path
 from holofs_api.state_directory import FolderContent, StateDirError, require_ours, standing
 from holofs_api.v1 import control_pb2 as pb
+from holofsctl import fuse_binding
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
 from holofsctl.output import size
@@ -41,20 +42,22 @@ def run(state: Path) -> list[Check]:
 def _fuse() -> Iterator[Check]:
     device = "/dev/fuse"
     if not os.path.exists(device):
-        yield Check(False, "fuse", f"{device} is missing: load the kernel module (`modprobe fuse`) or install FUSE.")
+        yield Check(
+            False,
+            "fuse",
+            f"{device} is missing: load the kernel module with `modprobe fuse`; a container must be given it.",
+        )
     elif not os.access(device, os.R_OK | os.W_OK):
         yield Check(False, "fuse", f"{device} cannot be opened by you; your system may have a group `fuse` to join.")
     else:
         yield Check(True, "fuse", f"{device} can be opened.")
     helper = shutil.which("fusermount3") or shutil.which("fusermount")
     if helper is None:
-        yield Check(False, "fuse", "fusermount3 is missing: install fuse3.")
+        yield Check(False, "fuse", f"fusermount3 is missing: {installing(['fuse3'])}.")
     else:
         yield Check(True, "fuse", f"{helper} unmounts.")
-    bindings = [
-        name for name, module in (("pyfuse3", "pyfuse3"), ("fusepy", "fuse")) if importlib.util.find_spec(module)
-    ]
-    yield Check(bool(bindings), "fuse", f"bindings: {', '.join(bindings) or 'none is installed (pyfuse3, fusepy)'}.")
+    binding = fuse_binding.find()
+    yield Check(bool(binding.name), "fuse", binding.explanation)
 
 
 def _state_directory(state: Path) -> Iterator[Check]:

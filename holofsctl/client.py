@@ -28,6 +28,7 @@ HANDSHAKE_TIMEOUT_S: Final = 15.0
 _LOOK_S: Final = 10.0
 """Seconds between two looks at whether a daemon whose stream is followed still answers."""
 _MAX_MESSAGE: Final = 64 << 20
+_PROGRAM: Final = f"holofsctl {VERSION}"
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def not_running(state: Path) -> CommandError:
     if standing(state) is not FolderContent.DEVICE:
         return CommandError(f"There is no device in {state}: `holofsctl up` makes one.", Exit.NOT_RUNNING, "no-device")
     sentence = f"holofsd is not running for {state}: start it with `holofsctl up`."
-    if pid := _daemon_process(state):
+    if pid := daemon_process(state):
         sentence = (
             f"holofsd (process {pid}) runs for {state} without a socket there: it is starting or ending, or is of an"
             f" earlier program. Wait a moment, or end it with `kill {pid}` and run `holofsctl up`."
@@ -63,7 +64,7 @@ def not_running(state: Path) -> CommandError:
     return CommandError(sentence, Exit.NOT_RUNNING, "not-running")
 
 
-def _daemon_process(state: Path) -> str:
+def daemon_process(state: Path) -> str:
     """The number of the process that wrote itself into the lock, if it is a daemon that runs still; else empty."""
     pid = _lock_holder(state)
     command = command_of(f"/proc/{pid}") if pid else None
@@ -107,7 +108,7 @@ def not_answering(state: Path) -> CommandError:
 
 
 def _hello() -> pb.HandshakeRequest:
-    return pb.HandshakeRequest(api_version=API_VERSION, program=f"holofsctl {VERSION}")
+    return pb.HandshakeRequest(api_version=API_VERSION, program=_PROGRAM)
 
 
 class Client:
@@ -146,7 +147,7 @@ class Client:
                 raise not_answering(self.state) from None
             raise
         try:
-            check(reply.api_version, reply.program)
+            check(reply.api_version, reply.program, _PROGRAM)
         except ApiMismatchError as error:
             raise CommandError(str(error), Exit.FAILED, "version-mismatch") from None
         return cast(pb.HandshakeReply, reply)

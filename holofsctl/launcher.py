@@ -9,6 +9,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from holofs_api.mount_processes import holder_of
 from holofs_api.places import mount_points, run_within
 from holofs_api.state_directory import StateDirError, prepare
 from holofs_api.v1 import control_pb2 as pb
-from holofsctl.client import Client
+from holofsctl.client import Client, daemon_process
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 
@@ -117,9 +118,16 @@ def _last_words(state: Path, remarks: IO[bytes], ended: int) -> str:
 
 def stop(state: Path) -> bool:
     """Unmounts everything and ends the daemon; returns whether one was running. Returns once its process is gone."""
-    running = _answers(state)
-    if running:
-        _shut_down(state, unmount=True)
+    try:
+        running = _answers(state)
+    except CommandError as error:
+        if error.code != "version-mismatch":
+            raise
+        _end_other_version(state, error)
+        running = True
+    else:
+        if running:
+            _shut_down(state, unmount=True)
     _unmount_leftovers(state)
     return running
 
@@ -138,6 +146,18 @@ def _shut_down(state: Path, *, unmount: bool) -> None:
         # The connection is closed by now: the daemon does not wait for it.
         if not gone(STOP_TIMEOUT_S):
             raise CommandError(f"holofsd (process {pid}) is still ending; it said that it would.", Exit.TIMED_OUT)
+
+
+def _end_other_version(state: Path, refusal: CommandError) -> None:
+    """Ends a daemon that this program cannot talk to, by a signal: it leaves its mounts. Returns once it is gone."""
+    pid = int(daemon_process(state) or 0)
+    if not pid:
+        raise refusal
+    with _watching(pid) as gone:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        if not gone(STOP_TIMEOUT_S):
+            raise CommandError(f"holofsd (process {pid}) is still ending; try again in a moment.", Exit.TIMED_OUT)
 
 
 @contextlib.contextmanager

@@ -81,16 +81,25 @@ def unit_of(state: Path, environment: Mapping[str, str] = os.environ) -> LoginFi
     path = config_home(environment) / "systemd" / "user" / f"holofsd{_suffix(state)}.service"
     command = [sys.executable, *utf8.MODE, "-m", "holofsd.daemon.main", "--state-dir", str(state)]
     settings = "".join(f"Environment={unit_word(setting)}\n" for setting in _settings(environment))
+    text = f"{_first_line(state)}\n{_service(' '.join(map(unit_word, command)), settings)}"
+    return LoginFile(Starter.SYSTEMD, path, text)
+
+
+def packaged_unit(program: str) -> str:
+    """Unit that a package of a distribution installs for all users: each may enable it for his own device."""
+    return f"# Part of the package holofs; `systemctl --user enable --now holofsd` starts it.\n{_service(program, '')}"
+
+
+def _service(command: str, settings: str) -> str:
     # `:` keeps systemd from replacing $NAME. Exit codes 2 and 6 of the daemon (settings that make no sense; one runs
     # already) do not change by trying again.
-    text = f"""{_first_line(state)}
-[Unit]
+    return f"""[Unit]
 Description=HoloFS
 
 [Service]
 Type=notify
 NotifyAccess=main
-ExecStart=:{" ".join(map(unit_word, command))}
+ExecStart=:{command}
 {settings}WorkingDirectory=/
 TimeoutStartSec=10min
 WatchdogSec=60
@@ -106,7 +115,6 @@ LimitCORE=0
 [Install]
 WantedBy=default.target
 """
-    return LoginFile(Starter.SYSTEMD, path, text)
 
 
 def autostart_of(state: Path, environment: Mapping[str, str] = os.environ) -> LoginFile:

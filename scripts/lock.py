@@ -41,8 +41,9 @@ GLIBC: Final = (
     "manylinux_2_28",
 )
 SOURCES: Final = ("fusepy", "pyfuse3")
-SETS: Final = {"run": (), "dev": ("dev",), "bench": ("bench",), "build": ("build",)}
-"""Each file, with the extras that it has beyond what a person needs; `build`: what building from source needs."""
+SETS: Final = {"run": ("fuse3",), "dev": ("fuse3", "dev"), "bench": ("fuse3", "bench"), "build": ()}
+"""Each file, with the extras that it has beyond what every installation needs; `build`: what
+building from source needs."""
 _TIMEOUT_S: Final = 900
 _DIGEST: Final = "# made from: "
 

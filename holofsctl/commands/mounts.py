@@ -8,6 +8,7 @@ import os
 
 from holofs_api.places import walk
 from holofs_api.v1 import control_pb2 as pb
+from holofsctl import fuse_binding
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import plain, safe
@@ -39,6 +40,8 @@ def mount(session: CommandSession, arguments: argparse.Namespace) -> None:
     )
     info = session.call("Mount", request)
     session.output.data(plain(info), [safe(info.path)])
+    if info.binding == fuse_binding.FALLBACK and not arguments.binding:
+        session.output.remark(fuse_binding.find().explanation)
 
 
 def unmount(session: CommandSession, arguments: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from holofs_api import API_VERSION, VERSION
 from holofs_api.v1 import control_pb2 as pb
+from holofsctl import fuse_binding
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import safe, table
@@ -23,6 +24,7 @@ def version(session: CommandSession, arguments: argparse.Namespace) -> None:
     daemon: pb.HandshakeReply | None = None
     mounts: Sequence[pb.MountInfo] = ()
     failure: CommandError | None = None
+    binding = fuse_binding.find()
     try:
         with session.connect() as client:
             daemon = client.daemon
@@ -31,12 +33,15 @@ def version(session: CommandSession, arguments: argparse.Namespace) -> None:
         if error.exit_code != Exit.NOT_RUNNING:
             failure = error
     rows = [("holofsctl", VERSION), ("Python", platform.python_version())]
+    rows.append(("FUSE binding", f"{binding.name} {binding.version}" if binding.name else "none"))
     if daemon is not None:
         rows.append(("holofsd", _number_of(daemon.program)))
     elif failure is None:
         rows.append(("holofsd", "does not run"))
     rows += [(safe(mount.path), _of_mount(mount)) for mount in mounts]
-    session.output.data(_plain(daemon, mounts), table(rows))
+    session.output.data(_plain(daemon, mounts, binding), table(rows))
+    if binding.name in ("", fuse_binding.FALLBACK):
+        session.output.remark(binding.explanation)
     if failure is not None:
         raise failure
     if misfit := next(_misfits(mounts), ""):
@@ -73,13 +78,16 @@ def _differs(program: str) -> bool:
     return bool(program) and _number_of(program) != VERSION
 
 
-def _plain(daemon: pb.HandshakeReply | None, mounts: Sequence[pb.MountInfo]) -> dict[str, Any]:
+def _plain(
+    daemon: pb.HandshakeReply | None, mounts: Sequence[pb.MountInfo], binding: fuse_binding.FuseBinding
+) -> dict[str, Any]:
     fields = ("program", "api_version", "pid", "device_id")
     of_mount = ("path", "volume", "state", "program", "api_version", "pid")
     return {
         "version": VERSION,
         "python": platform.python_version(),
         "api_version": API_VERSION,
+        "binding": {"name": binding.name, "version": binding.version, "explanation": binding.explanation},
         "daemon": None if daemon is None else {name: getattr(daemon, name) for name in fields},
         "mounts": [{name: getattr(mount, name) for name in of_mount} for mount in mounts],
     }

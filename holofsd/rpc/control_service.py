@@ -42,7 +42,7 @@ class ControlService(HistoryCalls, CareCalls):
         self._device = device
 
     async def Handshake(self, request: pb.HandshakeRequest, context: Context) -> pb.HandshakeReply:
-        sentence = mismatch(request.api_version, request.program)
+        sentence = mismatch(request.api_version, request.program, self._device.identity().program)
         if sentence is not None:
             raise VersionMismatch(sentence)
         await self._device.caught_up()

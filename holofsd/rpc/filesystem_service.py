@@ -71,7 +71,7 @@ class FilesystemService:
 
     async def attach(self, request: pb.AttachRequest, context: Any) -> pb.AttachReply:
         self._device.mount_heard(request.mount_id, request.program, request.api_version)
-        sentence = mismatch(request.api_version, request.program)
+        sentence = mismatch(request.api_version, request.program, self._device.identity().program)
         if sentence is not None:
             raise VersionMismatch(sentence)
         if not request.volume:

@@ -160,7 +160,7 @@ def test_an_installation_that_failed_is_tried_again(checkout: Checkout) -> None:
 
 def test_a_machine_that_the_lock_does_not_know_can_go_without_it(checkout: Checkout) -> None:
     assert checkout.setup(HOLOFS_UNLOCKED="1").returncode == 0
-    assert checkout.asked.read_text().splitlines()[-1] == f"{PIP_INSTALL} -e ."
+    assert checkout.asked.read_text().splitlines()[-1] == f"{PIP_INSTALL} -e .[fuse3]"
 
 
 def test_an_environment_that_is_broken_is_made_anew_with_the_python_below_it(checkout: Checkout) -> None:

@@ -85,7 +85,9 @@ def test_generated_code_is_current() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", ["setup", "run", "test", "check", "bench", "soak", "gen_protos"])
+@pytest.mark.parametrize(
+    "name", ["setup", "run", "test", "check", "bench", "soak", "gen_protos", "release", "man", "lock"]
+)
 def test_a_script_can_be_run_and_is_valid_shell_or_python(name: str) -> None:
     script = ROOT / "scripts" / name
     assert os.access(script, os.X_OK)

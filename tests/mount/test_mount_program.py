@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from holofs_mount import options
+from holofs_mount import bindings, options
 from mount.conftest import MakeMount
 from mount.harness import FakeDaemon, Mount, command
 from support.wait import until
@@ -152,7 +152,7 @@ def sentence_of(check: Callable[[], object]) -> str:
 def test_a_machine_without_fuse_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "modprobe fuse" in sentence_of(lambda: options.check_fuse(str(tmp_path / "fuse")))
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "fuse3" in sentence_of(lambda: options.unmounter("pyfuse3"))
+    assert "what Debian calls fuse3" in sentence_of(lambda: bindings.choose("pyfuse3"))
 
 
 def test_a_killed_mount_leaves_the_daemon_and_other_mounts_alone(daemon: FakeDaemon, make_mount: MakeMount) -> None:

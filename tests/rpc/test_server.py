@@ -76,12 +76,13 @@ async def test_a_dead_socket_file_is_replaced(state: Path) -> None:
 
 
 def test_versions_that_differ_are_refused_in_a_sentence_that_says_what_to_upgrade() -> None:
-    assert handshake.mismatch(3, "holofsd 3", ours=3) is None
-    sentence = handshake.mismatch(2, "holofsd 2", ours=3)
+    assert handshake.mismatch(3, "holofsd 3", "holofsctl 3", ours=3) is None
+    sentence = handshake.mismatch(2, "holofsd 2", "holofsctl 3", ours=3)
     assert sentence is not None
-    assert "upgrade holofsd 2" in sentence
+    assert "upgrade holofsd 2 to match holofsctl 3" in sentence
+    assert "this program" not in sentence
     with pytest.raises(handshake.ApiMismatchError):
-        handshake.check(4, "holofsd 4", ours=3)
+        handshake.check(4, "holofsd 4", "holofsctl 3", ours=3)
 
 
 def test_the_state_directory_is_the_one_told_before_that_of_the_environment(

@@ -17,6 +17,7 @@ from holofs_api import API_VERSION, VERSION
 from holofs_api.v1 import filesystem_pb2
 from holofs_api.v1.filesystem_pb2_grpc import FilesystemStub
 from holofs_mount import options
+from holofsctl.fuse_binding import FuseBinding
 from holofsd.daemon import main as daemon
 from support.fake_device import FakeDevice
 from tests.rpc.conftest import Run
@@ -31,14 +32,30 @@ def test_the_version_stands_in_one_place_and_the_package_has_it() -> None:
     assert metadata.version("holofs") == VERSION
 
 
+@pytest.fixture(autouse=True)
+def binding(monkeypatch: pytest.MonkeyPatch) -> list[FuseBinding]:
+    """Answers of the mount's program about FUSE, the last one counts; a test may add another."""
+    told = [FuseBinding("pyfuse3", "3.5.0", "Mounts use pyfuse3 3.5.0.")]
+    monkeypatch.setattr("holofsctl.fuse_binding.find", lambda: told[-1])
+    return told
+
+
 async def test_version_tells_of_the_daemon_and_of_each_mount(run: Run, device: FakeDevice) -> None:
     code, out, err = await run("version")
     assert code == 0
-    assert [line.split(maxsplit=1) for line in out.splitlines()] == [
-        ["holofsctl", VERSION],
-        ["Python", platform.python_version()],
-        ["holofsd", "9"],
-        ["/mnt/docs", "9 (mount of docs)"],
+    assert [line.split("  ", maxsplit=1)[0] for line in out.splitlines()] == [
+        "holofsctl",
+        "Python",
+        "FUSE binding",
+        "holofsd",
+        "/mnt/docs",
+    ]
+    assert [line.split("  ")[-1].strip() for line in out.splitlines()] == [
+        VERSION,
+        platform.python_version(),
+        "pyfuse3 3.5.0",
+        "9",
+        "9 (mount of docs)",
     ]
     assert "They work together" in err
 
@@ -46,6 +63,7 @@ async def test_version_tells_of_the_daemon_and_of_each_mount(run: Run, device: F
 async def test_version_as_json(run: Run, device: FakeDevice) -> None:
     told = json.loads((await run("version", "--json"))[1])
     assert (told["version"], told["api_version"]) == (VERSION, API_VERSION)
+    assert (told["binding"]["name"], told["binding"]["version"]) == ("pyfuse3", "3.5.0")
     assert told["daemon"]["program"] == "holofsd 9"
     (mount,) = told["mounts"]
     assert (mount["path"], mount["program"], mount["api_version"]) == ("/mnt/docs", "holofs-mount 9", API_VERSION)
@@ -57,6 +75,17 @@ async def test_version_needs_no_daemon(run: Run) -> None:
     assert "does not run" in out
     code, out, _ = await run("version", "--json")
     assert (code, json.loads(out)["daemon"], json.loads(out)["mounts"]) == (0, None, [])
+
+
+async def test_a_slower_binding_is_said_with_its_reason(run: Run, binding: list[FuseBinding]) -> None:
+    binding.append(FuseBinding("fusepy", "3.0.1", "Mounts use fusepy 3.0.1, which is slower, because of that."))
+    code, out, err = await run("version")
+    assert (code, err) == (0, "Mounts use fusepy 3.0.1, which is slower, because of that.\n")
+    assert "fusepy 3.0.1" in out
+    binding.append(FuseBinding("", "", "Nothing can be mounted here."))
+    code, out, err = await run("version")
+    assert (code, err) == (0, "Nothing can be mounted here.\n")
+    assert "none" in out
 
 
 async def test_a_mount_that_does_not_fit_is_said_in_one_sentence(run: Run, device: FakeDevice) -> None:

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files for `share`, made by the programs: manual pages, completions and the user unit.
+
+A program of its own (`python -m release.share FOLDER`), because it has to import the tree that it is about.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from holofsctl.completion import script
+from holofsctl.login_files import packaged_unit
+from holofsctl.parser import build
+from scripts import man
+
+COMPLETIONS: Final = {
+    "bash": "bash-completion/completions/holofsctl",
+    "zsh": "zsh/site-functions/_holofsctl",
+    "fish": "fish/vendor_completions.d/holofsctl.fish",
+}
+UNIT: Final = "systemd/user/holofsd.service"
+"""In the Debian package alone: where else the programs are is known only once they are installed."""
+
+
+def main(folder: Path) -> None:
+    man.main(folder / "man" / "man1")
+    files = {place: script(build(), shell) + "\n" for shell, place in COMPLETIONS.items()}
+    files[UNIT] = packaged_unit("/usr/bin/holofsd")
+    for place, text in files.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
