@@ -287,7 +287,7 @@ class MountSupervisor:
         try:
             await self._let_go(mount)
             # A dead mount stays until there is a new one: an empty folder would look as if everything had been removed.
-            check_access(Allow(mount.row.allow))
+            check_access(Allow.stored(mount.row.allow))
             over_dead = await is_dead(mount.path)
             if not over_dead:
                 await self._refuse_others(mount)
@@ -380,7 +380,7 @@ class MountSupervisor:
             mount_id=row.mount_id,
             read_only=bool(row.read_only),
             binding=row.binding,
-            allow=Allow(row.allow),
+            allow=Allow.stored(row.allow),
             no_exec=bool(row.no_exec),
         )
 
@@ -449,7 +449,7 @@ class MountSupervisor:
             row.at_ms,
             mount.program,
             mount.api_version,
-            Allow(row.allow),
+            Allow.stored(row.allow),
             bool(row.no_exec),
         )
 

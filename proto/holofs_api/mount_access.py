@@ -24,6 +24,11 @@ class Allow(StrEnum):
     OTHER = "other"
     """Everybody, held by the modes of the files."""
 
+    @classmethod
+    def stored(cls, text: str) -> Allow:
+        """Value that a database holds. One that makes no sense, in a damaged database, lets nobody in."""
+        return cls(text) if text in {one.value for one in cls} else cls.OWNER
+
     @property
     def option(self) -> str:
         """The option of FUSE, and with dashes that of `holofsctl mount`; empty for the mount's own user."""

@@ -79,6 +79,7 @@ def test_who_may_use_a_mount_is_kept_with_it_and_nobody_else_in_one_from_before(
     store.db.run(f"INSERT INTO mounts ({columns}) VALUES (?,?,?,?,?,?,?)", values)
     assert store.mounts()[0] == row
     assert (store.mounts()[1].allow, store.mounts()[1].no_exec) == ("", 0)
+    assert [Allow.stored(text) for text in ("root", "other", "", "all")] == ["root", "other", "", ""]
     store.close()
 
 
