@@ -25,7 +25,7 @@ import structlog
 
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.attributes import AttrChanges
-from holofs_mount.core.mount_state import CallingProcess, st_mode
+from holofs_mount.core.mount_state import CallingProcess
 from holofs_mount.core.volume import Volume
 
 log = structlog.get_logger(__name__)
@@ -122,10 +122,13 @@ class FusepyOperations(fuse.Operations):  # type: ignore[misc]
             raise OSError(errno.EPERM, "libfuse keeps such names for itself")
         return parent, name
 
+    def _mode_of_new(self, mode: int) -> int:
+        return self._v.state.mode_of_new(mode, fuse.fuse_get_context()[0])
+
     def _stat(self, attr: pb.Attr) -> dict[str, int]:
         return {
             "st_ino": attr.ino,
-            "st_mode": st_mode(attr),
+            "st_mode": self._v.state.shown_mode(attr),
             "st_nlink": attr.nlink,
             "st_uid": self._v.state.uid,
             "st_gid": self._v.state.gid,
@@ -157,6 +160,8 @@ class FusepyOperations(fuse.Operations):  # type: ignore[misc]
 
     @answering
     def mknod(self, path: str, mode: int, dev: int) -> None:
+        mode = self._mode_of_new(mode)
+
         async def work() -> None:
             # libfuse 2 leaves the type out for regular files.
             await self._v.names.mknod(*await self._new_place(path), mode if stat.S_IFMT(mode) else mode | stat.S_IFREG)
@@ -165,6 +170,8 @@ class FusepyOperations(fuse.Operations):  # type: ignore[misc]
 
     @answering
     def mkdir(self, path: str, mode: int) -> None:
+        mode = self._mode_of_new(mode)
+
         async def work() -> None:
             await self._v.names.mkdir(*await self._new_place(path), mode)
 
@@ -329,10 +336,12 @@ class FusepyOperations(fuse.Operations):  # type: ignore[misc]
     # ---- files ----
     @answering
     def open(self, path: str, fi: Any) -> int:
-        pid = fuse.fuse_get_context()[2]
+        uid, _, pid = fuse.fuse_get_context()
 
         async def work() -> int:
-            opened = await self._v.files.open(await self._ino(path), fi.flags, CallingProcess(pid))
+            ino = await self._ino(path)
+            await self._v.attributes.opened_by(uid, ino, fi.flags)
+            opened = await self._v.files.open(ino, fi.flags, CallingProcess(pid))
             return opened.handle
 
         fi.fh = self._run(work())
@@ -341,7 +350,7 @@ class FusepyOperations(fuse.Operations):  # type: ignore[misc]
 
     @answering
     def create(self, path: str, mode: int, fi: Any) -> int:
-        pid = fuse.fuse_get_context()[2]
+        pid, mode = fuse.fuse_get_context()[2], self._mode_of_new(mode)
 
         async def work() -> int:
             opened, _ = await self._v.files.create(*await self._new_place(path), mode, fi.flags, CallingProcess(pid))
@@ -399,8 +408,11 @@ class Fuse(fuse.FUSE):  # type: ignore[misc]
 _stopped: asyncio.Event | None = None
 
 
-async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callable[[], None]) -> None:
-    """Mounts and answers until the filesystem is unmounted, or `stop`. RuntimeError where libfuse cannot mount."""
+async def serve(volume: Volume, mountpoint: str, of_kernel: frozenset[str], ready: Callable[[], None]) -> None:
+    """Mounts, with these options of FUSE besides our own, and answers until the filesystem is unmounted, or `stop`.
+
+    RuntimeError where libfuse cannot mount.
+    """
     global _stopped
     loop = asyncio.get_running_loop()
     stopped = _stopped = asyncio.Event()
@@ -409,7 +421,7 @@ async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callabl
 
     def mount() -> None:
         try:
-            _mount(operations, mountpoint, read_only)
+            _mount(operations, mountpoint, of_kernel)
         except RuntimeError as error:
             failures.append(error)
         finally:
@@ -422,7 +434,7 @@ async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callabl
         raise RuntimeError("libfuse refused")
 
 
-def _mount(operations: FusepyOperations, mountpoint: str, read_only: bool) -> None:
+def _mount(operations: FusepyOperations, mountpoint: str, of_kernel: frozenset[str]) -> None:
     options: dict[str, Any] = {
         "fsname": "holofs",
         "subtype": "holofs",
@@ -434,8 +446,7 @@ def _mount(operations: FusepyOperations, mountpoint: str, read_only: bool) -> No
         "entry_timeout": 0,
         "negative_timeout": 0,
     }
-    if read_only:
-        options["ro"] = True
+    options.update(dict.fromkeys(of_kernel, True))
     path = os.fsencode(mountpoint).decode(_ENCODING)
     Fuse(operations, path, raw_fi=True, encoding=_ENCODING, foreground=True, **options)
 

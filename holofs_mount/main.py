@@ -36,6 +36,7 @@ from holofs_mount.options import (
     EXIT_VOLUME,
     MountError,
     Options,
+    check_access,
     check_fuse,
     check_mountpoint,
     parse,
@@ -79,6 +80,7 @@ def _calm_collector() -> None:
 async def run(options: Options, reporter: Reporter) -> None:
     """Runs a mount, from the checks to its end. Raises MountError if it cannot begin."""
     check_fuse()
+    check_access(options.allow)
     choice = bindings.choose(options.binding)
     if choice.lacks:
         log.warning(choice.sentence)
@@ -94,6 +96,7 @@ async def run(options: Options, reporter: Reporter) -> None:
         mount_id=options.mount_id or secrets.token_hex(8),
         read_only=options.read_only,
         patience=options.patience,
+        allow=options.allow,
     )
     async with AsyncExitStack() as stack:
         volume = Volume(request)
@@ -110,7 +113,7 @@ async def run(options: Options, reporter: Reporter) -> None:
         if options.over_dead:
             take_away_dead(mountpoint, program)
         try:
-            await binding.serve(volume, os.fspath(mountpoint), options.read_only, ready)
+            await binding.serve(volume, os.fspath(mountpoint), options.of_kernel, ready)
         except (RuntimeError, OSError) as error:
             raise MountError(f"{mountpoint} could not be mounted: {error}.", EXIT_FAILED) from error
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from holofs_api import VERSION
+from holofs_api.mount_access import Allow, refusal
 from holofs_api.places import PathRefused, look, mount_points, run_within
 from holofs_mount.patience import PATIENCE
 
@@ -49,6 +50,14 @@ class Options:
     go_fd: int | None
     patience: float
     over_dead: bool
+    allow: Allow
+    no_exec: bool
+
+    @property
+    def of_kernel(self) -> frozenset[str]:
+        """Options of FUSE beyond those that every mount has."""
+        named = {"ro": self.read_only, "noexec": self.no_exec, self.allow.option: self.allow is not Allow.OWNER}
+        return frozenset(name for name, is_set in named.items() if is_set)
 
 
 def build() -> argparse.ArgumentParser:
@@ -63,6 +72,10 @@ def build() -> argparse.ArgumentParser:
     parser.add_argument("path", help="an empty directory")
     parser.add_argument("--state-dir", help="which device (default: $HOLOFS_STATE_DIR, else the user's own)")
     parser.add_argument("--read-only", action="store_true", help="answer every attempt to write with EROFS")
+    others = parser.add_mutually_exclusive_group()
+    others.add_argument("--allow-other", action="store_true", help="let other users in, as far as file modes let them")
+    others.add_argument("--allow-root", action="store_true", help="let root in, and no other user")
+    parser.add_argument("--no-exec", action="store_true", help="let no program there be run")
     parser.add_argument("--binding", choices=("auto", "pyfuse3", "fusepy"), default="auto")
     parser.add_argument("--mount-id", help="stable name of this mount, given by a supervisor")
     parser.add_argument(
@@ -104,6 +117,8 @@ def parse(arguments: list[str]) -> Options:
         go_fd=parsed.go_fd,
         patience=parsed.patience,
         over_dead=parsed.over_dead,
+        allow=Allow.OTHER if parsed.allow_other else Allow.ROOT if parsed.allow_root else Allow.OWNER,
+        no_exec=parsed.no_exec,
     )
 
 
@@ -155,6 +170,12 @@ def is_mounted(path: Path) -> bool:
     """Whether something is mounted there, by the kernel's list: st_dev misses bind mounts of one filesystem."""
     points = mount_points()
     return os.path.ismount(path) if points is None else os.fspath(path) in points
+
+
+def check_access(allow: Allow) -> None:
+    """MountError where this user may not open a mount to others."""
+    if sentence := refusal(allow):
+        raise MountError(sentence, EXIT_FUSE)
 
 
 def check_fuse(device: str = "/dev/fuse") -> None:

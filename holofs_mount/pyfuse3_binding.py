@@ -23,7 +23,7 @@ import structlog
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.attributes import AttrChanges
 from holofs_mount.core.files import OpenResult
-from holofs_mount.core.mount_state import CallingProcess, MountState, st_mode
+from holofs_mount.core.mount_state import CallingProcess, MountState
 from holofs_mount.core.volume import Volume
 from holofs_mount.guarding import Guard
 from holofs_mount.kernel_caches import KernelCaches, KnownNames
@@ -89,7 +89,7 @@ class Pyfuse3Operations(pyfuse3.Operations):  # type: ignore[misc]
     def _attributes(self, attr: pb.Attr, since: int) -> Any:
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = attr.ino
-        entry.st_mode = st_mode(attr)
+        entry.st_mode = self._state.shown_mode(attr)
         entry.st_nlink = attr.nlink
         entry.st_uid = self._state.uid
         entry.st_gid = self._state.gid
@@ -149,11 +149,13 @@ class Pyfuse3Operations(pyfuse3.Operations):  # type: ignore[misc]
     @answering
     async def mknod(self, parent: int, name: bytes, mode: int, rdev: int, ctx: Any) -> Any:
         since = self._state.remote_epochs.now
+        mode = self._state.mode_of_new(mode, ctx.uid)
         return self._entry(parent, name, await self._v.names.mknod(parent, name, mode), since)
 
     @answering
     async def mkdir(self, parent: int, name: bytes, mode: int, ctx: Any) -> Any:
         since = self._state.remote_epochs.now
+        mode = self._state.mode_of_new(mode, ctx.uid)
         return self._entry(parent, name, await self._v.names.mkdir(parent, name, mode), since)
 
     @answering
@@ -220,11 +222,13 @@ class Pyfuse3Operations(pyfuse3.Operations):  # type: ignore[misc]
     @answering
     async def open(self, ino: int, flags: int, ctx: Any) -> Any:
         self.undropped.check(ino, ctx.pid)
+        await self._v.attributes.opened_by(ctx.uid, ino, flags)
         return self._info(await self._v.files.open(ino, flags, CallingProcess(ctx.pid)))
 
     @answering
     async def create(self, parent: int, name: bytes, mode: int, flags: int, ctx: Any) -> Any:
         since = self._state.remote_epochs.now
+        mode = self._state.mode_of_new(mode, ctx.uid)
         opened, attr = await self._v.files.create(parent, name, mode, flags, CallingProcess(ctx.pid))
         return self._info(opened), self._entry(parent, name, attr, since)
 
@@ -277,14 +281,13 @@ class Pyfuse3Operations(pyfuse3.Operations):  # type: ignore[misc]
         await self._v.attributes.removexattr(ino, name)
 
 
-async def serve(volume: Volume, mountpoint: str, read_only: bool, ready: Callable[[], None]) -> None:
-    """Mounts and answers until the filesystem is unmounted."""
+async def serve(volume: Volume, mountpoint: str, of_kernel: frozenset[str], ready: Callable[[], None]) -> None:
+    """Mounts, with these options of FUSE besides our own, and answers until the filesystem is unmounted."""
     logging.getLogger("pyfuse3").setLevel(logging.WARNING)
     waiter = RequestWaiter.installed(pyfuse3.asyncio)
     known = KnownNames()
-    options = {"fsname=holofs", "subtype=holofs", "default_permissions"}
-    if read_only:
-        options.add("ro")
+    # With default_permissions the kernel holds everybody by the modes, the mount's own user as well.
+    options = {"fsname=holofs", "subtype=holofs", "default_permissions", *of_kernel}
     operations = Pyfuse3Operations(volume, known, ready)
     pyfuse3.init(operations, mountpoint, options)
     kernel = KernelCaches(known, KernelChannel(pyfuse3), pyfuse3.ROOT_INODE)

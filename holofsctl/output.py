@@ -25,8 +25,10 @@ _LEAST_COLUMN = 20
 
 
 class Output:
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, name: str = "holofsctl") -> None:
         self.as_json = as_json
+        self.name = name
+        """Program that speaks: the beginning of its failures."""
         self.program = "holofsctl"
         """Beginning of a command that is advised: with the state directory, where it was told on the command line."""
 
@@ -59,7 +61,7 @@ class Output:
             told = {"code": error.code, "message": error.message, "exit_code": int(error.exit_code)}
             self.remark(json.dumps({"error": told}), exact=True)
         else:
-            self.remark(f"holofsctl: {_LONG_WORD.sub(_shortened, safe(error.message))}")
+            self.remark(f"{self.name}: {_LONG_WORD.sub(_shortened, safe(error.message))}")
 
 
 def _shortened(word: re.Match[str]) -> str:

@@ -89,6 +89,7 @@ def _arriving(status: pb.VolumeStatus) -> list[str]:
 def _mount(mount: pb.MountInfo) -> str:
     then = moment(mount.at_ms)
     how = f", as it was at {then}" if mount.at_ms else ", read only" if mount.read_only else ""
+    how += {"root": ", open to root", "other": ", open to other users"}.get(mount.allow, "")
     if mount.state == "up":
         return f"Mounted at {safe(mount.path)}{how}."
     return f"Mount at {safe(mount.path)} is {mount.state}{how}. {safe(mount.explanation)}".rstrip()

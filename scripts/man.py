@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Manual pages of holofsctl, holofsd and holofs-mount, made from their parsers, so that they say what `--help` says."""
+"""Manual pages of the programs, made from their parsers, so that they say what `--help` says."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 
 from holofs_api import VERSION
 from holofs_mount.options import build as mount_parser
+from holofsctl.mount_helper import build as helper_parser
 from holofsctl.parser import build as command_parser
 from holofsd.daemon.main import build as daemon_parser
 
@@ -18,6 +19,7 @@ TITLES: Final = {
     "holofsctl": "commands for the HoloFS daemon of this device",
     "holofsd": "the HoloFS daemon of one device",
     "holofs-mount": "mount of one HoloFS volume",
+    "mount.fuse.holofs": "mount helper of mount(8) for HoloFS volumes",
 }
 ENVIRONMENT: Final = (
     ("HOLOFS_STATE_DIR", "the state directory, and so the device"),
@@ -97,7 +99,7 @@ def _text(text: str) -> str:
 
 
 def parsers() -> list[argparse.ArgumentParser]:
-    return [command_parser(), daemon_parser(), mount_parser()]
+    return [command_parser(), daemon_parser(), mount_parser(), helper_parser()]
 
 
 def main(folder: Path) -> None:

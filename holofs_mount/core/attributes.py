@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +16,7 @@ from holofs_mount.core import recovery
 from holofs_mount.core.daemon_calls import DaemonCalls
 from holofs_mount.core.files import Files, check_size
 from holofs_mount.core.gone import GoneDirectory
-from holofs_mount.core.mount_state import CallingProcess, MountState, now_ns, process_of
+from holofs_mount.core.mount_state import SET_IDS, UNKNOWN_CALLER, CallingProcess, MountState, now_ns, process_of
 from holofs_mount.core.names import Names
 from holofs_mount.core.openfile import Freshness, OpenFile
 from holofs_mount.write_behind.assembly import WriteBehind
@@ -82,6 +83,17 @@ class AttributeOperations:
         if request.HasField("size"):
             self._resized(ino, attr, caller)
         return self._state.cache_own_change(attr, since)
+
+    async def opened_by(self, uid: int, ino: int, flags: int) -> None:
+        """Takes set-user-ID and set-group-ID from a file that another user than the mount's opens to write.
+
+        The kernel does so at a write, but not where a file is opened with direct I/O.
+        """
+        if uid == self._state.uid or flags & os.O_ACCMODE == os.O_RDONLY:
+            return
+        mode = (await self._names.getattr(ino)).mode
+        if mode & SET_IDS:
+            await self.setattr(ino, AttrChanges(mode=mode & ~SET_IDS), None, UNKNOWN_CALLER)
 
     def _set_attr_async(self, request: pb.SetAttrRequest) -> pb.Attr | None:
         """Queues a set-attributes call, and returns the attributes as they will be. None: it must run synchronously."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol
 
+from holofs_api.mount_access import Allow
 from holofs_api.stamps import CLOCK
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.bases import ReadTracker
@@ -19,6 +20,8 @@ from holofs_mount.core.openfile import HandleTable
 from holofs_mount.patience import Patiently
 
 NAME_MAX: Final = 255
+SET_IDS: Final = stat.S_ISUID | stat.S_ISGID
+"""Bits with which a program runs with the rights of its owner or group."""
 MAX_DENTRIES: Final = 100_000
 NEWS_SECONDS: Final = 15.0
 """Seconds by which news can be late, at most, on a busy machine."""
@@ -81,6 +84,7 @@ class MountState:
         self.gid = os.getgid()
         self.root = 1
         self.read_only = False
+        self.allow = Allow.OWNER
         self.only_mount = False
         """No other mount of this volume is attached on this device."""
         self.inline_limit = 65_536
@@ -114,6 +118,21 @@ class MountState:
         """Forgets attributes that this mount made up, here and in the kernel: the daemon knows the inode now."""
         self.attrs.drop(ino)
         self.kernel.inode_changed(ino, content=False)
+
+    # ---- modes
+    def shown_mode(self, attr: pb.Attr) -> int:
+        """Type and mode as the kernel is told them.
+
+        libfuse keeps `allow_root` by refusing the requests of other users. What the kernel has cached it gives away
+        without a request, so the root of the mount is closed to them by its mode. Root itself is not held by modes.
+        """
+        hidden = 0o077 if self.allow is Allow.ROOT and attr.ino == self.root else 0
+        return st_mode(attr) & ~hidden
+
+    def mode_of_new(self, mode: int, uid: int) -> int:
+        """Mode of what a user makes here. It belongs to the mount's user, whoever makes it: so another user makes
+        nothing there that runs with the rights of its owner or group."""
+        return mode if uid == self.uid else mode & ~SET_IDS
 
     # ---- names
     def note_dentry(self, parent: int, name: bytes, ino: int) -> None:

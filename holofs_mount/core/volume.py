@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from holofs_api import API_VERSION, VERSION
+from holofs_api.mount_access import Allow
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.client import DaemonClient, Observer
 from holofs_mount.core.attributes import AttributeOperations
@@ -43,6 +44,7 @@ class MountRequest:
     mount_id: str
     read_only: bool
     patience: float
+    allow: Allow = Allow.OWNER
 
 
 Connect = Callable[[Path, Observer, float], DaemonClient]
@@ -56,6 +58,7 @@ class Volume:
         client = self._client = connect(request.socket, self, request.patience)
         state = self.state = MountState(lambda waited: client.patiently(waited))
         state.read_only = request.read_only
+        state.allow = request.allow
         write_behind = self.write_behind = WriteBehind(client, state, state, lambda: state.epochs.now)
         state.attrs.any_pending = lambda: write_behind.queue.any_pending
         daemon = self.daemon = DaemonCalls(client, state.attrs, write_behind.queue, write_behind.creates)

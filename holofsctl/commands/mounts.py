@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from holofs_api.mount_access import Allow
 from holofs_api.places import walk
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl import fuse_binding
@@ -37,6 +38,7 @@ def mount(session: CommandSession, arguments: argparse.Namespace) -> None:
         read_only=arguments.read_only,
         binding=arguments.binding,
         at_ms=arguments.at or 0,
+        allow=Allow.OTHER if arguments.allow_other else Allow.ROOT if arguments.allow_root else Allow.OWNER,
     )
     info = session.call("Mount", request)
     session.output.data(plain(info), [safe(info.path)])

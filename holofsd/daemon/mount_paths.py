@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from holofs_api.mount_access import Allow, refusal
 from holofs_api.places import PathRefused, Seen, look, mount_points, refuse_inside, run_within
 from holofsd.core.errors import MountFailed, MountPathUnusable
 
@@ -37,6 +38,12 @@ async def check_mount_path(path: str, state: Path) -> None:
         raise MountPathUnusable(f"{path} is not yours to write, so nothing can be mounted there.")
     if not os.path.exists(FUSE_DEVICE):
         raise MountFailed(f"{FUSE_DEVICE} is missing: install FUSE, or load its module with `modprobe fuse`.")
+
+
+def check_access(allow: Allow) -> None:
+    """Raises MountFailed where this user may not open a mount to others."""
+    if sentence := refusal(allow):
+        raise MountFailed(sentence)
 
 
 async def _look(path: str) -> Seen:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Final, Protocol
 
 from holofs_api import utf8
+from holofs_api.mount_access import Allow
 from holofsd.core.errors import MountFailed
 from holofsd.daemon.processes import wait_gone
 
@@ -41,6 +42,8 @@ class MountOrder:
     binding: str
     over_dead: bool = False
     """Whether a mount whose program is gone is there, and is to be taken away at the last moment."""
+    allow: Allow = Allow.OWNER
+    no_exec: bool = False
 
 
 class MountProcess(Protocol):
@@ -157,6 +160,8 @@ def _spawn(order: MountOrder, ready: int, go: int, output: int) -> subprocess.Po
     command += ["--read-only"] if order.read_only else []
     command += ["--binding", order.binding] if order.binding else []
     command += ["--over-dead"] if order.over_dead else []
+    command += [f"--{order.allow.option.replace('_', '-')}"] if order.allow.option else []
+    command += ["--no-exec"] if order.no_exec else []
     command += [order.volume, order.path]
     return subprocess.Popen(
         command,

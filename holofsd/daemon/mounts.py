@@ -23,12 +23,13 @@ from typing import Final
 import structlog
 
 from holofs_api.guard import connection_at, end_connection
+from holofs_api.mount_access import Allow
 from holofs_api.mount_processes import MountCommand, holder_of
 from holofs_api.shell import shell_word
 from holofsd.core.errors import BadArgument, HoloError, MountBusy, MountPathUnusable, MountUnknown, NoSpace
 from holofsd.core.ids import VolumeId
 from holofsd.daemon import mount_users
-from holofsd.daemon.mount_paths import check_mount_path, is_dead, mounted_at, unmount, unmounted
+from holofsd.daemon.mount_paths import check_access, check_mount_path, is_dead, mounted_at, unmount, unmounted
 from holofsd.daemon.mount_process import READY_TIMEOUT_S, Adopted, MountOrder, MountProcess, launch, log_of
 from holofsd.daemon.names import did_you_mean
 from holofsd.daemon.processes import find, hanging, is_running
@@ -116,6 +117,9 @@ class MountSupervisor:
             else:
                 # A daemon that was killed while it started one could not write its process down.
                 found = self._find(row.mount_id, self._state)
+                if not (found or row.wanted or self._holds(mount)):
+                    self._discard(mount)  # of before the machine was started: what asked for it asks again
+                    continue
             mount.keeper = asyncio.create_task(self._keep(mount, found))
         self._write_file()
 
@@ -144,6 +148,7 @@ class MountSupervisor:
     # ---- what a person asks for
     async def mount(self, volume: VolumeId, path: str, options: MountOptions) -> MountInfo:
         """Returns when the mount answers. Raises MountPathUnusable or MountFailed; then nothing is remembered."""
+        check_access(options.allow)
         known = self._mounts.get(path)
         if known is not None and known.state != "up":
             await self._forget(known)
@@ -159,6 +164,8 @@ class MountSupervisor:
             0,
             int(options.remember),
             options.at_ms,
+            options.allow.value,
+            int(options.no_exec),
         )
         mount = _Mount(row, attempted=asyncio.Event())
         # Before it runs: a daemon that dies now finds the mount again.
@@ -280,6 +287,7 @@ class MountSupervisor:
         try:
             await self._let_go(mount)
             # A dead mount stays until there is a new one: an empty folder would look as if everything had been removed.
+            check_access(Allow.stored(mount.row.allow))
             over_dead = await is_dead(mount.path)
             if not over_dead:
                 await self._refuse_others(mount)
@@ -365,7 +373,16 @@ class MountSupervisor:
     def _order(self, mount: _Mount) -> MountOrder:
         row = mount.row
         volume = f"{row.volume.hex()}@{row.at_ms}" if row.at_ms else row.volume.hex()
-        return MountOrder(self._state, volume, mount.path, row.mount_id, bool(row.read_only), row.binding)
+        return MountOrder(
+            state=self._state,
+            volume=volume,
+            path=mount.path,
+            mount_id=row.mount_id,
+            read_only=bool(row.read_only),
+            binding=row.binding,
+            allow=Allow.stored(row.allow),
+            no_exec=bool(row.no_exec),
+        )
 
     def _up(self, mount: _Mount, process: MountProcess) -> None:
         mount.process, mount.state, mount.explanation = process, "up", ""
@@ -432,6 +449,8 @@ class MountSupervisor:
             row.at_ms,
             mount.program,
             mount.api_version,
+            Allow.stored(row.allow),
+            bool(row.no_exec),
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from holofs_api import API_VERSION
 from holofs_api.handshake import mismatch
+from holofs_api.mount_access import Allow
 from holofs_api.v1 import control_pb2 as pb
 from holofsd.core.document import Role
 from holofsd.core.errors import BadArgument, VersionMismatch
@@ -25,6 +26,13 @@ def _role(number: int) -> Role:
         return Role(number)
     except ValueError:
         raise BadArgument("A role is reader, writer or admin.") from None
+
+
+def _allow(told: str) -> Allow:
+    try:
+        return Allow(told)
+    except ValueError:
+        raise BadArgument("A mount can be opened to `root` or to `other` users.") from None
 
 
 def _needed(value: str, what: str) -> str:
@@ -92,7 +100,14 @@ class ControlService(HistoryCalls, CareCalls):
         volume, path = _needed(request.volume, "The volume"), _needed(request.path, "The path")
         if request.at_ms < 0:
             raise BadArgument("Nothing was at such a time.")
-        options = MountOptions(request.read_only, request.binding, not request.no_remember, request.at_ms)
+        options = MountOptions(
+            read_only=request.read_only,
+            binding=request.binding,
+            remember=not request.no_remember,
+            at_ms=request.at_ms,
+            allow=_allow(request.allow),
+            no_exec=request.no_exec,
+        )
         return to_message(await self._device.mount(volume, path, options), pb.MountInfo)
 
     async def DeviceName(self, request: pb.DeviceNameRequest, context: Context) -> pb.DeviceNameReply:

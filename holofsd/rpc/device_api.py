@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from holofs_api.mount_access import Allow
 from holofsd.core.document import Role
 from holofsd.fs.api import Filesystem
 from holofsd.fs.types import Alternative
@@ -100,6 +101,8 @@ class MountInfo:
     program: str = ""
     """Name and version that its process gave when it attached last; empty: it has not."""
     api_version: int = 0
+    allow: Allow = Allow.OWNER
+    no_exec: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +262,8 @@ class MountOptions:
     remember: bool = True
     """Bring it back at the next `up`."""
     at_ms: int = 0
+    allow: Allow = Allow.OWNER
+    no_exec: bool = False
 
 
 @dataclass(frozen=True, slots=True)

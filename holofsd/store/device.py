@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from holofsd.core.ids import DeviceId, VolumeId
@@ -49,6 +49,8 @@ class MountRow:
     pid: int
     wanted: int
     at_ms: int = 0
+    allow: str = ""
+    no_exec: int = 0
 
 
 class DeviceStore(WithMeta):
@@ -132,8 +134,8 @@ class DeviceStore(WithMeta):
 
     def put_mount(self, row: MountRow) -> None:
         self.db.run(
-            "INSERT OR REPLACE INTO mounts VALUES (?,?,?,?,?,?,?,?)",
-            (row.path, row.volume, row.read_only, row.binding, row.mount_id, row.pid, row.wanted, row.at_ms),
+            f"INSERT OR REPLACE INTO mounts VALUES ({','.join('?' * len(fields(row)))})",
+            astuple(row),
         )
 
     def delete_mount(self, path: bytes) -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from holofs_api.mount_access import Allow
 from holofsd.core.errors import BadArgument, MountBusy, MountFailed, MountPathUnusable, MountUnknown
 from holofsd.core.ids import VolumeId
+from holofsd.daemon import mount_paths
 from holofsd.daemon import mounts as module
 from holofsd.daemon.mount_process import MountOrder, MountProcess
 from holofsd.daemon.mounts import MountSupervisor
@@ -55,9 +57,11 @@ class System:
         self.starts = 0
         self.failing = ""
         self.busy: set[str] = set()
+        self.orders: list[MountOrder] = []
 
     async def launch(self, order: MountOrder, serving: asyncio.Event) -> MountProcess:
         self.starts += 1
+        self.orders.append(order)
         await serving.wait()
         if self.failing:
             raise MountFailed(self.failing)
@@ -241,6 +245,51 @@ async def test_down_unmounts_everything_and_up_brings_it_back(
     assert [(info.path, info.state) for info in infos] == [(path, "up") for path in paths]
     await later.close()
     assert system.mounted == set(paths), "the end of the daemon leaves mounts running"
+
+
+async def test_a_mount_that_is_not_to_be_remembered_ends_with_the_machine_and_not_with_the_daemon(
+    system: System, supervisor: MountSupervisor, tmp_path: Path
+) -> None:
+    path = folder(tmp_path)
+    await supervisor.mount(VOLUME, path, MountOptions(remember=False))
+    await supervisor.close()
+    killed = system.supervisor()  # its process is gone, and what the kernel has of it is there
+    killed.start()
+    assert [info.state for info in await killed.restore()] == ["up"]
+    await killed.close()
+    system.mounted.clear()
+    rebooted = system.supervisor()
+    rebooted.start()
+    assert rebooted.infos() == ()
+    assert system.store.mounts() == []
+    await rebooted.close()
+
+
+async def test_who_may_use_a_mount_comes_back_with_it_and_is_looked_at_before_anything_is_tried(
+    system: System, supervisor: MountSupervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder(tmp_path)
+    info = await supervisor.mount(VOLUME, path, MountOptions(allow=Allow.OTHER, no_exec=True))
+    assert (info.allow, info.no_exec) == (Allow.OTHER, True)
+    await supervisor.unmount_all()
+    await supervisor.close()
+    later = system.supervisor()
+    later.start()
+    (info,) = await later.restore()
+    assert (info.allow, info.no_exec) == (Allow.OTHER, True)
+    assert [(order.allow, order.no_exec) for order in system.orders] == [(Allow.OTHER, True)] * 2
+
+    monkeypatch.setattr(mount_paths, "refusal", lambda allow: "Not for others." if allow else "")
+    with pytest.raises(MountFailed, match="Not for others"):
+        await later.mount(VOLUME, folder(tmp_path, "other"), MountOptions(allow=Allow.ROOT))
+    await later.unmount_all()
+    await later.close()
+    last = system.supervisor()
+    last.start()
+    (info,) = await last.restore()
+    assert (info.state, info.explanation) == ("down", "Not for others.")
+    assert system.starts == 2
+    await last.close()
 
 
 async def test_a_mount_that_cannot_come_back_says_why_and_the_others_do(

@@ -55,6 +55,7 @@ ALLOWED = {
         "_unmount_leftovers": STATE,
         "is_mounted": NO_LIST,
     },
+    "holofsctl.mount_helper": {"_take_environment": SYSTEM, "_require_ours_alone": "the program's own files"},
     "holofsctl.terminal": {"prepare_streams": SYSTEM, "give_up_output": SYSTEM},
     "holofsd.daemon.fsck": {"*": STATE},
     "holofsd.daemon.fsck_device": {"*": STATE},

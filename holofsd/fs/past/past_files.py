@@ -122,8 +122,9 @@ class PastFiles:
         return Attr(ino, entry.kind, was.mode, version.size, 1, mtime_ns, when, token(version.dot), has_xattrs, remote)
 
     def _folder(self, ino: Ino) -> Attr:
+        # For the mount's own user alone: what others may not read any more, they may not read as it was.
         when = self._now_ms() // DAY_MS * DAY_MS * 1_000_000
-        return Attr(ino, Kind.DIRECTORY, 0o555, 0, 3, when, when, b"", False, False)
+        return Attr(ino, Kind.DIRECTORY, 0o500, 0, 3, when, when, b"", False, False)
 
     # ---- names
     def lookup(self, parent: Ino, name: bytes) -> Attr:

@@ -507,6 +507,8 @@ class MountRequest(_message.Message):
     BINDING_FIELD_NUMBER: _builtins.int
     NO_REMEMBER_FIELD_NUMBER: _builtins.int
     AT_MS_FIELD_NUMBER: _builtins.int
+    ALLOW_FIELD_NUMBER: _builtins.int
+    NO_EXEC_FIELD_NUMBER: _builtins.int
     volume: _builtins.str
     path: _builtins.str
     read_only: _builtins.bool
@@ -514,6 +516,10 @@ class MountRequest(_message.Message):
     no_remember: _builtins.bool
     at_ms: _builtins.int
     """show it as it was then; 0: as it is"""
+    allow: _builtins.str
+    """who may use it besides its user: "" | "root" | "other", which is everybody"""
+    no_exec: _builtins.bool
+    """no program there can be run"""
     def __init__(
         self,
         *,
@@ -523,10 +529,12 @@ class MountRequest(_message.Message):
         binding: _builtins.str = ...,
         no_remember: _builtins.bool = ...,
         at_ms: _builtins.int = ...,
+        allow: _builtins.str = ...,
+        no_exec: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "binding", b"binding", "no_remember", b"no_remember", "path", b"path", "read_only", b"read_only", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow", b"allow", "at_ms", b"at_ms", "binding", b"binding", "no_exec", b"no_exec", "no_remember", b"no_remember", "path", b"path", "read_only", b"read_only", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -546,6 +554,8 @@ class MountInfo(_message.Message):
     PROGRAM_FIELD_NUMBER: _builtins.int
     API_VERSION_FIELD_NUMBER: _builtins.int
     AT_MS_FIELD_NUMBER: _builtins.int
+    ALLOW_FIELD_NUMBER: _builtins.int
+    NO_EXEC_FIELD_NUMBER: _builtins.int
     volume: _builtins.str
     path: _builtins.str
     read_only: _builtins.bool
@@ -559,6 +569,9 @@ class MountInfo(_message.Message):
     api_version: _builtins.int
     """likewise; another than the daemon's is refused"""
     at_ms: _builtins.int
+    allow: _builtins.str
+    """as of MountRequest"""
+    no_exec: _builtins.bool
     def __init__(
         self,
         *,
@@ -572,10 +585,12 @@ class MountInfo(_message.Message):
         program: _builtins.str = ...,
         api_version: _builtins.int = ...,
         at_ms: _builtins.int = ...,
+        allow: _builtins.str = ...,
+        no_exec: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_version", b"api_version", "at_ms", b"at_ms", "binding", b"binding", "explanation", b"explanation", "path", b"path", "pid", b"pid", "program", b"program", "read_only", b"read_only", "state", b"state", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow", b"allow", "api_version", b"api_version", "at_ms", b"at_ms", "binding", b"binding", "explanation", b"explanation", "no_exec", b"no_exec", "path", b"path", "pid", b"pid", "program", b"program", "read_only", b"read_only", "state", b"state", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
