@@ -10,7 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import Message
 
@@ -18,6 +18,8 @@ from holofs_api.words import count, printable
 from holofsctl.errors import CommandError
 from holofsctl.terminal import columns_of, give_up_output, width_of, wrapped
 
+SCHEMA: Final = 1
+"""Version of what is printed as JSON: the key `schema` of every document. Keys that are added leave it as it is."""
 _LONG_WORD = re.compile(r"\S{300,}")
 """Word of a person that is too long to be shown as a whole."""
 _LEAST_COLUMN = 20
@@ -43,7 +45,7 @@ class Output:
         CommandError where standard output cannot be written, BrokenPipeError where its reader went away.
         """
         width = 0 if exact else width_of(sys.stdout)
-        text = json.dumps(plain, indent=2) if self.as_json else "\n".join(_shown(lines, width))
+        text = json.dumps(versioned(plain), indent=2) if self.as_json else "\n".join(_shown(lines, width))
         if text:
             print_text(text + "\n")
 
@@ -59,9 +61,16 @@ class Output:
     def failure(self, error: CommandError) -> None:
         if self.as_json:
             told = {"code": error.code, "message": error.message, "exit_code": int(error.exit_code)}
-            self.remark(json.dumps({"error": told}), exact=True)
+            self.remark(json.dumps(versioned({"error": told})), exact=True)
         else:
             self.remark(f"{self.name}: {_LONG_WORD.sub(_shortened, safe(error.message))}")
+
+
+def versioned(plain: Any) -> Any:
+    """A document with the version of its schema: of a list, each object has it, so that the list stays one."""
+    if isinstance(plain, list):
+        return [versioned(item) for item in plain]
+    return {"schema": SCHEMA, **plain}
 
 
 def _shortened(word: re.Match[str]) -> str:
@@ -189,6 +198,10 @@ def _value(value: Any, field: Any) -> Any:
     if field.message_type is not None:
         return plain(value)
     if field.enum_type is not None:
-        name = str(field.enum_type.values_by_number[value].name)
-        return name.removeprefix(f"{field.enum_type.name.upper()}_").lower()
+        return enum_word(field.enum_type.name, field.enum_type.values_by_number[value].name)
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def enum_word(enum: str, value: str) -> str:
+    """A value of an enumeration as JSON data: `ROLE_WRITER` of `Role` is `writer`."""
+    return value.removeprefix(f"{enum.upper()}_").lower()

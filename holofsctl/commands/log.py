@@ -17,7 +17,7 @@ from holofsctl.client import not_running
 from holofsctl.daemon_log import Filter, Line, LogReader, is_about
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.output import print_text, safe
+from holofsctl.output import print_text, safe, versioned
 from holofsctl.session import CommandSession
 from holofsctl.terminal import give_up_output
 
@@ -78,7 +78,7 @@ def _follow(session: CommandSession, reader: LogReader, wanted: Filter) -> None:
 def _print(session: CommandSession, lines: Iterable[Line]) -> None:
     for line in lines:
         if session.output.as_json:
-            print_text((line.text if line.event else safe(line.text)) + "\n")
+            print_text(json.dumps(versioned(line.event or {"text": line.text})) + "\n")
         else:
             session.output.data(None, _shown(line))
 

@@ -84,7 +84,7 @@ def test_a_daemon_by_hand_is_handed_over_and_its_mounts_stay(world: World) -> No
     assert device.mount_pids() == mounts
 
     gone = device.json("uninstall")
-    assert gone == {"removed": [told["file"]], "stopped": True, "state_dir": str(device.state)}
+    assert gone == {"schema": 1, "removed": [told["file"]], "stopped": True, "state_dir": str(device.state)}
     assert fake.orders() == [f"{SYSTEMCTL} disable --now {unit}", f"{SYSTEMCTL} daemon-reload"]
     assert files_below(fake.units) == []
     assert not os.path.ismount(folder)

@@ -57,7 +57,7 @@ def test_a_folder_in_use_stays_and_the_user_is_named(device: Device) -> None:
         assert folder.is_mount()
         assert folder.joinpath("kept").read_text() == "1"
         assert [mount["state"] for mount in device.status()["mounts"]] == ["up"]
-        assert device.ctl("unmount", folder, "--json", check=False).err.startswith('{"error": {"code": "mount-busy"')
+        assert '"error": {"code": "mount-busy"' in device.ctl("unmount", folder, "--json", check=False).err
     device.unmount(folder)
     assert not folder.is_mount()
     assert device.status()["mounts"] == []

@@ -15,6 +15,7 @@ import pytest
 
 from holofsctl import main as program
 from holofsd.rpc.server import serving
+from support import json_documents
 from support.fake_device import FakeDevice
 
 Run = Callable[..., Awaitable[tuple[int, str, str]]]
@@ -43,7 +44,8 @@ async def channel(state: Path, device: FakeDevice) -> AsyncIterator[Any]:
 
 @pytest.fixture
 def run(state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """holofsctl on this state directory, in this process; without `stdin`, standard input is what it is."""
+    """holofsctl on this state directory, in this process; without `stdin`, standard input is what it is. What it prints
+    as JSON has to fit its schema."""
 
     async def command(*arguments: str, stdin: str | None = None) -> tuple[int, str, str]:
         if stdin is not None:
@@ -53,6 +55,8 @@ def run(state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
         except SystemExit as ended:
             code = int(ended.code or 0)
         told = capsys.readouterr()
+        if "--json" in arguments:
+            json_documents.check(arguments, told.out, told.err)
         return code, told.out, told.err
 
     return command

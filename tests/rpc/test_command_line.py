@@ -42,7 +42,7 @@ async def test_share_as_json_says_role_uses_and_expiry(run: Run, device: FakeDev
     code, out, _ = await run("share", "docs", "--admin", "--uses", "3", "--expires", "2h", "--json")
     assert code == 0
     told = json.loads(out)
-    assert told == {"ticket": "holofs1abc", "expires_at_ms": 7200000, "uses": 3, "role": "admin"}
+    assert told == {"schema": 1, "ticket": "holofs1abc", "expires_at_ms": 7200000, "uses": 3, "role": "admin"}
 
 
 async def test_a_drawn_ticket_goes_to_standard_error(run: Run, device: FakeDevice) -> None:
@@ -105,7 +105,7 @@ async def test_a_socket_where_nobody_listens_is_an_absent_daemon(run: Run, state
 
 async def test_down_without_a_daemon_is_no_failure(run: Run, state: Path) -> None:
     code, out, _err = await run("down", "--json")
-    assert (code, json.loads(out)) == (0, {"was_running": False})
+    assert (code, json.loads(out)) == (0, {"schema": 1, "was_running": False})
 
 
 async def test_wrong_usage_is_exit_code_two_and_one_line(run: Run) -> None:
@@ -157,7 +157,7 @@ async def test_recovery_prints_exactly_the_code(run: Run, device: FakeDevice) ->
     code, out, err = await run("recovery", "docs")
     assert (code, out) == (0, "holofs-recovery-1-abc\n")
     assert "for ever" in err
-    assert json.loads((await run("recovery", "docs", "--forget", "--json"))[1]) == {"code": "forgotten"}
+    assert json.loads((await run("recovery", "docs", "--forget", "--json"))[1]) == {"schema": 1, "code": "forgotten"}
 
 
 async def test_recover_reads_the_code_from_standard_input(

@@ -74,12 +74,13 @@ async def test_level_and_time_choose_lines(run: Run, folder: Path) -> None:
 async def test_a_broken_line_is_shown_as_it_is_and_controls_no_terminal(run: Run, folder: Path) -> None:
     with (folder / "holofsd.log").open("wb") as file:
         file.write(b'{"event": "x", "timestamp"\n[1]\n\x1b[31m\xff\n{"event": 1, "timestamp": "now"}\nunfinished')
-    for options in ([], ["--json"]):
-        code, out, _ = await run("log", *options)
-        assert (code, out.splitlines()) == (
-            0,
-            ['{"event": "x", "timestamp"', "[1]", "\\x1b[31m\\xff", '{"event": 1, "timestamp": "now"}', "unfinished"],
-        )
+    code, out, _ = await run("log")
+    lines = ['{"event": "x", "timestamp"', "[1]", "\\x1b[31m\\xff", '{"event": 1, "timestamp": "now"}', "unfinished"]
+    assert (code, out.splitlines()) == (0, lines)
+    code, out, _ = await run("log", "--json")
+    lines[2] = "\x1b[31m\udcff"
+    assert (code, [json.loads(line)["text"] for line in out.splitlines()]) == (0, lines)
+    assert out.replace("\n", "").isprintable()
 
 
 async def test_a_traceback_stands_below_its_line(run: Run, folder: Path) -> None:
@@ -139,4 +140,4 @@ def test_following_misses_no_line_over_rotations(state: Path, folder: Path) -> N
 
 def events(text: str) -> list[str | None]:
     """The sentence of each line, None for a broken one."""
-    return [json.loads(line)["event"] if line.startswith("{") else None for line in text.splitlines()]
+    return [json.loads(line).get("event") for line in text.splitlines()]

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from support import commands, logs, processes
+from support import commands, json_documents, logs, processes
 from support.reaper import Reaper
 from support.wait import until
 
@@ -94,8 +94,12 @@ class Device:
         )
         return done.returncode, done.stdout, done.stderr
 
-    def json(self, *arguments: str | Path) -> Any:
-        return json.loads(self.ctl(*arguments, "--json").out)
+    def json(self, *arguments: str | Path, stdin: str = "") -> Any:
+        """Parse what a command prints with `--json`, and compare it with its schema."""
+        words = [str(argument) for argument in arguments]
+        done = self.ctl(*words, "--json", stdin=stdin)
+        json_documents.check(words, done.out, done.err)
+        return json.loads(done.out)
 
     def up(self) -> None:
         self.ctl("up")

@@ -26,7 +26,14 @@ if _version_not_supported:
 
 
 class FilesystemStub:
-    """Missing associated documentation comment in .proto file."""
+    """The filesystem API that holofsd offers to mounts and other local clients.
+
+    Every call but Attach carries the metadata `holofs-attachment` with the id that Attach answered. An attachment ends
+    with the last of its streams (Calls, Watch); one that has none ends a minute after its last call.
+    Names and paths are bytes. Inode numbers are local to one volume on one device, stable over restarts; 1 is the root.
+    Handles are numbers that the client chooses for what it opens; each has to be released.
+    Errors are a gRPC status with an ErrorDetail (see errors.proto) in the trailing metadata `holofs-error-bin`.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -182,7 +189,14 @@ class FilesystemStub:
 
 
 class FilesystemServicer:
-    """Missing associated documentation comment in .proto file."""
+    """The filesystem API that holofsd offers to mounts and other local clients.
+
+    Every call but Attach carries the metadata `holofs-attachment` with the id that Attach answered. An attachment ends
+    with the last of its streams (Calls, Watch); one that has none ends a minute after its last call.
+    Names and paths are bytes. Inode numbers are local to one volume on one device, stable over restarts; 1 is the root.
+    Handles are numbers that the client chooses for what it opens; each has to be released.
+    Errors are a gRPC status with an ErrorDetail (see errors.proto) in the trailing metadata `holofs-error-bin`.
+    """
 
     def Attach(self, request, context):
         """Says who calls and which volume; re-attaches open handles after a restart of the daemon.
@@ -206,157 +220,184 @@ class FilesystemServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Lookup(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Finds a name in a directory. ENOENT where there is none.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetAttr(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells the attributes of an inode.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetAttr(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes mode, time or size.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadDir(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists a directory, a page at a time, in the order of the names' bytes.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadLink(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Reads the target of a symlink.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Create(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes a file, or opens the one that has the name.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def MakeDir(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes a directory.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Symlink(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes a symlink.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Link(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Gives a file another name.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Unlink(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Removes a name of a file or symlink.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveDir(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Removes an empty directory.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Rename(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Moves a name, as rename(2) and renameat2(2) do.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Open(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Opens a file under a handle.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Stage(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes the node's content writable as one local file that the client writes itself.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Commit(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells the daemon of the handle's content as of now. A version is made at once, or when the last writer releases.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Fsync(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes what was written through the handle durable against power loss.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Release(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Closes a handle.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Fetch(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Waits until the bytes are local. Bounded; fails with a clear error.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Read(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Reads through a handle, for clients that do not read the files that a ContentMap names. Fewer bytes than asked for:
+        the end of the file.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Write(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Writes through a handle, for clients that do not write a staging file themselves.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetXattr(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Reads an extended attribute.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetXattr(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Sets an extended attribute.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListXattr(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists the extended attributes.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveXattr(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Removes an extended attribute.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StatFs(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells how much room there is.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Acknowledge(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells the daemon that a Change was taken in.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -518,7 +559,14 @@ def add_FilesystemServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Filesystem:
-    """Missing associated documentation comment in .proto file."""
+    """The filesystem API that holofsd offers to mounts and other local clients.
+
+    Every call but Attach carries the metadata `holofs-attachment` with the id that Attach answered. An attachment ends
+    with the last of its streams (Calls, Watch); one that has none ends a minute after its last call.
+    Names and paths are bytes. Inode numbers are local to one volume on one device, stable over restarts; 1 is the root.
+    Handles are numbers that the client chooses for what it opens; each has to be released.
+    Errors are a gRPC status with an ErrorDetail (see errors.proto) in the trailing metadata `holofs-error-bin`.
+    """
 
     @staticmethod
     def Attach(request,

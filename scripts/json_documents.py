@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documents that commands print with `--json`, for the schemas in `holofsctl/schema.json` and the page `docs/json.md`.
+
+A document is made of messages of `holofs.v1`, as `holofsctl.output.plain` prints them, and of what is described here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+Schema = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An object with the fields of a message, and some before them."""
+
+    name: str
+    before: tuple[tuple[str, Schema], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """An object that no message describes. `open`: it has other keys, too."""
+
+    properties: dict[str, Schema]
+    open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    command: str
+    """As a person types it, without arguments."""
+    text: str
+    content: Message | Fields
+    many: bool = False
+    """A list of them."""
+    optional: tuple[str, ...] = ()
+    """Keys that are not always there."""
+
+    @property
+    def name(self) -> str:
+        """Name of its schema: words joined by hyphens."""
+        return "-".join(self.command.replace("--", "").split())
+
+
+def text(meaning: str) -> Schema:
+    return {"type": "string", "description": meaning}
+
+
+def flag(meaning: str) -> Schema:
+    return {"type": "boolean", "description": meaning}
+
+
+def number(meaning: str) -> Schema:
+    return {"type": "integer", "description": meaning}
+
+
+def one_of(meaning: str, *values: str) -> Schema:
+    return {"enum": [*values], "description": meaning}
+
+
+def many(items: Schema, meaning: str) -> Schema:
+    return {"type": "array", "items": items, "description": meaning}
+
+
+def ref(message: str, meaning: str = "") -> Schema:
+    return {"$ref": f"#/$defs/{message}", **({"description": meaning} if meaning else {})}
+
+
+def obj(properties: dict[str, Schema], meaning: str = "") -> Schema:
+    told = {"type": "object", "properties": properties, "required": [*properties]}
+    return {**told, **({"description": meaning} if meaning else {})}
+
+
+_FILE: Final = {
+    "starter": one_of("what starts the device", "systemd", "autostart"),
+    "file": text("path of the file that makes it start at login"),
+    "state_dir": text("path of the state directory"),
+    "changed": flag("there was something to do, or would be"),
+}
+_PROGRAM: Final = {
+    "program": text('e.g. "holofsd 0.1.0"; of a mount empty: not attached yet, or the daemon is too old to tell'),
+    "api_version": number("of the interface that it speaks; 0: likewise"),
+    "pid": number("its process"),
+}
+
+DOCUMENTS: Final = (
+    Document(
+        "up",
+        "The daemon, and the mounts that it brought back.",
+        Fields(
+            {
+                "started": flag("no daemon ran before"),
+                "device_id": text("hex"),
+                "pid": number("process of the daemon"),
+                "mounts": many(ref("MountInfo"), "that the device remembers"),
+            }
+        ),
+    ),
+    Document("down", "Whether there was something to stop.", Fields({"was_running": flag("a daemon ran")})),
+    Document(
+        "install",
+        "What starts the device from now on.",
+        Fields(
+            {
+                **_FILE,
+                "handed_over": flag("a daemon ran that systemd had not started, and systemd took its place"),
+                "linger": flag("it starts with the machine"),
+            }
+        ),
+    ),
+    Document(
+        "install --dry-run",
+        "What `install` would do.",
+        Fields(
+            {
+                **_FILE,
+                "content": text("of the file"),
+                "commands": many({"type": "array", "items": {"type": "string"}}, "that would be run, word by word"),
+            }
+        ),
+    ),
+    Document(
+        "uninstall",
+        "What does not start the device any more. With `--dry-run`: what would not.",
+        Fields(
+            {
+                "removed": many({"type": "string"}, "paths of the files that `install` had written"),
+                "stopped": flag("a daemon that systemd had started was stopped"),
+                "state_dir": text("path of the state directory, which stays"),
+            }
+        ),
+    ),
+    Document("status", "What the device does, and whether it is safe elsewhere.", Message("StatusReply")),
+    Document("device name", "What the device is called.", Message("DeviceNameReply")),
+    Document("device new-key", "The new device.", Fields({"device_id": text("hex")})),
+    Document(
+        "version",
+        "The versions of all programs.",
+        Fields(
+            {
+                "version": text("of this program"),
+                "python": text("that runs it"),
+                "api_version": number("of the interface that it speaks"),
+                "daemon": {
+                    "anyOf": [obj({**_PROGRAM, "device_id": text("hex")}), {"type": "null"}],
+                    "description": "null: it does not run, or does not answer",
+                },
+                "mounts": many(
+                    obj(
+                        {"path": text(""), "volume": text("its name here"), "state": text("as of `status`"), **_PROGRAM}
+                    ),
+                    "",
+                ),
+            }
+        ),
+    ),
+    Document("peers", "The other devices.", Message("Peer"), many=True),
+    Document(
+        "doctor",
+        "What was looked at.",
+        Fields({"ok": flag("nothing is wrong"), "subject": text("e.g. `disk`"), "message": text("one sentence")}),
+        many=True,
+    ),
+    Document(
+        "log",
+        "One document for each line, without spaces in between: what the daemon logged, with all fields of the line. A"
+        " line that is no entry has `text` alone.",
+        Fields(
+            {
+                "timestamp": text("ISO 8601"),
+                "level": text("debug, info, warning, error or critical"),
+                "event": text("one sentence"),
+                "text": text("the line, where it is no entry"),
+            },
+            open=True,
+        ),
+        optional=("timestamp", "level", "event", "text"),
+    ),
+    Document("fsck", "What was checked, and what is wrong.", Message("FsckReply")),
+    Document("create", "The new volume.", Message("Volume")),
+    Document("list", "The volumes of this device.", Message("Volume"), many=True),
+    Document("mount", "The mounted folder.", Message("MountInfo")),
+    Document(
+        "unmount",
+        "The folder that is free.",
+        Fields({"path": text("absolute"), "detached": flag("programs go on with what they have open there")}),
+    ),
+    Document("conflicts", "The conflict copies.", Message("Conflict"), many=True),
+    Document(
+        "diff",
+        "What differs, for each copy.",
+        Fields(
+            {
+                "volume": text("its name on this device"),
+                "path": text("of the name, inside the volume"),
+                "shown": ref("Alternative", "what the name shows"),
+                "copy": ref("Alternative", "what it is compared with"),
+                "text": flag("both are text, and were compared"),
+                "diff": text("unified diff"),
+                "explanation": text("why there is no diff; empty where there is"),
+            }
+        ),
+        many=True,
+    ),
+    Document("resolve", "What became of the conflict.", Message("SettledConflict")),
+    Document("resolve --all", "What became of each conflict.", Message("SettledConflict"), many=True),
+    Document("history", "The versions that are kept, newest first.", Message("PastVersion"), many=True),
+    Document("restore", "What became of each path.", Message("Restored"), many=True),
+    Document("trash list", "What was removed and is kept, newest first.", Message("TrashItem"), many=True),
+    Document("trash restore", "What became of each path.", Message("Restored"), many=True),
+    Document("trash empty", "What was let go of.", Message("EmptyTrashReply")),
+    Document("history-policy", "For how long, and how much, is kept.", Message("HistoryStatus")),
+    Document("gc", "What was deleted.", Message("CollectGarbageReply")),
+    Document("brake", "The limits of the brake, and what it holds.", Message("BrakeReply")),
+    Document("record-budget", "What the records of each other device take.", Message("RecordBudgetReply")),
+    Document("scrub", "What was found, for each volume.", Message("ScrubProgress"), many=True),
+    Document("wait", "How many other devices hold everything.", Message("WaitProgress")),
+    Document("leave", "Where the files are kept.", Message("LeaveReply")),
+    Document("share", "The ticket.", Message("ShareReply")),
+    Document("share --list", "The invites that can still be redeemed.", Message("Invite"), many=True),
+    Document("share --revoke", "The invites that were revoked.", Message("Invite"), many=True),
+    Document(
+        "join",
+        "The volume, and how far the join is.",
+        Message("Volume", (("stage", one_of("", "connecting", "waiting", "redeemed", "ready")),)),
+    ),
+    Document("members", "The devices that have the volume, removed ones included.", Message("Member"), many=True),
+    Document("members role", "The member with its new role.", Message("Member")),
+    Document("members remove", "The member that was removed.", Message("Member")),
+    Document("recovery", "The recovery code.", Message("RecoveryReply")),
+    Document("recover", "The volume.", Message("Volume")),
+)
+
+ERROR: Final = Document(
+    "error",
+    "What every command prints to standard error, in one line, where it fails.",
+    Fields(
+        {
+            "error": obj(
+                {
+                    "code": text("stable, for programs"),
+                    "message": text("one sentence: what happened, and what to do"),
+                    "exit_code": number("that the command ends with"),
+                }
+            )
+        }
+    ),
+)
