@@ -138,6 +138,36 @@ async def test_a_conflict_is_settled_with_content_that_is_here(pair: Pair) -> No
     assert pair.references() == before
 
 
+RENAMES = {
+    "over": RenameFlags.NONE,
+    "exchanged": RenameFlags.EXCHANGE,
+    "free": RenameFlags.NO_REPLACE,
+}
+
+
+@pytest.mark.parametrize("how", RENAMES)
+@pytest.mark.parametrize("which", ["name", "copy"])
+async def test_what_is_renamed_is_what_was_shown_while_a_newer_content_is_elsewhere(
+    pair: Pair, which: str, how: str
+) -> None:
+    copy = await pair.conflict(newest="theirs")
+    if how != "free":
+        await pair.ours.write("target", b"target " * 4000)
+    moved = copy if which == "copy" else "f"
+    assert await pair.ours.read(moved) == OURS
+    await pair.ours.rename(moved, "target", RENAMES[how])
+    assert await pair.ours.read("target") == OURS
+    for device in (pair.here, pair.there):
+        await device.settle()
+    pair.here.give_to(pair.there)
+    pair.there.give_to(pair.here)
+    await pair.meet()
+    assert await pair.ours.tree() == await pair.theirs.tree()
+    contents = (await pair.ours.tree()).values()
+    assert OURS in contents
+    assert THEIRS in contents
+
+
 NAMES = st.sampled_from(["a", "b", ".git/a", ".git/b"])
 FLAGS = st.sampled_from([RenameFlags.NONE, RenameFlags.NONE, RenameFlags.EXCHANGE])
 ACTS = st.lists(
