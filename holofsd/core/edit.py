@@ -24,7 +24,6 @@ from holofsd.core.node import (
     outlived,
     placements,
     revived_placement,
-    shown_version,
 )
 from holofsd.core.project import conflict_name
 from holofsd.core.state import Body, Kind, Link, NodeState, Place, Register, Removal, Version
@@ -167,15 +166,11 @@ def with_body(state: NodeState, dot: Dot, body: Body) -> NodeState:
 def replace_content(
     target: NodeState, source: NodeState, version: Version, supersedes: Iterable[Dot], stamp: Hlc
 ) -> NodeState:
-    """Replacing a file is a write: `target` gets what `source` shows as `version`, and its mode and xattrs.
+    """Replacing a file is a write: `target` gets `version`, and the mode and xattrs of `source`.
 
-    Of `version` the dot, stamp and device name count; body, size and mtime are those that `source` shows (those of
-    `version` only if `source` shows nothing).
+    `version` has the content that the name of `source` showed: not always that of its newest version, whose content may
+    be on its way.
     """
-    shown = shown_version(source)
-    if shown is not None:
-        mtime = Register(shown.mtime.value, version.stamp)
-        version = Version(version.dot, version.stamp, shown.body, shown.size, mtime, version.device_name)
     written = with_version(target, version, supersedes)
     mode = source.mode
     return replace(

@@ -17,6 +17,8 @@ __all__ = ["EntryRow", "InodeRow", "NodeRow", "Nodes", "PlacementRow"]
 
 _MAX_VIEWS: Final = 1_000
 _MAX_ROWS: Final = 2_000
+_MAX_ROW_BYTES: Final = 4 << 20
+"""Of the states in rows that are remembered: one that another device wrote may have a megabyte."""
 _MAX_INOS: Final = 10_000
 _DIRECTORY: Final = 2
 
@@ -50,6 +52,8 @@ class Nodes:
         db.on_rollback.append(self._views.clear)
         # Rows of nodes that are not directories, and inode numbers of nodes: every statement that changes one is here.
         self._rows: dict[NodeId, NodeRow] = {}
+        self._row_bytes = 0
+        """At least those of `_rows`: what was replaced or forgotten since it was emptied counts, too."""
         self._inos: dict[NodeId, Ino] = {}
         db.on_rollback.append(self._forget_all)
         # Nearly always empty, and asked about with every name: rows come only through the methods below.
@@ -57,8 +61,12 @@ class Nodes:
         self._has_hidden_copies = db.one("SELECT 1 FROM hidden_copies LIMIT 1") is not None
 
     def _forget_all(self) -> None:
-        self._rows.clear()
+        self._forget_rows()
         self._inos.clear()
+
+    def _forget_rows(self) -> None:
+        self._rows.clear()
+        self._row_bytes = 0
 
     # ---- nodes
     def get(self, node: NodeId) -> NodeRow | None:
@@ -73,8 +81,10 @@ class Nodes:
 
     def put(self, row: NodeRow) -> None:
         if row.kind != _DIRECTORY:
-            if len(self._rows) >= _MAX_ROWS:
-                self._rows.clear()
+            self._row_bytes += len(row.state)
+            if len(self._rows) >= _MAX_ROWS or self._row_bytes > _MAX_ROW_BYTES:
+                self._forget_rows()
+                self._row_bytes = len(row.state)
             self._rows[row.node] = row
         else:
             self._rows.pop(row.node, None)

@@ -33,8 +33,13 @@ class Sealer:
         """The state as it can be published, and is stored now: of each version others can be shown who wrote it.
 
         A version of somebody else without a good seal, which should have one, gets it from the records; where none has
-        it, it is said as ours.
+        it, it is said as ours. So is one that its author's head does not vouch for, since another history of that
+        author took over: of a dot beyond the head nothing counts.
         """
+        beyond = [dot for dot in state.versions if self._is_beyond(dot)]
+        if beyond:
+            self._volume.say_as_ours(state.id, beyond)
+            state = self._volume.tree.state(state.id) or state
         if state.kind is Kind.DIRECTORY:
             return state
         foreign = [v for v in state.versions.values() if needs_seal(v) and self._key(v.dot.author) is None]
@@ -49,6 +54,9 @@ class Sealer:
         if left:
             self._volume.say_as_ours(state.id, left)
         return self._volume.tree.state(state.id) or state
+
+    def _is_beyond(self, dot: Dot) -> bool:
+        return dot.counter > self._store.documents.dots_of(dot.author) and self._key(dot.author) is None
 
     def sealed(self, state: NodeState, encoded: bytes) -> bytes:
         """The payload: the encoded state with seals of our versions."""

@@ -69,7 +69,7 @@ class Batch:
         facts = facts_of(state, self.size_of, lambda: _as_now_in(state, _shown_before(old, old_state)))
         work = Work(state, old, self._row(state, old, old_state, facts), facts.shown, old_state)
         self.works[node] = work
-        self.states.put(state)
+        self.states.put(state, len(work.row.state))
         # A node that is only looked at again may be wanted by mistake: then what is written down counts, not its row.
         self._note(work, facts, state is old_state or _may_want(earlier.row if earlier else old))
         return work

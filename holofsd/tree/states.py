@@ -13,6 +13,8 @@ from holofsd.core.state import Kind, NodeState, Version
 from holofsd.store.volume import VolumeStore
 
 _KEPT: Final = 2048
+_KEPT_BYTES: Final = 4 << 20
+"""Encoded. A record of another device may have a megabyte."""
 
 
 class States:
@@ -20,32 +22,42 @@ class States:
 
     def __init__(self, store: VolumeStore) -> None:
         self._nodes = store.nodes
-        self._cache: OrderedDict[NodeId, NodeState] = OrderedDict()
-        store.db.on_rollback.append(self._cache.clear)
+        self._cache: OrderedDict[NodeId, tuple[NodeState, int]] = OrderedDict()
+        self._bytes = 0
+        store.db.on_rollback.append(self._clear)
 
     def get(self, node: NodeId) -> NodeState | None:
         cached = self._cache.get(node)
         if cached is not None:
             self._cache.move_to_end(node)
-            return cached
+            return cached[0]
         payload = self._nodes.state(node)
         return self.decoded(node, payload) if payload else None
 
     def decoded(self, node: NodeId, payload: bytes) -> NodeState:
         """The state of a row that was read already."""
         cached = self._cache.get(node)
-        if cached is None:
-            cached = decode_local_state(payload)
-            self.put(cached)
-        return cached
+        if cached is not None:
+            return cached[0]
+        state = decode_local_state(payload)
+        self.put(state, len(payload))
+        return state
 
-    def put(self, state: NodeState) -> None:
-        self._cache[state.id] = state
-        if len(self._cache) > _KEPT:
-            self._cache.popitem(last=False)
+    def put(self, state: NodeState, size: int) -> None:
+        """`size`: bytes of the encoded state."""
+        self.forget(state.id)
+        self._cache[state.id] = state, size
+        self._bytes += size
+        while len(self._cache) > _KEPT or self._bytes > _KEPT_BYTES:
+            self._bytes -= self._cache.popitem(last=False)[1][1]
 
     def forget(self, node: NodeId) -> None:
-        self._cache.pop(node, None)
+        if (cached := self._cache.pop(node, None)) is not None:
+            self._bytes -= cached[1]
+
+    def _clear(self) -> None:
+        self._cache.clear()
+        self._bytes = 0
 
 
 def encode_version(node: NodeId, kind: Kind, version: Version) -> bytes:

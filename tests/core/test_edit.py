@@ -268,7 +268,7 @@ def test_replacing_keeps_the_targets_identity_and_takes_content_mode_and_xattrs(
         NodeId(b"s" * 16), Kind.FILE, 9, THERE, LinkId(b"s" * 16), version(B, 1, 3, b"saved", mtime=33), 0o600, at(3, B)
     )
     source = edit.with_xattr(source, b"user.new", b"2", at(3, B))
-    new = edit.replace_content(target, source, version(B, 2, 4), [Dot(A, 1)], at(4, B))
+    new = edit.replace_content(target, source, version(B, 2, 4, b"saved", mtime=33), [Dot(A, 1)], at(4, B))
     shown = shown_version(new)
     assert new.id == NODE
     assert shown is not None
@@ -284,7 +284,7 @@ def test_a_concurrent_edit_meets_the_file_that_was_saved_by_replacing() -> None:
     source = edit.new_node(
         NodeId(b"s" * 16), Kind.FILE, 9, THERE, LinkId(b"s" * 16), version(A, 2, 3, b"saved"), 0o600, at(3)
     )
-    saved = edit.replace_content(base, source, version(A, 3, 4), [Dot(A, 1)], at(4))
+    saved = edit.replace_content(base, source, version(A, 3, 4, b"saved"), [Dot(A, 1)], at(4))
     edited = edit.with_version(base, version(B, 1, 9, b"edited"), [Dot(A, 1)])
     assert bodies(join(saved, edited)) == [b"edited", b"saved"]
 

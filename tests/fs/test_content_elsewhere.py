@@ -138,6 +138,69 @@ async def test_a_conflict_is_settled_with_content_that_is_here(pair: Pair) -> No
     assert pair.references() == before
 
 
+RENAMES = {
+    "over": RenameFlags.NONE,
+    "exchanged": RenameFlags.EXCHANGE,
+    "free": RenameFlags.NO_REPLACE,
+}
+
+
+@pytest.mark.parametrize("how", RENAMES)
+@pytest.mark.parametrize("which", ["name", "copy"])
+async def test_what_is_renamed_is_what_was_shown_while_a_newer_content_is_elsewhere(
+    pair: Pair, which: str, how: str
+) -> None:
+    copy = await pair.conflict(newest="theirs")
+    if how != "free":
+        await pair.ours.write("target", b"target " * 4000)
+    moved = copy if which == "copy" else "f"
+    assert await pair.ours.read(moved) == OURS
+    await pair.ours.rename(moved, "target", RENAMES[how])
+    assert await pair.ours.read("target") == OURS
+    assert {OURS, THEIRS} <= await contents_of_both(pair)
+
+
+async def contents_of_both(pair: Pair) -> set[bytes | None]:
+    """Contents of all files, once both devices have everything; they show the same."""
+    for device in (pair.here, pair.there):
+        await device.settle()
+    pair.here.give_to(pair.there)
+    pair.there.give_to(pair.here)
+    await pair.meet()
+    assert await pair.ours.tree() == await pair.theirs.tree()
+    return {*(await pair.ours.tree()).values()}
+
+
+@pytest.mark.parametrize("what", ["chmod", "link", "write", "unlink"])
+async def test_a_copy_that_stands_for_a_newer_content_is_acted_on_alone(pair: Pair, what: str) -> None:
+    copy = await pair.conflict(newest="theirs")
+    if what == "chmod":
+        await pair.ours.chmod(copy, 0o600)
+    elif what == "link":
+        await pair.ours.link(copy, "kept")
+    elif what == "unlink":
+        await pair.ours.unlink(copy)
+    else:
+        await pair.ours.write(copy, b"written " * 4000)
+    found = await contents_of_both(pair)
+    assert THEIRS in found
+    assert (OURS in found) == (what in ("chmod", "link"))
+    assert (b"written " * 4000 in found) == (what == "write")
+    assert not [name for name in await pair.ours.names() if name.startswith("f (") and name != copy]
+
+
+@pytest.mark.parametrize("flags", [RenameFlags.NONE, RenameFlags.EXCHANGE])
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_a_name_and_its_copy_that_show_one_version_are_not_renamed_over_each_other(
+    pair: Pair, reverse: bool, flags: RenameFlags
+) -> None:
+    names = ["f", await pair.conflict(newest="theirs")]
+    one, other = reversed(names) if reverse else names
+    assert await errno_of(pair.ours.rename(one, other, flags)) == errno.EHOSTUNREACH
+    assert sorted(await pair.ours.names()) == sorted(names)
+    assert {OURS, THEIRS} <= await contents_of_both(pair)
+
+
 NAMES = st.sampled_from(["a", "b", ".git/a", ".git/b"])
 FLAGS = st.sampled_from([RenameFlags.NONE, RenameFlags.NONE, RenameFlags.EXCHANGE])
 ACTS = st.lists(

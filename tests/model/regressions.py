@@ -200,6 +200,25 @@ BEYOND_ITS_HEAD = Program(
 )
 """Seed 620203 with a liar: a version beyond its author's head, which another device could not remove."""
 
+PUT_BACK = Program(
+    340,
+    3,
+    sequential=False,
+    quick=True,
+    steps=(
+        Step(1, "meet", (7090, 26170, 1941), -1, 0.0),
+        Step(0, "folder_make", (1356, 450, 337), -1, 1.5),
+        Step(0, "down", (18, 28612, 508), 1, 0.0),
+        Step(0, "weather", (65535, 649, 15428), -1, 0.012),
+        Step(2, "folder_make", (814, 1581, 3457), -1, 0.05),
+        Step(0, "unlink", (1210, 420, 9114), -1, 0.3),
+        Step(1, "folder_rmdir", (18658, 52726, 19645), -1, 0.0),
+        Step(0, "folder_rmdir", (317, 7331, 65534), -1, 0.3),
+        Step(2, "fault_at", (20493, 1648, 3227), 2, 0.0),
+    ),
+)
+"""Seed 813884: a device is put back from a backup, and what it had said before went beyond what it says now."""
+
 ALL = {
     "stale handle": STALE_HANDLE,
     "detached handle": DETACHED_HANDLE,
@@ -212,5 +231,6 @@ ALL = {
     "held, then renewed": HELD_THEN_RENEWED,
     "removed copy": REMOVED_COPY,
     "said by both": SAID_BY_BOTH,
+    "put back": PUT_BACK,
     "beyond its head": BEYOND_ITS_HEAD,
 }

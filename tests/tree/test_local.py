@@ -15,7 +15,7 @@ from holofsd.core.document import Envelope, Head
 from holofsd.core.errors import DamagedIndex
 from holofsd.core.ids import ROOT_ID, AuthorId, BlobHash, Dot, Hlc, NodeId
 from holofsd.core.project import token
-from holofsd.core.state import Blob, Body, Inline, Kind, Marker, NodeState, Pending, Place
+from holofsd.core.state import Blob, Body, Inline, Kind, NodeState, Pending, Place
 from holofsd.store.staging import StagingRow
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import TreeChange
@@ -206,7 +206,7 @@ def test_content_hashed_after_a_rename_over_reaches_the_target(volume: LocalVolu
     target, source = create(volume, b"target", Inline(b"12345")), create(volume, b"source", Pending("s1"))
     stage(volume, source, "s1")
     with volume.store.db.transaction():
-        version = volume.new_version(Marker(), 0, 0)
+        version = volume.new_version(Pending("s1"), 0, 0)
         volume.write(
             [
                 edit.replace_content(target, source, version, list(target.versions), version.stamp),

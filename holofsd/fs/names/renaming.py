@@ -80,6 +80,7 @@ class Renaming:
                 raise DirectoryNotEmpty("The directory that would be replaced is not empty.")
             if (source.node, source.dot) == (target.node, target.dot):
                 return
+            self._conflicts.require_told_apart(source, target)
             if not exchange:
                 self._check_kinds(source, target)
         with self._scope.change(att, needs_space=False):

@@ -56,6 +56,15 @@ class Conflicts:
             raise NoSuchName("This name is not there any more.")
         return found
 
+    def require_told_apart(self, one: Entry, other: Entry) -> None:
+        """Raises ContentUnavailable where a name and its copy show the same version, because the newest one is on its
+        way: what is done to one of them with the other would be done to the newest one, which nobody saw."""
+        row = self._nodes.get(one.node) if one.node == other.node else None
+        if row is not None and row.earlier is not None and row.shown in (one.dot, other.dot):
+            raise ContentUnavailable(
+                "The newest content of this file is still on its way: try again when it has arrived."
+            )
+
     def hidden_at(self, entry: Entry) -> list[NodeId]:
         """Nodes that want this name and are not shown, as inside `.git`: they go when the name goes, but for files that
         a program writes."""
@@ -147,6 +156,10 @@ class Conflicts:
         if wanted is not None and wanted.dot in state.versions:
             shown = wanted
         unseen = [beside for beside in unseen_of(self._scope, row, state) if token(beside) not in acted]
+        if wanted is None and row.earlier is not None and row.shown in acted and b"" not in acted:
+            # The copy stands at the name, too, for the newest version, whose content is on its way. That keeps it.
+            shown = live_versions(state)[0]
+            unseen = [beside for beside in unseen if beside != shown.dot]
         rewrite = ending or shown is None or self._scope.tree.is_here(shown)
         always = ending and _shares_an_author(state, unseen)
         kept, copies = materialise(state, dot, stamp, shown, unseen, rewrite=rewrite, always=always)
