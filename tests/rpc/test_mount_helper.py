@@ -137,7 +137,9 @@ class FakeClient:
         self.asked.append(method)
         if method == "Status":
             return pb.StatusReply(mounts=self.mounts)
-        return pb.RestoreMountsReply(mounts=self.later) if method == "RestoreMounts" else pb.MountInfo()
+        if method == "Mount":
+            return self.later[0] if self.later else pb.MountInfo(allow=request.allow, no_exec=request.no_exec)
+        return pb.RestoreMountsReply(mounts=self.later)
 
 
 def mount(client: FakeClient, options: str = "") -> None:
@@ -167,3 +169,11 @@ def test_a_remembered_mount_that_is_on_its_way_is_waited_for() -> None:
     down.explanation = "The folder is not empty."
     with pytest.raises(CommandError, match="/m is not mounted: The folder is not empty"):
         mount(FakeClient([down], [down]))
+
+
+def test_an_earlier_daemon_that_passes_over_an_option_leaves_nothing_mounted() -> None:
+    for option in ("allow_other", "noexec"):
+        client = FakeClient([], [pb.MountInfo(volume="docs", path="/m", state="up")])
+        with pytest.raises(CommandError, match="of an earlier program"):
+            mount(client, option)
+        assert client.asked == ["Status", "Mount", "Unmount"]
