@@ -28,7 +28,7 @@ from holofs_api.utf8 import require_utf8
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl import launcher, user_manager
 from holofsctl.client import Client
-from holofsctl.commands.mounts import absolute
+from holofsctl.commands.mounts import absolute, mounted
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.fstab_options import FstabOptions, parse_options
@@ -187,7 +187,7 @@ def _mount(client: Client, name: str, path: str, options: FstabOptions) -> None:
         if known.path == path:
             _keep(client, known, request)
             return
-    client.call("Mount", request)
+    mounted(client, request)
 
 
 def _keep(client: Client, known: pb.MountInfo, request: pb.MountRequest) -> None:

@@ -10,6 +10,7 @@ from holofs_api.mount_access import Allow
 from holofs_api.places import walk
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl import fuse_binding
+from holofsctl.client import Client
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import plain, safe
@@ -40,10 +41,24 @@ def mount(session: CommandSession, arguments: argparse.Namespace) -> None:
         at_ms=arguments.at or 0,
         allow=Allow.OTHER if arguments.allow_other else Allow.ROOT if arguments.allow_root else Allow.OWNER,
     )
-    info = session.call("Mount", request)
+    with session.connect() as client:
+        info = mounted(client, request)
     session.output.data(plain(info), [safe(info.path)])
     if info.binding == fuse_binding.FALLBACK and not arguments.binding:
         session.output.remark(fuse_binding.find().explanation)
+
+
+def mounted(client: Client, request: pb.MountRequest) -> pb.MountInfo:
+    """Mounts. Raises CommandError, and leaves nothing mounted, where an earlier daemon passes over an option."""
+    info: pb.MountInfo = client.call("Mount", request)
+    if (info.allow, info.no_exec) == (request.allow, request.no_exec):
+        return info
+    client.call("Unmount", pb.UnmountRequest(path=request.path, force=True))
+    sentence = (
+        "The daemon is of an earlier program, which does not know all of these options: restart it with"
+        " `holofsctl down` and `holofsctl up`, then mount again."
+    )
+    raise CommandError(sentence, code="version-mismatch")
 
 
 def unmount(session: CommandSession, arguments: argparse.Namespace) -> None:

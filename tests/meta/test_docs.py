@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from holofsctl.errors import CommandError
+from holofsctl.fstab_options import parse_options
 from holofsctl.parser import parse
+from holofsd.daemon.config import read_config
 from support.sources import ROOT, product_modules, tracked_files
 
 LINK = re.compile(r"(?<!\!)\[[^\]]+\]\(([^)\s]+)\)")
@@ -145,3 +147,22 @@ def test_every_command_of_an_example_can_be_given() -> None:
             wrong.append(f"{where}: `{command}`: {error.message}")
     assert len(_examples()) > 30
     assert not wrong, "\n".join(wrong)
+
+
+def test_every_line_of_fstab_and_every_mount_by_type_in_an_example_is_one_that_the_mount_helper_obeys() -> None:
+    lines = [line for path in _markdown() for line in path.read_text().splitlines() if "fuse.holofs " in line]
+    told = [line.split()[3] for line in lines if re.match(r"\w+\s+/\S+\s+fuse\.holofs\s", line)]
+    told += [line.split(" -o ")[1].split()[0] for line in lines if "mount -t fuse.holofs" in line and " -o " in line]
+    for options in told:
+        parse_options([options])
+    assert len(told) >= 4
+
+
+def test_every_setting_of_an_example_is_one_that_the_daemon_takes() -> None:
+    given = [(path.name, line) for path in _markdown() for line in path.read_text().splitlines()]
+    examples = [
+        (where, line.partition("#")[0].split()[1:]) for where, line in given if line.startswith("export HOLOFS_")
+    ]
+    for _, settings in examples:
+        read_config("/nowhere", False, dict(setting.split("=", 1) for setting in settings))
+    assert len(examples) >= 3
