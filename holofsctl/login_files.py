@@ -87,7 +87,8 @@ def unit_of(state: Path, environment: Mapping[str, str] = os.environ) -> LoginFi
 
 def packaged_unit(program: str) -> str:
     """Unit that a package of a distribution installs for all users: each may enable it for his own device."""
-    return f"# Part of the package holofs; `systemctl --user enable --now holofsd` starts it.\n{_service(program, '')}"
+    begin = "# Part of the package holofs; `systemctl --user enable --now holofsd` starts it."
+    return f"{begin}\n{_service(unit_word(program), '')}"
 
 
 def _service(command: str, settings: str) -> str:

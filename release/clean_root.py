@@ -61,6 +61,8 @@ class CleanRoot:
         for name, source in shared.items():
             (root / name).mkdir()
             _run(["mount", "--bind", "-o", "ro", str(source), str(root / name)])
+        # Every system that was started has it, and fusermount3 unmounts nothing for a user without it.
+        (root / "etc" / "mtab").symlink_to("../proc/self/mounts")
         for name in ("resolv.conf", "hosts"):  # apt asks for names
             (root / "etc" / name).unlink(missing_ok=True)
             shutil.copyfile(Path("/etc", name), root / "etc" / name)

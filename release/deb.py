@@ -60,7 +60,8 @@ _COPYRIGHT: Final = """HoloFS is free software under the GNU General Public Lice
 later: /usr/share/common-licenses/GPL-3.
 
 This package contains the Python packages below, unchanged. Their licences are
-in /{place}, in the folder of each.
+in /{place}, in the folder or
+in the files of each.
 
 {bundled}
 """

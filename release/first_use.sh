@@ -20,7 +20,7 @@ holofsctl mount notes ~/notes
 [ "$(cat ~/notes/hello.txt)" = "written in a clean root" ]
 cmp ~/large ~/notes/folder/large
 holofsctl down
-[ -z "$(grep holofs /proc/self/mounts || true)" ]
+[ -z "$(grep fuse.holofs /proc/self/mounts || true)" ]
 code=0
 holofsctl status || code=$?
 [ $code = 3 ]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from holofs_api.paths import default_state_dir
-from holofsctl.login_files import VARIABLES, autostart_of, desktop_word, unit_of, unit_word
+from holofsctl.login_files import VARIABLES, autostart_of, desktop_word, packaged_unit, unit_of, unit_word
 from support.fake_systemd import command_of, settings_of
 
 ODD = (
@@ -61,6 +61,13 @@ def test_systemd_itself_has_nothing_to_say_about_a_unit(odd: str, tmp_path: Path
 
 def test_a_unit_has_nothing_that_keeps_fuse_from_mounting(tmp_path: Path) -> None:
     assert not NOT_WITH_FUSE.findall(unit_of(tmp_path, {}).text)
+
+
+def test_the_unit_of_a_package_differs_only_in_what_it_runs(tmp_path: Path) -> None:
+    texts = (unit_of(tmp_path, {}).text, packaged_unit("/usr/bin/holofsd"))
+    own, packaged = ([line for line in text.splitlines() if line[:2] not in ("# ", "Ex")] for text in texts)
+    assert own == packaged
+    assert command_of(texts[1]) == ["/usr/bin/holofsd"]
 
 
 def test_a_line_never_becomes_two() -> None:
