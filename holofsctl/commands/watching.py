@@ -34,7 +34,7 @@ def ping(session: CommandSession, arguments: argparse.Namespace) -> Exit:
 
 
 def _ping_line(answer: pb.PingReply) -> str:
-    way = f"{answer.path or 'connected'}{' at ' if answer.address else ''}{safe(answer.address)}"
+    way = f"{safe(answer.path)}{' at ' if answer.address else ''}{safe(answer.address)}"
     took = f"{answer.round_trip_us / 1000:.1f} ms" if answer.answered else "no answer"
     rate = f", {size(answer.throughput)}/s" if answer.throughput else ""
     return f"{safe(answer.name)}: {way}, {took}{rate}"

@@ -12,6 +12,7 @@ from holofs_peer.v1 import peer_pb2 as wire
 from holofsd.core.errors import ConnectionLost, ProtocolViolation, Unreachable
 from holofsd.core.ids import BlobHash, DeviceId
 from holofsd.net.api import CloseCode, Connection
+from holofsd.rpc.device_api import PeerSummary
 from holofsd.rpc.watching_api import PingReply
 from holofsd.sync import frames
 from holofsd.sync.hub import SyncHub
@@ -27,14 +28,13 @@ _LOOKED_AT: Final = 1_000
 """Content files among which a large one is looked for."""
 
 
-async def pings(
-    hub: SyncHub, device: DeviceId, name: str, times: tuple[int, float], measure: bool
-) -> AsyncIterator[PingReply]:
+async def pings(hub: SyncHub, peer: PeerSummary, times: tuple[int, float], measure: bool) -> AsyncIterator[PingReply]:
     """One answer for each ping; with `measure` the last has the rate. Raises Unreachable where it is not connected.
 
     `times`: how many pings, and seconds between two.
     """
     count, pause_s = times
+    device, name = DeviceId(bytes.fromhex(peer.device_id)), peer.name or peer.device_id[:8]
     for number in range(count):
         if number:
             await asyncio.sleep(pause_s)
@@ -43,16 +43,17 @@ async def pings(
             raise Unreachable(f"{name} is not connected: `holofsctl peers` says why.")
         seconds = await connection.ping(PING_TIMEOUT_S)
         measured = await _measured(hub, connection) if measure and number == count - 1 else (0, 0.0)
-        yield _answer(connection, name, seconds, measured)
+        # The network always tells of a relay. Of direct paths it may not: then the one that `peers` shows is told.
+        address = connection.remote_address or peer.address
+        yield _answer(peer.device_id, name, address, seconds, measured)
 
 
-def _answer(connection: Connection, name: str, seconds: float | None, measured: tuple[int, float]) -> PingReply:
-    address, (size, took) = connection.remote_address, measured
-    path = "" if not address else "relay" if address.startswith("relay:") else "direct"
+def _answer(device_id: str, name: str, address: str, seconds: float | None, measured: tuple[int, float]) -> PingReply:
+    size, took = measured
     return PingReply(
-        device_id=connection.peer.hex(),
+        device_id=device_id,
         name=name,
-        path=path,
+        path="relay" if address.startswith("relay:") else "direct",
         address=address.removeprefix("relay:"),
         answered=seconds is not None,
         round_trip_us=int(seconds * 1e6) if seconds is not None else 0,

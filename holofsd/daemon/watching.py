@@ -8,7 +8,6 @@ from contextlib import aclosing
 from pathlib import Path
 
 from holofsd.core.errors import BadArgument, DeviceUnknown
-from holofsd.core.ids import DeviceId
 from holofsd.daemon import status as report
 from holofsd.daemon.event_changes import ChangeEvents
 from holofsd.daemon.event_standing import StandingEvents
@@ -18,6 +17,7 @@ from holofsd.daemon.pinging import pings
 from holofsd.daemon.vitals import now_ms
 from holofsd.daemon.volumes import Volumes
 from holofsd.rpc import watching_api as api
+from holofsd.rpc.device_api import PeerSummary
 from holofsd.sync.hub import SyncHub
 
 
@@ -46,14 +46,13 @@ class DeviceWatching:
                 yield event
 
     async def ping(self, device: str, count: int, pause_ms: int, measure: bool) -> AsyncIterator[api.PingReply]:
-        found, name = self._other(device)
-        async with aclosing(pings(self._hub, found, name, (count, pause_ms / 1000), measure)) as answers:  # type: ignore[type-var]
+        times = (count, pause_ms / 1000)
+        async with aclosing(pings(self._hub, self._other(device), times, measure)) as answers:  # type: ignore[type-var]
             async for answer in answers:
                 yield answer
 
-    def _other(self, told: str) -> tuple[DeviceId, str]:
-        """Another device and its name, by its name or by eight digits or more of its id. Raises DeviceUnknown,
-        BadArgument."""
+    def _other(self, told: str) -> PeerSummary:
+        """Another device, by its name or by eight digits or more of its id. Raises DeviceUnknown, BadArgument."""
         known = report.peers(self._hub, self._volumes)
         found = [peer for peer in known if peer.device_id == told.lower()]
         if not found and len(told) >= 8:
@@ -67,4 +66,4 @@ class DeviceWatching:
             raise DeviceUnknown(
                 f"There is no other device {told!r}; `holofsctl peers` shows those that there are.{near}"
             )
-        return DeviceId(bytes.fromhex(found[0].device_id)), found[0].name or found[0].device_id[:8]
+        return found[0]

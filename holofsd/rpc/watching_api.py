@@ -32,7 +32,7 @@ class PingReply:
     device_id: str
     name: str
     path: str
-    """"direct", "relay", or empty where the network does not tell."""
+    """"direct" or "relay"."""
     address: str
     answered: bool
     round_trip_us: int = 0

@@ -13,6 +13,7 @@ import pytest
 
 from holofsd.core.errors import BadArgument, DeviceUnknown, Unreachable
 from holofsd.core.ids import ROOT_INO
+from holofsd.daemon import pinging
 from holofsd.daemon.device import Device
 from holofsd.fs.api import Filesystem
 from holofsd.fs.types import Attachment, AttachRequest, CommitRequest, CreateRequest
@@ -260,3 +261,11 @@ async def test_a_ping_of_who_is_not_there_says_so(root: Path) -> None:
         await eventually(lambda: not a._hub.peer_status()[0].online)
         with pytest.raises(Unreachable, match="b is not connected"):
             await anext(a.ping("b", 1, 1, False))
+
+
+def test_a_path_through_a_relay_is_told_with_its_url() -> None:
+    answer = pinging._answer("aa", "b", "relay:https://relay.example/", 0.012, (1 << 20, 0.5))
+    assert (answer.path, answer.address) == ("relay", "https://relay.example/")
+    assert (answer.round_trip_us, answer.throughput) == (12_000, 2 << 20)
+    silent = pinging._answer("aa", "b", "10.0.0.2:4433", None, (0, 0.0))
+    assert (silent.path, silent.answered, silent.round_trip_us, silent.throughput) == ("direct", False, 0, 0)

@@ -2789,9 +2789,9 @@ class PingReply(_message.Message):
     """hex"""
     name: _builtins.str
     path: _builtins.str
-    """"direct" | "relay"; empty: the network does not tell"""
+    """"direct" | "relay" """
     address: _builtins.str
-    """in use: address and port, or the URL of the relay; empty: the network does not tell"""
+    """in use: address and port, or the URL of the relay; where the network does not tell, as of Peer"""
     answered: _builtins.bool
     """within five seconds"""
     round_trip_us: _builtins.int
