@@ -72,6 +72,7 @@ _BY_METAVAR: Final = {
     "role DEVICE reader|writer|admin | remove DEVICE": "members",
     "shown|copy|both|newest|DEVICE": "keep",
     "COMMAND": "commands",
+    "DEVICE": "devices",
 }
 _NEW_NAMES: Final = ("create", "join", "recover")
 """Commands whose NAME is of something new."""

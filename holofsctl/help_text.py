@@ -31,6 +31,8 @@ _GROUPS: Final[Sequence[_Group]] = (
             ("version", "of this program, the daemon and the mounts, and whether they fit"),
             ("completion bash|zsh|fish", "print a script with which that shell completes commands"),
             ("peers", "the other devices, and how they are reached"),
+            ("ping DEVICE", "path, round trip and throughput to another device ([-c N] [--no-measure])"),
+            ("events", "what happens, as it happens ([--since TOKEN] [--no-wait])"),
             ("doctor", "look for what could be in the way"),
             ("log [NAME]", "the daemon's log ([-f] [-n N] [--level warning] [--since 2h]), with or without daemon"),
             ("fsck [NAME]", "check what is on disk ([--repair] [--content] [--from-backup]), with or without daemon"),

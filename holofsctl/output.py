@@ -49,6 +49,13 @@ class Output:
         if text:
             print_text(text + "\n")
 
+    def line(self, plain: object, line: str) -> None:
+        """One of many answers, as it comes: JSON in one line, or a line for a person. Raises as `data`."""
+        if self.as_json:
+            print_text(json.dumps(versioned(plain), separators=(",", ":")) + "\n")
+        else:
+            self.data(None, [line])
+
     def remark(self, text: str, exact: bool = False) -> None:
         """Print a remark for a person, beside the data. One that cannot be written is dropped: the work was done."""
         if sys.stderr is None:

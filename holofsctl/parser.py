@@ -12,7 +12,7 @@ from holofs_api import VERSION
 from holofs_api.words import quoted
 from holofsctl import completion, daemon_log, history_parser, safety_parser
 from holofsctl.commands import completion as completing
-from holofsctl.commands import conflicts, device, fsck, installing, mounts, recovering, sharing, volumes
+from holofsctl.commands import conflicts, device, fsck, installing, mounts, recovering, sharing, volumes, watching
 from holofsctl.commands import diff as comparison
 from holofsctl.commands import log as logs
 from holofsctl.commands import version as versions
@@ -190,6 +190,13 @@ def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
     shell.set_defaults(parser=build)
     shell.add_argument("line", nargs="?", default="", metavar="LINE", help=argparse.SUPPRESS)
     command("peers", device.peers, "The other devices, and how they are reached.")
+    ping = command("ping", watching.ping, "Asks another device for a sign of life: path, round trip, throughput.")
+    ping.add_argument("device", metavar="DEVICE")
+    ping.add_argument("-c", "--count", type=number(1), default=3, metavar="N", help="how often (3)")
+    ping.add_argument("--no-measure", action="store_true", help="fetch no content to measure throughput")
+    events = command("events", watching.events, "What happens, as it happens, until Ctrl-C.")
+    events.add_argument("--since", default="", metavar="TOKEN", help="go on after the event with this token")
+    events.add_argument("--no-wait", action="store_true", help="end with the last event that has happened")
     command("doctor", device.doctor, "Looks for what could be in the way.")
     log = command("log", logs.log, "The daemon's log, for people. Also without the daemon.")
     log.add_argument("name", nargs="?", default="", metavar="NAME", help="only what names this volume")

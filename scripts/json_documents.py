@@ -158,6 +158,8 @@ DOCUMENTS: Final = (
         ),
     ),
     Document("peers", "The other devices.", Message("Peer"), many=True),
+    Document("ping", "One document for each ping, in one line.", Message("PingReply")),
+    Document("events", "One document for each event, in one line.", Message("Event")),
     Document(
         "doctor",
         "What was looked at.",

@@ -85,6 +85,7 @@ async def running(
         if config.net.discovery is Discovery.DEFAULT:
             tasks.spawn(_local_network(endpoint, hub), "local network")
         device.joiner.start()
+        stack.push_async_callback(device.noted.close)  # before the server stops: its streams end by themselves
         yield device
 
 

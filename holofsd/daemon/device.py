@@ -29,6 +29,7 @@ from holofsd.daemon.names import check_device_name, check_volume_name, did_you_m
 from holofsd.daemon.recovering import Recovery
 from holofsd.daemon.safety import DeviceCare
 from holofsd.daemon.volumes import READY, OpenVolume, Volumes
+from holofsd.daemon.watching import DeviceWatching, noted_events
 from holofsd.fs.api import Filesystem
 from holofsd.fs.past_mount import PastMount
 from holofsd.net.api import Endpoint
@@ -43,7 +44,7 @@ _MOST_DIGITS: Final = 18
 """Of a time in ms, after the `@` of a volume's name."""
 
 
-class Device(DeviceCare, DeviceHistory):
+class Device(DeviceCare, DeviceHistory, DeviceWatching):
     """Wired by `composition`; `stop` makes the daemon end."""
 
     def __init__(
@@ -67,6 +68,7 @@ class Device(DeviceCare, DeviceHistory):
         self._began = time.monotonic()
         self.joiner = Joiner(store, self._redeem, self._enter)
         self._recovery = Recovery(endpoint, hub, volumes, self.joiner)
+        self.noted = noted_events(config.state, hub, volumes)
 
     # ---- this device
     def identity(self) -> api.Identity:
@@ -77,12 +79,7 @@ class Device(DeviceCare, DeviceHistory):
         wanted = {row.name for row in rows}
         volumes = tuple(self._volume_status(row) for row in rows)
         copies = self._hub.twins.sentences(lambda device: report.name_of(device, self._volumes))
-        sentences = [*copies, *vitals.warnings(self._config.state, report.clocks(self._volumes))]
-        for opened in self._volumes.all():
-            name = self._volumes.name_of(opened.id)
-            if name in wanted:
-                sentences += [f"{name}: {sentence}" for sentence in opened.sync.status().warnings]
-        sentences += [f"{row.name}: {self._volumes.damage[row.id]}" for row in rows if row.id in self._volumes.damage]
+        sentences = [*copies, *report.warnings(self._config.state, self._volumes, rows)]
         return api.DeviceStatus(
             device_id=self._device.hex(),
             device_name=self._hub.names.own,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from holofs_api.words import count
@@ -11,6 +12,7 @@ from holofsd.core.document import Role
 from holofsd.core.ids import DeviceId
 from holofsd.core.members import letting
 from holofsd.core.skew import TOLERANCE_MS
+from holofsd.daemon import vitals
 from holofsd.daemon.history import history_status
 from holofsd.daemon.safety import record_budgets
 from holofsd.daemon.vitals import now_ms
@@ -19,7 +21,7 @@ from holofsd.fs.settings import FsSettings
 from holofsd.net.addresses import is_meant
 from holofsd.net.peer import PeerStatus
 from holofsd.rpc import device_api as api
-from holofsd.store.device import InviteRow
+from holofsd.store.device import InviteRow, VolumeRow
 from holofsd.sync.hub import SyncHub
 from holofsd.sync.invites import invite_id
 
@@ -110,6 +112,16 @@ def clocks(volumes: Volumes) -> dict[str, int]:
             name = said.name if said.name and said.name not in found else device.hex()[:8]
             found[name] = said.clock_ahead_ms
     return found
+
+
+def warnings(state: Path, volumes: Volumes, rows: Sequence[VolumeRow]) -> list[str]:
+    """Sentences about this machine and these volumes that a person should know of."""
+    found = vitals.warnings(state, clocks(volumes))
+    wanted = {row.id: row.name for row in rows}
+    for opened in volumes.all():
+        if opened.id in wanted:
+            found += [f"{wanted[opened.id]}: {sentence}" for sentence in opened.sync.status().warnings]
+    return found + [f"{row.name}: {volumes.damage[row.id]}" for row in rows if row.id in volumes.damage]
 
 
 def name_of(device: DeviceId, volumes: Volumes) -> str:

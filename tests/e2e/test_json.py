@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from scripts.json_documents import DOCUMENTS
 from support import json_documents
 from support.device import Device, World
@@ -29,6 +31,7 @@ class Asked:
         return device.json(*words, stdin=stdin)
 
 
+@pytest.mark.timeout(300)
 def test_every_command_prints_what_its_schema_says(world: World) -> None:
     asked = Asked()
     a, b = world.device("a"), world.device("b")
@@ -98,7 +101,9 @@ def _what_only_tells(asked: Asked, a: Device) -> None:
     for command in ("brake", "record-budget", "scrub", "members"):
         asked(a, command, "docs")
     asked(a, "device", "name")
-    asked.names |= {"doctor", "log"}
+    asked.names |= {"doctor", "log", "events", "ping"}
+    for words in (("events", "--no-wait"), ("ping", "b", "-c", "1")):
+        json_documents.check(words, a.ctl(*words, "--json").out, "")
     doctor = a.ctl("doctor", "--json", check=False)  # something may be wrong with this machine
     json_documents.check(["doctor"], doctor.out, doctor.err)
     json_documents.check(["log"], a.ctl("log", "--json").out, "")

@@ -40,6 +40,8 @@ WRONG: dict[str, Sequence[str]] = {
     "DIR": ("",),
     "FOLDER": (BINARY,),
     "COMMAND": ("nothing", *TEXT),
+    "DEVICE": ("nobody", *TEXT),
+    "TOKEN": ("nothing", "0-", "00000000-x", *TEXT),
     "LINE": ("",),
     "DEVICE[@ADDRESS]": ("nobody", "nobody@1.2.3.4:5", *TEXT),
     "shown|copy|both|newest|DEVICE": ("device:", *TEXT),
@@ -47,6 +49,7 @@ WRONG: dict[str, Sequence[str]] = {
 }
 RIGHT = {
     "NAME": "docs",
+    "DEVICE": "nobody",
     "TICKET|-": "holofs1aaaaaaaa",
     "CODE|-": "holofs-recovery-1-abc",
     "NEW": "laptop",

@@ -15,6 +15,7 @@ from holofsd.core.state import Kind
 from holofsd.fs import types as fs
 from holofsd.fs.types import Alternative
 from holofsd.rpc import device_api as api
+from holofsd.rpc.watching_api import Event, PingReply
 
 VOLUME = VolumeId(b"v" * 32)
 
@@ -234,6 +235,18 @@ class FakeDevice:
         yield api.WaitProgress(0, False, "nobody yet")
         if not timeout_seconds:
             yield api.WaitProgress(copies, True, "done")
+
+    async def events(self, since: str, no_wait: bool) -> AsyncIterator[Event]:
+        yield Event("begin", 1, "run-0") if not since else Event("missed", 1, "run-0")
+        yield Event("changed", 2, "run-1", "docs", b"a\xff.txt", "desk", "bb" * 32, elsewhere=True)
+        yield Event("held", 3, "run-2", "docs", device="desk", files=60)
+
+    async def ping(self, device: str, count: int, pause_ms: int, measure: bool) -> AsyncIterator[PingReply]:
+        for number in range(count):
+            last = measure and number == count - 1 and device != "empty"
+            answered = device != "silent"
+            rate = (3 << 20, 4 << 20) if last else (0, 0)
+            yield PingReply("bb" * 32, device, "direct", "10.0.0.2:4433", answered, 1234 * answered, *rate)
 
     async def shutdown(self, unmount: bool) -> None:
         self.shut_down = True

@@ -17,6 +17,8 @@ GROUPS = ("device", "trash")
 """Commands that have commands of their own."""
 VARIANTS = {"share": ("--list", "--revoke"), "install": ("--dry-run",), "resolve": ("--all",)}
 """Options that make a command print something else."""
+BY_LINE = ("log", "ping", "events")
+"""Commands that print a document for each line."""
 TEXT_ONLY = ("help", "completion")
 
 
@@ -46,8 +48,8 @@ def complaints(name: str, document: Any) -> list[str]:
 
 
 def documents(words: Sequence[str], out: str) -> list[Any]:
-    """Parse what a command printed: one document, of `log` one for each line."""
-    return [json.loads(line) for line in out.splitlines()] if words[0] == "log" else [json.loads(out)]
+    """Parse what a command printed: one document, or one for each line."""
+    return [json.loads(line) for line in out.splitlines()] if words[0] in BY_LINE else [json.loads(out)]
 
 
 def check(words: Sequence[str], out: str, err: str) -> None:

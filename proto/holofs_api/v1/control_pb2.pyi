@@ -2661,3 +2661,176 @@ class FsckReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FsckReply: _TypeAlias = FsckReply  # noqa: Y015
+
+@_typing.final
+class EventsRequest(_message.Message):
+    """---- what happens, and how another device is reached"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    NO_WAIT_FIELD_NUMBER: _builtins.int
+    since: _builtins.str
+    """token of the last event that the client knows; empty: from now on"""
+    no_wait: _builtins.bool
+    """end with the last event that has happened"""
+    def __init__(
+        self,
+        *,
+        since: _builtins.str = ...,
+        no_wait: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["no_wait", b"no_wait", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventsRequest: _TypeAlias = EventsRequest  # noqa: Y015
+
+@_typing.final
+class Event(_message.Message):
+    """Something that happened. Which fields are set depends on its kind:
+
+    - "begin": nothing; the first of a stream that was asked for without a token.
+    - "missed": events are not kept any more, or were of another run of the daemon. Look at everything again.
+    - "changed": a file, folder or symlink at `path` is new or otherwise. `device` wrote what it shows.
+    - "removed": nothing has the name `path` any more. `device` is this one, or empty where another one removed it.
+    - "conflict", "settled": `device` wrote a conflict copy of `path`; that copy is settled.
+    - "device-up", "device-down": `device` is connected; it is not any more.
+    - "held", "released": the brake holds more removals of `device`, or fewer; `files` are held now.
+    - "warning": `message` is a warning of Status that was not there before.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    DEVICE_ID_FIELD_NUMBER: _builtins.int
+    ELSEWHERE_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """to go on after this event"""
+    at_ms: _builtins.int
+    """when it was noted"""
+    kind: _builtins.str
+    """one of those above; others may come"""
+    volume: _builtins.str
+    """its name on this device"""
+    path: _builtins.bytes
+    """inside the volume"""
+    device: _builtins.str
+    """name"""
+    device_id: _builtins.str
+    """hex; empty where it is not known"""
+    elsewhere: _builtins.bool
+    """of "changed" and "removed": by another device"""
+    files: _builtins.int
+    """of "held" and "released" """
+    message: _builtins.str
+    """for a person: of "device-up" the address, of "device-down" why"""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        at_ms: _builtins.int = ...,
+        kind: _builtins.str = ...,
+        volume: _builtins.str = ...,
+        path: _builtins.bytes = ...,
+        device: _builtins.str = ...,
+        device_id: _builtins.str = ...,
+        elsewhere: _builtins.bool = ...,
+        files: _builtins.int = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "device", b"device", "device_id", b"device_id", "elsewhere", b"elsewhere", "files", b"files", "kind", b"kind", "message", b"message", "path", b"path", "token", b"token", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Event: _TypeAlias = Event  # noqa: Y015
+
+@_typing.final
+class PingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    PAUSE_MS_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
+    device: _builtins.str
+    """name, or the beginning of its id"""
+    count: _builtins.int
+    """pings; 0: one"""
+    pause_ms: _builtins.int
+    """between two; 0: a second"""
+    measure: _builtins.bool
+    """with the last, how fast content comes from there"""
+    def __init__(
+        self,
+        *,
+        device: _builtins.str = ...,
+        count: _builtins.int = ...,
+        pause_ms: _builtins.int = ...,
+        measure: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "device", b"device", "measure", b"measure", "pause_ms", b"pause_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PingRequest: _TypeAlias = PingRequest  # noqa: Y015
+
+@_typing.final
+class PingReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    ROUND_TRIP_US_FIELD_NUMBER: _builtins.int
+    THROUGHPUT_FIELD_NUMBER: _builtins.int
+    MEASURED_BYTES_FIELD_NUMBER: _builtins.int
+    device_id: _builtins.str
+    """hex"""
+    name: _builtins.str
+    path: _builtins.str
+    """"direct" | "relay" """
+    address: _builtins.str
+    """in use: address and port, or the URL of the relay; where the network does not tell, as of Peer"""
+    answered: _builtins.bool
+    """within five seconds"""
+    round_trip_us: _builtins.int
+    """microseconds; 0: no answer"""
+    throughput: _builtins.int
+    """bytes a second; 0: not measured, or there is no content large enough to measure it with"""
+    measured_bytes: _builtins.int
+    """that were fetched for that, and thrown away"""
+    def __init__(
+        self,
+        *,
+        device_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        path: _builtins.str = ...,
+        address: _builtins.str = ...,
+        answered: _builtins.bool = ...,
+        round_trip_us: _builtins.int = ...,
+        throughput: _builtins.int = ...,
+        measured_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "answered", b"answered", "device_id", b"device_id", "measured_bytes", b"measured_bytes", "name", b"name", "path", b"path", "round_trip_us", b"round_trip_us", "throughput", b"throughput"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PingReply: _TypeAlias = PingReply  # noqa: Y015

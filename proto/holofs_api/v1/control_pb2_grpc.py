@@ -204,6 +204,16 @@ class ControlStub:
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetRequest.SerializeToString,
                 response_deserializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetReply.FromString,
                 _registered_method=True)
+        self.Events = channel.unary_stream(
+                '/holofs.v1.Control/Events',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.EventsRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.Event.FromString,
+                _registered_method=True)
+        self.Ping = channel.unary_stream(
+                '/holofs.v1.Control/Ping',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.PingRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.PingReply.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -447,6 +457,21 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Events(self, request, context):
+        """Tells what happens, until the client goes: see the kinds of Event. The daemon begins to note events with the first
+        call, and keeps the newest ten thousand until it ends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Ping(self, request, context):
+        """Asks another device for a sign of life, over the connection that is there. Streams one answer for each ping.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -614,6 +639,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.RecordBudget,
                     request_deserializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetRequest.FromString,
                     response_serializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetReply.SerializeToString,
+            ),
+            'Events': grpc.unary_stream_rpc_method_handler(
+                    servicer.Events,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.EventsRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.Event.SerializeToString,
+            ),
+            'Ping': grpc.unary_stream_rpc_method_handler(
+                    servicer.Ping,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.PingRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.PingReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1512,6 +1547,60 @@ class Control:
             '/holofs.v1.Control/RecordBudget',
             holofs__api_dot_v1_dot_control__pb2.RecordBudgetRequest.SerializeToString,
             holofs__api_dot_v1_dot_control__pb2.RecordBudgetReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Events(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/holofs.v1.Control/Events',
+            holofs__api_dot_v1_dot_control__pb2.EventsRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.Event.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Ping(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/holofs.v1.Control/Ping',
+            holofs__api_dot_v1_dot_control__pb2.PingRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.PingReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -108,6 +108,12 @@ class ControlStub:
     """Compares content with its hashes, and repairs it from other devices. Streams how far it is."""
     RecordBudget: _grpc.UnaryUnaryMultiCallable[_control_pb2.RecordBudgetRequest, _control_pb2.RecordBudgetReply]
     """Tells what the records of each other device take and may take; changes the limit."""
+    Events: _grpc.UnaryStreamMultiCallable[_control_pb2.EventsRequest, _control_pb2.Event]
+    """Tells what happens, until the client goes: see the kinds of Event. The daemon begins to note events with the first
+    call, and keeps the newest ten thousand until it ends.
+    """
+    Ping: _grpc.UnaryStreamMultiCallable[_control_pb2.PingRequest, _control_pb2.PingReply]
+    """Asks another device for a sign of life, over the connection that is there. Streams one answer for each ping."""
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -189,6 +195,12 @@ class ControlAsyncStub(ControlStub):
     """Compares content with its hashes, and repairs it from other devices. Streams how far it is."""
     RecordBudget: _aio.UnaryUnaryMultiCallable[_control_pb2.RecordBudgetRequest, _control_pb2.RecordBudgetReply]  # type: ignore[assignment]
     """Tells what the records of each other device take and may take; changes the limit."""
+    Events: _aio.UnaryStreamMultiCallable[_control_pb2.EventsRequest, _control_pb2.Event]  # type: ignore[assignment]
+    """Tells what happens, until the client goes: see the kinds of Event. The daemon begins to note events with the first
+    call, and keeps the newest ten thousand until it ends.
+    """
+    Ping: _aio.UnaryStreamMultiCallable[_control_pb2.PingRequest, _control_pb2.PingReply]  # type: ignore[assignment]
+    """Asks another device for a sign of life, over the connection that is there. Streams one answer for each ping."""
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     """Everything a person can ask of this device. Used by holofsctl. Errors are a gRPC status with an ErrorDetail (see
@@ -465,5 +477,23 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.RecordBudgetReply, _abc.Awaitable[_control_pb2.RecordBudgetReply]]:
         """Tells what the records of each other device take and may take; changes the limit."""
+
+    @_abc_1.abstractmethod
+    def Events(
+        self,
+        request: _control_pb2.EventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.Event], _abc.AsyncIterator[_control_pb2.Event]]:
+        """Tells what happens, until the client goes: see the kinds of Event. The daemon begins to note events with the first
+        call, and keeps the newest ten thousand until it ends.
+        """
+
+    @_abc_1.abstractmethod
+    def Ping(
+        self,
+        request: _control_pb2.PingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.PingReply], _abc.AsyncIterator[_control_pb2.PingReply]]:
+        """Asks another device for a sign of life, over the connection that is there. Streams one answer for each ping."""
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
