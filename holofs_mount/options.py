@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import argparse
 import errno
-import math
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from holofs_api import VERSION
 from holofs_api.places import PathRefused, look, mount_points, run_within
-from holofs_mount.patience import PATIENCE
+from holofs_api.setting_kinds import Value
+from holofs_api.settings import MOUNT_KEYS, add_options, options_told
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -23,7 +24,6 @@ EXIT_FUSE: Final = 4
 EXIT_DAEMON: Final = 5
 EXIT_VOLUME: Final = 6
 _HELPER_SECONDS: Final = 20.0
-_MOST_SECONDS: Final = 86400
 
 _EPILOG: Final = """\
 Exit codes: 0 unmounted cleanly, 1 the mount failed, 2 wrong usage, 3 the path cannot be mounted on,
@@ -44,12 +44,12 @@ class Options:
     path: Path
     state_dir: str | None
     read_only: bool
-    binding: str
     mount_id: str | None
     ready_fd: int | None
     go_fd: int | None
-    patience: float
     over_dead: bool
+    settings: Mapping[str, Value]
+    """Settings that stand on the command line, by key."""
 
 
 def build() -> argparse.ArgumentParser:
@@ -64,7 +64,7 @@ def build() -> argparse.ArgumentParser:
     parser.add_argument("path", help="an empty directory")
     parser.add_argument("--state-dir", help="which device (default: $HOLOFS_STATE_DIR, else the user's own)")
     parser.add_argument("--read-only", action="store_true", help="answer every attempt to write with EROFS")
-    parser.add_argument("--binding", choices=("auto", "pyfuse3", "fusepy"), default="auto")
+    add_options(parser, MOUNT_KEYS)
     parser.add_argument("--mount-id", help="stable name of this mount, given by a supervisor")
     parser.add_argument(
         "--ready-fd",
@@ -74,13 +74,6 @@ def build() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--go-fd", type=int, metavar="N", help="be ready to mount, then wait for a line from there; its end ends this"
-    )
-    parser.add_argument(
-        "--patience",
-        type=_seconds,
-        default=PATIENCE,
-        metavar="SECONDS",
-        help=f"how long operations wait for a daemon that is away (default {PATIENCE:.0f})",
     )
     parser.add_argument(
         "--over-dead",
@@ -99,23 +92,12 @@ def parse(arguments: list[str]) -> Options:
         path=Path(parsed.path),
         state_dir=parsed.state_dir,
         read_only=parsed.read_only,
-        binding=parsed.binding,
         mount_id=parsed.mount_id,
         ready_fd=parsed.ready_fd,
         go_fd=parsed.go_fd,
-        patience=parsed.patience,
         over_dead=parsed.over_dead,
+        settings=options_told(parsed),
     )
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text) if text.isascii() else math.nan
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= _MOST_SECONDS:  # nor nan
-        raise argparse.ArgumentTypeError(f"{text!a} is not a number of seconds from 0 to {_MOST_SECONDS}")
-    return value
 
 
 def check_mountpoint(path: Path) -> Path:

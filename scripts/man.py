@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from holofs_api import VERSION
+from holofs_api.settings import ENVIRONMENT_ONLY, SETTINGS
 from holofs_mount.options import build as mount_parser
 from holofsctl.parser import build as command_parser
 from holofsd.daemon.main import build as daemon_parser
@@ -20,8 +21,12 @@ TITLES: Final = {
     "holofs-mount": "mount of one HoloFS volume",
 }
 ENVIRONMENT: Final = (
-    ("HOLOFS_STATE_DIR", "the state directory, and so the device"),
-    ("HOLOFS_DEBUG", "set to anything: an internal error shows where it came from"),
+    *ENVIRONMENT_ONLY.items(),
+    *(
+        (variable, f"{setting.help}: the setting {setting.key}")
+        for setting in SETTINGS
+        for variable in setting.variables
+    ),
 )
 
 

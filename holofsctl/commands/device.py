@@ -7,6 +7,7 @@ import argparse
 import sys
 import time
 
+from holofs_api.settings import option_words, options_told
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl import checks, launcher
 from holofsctl.client import Client
@@ -24,14 +25,17 @@ _WATCH_S = 1.0
 
 
 def up(session: CommandSession, arguments: argparse.Namespace) -> Exit:
-    started = launcher.ensure_running(session.state)
+    told = options_told(arguments)
+    started = launcher.ensure_running(session.state, option_words(told))
     with session.connect() as client:
         mounts = client.call("RestoreMounts", pb.RestoreMountsRequest(), _RESTORE_TIMEOUT_S).mounts
         daemon = client.daemon
     lines = [safe(info.path) for info in mounts if info.state == "up"]
-    told = {"started": started, "device_id": daemon.device_id, "pid": daemon.pid, "mounts": [plain(m) for m in mounts]}
-    session.output.data(told, lines)
+    facts = {"started": started, "device_id": daemon.device_id, "pid": daemon.pid, "mounts": [plain(m) for m in mounts]}
+    session.output.data(facts, lines)
     session.output.remark(f"holofsd {'started' if started else 'runs already'} (process {daemon.pid}).")
+    if told and not started:
+        session.output.remark("Its settings stay as they are: options count when it starts (`holofsctl down` ends it).")
     failed = [info for info in mounts if info.state != "up"]
     for info in failed:
         session.output.remark(f"{safe(info.path)} is not mounted: {safe(info.explanation)}")

@@ -33,6 +33,7 @@ from holofsd.fs.api import Filesystem
 from holofsd.fs.past_mount import PastMount
 from holofsd.net.api import Endpoint
 from holofsd.rpc import device_api as api
+from holofsd.rpc.settings_api import SettingsReply
 from holofsd.store.device import DeviceStore, VolumeRow
 from holofsd.sync.config import PROGRAM
 from holofsd.sync.hub import SyncHub
@@ -56,7 +57,9 @@ class Device(DeviceCare, DeviceHistory):
         mounts: MountSupervisor,
         stop: Callable[[], None],
     ) -> None:
+        assert config.settings is not None
         self._config = config
+        self._settings = config.settings
         self._device = endpoint.device
         self._endpoint = endpoint
         self._store = store
@@ -77,7 +80,11 @@ class Device(DeviceCare, DeviceHistory):
         wanted = {row.name for row in rows}
         volumes = tuple(self._volume_status(row) for row in rows)
         copies = self._hub.twins.sentences(lambda device: report.name_of(device, self._volumes))
-        sentences = [*copies, *vitals.warnings(self._config.state, report.clocks(self._volumes))]
+        sentences = [
+            *copies,
+            *self._settings.warnings(),
+            *vitals.warnings(self._config.state, report.clocks(self._volumes)),
+        ]
         for opened in self._volumes.all():
             name = self._volumes.name_of(opened.id)
             if name in wanted:
@@ -102,6 +109,11 @@ class Device(DeviceCare, DeviceHistory):
         if new is not None and check_device_name(new) != self._hub.names.own:
             self._hub.rename(new)
         return self._hub.names.own
+
+    async def settings(self, reload: bool) -> SettingsReply:
+        if reload:
+            self._settings.reload()
+        return self._settings.reply()
 
     async def peers(self) -> tuple[api.PeerSummary, ...]:
         return report.peers(self._hub, self._volumes)

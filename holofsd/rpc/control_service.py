@@ -16,6 +16,7 @@ from holofsd.rpc.convert import to_message
 from holofsd.rpc.device_api import DeviceService, FsckOrders, MountOptions, Resolution
 from holofsd.rpc.history_calls import HistoryCalls
 from holofsd.rpc.safety_calls import CareCalls
+from holofsd.rpc.settings_calls import SettingsCalls
 
 Context = Any
 
@@ -33,7 +34,7 @@ def _needed(value: str, what: str) -> str:
     return value
 
 
-class ControlService(HistoryCalls, CareCalls):
+class ControlService(HistoryCalls, CareCalls, SettingsCalls):
     """holofs.v1.Control over gRPC: validate, call the device, convert."""
 
     _device: DeviceService

@@ -199,6 +199,11 @@ class ControlStub:
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetRequest.SerializeToString,
                 response_deserializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetReply.FromString,
                 _registered_method=True)
+        self.Settings = channel.unary_unary(
+                '/holofs.v1.Control/Settings',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.SettingsRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.SettingsReply.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -404,6 +409,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Settings(self, request, context):
+        """the settings file
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -571,6 +583,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.RecordBudget,
                     request_deserializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetRequest.FromString,
                     response_serializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetReply.SerializeToString,
+            ),
+            'Settings': grpc.unary_unary_rpc_method_handler(
+                    servicer.Settings,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.SettingsRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.SettingsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1464,6 +1481,33 @@ class Control:
             '/holofs.v1.Control/RecordBudget',
             holofs__api_dot_v1_dot_control__pb2.RecordBudgetRequest.SerializeToString,
             holofs__api_dot_v1_dot_control__pb2.RecordBudgetReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Settings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/Settings',
+            holofs__api_dot_v1_dot_control__pb2.SettingsRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.SettingsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -68,6 +68,8 @@ class ControlStub:
     """the brake on removals from elsewhere, and content that is damaged here"""
     Scrub: _grpc.UnaryStreamMultiCallable[_control_pb2.ScrubRequest, _control_pb2.ScrubProgress]
     RecordBudget: _grpc.UnaryUnaryMultiCallable[_control_pb2.RecordBudgetRequest, _control_pb2.RecordBudgetReply]
+    Settings: _grpc.UnaryUnaryMultiCallable[_control_pb2.SettingsRequest, _control_pb2.SettingsReply]
+    """the settings file"""
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -107,6 +109,8 @@ class ControlAsyncStub(ControlStub):
     """the brake on removals from elsewhere, and content that is damaged here"""
     Scrub: _aio.UnaryStreamMultiCallable[_control_pb2.ScrubRequest, _control_pb2.ScrubProgress]  # type: ignore[assignment]
     RecordBudget: _aio.UnaryUnaryMultiCallable[_control_pb2.RecordBudgetRequest, _control_pb2.RecordBudgetReply]  # type: ignore[assignment]
+    Settings: _aio.UnaryUnaryMultiCallable[_control_pb2.SettingsRequest, _control_pb2.SettingsReply]  # type: ignore[assignment]
+    """the settings file"""
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -341,5 +345,13 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.RecordBudgetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.RecordBudgetReply, _abc.Awaitable[_control_pb2.RecordBudgetReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Settings(
+        self,
+        request: _control_pb2.SettingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.SettingsReply, _abc.Awaitable[_control_pb2.SettingsReply]]:
+        """the settings file"""
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
