@@ -62,6 +62,16 @@ def save(file: SettingsFile, text: str) -> None:
 
 
 # ---- with an editor
+def begin_with(session: CommandSession, file: SettingsFile) -> SettingsFile:
+    """The text to edit: one that was refused after the file was last changed, so that nobody writes it twice; else the
+    file."""
+    draft = settings_file.read(session.state / DRAFT)
+    if not draft.exists or (file.exists and file.path.lstat().st_mtime_ns > draft.path.lstat().st_mtime_ns):
+        return file
+    session.output.remark(f"This goes on with the text that was refused: delete {draft.path} to begin anew.")
+    return draft
+
+
 def edited(session: CommandSession, file: SettingsFile) -> Edited:
     """Lets the person edit the text. Raises CommandError where the editor fails, or leaves nothing that is text."""
     prepare(session.state)
@@ -71,7 +81,11 @@ def edited(session: CommandSession, file: SettingsFile) -> Edited:
     else:
         draft_text = file.text if file.exists else settings_text.template()
     settings_file.write(draft, draft_text)
-    _run_editor(draft)
+    try:
+        _run_editor(draft)
+    except CommandError:
+        draft.unlink(missing_ok=True)
+        raise
     found = settings_file.read(draft)
     if not found.exists:
         raise CommandError("The editor took the file away: nothing was saved.", code=_BAD)

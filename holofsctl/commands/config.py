@@ -17,7 +17,7 @@ from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import safe, table
 from holofsctl.session import CommandSession
-from holofsctl.settings_editor import Edited, edited, locked, refused, save, source_text
+from holofsctl.settings_editor import Edited, begin_with, edited, locked, refused, save, source_text
 from holofsctl.settings_view import SettingsView, ShownSetting, told_by_daemon, told_here
 
 _START_AGAIN = "`holofsctl down`, then `holofsctl up`"
@@ -72,7 +72,7 @@ def unset(session: CommandSession, arguments: argparse.Namespace) -> None:
 def edit(session: CommandSession, arguments: argparse.Namespace) -> Exit:
     standing(session.state)
     before = settings_file.read(settings_file.path_of(session.state))
-    after = edited(session, before)
+    after = edited(session, begin_with(session, before))
     while after.file.problems:
         for problem in after.file.problems:
             session.output.remark(safe(problem))

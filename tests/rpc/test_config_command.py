@@ -204,6 +204,11 @@ async def test_an_edit_with_a_fault_is_refused_and_the_text_is_kept(
     assert f"Nothing was saved; your text is in {draft}." in err
     assert draft.read_text() == '[log]\nlevel = "loud"\n'
     assert not path_of(state).exists()
+    editor(monkeypatch, state, """sed -i 's/loud/debug/' "$1\"""")
+    code, _, err = await run("config", "edit")
+    assert (code, "goes on with the text that was refused" in err) == (0, True)
+    assert path_of(state).read_text() == '[log]\nlevel = "debug"\n'
+    assert not draft.exists()
 
 
 async def test_an_edit_is_not_saved_over_what_was_changed_meanwhile(
