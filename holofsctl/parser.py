@@ -176,7 +176,7 @@ def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
     uninstalled.add_argument("--dry-run", action="store_true", help="only show what would be removed")
     status = command("status", device.status, "Whether everything written here is safe on another device.")
     status.add_argument("name", nargs="?", default="", metavar="NAME")
-    status.add_argument("--watch", action="store_true", help="print it again every second")
+    status.add_argument("--watch", action="store_true", help="go on showing it, until Ctrl-C")
     own = command("device", device.device_name, "What this device is called; another key for a copy of it.")
     actions = own.add_subparsers(dest="action", metavar="name|new-key", required=True, parser_class=_Parser)
     text = "Shows what this device is called, or calls it otherwise, on every device."

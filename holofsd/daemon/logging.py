@@ -8,6 +8,7 @@ other secrets by their name.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import MutableMapping
@@ -108,7 +109,8 @@ def _file_handler(log_file: Path, shared: list[Any]) -> logging.Handler:
 
 def _console_handler(shared: list[Any]) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_formatter(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()), shared))
+    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    handler.setFormatter(_formatter(structlog.dev.ConsoleRenderer(colors=colours), shared))
     return handler
 
 
