@@ -42,6 +42,7 @@ from holofs_mount.options import (
     parse,
     take_away_dead,
 )
+from holofs_mount.settings import MountSettings, read_settings
 
 log = structlog.get_logger(__name__)
 
@@ -55,11 +56,14 @@ def main() -> None:
     require_utf8("holofs_mount.main")
     become_private(findable=True)
     options = parse(sys.argv[1:])
-    _configure_logging()
+    settings = read_settings(options.state_dir, options.settings, os.environ)
+    _configure_logging(settings.log)
+    for complaint in settings.complaints:
+        log.warning("a setting is passed over", problem=complaint)
     reporter = Reporter(options.ready_fd)
     try:
         with suppress(KeyboardInterrupt):
-            asyncio.run(run(options, reporter))
+            asyncio.run(run(options, settings, reporter))
     except MountError as error:
         reporter.say(f"error {error}")
         print(f"holofs-mount: {error}", file=sys.stderr)
@@ -77,11 +81,11 @@ def _calm_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-async def run(options: Options, reporter: Reporter) -> None:
+async def run(options: Options, settings: MountSettings, reporter: Reporter) -> None:
     """Runs a mount, from the checks to its end. Raises MountError if it cannot begin."""
     check_fuse()
     check_access(options.allow)
-    choice = bindings.choose(options.binding)
+    choice = bindings.choose(settings.binding)
     if choice.lacks:
         log.warning(choice.sentence)
     name, program = choice.binding, choice.unmounter
@@ -95,7 +99,7 @@ async def run(options: Options, reporter: Reporter) -> None:
         socket=socket_path(state),
         mount_id=options.mount_id or secrets.token_hex(8),
         read_only=options.read_only,
-        patience=options.patience,
+        patience=settings.patience,
         allow=options.allow,
     )
     async with AsyncExitStack() as stack:
@@ -212,8 +216,8 @@ class Forgiving:
             self._stream.flush()
 
 
-def _configure_logging() -> None:
-    level = logging.getLevelNamesMapping().get(os.environ.get("HOLOFS_LOG", "warning").upper(), logging.WARNING)
+def _configure_logging(name: str) -> None:
+    level = logging.getLevelNamesMapping()[name.upper()]
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(level),

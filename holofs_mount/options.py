@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import argparse
 import errno
-import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,8 @@ from typing import Final
 from holofs_api import VERSION
 from holofs_api.mount_access import Allow, refusal
 from holofs_api.places import PathRefused, look, mount_points, run_within
-from holofs_mount.patience import PATIENCE
+from holofs_api.setting_kinds import Value
+from holofs_api.settings import MOUNT_KEYS, add_options, options_told
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -23,7 +24,6 @@ EXIT_FUSE: Final = 4
 EXIT_DAEMON: Final = 5
 EXIT_VOLUME: Final = 6
 _HELPER_SECONDS: Final = 20.0
-_MOST_SECONDS: Final = 86400
 
 _EPILOG: Final = """\
 Exit codes: 0 unmounted cleanly, 1 the mount failed, 2 wrong usage, 3 the path cannot be mounted on,
@@ -44,14 +44,14 @@ class Options:
     path: Path
     state_dir: str | None
     read_only: bool
-    binding: str
     mount_id: str | None
     ready_fd: int | None
     go_fd: int | None
-    patience: float
     over_dead: bool
     allow: Allow
     no_exec: bool
+    settings: Mapping[str, Value]
+    """Settings that stand on the command line, by key."""
 
     @property
     def of_kernel(self) -> frozenset[str]:
@@ -76,7 +76,7 @@ def build() -> argparse.ArgumentParser:
     others.add_argument("--allow-other", action="store_true", help="let other users in, as far as file modes let them")
     others.add_argument("--allow-root", action="store_true", help="let root in, and no other user")
     parser.add_argument("--no-exec", action="store_true", help="let no program there be run")
-    parser.add_argument("--binding", choices=("auto", "pyfuse3", "fusepy"), default="auto")
+    add_options(parser, MOUNT_KEYS)
     parser.add_argument("--mount-id", help="stable name of this mount, given by a supervisor")
     parser.add_argument(
         "--ready-fd",
@@ -86,13 +86,6 @@ def build() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--go-fd", type=int, metavar="N", help="be ready to mount, then wait for a line from there; its end ends this"
-    )
-    parser.add_argument(
-        "--patience",
-        type=_seconds,
-        default=PATIENCE,
-        metavar="SECONDS",
-        help=f"how long operations wait for a daemon that is away (default {PATIENCE:.0f})",
     )
     parser.add_argument(
         "--over-dead",
@@ -111,25 +104,14 @@ def parse(arguments: list[str]) -> Options:
         path=Path(parsed.path),
         state_dir=parsed.state_dir,
         read_only=parsed.read_only,
-        binding=parsed.binding,
         mount_id=parsed.mount_id,
         ready_fd=parsed.ready_fd,
         go_fd=parsed.go_fd,
-        patience=parsed.patience,
         over_dead=parsed.over_dead,
         allow=Allow.OTHER if parsed.allow_other else Allow.ROOT if parsed.allow_root else Allow.OWNER,
         no_exec=parsed.no_exec,
+        settings=options_told(parsed),
     )
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text) if text.isascii() else math.nan
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= _MOST_SECONDS:  # nor nan
-        raise argparse.ArgumentTypeError(f"{text!a} is not a number of seconds from 0 to {_MOST_SECONDS}")
-    return value
 
 
 def check_mountpoint(path: Path) -> Path:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from holofs_api import settings_file
 from holofs_api.packages import installing
 from holofs_api.paths import socket_path
 from holofs_api.state_directory import FolderContent, StateDirError, require_ours, standing
@@ -33,7 +34,7 @@ class Check:
 
 
 def run(state: Path) -> list[Check]:
-    found = [*_fuse(), *_state_directory(state), *_daemon(state)]
+    found = [*_fuse(), *_state_directory(state), *_settings(state), *_daemon(state)]
     disk = [check for check in found if check.subject == "disk"]
     # The daemon says more of a full disk, with what makes room: that stands for both.
     return [check for check in found if check.subject != "disk" or check is disk[-1]]
@@ -78,6 +79,14 @@ def _state_directory(state: Path) -> Iterator[Check]:
     free = shutil.disk_usage(state).free
     little = "" if free > _LITTLE_SPACE else f" With less than {size(_RESERVE)} writing is refused."
     yield Check(free > _LITTLE_SPACE, "disk", f"{size(free)} free.{little}")
+
+
+def _settings(state: Path) -> Iterator[Check]:
+    file = settings_file.read(settings_file.path_of(state))
+    for problem in file.problems:
+        yield Check(False, "settings", f"{problem} `holofsctl config edit` opens the file.")
+    if not file.problems:
+        yield Check(True, "settings", f"{file.path} has no fault." if file.exists else "all are the defaults.")
 
 
 def _daemon(state: Path) -> Iterator[Check]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 SHELLS: Final = ("bash", "zsh", "fish")
-QUESTIONS: Final = ("volumes", "devices", "members", "keep", "commands")
+QUESTIONS: Final = ("volumes", "devices", "members", "keep", "commands", "values")
 """Kinds of words that only the program knows."""
 
 _BASH: Final = """
@@ -73,6 +73,7 @@ _BY_METAVAR: Final = {
     "shown|copy|both|newest|DEVICE": "keep",
     "COMMAND": "commands",
     "DEVICE": "devices",
+    "VALUE": "values",
 }
 _NEW_NAMES: Final = ("create", "join", "recover")
 """Commands whose NAME is of something new."""

@@ -28,6 +28,8 @@ _GROUPS: Final[Sequence[_Group]] = (
             ("status [NAME]", "is it safe on another device yet? ([--watch])"),
             ("device name [NEW]", "what this device is called; with NEW: call it so"),
             ("device new-key", "make another device of a copied state directory"),
+            ("config list", "the settings of this device, and where each is from"),
+            ("config get|set|unset KEY", "show or change one, in a file with comments (config edit|path|reload)"),
             ("version", "of this program, the daemon and the mounts, and whether they fit"),
             ("completion bash|zsh|fish", "print a script with which that shell completes commands"),
             ("peers", "the other devices, and how they are reached"),

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -38,8 +38,8 @@ MOUNTS_FILE: Final = "mounts.json"
 """File in the state directory, written by the daemon: the mount processes that run, for a `down` without a daemon."""
 
 
-def ensure_running(state: Path) -> bool:
-    """Returns whether a daemon had to be started; returns once it answers."""
+def ensure_running(state: Path, options: Sequence[str] = ()) -> bool:
+    """Returns whether a daemon had to be started, with these options; returns once it answers."""
     try:
         if _answers(state):
             return False
@@ -48,7 +48,7 @@ def ensure_running(state: Path) -> bool:
         if _answers(state):
             return False
     with _private_remarks(state) as remarks:
-        process = _spawn(state, remarks)
+        process = _spawn(state, remarks, options)
         return _wait_until_up(state, process, remarks)
 
 
@@ -80,8 +80,17 @@ def _private_remarks(state: Path) -> IO[bytes]:
         os.umask(before)
 
 
-def _spawn(state: Path, remarks: IO[bytes]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, *utf8.MODE, "-m", "holofsd.daemon.main", "--state-dir", str(state), "--detached"]
+def _spawn(state: Path, remarks: IO[bytes], options: Sequence[str]) -> subprocess.Popen[bytes]:
+    command = [
+        sys.executable,
+        *utf8.MODE,
+        "-m",
+        "holofsd.daemon.main",
+        "--state-dir",
+        str(state),
+        "--detached",
+        *options,
+    ]
     # cwd "/": a daemon must not keep a removable disk busy. A session of its own: Ctrl-C here is not for it.
     return subprocess.Popen(
         command, cwd="/", stdin=subprocess.DEVNULL, stdout=remarks, stderr=remarks, start_new_session=True

@@ -25,20 +25,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
 
 from holofs_api import utf8
 from holofs_api.paths import default_state_dir
-
-VARIABLES: Final = (
-    "HOLOFS_BIND",
-    "HOLOFS_DISCOVERY",
-    "HOLOFS_RELAYS",
-    "HOLOFS_ALLOWED_RELAYS",
-    "HOLOFS_DEVICE_NAME",
-    "HOLOFS_LOG",
-)
-"""Settings of the daemon that a file keeps as they were when it was written."""
+from holofs_api.settings import VARIABLES
 
 
 class Starter(StrEnum):
@@ -143,6 +133,7 @@ def config_home(environment: Mapping[str, str]) -> Path:
 
 
 def _settings(environment: Mapping[str, str]) -> list[str]:
+    """Variables that give settings, as they are now: a file keeps them."""
     return [f"{name}={environment[name]}" for name in VARIABLES if environment.get(name)]
 
 

@@ -12,6 +12,7 @@ from holofsctl.output import safe
 _OTHER_WORDS: Final = {
     "add": "create",
     "check": "doctor",
+    "configure": "config",
     "delete": "leave",
     "devices": "peers",
     "info": "status",
@@ -26,6 +27,8 @@ _OTHER_WORDS: Final = {
     "resume": "up",
     "revert": "restore",
     "rm": "leave",
+    "set": "config",
+    "settings": "config",
     "start": "up",
     "stop": "down",
     "sync": "wait",

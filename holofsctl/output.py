@@ -9,12 +9,13 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from google.protobuf.message import Message
 
 from holofs_api.words import count, printable
+from holofsctl.colours import colours_wanted
 from holofsctl.errors import CommandError
 from holofsctl.terminal import columns_of, give_up_output, width_of, wrapped
 
@@ -38,14 +39,17 @@ class Output:
         """A sentence whose commands, between back quotes, are for the device that was asked."""
         return text.replace("`holofsctl ", f"`{self.program} ")
 
-    def data(self, plain: object, lines: Sequence[str], exact: bool = False) -> None:
+    def data(self, plain: object, lines: Sequence[str], exact: bool = False, paint: Callable[[str], str] = str) -> None:
         """The command's answer: `plain` as one JSON document, or the lines for a person.
 
-        `exact`: lines to be copied as a whole, like a ticket; they are not broken at the terminal's width. Raises
-        CommandError where standard output cannot be written, BrokenPipeError where its reader went away.
+        `exact`: lines to be copied as a whole, like a ticket; they are not broken at the terminal's width. `paint`:
+        gives a line its colours, where they are wanted. Raises CommandError where standard output cannot be written,
+        BrokenPipeError where its reader went away.
         """
-        width = 0 if exact else width_of(sys.stdout)
-        text = json.dumps(versioned(plain), indent=2) if self.as_json else "\n".join(_shown(lines, width))
+        if self.as_json:
+            text = json.dumps(versioned(plain), indent=2)
+        else:
+            text = "\n".join(_shown(lines, 0) if exact else self.shown(lines, paint))
         if text:
             print_text(text + "\n")
 
@@ -55,6 +59,11 @@ class Output:
             print_text(json.dumps(versioned(plain), separators=(",", ":")) + "\n")
         else:
             self.data(None, [line])
+
+    def shown(self, lines: Sequence[str], paint: Callable[[str], str] = str) -> list[str]:
+        """Lines as standard output gets them: escaped, and as wide and colourful as the terminal there."""
+        found = _shown(lines, width_of(sys.stdout))
+        return [*map(paint, found)] if colours_wanted(sys.stdout) else [*found]
 
     def remark(self, text: str, exact: bool = False) -> None:
         """Print a remark for a person, beside the data. One that cannot be written is dropped: the work was done."""

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from holofs_api import VERSION
+from holofs_api.settings import DAEMON_KEYS, add_options
 from holofs_api.words import quoted
-from holofsctl import completion, daemon_log, history_parser, safety_parser
+from holofsctl import completion, config_parser, daemon_log, history_parser, safety_parser
 from holofsctl.commands import completion as completing
 from holofsctl.commands import conflicts, device, fsck, installing, mounts, recovering, sharing, volumes, watching
 from holofsctl.commands import diff as comparison
@@ -151,6 +152,7 @@ def build() -> argparse.ArgumentParser:
         return made
 
     _device(command)
+    config_parser.add(command, _common)
     _volumes(command)
     _conflicts(command)
     history_parser.add(command)
@@ -162,7 +164,8 @@ def build() -> argparse.ArgumentParser:
 def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
     help_of = command("help", lambda session, arguments: None, "Shows the help of a command, as --help does.")
     help_of.add_argument("words", nargs="*", metavar="COMMAND")
-    command("up", device.up, "Starts the daemon unless it runs, and brings remembered mounts back.")
+    up = command("up", device.up, "Starts the daemon unless it runs, and brings remembered mounts back.")
+    add_options(up, DAEMON_KEYS)
     command("down", device.down, "Unmounts everything, stops the daemon and waits for its end.")
     text = "Starts the device at login, by a systemd user unit or an XDG autostart entry, and now."
     installed = command("install", installing.install, text)
@@ -173,7 +176,7 @@ def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
     uninstalled.add_argument("--dry-run", action="store_true", help="only show what would be removed")
     status = command("status", device.status, "Whether everything written here is safe on another device.")
     status.add_argument("name", nargs="?", default="", metavar="NAME")
-    status.add_argument("--watch", action="store_true", help="print it again every second")
+    status.add_argument("--watch", action="store_true", help="go on showing it, until Ctrl-C")
     own = command("device", device.device_name, "What this device is called; another key for a copy of it.")
     actions = own.add_subparsers(dest="action", metavar="name|new-key", required=True, parser_class=_Parser)
     text = "Shows what this device is called, or calls it otherwise, on every device."

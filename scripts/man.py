@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from holofs_api import VERSION
+from holofs_api.settings import ENVIRONMENT_ONLY, SETTINGS
 from holofs_mount.options import build as mount_parser
 from holofsctl.mount_helper import build as helper_parser
 from holofsctl.parser import build as command_parser
@@ -22,8 +23,12 @@ TITLES: Final = {
     "mount.fuse.holofs": "mount helper of mount(8) for HoloFS volumes",
 }
 ENVIRONMENT: Final = (
-    ("HOLOFS_STATE_DIR", "the state directory, and so the device"),
-    ("HOLOFS_DEBUG", "set to anything: an internal error shows where it came from"),
+    *ENVIRONMENT_ONLY.items(),
+    *(
+        (variable, f"{setting.help}: the setting {setting.key}")
+        for setting in SETTINGS
+        for variable in setting.variables
+    ),
 )
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from holofs_api.paths import state_dir
+from holofs_api.setting_kinds import OneOf
+from holofs_api.settings import BY_KEY
 from holofs_api.state_directory import StateDirError
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl import completion as scripts
@@ -38,10 +40,18 @@ def completion(session: CommandSession, arguments: argparse.Namespace) -> None:
         return
     if arguments.what == "commands":
         words = [*scripts.commands_of(parser)]
+    elif arguments.what == "values":
+        words = _values(_split(arguments.line))
     else:
         words = _asked(session, arguments.what, _split(arguments.line))
     # What a terminal would not show as it is, nobody can want to have typed.
     print_text("".join(f"{word}\n" for word in dict.fromkeys(words) if word and safe(word) == word))
+
+
+def _values(line: Sequence[str]) -> list[str]:
+    """Words that the setting in this line can be, if they are few."""
+    kinds = [BY_KEY[word].kind for word in line if word in BY_KEY]
+    return [*kinds[0].words] if kinds and isinstance(kinds[0], OneOf) else []
 
 
 def _split(line: str) -> list[str]:

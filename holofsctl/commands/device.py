@@ -6,15 +6,19 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from typing import NoReturn
 
+from holofs_api.settings import option_words, options_told
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl import checks, launcher
 from holofsctl.client import Client
 from holofsctl.closed import run_closed
+from holofsctl.colours import painted
 from holofsctl.devices import told_apart
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import moment, plain, safe, table
+from holofsctl.screen import Screen
 from holofsctl.session import CommandSession
 from holofsctl.status_view import status_lines
 from holofsctl.terminal import width_of
@@ -24,14 +28,17 @@ _WATCH_S = 1.0
 
 
 def up(session: CommandSession, arguments: argparse.Namespace) -> Exit:
-    started = launcher.ensure_running(session.state)
+    told = options_told(arguments)
+    started = launcher.ensure_running(session.state, option_words(told))
     with session.connect() as client:
         mounts = client.call("RestoreMounts", pb.RestoreMountsRequest(), _RESTORE_TIMEOUT_S).mounts
         daemon = client.daemon
     lines = [safe(info.path) for info in mounts if info.state == "up"]
-    told = {"started": started, "device_id": daemon.device_id, "pid": daemon.pid, "mounts": [plain(m) for m in mounts]}
-    session.output.data(told, lines)
+    facts = {"started": started, "device_id": daemon.device_id, "pid": daemon.pid, "mounts": [plain(m) for m in mounts]}
+    session.output.data(facts, lines)
     session.output.remark(f"holofsd {'started' if started else 'runs already'} (process {daemon.pid}).")
+    if told and not started:
+        session.output.remark("Its settings stay as they are: options count when it starts (`holofsctl down` ends it).")
     failed = [info for info in mounts if info.state != "up"]
     for info in failed:
         session.output.remark(f"{safe(info.path)} is not mounted: {safe(info.explanation)}")
@@ -46,17 +53,27 @@ def down(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 def status(session: CommandSession, arguments: argparse.Namespace) -> None:
     with session.connect() as client:
-        _show_status(session, client, arguments.name)
-        while arguments.watch:
+        if arguments.watch and width_of(sys.stdout) and not session.output.as_json:
+            _watch_status(session, client, arguments.name)
+        while True:
+            reply = client.call("Status", pb.StatusRequest(volume=arguments.name))
+            session.output.data(plain(reply), _status_lines(session, reply), paint=painted)
+            if not arguments.watch:
+                return
             time.sleep(_WATCH_S)
-            if width_of(sys.stdout) and not session.output.as_json:
-                sys.stdout.write("\x1b[H\x1b[2J")
-            _show_status(session, client, arguments.name)
 
 
-def _show_status(session: CommandSession, client: Client, volume: str) -> None:
-    reply = client.call("Status", pb.StatusRequest(volume=volume))
-    session.output.data(plain(reply), [session.output.advised(line) for line in status_lines(reply)])
+def _watch_status(session: CommandSession, client: Client, volume: str) -> NoReturn:
+    """Shows the status until Ctrl-C, in place."""
+    with Screen(sys.stdout) as screen:
+        while True:
+            reply = client.call("Status", pb.StatusRequest(volume=volume))
+            screen.show(session.output.shown(_status_lines(session, reply), painted))
+            time.sleep(_WATCH_S)
+
+
+def _status_lines(session: CommandSession, reply: pb.StatusReply) -> list[str]:
+    return [session.output.advised(line) for line in status_lines(reply)]
 
 
 def device_name(session: CommandSession, arguments: argparse.Namespace) -> None:
@@ -115,7 +132,7 @@ def doctor(session: CommandSession, arguments: argparse.Namespace) -> Exit:
         ("ok" if check.fine else "PROBLEM", check.subject, session.output.advised(check.sentence)) for check in found
     ]
     plain_checks = [{"ok": check.fine, "subject": check.subject, "message": check.sentence} for check in found]
-    session.output.data(plain_checks, table(rows))
+    session.output.data(plain_checks, table(rows), paint=painted)
     if all(check.fine for check in found):
         return Exit.OK
     raise CommandError("Something is in the way; see the lines marked PROBLEM.", Exit.FAILED, "problem-found")

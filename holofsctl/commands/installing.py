@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from holofs_api import places
+from holofs_api.settings import VARIABLES
 from holofs_api.shell import shell_word
 from holofs_api.state_directory import FolderContent, prepare, standing
 from holofsctl import launcher, user_manager
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.login_files import VARIABLES, LoginFile, Starter, autostart_of, config_home, unit_of
+from holofsctl.login_files import LoginFile, Starter, autostart_of, config_home, unit_of
 from holofsctl.output import safe
 from holofsctl.places import refused_plainly
 from holofsctl.session import CommandSession

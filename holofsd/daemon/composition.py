@@ -7,6 +7,7 @@ Tests use it with another `bind` (a fake network) and other settings.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Final
 
 from holofsd.codec.signing import SigningKey
 from holofsd.core.ids import DeviceId
+from holofsd.daemon import logging as log_setup
 from holofsd.daemon import state_folder
 from holofsd.daemon.backups import Backups
 from holofsd.daemon.config import Config
@@ -21,6 +23,7 @@ from holofsd.daemon.device import Device
 from holofsd.daemon.fsck_device import open_device_store
 from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.same_machine import SameMachine
+from holofsd.daemon.settings import DeviceSettings
 from holofsd.daemon.vitals import now_ms
 from holofsd.daemon.volumes import Volumes, VolumeSettings
 from holofsd.fs.settings import FsSettings
@@ -49,7 +52,9 @@ async def running(
     """
     state = config.state
     async with AsyncExitStack() as stack:
-        # Stores, and who we are.
+        # Settings, stores, and who we are.
+        chosen = config.settings or DeviceSettings(state, {}, os.environ)
+        chosen.keep()
         store = open_device_store(state)
         stack.callback(store.close)
         node_key = SigningKey(state_folder.device_seed(state))
@@ -60,6 +65,10 @@ async def running(
         endpoint = await bind(node_key.seed, replace(config.net, last_sockets=_last_sockets(store)))
         stack.push_async_callback(endpoint.close)
         _remember_sockets(store, endpoint)
+        chosen.apply_with(
+            "network.allowed_relays", lambda: endpoint.allow_relays(chosen.urls("network.allowed_relays"))
+        )
+        chosen.apply_with("log.level", lambda: log_setup.set_level(chosen.text("log.level")))
         hub = SyncHub(endpoint, node_key, config.device_name, store, now_ms, settings.sync)
         stack.push_async_callback(hub.close)
 
@@ -71,7 +80,7 @@ async def running(
         mounts.start()
         await volumes.open_all(copied)
         state_folder.remember_fingerprint(state)
-        device = Device(config, store, endpoint, hub, volumes, mounts, stop.set)
+        device = Device(replace(config, settings=chosen), store, endpoint, hub, volumes, mounts, stop.set)
         stack.push_async_callback(device.joiner.close)
 
         # The socket, then what waits for somebody to answer on it (mounts), then the others.

@@ -1,28 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Configuration of this device as the environment gives it."""
+"""Configuration of this device, from its settings (`holofs_api/settings.py`) and the command line of the daemon."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
+from holofs_api.device_names import fitting_name
 from holofs_api.paths import socket_path, state_dir
+from holofs_api.setting_kinds import Value
 from holofs_api.state_directory import StateDirError
-from holofsd.core.errors import BadArgument, BadConfiguration, StateDirUnusable
-from holofsd.daemon.names import MAX_DEVICE_NAME, check_device_name
-from holofsd.net.api import ANY_RELAY, Discovery, NetConfig
-
-_LEVELS: Final = ("debug", "info", "warning", "error")
+from holofsd.core.errors import BadConfiguration, StateDirUnusable
+from holofsd.daemon.settings import DeviceSettings
+from holofsd.net.api import Discovery, NetConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Settings of the daemon, from its environment and command line."""
+    """Configuration of the daemon as it starts."""
 
     state: Path
     device_name: str
@@ -31,6 +29,8 @@ class Config:
     log_level: str = "info"
     detached: bool = False
     """Started by `holofsctl up`: logs to the file only."""
+    settings: DeviceSettings | None = None
+    """Where the rest comes from; without it all settings have their defaults."""
 
     @property
     def socket(self) -> Path:
@@ -41,22 +41,27 @@ class Config:
         return self.state / "log" / "holofsd.log"
 
 
-def read_config(explicit_state: str | None, detached: bool, environment: Mapping[str, str] = os.environ) -> Config:
-    """Raises BadConfiguration with the name of the variable that makes no sense."""
-    level = environment.get("HOLOFS_LOG", "info").lower()
-    if level not in _LEVELS:
-        raise BadConfiguration(f"HOLOFS_LOG is {level!r}; it can be {', '.join(_LEVELS)}.")
+def read_config(
+    explicit_state: str | None,
+    detached: bool,
+    environment: Mapping[str, str] = os.environ,
+    options: Mapping[str, Value] | None = None,
+) -> Config:
+    """Raises BadConfiguration with the name of the variable, or the line of the file, that makes no sense."""
+    state = read_state_dir(explicit_state)
+    settings = DeviceSettings(state, options or {}, environment)
     return Config(
-        state=read_state_dir(explicit_state),
-        device_name=_device_name(environment),
+        state=state,
+        device_name=settings.text("device.name") or fitting_name(socket.gethostname().split(".")[0]),
         net=NetConfig(
-            bind=_bind(environment.get("HOLOFS_BIND", "")),
-            discovery=_discovery(environment.get("HOLOFS_DISCOVERY", "default")),
-            relays=_relays("HOLOFS_RELAYS", environment),
-            allowed_relays=_relays("HOLOFS_ALLOWED_RELAYS", environment, or_any=True),
+            bind=settings.text("network.bind"),
+            discovery=Discovery(settings.text("network.discovery")),
+            relays=settings.urls("network.relays"),
+            allowed_relays=settings.urls("network.allowed_relays"),
         ),
-        log_level=level,
+        log_level=settings.text("log.level"),
         detached=detached,
+        settings=settings,
     )
 
 
@@ -66,41 +71,3 @@ def read_state_dir(explicit: str | None) -> Path:
         return state_dir(explicit)
     except StateDirError as error:
         raise (BadConfiguration if error.usage else StateDirUnusable)(error.message) from None
-
-
-def _device_name(environment: Mapping[str, str]) -> str:
-    name = environment.get("HOLOFS_DEVICE_NAME") or socket.gethostname().split(".")[0] or "device"
-    plain = "".join(c for c in name if c.isprintable() and c != "/").strip()[:MAX_DEVICE_NAME].strip() or "device"
-    try:
-        return check_device_name(plain)
-    except BadArgument:  # a container's: twelve digits of its id
-        return f"device-{plain}"[:MAX_DEVICE_NAME].strip()
-
-
-def _bind(text: str) -> str:
-    if not text:
-        return ""
-    address, separator, port = text.rpartition(":")
-    try:
-        ipaddress.ip_address(address.strip("[]"))
-        good = bool(separator) and port.isascii() and port.isdigit() and int(port) < 65536
-    except ValueError:
-        good = False
-    if not good:
-        raise BadConfiguration(f"HOLOFS_BIND is {text!r}; it has to be an address and a port, like 127.0.0.1:0.")
-    return text
-
-
-def _discovery(text: str) -> Discovery:
-    try:
-        return Discovery(text)
-    except ValueError:
-        raise BadConfiguration(f"HOLOFS_DISCOVERY is {text!r}; it can be none or default.") from None
-
-
-def _relays(variable: str, environment: Mapping[str, str], *, or_any: bool = False) -> tuple[str, ...]:
-    urls = tuple(url.strip() for url in environment.get(variable, "").split(",") if url.strip())
-    for url in urls:
-        if not url.startswith(("https://", "http://")) and not (or_any and url == ANY_RELAY):
-            raise BadConfiguration(f"{variable} has {url!r}, which is not a URL.")
-    return urls

@@ -34,6 +34,7 @@ from holofsd.fs.api import Filesystem
 from holofsd.fs.past_mount import PastMount
 from holofsd.net.api import Endpoint
 from holofsd.rpc import device_api as api
+from holofsd.rpc.settings_api import SettingsReply
 from holofsd.store.device import DeviceStore, VolumeRow
 from holofsd.sync.config import PROGRAM
 from holofsd.sync.hub import SyncHub
@@ -57,7 +58,9 @@ class Device(DeviceCare, DeviceHistory, DeviceWatching):
         mounts: MountSupervisor,
         stop: Callable[[], None],
     ) -> None:
+        assert config.settings is not None
         self._config = config
+        self._settings = config.settings
         self._device = endpoint.device
         self._endpoint = endpoint
         self._store = store
@@ -79,7 +82,11 @@ class Device(DeviceCare, DeviceHistory, DeviceWatching):
         wanted = {row.name for row in rows}
         volumes = tuple(self._volume_status(row) for row in rows)
         copies = self._hub.twins.sentences(lambda device: report.name_of(device, self._volumes))
-        sentences = [*copies, *report.warnings(self._config.state, self._volumes, rows)]
+        sentences = [
+            *copies,
+            *self._settings.warnings(),
+            *report.warnings(self._config.state, self._volumes, rows),
+        ]
         return api.DeviceStatus(
             device_id=self._device.hex(),
             device_name=self._hub.names.own,
@@ -99,6 +106,11 @@ class Device(DeviceCare, DeviceHistory, DeviceWatching):
         if new is not None and check_device_name(new) != self._hub.names.own:
             self._hub.rename(new)
         return self._hub.names.own
+
+    async def settings(self, reload: bool) -> SettingsReply:
+        if reload:
+            self._settings.reload()
+        return self._settings.reply()
 
     async def peers(self) -> tuple[api.PeerSummary, ...]:
         return report.peers(self._hub, self._volumes)

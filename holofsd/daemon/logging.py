@@ -8,6 +8,7 @@ other secrets by their name.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import MutableMapping
@@ -52,6 +53,7 @@ def _clean(value: Any) -> Any:
 
 def configure(log_file: Path | None, level: str, console: bool) -> None:
     """Sets up structlog and the standard library's logging alike, so that both end in the same places, redacted."""
+    _adjust(level)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -63,7 +65,7 @@ def configure(log_file: Path | None, level: str, console: bool) -> None:
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(_number(level)),
+        wrapper_class=_Adjustable,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
@@ -76,6 +78,22 @@ def configure(log_file: Path | None, level: str, console: bool) -> None:
     # Libraries say at INFO and DEBUG what only their authors need.
     for noisy in ("asyncio", "grpc", "iroh", "hypothesis"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def set_level(level: str) -> None:
+    """Changes how much is logged from now on."""
+    _adjust(level)
+    logging.getLogger().setLevel(_number(level))
+
+
+class _Adjustable(structlog.make_filtering_bound_logger(logging.DEBUG)):  # type: ignore[misc]
+    """Logger of every module. Each keeps this class for good (`cache_logger_on_first_use`), so its methods change."""
+
+
+def _adjust(level: str) -> None:
+    for name, method in vars(structlog.make_filtering_bound_logger(_number(level))).items():
+        if not name.startswith("__"):
+            setattr(_Adjustable, name, method)
 
 
 def _number(level: str) -> int:
@@ -91,7 +109,8 @@ def _file_handler(log_file: Path, shared: list[Any]) -> logging.Handler:
 
 def _console_handler(shared: list[Any]) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_formatter(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()), shared))
+    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    handler.setFormatter(_formatter(structlog.dev.ConsoleRenderer(colors=colours), shared))
     return handler
 
 

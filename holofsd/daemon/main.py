@@ -22,6 +22,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import structlog
 
 from holofs_api.private_process import become_private
+from holofs_api.settings import DAEMON_KEYS, ENVIRONMENT_ONLY, VARIABLES, add_options, options_told
 from holofs_api.utf8 import require_utf8
 from holofsd.core.errors import AlreadyRunning, BadConfiguration, HoloError
 from holofsd.daemon import logging as log_setup
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         become_private()
     told = build().parse_args(arguments)
     try:
-        config = read_config(told.state_dir, told.detached)
+        config = read_config(told.state_dir, told.detached, options=options_told(told))
         faults.arm_from(os.environ)
         state_folder.prepare(config.state)
         with state_folder.locked(config.state):
@@ -73,10 +74,11 @@ def build() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="holofsd",
         description="The HoloFS daemon of one device, in the foreground. `holofsctl up` starts it in the background.",
-        epilog="Environment: HOLOFS_STATE_DIR, HOLOFS_BIND, HOLOFS_DISCOVERY, HOLOFS_RELAYS,"
-        " HOLOFS_ALLOWED_RELAYS, HOLOFS_LOG, HOLOFS_FAULTS",
+        epilog=f"Environment: {', '.join((*ENVIRONMENT_ONLY, *VARIABLES))}."
+        " The settings file is config.toml in the state directory: `holofsctl config list` shows what counts.",
     )
     parser.add_argument("--state-dir", metavar="DIR", help="the device's state directory")
+    add_options(parser, DAEMON_KEYS)
     parser.add_argument("--detached", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--version", action="version", version=PROGRAM)
     return parser

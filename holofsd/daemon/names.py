@@ -8,14 +8,12 @@ from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from typing import Final
 
+from holofs_api import device_names
 from holofsd.core.errors import BadArgument
 
 MAX_NAME: Final = 100
 """Characters; the sync layer's limit is 200."""
-MAX_DEVICE_NAME: Final = 64
 _ID: Final = re.compile(r"[0-9a-f]{64}")
-_ID_PREFIX: Final = re.compile(r"[0-9a-f]{8,}", re.IGNORECASE)
-"""As commands take a device's id: its first eight digits, or more."""
 
 
 def check_volume_name(name: str) -> str:
@@ -35,16 +33,8 @@ def check_volume_name(name: str) -> str:
 
 def check_device_name(name: str) -> str:
     """The name, or BadArgument with one sentence that says what is wrong with it. It becomes part of files' names."""
-    if not name:
-        raise BadArgument("A device needs a name.")
-    if len(name) > MAX_DEVICE_NAME:
-        raise BadArgument(f"A device's name has at most {MAX_DEVICE_NAME} characters.")
-    if not name.isprintable() or "/" in name or name != name.strip():
-        raise BadArgument(
-            "A device's name is one line of text without slashes, and does not begin or end with a space."
-        )
-    if name.startswith("-") or name in (".", "..") or _ID_PREFIX.fullmatch(name):
-        raise BadArgument(f"A device cannot be called {name!r}: it would be mistaken for something else.")
+    if complaint := device_names.complaint_about(name):
+        raise BadArgument(complaint)
     return name
 
 

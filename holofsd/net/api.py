@@ -159,5 +159,8 @@ class Endpoint(Protocol):
     def relay_url(self) -> str:
         """The home relay, "" if none."""
 
+    def allow_relays(self, urls: Sequence[str]) -> None:
+        """Takes the place of `NetConfig.allowed_relays` for connections from now on."""
+
     async def close(self) -> None:
         """Closes all connections with GOING_AWAY, then the sockets. Idempotent."""

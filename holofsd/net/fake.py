@@ -136,6 +136,9 @@ class FakeEndpoint:
     def relay_url(self) -> str:
         return ""
 
+    def allow_relays(self, urls: Sequence[str]) -> None:
+        """Do nothing: this network has no relays."""
+
     async def connect(
         self, peer: DeviceId, addresses: Sequence[str], alpn: bytes, relay_url: str = ""
     ) -> FramedConnection:

@@ -12,6 +12,7 @@ import asyncio
 import ctypes
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -221,6 +222,9 @@ class IrohEndpoint:
     def relay_url(self) -> str:
         return "" if self._closing is not None else str(self._endpoint.addr().relay_url() or "")
 
+    def allow_relays(self, urls: Sequence[str]) -> None:
+        self._relays = relays_of(replace(self._config, allowed_relays=tuple(urls)))
+
     async def network_changed(self) -> None:
         while True:
             await self._changed.wait()
@@ -243,8 +247,8 @@ class IrohEndpoint:
         if relay_url and not self._relays.may_be_used(relay_url):
             if not reachable and self._config.discovery is Discovery.NONE:
                 raise Unreachable(
-                    "The other device is reached by a relay that is none of this device's: HOLOFS_ALLOWED_RELAYS allows"
-                    " those of others."
+                    "The other device is reached by a relay that is none of this device's: the setting"
+                    " network.allowed_relays (HOLOFS_ALLOWED_RELAYS) allows those of others."
                 )
             log.debug("a relay that is not ours is not used", peer=peer.hex()[:8])
             relay_url = ""

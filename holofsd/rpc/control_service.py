@@ -17,6 +17,7 @@ from holofsd.rpc.convert import to_message
 from holofsd.rpc.device_api import DeviceService, FsckOrders, MountOptions, Resolution
 from holofsd.rpc.history_calls import HistoryCalls
 from holofsd.rpc.safety_calls import CareCalls
+from holofsd.rpc.settings_calls import SettingsCalls
 from holofsd.rpc.watching_calls import WatchingCalls
 
 Context = Any
@@ -42,7 +43,7 @@ def _needed(value: str, what: str) -> str:
     return value
 
 
-class ControlService(HistoryCalls, CareCalls, WatchingCalls):
+class ControlService(HistoryCalls, CareCalls, SettingsCalls, WatchingCalls):
     """holofs.v1.Control over gRPC: validate, call the device, convert."""
 
     _device: DeviceService

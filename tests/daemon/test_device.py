@@ -300,6 +300,20 @@ async def test_a_damaged_volume_says_so_and_the_others_go_on(world: World) -> No
             await a.filesystem("bad")
 
 
+async def test_a_broken_settings_file_is_told_until_it_is_mended(world: World) -> None:
+    async with world.device("a"):
+        pass
+    file = world.root / "a" / "config.toml"
+    file.write_text("[log]\nlevel = 'loud'\n")
+    async with world.device("a") as a:
+        (warning,) = (await a.status("")).warnings
+        assert warning.startswith(f"{file}, line 2: ")
+        file.write_text("[network]\nallowed_relays = ['any']\n")
+        reply = await a.settings(reload=True)
+        assert ("network.allowed_relays", '["any"]') in [(one.key, one.value) for one in reply.settings]
+        assert (await a.status("")).warnings == ()
+
+
 async def test_status_of_a_volume_that_is_not_here_is_refused(pair: tuple[Device, Device]) -> None:
     with pytest.raises(VolumeUnknown):
         await pair[0].status("nowhere")

@@ -38,6 +38,11 @@ WRONG: dict[str, Sequence[str]] = {
     "COPY": ("nobody", *TEXT),
     "ID": ("nothing", "zz", *TEXT),
     "DIR": ("",),
+    "VALUE": ("bogus", *TEXT),
+    "ADDRESS:PORT": ("nowhere", "1.2.3.4", "1.2.3.4:99999", *TEXT),
+    "default|none": ("maybe", *TEXT),
+    "URLS": ("relay", "https://x,y", *TEXT),
+    "LEVEL": ("loud", *TEXT),
     "FOLDER": (BINARY,),
     "COMMAND": ("nothing", *TEXT),
     "DEVICE": ("nobody", *TEXT),
@@ -58,6 +63,8 @@ RIGHT = {
     "T": "1h",
     "TIME": "1m",
     "bash|zsh|fish": "bash",
+    "KEY": "log.level",
+    "VALUE": "debug",
 }
 RUN_WITHOUT_DAEMON = {
     ("up",),
@@ -70,6 +77,7 @@ RUN_WITHOUT_DAEMON = {
     ("completion",),
     ("install",),
     ("uninstall",),
+    *(("config", action) for action in ("list", "get", "set", "unset", "edit", "path")),
 }
 
 

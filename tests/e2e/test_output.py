@@ -177,7 +177,7 @@ def in_terminal(device: Device, words: list[bytes], columns: int, **more: str) -
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
     command = [os.fsencode(BIN / "holofsctl"), *words]
-    environment = {**device.environment, **more}
+    environment = {**device.environment, "NO_COLOR": "1", **more}
     with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         said = b""

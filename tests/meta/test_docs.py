@@ -42,7 +42,7 @@ DOCUMENTS = {
     *("overview.md", "glossary.md", "state-directory.md", "crash-windows.md", "durability.md", "cli.md", "limits.md"),
     *("protocol.md", "development.md", "history.md", "threats.md", "install.md", "tours.md", "model.md"),
     *("cache-coherence.md", "waits.md", "conflicts.md", "members.md", "brake.md", "performance.md", "found.md"),
-    *("write-behind.md", "living-with-it.md", "api.md", "json.md"),
+    *("write-behind.md", "living-with-it.md", "api.md", "json.md", "configuration.md"),
 }
 
 
@@ -89,7 +89,18 @@ _PAST = ("history", "restore", "trash", "history-policy", "gc")
 def test_every_command_is_in_the_manual() -> None:
     manual = (ROOT / "docs" / "cli.md").read_text()
     commands = ("up", "down", "create", "share", "join", "members", "list", "leave", "mount", "unmount", "status")
-    for command in (*commands, "install", "uninstall", "peers", "fsck", "conflicts", "diff", "resolve", *_PAST):
+    for command in (
+        *commands,
+        "install",
+        "uninstall",
+        "config",
+        "peers",
+        "fsck",
+        "conflicts",
+        "diff",
+        "resolve",
+        *_PAST,
+    ):
         assert re.search(rf"^### `{command}\b", manual, re.MULTILINE), command
 
 

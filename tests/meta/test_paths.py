@@ -46,7 +46,9 @@ OTHER = "no path: a method of the same name"
 ALLOWED = {
     "holofsctl.checks": {"_fuse": SYSTEM, "_state_directory": STATE, "_daemon": STATE},
     "holofsctl.client": {"_lock_holder": STATE},
+    "holofsctl.commands.config": {"_take": STATE},
     "holofsctl.commands.installing": {"_write": CONFIG, "_remove": CONFIG},
+    "holofsctl.settings_editor": {"*": STATE},
     "holofsctl.login_files": {"is_foreign": CONFIG, "_present": CONFIG, "config_home": "only the name"},
     "holofsctl.daemon_log": {"*": STATE},
     "holofsctl.launcher": {
@@ -68,6 +70,7 @@ ALLOWED = {
     "holofsd.daemon.mounts": {"_drop": STATE, "_write_file": STATE},
     "holofsd.daemon.orphans": {"*": STATE},
     "holofsd.daemon.processes": {"*": PROC},
+    "holofsd.daemon.settings": {"*": STATE},
     "holofsd.daemon.state_folder": {"*": STATE},
     "holofsd.daemon.status": {"space": STATE},
     "holofsd.daemon.vitals": {"*": STATE},

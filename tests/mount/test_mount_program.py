@@ -170,4 +170,4 @@ def test_a_patience_that_is_no_number_of_seconds_is_refused(
     with pytest.raises(SystemExit) as ended:
         options.parse(["docs", str(tmp_path), f"--patience={patience}"])
     assert ended.value.code == options.EXIT_USAGE
-    assert "is not a number of seconds from 0 to 86400" in capsys.readouterr().err
+    assert "it has to be a number of seconds from 0 to 86400" in capsys.readouterr().err

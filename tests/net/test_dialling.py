@@ -174,5 +174,7 @@ async def test_a_device_behind_a_relay_that_is_not_ours_is_said_to_be_so():
         endpoint = await world.endpoint()
         with pytest.raises(Unreachable, match="HOLOFS_ALLOWED_RELAYS"):
             await endpoint.connect(endpoint.device, [], SESSION_ALPN, "https://relay.example.org")
+        endpoint.allow_relays(["https://relay.example.org"])
+        assert endpoint._relays.may_be_used("https://relay.example.org")
     finally:
         await world.close()

@@ -49,6 +49,8 @@ async def test_words_of_a_line(run: Run, device: FakeDevice) -> None:
     assert (await run("completion", "keep"))[1].split() == ["shown", "copy", "both", "newest", "desk"]
     assert "role" in (await run("completion", "members", "holofsctl members"))[1].split()
     assert (await run("completion", "commands"))[1].split() == [*commands_of(build())]
+    assert (await run("completion", "values", "holofsctl config set network.discovery "))[1] == "default\nnone\n"
+    assert (await run("completion", "values", "holofsctl config set network.bind "))[1] == ""
 
 
 async def test_a_state_directory_in_the_line_is_asked(run: Run, device: FakeDevice, state: Path) -> None:

@@ -2420,6 +2420,93 @@ class RecordBudgetReply(_message.Message):
 Global___RecordBudgetReply: _TypeAlias = RecordBudgetReply  # noqa: Y015
 
 @_typing.final
+class SettingsRequest(_message.Message):
+    """---- settings"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELOAD_FIELD_NUMBER: _builtins.int
+    reload: _builtins.bool
+    def __init__(
+        self,
+        *,
+        reload: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reload", b"reload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettingsRequest: _TypeAlias = SettingsRequest  # noqa: Y015
+
+@_typing.final
+class SettingsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """of the settings file, whether or not it exists"""
+    @_builtins.property
+    def settings(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettingValue]: ...
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """sentences about the file, with line; it is not used then"""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        settings: _abc.Iterable[Global___SettingValue] | None = ...,
+        problems: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "problems", b"problems", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettingsReply: _TypeAlias = SettingsReply  # noqa: Y015
+
+@_typing.final
+class SettingValue(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """for example "log.level" """
+    value: _builtins.str
+    """in use, as JSON"""
+    source: _builtins.str
+    """"option" | "environment" | "file" | "default" """
+    where: _builtins.str
+    """the option, the variable, or the line of the file"""
+    waiting: _builtins.str
+    """as JSON, what is in use after the next start; empty: nothing else"""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        value: _builtins.str = ...,
+        source: _builtins.str = ...,
+        where: _builtins.str = ...,
+        waiting: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "source", b"source", "value", b"value", "waiting", b"waiting", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettingValue: _TypeAlias = SettingValue  # noqa: Y015
+
+@_typing.final
 class ScrubRequest(_message.Message):
     """---- scrub"""
 

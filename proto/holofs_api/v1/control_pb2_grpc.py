@@ -26,12 +26,7 @@ if _version_not_supported:
 
 
 class ControlStub:
-    """Everything a person can ask of this device. Used by holofsctl. Errors are a gRPC status with an ErrorDetail (see
-    errors.proto) in the trailing metadata `holofs-error-bin`.
-
-    A request names a volume by its name on this device or by its whole id, and a device by its name or the beginning of its
-    id. Times end in `_ms`: milliseconds since 1970.
-    """
+    """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
         """Constructor.
@@ -204,269 +199,218 @@ class ControlStub:
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetRequest.SerializeToString,
                 response_deserializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetReply.FromString,
                 _registered_method=True)
-        self.Events = channel.unary_stream(
-                '/holofs.v1.Control/Events',
-                request_serializer=holofs__api_dot_v1_dot_control__pb2.EventsRequest.SerializeToString,
-                response_deserializer=holofs__api_dot_v1_dot_control__pb2.Event.FromString,
-                _registered_method=True)
-        self.Ping = channel.unary_stream(
-                '/holofs.v1.Control/Ping',
-                request_serializer=holofs__api_dot_v1_dot_control__pb2.PingRequest.SerializeToString,
-                response_deserializer=holofs__api_dot_v1_dot_control__pb2.PingReply.FromString,
+        self.Settings = channel.unary_unary(
+                '/holofs.v1.Control/Settings',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.SettingsRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.SettingsReply.FromString,
                 _registered_method=True)
 
 
 class ControlServicer:
-    """Everything a person can ask of this device. Used by holofsctl. Errors are a gRPC status with an ErrorDetail (see
-    errors.proto) in the trailing metadata `holofs-error-bin`.
-
-    A request names a volume by its name on this device or by its whole id, and a device by its name or the beginning of its
-    id. Times end in `_ms`: milliseconds since 1970.
-    """
+    """Missing associated documentation comment in .proto file."""
 
     def Handshake(self, request, context):
-        """Tells the daemon who calls, and who answers. A daemon that speaks another version of the API refuses with the code
-        `version-mismatch`. No other call depends on this one.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """Tells what the device is doing, and whether what was written here is safe on others.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeviceName(self, request, context):
-        """Tells the name of this device, or changes it.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateVolume(self, request, context):
-        """Makes a volume with this device as its admin.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Share(self, request, context):
-        """Makes an invite, as a ticket.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Join(self, request, context):
-        """Redeems a ticket. Streams the steps until the volume is here; cancelling the call does not end the join.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListVolumes(self, request, context):
-        """Lists the volumes of this device.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Leave(self, request, context):
-        """Stops holding a volume.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Members(self, request, context):
-        """Lists the devices that have a volume, removed ones included.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetMember(self, request, context):
-        """Changes the role of a member, or removes it.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Mount(self, request, context):
-        """Shows a volume at a path, and answers when the mount answers.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Unmount(self, request, context):
-        """Takes a mount away and forgets it.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RestoreMounts(self, request, context):
-        """Brings back the mounts that the device remembers, and answers when each is up or has failed.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Peers(self, request, context):
-        """Lists the other devices of all volumes.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Conflicts(self, request, context):
-        """Lists the conflict copies.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Resolve(self, request, context):
-        """Settles conflicts. Streams one answer for each name.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadAlternative(self, request, context):
-        """Reads the content of one alternative of a conflict, in pieces. Content that is elsewhere is fetched.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Wait(self, request, context):
-        """Waits until other devices hold everything that was written here before the call. The last message has `done`, or
-        the time was up.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def History(self, request, context):
-        """Lists the versions of a file that are kept.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Restore(self, request, context):
-        """Brings back a version, or what was removed. Streams one answer for each path.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTrash(self, request, context):
-        """Lists what was removed and is kept.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EmptyTrash(self, request, context):
-        """Lets go of what was removed, on this device.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def KeepHistory(self, request, context):
-        """Tells for how long history is kept, and how much of it; changes what the request has set.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CollectGarbage(self, request, context):
-        """Deletes content that nothing needs.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Fsck(self, request, context):
-        """Checks, and repairs if told to, what is on disk.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Shutdown(self, request, context):
-        """Stops the daemon. It answers before it ends.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Invites(self, request, context):
-        """Lists the invites made on this device that can still be redeemed.
+        """members: taking a share back
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeInvite(self, request, context):
-        """Makes invites worthless.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Recovery(self, request, context):
-        """Tells the recovery code of a volume.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Recover(self, request, context):
-        """Makes this device an admin of a volume, by its recovery code.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Brake(self, request, context):
-        """Tells what the brake holds and when it does; sets its limits, or decides about what it holds.
+        """the brake on removals from elsewhere, and content that is damaged here
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Scrub(self, request, context):
-        """Compares content with its hashes, and repairs it from other devices. Streams how far it is.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RecordBudget(self, request, context):
-        """Tells what the records of each other device take and may take; changes the limit.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Events(self, request, context):
-        """Tells what happens, until the client goes: see the kinds of Event. The daemon begins to note events with the first
-        call, and keeps the newest ten thousand until it ends.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Ping(self, request, context):
-        """Asks another device for a sign of life, over the connection that is there. Streams one answer for each ping.
+    def Settings(self, request, context):
+        """the settings file
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -640,15 +584,10 @@ def add_ControlServicer_to_server(servicer, server):
                     request_deserializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetRequest.FromString,
                     response_serializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetReply.SerializeToString,
             ),
-            'Events': grpc.unary_stream_rpc_method_handler(
-                    servicer.Events,
-                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.EventsRequest.FromString,
-                    response_serializer=holofs__api_dot_v1_dot_control__pb2.Event.SerializeToString,
-            ),
-            'Ping': grpc.unary_stream_rpc_method_handler(
-                    servicer.Ping,
-                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.PingRequest.FromString,
-                    response_serializer=holofs__api_dot_v1_dot_control__pb2.PingReply.SerializeToString,
+            'Settings': grpc.unary_unary_rpc_method_handler(
+                    servicer.Settings,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.SettingsRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.SettingsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -659,12 +598,7 @@ def add_ControlServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Control:
-    """Everything a person can ask of this device. Used by holofsctl. Errors are a gRPC status with an ErrorDetail (see
-    errors.proto) in the trailing metadata `holofs-error-bin`.
-
-    A request names a volume by its name on this device or by its whole id, and a device by its name or the beginning of its
-    id. Times end in `_ms`: milliseconds since 1970.
-    """
+    """Missing associated documentation comment in .proto file."""
 
     @staticmethod
     def Handshake(request,
@@ -1558,7 +1492,7 @@ class Control:
             _registered_method=True)
 
     @staticmethod
-    def Events(request,
+    def Settings(request,
             target,
             options=(),
             channel_credentials=None,
@@ -1568,39 +1502,12 @@ class Control:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_stream(
+        return grpc.experimental.unary_unary(
             request,
             target,
-            '/holofs.v1.Control/Events',
-            holofs__api_dot_v1_dot_control__pb2.EventsRequest.SerializeToString,
-            holofs__api_dot_v1_dot_control__pb2.Event.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Ping(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
-            target,
-            '/holofs.v1.Control/Ping',
-            holofs__api_dot_v1_dot_control__pb2.PingRequest.SerializeToString,
-            holofs__api_dot_v1_dot_control__pb2.PingReply.FromString,
+            '/holofs.v1.Control/Settings',
+            holofs__api_dot_v1_dot_control__pb2.SettingsRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.SettingsReply.FromString,
             options,
             channel_credentials,
             insecure,
