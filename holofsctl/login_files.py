@@ -37,6 +37,7 @@ VARIABLES: Final = (
     "HOLOFS_ALLOWED_RELAYS",
     "HOLOFS_DEVICE_NAME",
     "HOLOFS_LOG",
+    "HOLOFS_METRICS_PORT",
 )
 """Settings of the daemon that a file keeps as they were when it was written."""
 

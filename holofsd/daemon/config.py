@@ -18,6 +18,8 @@ from holofsd.daemon.names import MAX_DEVICE_NAME, check_device_name
 from holofsd.net.api import ANY_RELAY, Discovery, NetConfig
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
+METRICS_PORT: Final = "HOLOFS_METRICS_PORT"
+"""Variable with the port on which metrics are served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Config:
     log_level: str = "info"
     detached: bool = False
     """Started by `holofsctl up`: logs to the file only."""
+    metrics_port: int | None = None
+    """Where metrics are served on the loopback addresses; 0: on any free port, None: nowhere."""
 
     @property
     def socket(self) -> Path:
@@ -41,8 +45,14 @@ class Config:
         return self.state / "log" / "holofsd.log"
 
 
-def read_config(explicit_state: str | None, detached: bool, environment: Mapping[str, str] = os.environ) -> Config:
-    """Raises BadConfiguration with the name of the variable that makes no sense."""
+def read_config(
+    explicit_state: str | None,
+    detached: bool,
+    environment: Mapping[str, str] = os.environ,
+    metrics_port: str | None = None,
+) -> Config:
+    """Reads the environment; `metrics_port`, of the command line, goes before it. Raises BadConfiguration with the name
+    of the option or variable that makes no sense."""
     level = environment.get("HOLOFS_LOG", "info").lower()
     if level not in _LEVELS:
         raise BadConfiguration(f"HOLOFS_LOG is {level!r}; it can be {', '.join(_LEVELS)}.")
@@ -57,6 +67,7 @@ def read_config(explicit_state: str | None, detached: bool, environment: Mapping
         ),
         log_level=level,
         detached=detached,
+        metrics_port=_metrics_port(metrics_port, environment),
     )
 
 
@@ -89,6 +100,17 @@ def _bind(text: str) -> str:
     if not good:
         raise BadConfiguration(f"HOLOFS_BIND is {text!r}; it has to be an address and a port, like 127.0.0.1:0.")
     return text
+
+
+def _metrics_port(option: str | None, environment: Mapping[str, str]) -> int | None:
+    """Empty means off, so that an option can switch off what the environment asks for."""
+    told = environment.get(METRICS_PORT, "") if option is None else option
+    if not told:
+        return None
+    if told.isascii() and told.isdigit() and len(told) <= 5 and int(told) < 65536:
+        return int(told)
+    source = METRICS_PORT if option is None else "--metrics-port"
+    raise BadConfiguration(f"{source} is {told!r}; it has to be a port, or 0 for any that is free.")
 
 
 def _discovery(text: str) -> Discovery:

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         become_private()
     told = build().parse_args(arguments)
     try:
-        config = read_config(told.state_dir, told.detached)
+        config = read_config(told.state_dir, told.detached, metrics_port=told.metrics_port)
         faults.arm_from(os.environ)
         state_folder.prepare(config.state)
         with state_folder.locked(config.state):
@@ -74,9 +74,12 @@ def build() -> argparse.ArgumentParser:
         prog="holofsd",
         description="The HoloFS daemon of one device, in the foreground. `holofsctl up` starts it in the background.",
         epilog="Environment: HOLOFS_STATE_DIR, HOLOFS_BIND, HOLOFS_DISCOVERY, HOLOFS_RELAYS,"
-        " HOLOFS_ALLOWED_RELAYS, HOLOFS_LOG, HOLOFS_FAULTS",
+        " HOLOFS_ALLOWED_RELAYS, HOLOFS_LOG, HOLOFS_METRICS_PORT, HOLOFS_FAULTS",
     )
     parser.add_argument("--state-dir", metavar="DIR", help="the device's state directory")
+    parser.add_argument(
+        "--metrics-port", metavar="PORT", help="serve metrics for Prometheus on this port of 127.0.0.1 and ::1 (0: any)"
+    )
     parser.add_argument("--detached", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--version", action="version", version=PROGRAM)
     return parser
@@ -96,8 +99,9 @@ async def _run(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     manager = ServiceManager(os.environ)
-    with LoopWatch(loop).watching():
-        async with running(config, stop) as device, manager.told():
+    watch = LoopWatch(loop)
+    with watch.watching():
+        async with running(config, stop, watch=watch) as device, manager.told():
             _calm_collector()
             _log.info("holofsd is up", program=PROGRAM, device=device.identity().device_id, pid=os.getpid())
             await stop.wait()
