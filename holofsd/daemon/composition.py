@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -21,6 +21,9 @@ from holofsd.daemon.backups import Backups
 from holofsd.daemon.config import Config
 from holofsd.daemon.device import Device
 from holofsd.daemon.fsck_device import open_device_store
+from holofsd.daemon.loop_watch import LoopWatch
+from holofsd.daemon.metrics.place import MetricsPlace
+from holofsd.daemon.metrics.snapshot import Sources, Take
 from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.same_machine import SameMachine
 from holofsd.daemon.settings import DeviceSettings
@@ -44,11 +47,16 @@ DEFAULT: VolumeSettings = VolumeSettings(SyncConfig(), FsSettings())
 
 @asynccontextmanager
 async def running(
-    config: Config, stop: asyncio.Event, *, bind: Bind = bind_iroh, settings: VolumeSettings = DEFAULT
+    config: Config,
+    stop: asyncio.Event,
+    *,
+    bind: Bind = bind_iroh,
+    settings: VolumeSettings = DEFAULT,
+    watch: LoopWatch | None = None,
 ) -> AsyncIterator[Device]:
     """A device that answers on its socket. The caller holds the lock of the state directory.
 
-    `stop` is set when somebody asks for the daemon's end. Mounts outlive it.
+    `stop` is set when somebody asks for the daemon's end. Mounts outlive it. `watch`: over this loop, for the metrics.
     """
     state = config.state
     async with AsyncExitStack() as stack:
@@ -95,7 +103,16 @@ async def running(
             tasks.spawn(_local_network(endpoint, hub), "local network")
         device.joiner.start()
         stack.push_async_callback(device.noted.close)  # before the server stops: its streams end by themselves
+        if config.metrics_port is not None:
+            sources = Sources(state, device.list_volumes, volumes, mounts, endpoint.traffic)
+            device.metrics = stack.enter_context(_metrics(config.metrics_port, sources.take, watch))
         yield device
+
+
+def _metrics(port: int, take: Take, watch: LoopWatch | None) -> AbstractContextManager[MetricsPlace]:
+    from holofsd.daemon.metrics.server import MetricsPage, serving_metrics  # prometheus-client, for who wants it
+
+    return serving_metrics(port, MetricsPage(take, asyncio.get_running_loop(), watch.lag if watch else lambda: None))
 
 
 async def _local_network(endpoint: Endpoint, hub: SyncHub) -> None:

@@ -29,6 +29,8 @@ class Config:
     log_level: str = "info"
     detached: bool = False
     """Started by `holofsctl up`: logs to the file only."""
+    metrics_port: int | None = None
+    """Where metrics are served on the loopback addresses; 0: on any free port, None: nowhere."""
     settings: DeviceSettings | None = None
     """Where the rest comes from; without it all settings have their defaults."""
 
@@ -62,6 +64,7 @@ def read_config(
         log_level=settings.text("log.level"),
         detached=detached,
         settings=settings,
+        metrics_port=_port(settings.text("metrics.port")),
     )
 
 
@@ -71,3 +74,7 @@ def read_state_dir(explicit: str | None) -> Path:
         return state_dir(explicit)
     except StateDirError as error:
         raise (BadConfiguration if error.usage else StateDirUnusable)(error.message) from None
+
+
+def _port(text: str) -> int | None:
+    return int(text) if text else None

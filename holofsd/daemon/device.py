@@ -24,6 +24,7 @@ from holofsd.daemon.fsck import check_closed, check_in_use
 from holofsd.daemon.fsck_device import check_device_in_use
 from holofsd.daemon.history import DeviceHistory
 from holofsd.daemon.joining import Joiner
+from holofsd.daemon.metrics.place import MetricsPlace
 from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.names import check_device_name, check_volume_name, did_you_mean, free_name
 from holofsd.daemon.recovering import Recovery
@@ -69,6 +70,7 @@ class Device(DeviceCare, DeviceHistory, DeviceWatching):
         self._mounts = mounts
         self._stop = stop
         self._began = time.monotonic()
+        self.metrics = MetricsPlace()
         self.joiner = Joiner(store, self._redeem, self._enter)
         self._recovery = Recovery(endpoint, hub, volumes, self.joiner)
         self.noted = noted_events(config.state, hub, volumes)
@@ -83,6 +85,7 @@ class Device(DeviceCare, DeviceHistory, DeviceWatching):
         volumes = tuple(self._volume_status(row) for row in rows)
         copies = self._hub.twins.sentences(lambda device: report.name_of(device, self._volumes))
         sentences = [
+            *([self.metrics.problem] if self.metrics.problem else []),
             *copies,
             *self._settings.warnings(),
             *report.warnings(self._config.state, self._volumes, rows),
@@ -99,6 +102,7 @@ class Device(DeviceCare, DeviceHistory, DeviceWatching):
             resident_bytes=vitals.resident_bytes(),
             copies=tuple(copies),
             space=report.space(self._config.state, self._volumes),
+            metrics_port=self.metrics.port,
         )
 
     async def device_name(self, new: str | None) -> str:

@@ -98,8 +98,9 @@ async def _run(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     manager = ServiceManager(os.environ)
-    with LoopWatch(loop).watching():
-        async with running(config, stop) as device, manager.told():
+    watch = LoopWatch(loop)
+    with watch.watching():
+        async with running(config, stop, watch=watch) as device, manager.told():
             _calm_collector()
             _log.info("holofsd is up", program=PROGRAM, device=device.identity().device_id, pid=os.getpid())
             await stop.wait()

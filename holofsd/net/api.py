@@ -13,6 +13,7 @@ from enum import IntEnum, StrEnum
 from typing import Final, Protocol
 
 from holofsd.core.ids import DeviceId
+from holofsd.net.traffic import Traffic
 
 SESSION_ALPN: Final = b"holofs/1"
 """Sessions and content streams between members."""
@@ -140,6 +141,8 @@ class Endpoint(Protocol):
 
     @property
     def device(self) -> DeviceId: ...
+    @property
+    def traffic(self) -> Traffic: ...
 
     async def connect(self, peer: DeviceId, addresses: Sequence[str], alpn: bytes, relay_url: str = "") -> Connection:
         """Raises Unreachable, after `connect_timeout` at most."""

@@ -16,6 +16,7 @@ from holofsd.net.api import CloseCode, CloseReason, NetConfig
 from holofsd.net.framing import FramedStream, RawStream
 from holofsd.net.keep import ResumableCall, TaskSet
 from holofsd.net.pulse import Pulse
+from holofsd.net.traffic import Traffic
 
 MAX_REASON = 200
 DATAGRAMS_A_SECOND = 50
@@ -56,6 +57,8 @@ class FramedConnection:
         self._alpn = alpn
         self._dialled = dialled
         self._max_frame = config.max_frame
+        self.traffic = Traffic()
+        """Counts what streams carry; an endpoint has one for all its connections."""
         self._on_end = ended
         self._end: asyncio.Future[CloseReason] = asyncio.get_running_loop().create_future()
         self._streams = TaskSet()
@@ -127,7 +130,7 @@ class FramedConnection:
         await self._streams.all_ended()
 
     def _framed(self, raw: RawStream) -> FramedStream:
-        return FramedStream(self, raw, self._max_frame, self._streams, self._pulse.heard)
+        return FramedStream(self, raw, self._max_frame, self._streams, self._pulse.heard, self.traffic)
 
     async def _watch(self) -> None:
         end = await self._raw.closed_raw()

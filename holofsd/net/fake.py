@@ -19,6 +19,7 @@ from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, CloseCode, NetConfig
 from holofsd.net.connection import FramedConnection
 from holofsd.net.fake_weather import Weather
 from holofsd.net.fake_wire import FakeRawConnection, Wire
+from holofsd.net.traffic import Traffic
 
 Pair = frozenset[DeviceId]
 
@@ -120,12 +121,17 @@ class FakeEndpoint:
         self._config = network.config
         self._incoming: asyncio.Queue[FramedConnection | None] = asyncio.Queue()
         self._connections: set[FramedConnection] = set()
+        self._traffic = Traffic()
         self._changed = asyncio.Event()
         self._closed = False
 
     @property
     def device(self) -> DeviceId:
         return self._device
+
+    @property
+    def traffic(self) -> Traffic:
+        return self._traffic
 
     def addresses(self) -> list[str]:
         return [self._address]
@@ -188,6 +194,7 @@ class FakeEndpoint:
 
     def _adopt(self, raw: FakeRawConnection, peer: DeviceId, alpn: bytes, *, dialled: bool) -> FramedConnection:
         connection = FramedConnection(raw, peer, alpn, dialled, self._config, self._connections.discard)
+        connection.traffic = self._traffic
         self._connections.add(connection)
         return connection
 

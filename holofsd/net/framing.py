@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from holofsd.core.errors import ConnectionLost, ProtocolViolation
 from holofsd.net.api import CloseCode
 from holofsd.net.keep import ResumableCall, TaskSet
+from holofsd.net.traffic import Traffic
 
 if TYPE_CHECKING:
     from holofsd.net.api import Connection
@@ -38,16 +39,23 @@ class RawStream(Protocol):
 
 
 class FramedStream:
-    """Implements `api.Stream` over a raw stream. `heard` is told whenever bytes arrive."""
+    """Implements `api.Stream` over a raw stream. `heard` is told whenever bytes arrive; `traffic` counts them."""
 
     def __init__(
-        self, connection: Connection, raw: RawStream, max_frame: int, tasks: TaskSet, heard: Callable[[], None]
+        self,
+        connection: Connection,
+        raw: RawStream,
+        max_frame: int,
+        tasks: TaskSet,
+        heard: Callable[[], None],
+        traffic: Traffic,
     ) -> None:
         self._connection = connection
         self._raw = raw
         self._max_frame = max_frame
         self._tasks = tasks
         self._heard = heard
+        self._traffic = traffic
         self._buffer = bytearray()
         self._want = READ_LEAST
         self._reading = ResumableCall(self._read, tasks)
@@ -85,6 +93,7 @@ class FramedStream:
         self._check_usable()
         if self._finished:
             raise ConnectionLost("This side of the stream is finished already.")
+        self._traffic.sent += len(data)
         self._writing = self._tasks.spawn(self._raw.write_all(data))
         await self._written()
 
@@ -163,6 +172,7 @@ class FramedStream:
     async def _read(self) -> bytes:
         chunk = await self._raw.read(self._want)
         self._heard()
+        self._traffic.received += len(chunk)
         return chunk
 
     # ---- the end ----

@@ -27,6 +27,7 @@ from holofsd.net.connection import FramedConnection
 from holofsd.net.keep import TaskSet
 from holofsd.net.relays import KnownRelays
 from holofsd.net.strangers import source_of
+from holofsd.net.traffic import Traffic
 
 log = structlog.get_logger(__name__)
 
@@ -194,6 +195,7 @@ class IrohEndpoint:
         self._device = DeviceId(bytes(endpoint.id().to_bytes()))
         self._relays = relays_of(config)
         self._connections: set[FramedConnection] = set()
+        self._traffic = Traffic()
         self._incoming: asyncio.Queue[FramedConnection | None] = asyncio.Queue()
         self._handshakes: dict[asyncio.Task[None], None] = {}
         """The oldest first."""
@@ -209,6 +211,10 @@ class IrohEndpoint:
     @property
     def device(self) -> DeviceId:
         return self._device
+
+    @property
+    def traffic(self) -> Traffic:
+        return self._traffic
 
     def addresses(self) -> list[str]:
         if self._closing is not None:
@@ -354,6 +360,7 @@ class IrohEndpoint:
             self._config,
             self._connections.discard,
         )
+        connection.traffic = self._traffic
         self._connections.add(connection)
         self._tasks.spawn(self._without_one_way_streams(raw, connection))
         return connection

@@ -209,6 +209,7 @@ class DeviceStatus:
     copies: tuple[str, ...] = ()
     """Among the warnings: those of state directories that are in use twice."""
     space: SpaceStatus | None = None
+    metrics_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,23 @@ class Address(_Text):
 
 
 @dataclass(frozen=True, slots=True)
+class Port(_Text):
+    """A port, as text; empty: none."""
+
+    metavar: str = "PORT"
+    allowed: str = "a port, or 0 for any that is free"
+
+    def of_text(self, text: str) -> Value:
+        if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 65536):
+            raise BadValue(f"is {shown(text)}; it has to be a port, or 0 for any that is free")
+        return text
+
+    def of_toml(self, told: object) -> Value:
+        is_number = isinstance(told, int) and not isinstance(told, bool)
+        return self.of_text(str(told)) if is_number else _Text.of_toml(self, told)
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceName(_Text):
     """The name of a device."""
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from holofs_api.setting_kinds import Address, BadValue, DeviceName, OneOf, Seconds, Urls, Value, ValueKind
+from holofs_api.setting_kinds import Address, BadValue, DeviceName, OneOf, Port, Seconds, Urls, Value, ValueKind
 from holofs_api.setting_kinds import as_text as as_text  # for those who pass options on
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
@@ -121,6 +121,17 @@ SETTINGS: Final = (
         "--log",
         "how much the daemon logs",
         "`holofsctl log` shows the log.",
+    ),
+    Setting(
+        "metrics.port",
+        Port(),
+        "",
+        Applies.NEXT_START,
+        ("HOLOFS_METRICS_PORT",),
+        "--metrics-port",
+        "serve metrics for Prometheus on this port of 127.0.0.1 and ::1",
+        "0: any port that is free; `holofsctl status --json` tells which.",
+        "nowhere",
     ),
     Setting(
         "mount.log",

@@ -15,7 +15,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from holofsd.daemon import loop_watch
-from holofsd.daemon.loop_watch import LoopWatch
+from holofsd.daemon.loop_watch import LAG_BOUNDS_S, LoopLag, LoopWatch
 from holofsd.daemon.service_manager import ServiceManager
 from support.wait import until
 
@@ -55,6 +55,17 @@ async def test_a_blocked_loop_is_said_once_with_its_stack_and_its_end(
     assert "a_function_that_blocks" in blocked["stack"]
     assert blocked["log_level"] == "error"
     assert said(logs, "the event loop goes on")[0]["blocked_seconds"] >= 0.2
+
+
+async def test_how_late_the_loop_is_is_counted_and_told_while_it_is_blocked() -> None:
+    watch = LoopWatch(asyncio.get_running_loop(), look_s=0.001)
+    assert watch.lag() == LoopLag((0,) * (len(LAG_BOUNDS_S) + 1), 0.0, 0.0)
+    with watch.watching():
+        until(lambda: watch.lag().blocked > 0.1, "the loop to be late")  # which blocks it
+        while not sum(watch.lag().counts):  # noqa: ASYNC110 - a thread asks for it
+            await asyncio.sleep(0.001)
+    assert watch.lag().total > 0.1
+    assert sum(watch.lag().counts[LAG_BOUNDS_S.index(0.1) + 1 :]) == 1
 
 
 async def test_a_loop_that_turns_is_not_complained_about(logs: list[structlog.typing.EventDict]) -> None:

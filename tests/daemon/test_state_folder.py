@@ -123,6 +123,9 @@ def test_a_change_of_the_key_that_was_killed_leaves_one_of_the_two(state: Path, 
         ("HOLOFS_RELAYS", "any"),
         ("HOLOFS_ALLOWED_RELAYS", "relay"),
         ("HOLOFS_LOG", "loud"),
+        ("HOLOFS_METRICS_PORT", "65536"),
+        ("HOLOFS_METRICS_PORT", "-1"),
+        ("HOLOFS_METRICS_PORT", "localhost:9467"),
     ],
 )
 def test_a_variable_that_makes_no_sense_is_named(variable: str, value: str) -> None:

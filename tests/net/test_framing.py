@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from holofsd.core.errors import ConnectionLost, ProtocolViolation
 from holofsd.net.framing import FramedStream
 from holofsd.net.keep import TaskSet
+from holofsd.net.traffic import Traffic
 from tests.net.virtual import run_virtual
 
 LIMIT = 5000
@@ -64,7 +65,7 @@ class Script:
 
 
 def stream_of(script):
-    return FramedStream(script, script, LIMIT, TaskSet(), lambda: None)
+    return FramedStream(script, script, LIMIT, TaskSet(), lambda: None, Traffic())
 
 
 def encoded(frames):
@@ -85,6 +86,18 @@ async def receive_all(stream):
 
 frames_of_bytes = st.lists(st.binary(max_size=300), max_size=8)
 places = st.lists(st.integers(0, 3000), max_size=12)
+
+
+def test_bytes_both_ways_are_counted_with_what_frames_add():
+    async def talk():
+        traffic = Traffic()
+        script = Script([b"\0\0\0\2hi"])
+        stream = FramedStream(script, script, LIMIT, TaskSet(), lambda: None, traffic)
+        await stream.send(b"hello")
+        assert await stream.receive() == b"hi"
+        return traffic
+
+    assert run_virtual(talk()) == Traffic(sent=9, received=6)
 
 
 @given(frames_of_bytes, places)

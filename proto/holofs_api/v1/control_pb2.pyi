@@ -841,6 +841,7 @@ class StatusReply(_message.Message):
     RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
     COPIES_FIELD_NUMBER: _builtins.int
     SPACE_FIELD_NUMBER: _builtins.int
+    METRICS_PORT_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """hex"""
     device_name: _builtins.str
@@ -851,6 +852,8 @@ class StatusReply(_message.Message):
     uptime_seconds: _builtins.int
     resident_bytes: _builtins.int
     """memory of the daemon"""
+    metrics_port: _builtins.int
+    """where Prometheus can ask on 127.0.0.1 and ::1; 0: metrics are off"""
     @_builtins.property
     def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___VolumeStatus]: ...
     @_builtins.property
@@ -879,10 +882,11 @@ class StatusReply(_message.Message):
         resident_bytes: _builtins.int = ...,
         copies: _abc.Iterable[_builtins.str] | None = ...,
         space: Global___SpaceStatus | None = ...,
+        metrics_port: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["space", b"space"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "device_id", b"device_id", "device_name", b"device_name", "mounts", b"mounts", "pid", b"pid", "program", b"program", "resident_bytes", b"resident_bytes", "space", b"space", "uptime_seconds", b"uptime_seconds", "volumes", b"volumes", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "device_id", b"device_id", "device_name", b"device_name", "metrics_port", b"metrics_port", "mounts", b"mounts", "pid", b"pid", "program", b"program", "resident_bytes", b"resident_bytes", "space", b"space", "uptime_seconds", b"uptime_seconds", "volumes", b"volumes", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
