@@ -60,7 +60,7 @@ class VirtualAttributes:
 
 
 def of_version(version: Version | None, name: bytes) -> bytes:
-    """What a version says of itself; empty where it says nothing."""
+    """Returns the value of a virtual attribute that a version gives; empty where it gives none."""
     if version is None:
         return b""
     if name == virtual.DEVICE:
