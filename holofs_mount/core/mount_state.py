@@ -47,7 +47,7 @@ class Kernel(Protocol):
         ...
 
 
-class Watchers(Protocol):
+class WatchingPrograms(Protocol):
     """Programs that watch files and folders, to be told of changes from elsewhere. Never blocks."""
 
     def name_changed(self, parent: int, name: bytes, before: int | None) -> None:
@@ -57,7 +57,7 @@ class Watchers(Protocol):
     def content_changed(self, ino: int) -> None: ...
 
 
-class NoWatchers:
+class NoWatchingPrograms:
     """Watchers of a binding that cannot tell them anything."""
 
     def name_changed(self, parent: int, name: bytes, before: int | None) -> None:
@@ -92,7 +92,7 @@ class MountState:
     def __init__(self, patiently: Patiently | None = None) -> None:
         """`patiently`: how operations wait for their turn with an open file."""
         self.kernel: Kernel = NoKernel()
-        self.watchers: Watchers = NoWatchers()
+        self.watchers: WatchingPrograms = NoWatchingPrograms()
         self.attrs = AttrCache()
         self.gone = self.attrs.gone
         self.listings = ListingCache()

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,9 @@ log = structlog.get_logger(__name__)
 
 _PROGRAM: Final = Path(__file__).with_name("echo_process.py")
 _ANSWER_SECONDS: Final = 10.0
+_END_SECONDS: Final = 5.0
+"""Seconds that the end of the process is waited for. It cannot end in an operation that is never answered."""
+_LOOK_SECONDS: Final = 0.005
 _LONGEST_ANSWER: Final = 16
 _MOST_FAILURES: Final = 3
 
@@ -48,7 +52,7 @@ class EchoClient:
                 log.info("the echo process gave no answer", reason=repr(error))
                 self._failures += 1
                 await self.close()
-                if self._failures == _MOST_FAILURES:
+                if self._failures >= _MOST_FAILURES:
                     log.warning("programs that watch folders hear of no more changes from elsewhere")
         return None
 
@@ -79,12 +83,19 @@ class EchoClient:
 
     async def close(self) -> None:
         """Ends the process. It may be in an operation of this mount, so the loop goes on meanwhile. Idempotent."""
-        process, self._process = self._process, None
         if self._ours is not None:
             self._ours.close()
             self._ours = None
-        if process is not None:
-            os.kill(process.pid, signal.SIGKILL)  # Popen.kill would reap it if it has ended
-            await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-            self.pid = 0
-            process.wait()
+        if self._process is None:
+            return
+        pid = self._process.pid
+        os.kill(pid, signal.SIGKILL)  # Popen.kill would reap it if it has ended
+        until = time.monotonic() + _END_SECONDS
+        while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            if time.monotonic() > until:
+                self._failures = _MOST_FAILURES  # it stays recognised, and there is no other one
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+        self.pid = 0
+        self._process.wait()
+        self._process = None

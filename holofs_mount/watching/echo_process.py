@@ -56,7 +56,7 @@ def perform(operation: bytes, folder: int, name: bytes) -> None:
 
 
 def _touch(folder: int, name: bytes) -> None:
-    """Without opening the file: what is open to write cannot be run."""
+    """Sets the time without opening the file: what is open to write cannot be run."""
     if os.stat(name, dir_fd=folder, follow_symlinks=False).st_dev != os.fstat(folder).st_dev:
         raise OSError(_ELSEWHERE, "something else is mounted there")
     if _LIBC.utimensat(folder, name, _MODIFICATION, _NO_FOLLOW):

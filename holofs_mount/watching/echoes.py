@@ -41,6 +41,8 @@ _LOOK_SECONDS: Final = 0.5
 _MAKING: Final = {pb.KIND_FILE: b"create", pb.KIND_DIRECTORY: b"mkdir", pb.KIND_SYMLINK: b"symlink"}
 
 Name = tuple[int, bytes]
+Changed = dict[Name | int, int | None]
+"""Names that changed, with the kind that was there before; and inodes whose content changed, with None."""
 
 
 class NamesOfKernel(Protocol):
@@ -88,11 +90,10 @@ class Echoes:
         self._kernel = kernel
         self._mountpoint = os.fsencode(mountpoint)
         self._look = look
-        self._waiting: dict[Name | int, int | None] = {}
-        """Names that changed, with the kind that was there before; and inodes whose content changed."""
+        self._waiting: Changed = {}
         self._wake = asyncio.Event()
-        self._unmatched: dict[Name | int, int | None] = {}
-        """Changes since the last look for watches."""
+        self._unmatched: list[tuple[Changed, frozenset[int]]] = []
+        """Changes since the last look for watches, each with the watched inodes that it was compared with."""
         self._must_look = asyncio.Event()
         self._turn = asyncio.Lock()
         self._watched: frozenset[int] = frozenset()
@@ -136,10 +137,11 @@ class Echoes:
             await self._wake.wait()
             self._wake.clear()
             waiting, self._waiting = self._waiting, {}
-            await self._echo_all(waiting, self._watched)
-            if len(self._unmatched) < _MOST:
-                self._unmatched.update(waiting)
-            self._must_look.set()
+            known = self._watched
+            if sum(len(changed) for changed, _ in self._unmatched) < _MOST:
+                self._unmatched.append((waiting, known))
+                self._must_look.set()
+            await self._echo_all(waiting, known)
 
     async def _run_looks(self) -> None:
         """Looks for new watches after changes, and tells of those changes: what is watched before a change is heard."""
@@ -147,22 +149,22 @@ class Echoes:
             await self._must_look.wait()
             await asyncio.sleep(max(0.0, self._looked_at + _LOOK_SECONDS - time.monotonic()))
             self._must_look.clear()
-            unmatched, self._unmatched = self._unmatched, {}
+            unmatched, self._unmatched = self._unmatched, []
             self._looked_at = time.monotonic()
-            before, self._watched = self._watched, await asyncio.to_thread(self._look)
-            new = self._watched - before
+            found = await asyncio.to_thread(self._look)
+            new, self._watched = found - self._watched, found
             for ino in new:
                 with suppress(OSError):  # a file
                     await self._names.listing(ino)  # so that names are known when their inodes change
-            if new:
-                await self._echo_all(unmatched, new)
+            for changed, known in unmatched:
+                await self._echo_all(changed, found - known)
 
-    async def _echo_all(self, changed: dict[Name | int, int | None], watched: frozenset[int]) -> None:
+    async def _echo_all(self, changed: Changed, watched: frozenset[int]) -> None:
         for (parent, name), kind in self._subjects(changed, watched).items():
             async with self._turn:
                 await self._echo(parent, name, kind)
 
-    def _subjects(self, changed: dict[Name | int, int | None], watched: frozenset[int]) -> dict[Name, int | None]:
+    def _subjects(self, changed: Changed, watched: frozenset[int]) -> dict[Name, int | None]:
         """Names of which a program wants to hear: in a watched folder, or of a watched file."""
         names = ((subject, kind) for subject, kind in changed.items() if not isinstance(subject, int))
         found = {name: kind for name, kind in names if name[0] in watched}
@@ -239,7 +241,7 @@ class Echoes:
         return known == echo.attr.ino if echo.attr is not None else known is None
 
     def lookup(self, parent: int, name: bytes) -> pb.Attr | None:
-        """What a lookup of the echo process shows: a ghost where something was removed. None: as for any program.
+        """Answers to lookup: a ghost where something was removed. None: as for any program.
 
         Raises OSError ENOENT for a name that is new, unless the kernel follows it already.
         """

@@ -29,7 +29,10 @@ def watched_inodes(device: int, proc: Path = _PROC) -> frozenset[int]:
 
 
 def _inotify_infos(proc: Path) -> Iterator[bytes]:
-    for process in os.listdir(proc):
+    processes: list[str] = []
+    with suppress(OSError):
+        processes = os.listdir(proc)
+    for process in processes:
         if process.isdigit():
             with suppress(OSError):  # it ended, or is another user's
                 yield from _of_process(proc / process)
