@@ -91,7 +91,7 @@ class EchoClient:
         pid = self._process.pid
         os.kill(pid, signal.SIGKILL)  # Popen.kill would reap it if it has ended
         until = time.monotonic() + _END_SECONDS
-        while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        while not _has_ended(pid):
             if time.monotonic() > until:
                 self._failures = _MOST_FAILURES  # it stays recognised, and there is no other one
                 return
@@ -99,3 +99,8 @@ class EchoClient:
         self.pid = 0
         self._process.wait()
         self._process = None
+
+
+def _has_ended(child: int) -> bool:
+    """Whether a child has ended. It is not reaped, so its PID still means this process."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
