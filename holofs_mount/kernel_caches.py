@@ -42,6 +42,10 @@ class KnownNames:
         """Inode to which the kernel may follow this name."""
         return self._led.get((parent, name))
 
+    def names_of(self, ino: int) -> tuple[tuple[int, bytes], ...]:
+        """Names under which the kernel was given this inode; some may lead elsewhere by now."""
+        return tuple(name for name in self._names.get(ino, ()) if self._led.get(name) == ino)
+
     def everything(self) -> tuple[list[int], list[tuple[int, bytes]]]:
         return list(self._counts), [name for names in self._names.values() for name in names]
 

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import functools
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ import pyfuse3
 import pyfuse3.asyncio
 import structlog
 
+from holofs_api.guard import connection_at
 from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_mount.core.attributes import AttrChanges
 from holofs_mount.core.files import OpenResult
@@ -31,6 +33,7 @@ from holofs_mount.kernel_channel import KernelChannel
 from holofs_mount.options import is_mounted
 from holofs_mount.request_waiter import RequestWaiter
 from holofs_mount.undropped import Undropped
+from holofs_mount.watching.echoes import ECHO_HANDLE, Echoes, is_ghost, look_at
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +84,7 @@ class Pyfuse3Operations(pyfuse3.Operations):  # type: ignore[misc]
         self._ready = ready
         self._directories: dict[int, OpenDirectory] = {}
         self.undropped = Undropped()
+        self.echoes: Echoes | None = None
 
     def init(self) -> None:
         self._ready()
@@ -108,12 +112,25 @@ class Pyfuse3Operations(pyfuse3.Operations):  # type: ignore[misc]
         self._known.add(attr.ino, parent, name)
         return entry
 
+    def _echo_of(self, pid: int) -> Echoes | None:
+        """The echoes, where the echo process asks: it gets what its echo needs, and nothing is done."""
+        return self.echoes if self.echoes is not None and pid and pid == self.echoes.client.pid else None
+
+    def _shown_to_echo(self, parent: int, name: bytes, attr: pb.Attr) -> Any:
+        # A ghost is nothing that any other program may find: its name has no timeout.
+        return self._attributes(attr, 0) if is_ghost(attr.ino) else self._entry(parent, name, attr, 0)
+
+    def _made(self, echoes: Echoes, parent: int, name: bytes) -> Any:
+        return self._entry(parent, name, *echoes.made(parent, name))
+
     def _info(self, opened: OpenResult) -> Any:
         return pyfuse3.FileInfo(fh=opened.handle, keep_cache=opened.keep_pages, direct_io=opened.direct)
 
     # ---- names ----
     @answering
     async def lookup(self, parent: int, name: bytes, ctx: Any) -> Any:
+        if (echoes := self._echo_of(ctx.pid)) is not None and (shown := echoes.lookup(parent, name)) is not None:
+            return self._shown_to_echo(parent, name, shown)
         since = self._state.remote_epochs.now
         attr = await self._v.names.lookup(parent, name)
         self.undropped.found(attr.ino, ctx.pid)
@@ -130,6 +147,8 @@ class Pyfuse3Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     @answering
     async def setattr(self, ino: int, attr: Any, fields: Any, fh: int | None, ctx: Any) -> Any:
+        if (echoes := self._echo_of(ctx.pid)) is not None:
+            return self._attributes(*echoes.modified(ino))
         if fields.update_size and fh is None:
             self.undropped.check(ino, ctx.pid)
         since = self._state.remote_epochs.now
@@ -148,18 +167,24 @@ class Pyfuse3Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     @answering
     async def mknod(self, parent: int, name: bytes, mode: int, rdev: int, ctx: Any) -> Any:
+        if (echoes := self._echo_of(ctx.pid)) is not None:
+            return self._made(echoes, parent, name)
         since = self._state.remote_epochs.now
         mode = self._state.mode_of_new(mode, ctx.uid)
         return self._entry(parent, name, await self._v.names.mknod(parent, name, mode), since)
 
     @answering
     async def mkdir(self, parent: int, name: bytes, mode: int, ctx: Any) -> Any:
+        if (echoes := self._echo_of(ctx.pid)) is not None:
+            return self._made(echoes, parent, name)
         since = self._state.remote_epochs.now
         mode = self._state.mode_of_new(mode, ctx.uid)
         return self._entry(parent, name, await self._v.names.mkdir(parent, name, mode), since)
 
     @answering
     async def symlink(self, parent: int, name: bytes, target: bytes, ctx: Any) -> Any:
+        if (echoes := self._echo_of(ctx.pid)) is not None:
+            return self._made(echoes, parent, name)
         since = self._state.remote_epochs.now
         return self._entry(parent, name, await self._v.names.symlink(parent, name, target), since)
 
@@ -170,11 +195,17 @@ class Pyfuse3Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     @answering
     async def unlink(self, parent: int, name: bytes, ctx: Any) -> None:
-        await self._v.names.unlink(parent, name)
+        if (echoes := self._echo_of(ctx.pid)) is not None:
+            echoes.removed(parent, name)
+        else:
+            await self._v.names.unlink(parent, name)
 
     @answering
     async def rmdir(self, parent: int, name: bytes, ctx: Any) -> None:
-        await self._v.names.rmdir(parent, name)
+        if (echoes := self._echo_of(ctx.pid)) is not None:
+            echoes.removed(parent, name)
+        else:
+            await self._v.names.rmdir(parent, name)
 
     @answering
     async def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, ctx: Any) -> None:
@@ -221,12 +252,17 @@ class Pyfuse3Operations(pyfuse3.Operations):  # type: ignore[misc]
     # ---- files ----
     @answering
     async def open(self, ino: int, flags: int, ctx: Any) -> Any:
+        if (echoes := self._echo_of(ctx.pid)) is not None and flags & os.O_ACCMODE == os.O_WRONLY:
+            echoes.modified(ino)
+            return pyfuse3.FileInfo(fh=ECHO_HANDLE, keep_cache=True)
         self.undropped.check(ino, ctx.pid)
         await self._v.attributes.opened_by(ctx.uid, ino, flags)
         return self._info(await self._v.files.open(ino, flags, CallingProcess(ctx.pid)))
 
     @answering
     async def create(self, parent: int, name: bytes, mode: int, flags: int, ctx: Any) -> Any:
+        if (echoes := self._echo_of(ctx.pid)) is not None:
+            return pyfuse3.FileInfo(fh=ECHO_HANDLE, keep_cache=True), self._made(echoes, parent, name)
         since = self._state.remote_epochs.now
         mode = self._state.mode_of_new(mode, ctx.uid)
         opened, attr = await self._v.files.create(parent, name, mode, flags, CallingProcess(ctx.pid))
@@ -242,7 +278,8 @@ class Pyfuse3Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     @answering
     async def flush(self, fh: int) -> None:
-        await self._v.saving.flush(fh)
+        if fh != ECHO_HANDLE:
+            await self._v.saving.flush(fh)
 
     @answering
     async def fsync(self, fh: int, datasync: bool) -> None:
@@ -250,7 +287,8 @@ class Pyfuse3Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     @answering
     async def release(self, fh: int) -> None:
-        await self._v.saving.release(fh)
+        if fh != ECHO_HANDLE:
+            await self._v.saving.release(fh)
 
     # ---- the rest ----
     @answering
@@ -265,6 +303,8 @@ class Pyfuse3Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     @answering
     async def getxattr(self, ino: int, name: bytes, ctx: Any) -> bytes:
+        if (echoes := self._echo_of(ctx.pid)) is not None:
+            return echoes.token(ino, name)
         return await self._v.attributes.getxattr(ino, name)
 
     @answering
@@ -295,10 +335,17 @@ async def serve(volume: Volume, mountpoint: str, of_kernel: frozenset[str], read
     kernel.start()
     volume.use_kernel(kernel)
     guard = Guard(mountpoint)
+    connection = connection_at(mountpoint)
+    if connection is not None and "ro" not in of_kernel:  # else the kernel refuses the echoes before we see them
+        operations.echoes = Echoes(volume.state, volume.names, known, mountpoint, look_at(connection))
+        volume.state.watchers = operations.echoes
+        operations.echoes.start()
     try:
         await pyfuse3.main(_IDLE_TASKS, _MAX_TASKS)
     finally:
         waiter.close()
+        if operations.echoes is not None:
+            await operations.echoes.close()
         kernel.stop()
         guard.dismiss()
         pyfuse3.close(unmount=is_mounted(Path(mountpoint)))

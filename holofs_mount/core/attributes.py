@@ -12,6 +12,7 @@ from typing import Final
 from holofs_api.numbers import time_in_range
 from holofs_api.stamps import CLOCK
 from holofs_api.v1 import filesystem_pb2 as pb
+from holofs_api.virtual_attributes import HASH, NAMES, STATE, WRITING, is_virtual
 from holofs_mount.core import recovery
 from holofs_mount.core.daemon_calls import DaemonCalls
 from holofs_mount.core.files import Files, check_size
@@ -175,7 +176,20 @@ class AttributeOperations:
         return await self._state.gone.ask(ino, lambda: self._getxattr(ino, name), lambda gone: gone.get_xattr(name))
 
     async def _getxattr(self, ino: int, name: bytes) -> bytes:
+        if is_virtual(name):
+            return await self._virtual(ino, name)
         if not await self._has_any(ino):
+            raise OSError(errno.ENODATA, "no such attribute")
+        reply: pb.XattrReply = await self._daemon.call("get_xattr", pb.XattrRequest(ino=ino, name=name))
+        return reply.value
+
+    async def _virtual(self, ino: int, name: bytes) -> bytes:
+        """Answers for a virtual attribute. What is not committed yet is known here alone."""
+        file = self._state.table.files.get(ino)
+        writing = file is not None and file.written
+        if writing and name == STATE:
+            return WRITING
+        if name not in NAMES or (writing and name == HASH):
             raise OSError(errno.ENODATA, "no such attribute")
         reply: pb.XattrReply = await self._daemon.call("get_xattr", pb.XattrRequest(ino=ino, name=name))
         return reply.value
@@ -191,6 +205,7 @@ class AttributeOperations:
 
     async def setxattr(self, ino: int, name: bytes, value: bytes, create: bool, replace: bool) -> None:
         self._check_namespace(name)
+        _check_not_virtual(name)
         self._state.check_writable()
         request = pb.SetXattrRequest(ino=ino, name=name, value=value, create=create, replace=replace)
         recover = recovery.xattr_set(self._daemon.call, request) if create else None
@@ -203,6 +218,7 @@ class AttributeOperations:
 
     async def removexattr(self, ino: int, name: bytes) -> None:
         self._check_namespace(name)
+        _check_not_virtual(name)
         self._state.check_writable()
         request = pb.XattrRequest(ino=ino, name=name)
 
@@ -233,6 +249,12 @@ class AttributeOperations:
             reply: pb.StatFsReply = await self._daemon.call("stat_fs", pb.StatFsRequest())
             self._statfs = (time.monotonic() + _STATFS_SECONDS, reply)
         return self._statfs[1]
+
+
+def _check_not_virtual(name: bytes) -> None:
+    """Raises OSError. With EOPNOTSUPP `cp -a` goes on without a word, as where a disk keeps no attributes."""
+    if is_virtual(name):
+        raise OSError(errno.EOPNOTSUPP, "virtual attributes can only be read")
 
 
 def _set(gone: GoneDirectory, wanted: AttrChanges) -> pb.Attr:

@@ -47,6 +47,26 @@ class Kernel(Protocol):
         ...
 
 
+class WatchingPrograms(Protocol):
+    """Programs that watch files and folders, to be told of changes from elsewhere. Never blocks."""
+
+    def name_changed(self, parent: int, name: bytes, before: int | None) -> None:
+        """`before`: the inode to which the name led, if known."""
+        ...
+
+    def content_changed(self, ino: int) -> None: ...
+
+
+class NoWatchingPrograms:
+    """Watchers of a binding that cannot tell them anything."""
+
+    def name_changed(self, parent: int, name: bytes, before: int | None) -> None:
+        pass
+
+    def content_changed(self, ino: int) -> None:
+        pass
+
+
 class NoKernel:
     """Kernel caches of a binding that lets the kernel cache nothing."""
 
@@ -72,6 +92,7 @@ class MountState:
     def __init__(self, patiently: Patiently | None = None) -> None:
         """`patiently`: how operations wait for their turn with an open file."""
         self.kernel: Kernel = NoKernel()
+        self.watchers: WatchingPrograms = NoWatchingPrograms()
         self.attrs = AttrCache()
         self.gone = self.attrs.gone
         self.listings = ListingCache()

@@ -207,6 +207,7 @@ class Volume:
             state.pages.pop(change.ino, None)
             state.bases.changed(change.ino, change.previous, change.version, change.elsewhere)
             state.maps.drop(change.ino)
+            state.watchers.content_changed(change.ino)
             file = state.table.files.get(change.ino)
             if file is not None and change.elsewhere and file.unregistered:
                 state.table.freeze(file)
@@ -220,15 +221,19 @@ class Volume:
         The kernel is told before it is told of the name: a program which sees that the name is gone sees the rest.
         """
         state = self.state
-        listing = state.listings.get(change.parent)
-        known = (
-            listing.names.get(change.name) if listing is not None else state.dentries.get((change.parent, change.name))
-        )
+        known = self._previous_inode(change)
         if known is not None and known not in (ino, NEEDS_LOOKUP):
             state.epochs.bump(known)
             state.remote_epochs.bump(known)
             state.attrs.drop(known)
             state.kernel.inode_changed(known, False)
+
+    def _previous_inode(self, change: pb.EntryChange) -> int | None:
+        """Inode to which the name led until now, as far as known here."""
+        listing = self.state.listings.get(change.parent)
+        if listing is not None:
+            return listing.names.get(change.name)
+        return self.state.dentries.get((change.parent, change.name))
 
     def _entry_changed(self, change: pb.EntryChange) -> None:
         state = self.state
@@ -237,6 +242,7 @@ class Volume:
             epochs.bump(key)
             epochs.bump(change.parent)
         ino = 0 if change.gone else change.ino
+        state.watchers.name_changed(change.parent, change.name, self._previous_inode(change))
         self._previous_inode_changed(change, ino)
         state.attrs.drop(change.parent)
         if (ino or change.gone) and not state.order_unknown(*key):

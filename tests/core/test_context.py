@@ -70,7 +70,7 @@ def test_a_version_that_waits_takes_the_place_of_nothing() -> None:
 
 
 def test_what_an_author_says_beyond_its_own_head_waits_like_that_of_others() -> None:
-    """Such a version could be removed by nobody: what others say of it does not count."""
+    """A version beyond the head could not be removed: what others say of it does not count."""
     state = with_version(
         new_node(NODE, Kind.FILE, 0, Place(ROOT_ID, b"f"), link_id(NODE), version(A, 1), 0o644, version(A, 1).stamp),
         version(A, 2),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from holofs_api.numbers import MAX_FILE_SIZE
+from holofs_api.virtual_attributes import is_virtual
 from holofsd.core.edit import with_mode, with_mtime, with_xattr
 from holofsd.core.errors import (
     BadArgument,
@@ -30,6 +31,7 @@ from holofsd.fs.settings import INLINE_RECORD, MAX_XATTR_NAME, MAX_XATTR_TOTAL, 
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Origin, Scope, full_disk_as_no_space
 from holofsd.fs.shared.staged import StagedFiles
+from holofsd.fs.shared.virtual_attributes import VirtualAttributes
 from holofsd.fs.types import Attachment, Attr, SetAttr
 from holofsd.tree.states import encode_version
 from holofsd.tree.views import NodeView
@@ -58,6 +60,7 @@ class Changing:
         self._versions = versions
         self._writing = writing
         self._watchers = watchers
+        self._virtual = VirtualAttributes(scope, attributes, staged)
 
     async def set_attr(self, att: Attachment, ino: Ino, change: SetAttr) -> Attr:
         if change.size is not None:
@@ -183,13 +186,17 @@ class Changing:
     # ---- extended attributes
     def get_xattr(self, ino: Ino, name: bytes) -> bytes:
         view = self._attributes.resolve(ino)
+        if is_virtual(name):
+            return self._virtual.get(view, name)
         value = self._attributes.xattrs(view).get(name)
         if value is None:
             raise NoAttribute("There is no such attribute.")
         return value
 
     def list_xattr(self, ino: Ino) -> tuple[bytes, ...]:
-        return tuple(sorted(self._attributes.xattrs(self._attributes.resolve(ino))))
+        """Lists stored attributes, but for those that an earlier program stored under a name of HoloFS."""
+        stored = self._attributes.xattrs(self._attributes.resolve(ino))
+        return tuple(sorted(name for name in stored if not is_virtual(name)))
 
     def set_xattr(self, att: Attachment, ino: Ino, name: bytes, value: bytes, *, create: bool, replace: bool) -> None:
         self._scope.require_writable(att)
@@ -203,6 +210,7 @@ class Changing:
 
     def remove_xattr(self, att: Attachment, ino: Ino, name: bytes) -> None:
         self._scope.require_writable(att)
+        _check_not_virtual(name)
         if name not in self._attributes.xattrs(self._attributes.resolve(ino)):
             raise NoAttribute("There is no such attribute.")
         self._write_xattr(att, ino, name, None)
@@ -240,12 +248,18 @@ class Changing:
 def _check_xattr(name: bytes, value: bytes) -> None:
     if not name.startswith(_USER):
         raise NotSupported("Only attributes in the user namespace are kept.")
+    _check_not_virtual(name)
     if len(name) > MAX_XATTR_NAME:
         raise NameTooLong(f"The name of an attribute can have {MAX_XATTR_NAME} bytes.")
     if name == _USER or b"\0" in name:
         raise BadArgument("An attribute needs a name without NUL.")
     if len(value) > MAX_XATTR_VALUE:
         raise TooBig(f"The value of an attribute can have {MAX_XATTR_VALUE} bytes.")
+
+
+def _check_not_virtual(name: bytes) -> None:
+    if is_virtual(name):
+        raise NotSupported("Attributes that begin with user.holofs. can only be read: choose another name.")
 
 
 def _xattr_bytes(state: NodeState) -> int:

@@ -22,6 +22,7 @@ from blake3 import blake3
 
 from holofs_api import PAST_INO
 from holofs_api.times import parse_time
+from holofs_api.virtual_attributes import STATE, is_virtual
 from holofsd.core.errors import (
     BadArgument,
     HoloError,
@@ -36,6 +37,7 @@ from holofsd.core.project import token
 from holofsd.core.retention import DAY_MS
 from holofsd.core.state import Kind, Target, Version
 from holofsd.fs.content.contents import Contents
+from holofsd.fs.shared.virtual_attributes import of_version, require
 from holofsd.fs.types import Attr, ContentMap, Listing
 from holofsd.tree.past import Past, PastEntry
 
@@ -198,13 +200,20 @@ class PastFiles:
         return {} if ino in (_HIDDEN_INO, _AT_INO) else self._spot(ino).entry.settings.xattrs
 
     def get_xattr(self, ino: Ino, name: bytes) -> bytes:
+        if is_virtual(name):
+            return self._virtual(ino, name)
         value = self.xattrs(ino).get(name)
         if value is None:
             raise NoAttribute("There was no such attribute then.")
         return value
 
     def list_xattr(self, ino: Ino) -> tuple[bytes, ...]:
-        return tuple(sorted(self.xattrs(ino)))
+        return tuple(sorted(name for name in self.xattrs(ino) if not is_virtual(name)))
+
+    def _virtual(self, ino: Ino, name: bytes) -> bytes:
+        if name == STATE:
+            return b"past"
+        return require(b"" if ino in (_HIDDEN_INO, _AT_INO) else of_version(self._spot(ino).entry.version, name))
 
     # ---- content
     def read_link(self, ino: Ino) -> bytes:
