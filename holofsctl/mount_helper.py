@@ -22,6 +22,7 @@ from typing import Any, Final
 from holofs_api import VERSION
 from holofs_api.paths import state_dir
 from holofs_api.private_process import become_private
+from holofs_api.settings import VARIABLES
 from holofs_api.shell import shell_word
 from holofs_api.state_directory import StateDirError, require_device
 from holofs_api.utf8 import require_utf8
@@ -32,7 +33,7 @@ from holofsctl.commands.mounts import absolute, mounted
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.fstab_options import FstabOptions, parse_options
-from holofsctl.login_files import VARIABLES, unit_of
+from holofsctl.login_files import unit_of
 from holofsctl.output import Output, safe
 
 EXIT_USAGE: Final = 1

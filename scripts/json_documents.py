@@ -74,6 +74,26 @@ def obj(properties: dict[str, Schema], meaning: str = "") -> Schema:
     return {**told, **({"description": meaning} if meaning else {})}
 
 
+_VALUE: Final = {"type": ["string", "number", "array"], "items": {"type": "string"}}
+_SETTING: Final = {
+    "key": text('for example "log.level"'),
+    "value": {**_VALUE, "description": "in use"},
+    "source": one_of("where it comes from", "option", "environment", "file", "default"),
+    "where": {
+        "type": ["string", "integer", "null"],
+        "description": "the option or variable, or the line of the file; null: none of them",
+    },
+    "waiting": {
+        **_VALUE,
+        "type": [*_VALUE["type"], "null"],
+        "description": "in use after the next start; null: nothing else",
+    },
+    "default": {**_VALUE, "description": "in use where nothing else is said"},
+    "allowed": text("the values that are allowed, for people"),
+    "applies": one_of("when a change is in use", "now", "next-start", "next-mount", "first-start"),
+    "variables": many({"type": "string"}, "environment variables that give it"),
+    "option": text("option that gives it"),
+}
 _FILE: Final = {
     "starter": one_of("what starts the device", "systemd", "autostart"),
     "file": text("path of the file that makes it start at login"),
@@ -220,6 +240,24 @@ DOCUMENTS: Final = (
     Document("record-budget", "What the records of each other device take.", Message("RecordBudgetReply")),
     Document("scrub", "What was found, for each volume.", Message("ScrubProgress"), many=True),
     Document("wait", "How many other devices hold everything.", Message("WaitProgress")),
+    Document(
+        "config path", "The settings file.", Fields({"path": text("of the settings file"), "exists": flag("it does")})
+    ),
+    Document("config list", "Every setting.", Fields(_SETTING), many=True),
+    Document("config get", "The setting.", Fields(_SETTING)),
+    Document("config set", "The setting, as it is then.", Fields(_SETTING)),
+    Document("config unset", "The setting, as it is then.", Fields(_SETTING)),
+    Document("config edit", "What was changed.", Fields({"changed": many({"type": "string"}, "keys of settings")})),
+    Document(
+        "config reload",
+        "What the daemon makes of the settings file.",
+        Fields(
+            {
+                "problems": many({"type": "string"}, "sentences about the file, with line; it is not used then"),
+                "waiting": many({"type": "string"}, "keys of settings that are in use after the next start"),
+            }
+        ),
+    ),
     Document("leave", "Where the files are kept.", Message("LeaveReply")),
     Document("share", "The ticket.", Message("ShareReply")),
     Document("share --list", "The invites that can still be redeemed.", Message("Invite"), many=True),

@@ -52,8 +52,7 @@ class Nodes:
         db.on_rollback.append(self._views.clear)
         # Rows of nodes that are not directories, and inode numbers of nodes: every statement that changes one is here.
         self._rows: dict[NodeId, NodeRow] = {}
-        self._row_bytes = 0
-        """At least those of `_rows`: what was replaced or forgotten since it was emptied counts, too."""
+        self._row_bytes = 0  # at least those of `_rows`: what was replaced or forgotten since counts, too
         self._inos: dict[NodeId, Ino] = {}
         db.on_rollback.append(self._forget_all)
         # Nearly always empty, and asked about with every name: rows come only through the methods below.

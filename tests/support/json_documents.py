@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from support.sources import ROOT
 
-GROUPS = ("device", "trash")
+GROUPS = ("config", "device", "trash")
 """Commands that have commands of their own."""
 VARIANTS = {"share": ("--list", "--revoke"), "install": ("--dry-run",), "resolve": ("--all",)}
 """Options that make a command print something else."""

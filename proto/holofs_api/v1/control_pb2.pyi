@@ -2431,6 +2431,7 @@ class SettingsRequest(_message.Message):
 
     RELOAD_FIELD_NUMBER: _builtins.int
     reload: _builtins.bool
+    """read the file again, and apply what can be applied at once"""
     def __init__(
         self,
         *,
@@ -2446,6 +2447,8 @@ Global___SettingsRequest: _TypeAlias = SettingsRequest  # noqa: Y015
 
 @_typing.final
 class SettingsReply(_message.Message):
+    """Settings in use."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PATH_FIELD_NUMBER: _builtins.int
@@ -2476,6 +2479,8 @@ Global___SettingsReply: _TypeAlias = SettingsReply  # noqa: Y015
 
 @_typing.final
 class SettingValue(_message.Message):
+    """One of them."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int

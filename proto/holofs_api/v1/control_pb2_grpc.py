@@ -26,7 +26,12 @@ if _version_not_supported:
 
 
 class ControlStub:
-    """Missing associated documentation comment in .proto file."""
+    """Everything a person can ask of this device. Used by holofsctl. Errors are a gRPC status with an ErrorDetail (see
+    errors.proto) in the trailing metadata `holofs-error-bin`.
+
+    A request names a volume by its name on this device or by its whole id, and a device by its name or the beginning of its
+    id. Times end in `_ms`: milliseconds since 1970.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -199,6 +204,16 @@ class ControlStub:
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetRequest.SerializeToString,
                 response_deserializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetReply.FromString,
                 _registered_method=True)
+        self.Events = channel.unary_stream(
+                '/holofs.v1.Control/Events',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.EventsRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.Event.FromString,
+                _registered_method=True)
+        self.Ping = channel.unary_stream(
+                '/holofs.v1.Control/Ping',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.PingRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.PingReply.FromString,
+                _registered_method=True)
         self.Settings = channel.unary_unary(
                 '/holofs.v1.Control/Settings',
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.SettingsRequest.SerializeToString,
@@ -207,210 +222,263 @@ class ControlStub:
 
 
 class ControlServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Everything a person can ask of this device. Used by holofsctl. Errors are a gRPC status with an ErrorDetail (see
+    errors.proto) in the trailing metadata `holofs-error-bin`.
+
+    A request names a volume by its name on this device or by its whole id, and a device by its name or the beginning of its
+    id. Times end in `_ms`: milliseconds since 1970.
+    """
 
     def Handshake(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells the daemon who calls, and who answers. A daemon that speaks another version of the API refuses with the code
+        `version-mismatch`. No other call depends on this one.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells what the device is doing, and whether what was written here is safe on others.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeviceName(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells the name of this device, or changes it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateVolume(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes a volume with this device as its admin.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Share(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes an invite, as a ticket.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Join(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Redeems a ticket. Streams the steps until the volume is here; cancelling the call does not end the join.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListVolumes(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists the volumes of this device.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Leave(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Stops holding a volume.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Members(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists the devices that have a volume, removed ones included.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetMember(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes the role of a member, or removes it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Mount(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Shows a volume at a path, and answers when the mount answers.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Unmount(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Takes a mount away and forgets it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RestoreMounts(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Brings back the mounts that the device remembers, and answers when each is up or has failed.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Peers(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists the other devices of all volumes.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Conflicts(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists the conflict copies.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Resolve(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Settles conflicts. Streams one answer for each name.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadAlternative(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Reads the content of one alternative of a conflict, in pieces. Content that is elsewhere is fetched.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Wait(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Waits until other devices hold everything that was written here before the call. The last message has `done`, or
+        the time was up.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def History(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists the versions of a file that are kept.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Restore(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Brings back a version, or what was removed. Streams one answer for each path.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTrash(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists what was removed and is kept.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EmptyTrash(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lets go of what was removed, on this device.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def KeepHistory(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells for how long history is kept, and how much of it; changes what the request has set.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CollectGarbage(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Deletes content that nothing needs.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Fsck(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Checks, and repairs if told to, what is on disk.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Shutdown(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Stops the daemon. It answers before it ends.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Invites(self, request, context):
-        """members: taking a share back
+        """Lists the invites made on this device that can still be redeemed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeInvite(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes invites worthless.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Recovery(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells the recovery code of a volume.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Recover(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes this device an admin of a volume, by its recovery code.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Brake(self, request, context):
-        """the brake on removals from elsewhere, and content that is damaged here
+        """Tells what the brake holds and when it does; sets its limits, or decides about what it holds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Scrub(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Compares content with its hashes, and repairs it from other devices. Streams how far it is.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RecordBudget(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells what the records of each other device take and may take; changes the limit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Events(self, request, context):
+        """Tells what happens, until the client goes: see the kinds of Event. The daemon begins to note events with the first
+        call, and keeps the newest ten thousand until it ends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Ping(self, request, context):
+        """Asks another device for a sign of life, over the connection that is there. Streams one answer for each ping.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Settings(self, request, context):
-        """the settings file
+        """Tells the settings in use, and where each comes from; reads their file again if told to.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -584,6 +652,16 @@ def add_ControlServicer_to_server(servicer, server):
                     request_deserializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetRequest.FromString,
                     response_serializer=holofs__api_dot_v1_dot_control__pb2.RecordBudgetReply.SerializeToString,
             ),
+            'Events': grpc.unary_stream_rpc_method_handler(
+                    servicer.Events,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.EventsRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.Event.SerializeToString,
+            ),
+            'Ping': grpc.unary_stream_rpc_method_handler(
+                    servicer.Ping,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.PingRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.PingReply.SerializeToString,
+            ),
             'Settings': grpc.unary_unary_rpc_method_handler(
                     servicer.Settings,
                     request_deserializer=holofs__api_dot_v1_dot_control__pb2.SettingsRequest.FromString,
@@ -598,7 +676,12 @@ def add_ControlServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Control:
-    """Missing associated documentation comment in .proto file."""
+    """Everything a person can ask of this device. Used by holofsctl. Errors are a gRPC status with an ErrorDetail (see
+    errors.proto) in the trailing metadata `holofs-error-bin`.
+
+    A request names a volume by its name on this device or by its whole id, and a device by its name or the beginning of its
+    id. Times end in `_ms`: milliseconds since 1970.
+    """
 
     @staticmethod
     def Handshake(request,
@@ -1481,6 +1564,60 @@ class Control:
             '/holofs.v1.Control/RecordBudget',
             holofs__api_dot_v1_dot_control__pb2.RecordBudgetRequest.SerializeToString,
             holofs__api_dot_v1_dot_control__pb2.RecordBudgetReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Events(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/holofs.v1.Control/Events',
+            holofs__api_dot_v1_dot_control__pb2.EventsRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.Event.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Ping(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/holofs.v1.Control/Ping',
+            holofs__api_dot_v1_dot_control__pb2.PingRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.PingReply.FromString,
             options,
             channel_credentials,
             insecure,
