@@ -101,6 +101,7 @@ async def run(options: Options, settings: MountSettings, reporter: Reporter) -> 
         read_only=options.read_only,
         patience=settings.patience,
         allow=options.allow,
+        watching=settings.watching,
     )
     async with AsyncExitStack() as stack:
         volume = Volume(request)

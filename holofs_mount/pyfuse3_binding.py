@@ -335,7 +335,7 @@ async def serve(volume: Volume, mountpoint: str, of_kernel: frozenset[str], read
     kernel.start()
     volume.use_kernel(kernel)
     guard = Guard(mountpoint)
-    connection = connection_at(mountpoint)
+    connection = connection_at(mountpoint) if volume.is_watching else None
     if connection is not None and "ro" not in of_kernel:  # else the kernel refuses the echoes before we see them
         operations.echoes = Echoes(volume.state, volume.names, known, mountpoint, look_at(connection))
         volume.state.watchers = operations.echoes

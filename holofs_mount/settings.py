@@ -25,6 +25,8 @@ class MountSettings:
     binding: str
     patience: float
     """Seconds that operations wait for a daemon that is away."""
+    watching: bool
+    """Programs that watch a folder hear of changes from elsewhere."""
     complaints: tuple[str, ...]
 
 
@@ -40,5 +42,9 @@ def read_settings(
     patience = found["mount.patience"].value
     assert isinstance(patience, float)
     return MountSettings(
-        str(found["mount.log"].value), str(found["mount.binding"].value), patience, (*problems, *complaints)
+        str(found["mount.log"].value),
+        str(found["mount.binding"].value),
+        patience,
+        found["mount.watching"].value == "on",
+        (*problems, *complaints),
     )

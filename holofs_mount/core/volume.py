@@ -45,6 +45,8 @@ class MountRequest:
     read_only: bool
     patience: float
     allow: Allow = Allow.OWNER
+    watching: bool = True
+    """Programs that watch a folder hear of changes from elsewhere."""
 
 
 Connect = Callable[[Path, Observer, float], DaemonClient]
@@ -59,6 +61,7 @@ class Volume:
         state = self.state = MountState(lambda waited: client.patiently(waited))
         state.read_only = request.read_only
         state.allow = request.allow
+        self.is_watching = request.watching
         write_behind = self.write_behind = WriteBehind(client, state, state, lambda: state.epochs.now)
         state.attrs.any_pending = lambda: write_behind.queue.any_pending
         daemon = self.daemon = DaemonCalls(client, state.attrs, write_behind.queue, write_behind.creates)

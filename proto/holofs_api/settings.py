@@ -154,6 +154,16 @@ SETTINGS: Final = (
         "auto: pyfuse3 where it is installed, else fusepy. A mount that was made with `--binding` keeps its own.",
     ),
     Setting(
+        "mount.watching",
+        OneOf(("on", "off"), "on|off"),
+        "on",
+        Applies.NEXT_MOUNT,
+        ("HOLOFS_MOUNT_WATCHING",),
+        "--watching",
+        "whether programs that watch a folder hear of changes from elsewhere",
+        "off: a program hears only of what is done on this device.",
+    ),
+    Setting(
         "mount.patience",
         Seconds(),
         30.0,

@@ -314,6 +314,8 @@ def test_nothing_wrong_with_settings_keeps_a_mount_from_being_made(tmp_path: Pat
     assert len(found.complaints) == 2
     assert "line 3" in found.complaints[0]
     assert read_settings("", {}, {}).patience == PATIENCE
+    assert read_settings("", {}, {}).watching
+    assert not read_settings("", {"mount.watching": "off"}, {}).watching
 
 
 def test_variables_of_the_daemon_are_those_that_were_there_before() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mount.conftest import only
+from mount.conftest import MakeMount, only
 from mount.harness import FakeDaemon, Mount
 from support.inotify import Inotify
 from support.wait import until
@@ -86,3 +86,13 @@ def test_an_echo_process_is_there_when_wanted_and_comes_back_when_killed(own_mou
         daemon.remote_write("b", b"x")
         heard(watch, ("create", "b"))
         assert sorted(os.listdir(own_mount.path)) == ["a", "b"]
+
+
+def test_echoes_can_be_switched_off(make_mount: MakeMount, daemon: FakeDaemon) -> None:
+    with_echoes, without = make_mount(), make_mount("without", "--watching", "off")
+    with Inotify(with_echoes.path) as watch, Inotify(without.path) as unaware:
+        daemon.remote_write("a", b"x")
+        heard(watch, ("create", "a"))
+        until(lambda: (without.path / "a").exists(), "the file")
+        assert not echo_processes(without)
+        assert ("create", "a") not in unaware.events()

@@ -22,8 +22,10 @@ EXAMPLES = {
     "network.relays": "https://a.example.org",
     "network.allowed_relays": "https://a.example.org,any",
     "log.level": "debug",
+    "metrics.port": "9467",
     "mount.log": "error",
     "mount.binding": "fusepy",
+    "mount.watching": "off",
     "mount.patience": "2.5",
 }
 
@@ -132,6 +134,7 @@ async def test_a_list_says_where_each_value_is_from(run: Run, state: Path, monke
     told = json.loads((await run("config", "list", "--json"))[1])
     assert [one["key"] for one in told] == [*BY_KEY]
     assert told[1] == {
+        "schema": 1,
         "key": "network.bind",
         "value": "127.0.0.1:0",
         "source": "environment",
