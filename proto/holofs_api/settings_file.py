@@ -71,11 +71,11 @@ def read(path: Path) -> SettingsFile:
     """The file, whatever is there: raises nothing, and waits for nothing."""
     try:
         data = _bytes_of(path)
-    except FileNotFoundError:
-        return SettingsFile(path)
     except _Unreadable as error:
         return SettingsFile(path, exists=True, problems=(f"{path} {error}.",), is_toml=False)
     except OSError as error:
+        if not os.path.lexists(path):  # or its folder is no state directory: who needs one says so
+            return SettingsFile(path)
         return SettingsFile(path, exists=True, problems=(f"{path} cannot be read: {error.strerror}.",), is_toml=False)
     try:
         text = data.decode("utf-8")
@@ -174,7 +174,7 @@ def _bytes_of(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        if error.errno == errno.ELOOP:
+        if error.errno == errno.ELOOP and path.is_symlink():
             raise _Unreadable(
                 "is a link, which may lead to a place that needs this device: put the file there"
             ) from None

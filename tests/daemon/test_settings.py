@@ -159,6 +159,10 @@ def test_what_is_no_plain_file_is_told_and_not_waited_for(tmp_path: Path) -> Non
     path.unlink()
     path.mkdir()
     assert "is not a file" in read(path).problems[0]
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    for folder in ("missing", "file", "loop"):
+        assert read(tmp_path / folder / "config.toml") == settings_file.SettingsFile(tmp_path / folder / "config.toml")
     assert not read(tmp_path / "missing").exists
     assert read(tmp_path / "missing").problems == ()
 
