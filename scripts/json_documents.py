@@ -164,6 +164,13 @@ DOCUMENTS: Final = (
                 "version": text("of this program"),
                 "python": text("that runs it"),
                 "api_version": number("of the interface that it speaks"),
+                "binding": obj(
+                    {
+                        "name": one_of("of FUSE, that mounts use; empty: none can be used", "", "pyfuse3", "fusepy"),
+                        "version": text(""),
+                        "explanation": text("one sentence: why it is that one"),
+                    }
+                ),
                 "daemon": {
                     "anyOf": [obj({**_PROGRAM, "device_id": text("hex")}), {"type": "null"}],
                     "description": "null: it does not run, or does not answer",

@@ -67,7 +67,7 @@ def test_a_file_is_used_changed_and_broken_while_files_stay_at_hand(world: World
     (device.home / "good").write_text(good)
     device.environment["EDITOR"] = f"cp {device.home / 'good'}"
     changed = ["device.name", "network.bind", "network.discovery", "log.level", "mount.patience"]
-    assert device.json("config", "edit") == {"changed": changed}
+    assert device.json("config", "edit") == {"schema": 1, "changed": changed}
     assert device.status()["warnings"] == []
     assert file.read_text() == good
 

@@ -18,7 +18,7 @@ def test_a_device_keeps_its_first_name_and_tells_the_others_of_a_new_one(world: 
     a.down()
     a.environment["HOLOFS_DEVICE_NAME"] = "renamed-host"
     a.up()
-    assert a.json("device", "name") == {"name": "a", "device_id": a.device_id()}
+    assert a.json("device", "name") == {"schema": 1, "name": "a", "device_id": a.device_id()}
     folder_a, folder_b = a.mount(), b.mount()
     for word in ("a/b", "x" * 65, "-x", " x", "two\nlines", "f" * 64, "."):
         assert a.ctl("device", "name", word, check=False).code == 2

@@ -41,7 +41,7 @@ def test_a_version_replaced_on_another_device_comes_back_on_both(world: World) -
     assert (old["device"], old["shown"]) == ("a", False)
 
     restored = a.json("restore", here / "report", "--version", old["id"])
-    assert restored == [{"path": "report", "what": "restored", "why": ""}]
+    assert restored == [{"schema": 1, "path": "report", "what": "restored", "why": ""}]
     assert (here / "report").read_bytes() == OLD
     until(lambda: contents(there) == {"report": OLD}, "b to have the old version again")
     assert a.ctl("restore", here / "report", "--to", here / "other" / "copy").out == "other/copy\n"
@@ -77,9 +77,9 @@ def test_trash_is_emptied_and_its_room_given_back(world: World) -> None:
     (here / "kept").write_bytes(NEW)
     published(a)
     (here / "big").unlink()
-    assert a.json("trash", "empty", "docs", "--older", "1d") == {"files": 0, "bytes": 0}
+    assert a.json("trash", "empty", "docs", "--older", "1d") == {"schema": 1, "files": 0, "bytes": 0}
     assert a.json("gc", "docs", "--now")["files"] == 0
-    assert a.json("trash", "empty", here / "big") == {"files": 1, "bytes": len(OLD)}
+    assert a.json("trash", "empty", here / "big") == {"schema": 1, "files": 1, "bytes": len(OLD)}
     waits = a.json("gc", "docs")
     assert (waits["files"], waits["waiting"]) == (0, 1)
     done = a.json("gc", "docs", "--now")
