@@ -10,8 +10,7 @@ from support.device import World
 from support.metrics import Scrape
 from support.wait import until
 
-OF_ROOT = {"process_open_fds"}
-"""The kernel shows these of a private process to root alone."""
+NOT_IN_THE_DASHBOARD = {"process_virtual_memory_bytes", "process_open_fds", "process_max_fds"}
 
 
 def complete(found: Scrape) -> Scrape:
@@ -41,10 +40,9 @@ def test_metrics_are_what_the_page_says_and_what_status_says(world: World) -> No
 
     told = metrics.documented()
     exported = {name: (kind, found.labels[name]) for name, kind in found.kinds.items()}
-    assert {name: told.get(name) for name in exported} == exported
-    assert {*told} - {*exported} <= OF_ROOT
-    assert metrics.in_alerts() <= {*exported}
-    assert metrics.in_dashboard() | OF_ROOT == {*told} - {"process_virtual_memory_bytes", "process_max_fds"} | OF_ROOT
+    assert exported == told
+    assert metrics.in_alerts() <= {*told}
+    assert metrics.in_dashboard() == {*told} - NOT_IN_THE_DASHBOARD
 
     said, volume = a.status(), a.volume_status()
     assert found.of("holofs_volume_files", volume="docs") == volume["files"] == 1
