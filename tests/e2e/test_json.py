@@ -101,12 +101,21 @@ def _what_only_tells(asked: Asked, a: Device) -> None:
     for command in ("brake", "record-budget", "scrub", "members"):
         asked(a, command, "docs")
     asked(a, "device", "name")
+    _settings(asked, a)
     asked.names |= {"doctor", "log", "events", "ping"}
     for words in (("events", "--no-wait"), ("ping", "b", "-c", "1")):
         json_documents.check(words, a.ctl(*words, "--json").out, "")
     doctor = a.ctl("doctor", "--json", check=False)  # something may be wrong with this machine
     json_documents.check(["doctor"], doctor.out, doctor.err)
     json_documents.check(["log"], a.ctl("log", "--json").out, "")
+
+
+def _settings(asked: Asked, a: Device) -> None:
+    for words in (("path",), ("list",), ("get", "log.level"), ("set", "log.level", "debug"), ("unset", "log.level")):
+        asked(a, "config", *words)
+    a.environment["EDITOR"] = "true"
+    asked(a, "config", "edit")
+    asked(a, "config", "reload")
 
 
 def _people(asked: Asked, a: Device, b: Device) -> None:
