@@ -26,7 +26,9 @@ _BEGIN: Final = "holofsctl up; holofsctl create notes; mkdir ~/notes; holofsctl 
 _FORGET: Final = "holofsctl down; rmdir ~/notes; rm -r ~/.local/state/holofs"
 _ADVISED: Final = re.compile(r"`(?:sudo )?apt-get install ([^`]*)`(?:, then `([^`]*)`)?")
 _FILES_OF_DEB: Final = """
-for name in holofsctl holofsd holofs-mount mount.fuse.holofs; do zgrep -q '^.SH NAME' /usr/share/man/man1/$name.1.gz; done
+for name in holofsctl holofsd holofs-mount mount.fuse.holofs; do
+    zgrep -q '^.SH NAME' /usr/share/man/man1/$name.1.gz
+done
 bash -n /usr/share/bash-completion/completions/holofsctl
 grep -q '^#compdef holofsctl' /usr/share/zsh/vendor-completions/_holofsctl
 grep -q '^complete -c holofsctl' /usr/share/fish/vendor_completions.d/holofsctl.fish

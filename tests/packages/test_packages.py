@@ -23,8 +23,9 @@ from release import deb, dists, tree
 from support.sources import PACKAGES, ROOT, tracked_files
 
 PROGRAMS = {entry.name for entry in metadata.distribution("holofs").entry_points if entry.group == "console_scripts"}
+MANUALS = ("holofsctl", "holofsd", "holofs-mount", "mount.fuse.holofs")
 SHARED = {
-    *(f"share/man/man1/{name}.1" for name in ("holofsctl", "holofsd", "holofs-mount", "mount.fuse.holofs")),
+    *(f"share/man/man1/{name}.1" for name in MANUALS),
     "share/bash-completion/completions/holofsctl",
     "share/zsh/site-functions/_holofsctl",
     "share/fish/vendor_completions.d/holofsctl.fish",
@@ -107,7 +108,7 @@ def test_the_debian_package_has_programs_pages_completions_and_the_unit(release:
     files = {words[5].partition(" -> ")[0].removeprefix("./") for words in listing}
     assert {f"usr/{'sbin' if name.startswith('mount.') else 'bin'}/{name}" for name in PROGRAMS} <= files
     assert {*deb.PLACES.values()} <= files
-    assert {f"usr/share/man/man1/{name}.1.gz" for name in ("holofsctl", "holofsd", "holofs-mount", "mount.fuse.holofs")} <= files
+    assert {f"usr/share/man/man1/{name}.1.gz" for name in MANUALS} <= files
     assert {f"usr/share/doc/holofs/{name}" for name in ("copyright", "changelog.gz", "docs/install.md")} <= files
     packages = next(name for name in files if name.endswith("site-packages/"))
     assert {f"{packages}{name}" for name in of_the_product()} <= files
