@@ -36,11 +36,9 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def editor(monkeypatch: pytest.MonkeyPatch, state: Path, script: str) -> None:
+def editor(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Lets $EDITOR be a shell script, which gets the file as $1."""
-    program = state.with_name(f"{state.name}.editor")
-    program.write_text(f"set -e\n{script}\n")
-    monkeypatch.setenv("EDITOR", f"sh {shlex.quote(str(program))}")
+    monkeypatch.setenv("EDITOR", f"sh -ec {shlex.quote(script)} editor")
 
 
 # ---- the text
@@ -186,7 +184,7 @@ async def test_a_file_with_a_fault_is_not_made_worse(run: Run, state: Path) -> N
 
 
 async def test_an_edit_is_saved_if_it_has_no_fault(run: Run, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    editor(monkeypatch, state, """sed -i 's/^# level = .*/level = "error"/' "$1\"""")
+    editor(monkeypatch, """sed -i 's/^# level = .*/level = "error"/' "$1\"""")
     code, out, _ = await run("config", "edit")
     assert (code, out) == (0, "log.level\n")
     assert path_of(state).read_text() == template().replace('# level = "info"', 'level = "error"')
@@ -199,7 +197,7 @@ async def test_an_edit_is_saved_if_it_has_no_fault(run: Run, state: Path, monkey
 async def test_an_edit_with_a_fault_is_refused_and_the_text_is_kept(
     run: Run, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    editor(monkeypatch, state, """printf '[log]\\nlevel = "loud"\\n' >"$1\"""")
+    editor(monkeypatch, """printf '[log]\\nlevel = "loud"\\n' >"$1\"""")
     code, _, err = await run("config", "edit", stdin="")
     draft = state / "config.edit.toml"
     assert code == 1
@@ -207,7 +205,7 @@ async def test_an_edit_with_a_fault_is_refused_and_the_text_is_kept(
     assert f"Nothing was saved; your text is in {draft}." in err
     assert draft.read_text() == '[log]\nlevel = "loud"\n'
     assert not path_of(state).exists()
-    editor(monkeypatch, state, """sed -i 's/loud/debug/' "$1\"""")
+    editor(monkeypatch, """sed -i 's/loud/debug/' "$1\"""")
     code, _, err = await run("config", "edit")
     assert (code, "goes on with the text that was refused" in err) == (0, True)
     assert path_of(state).read_text() == '[log]\nlevel = "debug"\n'
@@ -219,7 +217,7 @@ async def test_an_edit_is_not_saved_over_what_was_changed_meanwhile(
 ) -> None:
     await run("config", "set", "log.level", "debug")
     other = "[log]\nlevel = 'error'\n"
-    editor(monkeypatch, state, f"""echo '# x' >>"$1"; printf "{other}" >{shlex.quote(str(path_of(state)))}""")
+    editor(monkeypatch, f"""echo '# x' >>"$1"; printf "{other}" >{shlex.quote(str(path_of(state)))}""")
     code, _, err = await run("config", "edit")
     assert (code, "changed by another program" in err) == (1, True)
     assert path_of(state).read_text() == other
@@ -227,7 +225,7 @@ async def test_an_edit_is_not_saved_over_what_was_changed_meanwhile(
 
 async def test_an_editor_that_fails_saves_nothing(run: Run, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for script, sentence in (("exit 3", "failed with exit code 3"), ('rm "$1"', "took the file away")):
-        editor(monkeypatch, state, script)
+        editor(monkeypatch, script)
         code, _, err = await run("config", "edit")
         assert (code, sentence in err) == (1, True)
     assert not path_of(state).exists()
@@ -236,7 +234,7 @@ async def test_an_editor_that_fails_saves_nothing(run: Run, state: Path, monkeyp
 async def test_a_file_that_cannot_be_read_can_be_edited(run: Run, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await run("config", "set", "log.level", "debug")
     path_of(state).write_bytes(b"\xff[log]\n")
-    editor(monkeypatch, state, """grep -q '[log]' "$1"; echo '[log]' >"$1\"""")
+    editor(monkeypatch, """grep -q '[log]' "$1"; echo '[log]' >"$1\"""")
     assert (await run("config", "edit"))[0] == 0
     assert path_of(state).read_text() == "[log]\n"
 
