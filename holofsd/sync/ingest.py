@@ -140,7 +140,8 @@ class Ingest:
         from there: one that holds less, or another history, has nothing to add to it and would not answer."""
         author, seq = shown.author, held.seq if held else 0
         total = sethash.from_bytes(held.set_hash) if held else sethash.EMPTY
-        is_beyond = self._documents.extent_of_incoming(author)[1] > shown.seq
+        stored, last = self._documents.extent_of_incoming(author)
+        is_beyond = last > shown.seq
         paused = self._paused.pop(author, None)
         if paused is not None and not is_beyond and (paused.base, paused.whole) == (seq, author in self._disagreed):
             return replace(paused, source=source, alive_at=now)
@@ -152,14 +153,12 @@ class Ingest:
             return Run(source, seq, 0, True, sethash.EMPTY, 0, now)
         weight = self._documents.weights().get(author, NOTHING)
         run = Run(source, seq, seq, False, total, seq, now, weight=weight)
-        self._resume(author, run)
+        if stored and not is_beyond:
+            self._resume(author, run, stored, last)
         return run
 
-    def _resume(self, author: AuthorId, run: Run) -> None:
-        """Goes on where a run stopped that a former process began."""
-        stored, last = self._documents.extent_of_incoming(author)
-        if not stored:
-            return
+    def _resume(self, author: AuthorId, run: Run, stored: int, last: int) -> None:
+        """Goes on where a run stopped that a former process began, with so many records up to that number."""
         if not self._members.counts(author, last):
             # Its device was removed since: this was on the way to a head that will never be taken over.
             with self._store.db.transaction():
