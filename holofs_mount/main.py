@@ -21,9 +21,11 @@ from typing import Final, TextIO, cast
 
 import structlog
 
+from holofs_api.activation import activate
 from holofs_api.paths import socket_path, state_dir
 from holofs_api.places import run_within
 from holofs_api.private_process import become_private
+from holofs_api.sockets import open_folder
 from holofs_api.state_directory import StateDirError, require_device
 from holofs_api.utf8 import require_utf8
 from holofs_mount import bindings
@@ -63,6 +65,8 @@ def main() -> None:
     reporter = Reporter(options.ready_fd)
     try:
         with suppress(KeyboardInterrupt):
+            if options.go_fd is None:
+                _activate(options.state_dir)
             asyncio.run(run(options, settings, reporter))
     except MountError as error:
         reporter.say(f"error {error}")
@@ -130,6 +134,13 @@ def _device(given: str | None) -> Path:
     except StateDirError as error:
         raise MountError(error.message, EXIT_USAGE if error.usage else EXIT_DAEMON) from None
     return state
+
+
+def _activate(given: str | None) -> None:
+    """Lets a service manager that listens for clients start the daemon, where none answers."""
+    with suppress(OSError, StateDirError), open_folder(state_dir(given)) as folder:  # attaching says what is wrong
+        if not folder.is_listening():
+            activate(folder)
 
 
 def _await_daemon(fd: int | None) -> None:

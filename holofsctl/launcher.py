@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import IO, Final
 
 from holofs_api import utf8
+from holofs_api.activation import Activation
 from holofs_api.mount_processes import holder_of
 from holofs_api.places import mount_points, run_within
+from holofs_api.settings import VARIABLES
 from holofs_api.state_directory import StateDirError, prepare
 from holofs_api.v1 import control_pb2 as pb
+from holofsctl import activation
 from holofsctl.client import Client, daemon_process
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
@@ -39,7 +42,11 @@ MOUNTS_FILE: Final = "mounts.json"
 
 
 def ensure_running(state: Path, options: Sequence[str] = ()) -> bool:
-    """Returns whether a daemon had to be started, with these options; returns once it answers."""
+    """Returns whether a daemon had to be started, with these options; returns once it answers.
+
+    systemd starts it where it listens for clients. It does not know settings that are options or variables here: with
+    any of those this process starts it.
+    """
     try:
         if _answers(state):
             return False
@@ -47,6 +54,9 @@ def ensure_running(state: Path, options: Sequence[str] = ()) -> bool:
         prepare(state)
         if _answers(state):
             return False
+    has_settings = bool(options) or any(os.environ.get(name) for name in VARIABLES)
+    if not has_settings and activation.start(state) is Activation.STARTED:
+        return True
     with _private_remarks(state) as remarks:
         process = _spawn(state, remarks, options)
         return _wait_until_up(state, process, remarks)

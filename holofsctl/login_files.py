@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that start a device at login: a unit of systemd's user manager or, without systemd, an XDG autostart entry.
+"""Files that start a device at login: units of systemd's user manager or, without systemd, an XDG autostart entry.
 
 Text only: `commands/installing.py` writes it. Each file begins with a line that names the device, by which `uninstall`
 knows what it may remove.
+
+There are two units, the service and the socket at which systemd waits for clients while no daemon runs (ADR 0014). A
+state directory whose path is too long for a socket's address, or has a control character, has the service alone.
 
 Mounts are made by a setuid program (fusermount3) in the mount namespace of the session. So the unit has none of these:
 
@@ -27,8 +30,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from holofs_api import utf8
-from holofs_api.paths import default_state_dir
+from holofs_api.activation import ACTIVATION_SOCKET_NAME
+from holofs_api.paths import MAX_SOCKET_PATH, default_state_dir
 from holofs_api.settings import VARIABLES
+from holofs_api.state_directory import MARKER
 
 
 class Starter(StrEnum):
@@ -68,22 +73,68 @@ class LoginFile:
 
 def unit_of(state: Path, environment: Mapping[str, str] = os.environ) -> LoginFile:
     """The unit that runs the daemon. Started by hand it would be the same, in the foreground."""
-    path = config_home(environment) / "systemd" / "user" / f"holofsd{_suffix(state)}.service"
+    path = _units(environment) / f"holofsd{_suffix(state)}.service"
     command = [sys.executable, *utf8.MODE, "-m", "holofsd.daemon.main", "--state-dir", str(state)]
     settings = "".join(f"Environment={unit_word(setting)}\n" for setting in _settings(environment))
-    text = f"{_first_line(state)}\n{_service(' '.join(map(unit_word, command)), settings)}"
+    socket = socket_unit_name(state) if _can_have_socket(state) else ""
+    text = f"{_first_line(state)}\n{_service(' '.join(map(unit_word, command)), settings, socket)}"
     return LoginFile(Starter.SYSTEMD, path, text)
 
 
-def packaged_unit(program: str) -> str:
-    """Unit that a package of a distribution installs for all users: each may enable it for his own device."""
-    begin = "# Part of the package holofs; `systemctl --user enable --now holofsd` starts it."
-    return f"{begin}\n{_service(unit_word(program), '')}"
+def socket_unit_of(state: Path, environment: Mapping[str, str] = os.environ) -> LoginFile | None:
+    """The unit of the activation socket; None where systemd cannot make one in this state directory."""
+    if not _can_have_socket(state):
+        return None
+    folder = str(state).replace("%", "%%")
+    path = _units(environment) / socket_unit_name(state)
+    return LoginFile(Starter.SYSTEMD, path, f"{_first_line(state)}\n{_socket(folder)}")
 
 
-def _service(command: str, settings: str) -> str:
+def socket_unit_name(state: Path) -> str:
+    return f"holofsd{_suffix(state)}.socket"
+
+
+def _can_have_socket(state: Path) -> bool:
+    """Whether systemd can bind the socket: it knows no way around the length of an address, and reads a line as it
+    stands, without escapes."""
+    path = str(state / ACTIVATION_SOCKET_NAME)
+    return len(os.fsencode(path)) <= MAX_SOCKET_PATH and path == _without_controls(path)
+
+
+def packaged_units(program: str) -> dict[str, str]:
+    """Units, by name, that a package of a distribution installs for all users: each may enable them for his own
+    device, which is in the usual place."""
+    begin = "# Part of the package holofs; `systemctl --user enable --now holofsd` starts it.\n"
+    socket = "holofsd.socket"
+    service = _service(unit_word(program), "", socket)
+    return {"holofsd.service": begin + service, socket: begin + _socket("%h/.local/state/holofs")}
+
+
+def _units(environment: Mapping[str, str]) -> Path:
+    return config_home(environment) / "systemd" / "user"
+
+
+def _socket(folder: str) -> str:
+    # The condition: systemd would make missing folders, also where the disk that holds the device is not plugged in.
+    return f"""[Unit]
+Description=HoloFS, for clients that come before the daemon
+ConditionPathExists={folder}/{MARKER}
+
+[Socket]
+ListenStream={folder}/{ACTIVATION_SOCKET_NAME}
+SocketMode=0600
+DirectoryMode=0700
+RemoveOnStop=yes
+
+[Install]
+WantedBy=sockets.target
+"""
+
+
+def _service(command: str, settings: str, socket: str) -> str:
     # `:` keeps systemd from replacing $NAME. Exit codes 2 and 6 of the daemon (settings that make no sense; one runs
-    # already) do not change by trying again.
+    # already) do not change by trying again. `Sockets` starts the socket with the service, `Also` enables both.
+    sockets, also = (f"Sockets={socket}\n", f"Also={socket}\n") if socket else ("", "")
     return f"""[Unit]
 Description=HoloFS
 
@@ -102,10 +153,10 @@ KillMode=process
 OOMPolicy=continue
 UMask=0077
 LimitCORE=0
-
+{sockets}
 [Install]
 WantedBy=default.target
-"""
+{also}"""
 
 
 def autostart_of(state: Path, environment: Mapping[str, str] = os.environ) -> LoginFile:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from holofsctl import activation
 from holofsctl.client import Client
 from holofsctl.output import Output
 
@@ -17,8 +18,8 @@ class CommandSession:
     output: Output
 
     def connect(self) -> Client:
-        """A connection to the daemon; CommandError (exit code 3) where none runs."""
-        return Client(self.state)
+        """A connection to the daemon; CommandError (exit code 3) where none runs and systemd starts none."""
+        return activation.connect(self.state)
 
     def call(self, method: str, request: Any) -> Any:
         """One call on a connection of its own."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Builds the Debian package: the programs in a private virtual environment, which uses Debian's Python, with all that
-they need from the package index; manual pages, completions and the user unit where Debian looks for them.
+they need from the package index; manual pages, completions and the user units where Debian looks for them.
 
 An environment fits one minor version of Python, so a package is for the release of Debian that it is built on. Its
 version says which, so that the package for the next release is newer.
@@ -22,7 +22,7 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from typing import Final
 
-from release.share import COMPLETIONS, UNIT
+from release.share import COMPLETIONS, UNITS
 from release.tree import make_plain
 
 PREFIX: Final = "usr/lib/holofs"
@@ -30,7 +30,7 @@ PLACES: Final = {
     COMPLETIONS["bash"]: "usr/share/bash-completion/completions/holofsctl",
     COMPLETIONS["zsh"]: "usr/share/zsh/vendor-completions/_holofsctl",
     COMPLETIONS["fish"]: "usr/share/fish/vendor_completions.d/holofsctl.fish",
-    UNIT: "usr/lib/systemd/user/holofsd.service",
+    **{unit: f"usr/lib/{unit}" for unit in UNITS},
 }
 _PROGRAM: Final = """#!/{prefix}/bin/python3 -I
 import sys

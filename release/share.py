@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files for `share`, made by the programs: manual pages, completions and the user unit.
+"""Files for `share`, made by the programs: manual pages, completions and the user units.
 
 A program of its own (`python -m release.share FOLDER`), because it has to import the tree that it is about.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from holofsctl.completion import script
-from holofsctl.login_files import packaged_unit
+from holofsctl.login_files import packaged_units
 from holofsctl.parser import build
 from scripts import man
 
@@ -20,14 +20,15 @@ COMPLETIONS: Final = {
     "zsh": "zsh/site-functions/_holofsctl",
     "fish": "fish/vendor_completions.d/holofsctl.fish",
 }
-UNIT: Final = "systemd/user/holofsd.service"
+UNITS: Final = ("systemd/user/holofsd.service", "systemd/user/holofsd.socket")
 """In the Debian package alone: where else the programs are is known only once they are installed."""
 
 
 def main(folder: Path) -> None:
     man.main(folder / "man" / "man1")
     files = {place: script(build(), shell) + "\n" for shell, place in COMPLETIONS.items()}
-    files[UNIT] = packaged_unit("/usr/bin/holofsd")
+    units = packaged_units("/usr/bin/holofsd")
+    files |= {place: units[Path(place).name] for place in UNITS}
     for place, text in files.items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         (folder / place).write_text(text, "utf-8")

@@ -33,6 +33,7 @@ bash -n /usr/share/bash-completion/completions/holofsctl
 grep -q '^#compdef holofsctl' /usr/share/zsh/vendor-completions/_holofsctl
 grep -q '^complete -c holofsctl' /usr/share/fish/vendor_completions.d/holofsctl.fish
 grep -q '^ExecStart=:"*/usr/bin/holofsd' /usr/lib/systemd/user/holofsd.service
+grep -q '^ListenStream=%h/' /usr/lib/systemd/user/holofsd.socket
 """
 _BY_FUSEPY: Final = """
 holofsctl up; holofsctl create notes; mkdir ~/notes; holofsctl mount --binding fusepy notes ~/notes

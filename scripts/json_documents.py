@@ -97,6 +97,7 @@ _SETTING: Final = {
 _FILE: Final = {
     "starter": one_of("what starts the device", "systemd", "autostart"),
     "file": text("path of the file that makes it start at login"),
+    "socket_file": text("path of the unit by which systemd waits for clients before the daemon runs; empty: none"),
     "state_dir": text("path of the state directory"),
     "changed": flag("there was something to do, or would be"),
 }
@@ -138,6 +139,7 @@ DOCUMENTS: Final = (
             {
                 **_FILE,
                 "content": text("of the file"),
+                "socket_content": text("of the unit of the socket; empty: none"),
                 "commands": many({"type": "array", "items": {"type": "string"}}, "that would be run, word by word"),
             }
         ),

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from holofs_api.settings import option_words, options_told
 from holofs_api.v1 import control_pb2 as pb
-from holofsctl import checks, launcher
+from holofsctl import activation, checks, launcher
 from holofsctl.client import Client
 from holofsctl.closed import run_closed
 from holofsctl.colours import painted
@@ -46,9 +46,12 @@ def up(session: CommandSession, arguments: argparse.Namespace) -> Exit:
 
 
 def down(session: CommandSession, arguments: argparse.Namespace) -> None:
+    command = activation.switch_off(session.state)
     was_running = launcher.stop(session.state)
     session.output.data({"was_running": was_running}, [])
     session.output.remark("holofsd stopped." if was_running else "holofsd was not running.")
+    if command:
+        session.output.remark(f"The next command may let systemd start it again: `{command}` prevents that.")
 
 
 def status(session: CommandSession, arguments: argparse.Namespace) -> None:

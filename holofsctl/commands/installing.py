@@ -15,35 +15,40 @@ from holofs_api import places
 from holofs_api.settings import VARIABLES
 from holofs_api.shell import shell_word
 from holofs_api.state_directory import FolderContent, prepare, standing
-from holofsctl import launcher, user_manager
+from holofsctl import activation, launcher, user_manager
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.login_files import LoginFile, Starter, autostart_of, config_home, unit_of
+from holofsctl.login_files import LoginFile, Starter, autostart_of, config_home, socket_unit_of, unit_of
 from holofsctl.output import safe
 from holofsctl.places import refused_plainly
 from holofsctl.session import CommandSession
 from holofsctl.user_manager import LINGER, SYSTEMCTL
 
 _RELOAD: Final = (*SYSTEMCTL, "daemon-reload")
+_Files = Sequence[LoginFile]
+"""Files of one starter: the service and, where there can be one, its socket; or the autostart entry."""
 
 
 def install(session: CommandSession, arguments: argparse.Namespace) -> Exit:
     standing(session.state)
-    unit, entry = _files_of(session.state)
-    file = unit if user_manager.answers() else entry
-    _check(file)
+    units, entry = _files_of(session.state)
+    files = units if user_manager.answers() else [entry]
+    for file in files:
+        _check(file)
     if arguments.dry_run:
-        return _show(session, file, arguments.linger)
+        return _show(session, files, arguments.linger)
     prepare(session.state)
-    is_unit = file.starter is Starter.SYSTEMD
-    changed, handed_over = (_install_unit if is_unit else _install_entry)(session.state, file)
+    is_unit = files is units
+    changed, handed_over = _install_units(session.state, units) if is_unit else _install_entry(session.state, entry)
     lingers = arguments.linger and is_unit and user_manager.lingers()
     told = {"changed": changed, "handed_over": handed_over, "linger": lingers}
-    session.output.data({**_facts(session.state, file), **told}, [safe(str(file.path))])
+    session.output.data({**_facts(session.state, files), **told}, [safe(str(file.path)) for file in files])
     if handed_over:
         session.output.remark("The daemon that ran was handed over to systemd; the mounts stayed.")
     said = "is installed: the device starts when you log in." if changed else "was installed already."
-    session.output.remark(f"{file.name} {said}")
+    session.output.remark(f"{files[0].name} {said}")
+    if is_unit and len(files) == 1:
+        session.output.remark("The first client cannot start it: the path of the state directory is too long for a socket.")
     return _told_about_linger(session, is_unit, arguments.linger, lingers)
 
 
@@ -64,12 +69,13 @@ def _told_about_linger(session: CommandSession, is_unit: bool, wanted: bool, lin
     return Exit.FAILED if wanted and not lingers else Exit.OK
 
 
-def _files_of(state: Path) -> tuple[LoginFile, LoginFile]:
-    """Unit and autostart entry. Raises CommandError where their folder does not answer, or is in a mounted volume:
+def _files_of(state: Path) -> tuple[_Files, LoginFile]:
+    """Units and autostart entry. Raises CommandError where their folder does not answer, or is in a mounted volume:
     there nobody could read them before the daemon runs, and every device would have them."""
     with refused_plainly():
         places.look(str(config_home(os.environ)))
-    return unit_of(state), autostart_of(state)
+    socket = socket_unit_of(state)
+    return [unit_of(state), *([] if socket is None else [socket])], autostart_of(state)
 
 
 def _check(file: LoginFile) -> None:
@@ -84,40 +90,60 @@ def _check(file: LoginFile) -> None:
         raise CommandError(sentence, code="file-exists")
 
 
-def _show(session: CommandSession, file: LoginFile, linger: bool) -> Exit:
-    """Shows the file that `install` would write, and the commands that it would run."""
-    commands = _commands(session.state, file)
+def _show(session: CommandSession, files: _Files, linger: bool) -> Exit:
+    """Shows the files that `install` would write, and the commands that it would run."""
+    file = files[0]
+    commands = _commands(session.state, files)
     commands += [LINGER] if linger and file.starter is Starter.SYSTEMD else []
-    lines = [f"# {file.path}", *file.text.splitlines(), "", *(f"# would run: {' '.join(c)}" for c in commands)]
-    told = {"changed": not file.is_current(), "content": file.text, "commands": [[*c] for c in commands]}
-    session.output.data({**_facts(session.state, file), **told}, lines, exact=True)
+    lines = [line for found in files for line in (f"# {found.path}", *found.text.splitlines(), "")]
+    lines += [f"# would run: {' '.join(command)}" for command in commands]
+    told = {
+        "changed": not _are_current(files),
+        "content": file.text,
+        "socket_content": "".join(socket.text for socket in files[1:]),
+        "commands": [[*command] for command in commands],
+    }
+    session.output.data({**_facts(session.state, files), **told}, lines, exact=True)
     pid = launcher.running_pid(session.state)
     if file.starter is Starter.SYSTEMD and pid not in (0, user_manager.main_pid(file.name)):
         session.output.remark(f"The daemon that runs (process {pid}) would be ended before; its mounts would stay.")
     return Exit.OK
 
 
-def _facts(state: Path, file: LoginFile) -> dict[str, str]:
-    return {"starter": file.starter.value, "file": str(file.path), "state_dir": str(state)}
+def _facts(state: Path, files: _Files) -> dict[str, str]:
+    socket = "".join(str(found.path) for found in files[1:])
+    return {
+        "starter": files[0].starter.value,
+        "file": str(files[0].path),
+        "socket_file": socket,
+        "state_dir": str(state),
+    }
 
 
-def _commands(state: Path, file: LoginFile) -> list[Sequence[str]]:
+def _are_current(files: _Files) -> bool:
+    return all(file.is_current() for file in files)
+
+
+def _commands(state: Path, files: _Files) -> list[Sequence[str]]:
+    file = files[0]
     if file.starter is Starter.AUTOSTART:
         return [("holofsctl", "--state-dir", shell_word(str(state)), "up")]
     started: list[Sequence[str]] = [_RELOAD, (*SYSTEMCTL, "enable", "--now", file.name)]
-    # `--now` leaves alone what runs, with the settings of before.
-    restarts = not file.is_current() and user_manager.main_pid(file.name)
+    # `--now` leaves alone what runs, with the settings and without the socket of before.
+    restarts = not _are_current(files) and user_manager.main_pid(file.name)
     return [*started, (*SYSTEMCTL, "restart", file.name)] if restarts else started
 
 
-def _install_unit(state: Path, file: LoginFile) -> tuple[bool, bool]:
+def _install_units(state: Path, files: _Files) -> tuple[bool, bool]:
     """Whether there was something to do, and whether a daemon was handed over."""
+    file = files[0]
     unit_pid, pid = user_manager.main_pid(file.name), launcher.running_pid(state)
     by_hand = pid not in (0, unit_pid)
-    if file.is_current() and user_manager.is_enabled(file.name) and unit_pid and not by_hand:
+    if _are_current(files) and user_manager.is_enabled(file.name) and unit_pid and not by_hand:
         return False, False
-    commands = _commands(state, file)
-    _write(file)
+    commands = _commands(state, files)
+    for written in files:
+        _write(written)
     _remove(autostart_of(state))
     if by_hand:
         launcher.stop_daemon(state)
@@ -155,24 +181,26 @@ def _remove(file: LoginFile) -> bool:
     file.path.unlink()
     if file.starter is Starter.SYSTEMD:
         # Made by `systemctl enable`, and left over where no systemd answers now.
-        link = file.path.parent / "default.target.wants" / file.name
-        if link.is_symlink():
-            link.unlink()
+        for target in ("default.target", "sockets.target"):
+            link = file.path.parent / f"{target}.wants" / file.name
+            if link.is_symlink():
+                link.unlink()
     return True
 
 
 def uninstall(session: CommandSession, arguments: argparse.Namespace) -> None:
     is_there = standing(session.state) is FolderContent.DEVICE
-    files = [file for file in _files_of(session.state) if file.is_written()]
+    units, entry = _files_of(session.state)
+    files = [file for file in (*units, entry) if file.is_written()]
     removed = [str(file.path) for file in files]
-    stopped = [_uninstall(session.state, file) for file in files if not arguments.dry_run]
-    told = {"removed": removed, "stopped": any(stopped), "state_dir": str(session.state)}
+    stopped = bool(files) and not arguments.dry_run and _uninstall(session.state, files)
+    told = {"removed": removed, "stopped": stopped, "state_dir": str(session.state)}
     session.output.data(told, [safe(path) for path in removed])
     if not removed:
         session.output.remark("Nothing was installed for this device.")
     elif arguments.dry_run:
         session.output.remark("Nothing was removed: this is what would be.")
-    elif any(stopped):
+    elif stopped:
         session.output.remark("The device is stopped, and does not start at login any more.")
     else:
         session.output.remark("The device does not start at login any more.")
@@ -182,17 +210,21 @@ def uninstall(session: CommandSession, arguments: argparse.Namespace) -> None:
         session.output.remark(f"{safe(str(session.state))} stays: this device's files, keys and history are there.")
 
 
-def _uninstall(state: Path, file: LoginFile) -> bool:
+def _uninstall(state: Path, files: _Files) -> bool:
     """Whether a daemon was stopped: the unit's own, whose mounts are taken away before, as by `down`."""
-    has_manager = file.starter is Starter.SYSTEMD and user_manager.answers()
-    pid = user_manager.main_pid(file.name) if has_manager else 0
+    names = [file.name for file in files if file.starter is Starter.SYSTEMD]
+    has_manager = bool(names) and user_manager.answers()
+    unit = unit_of(state).name
+    pid = user_manager.main_pid(unit) if has_manager and unit in names else 0
     if pid and launcher.running_pid(state) == pid:
+        activation.switch_off(state)
         launcher.stop(state)
     try:
         if has_manager:
-            user_manager.order((*SYSTEMCTL, "disable", "--now", file.name))
+            user_manager.order((*SYSTEMCTL, "disable", "--now", *names))
     finally:  # a manager that reads its units elsewhere refuses for ever
-        _remove(file)
+        for file in files:
+            _remove(file)
     if has_manager:
         user_manager.order(_RELOAD)
     return pid != 0

@@ -27,8 +27,10 @@ from holofs_api.utf8 import require_utf8
 from holofsd.core.errors import AlreadyRunning, BadConfiguration, HoloError
 from holofsd.daemon import logging as log_setup
 from holofsd.daemon import state_folder
+from holofsd.daemon.activation import ActivationSockets
 from holofsd.daemon.composition import running
 from holofsd.daemon.config import Config, read_config
+from holofsd.daemon.device import Device
 from holofsd.daemon.loop_watch import LoopWatch
 from holofsd.daemon.service_manager import ServiceManager
 from holofsd.store import faults
@@ -97,14 +99,19 @@ async def _run(config: Config) -> None:
     loop.set_exception_handler(_unhandled)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    manager = ServiceManager(os.environ)
+    manager, activation = ServiceManager(os.environ), ActivationSockets(os.environ, config.state)
     watch = LoopWatch(loop)
     with watch.watching():
         async with running(config, stop, watch=watch) as device, manager.told():
-            _calm_collector()
-            _log.info("holofsd is up", program=PROGRAM, device=device.identity().device_id, pid=os.getpid())
-            await stop.wait()
-            _log.info("holofsd stops")
+            with activation.answering():
+                await _serve(device, stop)
+
+
+async def _serve(device: Device, stop: asyncio.Event) -> None:
+    _calm_collector()
+    _log.info("holofsd is up", program=PROGRAM, device=device.identity().device_id, pid=os.getpid())
+    await stop.wait()
+    _log.info("holofsd stops")
 
 
 def _calm_collector() -> None:

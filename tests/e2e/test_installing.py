@@ -4,14 +4,24 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from support.device import Device, World
-from support.fake_systemd import PROGRAMS, FakeSystemd, command_of, settings_of
+from support.fake_systemd import (
+    PROGRAMS,
+    FakeSystemd,
+    address_of,
+    command_of,
+    handed_over,
+    listening_at,
+    settings_of,
+)
 from support.wait import until
 
 SYSTEMCTL = "systemctl --user"
@@ -61,7 +71,7 @@ def test_a_daemon_by_hand_is_handed_over_and_its_mounts_stay(world: World) -> No
     with (folder / "open").open("w") as file:
         told = device.json("install")
         file.write("written across")
-    unit = Path(told["file"]).name
+    unit, socket_unit = Path(told["file"]).name, Path(told["socket_file"]).name
     assert told["starter"] == "systemd"
     assert (told["changed"], told["handed_over"], told["linger"]) == (True, True, False)
     assert fake.orders() == [f"{SYSTEMCTL} daemon-reload", f"{SYSTEMCTL} enable --now {unit}"]
@@ -84,8 +94,13 @@ def test_a_daemon_by_hand_is_handed_over_and_its_mounts_stay(world: World) -> No
     assert device.mount_pids() == mounts
 
     gone = device.json("uninstall")
-    assert gone == {"schema": 1, "removed": [told["file"]], "stopped": True, "state_dir": str(device.state)}
-    assert fake.orders() == [f"{SYSTEMCTL} disable --now {unit}", f"{SYSTEMCTL} daemon-reload"]
+    removed = [told["file"], told["socket_file"]]
+    assert gone == {"schema": 1, "removed": removed, "stopped": True, "state_dir": str(device.state)}
+    assert fake.orders() == [
+        f"{SYSTEMCTL} stop {socket_unit}",
+        f"{SYSTEMCTL} disable --now {unit} {socket_unit}",
+        f"{SYSTEMCTL} daemon-reload",
+    ]
     assert files_below(fake.units) == []
     assert not os.path.ismount(folder)
     assert device.ctl("status", check=False).code == 3
@@ -138,7 +153,8 @@ def test_two_devices_are_two_units_and_a_file_of_somebody_else_stays(world: Worl
     assert first != second
     assert len({device.daemon_pid(), other.daemon_pid()}) == 2
     other.ctl("uninstall")
-    assert files_below(fake.units) == [f"default.target.wants/{first.name}", first.name]
+    sockets = [f"{first.stem}.socket", f"sockets.target.wants/{first.stem}.socket"]
+    assert files_below(fake.units) == [f"default.target.wants/{first.name}", first.name, *sockets]
     assert device.daemon_pid()
     second.write_text("[Service]\nExecStart=/bin/true\n")
     refused = other.ctl("install", check=False)
@@ -163,7 +179,8 @@ def test_a_dry_run_shows_everything_and_does_nothing(world: World) -> None:
     assert not fake.units.exists()
     device.ctl("install")
     there = files_below(fake.units)
-    assert device.json("uninstall", "--dry-run")["removed"] == [told["file"]]
+    assert told["socket_content"] in shown
+    assert device.json("uninstall", "--dry-run")["removed"] == [told["file"], told["socket_file"]]
     assert files_below(fake.units) == there
     device.ctl("uninstall")
 
@@ -204,6 +221,33 @@ def test_without_systemd_the_desktop_starts_it(world: World) -> None:
     assert "holofsctl down" in gone.err
     assert files_below(config) == []
     assert device.daemon_pid()
+
+
+def test_a_client_that_comes_before_the_daemon_waits_for_it_and_down_ends_that(world: World) -> None:
+    device = world.device("a")
+    fake = managed(device)
+    told = device.json("install")
+    content = device.json("install", "--dry-run")
+    device.stop_daemon()
+    fake.orders()
+    address = address_of(content["socket_content"])
+    assert address == str(device.state / "activate.sock")
+    environment = {key: device.environment[key] for key in ("HOME", "PATH")}
+    # The test listens in the place of systemd: it starts the service when somebody connects.
+    with listening_at(address) as listener, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(device.ctl, "list", check=False)
+        assert select.select([listener], [], [], 60)[0]
+        assert not asked.done()
+        device.run_daemon(
+            handed_over(command_of(content["content"])), {**environment, **settings_of(content["content"])}, listener
+        )
+        answer = asked.result(60)
+        assert answer.code == 0, answer.err
+        device.ctl("down")
+        assert fake.orders() == [f"{SYSTEMCTL} stop {Path(told['socket_file']).name}"]
+        assert device.ended_within(30)
+        assert device.ctl("list", check=False).code == 3
+        assert not select.select([listener], [], [], 0)[0], "nobody asks systemd for it any more"
 
 
 @pytest.fixture

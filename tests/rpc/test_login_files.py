@@ -11,8 +11,16 @@ from pathlib import Path
 import pytest
 
 from holofs_api.paths import default_state_dir
-from holofsctl.login_files import VARIABLES, autostart_of, desktop_word, packaged_unit, unit_of, unit_word
-from support.fake_systemd import command_of, settings_of
+from holofsctl.login_files import (
+    VARIABLES,
+    autostart_of,
+    desktop_word,
+    packaged_units,
+    socket_unit_of,
+    unit_of,
+    unit_word,
+)
+from support.fake_systemd import address_of, command_of, settings_of, values_of
 
 ODD = (
     "plain",
@@ -46,15 +54,38 @@ def test_a_unit_has_the_path_and_the_settings_as_they_are(odd: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("odd", ODD)
+def test_a_socket_is_in_the_state_directory_whatever_its_name(odd: str) -> None:
+    state = Path("/srv") / odd
+    unit = socket_unit_of(state, {})
+    if any(character < " " for character in odd):
+        assert unit is None, "a line of a unit cannot have it"
+        assert not values_of(unit_of(state, {}).text, "Sockets")
+        return
+    assert unit is not None
+    assert address_of(unit.text) == str(state / "activate.sock")
+    assert unit.path == unit_of(state, {}).path.with_suffix(".socket")
+    assert values_of(unit_of(state, {}).text, "Sockets") == values_of(unit_of(state, {}).text, "Also") == [unit.name]
+
+
+def test_a_path_that_is_too_long_for_a_socket_has_none() -> None:
+    longest = Path("/" + "d" * (107 - len("//activate.sock")))
+    assert socket_unit_of(longest, {}) is not None
+    assert socket_unit_of(Path(f"{longest}d"), {}) is None
+    assert socket_unit_of(Path("/" + "ä" * 50), {}) is None, "bytes count"
+
+
+@pytest.mark.parametrize("odd", ODD)
 def test_systemd_itself_has_nothing_to_say_about_a_unit(odd: str, tmp_path: Path) -> None:
     analyzer = shutil.which("systemd-analyze")
     if analyzer is None:  # the fake one reads units in the tests above
         return
-    file = unit_of(tmp_path / odd, {"HOLOFS_DEVICE_NAME": odd, "XDG_CONFIG_HOME": str(tmp_path)})
-    file.path.parent.mkdir(parents=True)
-    file.path.write_text(file.text)
+    state, settings = Path("/srv") / odd, {"HOLOFS_DEVICE_NAME": odd, "XDG_CONFIG_HOME": str(tmp_path)}
+    files = [file for file in (unit_of(state, settings), socket_unit_of(state, settings)) if file is not None]
+    for file in files:
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        file.path.write_text(file.text)
     environment = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    words = [analyzer, "verify", "--user", "--man=no", str(file.path)]
+    words = [analyzer, "verify", "--user", "--man=no", *(str(file.path) for file in files)]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -64,10 +95,15 @@ def test_a_unit_has_nothing_that_keeps_fuse_from_mounting(tmp_path: Path) -> Non
 
 
 def test_the_unit_of_a_package_differs_only_in_what_it_runs(tmp_path: Path) -> None:
-    texts = (unit_of(tmp_path, {}).text, packaged_unit("/usr/bin/holofsd"))
-    own, packaged = ([line for line in text.splitlines() if line[:2] not in ("# ", "Ex")] for text in texts)
-    assert own == packaged
-    assert command_of(texts[1]) == ["/usr/bin/holofsd"]
+    state = default_state_dir()
+    socket = socket_unit_of(state, {})
+    assert socket is not None
+    packaged = packaged_units("/usr/bin/holofsd")
+    assert [*packaged] == [unit_of(state, {}).name, socket.name]
+    for text, theirs in zip((unit_of(state, {}).text, socket.text), packaged.values(), strict=True):
+        own, other = ([line for line in part.splitlines() if line[:2] not in ("# ", "Ex")] for part in (text, theirs))
+        assert own == [line.replace("%h", str(tmp_path)) for line in other]
+    assert command_of(packaged["holofsd.service"]) == ["/usr/bin/holofsd"]
 
 
 def test_a_line_never_becomes_two() -> None:

@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -172,7 +173,9 @@ class Device:
         """The same, without waiting for an answer: it may die before."""
         self.run_daemon([*self.prefix, *prefix, str(BIN / "holofsd")], {**self.environment, **environment})
 
-    def run_daemon(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def run_daemon(
+        self, command: Sequence[str], environment: Mapping[str, str], stdin: int | socket.socket = subprocess.DEVNULL
+    ) -> None:
         """The daemon by another command and environment, as somebody else starts it."""
         assert self.foreground is None
         log = self.world.root / f"{self.name}.foreground.log"
@@ -182,7 +185,7 @@ class Device:
                 env=environment,
                 stdout=output,
                 stderr=output,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 start_new_session=True,
             )
 

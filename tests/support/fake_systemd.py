@@ -4,7 +4,8 @@
     fake = FakeSystemd(folder, config_home)
     environment["PATH"] = f"{fake.bin}:{environment['PATH']}"
 
-It reads units by itself, as systemd.syntax(7) says, so that it does not take over a mistake of what wrote them.
+It reads units by itself, as systemd.syntax(7) says, so that it does not take over a mistake of what wrote them. Each
+program ends at once, so nobody listens at a socket unit without its service: a test does that itself (`listening_at`).
 """
 
 from __future__ import annotations
@@ -45,6 +46,25 @@ def settings_of(unit: str) -> dict[str, str]:
     return dict(setting.split("=", 1) for setting in found)
 
 
+def address_of(unit: str) -> str:
+    """Path of the socket that a socket unit makes: a line as it stands, but for `%`."""
+    return values_of(unit, "ListenStream")[0].replace("%%", "%")
+
+
+def listening_at(address: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    Path(address).unlink(missing_ok=True)
+    listener.bind(address)
+    os.chmod(address, 0o600)
+    listener.listen()
+    return listener
+
+
+def handed_over(command: list[str]) -> list[str]:
+    """The command that gives its standard input to `command` as the one socket that is handed over."""
+    return ["/bin/sh", "-c", 'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&0 </dev/null', "sh", *command]
+
+
 class FakeSystemd:
     def __init__(self, folder: Path, config_home: Path) -> None:
         self.folder = folder
@@ -83,7 +103,7 @@ class FakeSystemd:
 
     def _systemctl(self, words: list[str]) -> int:
         unit = words[-1]
-        link = self.units / "default.target.wants" / unit
+        link = self._link(unit)
         match words[0]:
             case "show" if "--property=MainPID" in words:
                 print(self._pid(unit))
@@ -93,17 +113,25 @@ class FakeSystemd:
                 print("enabled" if link.exists() else "disabled")
                 return 0 if link.exists() else 1
             case "enable":
-                link.parent.mkdir(exist_ok=True)
-                if not link.is_symlink():
-                    link.symlink_to(self.units / unit)
+                for name in (unit, *values_of((self.units / unit).read_text(), "Also")):
+                    self._link(name).parent.mkdir(exist_ok=True)
+                    if not self._link(name).is_symlink():
+                        self._link(name).symlink_to(self.units / name)
                 return self._start(unit)
             case "restart":
                 self._stop(unit)
                 return self._start(unit)
-            case "disable":
-                link.unlink(missing_ok=True)
+            case "stop":
                 self._stop(unit)
+            case "disable":
+                for name in words[2:]:
+                    self._link(name).unlink(missing_ok=True)
+                    self._stop(name)
         return 0
+
+    def _link(self, unit: str) -> Path:
+        target = "sockets.target" if unit.endswith(".socket") else "default.target"
+        return self.units / f"{target}.wants" / unit
 
     def _pid(self, unit: str) -> int:
         try:
@@ -116,6 +144,10 @@ class FakeSystemd:
         if self._pid(unit):
             return 0
         text = (self.units / unit).read_text()
+        command, listener = command_of(text), None
+        for name in values_of(text, "Sockets"):
+            listener = listening_at(address_of((self.units / name).read_text()))
+            command = handed_over(command)
         environment = {key: os.environ[key] for key in ("HOME", "PATH")}
         address = self.folder / "notify"
         address.unlink(missing_ok=True)
@@ -123,10 +155,10 @@ class FakeSystemd:
             manager.bind(str(address))
             manager.settimeout(READY_S)
             process = subprocess.Popen(
-                command_of(text),
+                command,
                 env={**environment, **settings_of(text), "NOTIFY_SOCKET": str(address)},
                 cwd="/",
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if listener is None else listener,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
@@ -135,6 +167,8 @@ class FakeSystemd:
             return 0 if manager.recv(100) == b"READY=1" else 1
 
     def _stop(self, unit: str) -> None:
+        if unit.endswith(".socket"):
+            Path(address_of((self.units / unit).read_text())).unlink(missing_ok=True)
         pid = self._pid(unit)
         if pid:
             handle = os.pidfd_open(pid)
