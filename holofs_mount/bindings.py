@@ -35,7 +35,7 @@ _LIBRARY_PACKAGES: Final = {"pyfuse3": "fuse3", "fusepy": "libfuse2"}
 
 @dataclass(frozen=True, slots=True)
 class Lack:
-    """One thing that a binding needs and that is missing here."""
+    """Requirement of a binding that is missing here."""
 
     binding: str
     what: str

@@ -149,7 +149,7 @@ def _why(path: Path, error: int) -> str:
 
 
 def is_mounted(path: Path) -> bool:
-    """Whether something is mounted there, by the kernel's list: st_dev misses bind mounts of one filesystem."""
+    """Return whether something is mounted there, by the kernel's list: st_dev misses bind mounts of one filesystem."""
     points = mount_points()
     return os.path.ismount(path) if points is None else os.fspath(path) in points
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from holofs_api.shell import shell_word
 from holofs_api.v1 import control_pb2 as pb
@@ -14,6 +16,10 @@ from holofsctl.commands.volumes import role_here
 from holofsctl.devices import told_apart
 from holofsctl.output import duration, moment, safe, size, table
 from holofsctl.space_view import refusal_lines
+
+
+_LIES_SHOWN_MS: Final = 30 * 86_400_000
+"""Age of the last of its kind, from which on a lie is only counted."""
 
 
 def status_lines(reply: pb.StatusReply) -> list[str]:
@@ -131,14 +137,24 @@ def _troubles(status: pb.VolumeStatus) -> list[str]:
         why = "; ".join(status.quarantine_reasons)
         lines.append(f"{count(status.quarantined, 'record')} refused{f' ({safe(why)})' if why else ''}.")
     lines += [_unavailable(found) for found in status.unavailable]
-    lines += [_lie(lie) for lie in status.lies]
-    return lines
+    return lines + _lies(status.lies)
 
 
 def _unavailable(found: pb.Unavailable) -> str:
     path = safe(found.path or "a file without a name")
     who = safe(found.name or found.device_id[:8] or "a device that is not known")
     return f"Not here: {path} ({size(found.size)}, written by {who}): {safe(found.why)}."
+
+
+def _lies(lies: Sequence[pb.Lie]) -> list[str]:
+    since_ms = time.time() * 1000 - _LIES_SHOWN_MS
+    older = [lie for lie in lies if lie.last_ms < since_ms]
+    lines = [_lie(lie) for lie in lies if lie.last_ms >= since_ms]
+    if older:
+        told = count(sum(lie.number for lie in older), "untrue statement")
+        last = moment(max(lie.last_ms for lie in older))
+        lines.append(f"Long ago: {told} of members, the last at {last}; all refused (--json lists them).")
+    return lines
 
 
 def _lie(lie: pb.Lie) -> str:

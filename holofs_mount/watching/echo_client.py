@@ -102,5 +102,5 @@ class EchoClient:
 
 
 def _has_ended(child: int) -> bool:
-    """Whether a child has ended. It is not reaped, so its PID still means this process."""
+    """Return whether a child has ended. It is not reaped, so its PID still means this process."""
     return os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None

@@ -54,9 +54,10 @@ class NamesOfKernel(Protocol):
 
 @dataclass(slots=True)
 class Echo:
-    """One echo. `attr`: of what is at the name now, None where nothing is; `since`: the remote epoch of that.
+    """Repetition of one change, for watchers to hear.
 
-    `answered`: whether its lookup was answered as this echo needs it.
+    `attr`: of what is at the name now, None where nothing is; `since`: the remote epoch of that. `answered`: whether
+    its lookup was answered as this echo needs it.
     """
 
     parent: int
@@ -289,7 +290,7 @@ class Echoes:
 
 
 def is_ghost(ino: int) -> bool:
-    """Whether an inode number means what an echo removes."""
+    """Return whether an inode number means what an echo removes."""
     return _GHOST <= ino < PAST_INO
 
 

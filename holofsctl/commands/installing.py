@@ -48,7 +48,7 @@ def install(session: CommandSession, arguments: argparse.Namespace) -> Exit:
     said = "is installed: the device starts when you log in." if changed else "was installed already."
     session.output.remark(f"{files[0].name} {said}")
     if is_unit and len(files) == 1:
-        session.output.remark("The first client cannot start it: the path of the state directory is too long for a socket.")
+        session.output.remark("No client can start it: the path of the state directory is too long for a socket.")
     return _told_about_linger(session, is_unit, arguments.linger, lingers)
 
 

@@ -57,12 +57,6 @@ def live_versions(state: NodeState) -> tuple[Version, ...]:
     return tuple(newest[:1] if kind is Kind.DIRECTORY else newest)
 
 
-def shown_version(state: NodeState) -> Version | None:
-    """The live version with the highest stamp: the one a name shows once its content is here."""
-    live = live_versions(state)
-    return live[0] if live else None
-
-
 def is_live(state: NodeState, link_id: LinkId, link: Link) -> bool:
     if link.place is None:
         return False

@@ -7,6 +7,8 @@ import asyncio
 import errno
 import os
 import shutil
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +17,8 @@ from holofs_api.places import PathRefused, Seen, look, mount_points, refuse_insi
 from holofsd.core.errors import MountFailed, MountPathUnusable
 
 FUSE_DEVICE: Final = "/dev/fuse"
+MTAB: Final = "/etc/mtab"
+_MAKE_MTAB: Final = f"sudo ln -s ../proc/self/mounts {MTAB}"
 _HELPER_TIMEOUT_S: Final = 20.0
 _PROBE_S: Final = 2.0
 
@@ -84,27 +88,51 @@ async def unmount(path: str) -> bool:
 
     Returns whether it is all over, which it is not after detaching. Raises MountFailed where neither works.
     """
-    if await unmounted(path):
-        return True
-    helper = _helper()
-    code, remark = await _run([helper, "-u", "-z", path] if helper else ["umount", "-l", path])
-    if code == 0 or mounted_at(path) is None:
-        return False
-    told = remark.decode("utf-8", "replace").strip().splitlines()
-    raise MountFailed(f"{path} cannot be unmounted: {told[-1] if told else 'the system did not say why'}.")
+    with suppress(MountFailed):
+        if await unmounted(path):
+            return True
+    if told := await _take_away(path, ("-u", "-z"), ("-l",)):
+        raise _failed(path, told)
+    return False
 
 
 async def unmounted(path: str) -> bool:
-    """Unmounts unless files are in use; whether nothing is mounted there any more."""
+    """Unmounts unless files are in use; whether nothing is mounted there any more. Raises MountFailed where something
+    else is in the way."""
     if mounted_at(path) is None:
         return True
-    helper = _helper()
-    code, _ = await _run([helper, "-u", path] if helper else ["umount", path])
-    return code == 0 or mounted_at(path) is None
+    told = await _take_away(path, ("-u",), ())
+    if told and not _is_busy(told):
+        raise _failed(path, told)
+    return not told
 
 
-def _helper() -> str | None:
-    return shutil.which("fusermount3") or shutil.which("fusermount")
+async def _take_away(path: str, of_helper: Sequence[str], of_umount: Sequence[str]) -> str:
+    """Runs FUSE's own program with these options, or umount(8) with those. Empty where nothing is mounted there any
+    more; else the last line of what the program said."""
+    helper = shutil.which("fusermount3") or shutil.which("fusermount")
+    commands = [[helper, *of_helper, path]] if helper else []
+    if not helper or os.geteuid() == 0:  # root needs no helper; and umount needs no /etc/mtab, which the helper reads
+        commands.append(["env", "LC_ALL=C", "umount", *of_umount, path])
+    told = ""
+    for command in commands:
+        code, remark = await _run(command)
+        if code == 0 or mounted_at(path) is None:
+            return ""
+        lines = remark.decode("utf-8", "replace").strip().splitlines()
+        told = lines[-1].rstrip(".") if lines else "the system did not say why"
+        if any(_is_busy(line) for line in lines):
+            return "the folder is busy"
+    return told
+
+
+def _is_busy(told: str) -> bool:
+    return "busy" in told.lower()
+
+
+def _failed(path: str, told: str) -> MountFailed:
+    remedy = f" `{_MAKE_MTAB}` makes {MTAB} again; then try again." if not os.path.exists(MTAB) else ""
+    return MountFailed(f"{path} cannot be unmounted: {told}.{remedy}")
 
 
 async def _run(command: list[str]) -> tuple[int, bytes]:

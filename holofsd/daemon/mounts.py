@@ -185,7 +185,8 @@ class MountSupervisor:
     async def unmount(self, path: str, force: bool = True) -> bool:
         """Takes a mount away and forgets it; whether it is over, which it is not where `force` detached what is in use.
 
-        Raises MountUnknown, and without `force` MountBusy where a program uses it: then nothing is changed.
+        Raises MountUnknown, MountFailed, and without `force` MountBusy where a program uses it: then nothing is
+        changed.
         """
         mount = self._mounts.get(path)
         if mount is None:

@@ -14,8 +14,9 @@ from holofsd.core import edit
 from holofsd.core.brake import BrakeLimit, decode_limit, exceeds, kept, removes, restored
 from holofsd.core.ids import AuthorId, Dot, Hlc
 from holofsd.core.join import join
-from holofsd.core.node import is_alive, live_versions, placements, shown_version
+from holofsd.core.node import is_alive, live_versions, placements
 from holofsd.core.state import Kind, NodeState, Place, Removal, Version
+from support.states import shown_version
 from tests.core.programs import PROGRAMS, Step, start
 
 AUTHOR = AuthorId(b"z" * 32)

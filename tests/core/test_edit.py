@@ -11,8 +11,9 @@ from holofsd.core import edit
 from holofsd.core.errors import BadArgument, NameTooLong, TooManyLinks
 from holofsd.core.ids import ROOT_ID, AuthorId, Dot, Hlc, LinkId, NodeId
 from holofsd.core.join import join
-from holofsd.core.node import is_alive, is_publishable, live_versions, placements, shown_version
+from holofsd.core.node import is_alive, is_publishable, live_versions, placements
 from holofsd.core.state import Blob, Body, Inline, Kind, Marker, NodeState, Pending, Place, Register, Version
+from support.states import shown_version
 
 A, B = AuthorId(b"a" * 32), AuthorId(b"b" * 32)
 NODE = NodeId(b"n" * 16)

@@ -168,7 +168,9 @@ def test_a_file_in_the_place_of_a_socket_is_refused_and_the_next_one_taken(
     assert "no socket" in logs[0]["event"]
 
 
-@pytest.mark.parametrize("changed", [{"LISTEN_PID": "1"}, {"LISTEN_PID": ""}, {"LISTEN_FDS": "-1"}, {"LISTEN_FDS": "²"}])
+@pytest.mark.parametrize(
+    "changed", [{"LISTEN_PID": "1"}, {"LISTEN_PID": ""}, {"LISTEN_FDS": "-1"}, {"LISTEN_FDS": "²"}]
+)
 def test_what_was_meant_for_another_process_stays_as_it_is(
     changed: dict[str, str], state: Path, listener: socket.socket
 ) -> None:

@@ -44,7 +44,7 @@ from holofsd.core.errors import (
 from holofsd.core.git_index import MOST_BYTES, tracked_paths
 from holofsd.core.ids import AuthorId, VolumeId
 from holofsd.core.join import join
-from holofsd.core.node import is_alive, live_versions, placements, shown_version
+from holofsd.core.node import is_alive, live_versions, placements
 from holofsd.core.project import base_of_conflict_name, parse_token
 from holofsd.core.shrinking import shrunk
 from holofsd.fs import decoding
@@ -52,6 +52,7 @@ from holofsd.net import addresses
 from holofsd.net.fake import FakeNetwork
 from holofsd.net.pulse import Pulse
 from holofsd.sync import frames
+from support.states import shown_version
 
 VOLUME: Final = VolumeId(examples.A)
 Reads = Callable[[bytes], None]

@@ -42,9 +42,10 @@ from holofsd.codec.ticket import PREFIX, decode_ticket
 from holofsd.core import edit
 from holofsd.core.errors import ProtocolViolation, Refused, TicketInvalid
 from holofsd.core.join import join
-from holofsd.core.node import is_alive, live_versions, placements, shown_version
+from holofsd.core.node import is_alive, live_versions, placements
 from holofsd.core.shrinking import shrunk
 from holofsd.sync import frames
+from support.states import shown_version
 
 M = TypeVar("M", bound=Message)
 SLOWEST_S = 5.0

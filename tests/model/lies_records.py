@@ -17,7 +17,6 @@ from holofsd.codec.records import encode_device, encode_state, encode_volume
 from holofsd.core import edit
 from holofsd.core.document import DeviceInfo, Dropped, VolumeInfo
 from holofsd.core.ids import ROOT_ID, AuthorId, BlobHash, Dot, Hlc, LinkId, NodeId
-from holofsd.core.node import shown_version
 from holofsd.core.state import (
     Blob,
     Body,
@@ -35,6 +34,7 @@ from holofsd.core.state import (
 from model.liar import Honest, Liar, Record
 from model.lies import lie
 from model.looking import Numbers
+from support.states import shown_version
 
 END = (1 << 62) - 1
 """The greatest number that the protocol has."""

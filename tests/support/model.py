@@ -17,9 +17,10 @@ from holofsd.core.cycles import Moved, resolve_cycles
 from holofsd.core.ids import ROOT_ID, AuthorId, Dot, Hlc, LinkId, NodeId
 from holofsd.core.join import join
 from holofsd.core.lost import LOST_ID, UNMADE, shown_placements
-from holofsd.core.node import Placement, is_alive, live_links, live_versions, shown_version
+from holofsd.core.node import Placement, is_alive, live_links, live_versions
 from holofsd.core.project import Candidate, project_slot
 from holofsd.core.state import Blob, Body, Inline, Kind, Marker, NodeState, Place, Register, Target, Version
+from support.states import shown_version
 
 States = Mapping[NodeId, NodeState]
 Content = bytes | None

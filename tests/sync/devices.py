@@ -18,7 +18,6 @@ from holofsd.codec.ticket import decode_ticket
 from holofsd.core import edit
 from holofsd.core.document import Role
 from holofsd.core.ids import ROOT_ID, DeviceId, NodeId, VolumeId
-from holofsd.core.node import shown_version
 from holofsd.core.state import Blob, Body, Inline, Kind, Marker, Place
 from holofsd.fs.settings import INLINE_RECORD
 from holofsd.net.fake import FakeNetwork
@@ -33,6 +32,7 @@ from holofsd.sync.invites import redeem
 from holofsd.sync.leaving import forget_left, keep_left
 from holofsd.sync.volume import VolumeSync
 from holofsd.tree.local import LocalVolume
+from support.states import shown_version
 
 QUICK = SyncConfig(
     mark_interval=0.05,

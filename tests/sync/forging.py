@@ -8,8 +8,8 @@ from dataclasses import replace
 from holofsd.codec.records import decode_state
 from holofsd.codec.signing import SigningKey, sign_version
 from holofsd.core.ids import Dot, NodeId
-from holofsd.core.node import shown_version
 from holofsd.core.state import Inline, NodeState, Version
+from support.states import shown_version
 from tests.sync.devices import Device
 
 SEAL = 64

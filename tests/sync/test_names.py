@@ -7,9 +7,9 @@ from pathlib import Path
 
 from holofsd.core.document import Role
 from holofsd.core.ids import DeviceId
-from holofsd.core.node import shown_version
 from holofsd.store.device import DeviceStore
 from holofsd.sync.names import DeviceNames
+from support.states import shown_version
 from tests.sync.devices import Device, devices, settled, share, until
 
 ME, OTHER = DeviceId(b"m" * 32), DeviceId(b"o" * 32)

@@ -11,8 +11,8 @@ from holofsd.codec.content import hash_bytes
 from holofsd.core import edit, sethash
 from holofsd.core.document import Head
 from holofsd.core.ids import ROOT_ID, NodeId
-from holofsd.core.node import shown_version
 from holofsd.core.state import Inline, Kind, NodeState, Pending, Place
+from support.states import shown_version
 from tests.sync.devices import QUICK, Device, devices, settled, share, until
 
 
