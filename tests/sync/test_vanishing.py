@@ -21,7 +21,7 @@ from holofsd.core.state import Body, Inline, Link, NodeState, Pending, Place, Re
 from holofsd.tree.past import Past
 from holofsd.tree.states import decode_version
 from tests.sync.devices import Device, devices, settled, share, until
-from tests.sync.test_brake import MANY, brake, fill, full, held, knows
+from tests.sync.braking import MANY, brake, fill, full, held, knows
 
 AHEAD_MS = 1_000_000
 
