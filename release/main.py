@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +21,10 @@ def main() -> int:
         " same bytes, on the same release of Debian.",
     )
     parser.add_argument(
-        "--try", dest="tries", action="store_true", help="install and use each in a clean root; as root"
+        "--try",
+        dest="tries",
+        action="store_true",
+        help="install and use each in a clean root, and time the first run of a clone; as root",
     )
     asked = parser.parse_args()
     if changed := tree.uncommitted():
@@ -29,6 +33,7 @@ def main() -> int:
         fetched = build(Path(folder), ROOT / "dist")
         if asked.tries:
             trial.try_all(ROOT / "dist", fetched)
+            return subprocess.run([ROOT / "scripts" / "first_run"], check=False).returncode
     return 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.first_run import ARRIVED, LAST, demo_of
 from support.device import World
 from support.processes import mounts_below, processes_of
 from support.sources import ROOT
@@ -25,8 +26,7 @@ def _environment(world: World, **values: str) -> dict[str, str]:
 
 @pytest.mark.timeout(180)
 def test_the_demo_of_the_readme_can_be_pasted(world: World) -> None:
-    readme = ROOT.joinpath("README.md").read_text()
-    demo, clean_up = re.findall(r"<!-- demo.*?-->\n```bash\n(.*?)```", readme, re.DOTALL)
+    demo, clean_up = demo_of(ROOT.joinpath("README.md").read_text())
     done = subprocess.run(
         ["bash", "-e", "-u", "-c", demo + 'echo "$demo" > "$TMPDIR/where"\n' + clean_up],
         cwd=ROOT,
@@ -38,8 +38,8 @@ def test_the_demo_of_the_readme_can_be_pasted(world: World) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert "written on the laptop\n" in done.stdout
-    assert "written while the desktop was off\n" in done.stdout
+    assert f"{ARRIVED}\n" in done.stdout
+    assert f"{LAST}\n" in done.stdout
     demo_directory = Path(world.root.joinpath("where").read_text().strip())
     assert demo_directory.parent == world.root
     assert not demo_directory.exists()
