@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from support import forked
+
 _LARGEST_REQUEST = 128 << 10
 _STANDARD = (0, 1, 2)
 
@@ -61,9 +63,11 @@ def _content(file: int) -> bytes:
 def _server() -> socket.socket:
     """A connection to the server, which ends with this process. In a session of its own: Ctrl-C is for the test."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command, environment = forked.padded([sys.executable, "-m", "support.commands"], os.environ)
     with theirs:
         subprocess.Popen(
-            [sys.executable, "-m", "support.commands"],
+            command,
+            env=environment,
             stdin=theirs.fileno(),
             cwd=Path(__file__).parents[1],
             start_new_session=True,
@@ -74,6 +78,7 @@ def _server() -> socket.socket:
 def main() -> None:
     from holofsctl.main import main as command
 
+    forked.prepare()
     control = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
