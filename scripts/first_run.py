@@ -54,12 +54,11 @@ def first_run(repository: str, folder: Path) -> int:
     subprocess.run(["git", "clone", "--quiet", repository, folder / "holofs"], check=True)
     demo, clean_up = demo_of((folder / "holofs" / "README.md").read_text("utf-8"))
     cloned = time.monotonic() - began
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HOLOFS_", "PIP_", "XDG_"))}
     seen: dict[str, float] = {}
     with subprocess.Popen(
         ["bash", "-e", "-u", "-c", f"{_BEFORE}{demo}{clean_up}cleaned=yes\n"],
         cwd=folder / "holofs",
-        env={**kept, "HOME": str(folder), "TMPDIR": str(folder)},
+        env=_environment(folder),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
@@ -79,6 +78,16 @@ def first_run(repository: str, folder: Path) -> int:
         f" whole demo {took:.1f} s.\n"
     )
     return 0 if arrived <= ALLOWED_S else 1
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """A newcomer's environment: no setting of HoloFS and nothing in pip's cache. Where pip asks stays as it is here."""
+    names = ("PIP_CACHE_DIR", "PYTHONPATH", "VIRTUAL_ENV")
+    kept = {n: value for n, value in os.environ.items() if n not in names and not n.startswith(("HOLOFS_", "XDG_"))}
+    configured = Path("~/.config/pip/pip.conf").expanduser()
+    if configured.exists():
+        kept.setdefault("PIP_CONFIG_FILE", str(configured))
+    return {**kept, "HOME": str(home), "TMPDIR": str(home)}
 
 
 if __name__ == "__main__":
