@@ -7,8 +7,10 @@ The source is not changed by any of this. A file that changes while it is read i
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
+import signal
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -74,6 +76,8 @@ class Taker:
             data = _all_of(source, found.st_size)
             tick(len(data))
             return Taken(found, data, hash=blake3(data).digest())
+        if self.move and _has_writer(source):
+            raise CannotTake("a program has it open for writing: import it again when it is closed")
         if self.move and found.st_uid == os.geteuid():
             staging = secrets.token_hex(12)
             if self._linked(full, staging, found):
@@ -166,6 +170,19 @@ def _same(now: os.stat_result, before: os.stat_result) -> bool:
         before.st_size,
         before.st_mtime_ns,
     )
+
+
+def _has_writer(source: int) -> bool:
+    """Whether some process has the file open for writing. False where the kernel cannot tell: it grants a read lease
+    (fcntl(2), F_SETLEASE) only on a file without writers."""
+    try:
+        # Whoever opens the file while the lease is held is announced by this signal; SIGIO would end the process.
+        fcntl.fcntl(source, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(source, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(source, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    return False
 
 
 def _all_of(source: int, size: int) -> bytes:
