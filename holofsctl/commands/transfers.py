@@ -17,12 +17,12 @@ from holofsctl.session import CommandSession
 from holofsctl.transfer.exporting import Exporter
 from holofsctl.transfer.handover import Handover, Orders
 from holofsctl.transfer.importing import Importer
-from holofsctl.transfer.report import Report
+from holofsctl.transfer.report import TransferReport
 
 
 def import_folder(session: CommandSession, arguments: argparse.Namespace) -> Exit:
     source = _looked_at(session, arguments.folder)
-    orders, report = Orders(arguments.move, arguments.verify), Report(session.output.remark)
+    orders, report = Orders(arguments.move, arguments.verify), TransferReport(session.output.remark)
     keep_out = _kept_out(session)
     with session.connect() as client:
         place = locate(client, arguments.place)
@@ -32,13 +32,13 @@ def import_folder(session: CommandSession, arguments: argparse.Namespace) -> Exi
                 importer = Importer(handover, report, orders, bar, keep_out)
                 importer.run(os.fsencode(source), place.path)
             except (KeyboardInterrupt, CommandError):
-                session.output.remark(f"Not all of it: {report.sentence('imported')}")
+                _broken_off(session, report, "imported")
                 raise
     return _reported(session, report, place, source, "imported")
 
 
 def export_folder(session: CommandSession, arguments: argparse.Namespace) -> Exit:
-    report = Report(session.output.remark)
+    report = TransferReport(session.output.remark)
     with session.connect() as client:
         place = locate(client, arguments.place)
         folder = _looked_at(session, arguments.folder, make=True)
@@ -48,12 +48,17 @@ def export_folder(session: CommandSession, arguments: argparse.Namespace) -> Exi
             try:
                 exporter.run(client.stream("Export", pb.ExportRequest(volume=place.volume, path=place.path)))
             except (KeyboardInterrupt, CommandError):
-                session.output.remark(f"Not all of it: {report.sentence('exported')}")
+                _broken_off(session, report, "exported")
                 raise
     return _reported(session, report, place, folder, "exported")
 
 
-def _reported(session: CommandSession, report: Report, place: VolumePlace, folder: str, did: str) -> Exit:
+def _broken_off(session: CommandSession, report: TransferReport, did: str) -> None:
+    if not report.is_empty:
+        session.output.remark(f"Not all of it: {report.sentence(did)} The same command goes on from here.")
+
+
+def _reported(session: CommandSession, report: TransferReport, place: VolumePlace, folder: str, did: str) -> Exit:
     session.output.data(report.plain(place.volume, place.path, folder), [])
     session.output.remark(report.sentence(did))
     return Exit.FAILED if report.problems else Exit.OK

@@ -20,8 +20,8 @@ from blake3 import blake3
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.errors import CommandError
 from holofsctl.progress import Progress
-from holofsctl.transfer import bytes as content
-from holofsctl.transfer.report import Report
+from holofsctl.transfer import copying
+from holofsctl.transfer.report import TransferReport
 from holofsctl.transfer.taking import CannotTake, hash_file
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -43,7 +43,7 @@ class _Folder:
 class Exporter:
     """One export to an absolute path. `name`: of a single file that is exported into it."""
 
-    def __init__(self, top: bytes, report: Report, bar: Progress, *, verify: bool, name: bytes = b"") -> None:
+    def __init__(self, top: bytes, report: TransferReport, bar: Progress, *, verify: bool, name: bytes = b"") -> None:
         self._top = top
         self._report = report
         self._bar = bar
@@ -206,12 +206,12 @@ class Exporter:
             raise CannotTake("it was changed while it was exported: export it again") from None
         try:
             hash, how = b"", "cloned"
-            if not content.clone(source, target):
-                hash, how = content.copy(source, target, item.size, self._bar.advance), "copied"
+            if not copying.clone(source, target):
+                hash, how = copying.copy(source, target, item.size, self._bar.advance), "copied"
         finally:
             os.close(source)
         if self._verify:
-            hash = content.hash_of(target, item.size, _nobody)
+            hash = copying.hash_of(target, item.size, _nobody)
         if item.hash and hash:
             if hash != item.hash:
                 raise CannotTake("its content on this device is damaged: `holofsctl scrub` says more")
@@ -257,7 +257,7 @@ def _hash_of(item: pb.ExportItem) -> bytes:
     except FileNotFoundError:
         raise CannotTake("it was changed while it was exported: export it again") from None
     try:
-        return content.hash_of(source, item.size, _nobody)
+        return copying.hash_of(source, item.size, _nobody)
     finally:
         os.close(source)
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Exchange
 from holofsctl.errors import CommandError
-from holofsctl.transfer.report import Report
+from holofsctl.transfer.report import TransferReport
 from holofsctl.transfer.taking import CannotTake, Taken, Taker, hash_file, unchanged
 
 INLINE_BYTES: Final = 65536
@@ -61,7 +61,7 @@ class Handed:
 class Handover:
     """Batches on their way to the daemon, and what is not verified yet. All methods raise CommandError."""
 
-    def __init__(self, exchange: Exchange, report: Report, orders: Orders, volume: str) -> None:
+    def __init__(self, exchange: Exchange, report: TransferReport, orders: Orders, volume: str) -> None:
         self._exchange = exchange
         self._report = report
         self._orders = orders
@@ -254,7 +254,7 @@ class Handover:
 
 
 def _difference(handed: Handed, found: pb.FoundName) -> str:
-    """What is wrong in the volume, as the rest of a sentence; empty: nothing."""
+    """Fault of what is in the volume, as the rest of a sentence; empty: none."""
     item = handed.item
     if found.kind != item.kind or (item.kind == "symlink" and found.target != item.target):
         return "it was imported, but something else has its name in the volume by now"

@@ -20,7 +20,7 @@ from holofsctl.exit_codes import Exit
 from holofsctl.output import safe
 from holofsctl.progress import Progress
 from holofsctl.transfer.handover import Handed, Handover, Orders
-from holofsctl.transfer.report import Report
+from holofsctl.transfer.report import TransferReport
 from holofsctl.transfer.source import Level, Visit, walk
 from holofsctl.transfer.taking import CannotTake, hash_file
 
@@ -38,7 +38,7 @@ class Importer:
     """One import. `keep_out`: folders that are left out, by absolute path, with the reason."""
 
     def __init__(
-        self, handover: Handover, report: Report, orders: Orders, bar: Progress, keep_out: Mapping[bytes, str]
+        self, handover: Handover, report: TransferReport, orders: Orders, bar: Progress, keep_out: Mapping[bytes, str]
     ) -> None:
         self._handover = handover
         self._report = report
@@ -207,7 +207,7 @@ class Importer:
 
     # ---- folders, when everything in them is done
     def _leave(self, level: Level) -> None:
-        """Everything of a folder is on its way: it gets its time after that, and its own mode where it is new."""
+        """Dates a folder after everything in it was handed over, and gives it its own mode where it is new."""
         is_new = level.found is None
         if not level.path or level.full in self._handover.refused or not (is_new or level.gained):
             return

@@ -17,7 +17,7 @@ HOW: Final = ("moved", "cloned", "copied")
 
 
 @dataclass(slots=True)
-class Report:
+class TransferReport:
     """Numbers of names and bytes. `how`: files whose content was moved, cloned or copied to its place."""
 
     say: Callable[[str], None]
@@ -32,6 +32,11 @@ class Report:
     how: dict[str, int] = field(default_factory=lambda: dict.fromkeys(HOW, 0))
     problems: int = 0
     listed: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was done, and nothing looked at."""
+        return not (self.files or self.folders or self.symlinks or self.links or self.same or self.problems)
 
     def problem(self, path: bytes, why: str) -> None:
         """Names one thing that is left out, or not as it should be."""

@@ -87,7 +87,7 @@ def _visits(level: Level, look: Look, problem: Problem) -> Iterator[Visit]:
 def _there(
     level: Level, seen: Sequence[tuple[bytes, bytes, os.stat_result]], look: Look
 ) -> Sequence[pb.FoundName | None]:
-    """What the volume has for each; in a folder that is new it has nothing."""
+    """State of each in the volume; a folder that is new has nothing."""
     if level.found is None or not seen:
         return [None] * len(seen)
     names = [pb.ImportName(path=path, size=_size(found)) for _, path, found in seen]

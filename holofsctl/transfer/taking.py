@@ -19,8 +19,8 @@ from typing import Final
 
 from blake3 import blake3
 
-from holofsctl.transfer import bytes as content
-from holofsctl.transfer.bytes import Tick
+from holofsctl.transfer import copying
+from holofsctl.transfer.copying import Tick
 
 _ATTEMPTS: Final = 3
 _NO_LINK: Final = (
@@ -72,12 +72,12 @@ class Taker:
         raise CannotTake("it changes while it is read: import it again when no program writes it")
 
     def _take(self, full: bytes, source: int, found: os.stat_result, tick: Tick) -> Taken:
+        if self.move and _has_writer(source):
+            raise CannotTake("a program has it open for writing: import it again when it is closed")
         if found.st_size <= self.inline:
             data = _all_of(source, found.st_size)
             tick(len(data))
             return Taken(found, data, hash=blake3(data).digest())
-        if self.move and _has_writer(source):
-            raise CannotTake("a program has it open for writing: import it again when it is closed")
         if self.move and found.st_uid == os.geteuid():
             staging = secrets.token_hex(12)
             if self._linked(full, staging, found):
@@ -103,9 +103,9 @@ class Taker:
         staging = secrets.token_hex(12)
         target = os.open(self._place(staging), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            if content.clone(source, target):
+            if copying.clone(source, target):
                 return Taken(found, staging=staging, how="cloned", hash=self._hash(source, found, tick))
-            return Taken(found, staging=staging, how="copied", hash=content.copy(source, target, found.st_size, tick))
+            return Taken(found, staging=staging, how="copied", hash=copying.copy(source, target, found.st_size, tick))
         except BaseException:
             os.unlink(self._place(staging))
             raise
@@ -114,7 +114,7 @@ class Taker:
 
     def _hash(self, source: int, found: os.stat_result, tick: Tick) -> bytes:
         if self.hashes:
-            return content.hash_of(source, found.st_size, tick)
+            return copying.hash_of(source, found.st_size, tick)
         tick(found.st_size)
         return b""
 
@@ -131,7 +131,7 @@ class Taker:
 def hash_file(full: bytes, seen: os.stat_result, tick: Tick) -> bytes:
     """BLAKE3 of a regular file that does not change meanwhile. Raises CannotTake."""
     with opened(full, seen) as (source, before):
-        found = content.hash_of(source, before.st_size, tick)
+        found = copying.hash_of(source, before.st_size, tick)
         if not _same(os.fstat(source), before):
             raise CannotTake("it changes while it is read: import it again when no program writes it")
         return found

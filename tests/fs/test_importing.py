@@ -49,7 +49,7 @@ def staged(device: Device, path: str, data: bytes = LARGE, replaces: bytes = b""
 
 
 async def put(device: Device, *items: ImportItem, hold: bool = False) -> list[tuple[str, str]]:
-    """What became of each item. The import ends with it."""
+    """Results and reasons of one batch. The import ends with it."""
     session = device.fs.importing.session()
     session.begin()
     try:

@@ -11,9 +11,9 @@ from blake3 import blake3
 
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.progress import Progress
-from holofsctl.transfer import bytes as content
+from holofsctl.transfer import copying
 from holofsctl.transfer.exporting import Exporter
-from holofsctl.transfer.report import Report
+from holofsctl.transfer.report import TransferReport
 from holofsctl.transfer.taking import CannotTake, Taker, opened
 
 DATA = os.urandom(100_000)
@@ -33,8 +33,8 @@ def test_a_copy_keeps_holes_and_has_the_hash_of_the_whole(tmp_path: Path) -> Non
         file.truncate(size)
     ticks: list[int] = []
     with source.open("rb") as one, (tmp_path / "copy").open("w+b") as other:
-        hash = content.copy(one.fileno(), other.fileno(), size, ticks.append)
-        assert hash == content.hash_of(one.fileno(), size, no_tick) == blake3(source.read_bytes()).digest()
+        hash = copying.copy(one.fileno(), other.fileno(), size, ticks.append)
+        assert hash == copying.hash_of(one.fileno(), size, no_tick) == blake3(source.read_bytes()).digest()
     copy = tmp_path / "copy"
     assert copy.read_bytes() == source.read_bytes()
     assert copy.stat().st_blocks * 512 < 4 << 20
@@ -122,8 +122,8 @@ class Out:
             node=node,
         )
 
-    def run(self, *items: pb.ExportItem, verify: bool = False) -> Report:
-        report = Report(self.told.append)
+    def run(self, *items: pb.ExportItem, verify: bool = False) -> TransferReport:
+        report = TransferReport(self.told.append)
         Exporter(os.fsencode(self.root), report, Progress(""), verify=verify).run(items)
         return report
 

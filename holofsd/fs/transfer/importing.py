@@ -249,7 +249,7 @@ def _sync(path: os.PathLike[str]) -> None:
 
 
 def entry_at(scope: Scope, path: bytes) -> Entry | None:
-    """What a path leads to; None for the root, which is no entry, and where there is nothing."""
+    """Entry that a path leads to; None for the root, which is no entry, and where there is nothing."""
     parent: NodeId = ROOT_ID
     entry: Entry | None = None
     for name in path.split(b"/") if path else ():
