@@ -14,7 +14,7 @@ import signal
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from blake3 import blake3
@@ -49,7 +49,7 @@ class Taken:
 @dataclass(frozen=True, slots=True)
 class Taker:
     """Maker of content in one staging folder. `inline`: the most bytes that are taken as data. `move`: by hard link
-    where the disk allows it. `hashes`: also what need not be read. `room`: called before bytes are added there."""
+    where the disk allows it. `hashes`: also what need not be read. `room`: called before bytes are copied there."""
 
     folder: bytes
     inline: int
@@ -79,9 +79,13 @@ class Taker:
             tick(len(data))
             return Taken(found, data, hash=blake3(data).digest())
         if self.move and found.st_uid == os.geteuid():
-            staging = secrets.token_hex(12)
-            if self._linked(full, staging, found):
-                return Taken(found, staging=staging, how="moved", hash=self._hash(source, found, tick))
+            taken = Taken(found, staging=secrets.token_hex(12), how="moved")
+            if self._linked(full, taken.staging, found):
+                try:
+                    return replace(taken, hash=self._hash(source, found, tick))
+                except BaseException:
+                    self.drop(taken)
+                    raise
         return self._copied(source, found, tick)
 
     def _linked(self, full: bytes, staging: str, found: os.stat_result) -> bool:
@@ -99,12 +103,12 @@ class Taker:
         raise CannotTake("another file took its place while it was imported: import again")
 
     def _copied(self, source: int, found: os.stat_result, tick: Tick) -> Taken:
-        self.room(found.st_size)
         staging = secrets.token_hex(12)
         target = os.open(self._place(staging), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             if copying.clone(source, target):
                 return Taken(found, staging=staging, how="cloned", hash=self._hash(source, found, tick))
+            self.room(found.st_size)
             return Taken(found, staging=staging, how="copied", hash=copying.copy(source, target, found.st_size, tick))
         except BaseException:
             os.unlink(self._place(staging))
