@@ -6,9 +6,10 @@ gRPC is imported by what needs it: `up` starts the daemon before, so that both a
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, cast
@@ -22,6 +23,7 @@ from holofs_api.state_directory import FolderContent, standing
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit, of_detail
+from holofsctl.progress import Progress
 
 CALL_TIMEOUT_S: Final = 90.0
 HANDSHAKE_TIMEOUT_S: Final = 15.0
@@ -29,6 +31,27 @@ _LOOK_S: Final = 10.0
 """Seconds between two looks at whether a daemon whose stream is followed still answers."""
 _MAX_MESSAGE: Final = 64 << 20
 _PROGRAM: Final = f"holofsctl {VERSION}"
+_WAITING: Final = "Waiting for holofsd"
+_DOING: Final = {
+    "CollectGarbage": "Deleting what nothing needs",
+    "EmptyTrash": "Emptying the trash",
+    "Fsck": "Checking",
+    "Join": "Joining",
+    "KeepHistory": "Tidying the history",
+    "Leave": "Leaving",
+    "ListTrash": "Looking through the trash",
+    "Mount": "Mounting",
+    "Recover": "Recovering",
+    "Resolve": "Settling",
+    "Restore": "Restoring",
+    "RestoreMounts": "Bringing mounts back",
+    "Scrub": "Reading all content",
+    "Unmount": "Unmounting",
+    "Wait": "Waiting for other devices",
+}
+"""Work behind calls, for a person who waits."""
+_UNSEEN: Final = ("Events", "Ping", "Status")
+"""Calls whose answers are printed as they come, or which are asked again and again."""
 
 
 @contextmanager
@@ -107,6 +130,36 @@ def not_answering(state: Path) -> CommandError:
     return CommandError(sentence, Exit.TIMED_OUT, "not-answering")
 
 
+class Exchange:
+    """A call of Control whose client sends one request after the other, and gets one reply to each, in order."""
+
+    def __init__(self, state: Path, method: Any) -> None:
+        self._state = state
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.call = method(iter(self._requests.get, None))
+
+    def send(self, request: Any) -> None:
+        """Returns at once. The caller bounds how many replies it has not received yet."""
+        self._requests.put(request)
+
+    def receive(self) -> Any:
+        """The next reply. Raises CommandError."""
+        with told_plainly(self._state):
+            reply = next(self.call, None)
+        if reply is None:
+            raise CommandError("holofsd ended the call without an answer; see log/holofsd.log in its state directory.")
+        return reply
+
+    def end(self) -> None:
+        self._requests.put(None)
+        self.call.cancel()
+
+
+def _shown(method: str) -> AbstractContextManager[object]:
+    """Display of a call that takes long."""
+    return nullcontext() if method in _UNSEEN else Progress(_DOING.get(method, _WAITING))
+
+
 def _hello() -> pb.HandshakeRequest:
     return pb.HandshakeRequest(api_version=API_VERSION, program=_PROGRAM)
 
@@ -154,17 +207,32 @@ class Client:
 
     def call(self, method: str, request: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
         """One unary call of Control, by its name."""
-        with told_plainly(self.state):
+        with _shown(method), told_plainly(self.state):
             return getattr(self._stub, method)(request, timeout=timeout_s)
 
     def stream(self, method: str, request: Any) -> Iterator[Any]:
         """The messages of a streaming call of Control; dropping the iterator, also by Ctrl-C, ends the call."""
         call = getattr(self._stub, method)(request)
+        with self._looked_after(call), _shown(method), told_plainly(self.state):
+            yield from call
+
+    @contextmanager
+    def exchange(self, method: str) -> Iterator[Exchange]:
+        """A call of Control that streams both ways; leaving it, also by Ctrl-C, ends the call."""
+        exchange = Exchange(self.state, getattr(self._stub, method))
+        try:
+            with self._looked_after(exchange.call):
+                yield exchange
+        finally:
+            exchange.end()
+
+    @contextmanager
+    def _looked_after(self, call: Any) -> Iterator[None]:
+        """Ends the call with CommandError when the daemon is silent, and in any case when it is left."""
         ended, is_silent = threading.Event(), threading.Event()
         threading.Thread(target=self._look_after, args=(call, ended, is_silent), daemon=True).start()
         try:
-            with told_plainly(self.state):
-                yield from call
+            yield
         except CommandError:
             if is_silent.is_set():
                 raise not_answering(self.state) from None

@@ -69,6 +69,7 @@ _PREAMBLES: Final = {
 _BY_METAVAR: Final = {
     "NAME": "volumes",
     "NAME|PATH": "volumes_or_file",
+    "NAME[:PATH]": "volumes_or_file",
     "role DEVICE reader|writer|admin | remove DEVICE": "members",
     "shown|copy|both|newest|DEVICE": "keep",
     "COMMAND": "commands",
@@ -78,7 +79,7 @@ _BY_METAVAR: Final = {
 _NEW_NAMES: Final = ("create", "join", "recover")
 """Commands whose NAME is of something new."""
 _FILES: Final = ("place", "to", "copy")
-_FOLDERS: Final = ("path", "state_dir")
+_FOLDERS: Final = ("path", "folder", "state_dir")
 
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:

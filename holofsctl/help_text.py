@@ -47,6 +47,8 @@ _GROUPS: Final[Sequence[_Group]] = (
             ("list", "the volumes of this device"),
             ("mount NAME PATH", "show a volume as a folder ([--read-only] [--at TIME])"),
             ("unmount PATH", "take the folder away ([--force])"),
+            ("import DIR NAME[:PATH]", "take all files of a folder into a volume ([--move] [--verify])"),
+            ("export NAME[:PATH] DIR", "copy a volume, or a part of it, into a folder ([--verify])"),
             ("conflicts [NAME|PATH]", "files that were changed in two places at once"),
             ("diff PATH [COPY]", "what differs between their contents"),
             (

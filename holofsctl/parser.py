@@ -11,7 +11,7 @@ from typing import Any, Final
 from holofs_api import VERSION
 from holofs_api.settings import DAEMON_KEYS, add_options
 from holofs_api.words import quoted
-from holofsctl import completion, config_parser, daemon_log, history_parser, safety_parser
+from holofsctl import completion, config_parser, daemon_log, history_parser, safety_parser, transfer_parser
 from holofsctl.commands import completion as completing
 from holofsctl.commands import conflicts, device, fsck, installing, mounts, recovering, sharing, volumes, watching
 from holofsctl.commands import diff as comparison
@@ -25,7 +25,7 @@ from holofsctl.mistakes import command_meant, did_you_mean
 from holofsctl.numbers import number, seconds, time_limit
 from holofsctl.output import print_text, safe
 
-_PATHS: Final = ("path", "place", "to", "copy", "state_dir")
+_PATHS: Final = ("path", "place", "folder", "to", "copy", "state_dir")
 """Arguments that name a file."""
 
 
@@ -154,6 +154,7 @@ def build() -> argparse.ArgumentParser:
     _device(command)
     config_parser.add(command, _common)
     _volumes(command)
+    transfer_parser.add(command)
     _conflicts(command)
     history_parser.add(command)
     safety_parser.add(command)

@@ -106,6 +106,24 @@ _PROGRAM: Final = {
     "api_version": number("of the interface that it speaks; 0: likewise"),
     "pid": number("its process"),
 }
+_TRANSFER: Final = {
+    "volume": text("its name here"),
+    "path": text("in the volume; empty: all of it"),
+    "folder": text("the other side: absolute path"),
+    "files": number("that were new there"),
+    "folders": number("that were new there"),
+    "symlinks": number("that were new there"),
+    "links": number("further names of files, new there"),
+    "bytes": number("of the new files"),
+    "same": number("names that were there already, with the same content"),
+    "verified": number("files whose content was compared at the end, or by what is stored of it"),
+    "removed": number("names that `--move` removed from the folder"),
+    "moved": number("files whose own place on the disk became that of the content"),
+    "cloned": number("files that share their blocks on the disk (reflink)"),
+    "copied": number("files whose content was copied; small files count for none of the three"),
+    "problem_count": number("names that were left out, or are not as they should be"),
+    "problems": many(obj({"path": text(""), "why": text("the rest of a sentence")}), "the first thousand"),
+}
 
 DOCUMENTS: Final = (
     Document(
@@ -219,6 +237,8 @@ DOCUMENTS: Final = (
         "The folder that is free.",
         Fields({"path": text("absolute"), "detached": flag("programs go on with what they have open there")}),
     ),
+    Document("import", "What was taken into the volume.", Fields(_TRANSFER)),
+    Document("export", "What was copied out of the volume.", Fields(_TRANSFER)),
     Document("conflicts", "The conflict copies.", Message("Conflict"), many=True),
     Document(
         "diff",

@@ -18,6 +18,7 @@ from holofsctl.devices import told_apart
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import moment, plain, safe, table
+from holofsctl.progress import Progress
 from holofsctl.screen import Screen
 from holofsctl.session import CommandSession
 from holofsctl.status_view import status_lines
@@ -29,7 +30,8 @@ _WATCH_S = 1.0
 
 def up(session: CommandSession, arguments: argparse.Namespace) -> Exit:
     told = options_told(arguments)
-    started = launcher.ensure_running(session.state, option_words(told))
+    with Progress("Starting holofsd"):
+        started = launcher.ensure_running(session.state, option_words(told))
     with session.connect() as client:
         mounts = client.call("RestoreMounts", pb.RestoreMountsRequest(), _RESTORE_TIMEOUT_S).mounts
         daemon = client.daemon
@@ -47,7 +49,8 @@ def up(session: CommandSession, arguments: argparse.Namespace) -> Exit:
 
 def down(session: CommandSession, arguments: argparse.Namespace) -> None:
     command = activation.switch_off(session.state)
-    was_running = launcher.stop(session.state)
+    with Progress("Stopping holofsd"):
+        was_running = launcher.stop(session.state)
     session.output.data({"was_running": was_running}, [])
     session.output.remark("holofsd stopped." if was_running else "holofsd was not running.")
     if command:

@@ -15,6 +15,7 @@ from holofsctl.closed import run_closed
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import moment, plain, safe, table_rows
+from holofsctl.progress import Progress
 from holofsctl.session import CommandSession
 
 _TIMEOUT_S: Final = 24 * 3600.0
@@ -64,7 +65,8 @@ def _without_daemon(session: CommandSession, request: pb.FsckRequest) -> pb.Fsck
     orders = [f"--{name.replace('_', '-')}" for name in ("repair", "from_backup", "content") if getattr(request, name)]
     names = [request.volume] if request.volume else []
     busy = "holofsd is just starting or ending: try again in a moment."
-    done = run_closed(session, "holofsd.daemon.fsck_main", [*orders, "--", *names], busy)
+    with Progress("Checking"):
+        done = run_closed(session, "holofsd.daemon.fsck_main", [*orders, "--", *names], busy)
     try:
         return pb.FsckReply.FromString(done)
     except DecodeError:

@@ -14,6 +14,7 @@ from holofsctl.client import CALL_TIMEOUT_S
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import moment, plain, safe, size, table
+from holofsctl.progress import Progress
 from holofsctl.session import CommandSession
 
 _DECIDING_S: Final = 3600.0
@@ -143,8 +144,11 @@ def _more(bytes: int) -> str:
 
 def scrub(session: CommandSession, arguments: argparse.Namespace) -> Exit:
     ended: list[pb.ScrubProgress] = []
-    with session.connect() as client:
-        for step in client.stream("Scrub", pb.ScrubRequest(volume=arguments.name, no_wait=arguments.no_wait)):
+    request = pb.ScrubRequest(volume=arguments.name, no_wait=arguments.no_wait)
+    with session.connect() as client, Progress("Reading all content") as bar:
+        for step in client.stream("Scrub", request):
+            bar.expect(step.files_total)
+            bar.reached(step.files)
             if step.done:
                 ended.append(step)
     session.output.data([plain(step) for step in ended], [line for step in ended for line in _scrubbed(step)])

@@ -11,6 +11,7 @@ from holofs_api.words import count
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import plain, safe, table
+from holofsctl.progress import Progress
 from holofsctl.session import CommandSession
 
 
@@ -49,10 +50,11 @@ def leave(session: CommandSession, arguments: argparse.Namespace) -> None:
 def wait(session: CommandSession, arguments: argparse.Namespace) -> Exit:
     request = pb.WaitRequest(volume=arguments.name, copies=arguments.copies, timeout_seconds=arguments.timeout)
     began, last, told = time.monotonic(), None, ""
-    with session.connect() as client:
+    with session.connect() as client, Progress("Waiting for other devices") as bar:
         for last in client.stream("Wait", request):
             if last.message and last.message != told:
                 told = last.message
+                bar.say(f"Waiting: {told}")
                 session.output.remark(safe(told))
     if last is None or not last.done:
         copies = last.copies if last is not None else 0

@@ -29,6 +29,7 @@ from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.names import check_device_name, check_volume_name, did_you_mean, free_name
 from holofsd.daemon.recovering import Recovery
 from holofsd.daemon.safety import DeviceCare
+from holofsd.daemon.transfers import DeviceTransfers
 from holofsd.daemon.volumes import READY, OpenVolume, Volumes
 from holofsd.daemon.watching import DeviceWatching, noted_events
 from holofsd.fs.api import Filesystem
@@ -46,7 +47,7 @@ _MOST_DIGITS: Final = 18
 """Of a time in ms, after the `@` of a volume's name."""
 
 
-class Device(DeviceCare, DeviceHistory, DeviceWatching):
+class Device(DeviceCare, DeviceHistory, DeviceWatching, DeviceTransfers):
     """Wired by `composition`; `stop` makes the daemon end."""
 
     def __init__(

@@ -43,6 +43,8 @@ from holofsd.fs.settings import MAX_NEWS, FsSettings
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Scope
 from holofsd.fs.shared.staged import StagedFiles
+from holofsd.fs.transfer.exporting import Exporting
+from holofsd.fs.transfer.importing import Importing
 from holofsd.fs.types import (
     AsyncCreate,
     Attachment,
@@ -107,6 +109,8 @@ class VolumeFilesystem:
         self.alternatives = Alternatives(scope, self._contents)
         self.settling = Settling(scope, self.alternatives, conflicts, unlinking, self._renaming, staged)
         self.history = History(scope, self._contents, versions, self.hasher)
+        self.importing = Importing(scope, staged, versions, self.hasher, self.mounts_know)
+        self.exporting = Exporting(scope, attributes, staged, self._contents, self.hasher)
         self._present = PresentReading(scope, attributes, self._contents, self._naming, self._opening, self._changing)
         no_mount = Attachment(
             "", volume.store.volume, name, AttachRequest("journal", "", "", 0, False), read_only=False

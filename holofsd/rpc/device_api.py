@@ -18,6 +18,7 @@ from holofsd.fs.types import Alternative
 from holofsd.rpc.history_api import HistoryService, HistoryStatus
 from holofsd.rpc.safety_api import CareService, DeviceRecords
 from holofsd.rpc.settings_api import SettingsService
+from holofsd.rpc.transfer_api import TransferService
 from holofsd.rpc.watching_api import WatchingService
 
 
@@ -302,7 +303,7 @@ class FsckVolume:
     backup_at_ms: int = 0
 
 
-class DeviceService(HistoryService, CareService, SettingsService, WatchingService, Protocol):
+class DeviceService(HistoryService, CareService, SettingsService, WatchingService, TransferService, Protocol):
     """This device, for its owner. Volumes are told by name on this device or by hex id."""
 
     def identity(self) -> Identity: ...

@@ -33,7 +33,7 @@ def freeze(path: Path, size: int) -> Path:
         log.warning("a file was written to after it was sealed: its version is copied", file=path.name, size=found)
     elif not has_writer(path):
         return path
-    return _copy(path, size)
+    return copied(path, size)
 
 
 def has_writer(path: Path) -> bool:
@@ -51,7 +51,7 @@ def has_writer(path: Path) -> bool:
     return False
 
 
-def _copy(path: Path, size: int) -> Path:
+def copied(path: Path, size: int) -> Path:
     """Copies a file's content without a row in the index. If the daemon dies before the copy is placed, it is swept at
     the next start."""
     target = path.with_name(secrets.token_hex(12))

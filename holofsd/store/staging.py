@@ -38,11 +38,11 @@ class Staging:
 
     def __init__(self, db: Database, root: Path) -> None:
         self.db = db
-        self._root = root
+        self.folder = root
         root.mkdir(mode=0o700, exist_ok=True)
 
     def path(self, staging_id: str) -> Path:
-        return self._root / staging_id
+        return self.folder / staging_id
 
     def new_id(self) -> str:
         return secrets.token_hex(12)
@@ -112,6 +112,6 @@ class Staging:
     def sweep(self) -> None:
         """Deletes files that no row names; called at start."""
         known = {row[0] for row in self.db.all("SELECT id FROM staging")}
-        for path in self._root.iterdir():
+        for path in self.folder.iterdir():
             if path.name not in known:
                 path.unlink()

@@ -314,6 +314,34 @@ def _beside(stage: Stage) -> Path:
     return stage.beside
 
 
+def importing(stage: Stage, point: str) -> bool:
+    """A folder is moved into the volume: each file is in one of both at any time, and in the volume in the end."""
+    victim, name = stage.either(), stage.name("imported")
+    source, target = victim.device.home / name, victim.root / name
+    files = {f"{size}": stage.chance.randbytes(size) for size in (10, 5_000, 100_000, 300_000)}
+    source.mkdir()
+    for file, data in files.items():
+        (source / file).write_bytes(data)
+    victim.arm(point)
+    order = ("import", "--move", source, f"docs:{name}")
+    with victim.meanwhile(lambda: victim.device.ctl(*order, check=False)):
+        died = _dies_and_returns(victim)
+    until(lambda: all(_reads(source / file, data) or _reads(target / file, data) for file, data in files.items()), name)
+    victim.device.ctl(*order)
+    until(lambda: all(_reads(target / file, data) for file, data in files.items()), "everything to be in the volume")
+    assert not list(source.iterdir())
+    source.rmdir()
+    shutil.rmtree(target)
+    return died
+
+
+def _reads(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except OSError:
+        return False
+
+
 def backing_up(stage: Stage, point: str) -> bool:
     victim = stage.either()
     victim.arm(point)
@@ -371,6 +399,7 @@ _BY_BEGINNING: dict[str, Scene] = {
     "damage.": damaging,
     "brake.": braking,
     "backup.": backing_up,
+    "importing.": importing,
     "repairing.": repairing,
     "rotating.": at_the_start,
     "receiving.stored": while_catching_up,

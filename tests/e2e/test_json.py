@@ -45,6 +45,8 @@ def test_every_command_prints_what_its_schema_says(world: World) -> None:
     _the_api(a, here)
     _conflicts(asked, (a, here), (b, there))
     _the_past(asked, a, here)
+    asked(a, "export", "docs:plan", a.home / "out")
+    asked(a, "import", a.home / "out", "docs:in")
     _what_only_tells(asked, a)
     _people(asked, a, b)
     asked(a, "unmount", here)

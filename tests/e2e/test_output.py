@@ -177,7 +177,8 @@ def in_terminal(device: Device, words: list[bytes], columns: int, **more: str) -
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
     command = [os.fsencode(BIN / "holofsctl"), *words]
-    environment = {**device.environment, "NO_COLOR": "1", **more}
+    # dumb: what takes longer than a second shows no bar, which would be taken away again by an escape.
+    environment = {**device.environment, "NO_COLOR": "1", "TERM": "dumb", **more}
     with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         said = b""

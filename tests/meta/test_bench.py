@@ -26,6 +26,7 @@ PROMISED = {
     "read-small": {"read-small ≥ 0.5 × bare", "read-small ≥ 2 × rclone"},
     "remove": {"remove ≥ 0.4 × bare"},
     "apps": {f"apps: {what} ≤ 2 × bare" for what in ("git clone", "git status", "untar", "cp -a photos")},
+    "import": {f"import: {what} ≤ 1 × cp -a" for what in ("small files", "photos")},
     "latency": {"latency p50 ≤ 30", "latency p99 ≤ 100"},
     "bulk": {"bulk ≥ 1 × syncthing"},
     "small": {"small ≥ 1.5 × syncthing"},

@@ -42,12 +42,19 @@ SYSTEM = "a fixed place of the system"
 NO_LIST = "only where the kernel has no list of mounts"
 PROC = "/proc, by the number of a process"
 CONFIG = "the folder of settings: looked at by `holofs_api.places` before anything else"
+NAMED = "a folder that `holofs_api.places` has looked at; only the process of the command waits, and Ctrl-C ends it"
 OTHER = "no path: a method of the same name"
 ALLOWED = {
     "holofsctl.checks": {"_fuse": SYSTEM, "_state_directory": STATE, "_daemon": STATE},
     "holofsctl.client": {"_lock_holder": STATE},
     "holofsctl.commands.config": {"_take": STATE},
     "holofsctl.commands.installing": {"_write": CONFIG, "_remove": CONFIG},
+    "holofsctl.commands.transfers": {"_looked_at": NAMED, "_kept_out": STATE},
+    "holofsctl.transfer.exporting": {"*": NAMED},
+    "holofsctl.transfer.handover": {"*": NAMED},
+    "holofsctl.transfer.importing": {"*": NAMED},
+    "holofsctl.transfer.source": {"*": NAMED},
+    "holofsctl.transfer.taking": {"*": NAMED},
     "holofsctl.settings_editor": {"*": STATE},
     "holofsctl.login_files": {"is_foreign": CONFIG, "_present": CONFIG, "config_home": "only the name"},
     "holofsctl.daemon_log": {"*": STATE},

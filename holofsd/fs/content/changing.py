@@ -200,7 +200,7 @@ class Changing:
 
     def set_xattr(self, att: Attachment, ino: Ino, name: bytes, value: bytes, *, create: bool, replace: bool) -> None:
         self._scope.require_writable(att)
-        _check_xattr(name, value)
+        check_xattr(name, value)
         there = self._attributes.xattrs(self._attributes.resolve(ino))
         if create and name in there:
             raise NameExists("The attribute exists already.")
@@ -228,7 +228,7 @@ class Changing:
                 view = self._attributes.resolve(ino)
             draft = Draft(self._scope)
             state = with_xattr(draft.state(view.node), name, value, self._stamp_above_all(view.node))
-            if value is not None and _xattr_bytes(state) > MAX_XATTR_TOTAL:
+            if value is not None and xattr_bytes(state) > MAX_XATTR_TOTAL:
                 raise NoSpace("The extended attributes of this file are too large in all.")
             draft.put(state)
             draft.write(origin)
@@ -245,7 +245,8 @@ class Changing:
         orphan.xattrs, orphan.ctime_ns = changed, self._scope.now_ns()
 
 
-def _check_xattr(name: bytes, value: bytes) -> None:
+def check_xattr(name: bytes, value: bytes) -> None:
+    """Raises HoloError for an extended attribute that cannot be stored."""
     if not name.startswith(_USER):
         raise NotSupported("Only attributes in the user namespace are kept.")
     _check_not_virtual(name)
@@ -262,5 +263,6 @@ def _check_not_virtual(name: bytes) -> None:
         raise NotSupported("Attributes that begin with user.holofs. can only be read: choose another name.")
 
 
-def _xattr_bytes(state: NodeState) -> int:
+def xattr_bytes(state: NodeState) -> int:
+    """Bytes of all extended attributes of a node, of absent ones by name."""
     return sum(len(name) + len(register.value or b"") for name, register in state.xattrs.items())

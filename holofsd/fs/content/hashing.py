@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from holofsd.fs.shared.scope import Scope, full_disk_as_no_space
 from holofsd.fs.shared.staged import StagedFile
 from holofsd.store import faults
 from holofsd.store.content import Content, hash_file
-from holofsd.store.immutable import freeze
+from holofsd.store.immutable import copied, freeze
 from holofsd.store.staging import StagingRow
 from holofsd.tree.states import decode_version, encode_version
 
@@ -47,7 +47,8 @@ def _hash_and_place(
 ) -> _Hashed | None:
     """Blocking. `size`: bytes of the version; None: it was replaced meanwhile. None if the file is gone."""
     try:
-        path = freeze(finalized, finalized.stat().st_size if size is None else size)
+        size = finalized.stat().st_size if size is None else size
+        path = copied(finalized, size) if _has_other_names(content, finalized) else freeze(finalized, size)
         if durable:
             with open(path, "rb") as file:
                 os.fdatasync(file.fileno())
@@ -64,6 +65,16 @@ def _hash_and_place(
     return _Hashed(row, hash, hashed)
 
 
+def _has_other_names(content: Content, finalized: Path) -> bool:
+    """Blocking. Whether a process can open the file by a name outside of the store, as one that an import took over and
+    whose own name is still there. One name more may be that in the store, where hashing was interrupted."""
+    found = finalized.stat()
+    if found.st_nlink == 1:
+        return False
+    placed = content.path(hash_file(finalized)[0])
+    return found.st_nlink > 2 or not placed.exists() or not placed.samefile(finalized)
+
+
 class Hasher:
     """Background worker that hashes finalized staging files and puts them into the content store."""
 
@@ -77,6 +88,8 @@ class Hasher:
         """Rows that wait for an open file, or failed."""
         self._lost: set[str] = set()
         """Rows whose file is gone."""
+        self._held: set[str] = set()
+        """Rows of an import whose files still have names elsewhere."""
         self._draining = asyncio.Lock()
         self._detached_before = set(scope.nodes.detached())
         """Open files of a mount that may still come back."""
@@ -89,6 +102,17 @@ class Hasher:
 
     def keep_durable(self, staging_id: str) -> None:
         self._durable.add(staging_id)
+
+    def hold(self, staging: Iterable[str]) -> None:
+        """Leaves rows out until `let_go`, for what has other names cannot become content without being copied."""
+        self._held.update(staging)
+
+    def let_go(self, staging: Iterable[str]) -> None:
+        """Ends `hold`."""
+        before = len(self._held)
+        self._held.difference_update(staging)
+        if len(self._held) < before:
+            self._wake.set()
 
     def try_again(self) -> None:
         """Tries again what was left out and may be possible now: an open file was closed, time went by."""
@@ -109,7 +133,7 @@ class Hasher:
     async def _drain(self) -> None:
         while True:
             self._wake.clear()
-            left_out = self._skipped | self._lost
+            left_out = self._skipped | self._lost | self._held
             rows = self._rows.to_hash(_BATCH * self._scope.settings.hashers + len(left_out))
             rows = [row for row in rows if row.id not in left_out]
             if not rows:
