@@ -47,6 +47,7 @@ _GROUPS: Final[Sequence[_Group]] = (
             ("list", "the volumes of this device"),
             ("mount NAME PATH", "show a volume as a folder ([--read-only] [--at TIME])"),
             ("unmount PATH", "take the folder away ([--force])"),
+            ("info PATH", "what is known of a file: is it published, ignored, who wrote it"),
             ("conflicts [NAME|PATH]", "files that were changed in two places at once"),
             ("diff PATH [COPY]", "what differs between their contents"),
             (
