@@ -15,7 +15,6 @@ _OTHER_WORDS: Final = {
     "configure": "config",
     "delete": "leave",
     "devices": "peers",
-    "info": "status",
     "init": "create",
     "invite": "share",
     "logs": "log",

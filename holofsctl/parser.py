@@ -13,7 +13,7 @@ from holofs_api.settings import DAEMON_KEYS, add_options
 from holofs_api.words import quoted
 from holofsctl import completion, config_parser, daemon_log, history_parser, safety_parser, transfer_parser
 from holofsctl.commands import completion as completing
-from holofsctl.commands import conflicts, device, fsck, installing, mounts, recovering, sharing, volumes, watching
+from holofsctl.commands import conflicts, device, fsck, info, installing, mounts, recovering, sharing, volumes, watching
 from holofsctl.commands import diff as comparison
 from holofsctl.commands import log as logs
 from holofsctl.commands import version as versions
@@ -245,6 +245,8 @@ def _volumes(command: Callable[..., argparse.ArgumentParser]) -> None:
     unmount.add_argument(
         "--force", action="store_true", help="though it is in use: the name is free at once, open files go on"
     )
+    told = command("info", info.info, "What HoloFS knows of a file: state, writer, hash, and the rule that ignores it.")
+    told.add_argument("place", metavar="PATH")
     wait = command("wait", volumes.wait, "Waits until other devices hold everything that was written here.")
     wait.add_argument("name", metavar="NAME")
     wait.add_argument("--copies", type=number(1), default=1, metavar="N", help="on how many other devices (1)")

@@ -52,6 +52,7 @@ def _volume(status: pb.VolumeStatus, mounts: Iterable[pb.MountInfo], names: Mapp
     if volume.state == "damaged":
         return lines + [f"  {_mount(mount)}" for mount in mounts]
     lines.append(f"  {count(status.files, 'file')}, {size(status.bytes)}")
+    lines += [f"  {_ignored(status)}"] if status.ignored else []
     lines += [f"  {_safety(status, names)}", *(f"  {line}" for line in _arriving(status))]
     lines += [f"  {_mount(mount)}" for mount in mounts]
     lines += _devices(status.devices, names)
@@ -65,7 +66,8 @@ def _safety(status: pb.VolumeStatus, names: Mapping[str, str]) -> str:
     holders = [names[device.device_id] for device in status.devices if device.complete]
     if holders and not here:
         told = safe(", ".join(holders))
-        return f"Safe: everything written here is also on {count(len(holders), 'other device')} ({told})."
+        what = "everything else" if status.ignored else "everything"
+        return f"Safe: {what} written here is also on {count(len(holders), 'other device')} ({told})."
     if all(device.left for device in status.devices):
         return f"Only on this device: `holofsctl share {shell_word(status.volume.name)}` invites another one."
     if here:
@@ -74,6 +76,11 @@ def _safety(status: pb.VolumeStatus, names: Mapping[str, str]) -> str:
     if connected:
         return "Not safe yet: on its way to " + safe(", ".join(names[device.device_id] for device in connected)) + "."
     return "Not safe yet: no other device of this volume is connected; it goes on by itself when one is."
+
+
+def _ignored(status: pb.VolumeStatus) -> str:
+    told = f"{count(status.ignored, 'file')} ({size(status.ignored_bytes)})"
+    return f"Ignored, so only on this device: {told}, by the rules in .holofsignore."
 
 
 def _kept(history: pb.HistoryStatus) -> str:

@@ -239,6 +239,22 @@ DOCUMENTS: Final = (
     ),
     Document("import", "What was taken into the volume.", Fields(_TRANSFER)),
     Document("export", "What was copied out of the volume.", Fields(_TRANSFER)),
+    Document(
+        "info",
+        "What HoloFS knows of a file. A key about which there is nothing to say is empty.",
+        Fields(
+            {
+                "volume": text("its name on this device"),
+                "path": text("inside the volume; empty: its root"),
+                "state": text("as `user.holofs.state`"),
+                "device": text("that wrote the content last"),
+                "written": text("when, by that device's clock, ISO 8601"),
+                "hash": text("BLAKE3, hexadecimal digits"),
+                "conflict": text("of a conflict copy: the name that it is a copy of"),
+                "ignored_by": text("`FILE:LINE: PATTERN` of the rule that matches; the file may be published all the same"),
+            }
+        ),
+    ),
     Document("conflicts", "The conflict copies.", Message("Conflict"), many=True),
     Document(
         "diff",

@@ -2,7 +2,7 @@
 """Rescue of a damaged index: the rows that can be read go into one restored from its backup, so that none is lost.
 
 Records count if their signatures do. States count where they hold what was not published yet; the others are in the
-records. All of it is said again by this device's new author, for others may not have heard it.
+records. All of it is said again by this device's new author, for others may not have heard it. Ignored files stay so.
 """
 
 from __future__ import annotations
@@ -52,10 +52,12 @@ def join_salvaged(store: VolumeStore, damaged: Path) -> None:
     with store.db.transaction():  # the damaged index was further, and what was done there is joined below
         store.db.run_many("INSERT OR REPLACE INTO journals VALUES (?,?)", journals)
     volume = LocalVolume(store, "", lambda: time.time_ns() // 1_000_000)
-    for states in _pages(_unpublished(damaged)):
+    for states in _pages(_states_in(damaged, "outbox")):
         _join(volume, states)
     for states in _pages(_published(store, damaged)):
         _join(volume, states)
+    for states in _pages(_states_in(damaged, "ignored")):
+        _join_ignored(volume, states)
 
 
 def _join(volume: LocalVolume, states: list[NodeState]) -> None:
@@ -71,8 +73,20 @@ def _join(volume: LocalVolume, states: list[NodeState]) -> None:
             store.outbox.add(state.id, volume.now_ms())
 
 
-def _unpublished(damaged: Path) -> Iterator[NodeState]:
-    waiting = {row[0] for row in rows_of(damaged, "outbox", ("node",))[0]}
+def _join_ignored(volume: LocalVolume, states: list[NodeState]) -> None:
+    """Takes over ignored nodes, of which no record can be: they are as this device had them last."""
+    store = volume.store
+    with store.db.transaction():
+        for state in states:
+            if not store.documents.is_known(state.id) and not store.outbox.has_row(state.id):
+                store.outbox.keep_back(state.id)
+                known = volume.tree.state(state.id)
+                volume.restate([state if known is None else join(known, state)])
+
+
+def _states_in(damaged: Path, table: str) -> Iterator[NodeState]:
+    """States of nodes that have a row in `outbox`, or in `ignored`."""
+    waiting = {row[0] for row in rows_of(damaged, table, ("node",))[0]}
     for node, payload in rows_of(damaged, "nodes", ("node", "state"))[0]:
         if node in waiting and node != ROOT_ID:
             try:

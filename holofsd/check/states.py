@@ -48,7 +48,7 @@ class StateCheck:
     def all(self) -> Iterator[NodeState]:
         """The state that each node should have, node by node; notes differences on the way."""
         db = self.case.store.db
-        self._unpublished = set(self.case.store.outbox.all())
+        self._unpublished = {*self.case.store.outbox.all(), *self._ignored()}
         self._waits = set(db.all("SELECT author, key FROM merge_queue UNION SELECT author, key FROM quarantine"))
         self._held = self.case.store.removals.held_nodes()
         self._purged = {row[0] for row in db.all("SELECT node FROM trash_purged")}
@@ -71,6 +71,18 @@ class StateCheck:
             state = self._compared(node, _Said())
             if state is not None:
                 yield state
+
+    def _ignored(self) -> set[NodeId]:
+        """Nodes that rules keep on this device; reports those that are published, or to be published, all the same."""
+        ignored = set(self.case.store.ignored.all())
+        for (node,) in self.case.store.db.all(
+            "SELECT node FROM ignored WHERE node IN (SELECT node FROM outbox) OR node IN (SELECT key FROM envelopes)"
+        ):
+            sentence = "A published file counts as ignored; it does not any more."
+            self.case.report.add("ignored-published", node.hex(), sentence, fixable=True)
+            self.case.sql("INSERT OR IGNORE INTO outbox VALUES (?, 0, 0)", node)
+            self.case.sql("DELETE FROM ignored WHERE node=?", node)
+        return ignored
 
     def _said(self, node: NodeId, records: list[tuple[AuthorId, int, bytes]], limits: Mapping[AuthorId, int]) -> _Said:
         said = _Said(partly=node in self._held)

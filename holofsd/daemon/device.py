@@ -178,7 +178,8 @@ class Device(DeviceCare, DeviceHistory, DeviceWatching, DeviceTransfers):
                     await asyncio.sleep(_LOOK_AGAIN_S)  # for a mount, or for room on the disk
                     have = sync.copies()
                 done = have >= copies and not opened.filesystem.is_behind
-                yield api.WaitProgress(have, done, _holding(have, copies))
+                ignored = sync.store.ignored.count()[0]
+                yield api.WaitProgress(have, done, _holding(have, copies, ignored), ignored)
                 if done:
                     return
 
@@ -344,8 +345,9 @@ class Device(DeviceCare, DeviceHistory, DeviceWatching, DeviceTransfers):
         return report.volume_status(summary, opened) if opened is not None else api.VolumeStatus(summary)
 
 
-def _holding(have: int, copies: int) -> str:
-    return f"{have} of {count(copies, 'other device')} {'holds' if copies == 1 else 'hold'} everything."
+def _holding(have: int, copies: int, ignored: int) -> str:
+    but = f" but {count(ignored, 'ignored file')}, on this device only" if ignored else ""
+    return f"{have} of {count(copies, 'other device')} {'holds' if copies == 1 else 'hold'} everything{but}."
 
 
 def _find_member(opened: OpenVolume, told: str, word: str) -> DeviceId:

@@ -85,6 +85,8 @@ def volume_status(summary: api.VolumeSummary, opened: OpenVolume) -> api.VolumeS
             for found in sync.unavailable
         ),
         record_budgets=record_budgets(opened.sync),
+        ignored=census.ignored,
+        ignored_bytes=census.ignored_bytes,
     )
 
 

@@ -12,6 +12,7 @@ from holofsd.fs.types import Census
 def take_census(scope: Scope, staged: StagedFiles, journals: Journals) -> Census:
     found = scope.tree.census()
     missing_blobs, missing_bytes = scope.store.content.missing()
+    ignored, ignored_bytes = scope.store.ignored.count()
     return Census(
         files=found.files,
         bytes=found.bytes,
@@ -21,4 +22,6 @@ def take_census(scope: Scope, staged: StagedFiles, journals: Journals) -> Census
         unfinalized=len(staged) + journals.waiting(),
         missing_blobs=missing_blobs,
         missing_bytes=missing_bytes,
+        ignored=ignored,
+        ignored_bytes=ignored_bytes,
     )

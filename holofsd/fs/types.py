@@ -330,6 +330,9 @@ class Census:
     unfinalized: int = 0
     missing_blobs: int = 0
     missing_bytes: int = 0
+    ignored: int = 0
+    """Files that rules keep on this device."""
+    ignored_bytes: int = 0
 
 
 # ---- answers to commands

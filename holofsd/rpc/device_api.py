@@ -181,6 +181,8 @@ class VolumeStatus:
     damaged: int = 0
     lies: tuple[LieSummary, ...] = ()
     unavailable: tuple[Unavailable, ...] = ()
+    ignored: int = 0
+    ignored_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +258,7 @@ class WaitProgress:
     copies: int
     done: bool
     message: str
+    ignored: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,24 +7,27 @@ from typing import Final
 
 from holofsd.core.ids import NodeId
 from holofsd.store.database import Database
+from holofsd.store.ignored import IgnoredNodes
 
 LONGEST_HOLD_MS: Final = 60_000
 """A hold that ends later than this was made before the clock was set back: it does not count any more."""
 
 
 class Outbox:
-    """All writes belong inside `db.transaction()`."""
+    """All writes belong inside `db.transaction()`. A node that rules keep on this device is not in it: see
+    `IgnoredNodes`."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, ignored: IgnoredNodes) -> None:
         self.db = db
+        self._ignored = ignored
         # Nodes that are known to be queued without a hold: a file that is copied changes four times.
         self._due: set[NodeId] = set()
         db.on_rollback.append(self._due.clear)
 
     def add(self, node: NodeId, now_ms: int, publication_hold_ms: int = 0) -> None:
         """Marks a change. `publication_hold_ms` is a wall time before which it is not published; 0 keeps an existing
-        hold."""
-        if not publication_hold_ms and node in self._due:
+        hold. A node that is ignored stays so."""
+        if (not publication_hold_ms and node in self._due) or self._ignored.has(node):
             return
         self._due.discard(node)
         self.db.run(
@@ -40,7 +43,20 @@ class Outbox:
             self._due.add(node)
 
     def has(self, node: NodeId) -> bool:
+        """Whether this device knows more of a node than the document: it is to be published, or is ignored."""
+        return self.has_row(node) or self._ignored.has(node)
+
+    def has_row(self, node: NodeId) -> bool:
         return self.db.one("SELECT 1 FROM outbox WHERE node=?", (node,)) is not None
+
+    def keep_back(self, node: NodeId) -> None:
+        """Makes a node an ignored one. The caller makes sure that it never was published."""
+        self.remove(node)
+        self._ignored.add(node)
+
+    def let_go(self, node: NodeId) -> None:
+        """Forgets that a node is ignored. The caller queues it, or forgets the node."""
+        self._ignored.remove(node)
 
     def due(self, now_ms: int, limit: int) -> list[NodeId]:
         """Lists nodes to be published, in order of change. Those whose content is not hashed yet come last, so that
@@ -64,4 +80,5 @@ class Outbox:
         return [row[0] for row in self.db.all("SELECT node FROM outbox ORDER BY changed_ms")]
 
     def count(self) -> int:
-        return self.db.number("SELECT count(*) FROM outbox")
+        """Counts what is to be published; ignored nodes that perhaps are, too."""
+        return self.db.number("SELECT count(*) FROM outbox") + self._ignored.count_doubtful()

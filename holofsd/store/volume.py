@@ -15,6 +15,7 @@ from holofsd.store.database import Database, scripts
 from holofsd.store.documents import Documents
 from holofsd.store.garbage import Garbage
 from holofsd.store.history import HistoryStore
+from holofsd.store.ignored import IgnoredNodes
 from holofsd.store.lies import Lies
 from holofsd.store.meta import WithMeta
 from holofsd.store.nodes import Nodes
@@ -39,7 +40,8 @@ class VolumeStore(WithMeta):
         self.db = Database(directory / "index.db", scripts("volume_formats"))
         self.documents = Documents(self.db)
         self.nodes = Nodes(self.db)
-        self.outbox = Outbox(self.db)
+        self.ignored = IgnoredNodes(self.db)
+        self.outbox = Outbox(self.db, self.ignored)
         self.staging = Staging(self.db, directory / "staging")
         self.content = Content(self.db, directory / "content", directory / "incoming")
         self.history = HistoryStore(self.db, self.nodes.aliases)

@@ -76,6 +76,8 @@ class SyncConfig:
     """Content from elsewhere leaves this much of the disk free."""
     forget_interval: float = 600.0
     """How often records of removed nodes are looked at that nobody needs any more, and authors that nobody uses."""
+    rules_rest: float = 2.0
+    """Rules of what is ignored have to stand for so long before files that they match no more are published."""
     lost_after: float = 10.0
     """What is in a folder that nobody knows is in `lost+found` after this long, once all that others have is here."""
     dropped_most: int = 4096

@@ -36,6 +36,7 @@ from holofsd.sync.outgoing import Outgoing, Push
 from holofsd.sync.overwriting import Overwriting
 from holofsd.sync.publication import Publication
 from holofsd.sync.publisher import Publisher
+from holofsd.sync.releasing import Releasing
 from holofsd.sync.sealer import Sealer
 from holofsd.sync.sealing_again import keep_sealed
 from holofsd.sync.serving import ContentServer
@@ -89,6 +90,7 @@ class VolumeSync:
         self.ingest = Ingest(volume, self.members, self.merger, self.config)
         sealer = Sealer(volume, self.merger.told)
         self.publisher = Publisher(volume, self.members, describe, now_ms, self.config, self._send, sealer)
+        self.releasing = Releasing(volume, self.config)
         self.fetcher = Fetcher(volume, now_ms, self.config, self._content_arrived)
         self.care = ContentCare(volume, self.fetcher, now_ms)
         self.dealings = AllDealings(self.config)
@@ -148,6 +150,7 @@ class VolumeSync:
             (self.brake.run(), "brake"),
             (self.care.run(), "care"),
             (self.publisher.run(), "publisher"),
+            (self.releasing.run(), "releasing"),
             (self.marks.run(), "marks"),
             (self.fetcher.run(), "fetcher"),
             (self.adopter.run(), "adopter"),

@@ -22,12 +22,16 @@ from holofsd.core.state import Blob, Body, Inline, Marker, NodeState, Pending, R
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.clock import VolumeClock
+from holofsd.tree.ignoring import Ignoring
+from holofsd.tree.keeping_back import KeepingBack
 from holofsd.tree.recording import STOOD_MS
 from holofsd.tree.rotation import redotted, restamped, said_as_ours
 from holofsd.tree.tree import Tree
 
 _RENAMED: Final = 100_000
 """Dots that versions had before: more than files are open while any call waits."""
+_LOOKED_AT: Final = 1_000
+"""Removed directories that are looked at where some may show for ignored nodes alone."""
 _STORED: Final = 1_000
 """Staging files that are remembered: more than are stored while any call waits."""
 
@@ -60,6 +64,8 @@ class LocalVolume:
         self.is_open: Callable[[Ino], bool] = lambda _ino: False
         """Set by fs: does anybody hold this inode open?"""
         self.tree = Tree(store, now_ms, lambda ino: self.is_open(ino), now_ns)
+        self.ignoring = Ignoring(self.tree)
+        self.keeping_back = KeepingBack(self, self.ignoring)
         self._clock = VolumeClock(store, now_ms)
         self._subscribers: list[Subscriber] = []
         self._on_outbox: list[Callable[[], None]] = []
@@ -115,20 +121,24 @@ class LocalVolume:
         origin: object = None,
         takeover: Mapping[Ino, NodeId] | None = None,
         detach_open: bool = False,
+        fresh: Collection[NodeId] = (),
     ) -> TreeChange:
         """A local change: stores these states, which are edited already, and queues them for publication.
 
         `publication_hold_ms`: not published before this wall time (see Outbox.add). `takeover`, `detach_open`: see
-        Tree.apply. A node that ends before it was ever published is forgotten. Raises ContentUnavailable for a version
-        whose staging file is gone: somebody held it while it was stored, or while nothing needed it any more.
+        Tree.apply. `fresh`: nodes that a program has just made, which may be ignored (see KeepingBack.sort). A node
+        that ends before it was ever published is forgotten. Raises ContentUnavailable for a version whose staging file
+        is gone: somebody held it while it was stored, or while nothing needed it any more.
         """
         states = [self._with_true_sizes(self._as_stored(state)) for state in states]
         change = self.tree.apply(states, takeover=takeover, detach_open=detach_open)
+        self._tell(change, origin)
+        if self.ignoring.is_active:
+            self.keeping_back.sort(states, change, fresh)
         now_ms = self.now_ms()
         for state in states:
-            if is_alive(state) or not self._forget_unpublished(state):
+            if is_alive(state) or not (self.keeping_back.forget_removed(state) or self._forget_unpublished(state)):
                 self.store.outbox.add(state.id, now_ms, publication_hold_ms)
-        self._tell(change, origin)
         self._tell_outbox()
         return change
 
@@ -188,7 +198,12 @@ class LocalVolume:
             self._clock.observe_state(state)
         if self.store.nodes.is_any_pending() and self._keep_pending(states):
             known = None
-        return self._told(self.tree.merge(states, known))
+        if not self.store.ignored.is_any:
+            return self._told(self.tree.merge(states, known))
+        self.keeping_back.arrived(states)
+        change = self._told(self.tree.merge(states, known))
+        self.keeping_back.publish_above(state.id for state in states)
+        return change
 
     def _keep_pending(self, records: Sequence[NodeState]) -> bool:
         """Content that is not hashed yet was never published, so it is a lie that somebody replaced or removed it: it
@@ -250,12 +265,17 @@ class LocalVolume:
         device that may write.
         """
         states = []
-        for node in self.store.nodes.revived(limit):
+        looked_at = self.store.nodes.revived(_LOOKED_AT if self.store.ignored.is_any else limit)
+        for node in [node for node in looked_at if self.keeping_back.is_needed(node)][:limit]:
             state = self.tree.state(node)
             if state is not None:
-                version = self.new_version(Marker(), 0, state.created_ns)
+                version = self.new_marker(state)
                 states.append(reasserted(state, version, version.stamp))
         return self.write(states) if states else TreeChange()
+
+    def new_marker(self, state: NodeState) -> Version:
+        """A version of a directory, made now."""
+        return self.new_version(Marker(), 0, state.created_ns)
 
     def anew(self, version: Version) -> Version:
         """The same content, as a version that no removal has seen."""
@@ -334,6 +354,19 @@ class LocalVolume:
             self._renamed(given)
             self.write([said_as_ours(state, given, given.__getitem__)])
 
+    def write_renamed(self, make: Callable[[Callable[[Dot], Dot]], NodeState]) -> None:
+        """Writes the state that `make` returns; it calls its argument with each dot of a version for the next one."""
+        given: dict[Dot, Dot] = {}
+
+        def new_dot(dot: Dot) -> Dot:
+            if dot not in given:
+                given[dot] = self.next_dot()
+            return given[dot]
+
+        state = make(new_dot)
+        self._renamed(given)
+        self.write([state])
+
     def _renamed(self, given: Mapping[Dot, Dot]) -> None:
         """Makes tokens of renamed versions lead to the new ones."""
         self._current.update(given)
@@ -371,6 +404,7 @@ class LocalVolume:
     def _tell(self, change: TreeChange, origin: object) -> None:
         if not change:
             return
+        self.ignoring.note(change)
         if change.wants_content:
             self.store.db.after_commit(lambda: _call(self._on_wanted))
 

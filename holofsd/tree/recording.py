@@ -62,6 +62,11 @@ class Recorder:
         if (before.removed.context or not before.versions) and not is_alive(before) and is_alive(now):
             # If the trash was emptied of it: when it is removed again, it is in the trash again.
             self._store.history.lives_again((now.id,))
+        if self._store.ignored.has(before.id):
+            for version in before.versions.values():
+                if version.dot not in now.versions:
+                    self.leaves_no_trace(version)
+            return
         if before.mode is not now.mode or before.xattrs is not now.xattrs or before.times is not now.times:
             self._changed(before, _settings_since(before, now))
         if before.versions is now.versions or before.kind is Kind.DIRECTORY:
@@ -140,6 +145,8 @@ class Recorder:
 
     def left(self, before: Sequence[PlacementRow], now: Sequence[PlacementRow]) -> None:
         """A node has other places than before."""
+        if before and self._store.ignored.has(before[0].node):
+            return
         now_ms = self._now_ms()
         there = {(row.under, row.name) for row in now}
         for row in before:

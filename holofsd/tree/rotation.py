@@ -3,6 +3,7 @@
 
 A new author takes over what the old one did not publish (docs/model.md#authors-clocks-and-copies), and this device
 takes over what others will not take from the author that wrote it, because its device was removed (docs/members.md).
+What was ignored and is to be published (docs/ignore.md) gets new dots, too.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from holofsd.core.context import covers
+from holofsd.core.edit import link_id
 from holofsd.core.ids import AuthorId, Dot
-from holofsd.core.state import Context, NodeState, Version
+from holofsd.core.node import live_versions, placements
+from holofsd.core.state import Context, Link, NodeState, Removal, Version
 
 
 def restamped(state: NodeState, published: Mapping[AuthorId, int], new_dot: Callable[[Dot], Dot]) -> NodeState:
@@ -58,6 +61,24 @@ def said_as_ours(state: NodeState, dots: Collection[Dot], new_dot: Callable[[Dot
             context = _raised(_raised(context, dot), version.dot)
         versions[version.dot] = version
     return state if context is state.context else replace(state, context=context, versions=versions)
+
+
+def as_new(state: NodeState, new_dot: Callable[[Dot], Dot]) -> NodeState:
+    """The state of a node that no other device ever heard of, as if it had been made a moment ago: what it shows, under
+    new dots, and nothing of what it was before or of where it was. Stamps stay: they only order.
+
+    A directory may have no live version, because it was removed and shows for what is in it: then it has none here.
+    """
+    context: Context = {}
+    versions: dict[Dot, Version] = {}
+    for version in live_versions(state):
+        anew = replace(version, dot=new_dot(version.dot), seal=b"", origin=b"")
+        versions[anew.dot] = anew
+        context = _raised(context, anew.dot)
+    places = placements(state, needed=True)
+    links = {placement.link or link_id(state.id): Link(placement.place, placement.stamp) for placement in places}
+    xattrs = {name: register for name, register in state.xattrs.items() if register.value is not None}
+    return replace(state, context=context, versions=versions, links=links, removed=Removal(), xattrs=xattrs)
 
 
 def _lowered(context: Context, published: Mapping[AuthorId, int]) -> dict[AuthorId, int]:

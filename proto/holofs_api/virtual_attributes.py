@@ -15,7 +15,9 @@ WRITTEN: Final = PREFIX + b"written"
 STATE: Final = PREFIX + b"state"
 CONFLICT: Final = PREFIX + b"conflict"
 HASH: Final = PREFIX + b"hash"
-NAMES: Final = frozenset({DEVICE, WRITTEN, STATE, CONFLICT, HASH})
+IGNORED: Final = PREFIX + b"ignored"
+"""The line of a `.holofsignore` that matches the file, `FILE:LINE: PATTERN`. It may be published all the same."""
+NAMES: Final = frozenset({DEVICE, WRITTEN, STATE, CONFLICT, HASH, IGNORED})
 WRITING: Final = b"writing"
 """Value of `STATE` for a file that a program is writing. The mount knows it before the daemon does."""
 

@@ -84,6 +84,7 @@ def _conflicts(asked: Asked, one: tuple[Device, Path], other: tuple[Device, Path
 
 
 def _the_past(asked: Asked, a: Device, here: Path) -> None:
+    asked(a, "info", here / "plan")
     (here / "plan").write_text("another\n")
     until(lambda: len(asked(a, "history", here / "plan")) > 1, "the version before to be kept")
     asked(a, "restore", here / "plan")

@@ -188,7 +188,7 @@ class Device:
                 if not other.store.content.has(hash):
                     other.receive(hash, self.store.content.path(hash).read_bytes())
         with other.store.db.transaction():
-            other.volume.merge(self.states())
+            other.volume.merge([state for state in self.states() if not self.store.ignored.has(state.id)])
 
 
 @dataclass

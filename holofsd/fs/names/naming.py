@@ -163,6 +163,7 @@ class Naming:
         node, now_ns = new_node_id(new.kind), self._scope.now_ns()
         version = self._version_of(new, now_ns)
         draft.put(new_node(node, new.kind, now_ns, new.place, link_id(node), version, new.mode, version.stamp))
+        draft.fresh.add(node)
         return node
 
     def _version_of(self, new: _New, now_ns: int) -> Version:

@@ -22,6 +22,8 @@ class Draft:
         self._states: dict[NodeId, NodeState] = {}
         self.takeover: dict[Ino, NodeId] = {}
         """Inodes that mean these nodes from now on."""
+        self.fresh: set[NodeId] = set()
+        """Nodes that a program has just made, with nothing in them that was in another node: rules may ignore them."""
 
     def find(self, node: NodeId) -> NodeState | None:
         return self._states.get(node) or self._scope.tree.state(node)
@@ -61,6 +63,7 @@ class Draft:
             origin=origin,
             takeover=self.takeover or None,
             detach_open=detach_open,
+            fresh=self.fresh,
         )
         if publication_hold_ms and held_node is not None:
             for node in self._states:

@@ -232,6 +232,8 @@ class Restoring:
     def _write(self, state: NodeState) -> None:
         draft = Draft(self._scope)
         draft.put(state)
+        if self._tree.state(state.id) is None:
+            draft.fresh.add(state.id)
         draft.write(None)
 
 

@@ -34,6 +34,8 @@ class VirtualAttributes:
             return self._state(view)
         if name == virtual.CONFLICT:
             value = self._conflict(view)
+        elif name == virtual.IGNORED:
+            value = self._ignored(view)
         elif name == virtual.HASH and self._staged.of(view.ino) is not None:
             value = b""  # the version has another content than the program that writes
         else:
@@ -50,7 +52,14 @@ class VirtualAttributes:
         row = self._scope.nodes.get(view.node)
         if not view.dot and row is not None and row.earlier is not None:
             return b"arriving"
+        if self._scope.store.ignored.has(view.node):
+            return b"ignored"
         return b"unpublished" if self._scope.store.outbox.has(view.node) else b"published"
+
+    def _ignored(self, view: NodeView) -> bytes:
+        """The pattern that matches the file; empty where none does."""
+        match = self._scope.volume.ignoring.match_of(view.node) if not view.detached else None
+        return str(match).encode("utf-8", "surrogateescape") if match is not None else b""
 
     def _conflict(self, view: NodeView) -> bytes:
         """The name, in the same directory, beside which a conflict copy stands; empty: the inode is none."""
