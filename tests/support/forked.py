@@ -178,6 +178,7 @@ def _ask_for_mount(command: list[str], *, stdout: int, pass_fds: Sequence[int], 
 def _fork_mounts() -> NoReturn:
     """Forks a mount for each request, until the daemon ends."""
     os.setsid()
+    os.chdir("/")
     control = socket.socket(fileno=_HELPER)
     while True:
         request, files, _, _ = socket.recv_fds(control, _LARGEST_REQUEST, 8)
