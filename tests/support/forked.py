@@ -256,7 +256,7 @@ def _flush() -> None:
 
 @contextlib.contextmanager
 def _dying() -> Iterator[None]:
-    """What fails in a fork before its program runs ends the fork, instead of the code above it going on twice."""
+    """Ends a fork that fails before its program runs, so that the code above it does not go on twice."""
     try:
         yield
     except BaseException:  # noqa: BLE001 - a fork never returns
