@@ -17,7 +17,6 @@ from holofsctl.devices import told_apart
 from holofsctl.output import duration, moment, safe, size, table
 from holofsctl.space_view import refusal_lines
 
-
 _LIES_SHOWN_MS: Final = 30 * 86_400_000
 """Age of the last of its kind, from which on a lie is only counted."""
 

@@ -239,7 +239,9 @@ def test_a_client_that_comes_before_the_daemon_waits_for_it_and_down_ends_that(w
         assert select.select([listener], [], [], 60)[0]
         assert not asked.done()
         device.run_daemon(
-            handed_over(command_of(content["content"])), {**environment, **settings_of(content["content"])}, listener
+            handed_over(command_of(content["content"])),
+            {**environment, **settings_of(content["content"])},
+            listener.fileno(),
         )
         answer = asked.result(60)
         assert answer.code == 0, answer.err

@@ -24,11 +24,12 @@ MODULE = re.compile(rf"`((?:{'|'.join((*LAYERS, *PACKAGES, 'support'))})(?:\.\w+
 NO_MODULES = {
     "net.ipv4.igmp_max_memberships",
     "holofsd.sock",
+    "holofsd.socket",
     "holofsd.log",
     "store.db.transaction",
     "store.add_author",
 }
-"""A kernel setting, files of the state directory, and methods of objects that are called so."""
+"""A kernel setting, files of the state directory, a unit, and methods of objects that are called so."""
 ROOTS = ("", "holofsd", "holofs_mount", "holofsctl", "proto", "tests")
 """Folders from which a path in back quotes may start."""
 

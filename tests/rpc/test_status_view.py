@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `status` shows of lies: in full while they are recent, then as a number, so that it is calm again by itself."""
+"""Lies in `status`: shown in full while they are recent, then as a number, so that it is calm again by itself."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -174,7 +173,7 @@ class Device:
         self.run_daemon([*self.prefix, *prefix, str(BIN / "holofsd")], {**self.environment, **environment})
 
     def run_daemon(
-        self, command: Sequence[str], environment: Mapping[str, str], stdin: int | socket.socket = subprocess.DEVNULL
+        self, command: Sequence[str], environment: Mapping[str, str], stdin: int = subprocess.DEVNULL
     ) -> None:
         """The daemon by another command and environment, as somebody else starts it."""
         assert self.foreground is None

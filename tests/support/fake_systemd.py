@@ -158,7 +158,7 @@ class FakeSystemd:
                 command,
                 env={**environment, **settings_of(text), "NOTIFY_SOCKET": str(address)},
                 cwd="/",
-                stdin=subprocess.DEVNULL if listener is None else listener,
+                stdin=subprocess.DEVNULL if listener is None else listener.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,

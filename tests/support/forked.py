@@ -147,19 +147,23 @@ def _fork_daemon(command: list[str], *, stdout: Any, **options: Any) -> Any:
     output = stdout.fileno()
     _flush()
     pid = os.fork()
-    if pid:
-        return ForkedProcess(pid)
-    with _dying():
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        if os.fork() == 0:
-            with _dying():
-                _place({_HELPER: theirs.fileno()})
-                _fork_mounts()
-        from holofsd.daemon import mount_process
+    if pid == 0:
+        with _dying():
+            _become_daemon(command, output)
+    return ForkedProcess(pid)
 
-        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-        _replace_popen(mount_process, _ask_for_mount)
-        _become(command, dict(os.environ), {1: output, 2: output, _HELPER: ours.fileno()})
+
+def _become_daemon(command: Sequence[str], output: int) -> NoReturn:
+    from holofsd.daemon import mount_process
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork() == 0:
+        with _dying():
+            _place({_HELPER: theirs.fileno()})
+            _fork_mounts()
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    _replace_popen(mount_process, _ask_for_mount)
+    _become(command, dict(os.environ), {1: output, 2: output, _HELPER: ours.fileno()})
 
 
 def _ask_for_mount(command: list[str], *, stdout: int, pass_fds: Sequence[int], **options: Any) -> Any:
@@ -218,7 +222,7 @@ def _become(command: Sequence[str], environment: Mapping[str, str], descriptors:
     # What the programs set for gRPC when they are imported.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", 1, errors="backslashreplace")
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", 1, errors="backslashreplace")  # noqa: SIM115
     at = command.index("-m") + 1
     sys.argv = [command[at], *command[at + 1 :]]
     code: Any = 1
@@ -252,7 +256,7 @@ def _flush() -> None:
 
 @contextlib.contextmanager
 def _dying() -> Iterator[None]:
-    """What fails in a fork before its program runs ends the fork, instead of the code above it going on twice."""
+    """Ends a fork that fails before its program runs, so that the code above it does not go on twice."""
     try:
         yield
     except BaseException:  # noqa: BLE001 - a fork never returns

@@ -20,8 +20,8 @@ from holofsd.core.shrinking import shrunk
 from holofsd.core.state import Body, Inline, Link, NodeState, Pending, Place, Register, Removal, Version
 from holofsd.tree.past import Past
 from holofsd.tree.states import decode_version
-from tests.sync.devices import Device, devices, settled, share, until
 from tests.sync.braking import MANY, brake, fill, full, held, knows
+from tests.sync.devices import Device, devices, settled, share, until
 
 AHEAD_MS = 1_000_000
 
