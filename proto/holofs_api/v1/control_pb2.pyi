@@ -2930,3 +2930,544 @@ class PingReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PingReply: _TypeAlias = PingReply  # noqa: Y015
+
+@_typing.final
+class ImportRequest(_message.Message):
+    """---- import and export. Paths are inside the volume, without a slash at either end.
+
+    Next step of an import.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEGIN_FIELD_NUMBER: _builtins.int
+    LOOK_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def begin(self) -> Global___ImportBegin:
+        """the first, and only that"""
+
+    @_builtins.property
+    def look(self) -> Global___ImportLook: ...
+    @_builtins.property
+    def items(self) -> Global___ImportItems: ...
+    @_builtins.property
+    def taken(self) -> Global___ImportTaken: ...
+    def __init__(
+        self,
+        *,
+        begin: Global___ImportBegin | None = ...,
+        look: Global___ImportLook | None = ...,
+        items: Global___ImportItems | None = ...,
+        taken: Global___ImportTaken | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "items", b"items", "look", b"look", "request", b"request", "taken", b"taken"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "items", b"items", "look", b"look", "request", b"request", "taken", b"taken"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["begin", "look", "items", "taken"]  # noqa: Y015
+    _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
+
+Global___ImportRequest: _TypeAlias = ImportRequest  # noqa: Y015
+
+@_typing.final
+class ImportReply(_message.Message):
+    """Reply to the request of the same place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEGUN_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def begun(self) -> Global___ImportBegun: ...
+    @_builtins.property
+    def found(self) -> Global___ImportFound: ...
+    @_builtins.property
+    def results(self) -> Global___ImportResults: ...
+    @_builtins.property
+    def done(self) -> Global___ImportDone:
+        """to `taken`"""
+
+    def __init__(
+        self,
+        *,
+        begun: Global___ImportBegun | None = ...,
+        found: Global___ImportFound | None = ...,
+        results: Global___ImportResults | None = ...,
+        done: Global___ImportDone | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "done", b"done", "found", b"found", "reply", b"reply", "results", b"results"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "done", b"done", "found", b"found", "reply", b"reply", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_reply: _TypeAlias = _typing.Literal["begun", "found", "results", "done"]  # noqa: Y015
+    _WhichOneofArgType_reply: _TypeAlias = _typing.Literal["reply", b"reply"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_reply) -> _WhichOneofReturnType_reply | None: ...
+
+Global___ImportReply: _TypeAlias = ImportReply  # noqa: Y015
+
+@_typing.final
+class ImportBegin(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportBegin: _TypeAlias = ImportBegin  # noqa: Y015
+
+@_typing.final
+class ImportBegun(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOLDER_FIELD_NUMBER: _builtins.int
+    RESERVE_BYTES_FIELD_NUMBER: _builtins.int
+    folder: _builtins.bytes
+    """absolute path of the staging folder; files there are called by 24 hexadecimal digits"""
+    reserve_bytes: _builtins.int
+    """that have to stay free on its disk"""
+    def __init__(
+        self,
+        *,
+        folder: _builtins.bytes = ...,
+        reserve_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder", b"folder", "reserve_bytes", b"reserve_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportBegun: _TypeAlias = ImportBegun  # noqa: Y015
+
+@_typing.final
+class ImportLook(_message.Message):
+    """Asks what is at some paths."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    HASHED_FIELD_NUMBER: _builtins.int
+    READ_BACK_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
+    hashed: _builtins.bool
+    """wait until everything that is in staging files is hashed"""
+    read_back: _builtins.bool
+    """hashes of what is read from the disk now; it survives a power cut from then on"""
+    room: _builtins.int
+    """bytes that the client is going to put into the staging folder; ENOSPC where there is no room"""
+    @_builtins.property
+    def names(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportName]:
+        """at most a thousand"""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[Global___ImportName] | None = ...,
+        hashed: _builtins.bool = ...,
+        read_back: _builtins.bool = ...,
+        room: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hashed", b"hashed", "names", b"names", "read_back", b"read_back", "room", b"room"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportLook: _TypeAlias = ImportLook  # noqa: Y015
+
+@_typing.final
+class ImportName(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    path: _builtins.bytes
+    size: _builtins.int
+    """of the file that the client has for it: content of that size is not fetched for a while"""
+    def __init__(
+        self,
+        *,
+        path: _builtins.bytes = ...,
+        size: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "size", b"size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "path", b"path", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
+
+Global___ImportName: _TypeAlias = ImportName  # noqa: Y015
+
+@_typing.final
+class ImportFound(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def names(self) -> _containers.RepeatedCompositeFieldContainer[Global___FoundName]: ...
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[Global___FoundName] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportFound: _TypeAlias = ImportFound  # noqa: Y015
+
+@_typing.final
+class FoundName(_message.Message):
+    """What is at a path."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    MTIME_NS_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    HERE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    path: _builtins.bytes
+    kind: _builtins.str
+    """"file" | "directory" | "symlink"; empty: nothing"""
+    mode: _builtins.int
+    """permission bits"""
+    size: _builtins.int
+    mtime_ns: _builtins.int
+    hash: _builtins.bytes
+    """BLAKE3 of a file's content; empty: not known, because it is being written, for example"""
+    version: _builtins.bytes
+    """token of the content"""
+    here: _builtins.bool
+    """the content is on this device"""
+    target: _builtins.bytes
+    """of a symlink"""
+    def __init__(
+        self,
+        *,
+        path: _builtins.bytes = ...,
+        kind: _builtins.str = ...,
+        mode: _builtins.int = ...,
+        size: _builtins.int = ...,
+        mtime_ns: _builtins.int = ...,
+        hash: _builtins.bytes = ...,
+        version: _builtins.bytes = ...,
+        here: _builtins.bool = ...,
+        target: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "here", b"here", "kind", b"kind", "mode", b"mode", "mtime_ns", b"mtime_ns", "path", b"path", "size", b"size", "target", b"target", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FoundName: _TypeAlias = FoundName  # noqa: Y015
+
+@_typing.final
+class ImportItems(_message.Message):
+    """Names to take in, each folder before what is in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    DURABLE_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    durable: _builtins.bool
+    """what is imported survives a power cut when the reply comes"""
+    hold: _builtins.bool
+    """staging files have other names, until ImportTaken says that those are gone"""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportItem]:
+        """at most a thousand"""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___ImportItem] | None = ...,
+        durable: _builtins.bool = ...,
+        hold: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable", b"durable", "hold", b"hold", "items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportItems: _TypeAlias = ImportItems  # noqa: Y015
+
+@_typing.final
+class ImportItem(_message.Message):
+    """One name. Of a file either `data`, `staging` or `link_to` is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    MTIME_NS_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    STAGING_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    LINK_TO_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
+    DATED_FIELD_NUMBER: _builtins.int
+    XATTRS_FIELD_NUMBER: _builtins.int
+    path: _builtins.bytes
+    kind: _builtins.str
+    """"file" | "directory" | "symlink" """
+    mode: _builtins.int
+    """permission bits"""
+    mtime_ns: _builtins.int
+    data: _builtins.bytes
+    """content, at most 64 KiB"""
+    staging: _builtins.str
+    """name of the file in the staging folder that has the content"""
+    target: _builtins.bytes
+    """of a symlink"""
+    link_to: _builtins.bytes
+    """another path of the same file"""
+    replaces: _builtins.bytes
+    """token of the version at this path that has the same content, but not on this device"""
+    dated: _builtins.bool
+    """of a directory: if it is there already, it gets this mode and time"""
+    @_builtins.property
+    def xattrs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExtendedAttribute]: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.bytes = ...,
+        kind: _builtins.str = ...,
+        mode: _builtins.int = ...,
+        mtime_ns: _builtins.int = ...,
+        data: _builtins.bytes | None = ...,
+        staging: _builtins.str = ...,
+        target: _builtins.bytes = ...,
+        link_to: _builtins.bytes = ...,
+        replaces: _builtins.bytes = ...,
+        dated: _builtins.bool = ...,
+        xattrs: _abc.Iterable[Global___ExtendedAttribute] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "data", b"data"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data", b"_data", "data", b"data", "dated", b"dated", "kind", b"kind", "link_to", b"link_to", "mode", b"mode", "mtime_ns", b"mtime_ns", "path", b"path", "replaces", b"replaces", "staging", b"staging", "target", b"target", "xattrs", b"xattrs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__data: _TypeAlias = _typing.Literal["data"]  # noqa: Y015
+    _WhichOneofArgType__data: _TypeAlias = _typing.Literal["_data", b"_data"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__data) -> _WhichOneofReturnType__data | None: ...
+
+Global___ImportItem: _TypeAlias = ImportItem  # noqa: Y015
+
+@_typing.final
+class ExtendedAttribute(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.bytes
+    """begins with "user." """
+    value: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        name: _builtins.bytes = ...,
+        value: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtendedAttribute: _TypeAlias = ExtendedAttribute  # noqa: Y015
+
+@_typing.final
+class ImportResults(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___ImportResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportResults: _TypeAlias = ImportResults  # noqa: Y015
+
+@_typing.final
+class ImportResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    path: _builtins.bytes
+    what: _builtins.str
+    """"imported" | "exists" (something has the name, and stays) | "refused" """
+    why: _builtins.str
+    """one sentence"""
+    def __init__(
+        self,
+        *,
+        path: _builtins.bytes = ...,
+        what: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "what", b"what", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportResult: _TypeAlias = ImportResult  # noqa: Y015
+
+@_typing.final
+class ImportTaken(_message.Message):
+    """Staging files whose other names the client has removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def staging(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        staging: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["staging", b"staging"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportTaken: _TypeAlias = ImportTaken  # noqa: Y015
+
+@_typing.final
+class ImportDone(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportDone: _TypeAlias = ImportDone  # noqa: Y015
+
+@_typing.final
+class ExportRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    path: _builtins.bytes
+    """empty: all of it"""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        path: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportRequest: _TypeAlias = ExportRequest  # noqa: Y015
+
+@_typing.final
+class ExportItem(_message.Message):
+    """One name of a volume, with its content in `data` or in `file`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    MTIME_NS_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    XATTRS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    path: _builtins.bytes
+    """below what is exported; empty: that itself"""
+    kind: _builtins.str
+    """"file" | "directory" | "symlink" """
+    mode: _builtins.int
+    """permission bits"""
+    mtime_ns: _builtins.int
+    size: _builtins.int
+    hash: _builtins.bytes
+    """BLAKE3 of a file's content; empty: not known"""
+    data: _builtins.bytes
+    file: _builtins.bytes
+    """absolute path of a local file that has the content"""
+    target: _builtins.bytes
+    """of a symlink"""
+    node: _builtins.bytes
+    """the same for all names of one file; empty: it has one name"""
+    problem: _builtins.str
+    """one sentence: why its content cannot be had"""
+    @_builtins.property
+    def xattrs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExtendedAttribute]: ...
+    def __init__(
+        self,
+        *,
+        path: _builtins.bytes = ...,
+        kind: _builtins.str = ...,
+        mode: _builtins.int = ...,
+        mtime_ns: _builtins.int = ...,
+        size: _builtins.int = ...,
+        hash: _builtins.bytes = ...,
+        data: _builtins.bytes = ...,
+        file: _builtins.bytes = ...,
+        target: _builtins.bytes = ...,
+        node: _builtins.bytes = ...,
+        xattrs: _abc.Iterable[Global___ExtendedAttribute] | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "file", b"file", "hash", b"hash", "kind", b"kind", "mode", b"mode", "mtime_ns", b"mtime_ns", "node", b"node", "path", b"path", "problem", b"problem", "size", b"size", "target", b"target", "xattrs", b"xattrs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportItem: _TypeAlias = ExportItem  # noqa: Y015

@@ -219,6 +219,16 @@ class ControlStub:
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.SettingsRequest.SerializeToString,
                 response_deserializer=holofs__api_dot_v1_dot_control__pb2.SettingsReply.FromString,
                 _registered_method=True)
+        self.Import = channel.stream_stream(
+                '/holofs.v1.Control/Import',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.ImportRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.ImportReply.FromString,
+                _registered_method=True)
+        self.Export = channel.unary_stream(
+                '/holofs.v1.Control/Export',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.ExportRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.ExportItem.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -484,6 +494,23 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Import(self, request_iterator, context):
+        """Takes many files into a volume. The client sends ImportBegin, then any number of the other requests, and gets one
+        reply to each, in their order. A file that it put into the staging folder, and that no result calls imported, is its
+        own to remove.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Export(self, request, context):
+        """Tells what a part of a volume contains and where the content of each file is, each folder before what is in it, for
+        a client that copies it out. Content that is on another device is fetched first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -666,6 +693,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Settings,
                     request_deserializer=holofs__api_dot_v1_dot_control__pb2.SettingsRequest.FromString,
                     response_serializer=holofs__api_dot_v1_dot_control__pb2.SettingsReply.SerializeToString,
+            ),
+            'Import': grpc.stream_stream_rpc_method_handler(
+                    servicer.Import,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.ImportRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.ImportReply.SerializeToString,
+            ),
+            'Export': grpc.unary_stream_rpc_method_handler(
+                    servicer.Export,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.ExportRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.ExportItem.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1645,6 +1682,60 @@ class Control:
             '/holofs.v1.Control/Settings',
             holofs__api_dot_v1_dot_control__pb2.SettingsRequest.SerializeToString,
             holofs__api_dot_v1_dot_control__pb2.SettingsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Import(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/holofs.v1.Control/Import',
+            holofs__api_dot_v1_dot_control__pb2.ImportRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.ImportReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Export(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/holofs.v1.Control/Export',
+            holofs__api_dot_v1_dot_control__pb2.ExportRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.ExportItem.FromString,
             options,
             channel_credentials,
             insecure,

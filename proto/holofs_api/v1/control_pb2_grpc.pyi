@@ -116,6 +116,15 @@ class ControlStub:
     """Asks another device for a sign of life, over the connection that is there. Streams one answer for each ping."""
     Settings: _grpc.UnaryUnaryMultiCallable[_control_pb2.SettingsRequest, _control_pb2.SettingsReply]
     """Tells the settings in use, and where each comes from; reads their file again if told to."""
+    Import: _grpc.StreamStreamMultiCallable[_control_pb2.ImportRequest, _control_pb2.ImportReply]
+    """Takes many files into a volume. The client sends ImportBegin, then any number of the other requests, and gets one
+    reply to each, in their order. A file that it put into the staging folder, and that no result calls imported, is its
+    own to remove.
+    """
+    Export: _grpc.UnaryStreamMultiCallable[_control_pb2.ExportRequest, _control_pb2.ExportItem]
+    """Tells what a part of a volume contains and where the content of each file is, each folder before what is in it, for
+    a client that copies it out. Content that is on another device is fetched first.
+    """
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -205,6 +214,15 @@ class ControlAsyncStub(ControlStub):
     """Asks another device for a sign of life, over the connection that is there. Streams one answer for each ping."""
     Settings: _aio.UnaryUnaryMultiCallable[_control_pb2.SettingsRequest, _control_pb2.SettingsReply]  # type: ignore[assignment]
     """Tells the settings in use, and where each comes from; reads their file again if told to."""
+    Import: _aio.StreamStreamMultiCallable[_control_pb2.ImportRequest, _control_pb2.ImportReply]  # type: ignore[assignment]
+    """Takes many files into a volume. The client sends ImportBegin, then any number of the other requests, and gets one
+    reply to each, in their order. A file that it put into the staging folder, and that no result calls imported, is its
+    own to remove.
+    """
+    Export: _aio.UnaryStreamMultiCallable[_control_pb2.ExportRequest, _control_pb2.ExportItem]  # type: ignore[assignment]
+    """Tells what a part of a volume contains and where the content of each file is, each folder before what is in it, for
+    a client that copies it out. Content that is on another device is fetched first.
+    """
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     """Everything a person can ask of this device. Used by holofsctl. Errors are a gRPC status with an ErrorDetail (see
@@ -507,5 +525,26 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.SettingsReply, _abc.Awaitable[_control_pb2.SettingsReply]]:
         """Tells the settings in use, and where each comes from; reads their file again if told to."""
+
+    @_abc_1.abstractmethod
+    def Import(
+        self,
+        request_iterator: _MaybeAsyncIterator[_control_pb2.ImportRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.ImportReply], _abc.AsyncIterator[_control_pb2.ImportReply]]:
+        """Takes many files into a volume. The client sends ImportBegin, then any number of the other requests, and gets one
+        reply to each, in their order. A file that it put into the staging folder, and that no result calls imported, is its
+        own to remove.
+        """
+
+    @_abc_1.abstractmethod
+    def Export(
+        self,
+        request: _control_pb2.ExportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.ExportItem], _abc.AsyncIterator[_control_pb2.ExportItem]]:
+        """Tells what a part of a volume contains and where the content of each file is, each folder before what is in it, for
+        a client that copies it out. Content that is on another device is fetched first.
+        """
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
