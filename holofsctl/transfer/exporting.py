@@ -87,7 +87,9 @@ class Exporter:
             self._report.problem(full, str(problem))
         except OSError as error:
             if error.errno in _FULL:
-                sentence = "The disk of that folder is full: make room there, then export again, which goes on from here."
+                sentence = (
+                    "The disk of that folder is full: make room there, then export again, which goes on from here."
+                )
                 raise CommandError(sentence, code="no-space") from None
             self._report.problem(full, f"it cannot be written ({error.strerror})")
 
