@@ -15,7 +15,9 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     taken.add_argument("folder", metavar="DIR")
     taken.add_argument("place", metavar="NAME[:PATH]", help="the volume, and a folder in it, which is made if needed")
     taken.add_argument(
-        "--move", action="store_true", help="remove each file from DIR once it is stored; needs no room on the same disk"
+        "--move",
+        action="store_true",
+        help="remove each file from DIR once it is stored; needs no room on the same disk",
     )
     taken.add_argument("--verify", action="store_true", help="read everything again, and compare it")
     text = "Copies a volume, or a folder or file of it, into a folder, without a mount. Again: it goes on."

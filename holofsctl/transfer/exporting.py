@@ -87,7 +87,9 @@ class Exporter:
             self._report.problem(full, str(problem))
         except OSError as error:
             if error.errno in _FULL:
-                sentence = "The disk of that folder is full: make room there, then export again, which goes on from here."
+                sentence = (
+                    "The disk of that folder is full: make room there, then export again, which goes on from here."
+                )
                 raise CommandError(sentence, code="no-space") from None
             self._report.problem(full, f"it cannot be written ({error.strerror})")
 
@@ -141,7 +143,7 @@ class Exporter:
 
     # ---- files
     def _put_file(self, item: pb.ExportItem, full: bytes) -> None:
-        self._bar.expect(self._report.bytes + item.size, is_bytes=True)
+        self._bar.expect(self._report.content_bytes + item.size, is_bytes=True)
         there = _lstat(full)
         first = self._links.get(item.node) if item.node else None
         if there is not None:
@@ -191,7 +193,7 @@ class Exporter:
         finally:
             os.close(target)
         self._report.files += 1
-        self._report.bytes += item.size
+        self._report.content_bytes += item.size
         if how:
             self._report.how[how] += 1
 

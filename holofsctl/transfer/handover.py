@@ -198,7 +198,7 @@ class Handover:
             report.links += 1
         else:
             report.files += 1
-            report.bytes += handed.stat.st_size
+            report.content_bytes += handed.stat.st_size
             if handed.taken is not None and handed.taken.how:
                 report.how[handed.taken.how] += 1
 

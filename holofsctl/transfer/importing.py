@@ -213,9 +213,7 @@ class Importer:
             return
         mode = level.stat.st_mode if level.found is None else level.found.mode
         mtime_ns = level.stat.st_mtime_ns
-        item = pb.ImportItem(
-            path=level.path, kind="directory", mode=stat.S_IMODE(mode), mtime_ns=mtime_ns, dated=True
-        )
+        item = pb.ImportItem(path=level.path, kind="directory", mode=stat.S_IMODE(mode), mtime_ns=mtime_ns, dated=True)
         self._handover.add(Handed(item, level.full, level.stat))
 
     def _remove_folders(self, source: bytes) -> None:

@@ -25,7 +25,7 @@ class TransferReport:
     folders: int = 0
     symlinks: int = 0
     links: int = 0
-    bytes: int = 0
+    content_bytes: int = 0
     same: int = 0
     verified: int = 0
     removed: int = 0
@@ -54,7 +54,7 @@ class TransferReport:
             "folders": self.folders,
             "symlinks": self.symlinks,
             "links": self.links,
-            "bytes": self.bytes,
+            "bytes": self.content_bytes,
             "same": self.same,
             "verified": self.verified,
             "removed": self.removed,
@@ -69,7 +69,7 @@ class TransferReport:
         parts += [count(self.symlinks, "symlink")] if self.symlinks else []
         parts += [count(self.links, "further name")] if self.links else []
         how = ", ".join(f"{number:,} {word}" for word, number in self.how.items() if number)
-        told = f"{', '.join(parts)} {did}, {size(self.bytes)}{f' ({how})' if how else ''}"
+        told = f"{', '.join(parts)} {did}, {size(self.content_bytes)}{f' ({how})' if how else ''}"
         same = f"; {self.same:,} there already" if self.same else ""
         checked = f"; {self.verified:,} verified" if self.verified else ""
         left = f"; {count(self.problems, 'problem')}" if self.problems else ""

@@ -38,7 +38,8 @@ class ImportName:
 @dataclass(frozen=True, slots=True)
 class ImportLook:
     """Question what is at some paths. `hashed`: after everything that is in staging files was hashed, and mounts show
-    it. `read_back`: hashes are of what is read from the disk now, and survives a power cut. `room`: bytes that the client is going to put into its folder."""
+    it. `read_back`: hashes are of what is read from the disk now, and survives a power cut. `room`: bytes that the
+    client is going to put into its folder."""
 
     names: tuple[ImportName, ...] = ()
     hashed: bool = False

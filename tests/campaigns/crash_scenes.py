@@ -327,6 +327,7 @@ def importing(stage: Stage, point: str) -> bool:
     with victim.meanwhile(lambda: victim.device.ctl(*order, check=False)):
         died = _dies_and_returns(victim)
     until(lambda: all(_reads(source / file, data) or _reads(target / file, data) for file, data in files.items()), name)
+    victim.volume()  # it answers again
     victim.device.ctl(*order)
     until(lambda: all(_reads(target / file, data) for file, data in files.items()), "everything to be in the volume")
     assert not list(source.iterdir())

@@ -129,9 +129,10 @@ def test_a_moved_tree_keeps_its_place_on_the_disk_whatever_is_killed(world: Worl
     b.up()
     done = b.json("import", source, "docs", "--move")
     assert (done["problem_count"], done["removed"], [*source.iterdir()]) == (0, 8, [])
-    mounted = b.mount()
-    assert snapshot(mounted) == before
-    assert times(mounted) == when
+    out = b.home / "out"
+    b.ctl("export", "docs", out)
+    assert snapshot(out) == before
+    assert times(out) == when
     other = b.home / "other"
     other.mkdir()
     (other / "sparse").write_bytes(os.urandom(100_000))
@@ -141,22 +142,29 @@ def test_a_moved_tree_keeps_its_place_on_the_disk_whatever_is_killed(world: Worl
     b.down()
 
 
-def test_two_devices_that_have_the_same_files_meet_without_conflict_and_without_sending_any(world: World) -> None:
-    one, other = world.sharing("one", "other")
+def test_two_devices_that_have_the_same_files_meet_without_conflict_and_without_sending_any(
+    world: World, device: Device
+) -> None:
+    other = world.device("other")
+    other.up()
+    device.create("both")
+    other.join(device.share("both"))
     source = library(world.root / "both")
     other.down()
-    one.ctl("import", source, "docs")
-    one.down()
+    device.ctl("import", source, "both")
+    device.down()
     other.up()
     (source / "empty").chmod(0o600)
     os.utime(source / "sparse", (1, 1))
-    other.ctl("import", source, "docs", "--verify")
-    before = stored(other), stored(one)
-    one.up()
-    one.ctl("wait", "docs", "--timeout", "30s")
-    other.ctl("wait", "docs", "--timeout", "30s")
-    assert one.json("conflicts") == other.json("conflicts") == []
-    assert (stored(other), stored(one)) == before
-    here, there = one.mount(), other.mount()
+    other.ctl("import", source, "both", "--verify")
+    before = stored(other), stored(device)
+    device.up()
+    other.ctl("wait", "both", "--timeout", "30s")
+    device.ctl("wait", "both", "--timeout", "30s")
+    assert device.json("conflicts", "both") == other.json("conflicts") == []
+    assert (stored(other), stored(device)) == before
+    here, there = (one.home / "met" for one in (device, other))
+    device.ctl("export", "both", here)
+    other.ctl("export", "both", there)
     assert_same_tree(here, there)
     assert snapshot(there).keys() == snapshot(source).keys()

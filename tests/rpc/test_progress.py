@@ -16,8 +16,8 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def terminal_for(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Standard error that is a terminal. Not in a fixture: pytest sets it again after those."""
     found = Terminal()
     monkeypatch.setattr("sys.stderr", found)
     monkeypatch.setenv("TERM", "xterm")
@@ -25,7 +25,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return found
 
 
-def test_what_takes_long_is_shown_and_taken_away_again(terminal: Terminal) -> None:
+def test_what_takes_long_is_shown_and_taken_away_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_for(monkeypatch)
     with Progress("Importing", delay_s=0) as bar:
         until(lambda: "Importing" in terminal.getvalue(), "the bar")
         bar.expect(200 << 20, is_bytes=True)
@@ -42,14 +43,16 @@ def test_what_takes_long_is_shown_and_taken_away_again(terminal: Terminal) -> No
     assert terminal.getvalue() == shown
 
 
-def test_no_colour_is_obeyed(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_colour_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_for(monkeypatch)
     monkeypatch.setenv("NO_COLOR", "1")
     with Progress("\x1b[31mred\n", delay_s=0):
         until(lambda: "red" in terminal.getvalue(), "the spinner")
     assert "\x1b[3" not in terminal.getvalue().replace("\x1b[?25", "")
 
 
-def test_nothing_is_shown_without_a_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_shown_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_for(monkeypatch)
     monkeypatch.setenv("TERM", "dumb")
     with Progress("Importing", delay_s=0) as bar:
         bar.advance(1)

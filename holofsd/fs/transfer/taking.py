@@ -40,9 +40,7 @@ _KINDS_THERE: Final = {Kind.FILE: "A file", Kind.DIRECTORY: "A folder", Kind.SYM
 class TakingIn:
     """Taker of the items of one batch, in their order. Lives inside one transaction."""
 
-    def __init__(
-        self, scope: Scope, staged: StagedFiles, versions: Versions, hasher: Hasher, durable: bool
-    ) -> None:
+    def __init__(self, scope: Scope, staged: StagedFiles, versions: Versions, hasher: Hasher, durable: bool) -> None:
         self._scope = scope
         self._tree = scope.tree
         self._staged = staged
