@@ -964,6 +964,8 @@ class VolumeStatus(_message.Message):
     LIES_FIELD_NUMBER: _builtins.int
     UNAVAILABLE_FIELD_NUMBER: _builtins.int
     RECORD_BUDGETS_FIELD_NUMBER: _builtins.int
+    IGNORED_FIELD_NUMBER: _builtins.int
+    IGNORED_BYTES_FIELD_NUMBER: _builtins.int
     files: _builtins.int
     """that it has"""
     bytes: _builtins.int
@@ -991,6 +993,10 @@ class VolumeStatus(_message.Message):
     """0: nothing is held"""
     damaged: _builtins.int
     """content files found missing or altered, not whole again yet"""
+    ignored: _builtins.int
+    """files that a .holofsignore keeps on this device: they are in `files`, and on no other device"""
+    ignored_bytes: _builtins.int
+    """of them"""
     @_builtins.property
     def volume(self) -> Global___Volume: ...
     @_builtins.property
@@ -1046,10 +1052,12 @@ class VolumeStatus(_message.Message):
         lies: _abc.Iterable[Global___Lie] | None = ...,
         unavailable: _abc.Iterable[Global___Unavailable] | None = ...,
         record_budgets: _abc.Iterable[Global___DeviceRecords] | None = ...,
+        ignored: _builtins.int = ...,
+        ignored_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "volume", b"volume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conflicts", b"conflicts", "content_missing", b"content_missing", "content_missing_bytes", b"content_missing_bytes", "damaged", b"damaged", "devices", b"devices", "files", b"files", "held_by", b"held_by", "held_directories", b"held_directories", "held_files", b"held_files", "held_since_ms", b"held_since_ms", "history", b"history", "lies", b"lies", "pending", b"pending", "quarantine_reasons", b"quarantine_reasons", "quarantined", b"quarantined", "record_budgets", b"record_budgets", "records_behind", b"records_behind", "unavailable", b"unavailable", "unpublished", b"unpublished", "unsealed", b"unsealed", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conflicts", b"conflicts", "content_missing", b"content_missing", "content_missing_bytes", b"content_missing_bytes", "damaged", b"damaged", "devices", b"devices", "files", b"files", "held_by", b"held_by", "held_directories", b"held_directories", "held_files", b"held_files", "held_since_ms", b"held_since_ms", "history", b"history", "ignored", b"ignored", "ignored_bytes", b"ignored_bytes", "lies", b"lies", "pending", b"pending", "quarantine_reasons", b"quarantine_reasons", "quarantined", b"quarantined", "record_budgets", b"record_budgets", "records_behind", b"records_behind", "unavailable", b"unavailable", "unpublished", b"unpublished", "unsealed", b"unsealed", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1499,22 +1507,26 @@ class WaitProgress(_message.Message):
     COPIES_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    IGNORED_FIELD_NUMBER: _builtins.int
     copies: _builtins.int
     """other devices that hold everything"""
     done: _builtins.bool
     """they are as many as was asked for"""
     message: _builtins.str
     """one sentence"""
+    ignored: _builtins.int
+    """files that a .holofsignore keeps on this device: nobody waits for them"""
     def __init__(
         self,
         *,
         copies: _builtins.int = ...,
         done: _builtins.bool = ...,
         message: _builtins.str = ...,
+        ignored: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "done", b"done", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "done", b"done", "ignored", b"ignored", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
