@@ -251,7 +251,9 @@ DOCUMENTS: Final = (
                 "written": text("when, by that device's clock, ISO 8601"),
                 "hash": text("BLAKE3, hexadecimal digits"),
                 "conflict": text("of a conflict copy: the name that it is a copy of"),
-                "ignored_by": text("`FILE:LINE: PATTERN` of the rule that matches; the file may be published all the same"),
+                "ignored_by": text(
+                    "`FILE:LINE: PATTERN` of the rule that matches; the file may be published all the same"
+                ),
             }
         ),
     ),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rules of a `.holofsignore` file: gitignore patterns, and which of them decides about a name. Pure.
 
-A name is looked at component by component, from the root of the volume down (`tree.ignoring`). So a pattern has to match
-the name itself here; what is in an ignored folder is ignored with it.
+A name is looked at component by component, from the root of the volume down (`tree.ignoring`). So a pattern has to
+match the name itself here; what is in an ignored folder is ignored with it.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class IgnoredNodes:
         self.db.run("UPDATE ignored SET doubtful=1 WHERE node=?", (node,))
 
     def believe(self, node: NodeId) -> None:
-        self.db.run("UPDATE ignored SET doubtful=0 WHERE node=?", (node,))
+        self.db.run("UPDATE ignored SET doubtful=0 WHERE node=? AND doubtful=1", (node,))
 
     def doubtful(self, limit: int) -> list[NodeId]:
         rows = self.db.all(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Publishing of what no rule of a `.holofsignore` matches any more: in the background, slice by slice, over restarts.
 
-The change sets a mark in its own transaction: of one node, or of all. The mark of all goes in the transaction that looks
-at the last ignored node, so a walk that a crash ends is begun again, and finds what is left.
+The change sets a mark in its own transaction: of one node, or of all. The mark of all goes in the transaction that
+looks at the last ignored node, so a walk that a crash ends is begun again, and finds what is left.
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ class Releasing:
         """Returns when the rules have stood for a while: a program that saves them may empty or remove them first."""
         loop = asyncio.get_running_loop()
         latest = self._first_change + MOST_RESTS * self._rest
-        while (left := min(self._last_change + self._rest, latest) - loop.time()) > 0:
+        while True:
+            left = min(self._last_change + self._rest, latest) - loop.time()
+            if left <= 0:
+                return
             await asyncio.sleep(left)
 
     async def _walk(self) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rules of the `.holofsignore` files in a tree, and what they say of a name (docs/ignore.md).
 
-A name is looked at from the root down, as git does: what is in an ignored folder is ignored, and the last pattern of the
-nearest file of rules that matches a name decides. Answers for folders are remembered until rules or folders change.
+A name is looked at from the root down, as git does: what is in an ignored folder is ignored, and the last pattern of
+the nearest file of rules that matches a name decides. Answers for folders are remembered until rules or folders change.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from holofsd.core.edit import reasserted
 from holofsd.core.ids import Dot, NodeId
 from holofsd.core.lost import LOST_ID
 from holofsd.core.node import is_alive, live_links
-from holofsd.core.state import Kind, Marker, NodeState, Version
+from holofsd.core.state import Kind, NodeState, Version
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.ignoring import Ignoring
@@ -54,7 +54,7 @@ class KeepingBack:
         self._ignored = volume.store.ignored
         self._ignoring = ignoring
         self._young: set[NodeId] = set()
-        """Files made here since the start that no rule matched. A name that they get before they are published counts."""
+        """Files made here lately that no rule matched. A name that they get before their publication counts."""
 
     # ---- changes of this device
     def sort(self, states: Sequence[NodeState], change: TreeChange, fresh: Collection[NodeId]) -> None:
@@ -73,7 +73,7 @@ class KeepingBack:
             if not is_alive(state):
                 continue
             if node in new and is_of_ignored and state.kind is not Kind.DIRECTORY:
-                # What an ignored file contained: its conflict copy becomes a file, or it was renamed away and made anew.
+                # Content of an ignored file: its conflict copy becomes a file, or it was renamed away and made anew.
                 self._store.outbox.keep_back(node)
             elif node in fresh:
                 self._sort_fresh(state)

@@ -29,6 +29,7 @@ async def test_ignored_files_survive_a_restored_index_and_are_not_published_by_i
         await settled_but_for(2, ann, bob)
         assert findings(ann, bob) == []
         directory = ann.directory(ann.store.volume)
+        backup_path(directory).parent.mkdir(exist_ok=True)
         copy_database(directory / "index.db", backup_path(directory))
         made(ann, ROOT_ID, "since.o")
         with ann.store.db.transaction():

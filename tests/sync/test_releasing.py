@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ignored files between whole devices: they are told to nobody, and are published when no rule matches them any more."""
+"""Ignored files between whole devices: nobody hears of them, and they are published when no rule matches any more."""
 
 from __future__ import annotations
 
