@@ -29,6 +29,7 @@ from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.names import check_device_name, check_volume_name, did_you_mean, free_name
 from holofsd.daemon.recovering import Recovery
 from holofsd.daemon.safety import DeviceCare
+from holofsd.daemon.traffic import DeviceTraffic, TrafficKeeper
 from holofsd.daemon.volumes import READY, OpenVolume, Volumes
 from holofsd.daemon.watching import DeviceWatching, noted_events
 from holofsd.fs.api import Filesystem
@@ -40,13 +41,14 @@ from holofsd.store.device import DeviceStore, VolumeRow
 from holofsd.sync.config import PROGRAM
 from holofsd.sync.hub import SyncHub
 from holofsd.sync.invites import redeem
+from holofsd.sync.volume import VolumeSync
 
 _LOOK_AGAIN_S: Final = 0.1
 _MOST_DIGITS: Final = 18
 """Of a time in ms, after the `@` of a volume's name."""
 
 
-class Device(DeviceCare, DeviceHistory, DeviceWatching):
+class Device(DeviceCare, DeviceHistory, DeviceTraffic, DeviceWatching):
     """Wired by `composition`; `stop` makes the daemon end."""
 
     def __init__(
@@ -71,6 +73,7 @@ class Device(DeviceCare, DeviceHistory, DeviceWatching):
         self._stop = stop
         self._began = time.monotonic()
         self.metrics = MetricsPlace()
+        self.keeper = TrafficKeeper(self._settings, hub)
         self.joiner = Joiner(store, self._redeem, self._enter)
         self._recovery = Recovery(endpoint, hub, volumes, self.joiner)
         self.noted = noted_events(config.state, hub, volumes)
@@ -103,6 +106,7 @@ class Device(DeviceCare, DeviceHistory, DeviceWatching):
             copies=tuple(copies),
             space=report.space(self._config.state, self._volumes),
             metrics_port=self.metrics.port,
+            traffic=self.keeper.status(self._volumes),
         )
 
     async def device_name(self, new: str | None) -> str:
@@ -177,9 +181,14 @@ class Device(DeviceCare, DeviceHistory, DeviceWatching):
                     await asyncio.sleep(_LOOK_AGAIN_S)  # for a mount, or for room on the disk
                     have = sync.copies()
                 done = have >= copies and not opened.filesystem.is_behind
-                yield api.WaitProgress(have, done, _holding(have, copies))
+                yield api.WaitProgress(have, done, _holding(have, copies) + ("" if done else self._paused(sync)))
                 if done:
                     return
+
+    def _paused(self, sync: VolumeSync) -> str:
+        """Sentence that says that the volume is paused, with a space before it; empty where it is not."""
+        why = self._hub.pauses.why(sync.id, sync.members.others())
+        return f" {why}" if why else ""
 
     # ---- members
     async def share(

@@ -42,7 +42,7 @@ DOCUMENTS = {
     *("overview.md", "glossary.md", "state-directory.md", "crash-windows.md", "durability.md", "cli.md", "limits.md"),
     *("protocol.md", "development.md", "history.md", "threats.md", "install.md", "tours.md", "model.md"),
     *("cache-coherence.md", "waits.md", "conflicts.md", "members.md", "brake.md", "performance.md", "found.md"),
-    *("write-behind.md", "living-with-it.md", "api.md", "json.md", "configuration.md", "metrics.md"),
+    *("write-behind.md", "living-with-it.md", "api.md", "json.md", "configuration.md", "metrics.md", "traffic.md"),
 }
 
 
@@ -94,6 +94,7 @@ def test_every_command_is_in_the_manual() -> None:
         "install",
         "uninstall",
         "config",
+        *("pause", "resume", "limit"),
         "peers",
         "fsck",
         "conflicts",

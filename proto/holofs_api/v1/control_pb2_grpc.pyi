@@ -116,6 +116,12 @@ class ControlStub:
     """Asks another device for a sign of life, over the connection that is there. Streams one answer for each ping."""
     Settings: _grpc.UnaryUnaryMultiCallable[_control_pb2.SettingsRequest, _control_pb2.SettingsReply]
     """Tells the settings in use, and where each comes from; reads their file again if told to."""
+    Pause: _grpc.UnaryUnaryMultiCallable[_control_pb2.PauseRequest, _control_pb2.TrafficStatus]
+    """Stops the traffic of a volume, with a device, or all of it. It holds over restarts of the daemon."""
+    Resume: _grpc.UnaryUnaryMultiCallable[_control_pb2.ResumeRequest, _control_pb2.TrafficStatus]
+    """Ends pauses."""
+    Traffic: _grpc.UnaryUnaryMultiCallable[_control_pb2.TrafficRequest, _control_pb2.TrafficStatus]
+    """Tells what is paused, and which limits hold now. The settings `limit.*` set them."""
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -205,6 +211,12 @@ class ControlAsyncStub(ControlStub):
     """Asks another device for a sign of life, over the connection that is there. Streams one answer for each ping."""
     Settings: _aio.UnaryUnaryMultiCallable[_control_pb2.SettingsRequest, _control_pb2.SettingsReply]  # type: ignore[assignment]
     """Tells the settings in use, and where each comes from; reads their file again if told to."""
+    Pause: _aio.UnaryUnaryMultiCallable[_control_pb2.PauseRequest, _control_pb2.TrafficStatus]  # type: ignore[assignment]
+    """Stops the traffic of a volume, with a device, or all of it. It holds over restarts of the daemon."""
+    Resume: _aio.UnaryUnaryMultiCallable[_control_pb2.ResumeRequest, _control_pb2.TrafficStatus]  # type: ignore[assignment]
+    """Ends pauses."""
+    Traffic: _aio.UnaryUnaryMultiCallable[_control_pb2.TrafficRequest, _control_pb2.TrafficStatus]  # type: ignore[assignment]
+    """Tells what is paused, and which limits hold now. The settings `limit.*` set them."""
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     """Everything a person can ask of this device. Used by holofsctl. Errors are a gRPC status with an ErrorDetail (see
@@ -507,5 +519,29 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.SettingsReply, _abc.Awaitable[_control_pb2.SettingsReply]]:
         """Tells the settings in use, and where each comes from; reads their file again if told to."""
+
+    @_abc_1.abstractmethod
+    def Pause(
+        self,
+        request: _control_pb2.PauseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.TrafficStatus, _abc.Awaitable[_control_pb2.TrafficStatus]]:
+        """Stops the traffic of a volume, with a device, or all of it. It holds over restarts of the daemon."""
+
+    @_abc_1.abstractmethod
+    def Resume(
+        self,
+        request: _control_pb2.ResumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.TrafficStatus, _abc.Awaitable[_control_pb2.TrafficStatus]]:
+        """Ends pauses."""
+
+    @_abc_1.abstractmethod
+    def Traffic(
+        self,
+        request: _control_pb2.TrafficRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.TrafficStatus, _abc.Awaitable[_control_pb2.TrafficStatus]]:
+        """Tells what is paused, and which limits hold now. The settings `limit.*` set them."""
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
