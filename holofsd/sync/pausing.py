@@ -35,7 +35,7 @@ class PausedKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PauseTarget:
-    """What is paused: a volume or a device by its id, or everything."""
+    """Thing that is paused: a volume or a device by its id, or everything."""
 
     kind: PausedKind
     id: bytes = b""

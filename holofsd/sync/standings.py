@@ -33,7 +33,7 @@ class Standings:
         self._devices: dict[DeviceId, _Standing] = {}
 
     def better_than(self, device: DeviceId, others: Iterable[DeviceId], now: float) -> list[DeviceId]:
-        """Those of the others that are asked first, if this one is to be asked last."""
+        """Lists the other devices that are asked first, if this one is to be asked last."""
         if not self._is_last(device, now):
             return []
         return [other for other in others if other != device and not self._is_last(other, now)]

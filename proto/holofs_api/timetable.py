@@ -50,7 +50,7 @@ class TrafficRates:
     down: int | None = None
 
     def lower(self, other: TrafficRates) -> TrafficRates:
-        """Of each direction the lower limit."""
+        """The lower limit of each direction."""
         return TrafficRates(_lower(self.up, other.up), _lower(self.down, other.down))
 
 

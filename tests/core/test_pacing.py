@@ -15,7 +15,7 @@ WINDOW_S = 10.0
 
 
 def carried(rate: float, seconds: float, late: float, streams: int = 3) -> list[tuple[float, int]]:
-    """When how many bytes went, of streams that always have something, on a machine that wakes up late."""
+    """Times and bytes of what goes, of streams that always have something, on a machine that wakes up late."""
     pacer, now = Pacer(rate), 0.0
     found: list[tuple[float, int]] = []
     size = piece(rate, FRAME)
