@@ -11,7 +11,15 @@ from typing import Any, Final
 from holofs_api import VERSION
 from holofs_api.settings import DAEMON_KEYS, add_options
 from holofs_api.words import quoted
-from holofsctl import completion, config_parser, daemon_log, history_parser, safety_parser, transfer_parser
+from holofsctl import (
+    completion,
+    config_parser,
+    daemon_log,
+    history_parser,
+    safety_parser,
+    traffic_parser,
+    transfer_parser,
+)
 from holofsctl.commands import completion as completing
 from holofsctl.commands import conflicts, device, fsck, info, installing, mounts, recovering, sharing, volumes, watching
 from holofsctl.commands import diff as comparison
@@ -153,6 +161,7 @@ def build() -> argparse.ArgumentParser:
 
     _device(command)
     config_parser.add(command, _common)
+    traffic_parser.add(command)
     _volumes(command)
     transfer_parser.add(command)
     _conflicts(command)

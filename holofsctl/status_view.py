@@ -16,6 +16,7 @@ from holofsctl.commands.volumes import role_here
 from holofsctl.devices import told_apart
 from holofsctl.output import duration, moment, safe, size, table
 from holofsctl.space_view import refusal_lines
+from holofsctl.traffic_view import is_paused, limit_lines, pause_lines
 
 _LIES_SHOWN_MS: Final = 30 * 86_400_000
 """Age of the last of its kind, from which on a lie is only counted."""
@@ -24,9 +25,11 @@ _LIES_SHOWN_MS: Final = 30 * 86_400_000
 def status_lines(reply: pb.StatusReply) -> list[str]:
     up = duration(reply.uptime_seconds)
     lines = [f"{safe(reply.device_name)}  (device {reply.device_id[:16]}, {reply.program}, up {up})"]
+    lines += [*pause_lines(reply.traffic), *limit_lines(reply.traffic)]
     for volume in reply.volumes:
+        paused = is_paused(reply.traffic, volume.volume.name)
         mounts = [mount for mount in reply.mounts if mount.volume in (volume.volume.name, volume.volume.id)]
-        lines += ["", *_volume(volume, mounts, told_apart(volume.devices, reply.device_name))]
+        lines += ["", *_volume(volume, mounts, told_apart(volume.devices, reply.device_name), paused)]
     if not reply.volumes:
         lines += [
             "",
@@ -39,7 +42,9 @@ def status_lines(reply: pb.StatusReply) -> list[str]:
     return lines
 
 
-def _volume(status: pb.VolumeStatus, mounts: Iterable[pb.MountInfo], names: Mapping[str, str]) -> list[str]:
+def _volume(
+    status: pb.VolumeStatus, mounts: Iterable[pb.MountInfo], names: Mapping[str, str], paused: bool
+) -> list[str]:
     volume = status.volume
     role = f"{role_here(volume)}, " if volume.state == "ready" else ""  # else it is not known yet
     lines = [f"{safe(volume.name)}: {role}{volume.state}"]
@@ -52,7 +57,7 @@ def _volume(status: pb.VolumeStatus, mounts: Iterable[pb.MountInfo], names: Mapp
         return lines + [f"  {_mount(mount)}" for mount in mounts]
     lines.append(f"  {count(status.files, 'file')}, {size(status.bytes)}")
     lines += [f"  {_ignored(status)}"] if status.ignored else []
-    lines += [f"  {_safety(status, names)}", *(f"  {line}" for line in _arriving(status))]
+    lines += [f"  {_safety(status, names, paused)}", *(f"  {line}" for line in _arriving(status))]
     lines += [f"  {_mount(mount)}" for mount in mounts]
     lines += _devices(status.devices, names)
     lines += [f"  {_kept(status.history)}"] if status.HasField("history") else []
@@ -60,7 +65,7 @@ def _volume(status: pb.VolumeStatus, mounts: Iterable[pb.MountInfo], names: Mapp
     return lines
 
 
-def _safety(status: pb.VolumeStatus, names: Mapping[str, str]) -> str:
+def _safety(status: pb.VolumeStatus, names: Mapping[str, str], paused: bool) -> str:
     here = status.unpublished + status.unsealed
     holders = [names[device.device_id] for device in status.devices if device.complete]
     if holders and not here:
@@ -69,6 +74,8 @@ def _safety(status: pb.VolumeStatus, names: Mapping[str, str]) -> str:
         return f"Safe: {what} written here is also on {count(len(holders), 'other device')} ({told})."
     if all(device.left for device in status.devices):
         return f"Only on this device: `holofsctl share {shell_word(status.volume.name)}` invites another one."
+    if paused:
+        return "Not safe yet: it is paused."
     if here:
         return f"Not safe yet: {count(here, 'changed file')} not sent yet."
     connected = [device for device in status.devices if device.connected]

@@ -305,6 +305,9 @@ DOCUMENTS: Final = (
             }
         ),
     ),
+    Document("pause", "What is paused, and which limits hold now.", Message("TrafficStatus")),
+    Document("resume", "What is paused then, and which limits hold now.", Message("TrafficStatus")),
+    Document("limit", "What is paused, and which limits hold now.", Message("TrafficStatus")),
     Document("leave", "Where the files are kept.", Message("LeaveReply")),
     Document("share", "The ticket.", Message("ShareReply")),
     Document("share --list", "The invites that can still be redeemed.", Message("Invite"), many=True),

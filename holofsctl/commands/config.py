@@ -176,12 +176,12 @@ def _remark_on(session: CommandSession, setting: Setting, view: SettingsView | N
     if view is None:
         here = told_here(session.state).of(setting)
         session.output.remark(
-            f"{_overridden(here)}No daemon that reads it runs now; {setting.key} is in use once one does."
+            f"{overridden(here)}No daemon that reads it runs now; {setting.key} is in use once one does."
         )
         return
     shown = view.of(setting)
     if shown.source in (SettingSource.OPTION, SettingSource.ENVIRONMENT):
-        session.output.remark(_overridden(shown).strip())
+        session.output.remark(overridden(shown).strip())
     elif shown.is_waiting:
         session.output.remark(f"{setting.key} is in use when the daemon starts again: {_START_AGAIN}.")
     elif shown.source is SettingSource.DEFAULT:
@@ -194,7 +194,8 @@ def _remark_on(session: CommandSession, setting: Setting, view: SettingsView | N
         session.output.remark(f"{setting.key} is in use.")
 
 
-def _overridden(shown: ShownSetting) -> str:
+def overridden(shown: ShownSetting) -> str:
+    """Sentence about what goes before the file, with a space behind it; empty where nothing does."""
     if shown.source is SettingSource.OPTION:
         return f"The daemon was started with {shown.where}, which goes before the file. "
     if shown.source is SettingSource.ENVIRONMENT:

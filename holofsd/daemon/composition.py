@@ -97,6 +97,7 @@ async def running(
         tasks = Tasks("daemon")
         stack.push_async_callback(tasks.close)
         tasks.spawn(hub.run(), "hub")
+        tasks.spawn(device.keeper.run(), "traffic")
         tasks.spawn(SameMachine(hub.device, state, hub.twins.found_here, hub.twins.gone_here).run(), "same machine")
         tasks.spawn(Backups(state, volumes.directories, volumes.damaged).run(), "backups")
         if config.net.discovery is Discovery.DEFAULT:

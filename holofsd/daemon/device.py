@@ -29,6 +29,7 @@ from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.names import check_device_name, check_volume_name, did_you_mean, free_name
 from holofsd.daemon.recovering import Recovery
 from holofsd.daemon.safety import DeviceCare
+from holofsd.daemon.traffic import DeviceTraffic, TrafficKeeper
 from holofsd.daemon.transfers import DeviceTransfers
 from holofsd.daemon.volumes import READY, OpenVolume, Volumes
 from holofsd.daemon.watching import DeviceWatching, noted_events
@@ -41,13 +42,14 @@ from holofsd.store.device import DeviceStore, VolumeRow
 from holofsd.sync.config import PROGRAM
 from holofsd.sync.hub import SyncHub
 from holofsd.sync.invites import redeem
+from holofsd.sync.volume import VolumeSync
 
 _LOOK_AGAIN_S: Final = 0.1
 _MOST_DIGITS: Final = 18
 """Of a time in ms, after the `@` of a volume's name."""
 
 
-class Device(DeviceCare, DeviceHistory, DeviceWatching, DeviceTransfers):
+class Device(DeviceCare, DeviceHistory, DeviceTraffic, DeviceTransfers, DeviceWatching):
     """Wired by `composition`; `stop` makes the daemon end."""
 
     def __init__(
@@ -72,6 +74,7 @@ class Device(DeviceCare, DeviceHistory, DeviceWatching, DeviceTransfers):
         self._stop = stop
         self._began = time.monotonic()
         self.metrics = MetricsPlace()
+        self.keeper = TrafficKeeper(self._settings, hub)
         self.joiner = Joiner(store, self._redeem, self._enter)
         self._recovery = Recovery(endpoint, hub, volumes, self.joiner)
         self.noted = noted_events(config.state, hub, volumes)
@@ -104,6 +107,7 @@ class Device(DeviceCare, DeviceHistory, DeviceWatching, DeviceTransfers):
             copies=tuple(copies),
             space=report.space(self._config.state, self._volumes),
             metrics_port=self.metrics.port,
+            traffic=self.keeper.status(self._volumes),
         )
 
     async def device_name(self, new: str | None) -> str:
@@ -179,9 +183,15 @@ class Device(DeviceCare, DeviceHistory, DeviceWatching, DeviceTransfers):
                     have = sync.copies()
                 done = have >= copies and not opened.filesystem.is_behind
                 ignored = sync.store.ignored.count()[0]
-                yield api.WaitProgress(have, done, _holding(have, copies, ignored), ignored)
+                told = _holding(have, copies, ignored) + ("" if done else self._paused(sync))
+                yield api.WaitProgress(have, done, told, ignored)
                 if done:
                     return
+
+    def _paused(self, sync: VolumeSync) -> str:
+        """Sentence that says that the volume is paused, with a space before it; empty where it is not."""
+        why = self._hub.pauses.why(sync.id, sync.members.others())
+        return f" {why}" if why else ""
 
     # ---- members
     async def share(

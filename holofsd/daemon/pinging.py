@@ -11,6 +11,7 @@ from typing import Final
 from holofs_peer.v1 import peer_pb2 as wire
 from holofsd.core.errors import ConnectionLost, ProtocolViolation, Unreachable
 from holofsd.core.ids import BlobHash, DeviceId
+from holofsd.core.pacing import TrafficLane
 from holofsd.net.api import CloseCode, Connection
 from holofsd.rpc.device_api import PeerSummary
 from holofsd.rpc.watching_api import PingReply
@@ -90,6 +91,7 @@ async def _fetched(sync: VolumeSync, connection: Connection, blob: BlobHash) -> 
         with suppress(TimeoutError):
             async with asyncio.timeout(_MEASURE_S):
                 while size < _MEASURE_BYTES and (data := await stream.receive()) is not None:
+                    await sync.limits.received(stream, len(data), TrafficLane.URGENT)
                     frame = frames.parse(data).blob
                     size += len(frame.data)
                     if frame.end or frame.missing:

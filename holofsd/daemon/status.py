@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from holofs_api.words import count
 from holofsd.core.document import Role
@@ -24,6 +25,8 @@ from holofsd.rpc import device_api as api
 from holofsd.store.device import InviteRow, VolumeRow
 from holofsd.sync.hub import SyncHub
 from holofsd.sync.invites import invite_id
+
+_PAUSED: Final = "It is paused here: `holofsctl resume` ends that."
 
 
 def volume_status(summary: api.VolumeSummary, opened: OpenVolume) -> api.VolumeStatus:
@@ -190,7 +193,7 @@ def peers(hub: SyncHub, volumes: Volumes) -> tuple[api.PeerSummary, ...]:
                 volumes=tuple(sorted(volume_names)),
                 address=_address(status, own) if status is not None and status.online else "",
                 last_seen_ms=int((status.last_seen or 0) * 1000) if status is not None else 0,
-                explanation=_explanation(status.last_error, status.failures) if status and not status.online else "",
+                explanation=_PAUSED if hub.is_silent_to(device) else _explanation(status),
             )
         )
     return tuple(sorted(found, key=lambda peer: (peer.name, peer.device_id)))
@@ -202,7 +205,10 @@ def _address(status: PeerStatus, own: tuple[str, ...]) -> str:
     return status.address or next(known, "")
 
 
-def _explanation(error: str, failures: int) -> str:
-    if not failures:
+def _explanation(status: PeerStatus | None) -> str:
+    if status is None or status.online:
+        return ""
+    if not status.failures:
         return "It is being dialled."
-    return f"{error.rstrip('.') or 'It cannot be reached'} (tried {count(failures, 'time')}; goes on trying)."
+    error = status.last_error.rstrip(".") or "It cannot be reached"
+    return f"{error} (tried {count(status.failures, 'time')}; goes on trying)."

@@ -47,23 +47,23 @@ class DeviceWatching:
 
     async def ping(self, device: str, count: int, pause_ms: int, measure: bool) -> AsyncIterator[api.PingReply]:
         times = (count, pause_ms / 1000)
-        async with aclosing(pings(self._hub, self._other(device), times, measure)) as answers:  # type: ignore[type-var]
+        other = other_device(self._hub, self._volumes, device)
+        async with aclosing(pings(self._hub, other, times, measure)) as answers:  # type: ignore[type-var]
             async for answer in answers:
                 yield answer
 
-    def _other(self, told: str) -> PeerSummary:
-        """Another device, by its name or by eight digits or more of its id. Raises DeviceUnknown, BadArgument."""
-        known = report.peers(self._hub, self._volumes)
-        found = [peer for peer in known if peer.device_id == told.lower()]
-        if not found and len(told) >= 8:
-            found = [peer for peer in known if peer.device_id.startswith(told.lower())]
-        if not found:
-            found = [peer for peer in known if peer.name == told]
-        if len(found) > 1:
-            raise BadArgument(f"Several devices are called {told!r}; tell the id, `holofsctl peers --json` shows it.")
-        if not found:
-            near = did_you_mean(told, [peer.name for peer in known])
-            raise DeviceUnknown(
-                f"There is no other device {told!r}; `holofsctl peers` shows those that there are.{near}"
-            )
-        return found[0]
+
+def other_device(hub: SyncHub, volumes: Volumes, told: str) -> PeerSummary:
+    """Another device, by its name or by eight digits or more of its id. Raises DeviceUnknown, BadArgument."""
+    known = report.peers(hub, volumes)
+    found = [peer for peer in known if peer.device_id == told.lower()]
+    if not found and len(told) >= 8:
+        found = [peer for peer in known if peer.device_id.startswith(told.lower())]
+    if not found:
+        found = [peer for peer in known if peer.name == told]
+    if len(found) > 1:
+        raise BadArgument(f"Several devices are called {told!r}; tell the id, `holofsctl peers --json` shows it.")
+    if not found:
+        near = did_you_mean(told, [peer.name for peer in known])
+        raise DeviceUnknown(f"There is no other device {told!r}; `holofsctl peers` shows those that there are.{near}")
+    return found[0]

@@ -14,6 +14,14 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 MAX_ADDRESSES: Final = 24
 """More addresses of one device than this are not tried."""
 _THIS_NETWORK: Final = ipaddress.ip_network("0.0.0.0/8")
+_PRIVATE: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8"),
+        *("fc00::/7", "fe80::/10", "::1/128"),
+    )
+)
+"""Networks whose addresses no router of the internet passes on."""
 _FIRST_FREE_PORT: Final = 1024
 _QUIC_PORT: Final = 443
 
@@ -82,6 +90,17 @@ def network_of(address: str) -> str:
         return address
     ip = parsed[0]
     return str(ipaddress.ip_network((int(ip), 64), strict=False)) if ip.version == 6 else str(ip)
+
+
+def is_near(address: str, own: Iterable[str]) -> bool:
+    """Whether an address is in the local network: a private one, or one of IPv6 in the same /64 as one of our own."""
+    parsed = parse(address)
+    if parsed is None:  # a relay, or not known
+        return False
+    ip = getattr(parsed[0], "ipv4_mapped", None) or parsed[0]
+    if any(ip.version == network.version and ip in network for network in _PRIVATE):
+        return True
+    return ip.version == 6 and network_of(address) in {network_of(mine) for mine in own}
 
 
 def sockets_again(bind: str, last: Iterable[str]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from holofsd.rpc.device_api import DeviceService, FsckOrders, MountOptions, Reso
 from holofsd.rpc.history_calls import HistoryCalls
 from holofsd.rpc.safety_calls import CareCalls
 from holofsd.rpc.settings_calls import SettingsCalls
+from holofsd.rpc.traffic_calls import TrafficCalls
 from holofsd.rpc.transfer_calls import TransferCalls
 from holofsd.rpc.watching_calls import WatchingCalls
 
@@ -44,7 +45,7 @@ def _needed(value: str, what: str) -> str:
     return value
 
 
-class ControlService(HistoryCalls, CareCalls, SettingsCalls, WatchingCalls, TransferCalls):
+class ControlService(HistoryCalls, CareCalls, SettingsCalls, TrafficCalls, TransferCalls, WatchingCalls):
     """holofs.v1.Control over gRPC: validate, call the device, convert."""
 
     _device: DeviceService

@@ -18,6 +18,7 @@ from holofsd.fs.types import Alternative
 from holofsd.rpc.history_api import HistoryService, HistoryStatus
 from holofsd.rpc.safety_api import CareService, DeviceRecords
 from holofsd.rpc.settings_api import SettingsService
+from holofsd.rpc.traffic_api import TrafficService, TrafficStatus
 from holofsd.rpc.transfer_api import TransferService
 from holofsd.rpc.watching_api import WatchingService
 
@@ -213,6 +214,7 @@ class DeviceStatus:
     """Among the warnings: those of state directories that are in use twice."""
     space: SpaceStatus | None = None
     metrics_port: int = 0
+    traffic: TrafficStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +308,9 @@ class FsckVolume:
     backup_at_ms: int = 0
 
 
-class DeviceService(HistoryService, CareService, SettingsService, WatchingService, TransferService, Protocol):
+class DeviceService(
+    HistoryService, CareService, SettingsService, TrafficService, TransferService, WatchingService, Protocol
+):
     """This device, for its owner. Volumes are told by name on this device or by hex id."""
 
     def identity(self) -> Identity: ...

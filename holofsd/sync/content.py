@@ -7,7 +7,6 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
@@ -25,9 +24,11 @@ from holofsd.core.ids import AuthorId, BlobHash, DeviceId
 from holofsd.net.api import CloseCode, Stream
 from holofsd.store import faults
 from holofsd.sync.config import BLOB_FRAME, SyncConfig
-from holofsd.sync.jobs import HEDGE, NO_LIMIT, Asker, Job, Jobs, fits, later
+from holofsd.sync.jobs import HEDGE, NO_LIMIT, Asker, FetchCounts, Job, Jobs, fits, later
+from holofsd.sync.pacing import NO_LIMITS
 from holofsd.sync.parts import UNKNOWN
 from holofsd.sync.receiving import Receiver, Stopped, Trip
+from holofsd.sync.standings import Standings
 from holofsd.sync.tasks import Tasks
 from holofsd.tree.local import LocalVolume
 
@@ -49,30 +50,19 @@ PAUSE: Final = 2.0
 """Seconds until a device whose content stream failed is asked again."""
 WRONG_MOST: Final = 3600.0
 """Most seconds until a device that sent other bytes than it was asked for is asked for them again."""
-LAST_LEAST: Final = 60.0
-"""Seconds for which a device that was slower than another one, or sent what is wrong, is asked last; doubles."""
-LAST_MOST: Final = 3600.0
 SELDOM: Final = 12
 """So often a device is asked for what it does not have; from then on as many times more seldom."""
+PATIENCE: Final = 30.0
+"""Seconds for which a program may as well wait for the end of a pause."""
+BATCH_S: Final = 2.0
+"""Seconds of a limit that one batch takes."""
+URGENT_STREAM: Final = -1
+"""Number of the stream that is kept free of what no program waits for, which can be large, and the other side slow."""
 HOPELESS: Final = 64
 """So many jobs are looked at when a person asks what cannot be had."""
 
 
 OpenStream = Callable[[], Awaitable[Stream]]
-
-
-@dataclass(slots=True)
-class FetchCounts:
-    wrong: dict[DeviceId, int] = field(default_factory=dict)
-    no_space: bool = False
-
-
-@dataclass(slots=True)
-class _Standing:
-    """Standing of a device beside the others. `last_until`: loop time up to which others are asked first."""
-
-    last_until: float = 0.0
-    times: int = 0
 
 
 class Fetcher:
@@ -90,7 +80,7 @@ class Fetcher:
         self._tasks = Tasks("content")
         self._peers: dict[DeviceId, OpenStream] = {}
         self._trips: set[Receiver] = set()
-        self._standings: dict[DeviceId, _Standing] = {}
+        self._standings = Standings()
         self._refill = asyncio.Event()
         self._refill.set()
         self._news = asyncio.Event()
@@ -111,21 +101,23 @@ class Fetcher:
         self.counts = FetchCounts()
         self.on_no_space: Callable[[int], None] = lambda _bytes: None
         """Told how much has to wait for room."""
+        self.limits = NO_LIMITS
+        """The device's own, from `SyncHub.add` on."""
+        self.why_paused: Callable[[float], str] = lambda seconds: ""
+        """Sentence that says why nothing comes for so many seconds at least; empty where that is not known."""
 
     # ---- who can be asked
     def add_peer(self, device: DeviceId, open_stream: OpenStream) -> None:
         """A session with that device is up: it can be asked for content."""
         self._peers[device] = open_stream
-        for index in range(self._config.streams_per_peer):
-            self._tasks.spawn(self._work(device, open_stream), f"stream {index}")
-        # One is kept free of what no program waits for, which can be large, and the other side slow.
-        self._tasks.spawn(self._work(device, open_stream, urgent_only=True), "urgent stream")
+        for number in range(URGENT_STREAM, self._config.streams_per_peer):
+            self._tasks.spawn(self._work(device, open_stream, number), f"stream {number}")
         self.retry(device)
 
     def remove_peer(self, device: DeviceId, open_stream: OpenStream) -> None:
         if self._peers.get(device) is open_stream:
             del self._peers[device]
-        self._announce()
+        self.look_again()
 
     def retry(self, device: DeviceId) -> None:
         """Asks a device again for everything: it says what it holds, and may have by now what it did not have
@@ -133,7 +125,18 @@ class Fetcher:
         self._jobs.retry(device)
         self._may_be_had = True
         self._refill.set()
-        self._announce()
+        self.look_again()
+
+    def obey(self) -> None:
+        """Ends what may not be fetched now, after a change of pauses or limits; what came of it stays. A program that
+        waits for content is told why, unless the pause ends soon."""
+        for receiver in list(self._trips):
+            if self.why_paused(0) or (self.limits.background_waits and not receiver.is_urgent):
+                receiver.stop()
+        if why := self.why_paused(PATIENCE):
+            for job in self._jobs:
+                self._jobs.fail(job, ContentUnavailable(why))
+        self.look_again()
 
     # ---- what is wanted
     def wanted(self) -> None:
@@ -145,6 +148,8 @@ class Fetcher:
         """Returns when the blob is here. Raises ContentUnavailable, ContentTimeout or NoSpace."""
         if self._content.has(blob):
             return
+        if why := self.why_paused(timeout):
+            raise ContentUnavailable(why)
         loop = asyncio.get_running_loop()
         least, most = self._content.claims(blob)
         least, most = min(least or size, size), max(most, size)
@@ -152,8 +157,8 @@ class Fetcher:
             raise ContentUnavailable("No file can be as large as this one is said to be: who wrote it has to say more.")
         job = self._jobs.add(blob, least, most, urgent=True, now=loop.time())
         job.waiters += 1
-        self._announce()
-        hedge = loop.call_later(HEDGE + 0.01, self._announce)
+        self.look_again()
+        hedge = loop.call_later(HEDGE + 0.01, self.look_again)
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(job.done)
@@ -165,6 +170,8 @@ class Fetcher:
 
     def _not_in_time(self, job: Job) -> HoloError:
         now = asyncio.get_running_loop().time()
+        if why := self.why_paused(0):
+            return ContentUnavailable(why)
         if not any(job.may_ask(device, now) for device in self._peers):
             return ContentUnavailable("No device that holds this content can be reached now: try again later.")
         return ContentTimeout("The content did not arrive in time; it keeps loading, so try again.")
@@ -221,7 +228,7 @@ class Fetcher:
                 self._fits_again()
         # Only news wakes the workers: each of them asks for more when it finds nothing, and that would never end.
         if len(self._jobs) > known:
-            self._announce()
+            self.look_again()
 
     def _set_back(self, author: AuthorId, number: int) -> int:
         """Forgets the oldest jobs of an author that nobody can be asked for; how many. Their turn comes later."""
@@ -250,23 +257,26 @@ class Fetcher:
             with self._volume.store.db.transaction():
                 self._content.all_in_turn(now_ms)
 
-    def _announce(self) -> None:
+    def look_again(self) -> None:
+        """Wakes the workers: there is more to fetch, or what may be fetched now has changed."""
         news, self._news = self._news, asyncio.Event()
         news.set()
 
-    async def _work(self, device: DeviceId, open_stream: OpenStream, urgent_only: bool = False) -> None:
+    async def _work(self, device: DeviceId, open_stream: OpenStream, number: int) -> None:
         """One stream to one device, for as long as it is a peer."""
         stream: Stream | None = None
         idle = IDLE_LEAST
         try:
             while self._peers.get(device) is open_stream:
-                jobs = self._take(device, urgent_only)
+                jobs = self._take(device, self._is_urgent_only(number))
                 if not jobs:
                     idle = await self._wait(idle)
                     continue
                 idle, usable, failed = IDLE_LEAST, False, False
                 try:
                     stream = stream or await self._opened(device, open_stream)
+                    if self._peers.get(device) is not open_stream:
+                        raise Stopped("The session ended meanwhile.")
                     usable = await self._trip(device, stream, jobs)
                 except Stopped:
                     pass
@@ -304,13 +314,20 @@ class Fetcher:
     def _take(self, device: DeviceId, urgent_only: bool) -> list[Job]:
         now = asyncio.get_running_loop().time()
         room = min(self._room(now), self.largest())
-        asker = Asker(device, now, room, self._better_than(device, now), urgent_only)
-        jobs = self._jobs.take(asker, BATCH, BATCH_BYTES, BLOB_FRAME)
+        better, limit = self._standings.better_than(device, self._peers, now), self.limits.down
+        asker = Asker(device, now, room, better, urgent_only, limit.rate is not None)
+        jobs = self._jobs.take(asker, BATCH, limit.piece(BATCH_BYTES, BATCH_S), BLOB_FRAME)
         if len(jobs) == 1 and len(jobs[0].takers) > 2:
             self._stop_slowest(jobs[0], device)
         if len(self._jobs) - self._blocked < LOOK_AHEAD // 2:
             self._refill.set()
         return jobs
+
+    def _is_urgent_only(self, number: int) -> bool:
+        """Whether a stream brings only what a program waits for. Under a limit one stream for the rest is enough: what
+        is on its way cannot be held back, and with more streams that is more."""
+        waits = self.limits.background_waits or (number > 0 and self.limits.down.rate is not None)
+        return waits or number == URGENT_STREAM
 
     async def _wait(self, idle: float) -> float:
         """Waits until something changes, or it is time to ask again. Returns how long to wait the next time."""
@@ -325,7 +342,8 @@ class Fetcher:
     async def _trip(self, device: DeviceId, stream: Stream, jobs: list[Job]) -> bool:
         """False if the stream cannot be used any more."""
         trip = Trip()
-        receiver = Receiver(self._content, stream, device, self._config.reserve_bytes, self._lead)
+        reserve = self._config.reserve_bytes
+        receiver = Receiver(self._content, stream, device, reserve, self._lead, self.limits)
         self._trips.add(receiver)
         try:
             await receiver.fetch(jobs, trip)
@@ -347,7 +365,7 @@ class Fetcher:
             job.takers.pop(device, None)
             if not job.takers:
                 job.since = now
-        self._announce()
+        self.look_again()
 
     def _not_soon(self, device: DeviceId, jobs: list[Job]) -> None:
         """Sets a device back that stalled, and would again: meanwhile another one may deliver these jobs."""
@@ -415,26 +433,8 @@ class Fetcher:
                 job.not_from[device] = now + 10 * self._config.missing_retry
 
     # ---- who is asked first
-    def _better_than(self, device: DeviceId, now: float) -> list[DeviceId]:
-        """Other devices in reach, if this one is to be asked last."""
-        standing = self._standings.get(device)
-        if standing is None or standing.last_until <= now:
-            return []
-        return [other for other in self._peers if other != device and not self._is_last(other, now)]
-
-    def _is_last(self, device: DeviceId, now: float) -> bool:
-        standing = self._standings.get(device)
-        return standing is not None and standing.last_until > now
-
     def _ask_last(self, device: DeviceId) -> None:
-        """Asks a device last for a while, longer each time. It is never banned, because it may be the only one that has
-        something."""
-        standing = self._standings.setdefault(device, _Standing())
-        now = asyncio.get_running_loop().time()
-        if standing.last_until <= now:
-            standing.last_until = now + min(LAST_MOST, LAST_LEAST * 2.0 ** min(standing.times, 10))
-            standing.times += 1
-            log.info("a device is asked for content last for a while", peer=device.hex()[:8])
+        self._standings.ask_last(device, asyncio.get_running_loop().time())
 
     def _lead(self, job: Job, behind: DeviceId, is_slow: bool) -> None:
         """Ends a job at the device that is behind, of two that send the same."""
@@ -495,6 +495,4 @@ class Fetcher:
         for job in jobs:
             for device in job.takers:
                 job.not_from[device] = now + self._config.no_space_retry
-            if job.waiters and not job.done.done():
-                self._jobs.remove(job)
-                job.done.set_exception(error)
+            self._jobs.fail(job, error)

@@ -279,10 +279,17 @@ class Request:
     id: int
     blob: BlobHash
     offset: int
+    urgent: bool = False
+    """A program waits for it there, by its word."""
+    most: int = 0
+    """Bytes of data in one frame of the answer; 0: it does not matter."""
 
 
 def read_get(message: pb.Get) -> Request:
-    return _checked(lambda m: Request(m.id, BlobHash(sized(m.hash, KEY, "hash")), number(m.offset, "offset")), message)
+    def read(m: pb.Get) -> Request:
+        return Request(m.id, BlobHash(sized(m.hash, KEY, "hash")), number(m.offset, "offset"), m.urgent, m.most)
+
+    return _checked(read, message)
 
 
 def read_hold(message: pb.Hold) -> tuple[int, list[BlobHash]]:
@@ -295,8 +302,8 @@ def read_hold(message: pb.Hold) -> tuple[int, list[BlobHash]]:
     return _checked(read, message)
 
 
-def get(number: int, blob: BlobHash, offset: int) -> bytes:
-    return pb.Frame(get=pb.Get(id=number, hash=blob, offset=offset)).SerializeToString()
+def get(number: int, blob: BlobHash, offset: int, urgent: bool = False, most: int = 0) -> bytes:
+    return pb.Frame(get=pb.Get(id=number, hash=blob, offset=offset, urgent=urgent, most=most)).SerializeToString()
 
 
 def blob(number: int, data: bytes, end: bool, size: int) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
@@ -17,7 +16,6 @@ from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec import wire
 from holofsd.codec.signing import SigningKey
 from holofsd.codec.ticket import Invite
-from holofsd.core.allowance import Allowance
 from holofsd.core.document import DeviceInfo
 from holofsd.core.errors import ConnectionLost, HoloError, ProtocolViolation, Refused
 from holofsd.core.ids import DeviceId, VolumeId
@@ -33,6 +31,9 @@ from holofsd.sync.leaving import load_left
 from holofsd.sync.links import accept_session, keep_session
 from holofsd.sync.members import Members
 from holofsd.sync.names import DeviceNames
+from holofsd.sync.pacing import TrafficLimits
+from holofsd.sync.pausing import Pauses
+from holofsd.sync.peer_links import PAUSED, PeerLink, split_addresses
 from holofsd.sync.scrutiny import Scrutiny, cost_of, is_proven_member
 from holofsd.sync.session import FAREWELL
 from holofsd.sync.tasks import Tasks, cancel_all
@@ -48,27 +49,9 @@ CONTENT_STREAMS = 8
 STREAMS = 4
 STREAMS_OF_A_VOLUME = 12
 """Streams that a device may have open to us at a time: so many, and so many more for each volume that is shared."""
-STREAMS_A_SECOND = 50
-STREAMS_AT_ONCE = 500
-"""Streams that a device may open on one connection for each volume that is shared; one that opens more is cut off."""
 STRANGER = 25
 """A stream of a stranger counts for so many."""
 REWIRE_INTERVAL = 5.0
-
-
-@dataclass(slots=True, eq=False)
-class PeerLink:
-    """One connection and what runs over it."""
-
-    connection: Connection
-    tasks: Tasks
-    shared: bool = False
-    """Something was shared with that device while it was connected."""
-    keeping: dict[VolumeId, asyncio.Task[None]] = field(default_factory=dict)
-    streams: int = 0
-    """Open now, of those that the other side opened."""
-    opening: Allowance = field(default_factory=lambda: Allowance(STREAMS_A_SECOND, STREAMS_AT_ONCE))
-    content_streams: dict[VolumeId, int] = field(default_factory=dict)
 
 
 class SyncHub:
@@ -105,6 +88,9 @@ class SyncHub:
         self._scrutiny = Scrutiny(self.config.stranger_share)
         self.twins = Twins(self.device, now_ms)
         self.inviter = Inviter(devices, self._members_of, now_ms)
+        self.limits = TrafficLimits(endpoint.addresses)
+        self.pauses = Pauses(devices, now_ms)
+        self.pauses.subscribe(self._pauses_changed)
         self.refused = 0
         """Streams and connections of strangers, for status."""
         self.inviter.on_heard = lambda connection: self.peers.heard(connection)
@@ -131,6 +117,8 @@ class SyncHub:
         sync.on_named = self.names.heard
         sync.twins = self.twins
         sync.members.called = self.names.of
+        sync.limits = sync.server.limits = sync.fetcher.limits = self.limits
+        sync.fetcher.why_paused = lambda seconds: self.pauses.why(sync.id, sync.members.others(), seconds)
         sync.members.subscribe(self._rewire.set)
         sync.members.subscribe(lambda: self.inviter.look(sync.id))
         self.inviter.look(sync.id)
@@ -144,10 +132,13 @@ class SyncHub:
         sync = self._volumes.pop(volume, None)
         if sync is not None:
             await sync.close()
-            tasks = self._serving.pop(volume, set())
-            tasks |= {link.keeping.pop(volume) for link in self._links.values() if volume in link.keeping}
-            await cancel_all(tasks)
+            await cancel_all(self._take_tasks(volume))
             self._rewire.set()
+
+    def _take_tasks(self, volume: VolumeId) -> set[asyncio.Task[None]]:
+        """Tasks of a volume's streams, which the caller ends."""
+        keeping = {link.keeping.pop(volume) for link in self._links.values() if volume in link.keeping}
+        return self._serving.pop(volume, set()) | keeping
 
     def describe(self) -> DeviceInfo:
         """Returns the current content of our device record. `VolumeSync` is constructed with this."""
@@ -167,7 +158,7 @@ class SyncHub:
         with self._devices.db.transaction():
             for address in addresses:
                 self._devices.put_address(device, address, now)
-        self.peers.learn(device, *_split(addresses))
+        self.peers.learn(device, *split_addresses(addresses))
 
     def learn_issuer(self, invite: Invite) -> None:
         """Remembers where the device that issued an invite can be reached, as the ticket says."""
@@ -210,11 +201,11 @@ class SyncHub:
         wanted: set[DeviceId] = set()
         for sync in self._volumes.values():
             if sync.role is not None:
-                others = sync.members.others()
+                others = [other for other in sync.members.others() if not self.pauses.of(sync.id, other)]
                 online = self._is_online
                 wanted |= {*neighbours(sync.id, self.device, others, online, self.config.sessions_wanted)}
         for device in wanted - self._wanted:
-            self.peers.want(device, *_split(self._devices.addresses(device)))
+            self.peers.want(device, *split_addresses(self._devices.addresses(device)))
         # A session that says goodbye to a removed member ends by itself, and then we come here again.
         leaving = {device for device in self._wanted - wanted if self._in_session(device)}
         for device in self._wanted - wanted - leaving:
@@ -223,6 +214,24 @@ class SyncHub:
         for device, link in self._links.items():
             if link.shared and not self._in_session(device) and not self.volumes_shared_with(device):
                 link.connection.close(CloseCode.REFUSED)  # it was removed, or we were
+
+    def is_silent_to(self, device: DeviceId) -> bool:
+        """Whether all that is shared with a device is paused."""
+        shared = self.volumes_shared_with(device)
+        return bool(shared) and all(self.pauses.of(sync.id, device) for sync in shared)
+
+    def _pauses_changed(self) -> None:
+        """Ends what is paused now, and begins what is not any more."""
+        for sync in self._volumes.values():
+            if self.pauses.of(sync.id):
+                self._tasks.spawn(cancel_all(self._take_tasks(sync.id)), "pause")
+            sync.fetcher.obey()
+            sync.marks.notify()
+        for device, link in self._links.items():
+            if self.is_silent_to(device):
+                link.connection.close(CloseCode.BUSY, PAUSED)
+        self._rewire.set()
+        self._keep_sessions()
 
     def _in_session(self, device: DeviceId) -> bool:
         return any(sync.is_connected(device) for sync in self._volumes.values())
@@ -274,6 +283,8 @@ class SyncHub:
         self._links[connection.peer] = link
         if former is not None:
             await former.tasks.close()
+        if self.is_silent_to(connection.peer):
+            connection.close(CloseCode.BUSY, PAUSED)
         try:
             self._keep_sessions()
             if not self.volumes_shared_with(connection.peer):
@@ -300,6 +311,8 @@ class SyncHub:
         for device, link in self._links.items():
             for sync in self.volumes_shared_with(device):
                 link.shared = True
+                if self.pauses.of(sync.id, device):
+                    continue
                 running = link.keeping.get(sync.id)
                 if running is None or running.done():
                     link.keeping[sync.id] = link.tasks.spawn(keep_session(sync, link.connection), "session")
@@ -392,6 +405,9 @@ class SyncHub:
                 raise ConnectionLost("The other side opens too many streams.")
             await asyncio.sleep(wait)
         self.peers.proven(connection)
+        if self.pauses.of(sync.id, connection.peer):
+            stream.abort(CloseCode.BUSY)
+            raise ConnectionLost("The volume is paused here.")
         return opening, sync
 
     def _ends_with(self, volume: VolumeId) -> None:
@@ -482,9 +498,3 @@ class SyncHub:
             await sync.server.serve(stream, link.connection.peer)
         finally:
             link.content_streams[sync.id] -= 1
-
-
-def _split(addresses: list[str] | tuple[str, ...]) -> tuple[list[str], str]:
-    """Addresses, and the relay among them."""
-    relay = next((address for address in addresses if "://" in address), "")
-    return [address for address in addresses if "://" not in address], relay

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from holofs_api.numbers import MAX_FILE_SIZE
+from holofsd.core.errors import HoloError
 from holofsd.core.ids import AuthorId, BlobHash, DeviceId
 from holofsd.sync.parts import Part
 
@@ -25,6 +26,15 @@ HEDGE: Final = 2.0
 """Seconds after which content that a program waits for is asked of a second device."""
 HEDGE_REST: Final = 10.0
 """Seconds after which other content is asked of a second device that has nothing else to do."""
+
+
+@dataclass(slots=True)
+class FetchCounts:
+    """Figures of one fetcher, for warnings."""
+
+    wrong: dict[DeviceId, int] = field(default_factory=dict)
+    """How often each device sent something else than it was asked for."""
+    no_space: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +59,8 @@ class Job:
     """Devices that are being asked, since when (loop time)."""
     progress: dict[DeviceId, int] = field(default_factory=dict)
     """How many bytes of it devices have sent, or had before they sent."""
+    came_at: float = 0.0
+    """Loop time at which the last bytes came."""
     solo: bool = False
     """It goes on a trip alone: records and devices disagree about its size."""
     apart: bool = False
@@ -67,10 +79,21 @@ class Job:
     def may_ask(self, device: DeviceId, now: float) -> bool:
         return self.not_from.get(device, 0.0) <= now
 
-    def needs_another(self, now: float) -> bool:
-        """The devices that are asked for it have had their time; the more there are, the longer that is."""
+    def progressed(self, device: DeviceId, size: int) -> None:
+        """Notes how many bytes of it a device has sent."""
+        self.progress[device] = size
+        self.came_at = asyncio.get_running_loop().time()
+
+    def needs_another(self, now: float, limited: bool = False) -> bool:
+        """The devices that are asked for it have had their time; the more there are, the longer that is.
+
+        `limited`: a limit of this device is what makes them slow, unless nothing comes.
+        """
+        if not self.takers:
+            return False
         patience = HEDGE if self.waiters else HEDGE_REST
-        return bool(self.takers) and now - max(self.takers.values()) >= patience * len(self.takers)
+        since = max(self.takers.values())
+        return now - (max(since, self.came_at) if limited else since) >= patience * len(self.takers)
 
     def missed_by_all(self, devices: Collection[DeviceId]) -> bool:
         """Each of these devices said that it does not have it, or sent something else."""
@@ -87,6 +110,8 @@ class Asker:
     """Content of this size or above does not fit on the disk, and is asked for only if a program waits for it."""
     better: Collection[DeviceId] = ()
     urgent_only: bool = False
+    limited: bool = False
+    """This device has a limit for what it fetches."""
 
     def takes(self, job: Job) -> bool:
         if job.takers or not job.may_ask(self.device, self.now) or not fits(job, self.room):
@@ -97,7 +122,7 @@ class Asker:
         return not any(job.may_ask(device, self.now) for device in self.better)
 
     def helps_with(self, job: Job) -> bool:
-        if self.device in job.takers or not job.needs_another(self.now):
+        if self.device in job.takers or not job.needs_another(self.now, self.limited):
             return False
         if not job.may_ask(self.device, self.now) or not fits(job, self.room):
             return False
@@ -138,6 +163,12 @@ class Jobs:
         for table in (self._urgent, self._rest):
             if table.get(job.blob) is job:
                 del table[job.blob]
+
+    def fail(self, job: Job, error: HoloError) -> None:
+        """Ends a job that a program waits for. Others stay."""
+        if job.waiters and not job.done.done():
+            self.remove(job)
+            job.done.set_exception(error)
 
     def prune(self, wanted: Collection[BlobHash]) -> None:
         """Forgets what no file wants and no program waits for any more."""

@@ -64,6 +64,8 @@ class Outgoing:
         self._config = config
         self._dealings = dealings
         self._clock = clock
+        self.page_bytes: Callable[[], int] = lambda: PAGE_BYTES
+        """About how much a page of records holds now."""
         self._credentials = True
         self._shown = Credentials()
         self._pieces: deque[Credentials] = deque()
@@ -125,7 +127,9 @@ class Outgoing:
         if head.author in self._serving or self._have_all:
             return  # the run, or the list of heads, will include it
         holds, _set_hash = self.sent.get(head.author, NOTHING)
-        if holds == push.publication.after and len(self._pushes) < self._config.pushes_most:
+        if len(push.frame) > self.page_bytes() < PAGE_BYTES:
+            self.announce(head)  # there is a limit, and pages can be as small as that asks for
+        elif holds == push.publication.after and len(self._pushes) < self._config.pushes_most:
             self._pushes.append(push)
             self.sent[head.author] = (head.seq, head.set_hash)
         else:
@@ -186,9 +190,10 @@ class Outgoing:
             if head is None or (head.seq < serving.last and not serving.whole):
                 del self._serving[author]  # we hold no more than they do: nothing to answer with
                 continue
-            envelopes = self._documents.page(author, serving.last, head.seq, PAGE_BYTES)
+            most = self.page_bytes()
+            envelopes = self._documents.page(author, serving.last, head.seq, most)
             size = sum(len(envelope.payload) + 200 for envelope in envelopes)
-            last = size < PAGE_BYTES
+            last = size < most
             after, serving.last = serving.last, envelopes[-1].seq if envelopes else serving.last
             self._dealings.page_sent(author, after, serving.last, size, self._clock())
             if last:

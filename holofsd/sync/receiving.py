@@ -19,11 +19,13 @@ from holofs_api.numbers import MAX_FILE_SIZE
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.core.errors import ConnectionLost, NoSpace, ProtocolViolation, Refused
 from holofsd.core.ids import BlobHash, DeviceId
+from holofsd.core.pacing import TrafficLane
 from holofsd.net.api import Stream
 from holofsd.store.content import Content
 from holofsd.sync import frames
 from holofsd.sync.config import BLOB_FRAME
 from holofsd.sync.jobs import Job
+from holofsd.sync.pacing import NO_LIMITS, TrafficLimits
 from holofsd.sync.parts import Feeder, Part
 
 T = TypeVar("T")
@@ -94,12 +96,14 @@ class Receiver:
         device: DeviceId,
         reserve: int,
         on_lead: Callable[[Job, DeviceId, bool], None] = lambda job, device, is_slow: None,
+        limits: TrafficLimits = NO_LIMITS,
     ) -> None:
         self._content = content
         self._stream = stream
         self.device = device
         self._reserve = reserve
         self._on_lead = on_lead
+        self._limits = limits
         self._next = 1
         self._window = _Window()
         self._deadline: asyncio.Timeout | None = None
@@ -129,6 +133,11 @@ class Receiver:
         finally:
             self._promised, self._shared = 0, None
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a program waits for something that this trip may bring."""
+        return any(job.waiters for job in self.pending)
+
     def stop(self) -> None:
         """Ends the trip soon: `fetch` raises Stopped."""
         self._stopped = True
@@ -157,7 +166,7 @@ class Receiver:
     async def _fetch_small(self, jobs: Sequence[Job], trip: Trip) -> None:
         numbers = [self._number() for _ in jobs]
         for number, job in zip(numbers, jobs, strict=True):
-            await self._send(frames.get(number, job.blob, 0))
+            await self._ask(number, job, 0)
         received: list[tuple[Job, bytes]] = []
         try:
             for number, job in zip(numbers, jobs, strict=True):
@@ -182,7 +191,7 @@ class Receiver:
             expected = self._expected(answer, expected, job, trip)
             pieces.append(answer.data)
             size += len(answer.data)
-            job.progress[self.device] = size
+            job.progressed(self.device, size)
             if _is_last(answer, size, expected):
                 return b"".join(pieces)
 
@@ -234,7 +243,7 @@ class Receiver:
     async def _feed(self, job: Job, part: Part, feeder: Feeder, trip: Trip) -> None:
         resumed = feeder.position
         number = self._number()
-        await self._send(frames.get(number, job.blob, resumed))
+        await self._ask(number, job, resumed)
         expected: int | None = None
         while True:
             answer = await self._answer(number)
@@ -253,7 +262,7 @@ class Receiver:
                 part.size = expected
                 self._check_space(max(expected - resumed, 0), trip)
             feeder.take(answer.data)
-            job.progress[self.device] = feeder.position
+            job.progressed(self.device, feeder.position)
             last = _is_last(answer, feeder.position, expected)
             if len(feeder.buffer) >= WRITE_BYTES or last:
                 await part.write(feeder)
@@ -289,6 +298,10 @@ class Receiver:
     def _number(self) -> int:
         self._next += 1
         return self._next - 1
+
+    async def _ask(self, number: int, job: Job, offset: int) -> None:
+        most = self._limits.most_received(self._stream, BLOB_FRAME)
+        await self._send(frames.get(number, job.blob, offset, job.waiters > 0, 0 if most == BLOB_FRAME else most))
 
     async def _send(self, frame: bytes) -> None:
         try:
@@ -330,6 +343,9 @@ class Receiver:
             self._deadline = None
         if data is None:
             raise ConnectionLost("The other device closed the content stream.")
+        if self._limits.down.rate is not None:
+            lane = TrafficLane.URGENT if self.is_urgent else TrafficLane.REST
+            await self._limits.received(self._stream, len(data), lane)
         return frames.parse(data)
 
 

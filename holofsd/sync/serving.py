@@ -14,18 +14,21 @@ import structlog
 
 from holofsd.core.errors import ConnectionLost, ProtocolViolation
 from holofsd.core.ids import BlobHash, DeviceId
+from holofsd.core.pacing import LEAST_PIECE, TrafficLane
 from holofsd.net.api import CloseCode, Stream
 from holofsd.store.content import Content
 from holofsd.sync import frames
 from holofsd.sync.config import BLOB_FRAME
 from holofsd.sync.dealings import AllDealings
 from holofsd.sync.members import Members
+from holofsd.sync.pacing import NO_LIMITS
 
 log = structlog.get_logger(__name__)
 
 READ_INLINE = 64 * 1024
 """Files up to this size are read on the loop: a thread costs more than the read."""
-READ_BYTES = 4 * BLOB_FRAME
+FRAMES_AT_ONCE = 4
+"""Frames of content that are read from the disk at once."""
 MAX_REQUEST = 64 * 1024
 HOLD_SLICE = 128
 """So many hashes are looked up before others have a turn."""
@@ -48,6 +51,8 @@ class ContentServer:
         self._members = members
         self._on_unreadable = on_unreadable
         self._dealings = dealings
+        self.limits = NO_LIMITS
+        """The device's own, from `SyncHub.add` on."""
 
     async def serve(self, stream: Stream, peer: DeviceId) -> None:
         """Answers requests in their order until the other side finishes. One blob at a time: back-pressure is the
@@ -88,8 +93,9 @@ class ContentServer:
             await stream.send(frames.blob_missing(request.id))
 
     async def _send(self, stream: Stream, request: frames.Request, path: Path, size: int, peer: DeviceId) -> None:
-        if size <= READ_INLINE:
+        if size <= READ_INLINE and size - request.offset <= self._piece(stream, request):
             await self._may_send(stream, request.blob, request.offset, size, peer)
+            await self.limits.sending(stream, size - request.offset, _lane(request))
             data = path.read_bytes()
             if len(data) != size:
                 raise _shorter()
@@ -107,17 +113,25 @@ class ContentServer:
     ) -> None:
         offset = request.offset
         while True:
-            await self._may_send(stream, request.blob, offset, min(offset + READ_BYTES, size), peer)
-            read = await asyncio.to_thread(os.pread, file.fileno(), READ_BYTES, offset)
+            piece = self._piece(stream, request)
+            most = FRAMES_AT_ONCE * piece
+            await self._may_send(stream, request.blob, offset, min(offset + most, size), peer)
+            read = await asyncio.to_thread(os.pread, file.fileno(), most, offset)
             if not read and offset < size:
                 raise _shorter()
-            for start in range(0, max(len(read), 1), BLOB_FRAME):
-                data = read[start : start + BLOB_FRAME]
+            for start in range(0, max(len(read), 1), piece):
+                data = read[start : start + piece]
                 offset += len(data)
                 end = offset >= size or not data
+                await self.limits.sending(stream, len(data), _lane(request))
                 await stream.send(frames.blob(request.id, data, end, size))
             if end:
                 return
+
+    def _piece(self, stream: Stream, request: frames.Request) -> int:
+        """Bytes of content in one frame."""
+        most = max(request.most, LEAST_PIECE) if request.most else BLOB_FRAME
+        return self.limits.most_sent(stream, min(most, BLOB_FRAME))
 
     async def _may_send(self, stream: Stream, blob: BlobHash, start: int, end: int, peer: DeviceId) -> None:
         """Waits for the turn of these bytes. Raises ConnectionLost for a device that was removed from the volume."""
@@ -133,6 +147,10 @@ class ContentServer:
             await asyncio.sleep(0)
         await stream.send(frames.held(number, answers))
         await self._wait(self._dealings.of(peer).talked(1 + len(blobs) / 4, _now()))
+
+
+def _lane(request: frames.Request) -> TrafficLane:
+    return TrafficLane.URGENT if request.urgent else TrafficLane.REST
 
 
 def _now() -> float:

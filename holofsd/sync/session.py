@@ -19,12 +19,14 @@ from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.core.document import Credentials, Head, Mark
 from holofsd.core.errors import ConnectionLost, ProtocolViolation
 from holofsd.core.ids import AuthorId, DeviceId
+from holofsd.core.pacing import TrafficLane
 from holofsd.net.api import CloseCode, Stream
 from holofsd.sync import frames
-from holofsd.sync.config import MAX_HEADS, SyncConfig
+from holofsd.sync.config import MAX_HEADS, PAGE_BYTES, SyncConfig
 from holofsd.sync.dealings import AllDealings
 from holofsd.sync.ingest import Ingest
 from holofsd.sync.outgoing import Outgoing
+from holofsd.sync.pacing import TrafficLimits
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +47,7 @@ class Host(Protocol):
     ingest: Ingest
     config: SyncConfig
     dealings: AllDealings
+    limits: TrafficLimits
 
     def now_ms(self) -> int: ...
     async def learn_credentials(self, offered: Credentials) -> None: ...
@@ -81,6 +84,7 @@ class Session:
         self.peer = peer
         self.opened_here = opened_here
         self.outgoing = outgoing
+        outgoing.page_bytes = lambda: host.limits.most_sent(stream, PAGE_BYTES)
         self.clock = PeerClock()
         self.shown: dict[AuthorId, Head] = {}
         """What the other side says that it holds. Heads beyond ours, of authors that we know, are verified."""
@@ -155,6 +159,7 @@ class Session:
         while True:
             self._wake.clear()
             while not self._leaving and (frame := self.outgoing.next_frame()) is not None:
+                await self._host.limits.sending(self.stream, len(frame), TrafficLane.RECORDS)
                 await self.stream.send(frame)
             if self._leaving:
                 await self.stream.send(self._last_words or self.outgoing.farewell(self.peer))
@@ -186,6 +191,7 @@ class Session:
             data = await self.stream.receive()
             if data is None:
                 return
+            await self._host.limits.received(self.stream, len(data), TrafficLane.RECORDS)
             frame, fields = frames.parse_counted(data)
             cost = await self._act(frame, len(data) + BYTES_OF_FIELD * fields)
             wait = self._dealings.talked(cost, asyncio.get_running_loop().time()) if cost else 0.0

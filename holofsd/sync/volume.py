@@ -34,6 +34,7 @@ from holofsd.sync.members import Members
 from holofsd.sync.merging import Merger, requeue_for_members, requeue_quarantined
 from holofsd.sync.outgoing import Outgoing, Push
 from holofsd.sync.overwriting import Overwriting
+from holofsd.sync.pacing import NO_LIMITS
 from holofsd.sync.publication import Publication
 from holofsd.sync.publisher import Publisher
 from holofsd.sync.releasing import Releasing
@@ -96,6 +97,7 @@ class VolumeSync:
         self.dealings = AllDealings(self.config)
         self.server = ContentServer(self.store.content, self.members, self.care.suspect, self.dealings)
         self.marks = Marks(self.store, self.members, node_key, now_ms, self.config, self._is_merged, self._tell_marks)
+        self.limits = NO_LIMITS
         self.sessions: dict[DeviceId, Session] = {}
         self.violations: dict[DeviceId, int] = {}
         self.warnings = Warnings(

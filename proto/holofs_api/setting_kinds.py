@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from holofs_api.device_names import MAX_DEVICE_NAME, complaint_about, fitting_name
+from holofs_api.timetable import NO_RATE, parse_rate, parse_timetable
 from holofs_api.words import printable, quoted
 
 Value = str | float | tuple[str, ...]
@@ -192,6 +193,39 @@ class Seconds:
         if not isinstance(value, int | float) or not 0 <= value <= _MOST_SECONDS:  # nor nan
             raise BadValue(f"is {shown(told)}; it has to be {self.allowed}")
         return float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate(_Text):
+    """Bytes a second, as text; empty: no limit."""
+
+    metavar: str = "RATE"
+    allowed: str = "a rate like 5M (MiB a second), 1.5M or 512K, from 16K up, or off"
+
+    def of_text(self, text: str) -> Value:
+        try:
+            rate = parse_rate(text)
+        except ValueError as error:
+            raise BadValue(f"is {shown(text)}, which {error}") from None
+        return "" if rate is None else text
+
+
+@dataclass(frozen=True, slots=True)
+class WeekRates(_Text):
+    """Rates by time of day and week (`timetable`), as text; empty: none."""
+
+    metavar: str = "TIMETABLE"
+    allowed: str = 'times and rates like "08:00,512K 19:00,off", or off'
+
+    def of_text(self, text: str) -> Value:
+        told = " ".join(text.split())
+        if told.lower() == NO_RATE:
+            return ""
+        try:
+            parse_timetable(told)
+        except ValueError as error:
+            raise BadValue(f"is {shown(text)} and {error}") from None
+        return told
 
 
 def shown(told: object) -> str:

@@ -14,7 +14,19 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from holofs_api.setting_kinds import Address, BadValue, DeviceName, OneOf, Port, Seconds, Urls, Value, ValueKind
+from holofs_api.setting_kinds import (
+    Address,
+    BadValue,
+    DeviceName,
+    OneOf,
+    Port,
+    Rate,
+    Seconds,
+    Urls,
+    Value,
+    ValueKind,
+    WeekRates,
+)
 from holofs_api.setting_kinds import as_text as as_text  # for those who pass options on
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
@@ -111,6 +123,58 @@ SETTINGS: Final = (
         "A relay that a record or ticket names is not used unless it is here, in `network.relays`, or (without"
         " `network.relays`) public: it would learn this device's address.",
         "none",
+    ),
+    Setting(
+        "limit.down",
+        Rate(),
+        "",
+        Applies.NOW,
+        ("HOLOFS_LIMIT_DOWN",),
+        "--limit-down",
+        "how fast this device fetches at most",
+        "`holofsctl limit` shows and sets all limits. Units are of 1024 bytes: 5M is 5 MiB a second.",
+        "no limit",
+    ),
+    Setting(
+        "limit.up",
+        Rate(),
+        "",
+        Applies.NOW,
+        ("HOLOFS_LIMIT_UP",),
+        "--limit-up",
+        "how fast this device sends at most",
+        unset="no limit",
+    ),
+    Setting(
+        "limit.timetable",
+        WeekRates(),
+        "",
+        Applies.NOW,
+        ("HOLOFS_LIMIT_TIMETABLE",),
+        "--limit-timetable",
+        "limits by time of day and week",
+        "Each time has the limit from then on: 512K for both directions, 1M:5M to send 1 MiB and to fetch 5 MiB a"
+        " second. Mon-08:00 is of one day of the week. Where `limit.down` or `limit.up` is lower, that holds.",
+        "none",
+    ),
+    Setting(
+        "limit.lan_exempt",
+        OneOf(("on", "off"), "on|off"),
+        "off",
+        Applies.NOW,
+        ("HOLOFS_LIMIT_LAN_EXEMPT",),
+        "--limit-lan-exempt",
+        "whether devices in the local network are not limited",
+    ),
+    Setting(
+        "limit.metered",
+        OneOf(("ignore", "wait"), "ignore|wait"),
+        "ignore",
+        Applies.NOW,
+        ("HOLOFS_LIMIT_METERED",),
+        "--limit-metered",
+        "whether background fetching waits while NetworkManager says that the network is metered",
+        "wait: only content that a program reads is fetched then. Without NetworkManager no network is metered.",
     ),
     Setting(
         "log.level",

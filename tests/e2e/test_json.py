@@ -119,6 +119,9 @@ def _settings(asked: Asked, a: Device) -> None:
     a.environment["EDITOR"] = "true"
     asked(a, "config", "edit")
     asked(a, "config", "reload")
+    asked(a, "pause", "docs", "--for", "1h")
+    asked(a, "resume")
+    asked(a, "limit", "--up", "1G")
 
 
 def _people(asked: Asked, a: Device, b: Device) -> None:

@@ -44,6 +44,7 @@ DOCUMENTS = {
     *("cache-coherence.md", "waits.md", "conflicts.md", "members.md", "brake.md", "performance.md", "found.md"),
     *("write-behind.md", "living-with-it.md", "importing.md", "api.md", "json.md", "configuration.md", "metrics.md"),
     *("ignore.md",),
+    *("write-behind.md", "living-with-it.md", "api.md", "json.md", "configuration.md", "metrics.md", "traffic.md"),
 }
 
 
@@ -95,6 +96,7 @@ def test_every_command_is_in_the_manual() -> None:
         "install",
         "uninstall",
         "config",
+        *("pause", "resume", "limit"),
         "peers",
         "fsck",
         "conflicts",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from holofs_api import API_VERSION
@@ -15,6 +16,7 @@ from holofsd.core.state import Kind
 from holofsd.fs import types as fs
 from holofsd.fs.types import Alternative
 from holofsd.rpc import device_api as api
+from holofsd.rpc.traffic_api import PauseInfo, TrafficStatus
 from holofsd.rpc.watching_api import Event, PingReply
 
 VOLUME = VolumeId(b"v" * 32)
@@ -123,6 +125,8 @@ class FakeDevice:
         self.fs = FakeFilesystem()
         self.volumes = [api.VolumeSummary("76" * 32, "docs", Role.ADMIN, "ready")]
         self.shut_down = False
+        self.paused: list[PauseInfo] = []
+        self.limits = TrafficStatus()
         shown = Alternative("01" * 16, b"a\xff.txt", "lap", 3, 4, "file", True)
         self.conflict_list: tuple[api.Conflict, ...] = (
             api.Conflict(b"a\xff (conflict).txt", b"a\xff.txt", "desk", 1, 2, "docs", "02" * 16, "file", False, shown),
@@ -147,7 +151,8 @@ class FakeDevice:
         safety = api.DeviceSafety("bb" * 32, "desk", True, True)
         of = api.VolumeStatus(self.volumes[0], files=3, devices=(safety,), quarantine_reasons=("bad name",))
         mount = api.MountInfo("docs", "/mnt/docs", False, "up", program=self.heard[0], api_version=self.heard[1])
-        return api.DeviceStatus("aa" * 32, "lap", "holofsd 9", 4711, 60, (of,), (mount,), ("clock",), 1)
+        told = api.DeviceStatus("aa" * 32, "lap", "holofsd 9", 4711, 60, (of,), (mount,), ("clock",), 1)
+        return replace(told, traffic=await self.traffic())
 
     async def create_volume(self, name: str) -> api.VolumeSummary:
         return api.VolumeSummary("00" * 32, name, Role.ADMIN, "ready")
@@ -235,6 +240,22 @@ class FakeDevice:
         yield api.WaitProgress(0, False, "nobody yet")
         if not timeout_seconds:
             yield api.WaitProgress(copies, True, "done")
+
+    async def pause(self, volume: str, device: str, for_seconds: int) -> TrafficStatus:
+        if volume == "none":
+            raise VolumeUnknown("This device has no volume 'none'.")
+        device_id = "bb" * 32 if device else ""
+        until_ms = 4_102_444_800_000 if for_seconds else 0  # in 2100
+        self.paused = [*self.paused, PauseInfo(volume, device, device_id, until_ms)]
+        return await self.traffic()
+
+    async def resume(self, volume: str, device: str) -> TrafficStatus:
+        ended = {(volume, device)} if volume or device else {(one.volume, one.device) for one in self.paused}
+        self.paused = [one for one in self.paused if (one.volume, one.device) not in ended]
+        return await self.traffic()
+
+    async def traffic(self) -> TrafficStatus:
+        return replace(self.limits, pauses=tuple(self.paused))
 
     async def events(self, since: str, no_wait: bool) -> AsyncIterator[Event]:
         yield Event("begin", 1, "run-0") if not since else Event("missed", 1, "run-0")

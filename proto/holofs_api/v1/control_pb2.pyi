@@ -842,6 +842,7 @@ class StatusReply(_message.Message):
     COPIES_FIELD_NUMBER: _builtins.int
     SPACE_FIELD_NUMBER: _builtins.int
     METRICS_PORT_FIELD_NUMBER: _builtins.int
+    TRAFFIC_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """hex"""
     device_name: _builtins.str
@@ -868,6 +869,10 @@ class StatusReply(_message.Message):
 
     @_builtins.property
     def space(self) -> Global___SpaceStatus: ...
+    @_builtins.property
+    def traffic(self) -> Global___TrafficStatus:
+        """what is paused, and which limits hold now"""
+
     def __init__(
         self,
         *,
@@ -883,10 +888,11 @@ class StatusReply(_message.Message):
         copies: _abc.Iterable[_builtins.str] | None = ...,
         space: Global___SpaceStatus | None = ...,
         metrics_port: _builtins.int = ...,
+        traffic: Global___TrafficStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["space", b"space"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["space", b"space", "traffic", b"traffic"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "device_id", b"device_id", "device_name", b"device_name", "metrics_port", b"metrics_port", "mounts", b"mounts", "pid", b"pid", "program", b"program", "resident_bytes", b"resident_bytes", "space", b"space", "uptime_seconds", b"uptime_seconds", "volumes", b"volumes", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "device_id", b"device_id", "device_name", b"device_name", "metrics_port", b"metrics_port", "mounts", b"mounts", "pid", b"pid", "program", b"program", "resident_bytes", b"resident_bytes", "space", b"space", "traffic", b"traffic", "uptime_seconds", b"uptime_seconds", "volumes", b"volumes", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3483,3 +3489,152 @@ class ExportItem(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportItem: _TypeAlias = ExportItem  # noqa: Y015
+
+@_typing.final
+class PauseRequest(_message.Message):
+    """---- pauses and limits"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    FOR_SECONDS_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    """one volume; empty: not a volume"""
+    device: _builtins.str
+    """the traffic with one device; empty: not a device. Neither of the two: everything"""
+    for_seconds: _builtins.int
+    """0: until Resume"""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        device: _builtins.str = ...,
+        for_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "for_seconds", b"for_seconds", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseRequest: _TypeAlias = PauseRequest  # noqa: Y015
+
+@_typing.final
+class ResumeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    """end the pause of this volume"""
+    device: _builtins.str
+    """end the pause of this device. Neither of the two: end all pauses"""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        device: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeRequest: _TypeAlias = ResumeRequest  # noqa: Y015
+
+@_typing.final
+class TrafficRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrafficRequest: _TypeAlias = TrafficRequest  # noqa: Y015
+
+@_typing.final
+class PauseInfo(_message.Message):
+    """One thing that is paused: a volume, a device, or everything where both are empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    DEVICE_ID_FIELD_NUMBER: _builtins.int
+    UNTIL_MS_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    """its name on this device"""
+    device: _builtins.str
+    """name"""
+    device_id: _builtins.str
+    """hex"""
+    until_ms: _builtins.int
+    """when it ends by itself; 0: with Resume"""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        device: _builtins.str = ...,
+        device_id: _builtins.str = ...,
+        until_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "device_id", b"device_id", "until_ms", b"until_ms", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseInfo: _TypeAlias = PauseInfo  # noqa: Y015
+
+@_typing.final
+class TrafficStatus(_message.Message):
+    """What is paused, and which limits hold now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAUSES_FIELD_NUMBER: _builtins.int
+    DOWN_FIELD_NUMBER: _builtins.int
+    UP_FIELD_NUMBER: _builtins.int
+    CHANGES_MS_FIELD_NUMBER: _builtins.int
+    LAN_EXEMPT_FIELD_NUMBER: _builtins.int
+    METERED_FIELD_NUMBER: _builtins.int
+    BACKGROUND_WAITS_FIELD_NUMBER: _builtins.int
+    down: _builtins.int
+    """limit for what is fetched, in bytes a second; 0: none"""
+    up: _builtins.int
+    """limit for what is sent; 0: none"""
+    changes_ms: _builtins.int
+    """when the timetable changes a limit next; 0: never, or there is none"""
+    lan_exempt: _builtins.bool
+    """devices in the local network are not limited"""
+    metered: _builtins.str
+    """the network, by NetworkManager: "yes" | "no" | "unknown"; empty: it is not asked"""
+    background_waits: _builtins.bool
+    """content that no program reads is not fetched now, because of that"""
+    @_builtins.property
+    def pauses(self) -> _containers.RepeatedCompositeFieldContainer[Global___PauseInfo]: ...
+    def __init__(
+        self,
+        *,
+        pauses: _abc.Iterable[Global___PauseInfo] | None = ...,
+        down: _builtins.int = ...,
+        up: _builtins.int = ...,
+        changes_ms: _builtins.int = ...,
+        lan_exempt: _builtins.bool = ...,
+        metered: _builtins.str = ...,
+        background_waits: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background_waits", b"background_waits", "changes_ms", b"changes_ms", "down", b"down", "lan_exempt", b"lan_exempt", "metered", b"metered", "pauses", b"pauses", "up", b"up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrafficStatus: _TypeAlias = TrafficStatus  # noqa: Y015

@@ -229,6 +229,21 @@ class ControlStub:
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.ExportRequest.SerializeToString,
                 response_deserializer=holofs__api_dot_v1_dot_control__pb2.ExportItem.FromString,
                 _registered_method=True)
+        self.Pause = channel.unary_unary(
+                '/holofs.v1.Control/Pause',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.PauseRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.TrafficStatus.FromString,
+                _registered_method=True)
+        self.Resume = channel.unary_unary(
+                '/holofs.v1.Control/Resume',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.ResumeRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.TrafficStatus.FromString,
+                _registered_method=True)
+        self.Traffic = channel.unary_unary(
+                '/holofs.v1.Control/Traffic',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.TrafficRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.TrafficStatus.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -511,6 +526,27 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Pause(self, request, context):
+        """Stops the traffic of a volume, with a device, or all of it. It holds over restarts of the daemon.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Ends pauses.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Traffic(self, request, context):
+        """Tells what is paused, and which limits hold now. The settings `limit.*` set them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -703,6 +739,21 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Export,
                     request_deserializer=holofs__api_dot_v1_dot_control__pb2.ExportRequest.FromString,
                     response_serializer=holofs__api_dot_v1_dot_control__pb2.ExportItem.SerializeToString,
+            ),
+            'Pause': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pause,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.PauseRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.TrafficStatus.SerializeToString,
+            ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.ResumeRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.TrafficStatus.SerializeToString,
+            ),
+            'Traffic': grpc.unary_unary_rpc_method_handler(
+                    servicer.Traffic,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.TrafficRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.TrafficStatus.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1736,6 +1787,87 @@ class Control:
             '/holofs.v1.Control/Export',
             holofs__api_dot_v1_dot_control__pb2.ExportRequest.SerializeToString,
             holofs__api_dot_v1_dot_control__pb2.ExportItem.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pause(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/Pause',
+            holofs__api_dot_v1_dot_control__pb2.PauseRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.TrafficStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/Resume',
+            holofs__api_dot_v1_dot_control__pb2.ResumeRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.TrafficStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Traffic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/Traffic',
+            holofs__api_dot_v1_dot_control__pb2.TrafficRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.TrafficStatus.FromString,
             options,
             channel_credentials,
             insecure,

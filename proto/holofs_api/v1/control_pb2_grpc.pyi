@@ -125,6 +125,12 @@ class ControlStub:
     """Tells what a part of a volume contains and where the content of each file is, each folder before what is in it, for
     a client that copies it out. Content that is on another device is fetched first.
     """
+    Pause: _grpc.UnaryUnaryMultiCallable[_control_pb2.PauseRequest, _control_pb2.TrafficStatus]
+    """Stops the traffic of a volume, with a device, or all of it. It holds over restarts of the daemon."""
+    Resume: _grpc.UnaryUnaryMultiCallable[_control_pb2.ResumeRequest, _control_pb2.TrafficStatus]
+    """Ends pauses."""
+    Traffic: _grpc.UnaryUnaryMultiCallable[_control_pb2.TrafficRequest, _control_pb2.TrafficStatus]
+    """Tells what is paused, and which limits hold now. The settings `limit.*` set them."""
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -223,6 +229,12 @@ class ControlAsyncStub(ControlStub):
     """Tells what a part of a volume contains and where the content of each file is, each folder before what is in it, for
     a client that copies it out. Content that is on another device is fetched first.
     """
+    Pause: _aio.UnaryUnaryMultiCallable[_control_pb2.PauseRequest, _control_pb2.TrafficStatus]  # type: ignore[assignment]
+    """Stops the traffic of a volume, with a device, or all of it. It holds over restarts of the daemon."""
+    Resume: _aio.UnaryUnaryMultiCallable[_control_pb2.ResumeRequest, _control_pb2.TrafficStatus]  # type: ignore[assignment]
+    """Ends pauses."""
+    Traffic: _aio.UnaryUnaryMultiCallable[_control_pb2.TrafficRequest, _control_pb2.TrafficStatus]  # type: ignore[assignment]
+    """Tells what is paused, and which limits hold now. The settings `limit.*` set them."""
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     """Everything a person can ask of this device. Used by holofsctl. Errors are a gRPC status with an ErrorDetail (see
@@ -546,5 +558,29 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         """Tells what a part of a volume contains and where the content of each file is, each folder before what is in it, for
         a client that copies it out. Content that is on another device is fetched first.
         """
+
+    @_abc_1.abstractmethod
+    def Pause(
+        self,
+        request: _control_pb2.PauseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.TrafficStatus, _abc.Awaitable[_control_pb2.TrafficStatus]]:
+        """Stops the traffic of a volume, with a device, or all of it. It holds over restarts of the daemon."""
+
+    @_abc_1.abstractmethod
+    def Resume(
+        self,
+        request: _control_pb2.ResumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.TrafficStatus, _abc.Awaitable[_control_pb2.TrafficStatus]]:
+        """Ends pauses."""
+
+    @_abc_1.abstractmethod
+    def Traffic(
+        self,
+        request: _control_pb2.TrafficRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.TrafficStatus, _abc.Awaitable[_control_pb2.TrafficStatus]]:
+        """Tells what is paused, and which limits hold now. The settings `limit.*` set them."""
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

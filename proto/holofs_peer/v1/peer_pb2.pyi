@@ -1335,26 +1335,35 @@ Global___Bye: _TypeAlias = Bye  # noqa: Y015
 
 @_typing.final
 class Get(_message.Message):
-    """Content streams: the opener sends Get and Hold; answers carry the same id. A blob is a run of Blob frames, last with `end`."""
+    """Content streams: the opener sends Get and Hold; answers carry the same id. A blob is a run of Blob frames, last with `end`.
+    `urgent`: a program waits for it; where the sender has a limit, it answers that first. `most`: bytes of data in one Blob frame
+    of the answer, at least 4,096, because the opener has a limit; 0: as many as the sender likes.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
     HASH_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
+    URGENT_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     hash: _builtins.bytes
     offset: _builtins.int
+    urgent: _builtins.bool
+    most: _builtins.int
     def __init__(
         self,
         *,
         id: _builtins.int = ...,
         hash: _builtins.bytes = ...,
         offset: _builtins.int = ...,
+        urgent: _builtins.bool = ...,
+        most: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "id", b"id", "offset", b"offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "id", b"id", "most", b"most", "offset", b"offset", "urgent", b"urgent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pauses and limits for people: in `pause`, `resume`, `limit` and `status`."""
+
+from __future__ import annotations
+
+import time
+
+from holofs_api.shell import shell_word
+from holofs_api.v1 import control_pb2 as pb
+from holofsctl.output import safe, size
+
+_METERED = {"yes": "metered", "no": "not metered", "unknown": "not known to be metered"}
+
+
+def pause_lines(traffic: pb.TrafficStatus) -> list[str]:
+    """A sentence for each pause, with the command that ends it."""
+    return [_pause(pause) for pause in traffic.pauses]
+
+
+def _pause(pause: pb.PauseInfo) -> str:
+    until = f" until {_time(pause.until_ms)}" if pause.until_ms else ""
+    if pause.volume:
+        return f"Paused{until}: the volume {safe(pause.volume)}. `holofsctl resume {shell_word(pause.volume)}` ends it."
+    if pause.device_id:
+        name = safe(pause.device or pause.device_id[:8])
+        command = f"`holofsctl resume --device {shell_word(pause.device_id[:16])}`"
+        return f"Paused{until}: the traffic with {name}. {command} ends it."
+    return f"Paused{until}: everything. `holofsctl resume` ends it."
+
+
+def limit_lines(traffic: pb.TrafficStatus) -> list[str]:
+    """Sentences about the limits that hold now; none where there are none."""
+    lines = []
+    if traffic.down or traffic.up or traffic.changes_ms:
+        until = f" until {_time(traffic.changes_ms)}" if traffic.changes_ms else ""
+        rates = f"fetching {_rate(traffic.down)}, sending {_rate(traffic.up)}"
+        exempt = "; devices in the local network are not limited" if traffic.lan_exempt else ""
+        lines.append(f"Limits{until}: {rates}{exempt}.")
+    if traffic.metered:
+        only = ": only what programs read is fetched" if traffic.background_waits else ""
+        lines.append(f"The network is {_METERED.get(traffic.metered, 'not known to be metered')}{only}.")
+    return lines
+
+
+def is_paused(traffic: pb.TrafficStatus, volume: str) -> bool:
+    """Whether a volume, by its name, has no traffic at all."""
+    return any(pause.volume == volume or not (pause.volume or pause.device_id) for pause in traffic.pauses)
+
+
+def _rate(rate: int) -> str:
+    return f"at most {size(rate)} a second" if rate else "without a limit"
+
+
+def _time(at_ms: int) -> str:
+    """A time of the future: the time alone if it is today or within twelve hours, else with the date."""
+    then, now = time.localtime(at_ms / 1000), time.localtime()
+    is_soon = then[:3] == now[:3] or at_ms / 1000 - time.time() < 12 * 3600
+    return time.strftime("%H:%M" if is_soon else "%Y-%m-%d %H:%M", then)
