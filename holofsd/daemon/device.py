@@ -19,6 +19,7 @@ from holofsd.core.errors import BadArgument, DeviceUnknown, HoloError, NoSpace, 
 from holofsd.core.ids import DeviceId
 from holofsd.daemon import conflicts, vitals
 from holofsd.daemon import status as report
+from holofsd.daemon.browsing import DeviceBrowsing
 from holofsd.daemon.config import Config
 from holofsd.daemon.fsck import check_closed, check_in_use
 from holofsd.daemon.fsck_device import check_device_in_use
@@ -31,6 +32,7 @@ from holofsd.daemon.recovering import Recovery
 from holofsd.daemon.safety import DeviceCare
 from holofsd.daemon.volumes import READY, OpenVolume, Volumes
 from holofsd.daemon.watching import DeviceWatching, noted_events
+from holofsd.daemon.window import WindowSupervisor
 from holofsd.fs.api import Filesystem
 from holofsd.fs.past_mount import PastMount
 from holofsd.net.api import Endpoint
@@ -46,7 +48,7 @@ _MOST_DIGITS: Final = 18
 """Of a time in ms, after the `@` of a volume's name."""
 
 
-class Device(DeviceCare, DeviceHistory, DeviceWatching):
+class Device(DeviceBrowsing, DeviceCare, DeviceHistory, DeviceWatching):
     """Wired by `composition`; `stop` makes the daemon end."""
 
     def __init__(
@@ -74,6 +76,7 @@ class Device(DeviceCare, DeviceHistory, DeviceWatching):
         self.joiner = Joiner(store, self._redeem, self._enter)
         self._recovery = Recovery(endpoint, hub, volumes, self.joiner)
         self.noted = noted_events(config.state, hub, volumes)
+        self.window = WindowSupervisor(config.state, lambda: self._settings.text("window.port"))
 
     # ---- this device
     def identity(self) -> api.Identity:

@@ -43,6 +43,7 @@ DOCUMENTS = {
     *("protocol.md", "development.md", "history.md", "threats.md", "install.md", "tours.md", "model.md"),
     *("cache-coherence.md", "waits.md", "conflicts.md", "members.md", "brake.md", "performance.md", "found.md"),
     *("write-behind.md", "living-with-it.md", "api.md", "json.md", "configuration.md", "metrics.md"),
+    "window.md",
 }
 
 

@@ -23,6 +23,7 @@ EXAMPLES = {
     "network.allowed_relays": "https://a.example.org,any",
     "log.level": "debug",
     "metrics.port": "9467",
+    "window.port": "off",
     "mount.log": "error",
     "mount.binding": "fusepy",
     "mount.watching": "off",

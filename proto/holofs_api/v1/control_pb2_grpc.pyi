@@ -116,6 +116,12 @@ class ControlStub:
     """Asks another device for a sign of life, over the connection that is there. Streams one answer for each ping."""
     Settings: _grpc.UnaryUnaryMultiCallable[_control_pb2.SettingsRequest, _control_pb2.SettingsReply]
     """Tells the settings in use, and where each comes from; reads their file again if told to."""
+    ListFolder: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListFolderRequest, _control_pb2.ListFolderReply]
+    """Lists a folder of a volume, a page at a time, in the order of the names' bytes. No mount is needed."""
+    ReadFile: _grpc.UnaryStreamMultiCallable[_control_pb2.ReadFileRequest, _control_pb2.ReadFileReply]
+    """Reads a file of a volume, or where a symlink leads, in pieces. Content that is elsewhere is fetched. No mount is needed."""
+    OpenWindow: _grpc.UnaryUnaryMultiCallable[_control_pb2.OpenWindowRequest, _control_pb2.OpenWindowReply]
+    """Starts the window of this device, a page for a browser of this machine, and makes a link to it that is good once."""
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -205,6 +211,12 @@ class ControlAsyncStub(ControlStub):
     """Asks another device for a sign of life, over the connection that is there. Streams one answer for each ping."""
     Settings: _aio.UnaryUnaryMultiCallable[_control_pb2.SettingsRequest, _control_pb2.SettingsReply]  # type: ignore[assignment]
     """Tells the settings in use, and where each comes from; reads their file again if told to."""
+    ListFolder: _aio.UnaryUnaryMultiCallable[_control_pb2.ListFolderRequest, _control_pb2.ListFolderReply]  # type: ignore[assignment]
+    """Lists a folder of a volume, a page at a time, in the order of the names' bytes. No mount is needed."""
+    ReadFile: _aio.UnaryStreamMultiCallable[_control_pb2.ReadFileRequest, _control_pb2.ReadFileReply]  # type: ignore[assignment]
+    """Reads a file of a volume, or where a symlink leads, in pieces. Content that is elsewhere is fetched. No mount is needed."""
+    OpenWindow: _aio.UnaryUnaryMultiCallable[_control_pb2.OpenWindowRequest, _control_pb2.OpenWindowReply]  # type: ignore[assignment]
+    """Starts the window of this device, a page for a browser of this machine, and makes a link to it that is good once."""
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     """Everything a person can ask of this device. Used by holofsctl. Errors are a gRPC status with an ErrorDetail (see
@@ -507,5 +519,29 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.SettingsReply, _abc.Awaitable[_control_pb2.SettingsReply]]:
         """Tells the settings in use, and where each comes from; reads their file again if told to."""
+
+    @_abc_1.abstractmethod
+    def ListFolder(
+        self,
+        request: _control_pb2.ListFolderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListFolderReply, _abc.Awaitable[_control_pb2.ListFolderReply]]:
+        """Lists a folder of a volume, a page at a time, in the order of the names' bytes. No mount is needed."""
+
+    @_abc_1.abstractmethod
+    def ReadFile(
+        self,
+        request: _control_pb2.ReadFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.ReadFileReply], _abc.AsyncIterator[_control_pb2.ReadFileReply]]:
+        """Reads a file of a volume, or where a symlink leads, in pieces. Content that is elsewhere is fetched. No mount is needed."""
+
+    @_abc_1.abstractmethod
+    def OpenWindow(
+        self,
+        request: _control_pb2.OpenWindowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.OpenWindowReply, _abc.Awaitable[_control_pb2.OpenWindowReply]]:
+        """Starts the window of this device, a page for a browser of this machine, and makes a link to it that is good once."""
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
