@@ -38,6 +38,7 @@ _GROUPS: Final[Sequence[_Group]] = (
             ("peers", "the other devices, and how they are reached"),
             ("ping DEVICE", "path, round trip and throughput to another device ([-c N] [--no-measure])"),
             ("events", "what happens, as it happens ([--since TOKEN] [--no-wait])"),
+            ("ui", "all of this in a browser; prints its link first ([--no-open])"),
             ("doctor", "look for what could be in the way"),
             ("log [NAME]", "the daemon's log ([-f] [-n N] [--level warning] [--since 2h]), with or without daemon"),
             ("fsck [NAME]", "check what is on disk ([--repair] [--content] [--from-backup]), with or without daemon"),

@@ -12,8 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from google.protobuf.message import Message
-
+from holofs_api.plain import plain as plain  # for the commands
 from holofs_api.words import count, printable
 from holofsctl.colours import colours_wanted
 from holofsctl.errors import CommandError
@@ -193,31 +192,3 @@ def duration(seconds: int) -> str:
             rest = seconds % length // next_length
             return count(seconds // length, unit) + (f" {count(rest, smaller)}" if rest else "")
     return count(max(seconds, 0), smaller)
-
-
-def plain(message: Message) -> dict[str, Any]:
-    """A message as JSON data: every field, numbers as numbers, enum values as `writer`, bytes as a path string
-    (surrogateescape: Python's os.fsencode gives the bytes back)."""
-    return {field.name: _field(message, field) for field in message.DESCRIPTOR.fields}
-
-
-def _field(message: Message, field: Any) -> Any:
-    value = getattr(message, field.name)
-    if field.is_repeated:
-        return [_value(item, field) for item in value]
-    if field.message_type is not None and not message.HasField(field.name):
-        return None
-    return _value(value, field)
-
-
-def _value(value: Any, field: Any) -> Any:
-    if field.message_type is not None:
-        return plain(value)
-    if field.enum_type is not None:
-        return enum_word(field.enum_type.name, field.enum_type.values_by_number[value].name)
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
-
-
-def enum_word(enum: str, value: str) -> str:
-    """A value of an enumeration as JSON data: `ROLE_WRITER` of `Role` is `writer`."""
-    return value.removeprefix(f"{enum.upper()}_").lower()

@@ -25,6 +25,7 @@ from holofsctl.commands import conflicts, device, fsck, info, installing, mounts
 from holofsctl.commands import diff as comparison
 from holofsctl.commands import log as logs
 from holofsctl.commands import version as versions
+from holofsctl.commands import window as windows
 from holofsctl.commands.history import time_told
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import EPILOG, Exit
@@ -210,6 +211,8 @@ def _device(command: Callable[..., argparse.ArgumentParser]) -> None:
     events = command("events", watching.events, "What happens, as it happens, until Ctrl-C.")
     events.add_argument("--since", default="", metavar="TOKEN", help="go on after the event with this token")
     events.add_argument("--no-wait", action="store_true", help="end with the last event that has happened")
+    window = command("ui", windows.ui, "Opens the window of this device in a browser; its link is printed first.")
+    window.add_argument("--no-open", action="store_true", help="only print the link")
     command("doctor", device.doctor, "Looks for what could be in the way.")
     log = command("log", logs.log, "The daemon's log, for people. Also without the daemon.")
     log.add_argument("name", nargs="?", default="", metavar="NAME", help="only what names this volume")

@@ -23,7 +23,8 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 
-from holofsctl.output import SCHEMA, enum_word
+from holofs_api.plain import enum_word
+from holofsctl.output import SCHEMA
 from scripts import api_shape
 from scripts.api_docs import ROOT, Comments, cell, keep, public_files
 from scripts.json_documents import DOCUMENTS, ERROR, Document, Fields, Message, Schema, number
@@ -39,7 +40,7 @@ _SCALARS: Final = {"bool": "boolean", "string": "string", "bytes": "string"}
 
 
 class Protos:
-    """Messages and enumerations as schemas of what `holofsctl.output.plain` makes of them."""
+    """Messages and enumerations as schemas of what `holofs_api.plain` makes of them."""
 
     def __init__(self, files: list[FileDescriptorProto]) -> None:
         self._messages: dict[str, tuple[Comments, int, DescriptorProto]] = {}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Documents that commands print with `--json`, for the schemas in `holofsctl/schema.json` and the page `docs/json.md`.
 
-A document is made of messages of `holofs.v1`, as `holofsctl.output.plain` prints them, and of what is described here.
+A document is made of messages of `holofs.v1`, as `holofs_api.plain` gives them, and of what is described here.
 """
 
 from __future__ import annotations
@@ -207,6 +207,7 @@ DOCUMENTS: Final = (
     Document("peers", "The other devices.", Message("Peer"), many=True),
     Document("ping", "One document for each ping, in one line.", Message("PingReply")),
     Document("events", "One document for each event, in one line.", Message("Event")),
+    Document("ui", "A link to the window.", Message("OpenWindowReply")),
     Document(
         "doctor",
         "What was looked at.",

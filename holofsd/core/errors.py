@@ -208,6 +208,12 @@ class MountUnknown(HoloError):
     errno, code = _errno.ENOENT, "mount-unknown"
 
 
+class WindowFailed(HoloError):
+    """The window is switched off, or its process does not start."""
+
+    errno, code = _errno.EIO, "window-failed"
+
+
 class VersionMismatch(HoloError):
     errno, code = _errno.EPROTO, "version-mismatch"
 

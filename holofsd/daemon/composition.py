@@ -104,6 +104,8 @@ async def running(
             tasks.spawn(_local_network(endpoint, hub), "local network")
         device.joiner.start()
         stack.push_async_callback(device.noted.close)  # before the server stops: its streams end by themselves
+        stack.push_async_callback(device.window.close)
+        chosen.apply_with("window.port", device.window.port_changed)
         if config.metrics_port is not None:
             sources = Sources(state, device.list_volumes, volumes, mounts, endpoint.traffic)
             device.metrics = stack.enter_context(_metrics(config.metrics_port, sources.take, watch))

@@ -19,6 +19,7 @@ from holofsd.core.errors import BadArgument, DeviceUnknown, HoloError, NoSpace, 
 from holofsd.core.ids import DeviceId
 from holofsd.daemon import conflicts, vitals
 from holofsd.daemon import status as report
+from holofsd.daemon.browsing import DeviceBrowsing
 from holofsd.daemon.config import Config
 from holofsd.daemon.fsck import check_closed, check_in_use
 from holofsd.daemon.fsck_device import check_device_in_use
@@ -33,6 +34,7 @@ from holofsd.daemon.traffic import DeviceTraffic, TrafficKeeper
 from holofsd.daemon.transfers import DeviceTransfers
 from holofsd.daemon.volumes import READY, OpenVolume, Volumes
 from holofsd.daemon.watching import DeviceWatching, noted_events
+from holofsd.daemon.window import WindowSupervisor
 from holofsd.fs.api import Filesystem
 from holofsd.fs.past_mount import PastMount
 from holofsd.net.api import Endpoint
@@ -49,7 +51,7 @@ _MOST_DIGITS: Final = 18
 """Of a time in ms, after the `@` of a volume's name."""
 
 
-class Device(DeviceCare, DeviceHistory, DeviceTraffic, DeviceTransfers, DeviceWatching):
+class Device(DeviceBrowsing, DeviceCare, DeviceHistory, DeviceTraffic, DeviceTransfers, DeviceWatching):
     """Wired by `composition`; `stop` makes the daemon end."""
 
     def __init__(
@@ -78,6 +80,7 @@ class Device(DeviceCare, DeviceHistory, DeviceTraffic, DeviceTransfers, DeviceWa
         self.joiner = Joiner(store, self._redeem, self._enter)
         self._recovery = Recovery(endpoint, hub, volumes, self.joiner)
         self.noted = noted_events(config.state, hub, volumes)
+        self.window = WindowSupervisor(config.state, lambda: self._settings.text("window.port"))
 
     # ---- this device
     def identity(self) -> api.Identity:

@@ -18,6 +18,7 @@ from holofsd.core.ids import Ino
 from holofsd.fs.api import ReadCalls
 from holofsd.fs.census import take_census
 from holofsd.fs.changes.watch import Watchers
+from holofsd.fs.content.browsing import Browsing
 from holofsd.fs.content.changing import Changing
 from holofsd.fs.content.contents import Contents
 from holofsd.fs.content.hashing import Hasher
@@ -106,6 +107,7 @@ class VolumeFilesystem:
             scope, attributes, self._contents, staged, versions, unlinking, writing, self.hasher, self._watchers
         )
         self._changing = Changing(scope, attributes, conflicts, staged, versions, writing, self._watchers)
+        self.browsing = Browsing(scope, attributes, self._contents, staged)
         self.alternatives = Alternatives(scope, self._contents)
         self.settling = Settling(scope, self.alternatives, conflicts, unlinking, self._renaming, staged)
         self.history = History(scope, self._contents, versions, self.hasher)

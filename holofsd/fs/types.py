@@ -356,3 +356,24 @@ class Restored:
     path: bytes
     what: str
     why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderEntry:
+    """A name in a folder, for clients without a mount. See control.proto."""
+
+    name: bytes
+    kind: str
+    size: int
+    mtime_ns: int
+    here: bool
+    copy: bool
+    writing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FolderListing:
+    """One page of a folder, for clients without a mount."""
+
+    entries: tuple[FolderEntry, ...]
+    complete: bool

@@ -13,6 +13,7 @@ from holofs_api.mount_access import Allow
 from holofs_api.v1 import control_pb2 as pb
 from holofsd.core.document import Role
 from holofsd.core.errors import BadArgument, VersionMismatch
+from holofsd.rpc.browsing_calls import BrowsingCalls
 from holofsd.rpc.convert import to_message
 from holofsd.rpc.device_api import DeviceService, FsckOrders, MountOptions, Resolution
 from holofsd.rpc.history_calls import HistoryCalls
@@ -45,7 +46,9 @@ def _needed(value: str, what: str) -> str:
     return value
 
 
-class ControlService(HistoryCalls, CareCalls, SettingsCalls, TrafficCalls, TransferCalls, WatchingCalls):
+class ControlService(
+    BrowsingCalls, HistoryCalls, CareCalls, SettingsCalls, TrafficCalls, TransferCalls, WatchingCalls
+):
     """holofs.v1.Control over gRPC: validate, call the device, convert."""
 
     _device: DeviceService

@@ -15,6 +15,7 @@ from holofs_api.mount_access import Allow
 from holofsd.core.document import Role
 from holofsd.fs.api import Filesystem
 from holofsd.fs.types import Alternative
+from holofsd.rpc.browsing_api import BrowsingService
 from holofsd.rpc.history_api import HistoryService, HistoryStatus
 from holofsd.rpc.safety_api import CareService, DeviceRecords
 from holofsd.rpc.settings_api import SettingsService
@@ -309,7 +310,14 @@ class FsckVolume:
 
 
 class DeviceService(
-    HistoryService, CareService, SettingsService, TrafficService, TransferService, WatchingService, Protocol
+    BrowsingService,
+    HistoryService,
+    CareService,
+    SettingsService,
+    TrafficService,
+    TransferService,
+    WatchingService,
+    Protocol,
 ):
     """This device, for its owner. Volumes are told by name on this device or by hex id."""
 

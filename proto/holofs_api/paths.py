@@ -12,6 +12,8 @@ from holofs_api.state_directory import StateDirError, resolved
 STATE_DIR_VARIABLE: Final = "HOLOFS_STATE_DIR"
 SOCKET_NAME: Final = "holofsd.sock"
 CALLS_SOCKET_NAME: Final = "calls.sock"
+WINDOW_PAGE: Final = "window.html"
+"""Page in the state directory that leads a browser to the window; it is gone once the window is open."""
 MAX_SOCKET_PATH: Final = 107
 """Bytes; `sun_path` of Linux has 108 with the closing NUL."""
 

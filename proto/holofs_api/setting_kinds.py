@@ -104,14 +104,20 @@ class Address(_Text):
 
 @dataclass(frozen=True, slots=True)
 class Port(_Text):
-    """A port, as text; empty: none."""
+    """A port, as text; empty: none. `word`: one word that can stand there, too."""
 
+    word: str = ""
     metavar: str = "PORT"
-    allowed: str = "a port, or 0 for any that is free"
+
+    @property
+    def allowed(self) -> str:
+        return "a port, or 0 for any that is free" + (f', or "{self.word}"' if self.word else "")
 
     def of_text(self, text: str) -> Value:
+        if self.word and text.lower() == self.word:
+            return self.word
         if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 65536):
-            raise BadValue(f"is {shown(text)}; it has to be a port, or 0 for any that is free")
+            raise BadValue(f"is {shown(text)}; it has to be {self.allowed}")
         return text
 
     def of_toml(self, told: object) -> Value:

@@ -198,6 +198,16 @@ SETTINGS: Final = (
         "nowhere",
     ),
     Setting(
+        "window.port",
+        Port("off"),
+        "0",
+        Applies.NOW,
+        ("HOLOFS_WINDOW_PORT",),
+        "--window-port",
+        "serve the window of `holofsctl ui` on this port of 127.0.0.1",
+        "off: there is no window. A change ends the window that is open.",
+    ),
+    Setting(
         "mount.log",
         OneOf(_LEVELS, "LEVEL"),
         "warning",

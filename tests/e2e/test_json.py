@@ -104,6 +104,7 @@ def _what_only_tells(asked: Asked, a: Device) -> None:
     for command in ("brake", "record-budget", "scrub", "members"):
         asked(a, command, "docs")
     asked(a, "device", "name")
+    asked(a, "ui", "--no-open")
     _settings(asked, a)
     asked.names |= {"doctor", "log", "events", "ping"}
     for words in (("events", "--no-wait"), ("ping", "b", "-c", "1")):

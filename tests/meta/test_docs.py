@@ -45,6 +45,8 @@ DOCUMENTS = {
     *("write-behind.md", "living-with-it.md", "importing.md", "api.md", "json.md", "configuration.md", "metrics.md"),
     *("ignore.md",),
     *("write-behind.md", "living-with-it.md", "api.md", "json.md", "configuration.md", "metrics.md", "traffic.md"),
+    *("write-behind.md", "living-with-it.md", "api.md", "json.md", "configuration.md", "metrics.md"),
+    "window.md",
 }
 
 

@@ -50,7 +50,10 @@ def begins_badly(text: str) -> bool:
     return found is not None and found.group().lower() in BAD_BEGINNINGS
 
 
-@pytest.mark.parametrize("folder", ["holofsd", "holofs_mount", "holofsctl", "proto", "benchmarks", "release", "tests"])
+FOLDERS = ("holofsd", "holofs_mount", "holofs_window", "holofsctl", "proto", "benchmarks", "release", "tests")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_a_docstring_begins_with_what_the_thing_is_or_does(folder: str) -> None:
     bad = [f"{where}: {text.splitlines()[0]}" for where, text in docstrings(folder) if begins_badly(text)]
     assert not bad, "\n".join(bad)

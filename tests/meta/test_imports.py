@@ -7,7 +7,7 @@ import pytest
 
 from support.sources import Module, product_modules
 
-OURS = {"holofsd", "holofs_mount", "holofsctl", "holofs_api", "holofs_peer"}
+OURS = {"holofsd", "holofs_mount", "holofs_window", "holofsctl", "holofs_api", "holofs_peer"}
 
 # What each layer of holofsd may import from the other layers. net and store never import each other.
 BELOW_NET_AND_STORE = {"codec", "core"}
@@ -123,11 +123,11 @@ def test_only_the_core_of_a_mount_uses_write_behind() -> None:
                 assert not imported.name.startswith("holofs_mount.write_behind"), f"{module.path}:{imported.line}"
 
 
-@pytest.mark.parametrize("program", ["holofsd", "holofs_mount", "holofsctl"])
+@pytest.mark.parametrize("program", ["holofsd", "holofs_mount", "holofs_window", "holofsctl"])
 def test_programs_import_the_contract_and_never_each_other(program: str) -> None:
     modules = product_modules(program)
     assert modules, f"{program} has no modules"
-    others = {"holofsd", "holofs_mount", "holofsctl"} - {program}
+    others = {"holofsd", "holofs_mount", "holofs_window", "holofsctl"} - {program}
     for module in modules:
         for imported in module.imports:
             assert imported.top not in others, f"{module.path}:{imported.line} imports {imported.name}"
@@ -140,7 +140,7 @@ def test_the_contract_imports_nothing_of_ours() -> None:
 
 
 def test_what_devices_say_to_each_other_is_known_to_the_daemon_only() -> None:
-    for program in ("holofs_mount", "holofsctl", "holofs_api"):
+    for program in ("holofs_mount", "holofs_window", "holofsctl", "holofs_api"):
         for module in product_modules(program):
             for imported in module.imports:
                 assert imported.top != "holofs_peer", f"{module.path}:{imported.line} imports {imported.name}"
@@ -148,7 +148,7 @@ def test_what_devices_say_to_each_other_is_known_to_the_daemon_only() -> None:
 
 @pytest.mark.parametrize(
     ("package", "only_in"),
-    [("iroh", "holofsd.net."), ("pyfuse3", "holofs_mount."), ("fuse", "holofs_mount.")],
+    [("iroh", "holofsd.net."), ("pyfuse3", "holofs_mount."), ("fuse", "holofs_mount."), ("uvicorn", "holofs_window.")],
 )
 def test_a_foreign_binding_is_imported_by_one_module_only(package: str, only_in: str) -> None:
     users = {module.name for module in product_modules() if any(imported.top == package for imported in module.imports)}

@@ -57,6 +57,7 @@ ALLOWED = {
     "holofsctl.transfer.taking": {"*": NAMED},
     "holofsctl.settings_editor": {"*": STATE},
     "holofsctl.login_files": {"is_foreign": CONFIG, "_present": CONFIG, "config_home": "only the name"},
+    "holofsctl.commands.window": {"_way_in": STATE},
     "holofsctl.daemon_log": {"*": STATE},
     "holofsctl.launcher": {
         "_private_remarks": STATE,
@@ -83,6 +84,7 @@ ALLOWED = {
     "holofsd.daemon.status": {"space": STATE},
     "holofsd.daemon.vitals": {"*": STATE},
     "holofsd.daemon.volumes": {"*": STATE},
+    "holofsd.daemon.window": {"_log_file": STATE},
     "holofsctl.parser": {"_conflicts": OTHER},
     "holofsd.rpc.control_service": {"Resolve": OTHER},
     "holofsd.rpc.fs_calls": {"_open": OTHER, "_rename": OTHER, "_unlink": OTHER},

@@ -48,7 +48,7 @@ def is_sentence(text: str) -> bool:
 
 
 def sources() -> Iterator[tuple[Path, ast.Module]]:
-    for package in ("holofsctl", "holofsd", "holofs_mount"):
+    for package in ("holofsctl", "holofsd", "holofs_mount", "holofs_window"):
         for path in sorted((ROOT / package).rglob("*.py")):
             yield path.relative_to(ROOT), ast.parse(path.read_text())
 

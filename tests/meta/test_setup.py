@@ -32,7 +32,7 @@ TOOLS = [
 ]
 NEEDED = ("fusermount3", "pkg-config", "gcc")
 FOR_DEVELOPERS = {"git", "rsync", "sqlite3", "iproute2", "faketime"}
-PACKAGES = ("holofsd", "holofsctl", "holofs_mount", "holofs_api", "holofs_peer")
+PACKAGES = ("holofsd", "holofsctl", "holofs_mount", "holofs_window", "holofs_api", "holofs_peer")
 PIP = """
 import os, pathlib, site, sys
 with open(os.environ["ASKED_FOR"], "a") as log:

@@ -92,7 +92,7 @@ def test_the_sdist_is_the_whole_source_without_a_trace_of_who_made_it_and_when(r
 def test_programs_start_from_the_wheel_alone(release: Release, tmp_path: Path) -> None:
     with zipfile.ZipFile(release.wheel) as wheel:
         wheel.extractall(tmp_path)
-    for module in ("holofsctl.main", "holofsd.daemon.main", "holofs_mount.main"):
+    for module in ("holofsctl.main", "holofsd.daemon.main", "holofs_mount.main", "holofs_window.main"):
         code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {module} as m; print(m.__file__); m.main()"
         command = [sys.executable, "-c", code, "--version"]
         done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)

@@ -28,6 +28,7 @@ EXAMPLES = {
     "limit.metered": "wait",
     "log.level": "debug",
     "metrics.port": "9467",
+    "window.port": "off",
     "mount.log": "error",
     "mount.binding": "fusepy",
     "mount.watching": "off",

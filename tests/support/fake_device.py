@@ -16,6 +16,7 @@ from holofsd.core.state import Kind
 from holofsd.fs import types as fs
 from holofsd.fs.types import Alternative
 from holofsd.rpc import device_api as api
+from holofsd.rpc.browsing_api import WindowLink
 from holofsd.rpc.traffic_api import PauseInfo, TrafficStatus
 from holofsd.rpc.watching_api import Event, PingReply
 
@@ -135,6 +136,7 @@ class FakeDevice:
         self.resolutions: list[api.Resolution] = []
         self.problem = ""
         self.heard = ("holofs-mount 9", API_VERSION)
+        self.files = {b"a\xff.txt": b"one\n"}
 
     def identity(self) -> api.Identity:
         return api.Identity("aa" * 32, "holofsd 9", 4711)
@@ -271,3 +273,18 @@ class FakeDevice:
 
     async def shutdown(self, unmount: bool) -> None:
         self.shut_down = True
+
+    async def list_folder(self, volume: str, path: bytes, after: bytes, limit: int) -> fs.FolderListing:
+        if path:
+            raise NoSuchName("There is no such file or directory in this volume.")
+        names = [*(name for name in sorted(self.files) if name > after)]
+        entries = (fs.FolderEntry(name, "file", len(self.files[name]), 5, True, False, False) for name in names)
+        return fs.FolderListing((*entries,)[: limit or 1000], True)
+
+    async def read_file(self, volume: str, path: bytes) -> AsyncIterator[bytes]:
+        if path not in self.files:
+            raise NoSuchName("There is no such file or directory in this volume.")
+        yield self.files[path]
+
+    async def open_window(self) -> WindowLink:
+        return WindowLink("http://127.0.0.1:9/?link=secret", 5)

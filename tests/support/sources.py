@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {
     "holofsd": "holofsd",
     "holofs_mount": "holofs_mount",
+    "holofs_window": "holofs_window",
     "holofsctl": "holofsctl",
     "holofs_api": "proto/holofs_api",
     "holofs_peer": "proto/holofs_peer",

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Transfers: what is on its way to this device, and from it.
+
+import { count, h, moment, section, shown, size, table } from "/page/dom.js";
+import { live } from "/page/live.js";
+import { region } from "/page/parts.js";
+
+export function transfers(body) {
+  const place = region((volumes) => volumes.map(volume_of));
+  body.append(place);
+  return (kind) => {
+    if (kind !== "leave") place.refresh(live.status.volumes.map((one) => ({ ...one, rate: live.rates.get(one.volume.id) ?? 0 })));
+  };
+}
+
+function volume_of(one) {
+  if (one.volume.state !== "ready") return section(shown(one.volume.name), h("p", {}, `${one.volume.state}. ${shown(one.volume.explanation)}`));
+  return section(shown(one.volume.name), h("h3", {}, "To this device"), coming(one), h("h3", {}, "From this device"), going(one));
+}
+
+function coming(one) {
+  const found = [];
+  if (one.records_behind) found.push(h("p", {}, `${count(one.records_behind, "change")} known to other devices, on the way.`));
+  if (one.content_missing) {
+    const left = one.rate ? `, ${size(one.rate)} a second: ${time_left(one.content_missing_bytes / one.rate)} left` : "";
+    const here = Math.max(one.bytes - one.content_missing_bytes, 0);
+    found.push(h("p", {}, `Content of ${size(one.content_missing_bytes)} in ${count(one.content_missing, "piece")} is not here yet${left}.`),
+      h("progress", { max: Math.max(one.bytes, 1), value: here, "aria-label": `Content of ${shown(one.volume.name)} that is here` }));
+  }
+  if (one.unavailable.length) found.push(table("Cannot be had now", ["File", "Size", "Why"], one.unavailable.map((item) => [h("span", { class: "path" }, shown(item.path) || "(no path)"), size(item.size), shown(item.why)])));
+  return found.length ? found : h("p", { class: "good" }, "Everything is here.");
+}
+
+function time_left(seconds) {
+  if (seconds < 90) return count(Math.ceil(seconds), "second");
+  return seconds < 5400 ? count(Math.round(seconds / 60), "minute") : count(Math.round(seconds / 3600), "hour");
+}
+
+function going(one) {
+  const waiting = one.unpublished + one.unsealed;
+  const told = waiting ? h("p", {}, `${count(waiting, "change")} of this device to be told to others.`) : null;
+  const others = one.devices.filter((device) => !device.left);
+  if (!others.length) return [told, h("p", {}, "No other device has this volume.")];
+  return [told, table("Other devices", ["Device", "State", "Complete as of"], others.map((device) => [
+    shown(device.name || device.device_id.slice(0, 8)),
+    device.complete ? h("span", { class: "good" }, "has everything") : `${device.connected ? "is being sent" : "not connected; lacks"} ${device.records_behind ? count(device.records_behind, "change") : "content"}`,
+    moment(device.complete_as_of_ms),
+  ]))];
+}

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Folders and files by their paths, for clients that have no mount: they attach nowhere, so mounts do not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Final
+
+from holofsd.core.errors import ContentUnavailable, IsADirectory, NoSuchName, NotADirectory
+from holofsd.core.ids import ROOT_ID, NodeId
+from holofsd.core.state import Inline, Kind, Target
+from holofsd.fs.content.contents import Contents
+from holofsd.fs.shared.attrs import Attributes
+from holofsd.fs.shared.scope import Scope
+from holofsd.fs.shared.staged import StagedFiles
+from holofsd.fs.types import FolderEntry, FolderListing
+from holofsd.tree.views import Entry
+
+MOST_ENTRIES: Final = 1000
+_PIECE: Final = 1 << 18
+_ATTEMPTS: Final = 4
+_KINDS: Final = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.SYMLINK: "symlink"}
+
+
+class Browsing:
+    """Reading of folders and files by path."""
+
+    def __init__(self, scope: Scope, attributes: Attributes, contents: Contents, staged: StagedFiles) -> None:
+        self._scope = scope
+        self._attributes = attributes
+        self._contents = contents
+        self._staged = staged
+
+    def folder(self, path: bytes, after: bytes, limit: int) -> FolderListing:
+        """One page of a folder: names after `after`. Raises NoSuchName, NotADirectory."""
+        wanted = min(limit or MOST_ENTRIES, MOST_ENTRIES)
+        found = self._scope.tree.children(self._folder(path), after, wanted + 1)
+        return FolderListing(tuple(map(self._described, found[:wanted])), complete=len(found) <= wanted)
+
+    def _described(self, entry: Entry) -> FolderEntry:
+        attr = self._attributes.of(entry.view)
+        return FolderEntry(
+            entry.name, _KINDS[attr.kind], attr.size, attr.mtime_ns, not attr.remote, entry.is_copy, attr.writing
+        )
+
+    def _folder(self, path: bytes) -> NodeId:
+        if not path:
+            return ROOT_ID
+        entry = self._entry(path)
+        if entry.view.kind is not Kind.DIRECTORY:
+            raise NotADirectory("This is not a folder.")
+        return entry.node
+
+    def _entry(self, path: bytes) -> Entry:
+        """Symlinks are not followed: they lead to paths of the machine, not of the volume."""
+        *folders, name = path.split(b"/")
+        parent = ROOT_ID
+        for folder in folders:
+            parent = self._named(parent, folder).node
+        return self._named(parent, name)
+
+    def _named(self, parent: NodeId, name: bytes) -> Entry:
+        entry = self._scope.tree.lookup(parent, name) if name else None
+        if entry is None:
+            raise NoSuchName("There is no such file or directory in this volume.")
+        return entry
+
+    # ---- content
+    async def read(self, path: bytes) -> AsyncIterator[bytes]:
+        """Content of a file as it is when it is opened, in pieces; fetched first if it is elsewhere. Of a symlink: its
+        target."""
+        entry = self._entry(path)
+        if entry.view.kind is Kind.DIRECTORY:
+            raise IsADirectory("Only files have content.")
+        with ExitStack() as opened:
+            for file, length in await self._opened(entry, opened):
+                left = length
+                while left and (data := await asyncio.to_thread(file.read, min(left, _PIECE))):
+                    left -= len(data)
+                    yield data
+
+    async def _opened(self, entry: Entry, opened: ExitStack) -> list[tuple[IO[bytes], int]]:
+        """The pieces of a file, open, for the name of a staging file goes when it is hashed; and how much of each
+        counts."""
+        for _ in range(_ATTEMPTS):
+            with ExitStack() as opening:
+                try:
+                    pieces = await self._pieces(entry)
+                    files = [(opening.enter_context(_open(piece)), length) for piece, length in pieces]
+                except FileNotFoundError:
+                    continue
+                opened.push(opening.pop_all())
+                return files
+        raise ContentUnavailable("This file changes too often to be read: try again.")
+
+    async def _pieces(self, entry: Entry) -> Sequence[tuple[Path | bytes, int]]:
+        if (staged := self._staged.of(entry.ino)) is not None:
+            return [(staged.path, staged.stat().st_size)]
+        version = self._attributes.version(entry.ino)
+        if isinstance(version.body, Inline | Target):
+            data = version.body.data if isinstance(version.body, Inline) else version.body.path
+            return [(data, len(data))]
+        await self._contents.bring(entry.node, version)
+        return self._contents.pieces(version)
+
+
+def _open(piece: Path | bytes) -> IO[bytes]:
+    return io.BytesIO(piece) if isinstance(piece, bytes) else piece.open("rb")
