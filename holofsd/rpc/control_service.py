@@ -46,9 +46,7 @@ def _needed(value: str, what: str) -> str:
     return value
 
 
-class ControlService(
-    BrowsingCalls, HistoryCalls, CareCalls, SettingsCalls, TrafficCalls, TransferCalls, WatchingCalls
-):
+class ControlService(BrowsingCalls, HistoryCalls, CareCalls, SettingsCalls, TrafficCalls, TransferCalls, WatchingCalls):
     """holofs.v1.Control over gRPC: validate, call the device, convert."""
 
     _device: DeviceService

@@ -244,6 +244,21 @@ class ControlStub:
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.TrafficRequest.SerializeToString,
                 response_deserializer=holofs__api_dot_v1_dot_control__pb2.TrafficStatus.FromString,
                 _registered_method=True)
+        self.ListFolder = channel.unary_unary(
+                '/holofs.v1.Control/ListFolder',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.ListFolderRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.ListFolderReply.FromString,
+                _registered_method=True)
+        self.ReadFile = channel.unary_stream(
+                '/holofs.v1.Control/ReadFile',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.ReadFileRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.ReadFileReply.FromString,
+                _registered_method=True)
+        self.OpenWindow = channel.unary_unary(
+                '/holofs.v1.Control/OpenWindow',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.OpenWindowRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.OpenWindowReply.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -547,6 +562,27 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFolder(self, request, context):
+        """Lists a folder of a volume, a page at a time, in the order of the names' bytes. No mount is needed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadFile(self, request, context):
+        """Reads a file of a volume, or where a symlink leads, in pieces. Content that is elsewhere is fetched. No mount is needed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenWindow(self, request, context):
+        """Starts the window of this device, a page for a browser of this machine, and makes a link to it that is good once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -754,6 +790,21 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Traffic,
                     request_deserializer=holofs__api_dot_v1_dot_control__pb2.TrafficRequest.FromString,
                     response_serializer=holofs__api_dot_v1_dot_control__pb2.TrafficStatus.SerializeToString,
+            ),
+            'ListFolder': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFolder,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.ListFolderRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.ListFolderReply.SerializeToString,
+            ),
+            'ReadFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadFile,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.ReadFileRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.ReadFileReply.SerializeToString,
+            ),
+            'OpenWindow': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenWindow,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.OpenWindowRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.OpenWindowReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1868,6 +1919,87 @@ class Control:
             '/holofs.v1.Control/Traffic',
             holofs__api_dot_v1_dot_control__pb2.TrafficRequest.SerializeToString,
             holofs__api_dot_v1_dot_control__pb2.TrafficStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFolder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/ListFolder',
+            holofs__api_dot_v1_dot_control__pb2.ListFolderRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.ListFolderReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/holofs.v1.Control/ReadFile',
+            holofs__api_dot_v1_dot_control__pb2.ReadFileRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.ReadFileReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenWindow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/OpenWindow',
+            holofs__api_dot_v1_dot_control__pb2.OpenWindowRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.OpenWindowReply.FromString,
             options,
             channel_credentials,
             insecure,

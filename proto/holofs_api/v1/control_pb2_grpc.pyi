@@ -131,6 +131,12 @@ class ControlStub:
     """Ends pauses."""
     Traffic: _grpc.UnaryUnaryMultiCallable[_control_pb2.TrafficRequest, _control_pb2.TrafficStatus]
     """Tells what is paused, and which limits hold now. The settings `limit.*` set them."""
+    ListFolder: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListFolderRequest, _control_pb2.ListFolderReply]
+    """Lists a folder of a volume, a page at a time, in the order of the names' bytes. No mount is needed."""
+    ReadFile: _grpc.UnaryStreamMultiCallable[_control_pb2.ReadFileRequest, _control_pb2.ReadFileReply]
+    """Reads a file of a volume, or where a symlink leads, in pieces. Content that is elsewhere is fetched. No mount is needed."""
+    OpenWindow: _grpc.UnaryUnaryMultiCallable[_control_pb2.OpenWindowRequest, _control_pb2.OpenWindowReply]
+    """Starts the window of this device, a page for a browser of this machine, and makes a link to it that is good once."""
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -235,6 +241,12 @@ class ControlAsyncStub(ControlStub):
     """Ends pauses."""
     Traffic: _aio.UnaryUnaryMultiCallable[_control_pb2.TrafficRequest, _control_pb2.TrafficStatus]  # type: ignore[assignment]
     """Tells what is paused, and which limits hold now. The settings `limit.*` set them."""
+    ListFolder: _aio.UnaryUnaryMultiCallable[_control_pb2.ListFolderRequest, _control_pb2.ListFolderReply]  # type: ignore[assignment]
+    """Lists a folder of a volume, a page at a time, in the order of the names' bytes. No mount is needed."""
+    ReadFile: _aio.UnaryStreamMultiCallable[_control_pb2.ReadFileRequest, _control_pb2.ReadFileReply]  # type: ignore[assignment]
+    """Reads a file of a volume, or where a symlink leads, in pieces. Content that is elsewhere is fetched. No mount is needed."""
+    OpenWindow: _aio.UnaryUnaryMultiCallable[_control_pb2.OpenWindowRequest, _control_pb2.OpenWindowReply]  # type: ignore[assignment]
+    """Starts the window of this device, a page for a browser of this machine, and makes a link to it that is good once."""
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     """Everything a person can ask of this device. Used by holofsctl. Errors are a gRPC status with an ErrorDetail (see
@@ -582,5 +594,29 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.TrafficStatus, _abc.Awaitable[_control_pb2.TrafficStatus]]:
         """Tells what is paused, and which limits hold now. The settings `limit.*` set them."""
+
+    @_abc_1.abstractmethod
+    def ListFolder(
+        self,
+        request: _control_pb2.ListFolderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListFolderReply, _abc.Awaitable[_control_pb2.ListFolderReply]]:
+        """Lists a folder of a volume, a page at a time, in the order of the names' bytes. No mount is needed."""
+
+    @_abc_1.abstractmethod
+    def ReadFile(
+        self,
+        request: _control_pb2.ReadFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.ReadFileReply], _abc.AsyncIterator[_control_pb2.ReadFileReply]]:
+        """Reads a file of a volume, or where a symlink leads, in pieces. Content that is elsewhere is fetched. No mount is needed."""
+
+    @_abc_1.abstractmethod
+    def OpenWindow(
+        self,
+        request: _control_pb2.OpenWindowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.OpenWindowReply, _abc.Awaitable[_control_pb2.OpenWindowReply]]:
+        """Starts the window of this device, a page for a browser of this machine, and makes a link to it that is good once."""
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
