@@ -91,7 +91,6 @@ class VolumeSync:
         self.ingest = Ingest(volume, self.members, self.merger, self.config)
         sealer = Sealer(volume, self.merger.told)
         self.publisher = Publisher(volume, self.members, describe, now_ms, self.config, self._send, sealer)
-        self.releasing = Releasing(volume, self.config)
         self.fetcher = Fetcher(volume, now_ms, self.config, self._content_arrived)
         self.care = ContentCare(volume, self.fetcher, now_ms)
         self.dealings = AllDealings(self.config)
@@ -152,7 +151,7 @@ class VolumeSync:
             (self.brake.run(), "brake"),
             (self.care.run(), "care"),
             (self.publisher.run(), "publisher"),
-            (self.releasing.run(), "releasing"),
+            (Releasing(self.volume, self.config).run(), "releasing"),
             (self.marks.run(), "marks"),
             (self.fetcher.run(), "fetcher"),
             (self.adopter.run(), "adopter"),
@@ -168,9 +167,8 @@ class VolumeSync:
     async def close(self) -> None:
         """Ends all sessions and tasks. Idempotent."""
         self._closed = True
-        for unsubscribe in self._unsubscribe:
-            unsubscribe()
-        self._unsubscribe = []
+        while self._unsubscribe:
+            self._unsubscribe.pop()()
         for session in list(self.sessions.values()):
             session.close(CloseCode.GOING_AWAY)
             await session.ended.wait()

@@ -30,8 +30,6 @@ NO_MODULES = {
     "store.add_author",
 }
 """A kernel setting, files of the state directory, a unit, and methods of objects that are called so."""
-ROOTS = ("", "holofsd", "holofs_mount", "holofsctl", "proto", "tests")
-"""A kernel setting, files of the state directory, and methods of objects that are called so."""
 ROOTS = ("", "holofsd", "holofs_mount", "holofs_window", "holofsctl", "proto", "tests")
 """Folders from which a path in back quotes may start."""
 
