@@ -134,7 +134,7 @@ def test_a_long_state_directory_has_its_sockets_and_nothing_lies_elsewhere(world
 def test_under_no_umask_is_anything_for_others(world: World) -> None:
     a, b = world.device("a"), world.device("b")
     for device in (a, b):
-        device.prefix = ["sh", "-c", 'umask 000; exec "$@"', "sh"]
+        device.umask = 0o000
     a.ctl("up")
     a.ctl("create", "docs")
     folder = a.mount()

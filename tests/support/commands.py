@@ -27,21 +27,23 @@ _STANDARD = (0, 1, 2)
 
 
 def run(
-    arguments: Sequence[str], environment: Mapping[str, str], stdin: bytes, timeout: float
+    arguments: Sequence[str], environment: Mapping[str, str], stdin: bytes, timeout: float, umask: int = 0o022
 ) -> tuple[int, bytes, bytes]:
     """The exit code, and what was printed to standard output and error. Raises subprocess.TimeoutExpired."""
     files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
     try:
         os.pwrite(files[0], stdin, 0)
-        code = _ask([*arguments], environment, files, timeout)
+        code = _ask([*arguments], (environment, umask), files, timeout)
         return code, _content(files[1]), _content(files[2])
     finally:
         for file in files:
             os.close(file)
 
 
-def _ask(arguments: list[str], environment: Mapping[str, str], files: list[int], timeout: float) -> int:
-    request = json.dumps([arguments, dict(environment), os.getcwd()]).encode()
+def _ask(arguments: list[str], setting: tuple[Mapping[str, str], int], files: list[int], timeout: float) -> int:
+    """`setting`: environment and umask."""
+    environment, umask = setting
+    request = json.dumps([arguments, dict(environment), umask, os.getcwd()]).encode()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         with theirs:
@@ -107,13 +109,14 @@ def main() -> None:
 
 
 def _become(request: bytes, files: list[int]) -> None:
-    arguments, environment, folder = json.loads(request)
+    arguments, environment, umask, folder = json.loads(request)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number in _STANDARD:
         os.dup2(files[number], number)
         os.close(files[number])
     os.environ.clear()
     os.environ.update(environment)
+    os.umask(umask)
     os.chdir(folder)
     sys.argv = ["holofsctl", *arguments]
 

@@ -59,6 +59,8 @@ class Device:
         """Expressions for log lines that this test expects."""
         self.prefix: list[str] = []
         """Put before every command of this device: `nsenter ...` makes it live on a network of its own."""
+        self.umask = 0o022
+        """Of every command of this device."""
         self.foreground: subprocess.Popen[bytes] | None = None
         self._mountpoints = 0
         self.environment = {
@@ -87,7 +89,7 @@ class Device:
     def _run(self, arguments: list[str], stdin: bytes, timeout: float) -> tuple[int, bytes, bytes]:
         # What only asks the daemon's socket can be anywhere on this machine.
         if not self.prefix or arguments[0] in ("status", "peers"):
-            return commands.run(arguments, self.environment, stdin, timeout)
+            return commands.run(arguments, self.environment, stdin, timeout, self.umask)
         command = [*self.prefix, "holofsctl", *arguments]
         done = subprocess.run(
             command, env=self.environment, input=stdin, capture_output=True, timeout=timeout, check=False
