@@ -92,9 +92,9 @@ class Scene:
         here, there = self.laptop.mount("notes"), self.desktop.mount("notes")
         self._write(here)
         self._settled()
+        self.nas.down()  # else it tells the one of the other
         self._conflicts(here, there)
         self._removals(here, there)
-        self.nas.down()
 
     def _write(self, here: Path) -> None:
         for folder in ("Garden", "Travel", "archive"):
@@ -131,7 +131,7 @@ class Scene:
         self.laptop.ctl("brake", "notes", "--files", "20", "--percent", "10")
         for path in (there / "archive").iterdir():
             path.unlink()
-        until(lambda: self.laptop.volume_status("notes")["held_files"] >= 60, "the removals to be held")
+        until(lambda: self.laptop.volume_status("notes")["held_files"] >= 40, "the removals to be held")
 
 
 class Check:
