@@ -131,12 +131,17 @@ def not_answering(state: Path) -> CommandError:
 
 
 class Exchange:
-    """A call of Control whose client sends one request after the other, and gets one reply to each, in order."""
+    """A call of Control whose client sends one request after the other, and gets one reply to each, in order.
+
+    A thread takes the replies: one that is waited for and interrupted (Ctrl-C) can be waited for again.
+    """
 
     def __init__(self, state: Path, method: Any) -> None:
         self._state = state
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.call = method(iter(self._requests.get, None))
+        threading.Thread(target=self._collect, daemon=True).start()
 
     def send(self, request: Any) -> None:
         """Returns at once. The caller bounds how many replies it has not received yet."""
@@ -144,11 +149,25 @@ class Exchange:
 
     def receive(self) -> Any:
         """The next reply. Raises CommandError."""
-        with told_plainly(self._state):
-            reply = next(self.call, None)
+        reply = self._replies.get()
         if reply is None:
             raise CommandError("holofsd ended the call without an answer; see log/holofsd.log in its state directory.")
+        if isinstance(reply, Exception):
+            self._replies.put(reply)  # there will be no other one
+            with told_plainly(self._state):
+                raise reply
         return reply
+
+    def _collect(self) -> None:
+        import grpc
+
+        try:
+            for reply in self.call:
+                self._replies.put(reply)
+        except grpc.RpcError as error:
+            self._replies.put(error)
+        else:
+            self._replies.put(None)
 
     def end(self) -> None:
         self._requests.put(None)

@@ -53,7 +53,7 @@ class Progress:
 
     # ---- what is told
     def expect(self, total: int, *, is_bytes: bool = False) -> None:
-        """Sets how much there is to do, in bytes or in pieces."""
+        """Sets how much there is to do, in bytes or in pieces; 0: that is not known."""
         self._total, self._is_bytes = total, is_bytes
         self._update(True)
 
@@ -114,7 +114,7 @@ class Progress:
                 transient=True,
                 redirect_stdout=False,
             )
-            self._bar.add_task(self._shown_text(), total=self._total, completed=self._done, told=self._told())
+            self._bar.add_task(self._shown_text(), total=self._total or None, completed=self._done, told=self._told())
             self._bar.start()
 
     def _update(self, now: bool) -> None:
@@ -126,7 +126,7 @@ class Progress:
                 fields: dict[str, Any] = {"told": self._told()}
                 self._bar.update(
                     self._bar.task_ids[0],
-                    total=self._total,
+                    total=self._total or None,
                     completed=self._done,
                     description=self._shown_text(),
                     **fields,
@@ -139,7 +139,7 @@ class Progress:
     def _told(self) -> str:
         """Part that is done, in numbers."""
         if not self._total:
-            return f"{self._done:,}" if self._done else ""
+            return "" if not self._done else size(self._done) if self._is_bytes else f"{self._done:,}"
         percent = min(100 * self._done // self._total, 100)
         if not self._is_bytes:
             return f"{self._done:,} of {self._total:,}"

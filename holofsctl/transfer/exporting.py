@@ -57,6 +57,7 @@ class Exporter:
 
     def run(self, items: Iterable[pb.ExportItem]) -> None:
         """Raises CommandError where the disk is full."""
+        self._bar.expect(0, is_bytes=True)  # how much there is is known when it is over
         try:
             for item in items:
                 self._bar.say(os.fsdecode(item.path))
@@ -143,7 +144,6 @@ class Exporter:
 
     # ---- files
     def _put_file(self, item: pb.ExportItem, full: bytes) -> None:
-        self._bar.expect(self._report.content_bytes + item.size, is_bytes=True)
         there = _lstat(full)
         first = self._links.get(item.node) if item.node else None
         if there is not None:
@@ -201,6 +201,7 @@ class Exporter:
         """Returns how the content got there; empty for what came with the item. Raises CannotTake."""
         if not item.file:
             os.write(target, item.data)
+            self._bar.advance(len(item.data))
             return ""
         try:
             source = os.open(item.file, os.O_RDONLY | os.O_CLOEXEC)

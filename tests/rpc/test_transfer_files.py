@@ -13,6 +13,8 @@ from holofs_api.v1 import control_pb2 as pb
 from holofsctl.progress import Progress
 from holofsctl.transfer import copying
 from holofsctl.transfer.exporting import Exporter
+from holofsctl.transfer.handover import Handover, Orders
+from holofsctl.transfer.importing import Importer
 from holofsctl.transfer.report import TransferReport
 from holofsctl.transfer.taking import CannotTake, Taker, opened
 
@@ -95,6 +97,74 @@ def test_nothing_but_the_file_that_was_seen_is_opened(tmp_path: Path) -> None:
     os.mkfifo(source)
     with pytest.raises(CannotTake, match="something else took its place"), opened(os.fsencode(source), seen):
         pass
+
+
+# ---- import
+class ObedientDaemon:
+    """Exchange with a daemon that has nothing yet and takes everything in. `interrupts`: Ctrl-C while the reply to the
+    first batch is waited for."""
+
+    def __init__(self, folder: Path, interrupts: bool = False) -> None:
+        self._folder = folder
+        self._interrupts = interrupts
+        self._requests: list[pb.ImportRequest] = []
+        self.there: dict[bytes, pb.FoundName] = {b"": pb.FoundName(kind="directory")}
+        self.taken: list[str] = []
+
+    def send(self, request: pb.ImportRequest) -> None:
+        self._requests.append(request)
+
+    def receive(self) -> pb.ImportReply:
+        request = self._requests[0]
+        asked = request.WhichOneof("request")
+        if asked == "items" and self._interrupts:
+            self._interrupts = False
+            raise KeyboardInterrupt
+        del self._requests[0]
+        if asked == "begin":
+            return pb.ImportReply(begun=pb.ImportBegun(folder=os.fsencode(self._folder)))
+        if asked == "look":
+            found = [self.there.get(name.path, pb.FoundName(path=name.path)) for name in request.look.names]
+            return pb.ImportReply(found=pb.ImportFound(names=found))
+        if asked == "taken":
+            self.taken += request.taken.staging
+            return pb.ImportReply(done=pb.ImportDone())
+        results = [pb.ImportResult(path=item.path, what="imported") for item in request.items.items]
+        for item in request.items.items:
+            data = (self._folder / item.staging).read_bytes() if item.staging else item.data
+            found = pb.FoundName(path=item.path, kind=item.kind, size=len(data), hash=blake3(data).digest(), here=True)
+            self.there[item.path] = found
+        return pb.ImportReply(results=pb.ImportResults(results=results))
+
+
+def moved(daemon: ObedientDaemon, source: Path) -> TransferReport:
+    report, orders = TransferReport(lambda _told: None), Orders(move=True)
+    handover = Handover(daemon, report, orders, "docs")  # type: ignore[arg-type]
+    importer = Importer(handover, report, orders, Progress(""), {})
+    try:
+        importer.run(os.fsencode(source), b"")
+    except KeyboardInterrupt:
+        report.problems += 1
+    return report
+
+
+def test_an_interrupted_move_hears_what_became_of_its_batch_and_a_second_one_goes_on(
+    folder: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    (source / "d").mkdir(parents=True)
+    for name in ("a", "b", "d/c"):
+        (source / name).write_bytes(os.urandom(5_000))
+    (source / "small").write_bytes(b"small")
+    daemon = ObedientDaemon(folder, interrupts=True)
+    report = moved(daemon, source)
+    # Those that were moved are gone here. Small ones are compared first, and there was no time for it.
+    assert (report.files, report.removed, report.problems, len(daemon.taken)) == (4, 3, 1, 3)
+    assert [path.name for path in source.rglob("*") if path.is_file()] == ["small"]
+    assert sorted(daemon.there) == [b"", b"a", b"b", b"d", b"d/c", b"small"]
+    report = moved(daemon, source)
+    assert (report.files, report.same, report.removed, report.problems) == (0, 1, 1, 0)
+    assert list(source.iterdir()) == []
 
 
 # ---- export
