@@ -45,20 +45,21 @@ def info(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 def _asked(path: str, place: VolumePlace) -> dict[str, str]:
     try:
-        if os.path.islink(path):
-            sentence = "A symbolic link has no attributes: ask about the folder that it is in."
-            raise CommandError(sentence, Exit.USAGE, "bad-argument")
-        return {key: _attribute(path, name) for key, name in _ATTRIBUTES.items()}
+        told = {key: _attribute(path, name) for key, name in _ATTRIBUTES.items()}
     except FileNotFoundError:
         sentence = f"There is no {safe(path)} in a mounted folder: mount {safe(place.volume)}, and say a path in there."
         raise CommandError(sentence, Exit.USAGE, "bad-argument") from None
     except OSError as error:
         raise CommandError(f"{safe(path)} cannot be looked at: {error.strerror or error}.") from None
+    if not told["state"]:  # Linux keeps such attributes from programs, whatever the filesystem has
+        sentence = "A symbolic link has no attributes: ask about the folder that it is in."
+        raise CommandError(sentence, Exit.USAGE, "bad-argument")
+    return told
 
 
 def _attribute(path: str, name: bytes) -> str:
     try:
-        return os.getxattr(path, name).decode("utf-8", "surrogateescape")
+        return os.getxattr(path, name, follow_symlinks=False).decode("utf-8", "surrogateescape")
     except OSError as error:
         if error.errno == errno.ENODATA:
             return ""

@@ -45,7 +45,9 @@ def test_what_a_rule_matches_stays_on_its_device_until_the_rule_goes(world: Worl
     told = a.json("info", here / ".env")
     assert (told["state"], told["ignored_by"]) == ("ignored", ".holofsignore:2: .env")
     assert "Rule: .holofsignore:1: node_modules/" in a.ctl("info", modules / "index.js").out
-    assert a.ctl("info", a.home, check=False).code == 2
+    (here / "node_modules" / "link").symlink_to("left-pad")
+    for wrong in (a.home, here / "missing", here / "node_modules" / "link"):
+        assert a.ctl("info", wrong, check=False).code == 2
 
     a.kill9_all()
     a.up()
