@@ -21,10 +21,9 @@ from holofsctl.transfer.report import TransferReport
 
 
 def import_folder(session: CommandSession, arguments: argparse.Namespace) -> Exit:
-    source = _looked_at(session, arguments.folder)
     orders, report = Orders(arguments.move, arguments.verify), TransferReport(session.output.remark)
-    keep_out = _kept_out(session)
     with session.connect() as client:
+        source, keep_out = _looked_at(session, arguments.folder), _kept_out(session)
         place = locate(client, arguments.place)
         with Progress("Importing") as bar, client.exchange("Import") as exchange:
             try:

@@ -127,10 +127,14 @@ class Handover:
         if len(self._unverified) >= _WINDOW:
             self._verify()
 
-    def finish(self) -> None:
-        """Sends what is left, and verifies everything."""
+    def settle(self) -> None:
+        """Sends what is left, and hears what became of it."""
         self.flush()
         self._receive_all()
+
+    def finish(self) -> None:
+        """Sends what is left, and verifies everything."""
+        self.settle()
         self._verify()
 
     def give_up(self) -> None:

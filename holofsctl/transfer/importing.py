@@ -84,6 +84,10 @@ class Importer:
             if found is None:
                 item = pb.ImportItem(path=at, kind="directory", mode=0o755, mtime_ns=found_here.st_mtime_ns)
                 self._handover.add(Handed(item, source, found_here))
+        if found is None:
+            self._handover.settle()
+            if source in self._handover.refused:
+                raise CommandError(f"{safe(path)} cannot be made in the volume: say another path.", Exit.USAGE)
         return Level(source, path, found_here, found)
 
     def _count(self, top: Level) -> int:

@@ -114,6 +114,11 @@ def test_a_folder_of_a_volume_or_of_the_device_itself_is_refused(device: Device)
         assert (done.code, done.out) == (2, ""), folder
     assert not (device.home / "docs" / "new").exists()
     assert device.ctl("export", "docs", device.home / "docs" / "inside", check=False).code == 2
+    long = device.ctl("import", device.home / "source", "docs:" + "n" * 300, check=False)
+    assert (long.code, long.err.splitlines()[-1].endswith("cannot be made in the volume: say another path.")) == (
+        2,
+        True,
+    )
 
 
 def test_a_moved_tree_keeps_its_place_on_the_disk_whatever_is_killed(world: World) -> None:
