@@ -257,3 +257,11 @@ async def test_a_reader_and_an_ended_import_are_refused(device: Device) -> None:
     session.close()
     with pytest.raises(StaleHandle):
         await session.put(ImportItems((file("f"),)))
+
+
+async def test_what_rules_match_is_imported_and_stays_on_this_device(device: Device) -> None:
+    rules = file(".holofsignore", b"build/\n*.tmp\n")
+    results = await put(device, rules, folder("build"), file("build/a"), file("b.tmp"), file("kept"))
+    assert [result for result, _ in results] == ["imported"] * 5
+    paths = {device.volume.tree.path_of(node) for node in device.store.ignored.all()}
+    assert paths == {b"build", b"build/a", b"b.tmp"}

@@ -143,6 +143,7 @@ class TakingIn:
             self._folders[item.path] = node
         state, left_out = _with_xattrs(state, item)
         self._draft.put(state)
+        self._draft.fresh.add(node)
         self._made[item.path] = node
         if staged is not None:
             self._list(staged, self._scope.nodes.new_ino(node), token(version.dot))
