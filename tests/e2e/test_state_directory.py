@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from support import commands
 from support.device import BIN, Result, World
 from support.wait import until
 
@@ -37,10 +38,16 @@ def snapshot(root: Path) -> dict[str, tuple[int, int, bytes]]:
 
 def ask(program: str, *arguments: str | Path, cwd: str | Path = ".", **environment: str) -> Result:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HOLOFS_")}
+    variables = {**kept, "HOLOFS_BIND": "127.0.0.1:0", "HOLOFS_DISCOVERY": "none", **environment}
+    if program == "holofsctl":
+        umask = os.umask(0o022)
+        os.umask(umask)
+        code, out, err = commands.run([*map(str, arguments)], variables, b"", 100, umask, os.path.abspath(cwd))
+        return Result(code, out.decode(errors="replace"), err.decode(errors="replace"))
     done = subprocess.run(
         [BIN / program, *arguments],
         cwd=cwd,
-        env={**kept, "HOLOFS_BIND": "127.0.0.1:0", "HOLOFS_DISCOVERY": "none", **environment},
+        env=variables,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

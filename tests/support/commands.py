@@ -27,23 +27,29 @@ _STANDARD = (0, 1, 2)
 
 
 def run(
-    arguments: Sequence[str], environment: Mapping[str, str], stdin: bytes, timeout: float, umask: int = 0o022
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    stdin: bytes,
+    timeout: float,
+    umask: int = 0o022,
+    folder: str = "",
 ) -> tuple[int, bytes, bytes]:
-    """The exit code, and what was printed to standard output and error. Raises subprocess.TimeoutExpired."""
+    """The exit code, and what was printed to standard output and error. Raises subprocess.TimeoutExpired.
+
+    `folder`: where it runs; empty: where the caller is.
+    """
     files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
     try:
         os.pwrite(files[0], stdin, 0)
-        code = _ask([*arguments], (environment, umask), files, timeout)
+        request = json.dumps([[*arguments], dict(environment), umask, folder or os.getcwd()]).encode()
+        code = _ask(request, files, timeout)
         return code, _content(files[1]), _content(files[2])
     finally:
         for file in files:
             os.close(file)
 
 
-def _ask(arguments: list[str], setting: tuple[Mapping[str, str], int], files: list[int], timeout: float) -> int:
-    """`setting`: environment and umask."""
-    environment, umask = setting
-    request = json.dumps([arguments, dict(environment), umask, os.getcwd()]).encode()
+def _ask(request: bytes, files: list[int], timeout: float) -> int:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         with theirs:
@@ -52,7 +58,7 @@ def _ask(arguments: list[str], setting: tuple[Mapping[str, str], int], files: li
         if not select.select([ours], [], [], timeout)[0]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(["holofsctl", *arguments], timeout)
+            raise subprocess.TimeoutExpired(["holofsctl", *json.loads(request)[0]], timeout)
         # Nothing: it was ended by a signal.
         return int(ours.recv(16) or -signal.SIGKILL)
 
