@@ -30,7 +30,7 @@ export function map(status, peers) {
   const drawn = peers.slice(0, MOST);
   const [x, y] = [WIDTH / 2, HEIGHT / 2];
   const places = drawn.map((_, number) => {
-    const angle = (2 * Math.PI * number) / drawn.length - Math.PI / 2 + (drawn.length === 2 ? Math.PI / 2 : 0);
+    const angle = (2 * Math.PI * number) / drawn.length - Math.PI / 2 + (drawn.length < 3 ? Math.PI / 2 : 0);
     return [x + Math.cos(angle) * (WIDTH / 2 - 105), y + Math.sin(angle) * (HEIGHT / 2 - 62)];
   });
   const ways = drawn.map((peer, number) => s("line", { class: `way ${way_of(peer)}`, x1: x, y1: y, x2: places[number][0], y2: places[number][1] }));
@@ -47,8 +47,9 @@ function other(status, peer, x, y) {
   const found = holdings(status, peer);
   const complete = found.filter((one) => one.complete).length;
   const told = found.length === 0 ? "" : complete === found.length ? "✓ has everything" : `${complete} of ${count(found.length, "volume")} complete`;
+  const [name, below] = y < HEIGHT / 2 - 10 ? [y - 38, y - 21] : [y + 33, y + 50];
   return s("g", {}, s("circle", { class: `device${peer.connected ? " on" : ""}`, cx: x, cy: y, r: 13 }),
-    s("text", { x, y: y + 33 }, cut(device_of(peer), 18)), s("text", { class: "small", x, y: y + 50 }, told));
+    s("text", { x, y: name }, cut(device_of(peer), 18)), s("text", { class: "small", x, y: below }, told));
 }
 
 export function devices(status, peers) {

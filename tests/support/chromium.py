@@ -131,12 +131,12 @@ class Chromium:
             raise ChromiumFailed(f"{script[:80]}: {result['exceptionDetails'].get('exception', {}).get('description')}")
         return result["result"].get("value")
 
-    def until(self, script: str, what: str, seconds: float = 30.0) -> Any:
-        """The first true value of an expression."""
+    def until(self, script: str, what: str, seconds: float = 30.0) -> None:
+        """Waits until an expression is true in the page; an element is. Raises ChromiumFailed."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if found := self.run(script):
-                return found
+            if self.run(f"Boolean({script})"):
+                return
             time.sleep(0.05)
         text = self.run("document.body.innerText")
         raise ChromiumFailed(f"waited for {what}; the page says:\n{text}\n{self.problems}")

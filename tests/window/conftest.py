@@ -63,6 +63,9 @@ class WindowDevice(FakeDevice):
             raise NoSuchName("There is no such version.")
         yield Restored(wanted.path, "restored")
 
+    async def list_trash(self, volume: str, path: bytes, single: bool) -> tuple[history_api.TrashSummary, ...]:
+        return (history_api.TrashSummary(b"old.txt", "file", 5, 1, 9, "desk", True),)
+
     async def settings(self, reload: bool) -> SettingsReply:
         return SettingsReply("/state/config.toml", (SettingValue("log.level", '"info"', "default", "", ""),), ())
 
@@ -94,7 +97,7 @@ class Window:
 
 
 @asynccontextmanager
-async def _running(state: Path) -> AsyncIterator[Window]:
+async def running_window(state: Path) -> AsyncIterator[Window]:
     device, sessions = WindowDevice(), Sessions()
     with closing(listening(0)) as socket:
         port = socket.getsockname()[1]
@@ -115,7 +118,7 @@ def window() -> Iterator[Window]:
         ready, stop = threading.Event(), threading.Event()
 
         async def run() -> None:
-            async with _running(Path(folder)) as found:
+            async with running_window(Path(folder)) as found:
                 made.append(found)
                 ready.set()
                 await asyncio.to_thread(stop.wait)
