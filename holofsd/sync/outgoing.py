@@ -64,8 +64,8 @@ class Outgoing:
         self._config = config
         self._dealings = dealings
         self._clock = clock
-        self.page_bytes: Callable[[], int] = lambda: PAGE_BYTES
-        """About how much a page of records holds now."""
+        self.under_limits: Callable[[int], int] = lambda most: most
+        """Size of what is sent at once under the limits of now, of at most so much."""
         self._credentials = True
         self._shown = Credentials()
         self._pieces: deque[Credentials] = deque()
@@ -127,7 +127,7 @@ class Outgoing:
         if head.author in self._serving or self._have_all:
             return  # the run, or the list of heads, will include it
         holds, _set_hash = self.sent.get(head.author, NOTHING)
-        if len(push.frame) > self.page_bytes() < PAGE_BYTES:
+        if len(push.frame) > self.under_limits(PAGE_BYTES) < PAGE_BYTES:
             self.announce(head)  # there is a limit, and pages can be as small as that asks for
         elif holds == push.publication.after and len(self._pushes) < self._config.pushes_most:
             self._pushes.append(push)
@@ -190,7 +190,7 @@ class Outgoing:
             if head is None or (head.seq < serving.last and not serving.whole):
                 del self._serving[author]  # we hold no more than they do: nothing to answer with
                 continue
-            most = self.page_bytes()
+            most = self.under_limits(PAGE_BYTES)
             envelopes = self._documents.page(author, serving.last, head.seq, most)
             size = sum(len(envelope.payload) + 200 for envelope in envelopes)
             last = size < most

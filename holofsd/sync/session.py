@@ -22,7 +22,7 @@ from holofsd.core.ids import AuthorId, DeviceId
 from holofsd.core.pacing import TrafficLane
 from holofsd.net.api import CloseCode, Stream
 from holofsd.sync import frames
-from holofsd.sync.config import MAX_HEADS, PAGE_BYTES, SyncConfig
+from holofsd.sync.config import MAX_HEADS, SyncConfig
 from holofsd.sync.dealings import AllDealings
 from holofsd.sync.ingest import Ingest
 from holofsd.sync.outgoing import Outgoing
@@ -84,7 +84,7 @@ class Session:
         self.peer = peer
         self.opened_here = opened_here
         self.outgoing = outgoing
-        outgoing.page_bytes = lambda: host.limits.most_sent(stream, PAGE_BYTES)
+        outgoing.under_limits = lambda most: host.limits.most_sent(stream, most)
         self.clock = PeerClock()
         self.shown: dict[AuthorId, Head] = {}
         """What the other side says that it holds. Heads beyond ours, of authors that we know, are verified."""
