@@ -359,8 +359,10 @@ class Device(DeviceBrowsing, DeviceCare, DeviceHistory, DeviceTraffic, DeviceTra
 
 
 def _holding(have: int, copies: int, ignored: int) -> str:
-    but = f" but {count(ignored, 'ignored file')}, on this device only" if ignored else ""
-    return f"{have} of {count(copies, 'other device')} {'holds' if copies == 1 else 'hold'} everything{but}."
+    told = f"{have} of {count(copies, 'other device')} {'holds' if copies == 1 else 'hold'} everything"
+    if not ignored:
+        return f"{told}."
+    return f"{told}; {count(ignored, 'ignored file')} {'is' if ignored == 1 else 'are'} on this device only."
 
 
 def _find_member(opened: OpenVolume, told: str, word: str) -> DeviceId:

@@ -35,7 +35,7 @@ def test_what_a_rule_matches_stays_on_its_device_until_the_rule_goes(world: Worl
     os.link(modules / "index.js", modules / "same.js")
     (modules / "same.js").rename(here / "node_modules" / "moved.js")
     waited = a.ctl("wait", "docs", "--timeout", "30s")
-    assert "but 3 ignored files, on this device only" in waited.err
+    assert "everything; 3 ignored files are on this device only." in waited.err
     until(lambda: names(there) == {".holofsignore", "plan.txt"}, "b to have what is not ignored")
 
     found = a.volume_status()
