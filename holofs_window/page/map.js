@@ -5,6 +5,7 @@ import { count, device_of, h, moment, s, shown, table } from "/page/dom.js";
 
 const WIDTH = 720;
 const HEIGHT = 400;
+const FLAT = 190;
 const MOST = 12;
 
 /** How another device is connected: direct, relay or off. */
@@ -28,26 +29,27 @@ const cut = (text, most) => text.length > most ? `${text.slice(0, most - 1)}…`
 
 export function map(status, peers) {
   const drawn = peers.slice(0, MOST);
-  const [x, y] = [WIDTH / 2, HEIGHT / 2];
+  const height = drawn.length < 3 ? FLAT : HEIGHT; // one or two others are beside this device
+  const [x, y] = [WIDTH / 2, height / 2];
   const places = drawn.map((_, number) => {
     const angle = (2 * Math.PI * number) / drawn.length - Math.PI / 2 + (drawn.length < 3 ? Math.PI / 2 : 0);
-    return [x + Math.cos(angle) * (WIDTH / 2 - 105), y + Math.sin(angle) * (HEIGHT / 2 - 62)];
+    return [x + Math.cos(angle) * (WIDTH / 2 - 105), y + Math.sin(angle) * (height / 2 - 62)];
   });
   const ways = drawn.map((peer, number) => s("line", { class: `way ${way_of(peer)}`, x1: x, y1: y, x2: places[number][0], y2: places[number][1] }));
-  const others = drawn.map((peer, number) => other(status, peer, ...places[number]));
+  const others = drawn.map((peer, number) => other(status, peer, ...places[number], places[number][1] < y - 10));
   const own = s("g", {}, s("circle", { class: "device own", cx: x, cy: y, r: 46 }),
     s("text", { class: "own", x, y: y + 5 }, cut(shown(status.device_name), 11)));
   const title = `Map of devices: ${count(peers.filter((peer) => peer.connected).length, "device")} of ${peers.length} connected to ${shown(status.device_name)}. The table below says the same.`;
-  return h("figure", {}, s("svg", { class: "map", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title }, ways, own, others),
+  return h("figure", {}, s("svg", { class: "map", viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": title }, ways, own, others),
     h("figcaption", { class: "faint" }, "Solid: direct. Dashed: through a relay. Dotted: not connected.",
       peers.length > MOST ? ` ${count(peers.length - MOST, "device")} more in the table.` : ""));
 }
 
-function other(status, peer, x, y) {
+function other(status, peer, x, y, is_above) {
   const found = holdings(status, peer);
   const complete = found.filter((one) => one.complete).length;
   const told = found.length === 0 ? "" : complete === found.length ? "✓ has everything" : `${complete} of ${count(found.length, "volume")} complete`;
-  const [name, below] = y < HEIGHT / 2 - 10 ? [y - 38, y - 21] : [y + 33, y + 50];
+  const [name, below] = is_above ? [y - 38, y - 21] : [y + 33, y + 50];
   return s("g", {}, s("circle", { class: `device${peer.connected ? " on" : ""}`, cx: x, cy: y, r: 13 }),
     s("text", { x, y: name }, cut(device_of(peer), 18)), s("text", { class: "small", x, y: below }, told));
 }

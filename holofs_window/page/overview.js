@@ -19,7 +19,7 @@ export function overview(body) {
   return (kind) => {
     if (kind === "leave") return;
     const { status, peers } = live;
-    needs.refresh({ status: status.volumes, warnings: status.warnings });
+    needs.refresh({ status: status.volumes, warnings: status.warnings, pauses: status.traffic?.pauses ?? [] });
     volumes.refresh(status.volumes);
     others.refresh({ status: { device_name: status.device_name, volumes: status.volumes }, peers });
     mounts.refresh(status.mounts);
@@ -27,8 +27,12 @@ export function overview(body) {
   };
 }
 
-function needed({ status, warnings }) {
+function needed({ status, warnings, pauses }) {
   const found = warnings.map((text) => h("li", {}, shown(text)));
+  for (const pause of pauses) {
+    const what = pause.volume ? shown(pause.volume) : pause.device_id ? `The traffic with ${shown(pause.device || pause.device_id.slice(0, 8))}` : "Everything";
+    found.push(h("li", {}, `${what} is paused`, pause.until_ms ? [" until ", moment(pause.until_ms)] : "", ": ", h("code", {}, "holofsctl resume"), " ends that."));
+  }
   for (const one of status) {
     const name = one.volume.name;
     if (one.conflicts) found.push(h("li", {}, h("a", { href: address("conflicts"), "data-mark": `c-${name}` }, `${count(one.conflicts, "conflict copy").replace("copys", "copies")} in ${shown(name)}`), ": choose what stays."));
@@ -42,7 +46,8 @@ function needed({ status, warnings }) {
 function safety(one) {
   const others = one.devices.filter((device) => !device.left);
   const complete = others.filter((device) => device.complete).map((device) => shown(device.name || device.device_id.slice(0, 8)));
-  if (complete.length) return h("p", { class: "good" }, `All of it is on ${complete.slice(0, 4).join(", ")}${complete.length > 4 ? ` and ${complete.length - 4} more` : ""}.`);
+  const all = one.ignored ? `All of it but ${count(one.ignored, "ignored file")}` : "All of it";
+  if (complete.length) return h("p", { class: "good" }, `${all} is on ${complete.slice(0, 4).join(", ")}${complete.length > 4 ? ` and ${complete.length - 4} more` : ""}.`);
   return h("p", {}, others.length ? "Not all of it is on another device yet." : "It is on this device alone.");
 }
 
