@@ -38,30 +38,29 @@ def clone(source: int, target: int) -> bool:
 
 def copy(source: int, target: int, size: int, tick: Tick) -> bytes:
     """Copies `size` bytes, less if the file ends before, and keeps holes. Returns the BLAKE3 of what was copied."""
-    hasher = blake3()
-    for start, end, is_data in _segments(source, size):
-        if not is_data:
-            _hash_zeroes(hasher, end - start, tick)
-            continue
-        os.lseek(source, start, os.SEEK_SET)
-        os.lseek(target, start, os.SEEK_SET)
-        for piece in _pieces(source, end - start):
-            _write(target, piece)
-            hasher.update(piece)
-            tick(len(piece))
+    digest = _hashed(source, size, tick, target)
     os.ftruncate(target, size)
-    return hasher.digest()
+    return digest
 
 
 def hash_of(source: int, size: int, tick: Tick) -> bytes:
     """BLAKE3 of the first `size` bytes."""
+    return _hashed(source, size, tick)
+
+
+def _hashed(source: int, size: int, tick: Tick, target: int | None = None) -> bytes:
+    """BLAKE3 of the first `size` bytes, of which the data goes into `target` on the way."""
     hasher = blake3()
     for start, end, is_data in _segments(source, size):
         if not is_data:
             _hash_zeroes(hasher, end - start, tick)
             continue
         os.lseek(source, start, os.SEEK_SET)
+        if target is not None:
+            os.lseek(target, start, os.SEEK_SET)
         for piece in _pieces(source, end - start):
+            if target is not None:
+                _write(target, piece)
             hasher.update(piece)
             tick(len(piece))
     return hasher.digest()
