@@ -112,14 +112,13 @@ class KeepingBack:
         return True
 
     # ---- changes from elsewhere
-    def arrived(self, records: Iterable[NodeState]) -> bool:
+    def arrived(self, records: Iterable[NodeState]) -> None:
         """Notices records of ignored nodes: another device has heard of them, from a run of this one that is lost. They
-        are ignored no more. True if there was any."""
+        are ignored no more."""
         found = [record.id for record in records if self._ignored.has(record.id)]
         for node in found:
             self._store.outbox.let_go(node)
             self._store.outbox.add(node, self._volume.now_ms())
-        return bool(found)
 
     def publish_above(self, nodes: Iterable[NodeId]) -> None:
         """Releases ignored directories that links of these published nodes name."""
