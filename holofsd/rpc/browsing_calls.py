@@ -9,9 +9,8 @@ from typing import Any
 
 from holofs_api.v1 import control_pb2 as pb
 from holofs_api.v1.control_pb2_grpc import ControlServicer
-from holofsd.core.errors import BadArgument
 from holofsd.rpc.browsing_api import BrowsingService
-from holofsd.rpc.convert import to_message
+from holofsd.rpc.convert import needed, to_message
 
 Context = Any
 
@@ -22,14 +21,12 @@ class BrowsingCalls(ControlServicer):
     _device: BrowsingService
 
     async def ListFolder(self, request: pb.ListFolderRequest, context: Context) -> pb.ListFolderReply:
-        if not request.volume:
-            raise BadArgument("The volume is missing.")
+        needed(request.volume, "The volume")
         listing = await self._device.list_folder(request.volume, request.path, request.after, request.limit)
         return to_message(listing, pb.ListFolderReply)
 
     async def ReadFile(self, request: pb.ReadFileRequest, context: Context) -> AsyncIterator[pb.ReadFileReply]:
-        if not request.volume:
-            raise BadArgument("The volume is missing.")
+        needed(request.volume, "The volume")
         async with aclosing(self._device.read_file(request.volume, request.path)) as pieces:  # type: ignore[type-var]
             async for data in pieces:
                 yield pb.ReadFileReply(data=data)

@@ -14,7 +14,7 @@ from holofs_api.v1 import control_pb2 as pb
 from holofsd.core.document import Role
 from holofsd.core.errors import BadArgument, VersionMismatch
 from holofsd.rpc.browsing_calls import BrowsingCalls
-from holofsd.rpc.convert import to_message
+from holofsd.rpc.convert import needed, to_message
 from holofsd.rpc.device_api import DeviceService, FsckOrders, MountOptions, Resolution
 from holofsd.rpc.history_calls import HistoryCalls
 from holofsd.rpc.safety_calls import CareCalls
@@ -40,12 +40,6 @@ def _allow(told: str) -> Allow:
         raise BadArgument("A mount can be opened to `root` or to `other` users.") from None
 
 
-def _needed(value: str, what: str) -> str:
-    if not value:
-        raise BadArgument(f"{what} is missing.")
-    return value
-
-
 class ControlService(BrowsingCalls, HistoryCalls, CareCalls, SettingsCalls, TrafficCalls, TransferCalls, WatchingCalls):
     """holofs.v1.Control over gRPC: validate, call the device, convert."""
 
@@ -66,10 +60,10 @@ class ControlService(BrowsingCalls, HistoryCalls, CareCalls, SettingsCalls, Traf
         return to_message(await self._device.status(request.volume), pb.StatusReply)
 
     async def CreateVolume(self, request: pb.CreateVolumeRequest, context: Context) -> pb.Volume:
-        return to_message(await self._device.create_volume(_needed(request.name, "The volume's name")), pb.Volume)
+        return to_message(await self._device.create_volume(needed(request.name, "The volume's name")), pb.Volume)
 
     async def Share(self, request: pb.ShareRequest, context: Context) -> pb.ShareReply:
-        volume = _needed(request.volume, "The volume")
+        volume = needed(request.volume, "The volume")
         if request.expires_seconds < 0:
             raise BadArgument("An invite cannot expire before it is made.")
         role, reuse = _role(request.role), request.reuse
@@ -77,7 +71,7 @@ class ControlService(BrowsingCalls, HistoryCalls, CareCalls, SettingsCalls, Traf
         return to_message(shared, pb.ShareReply)
 
     async def Join(self, request: pb.JoinRequest, context: Context) -> AsyncIterator[pb.JoinProgress]:
-        ticket = _needed(request.ticket.strip(), "The ticket")
+        ticket = needed(request.ticket.strip(), "The ticket")
         async with aclosing(self._device.join(ticket, request.name, request.no_wait)) as steps:  # type: ignore[type-var]
             async for step in steps:
                 yield to_message(step, pb.JoinProgress)
@@ -87,14 +81,14 @@ class ControlService(BrowsingCalls, HistoryCalls, CareCalls, SettingsCalls, Traf
         return pb.ListVolumesReply(volumes=[to_message(volume, pb.Volume) for volume in volumes])
 
     async def Leave(self, request: pb.LeaveRequest, context: Context) -> pb.LeaveReply:
-        return pb.LeaveReply(kept_at=await self._device.leave(_needed(request.volume, "The volume"), request.delete))
+        return pb.LeaveReply(kept_at=await self._device.leave(needed(request.volume, "The volume"), request.delete))
 
     async def Members(self, request: pb.MembersRequest, context: Context) -> pb.MembersReply:
-        members = await self._device.members(_needed(request.volume, "The volume"))
+        members = await self._device.members(needed(request.volume, "The volume"))
         return pb.MembersReply(members=[to_message(member, pb.Member) for member in members])
 
     async def SetMember(self, request: pb.SetMemberRequest, context: Context) -> pb.Member:
-        volume, device = _needed(request.volume, "The volume"), _needed(request.device, "The device")
+        volume, device = needed(request.volume, "The volume"), needed(request.device, "The device")
         role = None if request.remove else _role(request.role)
         if role is not None and (request.keep_invites or request.undo):
             raise BadArgument("Only with `remove` can invites be kept, or be undone what a device did.")
@@ -102,7 +96,7 @@ class ControlService(BrowsingCalls, HistoryCalls, CareCalls, SettingsCalls, Traf
         return to_message(member, pb.Member)
 
     async def Mount(self, request: pb.MountRequest, context: Context) -> pb.MountInfo:
-        volume, path = _needed(request.volume, "The volume"), _needed(request.path, "The path")
+        volume, path = needed(request.volume, "The volume"), needed(request.path, "The path")
         if request.at_ms < 0:
             raise BadArgument("Nothing was at such a time.")
         options = MountOptions(
@@ -120,7 +114,7 @@ class ControlService(BrowsingCalls, HistoryCalls, CareCalls, SettingsCalls, Traf
         return pb.DeviceNameReply(name=name, device_id=self._device.identity().device_id)
 
     async def Unmount(self, request: pb.UnmountRequest, context: Context) -> pb.UnmountReply:
-        detached = await self._device.unmount(_needed(request.path, "The path"), request.force)
+        detached = await self._device.unmount(needed(request.path, "The path"), request.force)
         return pb.UnmountReply(detached=detached)
 
     async def RestoreMounts(self, request: pb.RestoreMountsRequest, context: Context) -> pb.RestoreMountsReply:
@@ -136,7 +130,7 @@ class ControlService(BrowsingCalls, HistoryCalls, CareCalls, SettingsCalls, Traf
 
     async def Resolve(self, request: pb.ResolveRequest, context: Context) -> AsyncIterator[pb.SettledConflict]:
         if not request.all:
-            _needed(request.volume, "The volume")
+            needed(request.volume, "The volume")
         asked = Resolution(request.volume, request.path, request.all, request.keep, request.device, request.id)
         async with aclosing(self._device.resolve(asked)) as steps:  # type: ignore[type-var]
             async for step in steps:
@@ -145,13 +139,13 @@ class ControlService(BrowsingCalls, HistoryCalls, CareCalls, SettingsCalls, Traf
     async def ReadAlternative(
         self, request: pb.ReadAlternativeRequest, context: Context
     ) -> AsyncIterator[pb.ReadAlternativeReply]:
-        volume = _needed(request.volume, "The volume")
+        volume = needed(request.volume, "The volume")
         async with aclosing(self._device.read_alternative(volume, request.path, request.id)) as pieces:  # type: ignore[type-var]
             async for data in pieces:
                 yield pb.ReadAlternativeReply(data=data)
 
     async def Wait(self, request: pb.WaitRequest, context: Context) -> AsyncIterator[pb.WaitProgress]:
-        volume, copies = _needed(request.volume, "The volume"), max(1, request.copies)
+        volume, copies = needed(request.volume, "The volume"), max(1, request.copies)
         steps = self._device.wait(volume, copies, request.timeout_seconds)
         async with aclosing(steps):  # type: ignore[type-var]
             async for step in steps:
@@ -159,27 +153,27 @@ class ControlService(BrowsingCalls, HistoryCalls, CareCalls, SettingsCalls, Traf
 
     # ---- taking a share back
     async def Invites(self, request: pb.InvitesRequest, context: Context) -> pb.InvitesReply:
-        invites = await self._device.invites(_needed(request.volume, "The volume"))
+        invites = await self._device.invites(needed(request.volume, "The volume"))
         return pb.InvitesReply(invites=[to_message(invite, pb.Invite) for invite in invites])
 
     async def RevokeInvite(self, request: pb.RevokeInviteRequest, context: Context) -> pb.RevokeInviteReply:
-        volume, invite = _needed(request.volume, "The volume"), _needed(request.invite, "The invite")
+        volume, invite = needed(request.volume, "The volume"), needed(request.invite, "The invite")
         revoked = await self._device.revoke_invite(volume, invite)
         return pb.RevokeInviteReply(revoked=[to_message(invite, pb.Invite) for invite in revoked])
 
     async def Recovery(self, request: pb.RecoveryRequest, context: Context) -> pb.RecoveryReply:
         return pb.RecoveryReply(
-            code=await self._device.recovery_code(_needed(request.volume, "The volume"), request.forget)
+            code=await self._device.recovery_code(needed(request.volume, "The volume"), request.forget)
         )
 
     async def Recover(self, request: pb.RecoverRequest, context: Context) -> pb.Volume:
-        code, sources = _needed(request.code.strip(), "The recovery code"), tuple(request.sources)
+        code, sources = needed(request.code.strip(), "The recovery code"), tuple(request.sources)
         return to_message(await self._device.recover(code, request.name, sources), pb.Volume)
 
     async def Fsck(self, request: pb.FsckRequest, context: Context) -> pb.FsckReply:
         orders = FsckOrders(request.repair, request.from_backup, request.content)
         if orders.from_backup:
-            _needed(request.volume, "The volume")
+            needed(request.volume, "The volume")
         volumes = await self._device.fsck(request.volume, orders)
         device = None if request.volume else to_message(await self._device.fsck_device(), pb.FsckVolume)
         return pb.FsckReply(volumes=[to_message(volume, pb.FsckVolume) for volume in volumes], device=device)

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from holofsd.core.errors import BadArgument
+
 M = TypeVar("M", bound=Message)
 
 
@@ -40,3 +42,10 @@ def _set(result: Message, name: str, value: Any) -> None:
 def _fill(message: Message, value: Any) -> None:
     for field in fields(value):
         _set(message, field.name, getattr(value, field.name))
+
+
+def needed(value: str, what: str) -> str:
+    """The value. Raises BadArgument where it is empty."""
+    if not value:
+        raise BadArgument(f"{what} is missing.")
+    return value

@@ -10,16 +10,10 @@ from typing import Any
 from holofs_api.v1 import control_pb2 as pb
 from holofs_api.v1.control_pb2_grpc import ControlServicer
 from holofsd.core.errors import BadArgument
-from holofsd.rpc.convert import to_message
+from holofsd.rpc.convert import needed, to_message
 from holofsd.rpc.history_api import HistoryService, Restoration, RetentionSettings
 
 Context = Any
-
-
-def _volume(name: str) -> str:
-    if not name:
-        raise BadArgument("The volume is missing.")
-    return name
 
 
 class HistoryCalls(ControlServicer):
@@ -28,7 +22,7 @@ class HistoryCalls(ControlServicer):
     _device: HistoryService
 
     async def History(self, request: pb.HistoryRequest, context: Context) -> pb.HistoryReply:
-        reply = await self._device.history(_volume(request.volume), request.path)
+        reply = await self._device.history(needed(request.volume, "The volume"), request.path)
         versions = [to_message(version, pb.PastVersion) for version in reply.versions]
         return pb.HistoryReply(versions=versions, taken=reply.taken)
 
@@ -36,20 +30,27 @@ class HistoryCalls(ControlServicer):
         if request.version and request.at_ms:
             raise BadArgument("Say a version or a time, not both.")
         wanted = Restoration(
-            _volume(request.volume), request.path, request.version, request.at_ms, request.to, request.from_trash
+            needed(request.volume, "The volume"),
+            request.path,
+            request.version,
+            request.at_ms,
+            request.to,
+            request.from_trash,
         )
         async with aclosing(self._device.restore(wanted)) as steps:  # type: ignore[type-var]
             async for step in steps:
                 yield to_message(step, pb.Restored)
 
     async def ListTrash(self, request: pb.ListTrashRequest, context: Context) -> pb.ListTrashReply:
-        items = await self._device.list_trash(_volume(request.volume), request.path, request.single)
+        items = await self._device.list_trash(needed(request.volume, "The volume"), request.path, request.single)
         return pb.ListTrashReply(items=[to_message(item, pb.TrashItem) for item in items])
 
     async def EmptyTrash(self, request: pb.EmptyTrashRequest, context: Context) -> pb.EmptyTrashReply:
         if request.older_seconds < 0:
             raise BadArgument("Nothing was removed in the future.")
-        emptied = await self._device.empty_trash(_volume(request.volume), request.path, request.older_seconds)
+        emptied = await self._device.empty_trash(
+            needed(request.volume, "The volume"), request.path, request.older_seconds
+        )
         return to_message(emptied, pb.EmptyTrashReply)
 
     async def KeepHistory(self, request: pb.KeepHistoryRequest, context: Context) -> pb.HistoryStatus:
@@ -63,5 +64,5 @@ class HistoryCalls(ControlServicer):
         return to_message(status, pb.HistoryStatus)
 
     async def CollectGarbage(self, request: pb.CollectGarbageRequest, context: Context) -> pb.CollectGarbageReply:
-        done = await self._device.collect_garbage(_volume(request.volume), request.now)
+        done = await self._device.collect_garbage(needed(request.volume, "The volume"), request.now)
         return to_message(done, pb.CollectGarbageReply)

@@ -10,7 +10,7 @@ from typing import Any
 from holofs_api.v1 import control_pb2 as pb
 from holofs_api.v1.control_pb2_grpc import ControlServicer
 from holofsd.core.errors import BadArgument
-from holofsd.rpc.convert import to_message
+from holofsd.rpc.convert import needed, to_message
 from holofsd.rpc.safety_api import CareService
 
 Context = Any
@@ -22,8 +22,7 @@ class CareCalls(ControlServicer):
     _device: CareService
 
     async def Brake(self, request: pb.BrakeRequest, context: Context) -> pb.BrakeReply:
-        if not request.volume:
-            raise BadArgument("The volume is missing.")
+        needed(request.volume, "The volume")
         if request.act not in ("", "limit", "off", "accept", "refuse", "skip"):
             raise BadArgument("The brake can be set, put off, and what it holds accepted or refused.")
         reply = await self._device.brake(
@@ -32,8 +31,7 @@ class CareCalls(ControlServicer):
         return to_message(reply, pb.BrakeReply)
 
     async def RecordBudget(self, request: pb.RecordBudgetRequest, context: Context) -> pb.RecordBudgetReply:
-        if not request.volume:
-            raise BadArgument("The volume is missing.")
+        needed(request.volume, "The volume")
         max_bytes = request.max_bytes if request.HasField("max_bytes") else None
         return to_message(await self._device.record_budget(request.volume, max_bytes), pb.RecordBudgetReply)
 

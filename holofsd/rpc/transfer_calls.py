@@ -18,7 +18,7 @@ from holofsd.fs.transfers import (
     ImportName,
     ImportSession,
 )
-from holofsd.rpc.convert import to_message
+from holofsd.rpc.convert import needed, to_message
 from holofsd.rpc.transfer_api import TransferService
 
 Context = Any
@@ -47,8 +47,7 @@ class TransferCalls(ControlServicer):
                 session.close()
 
     async def Export(self, request: pb.ExportRequest, context: Context) -> AsyncIterator[pb.ExportItem]:
-        if not request.volume:
-            raise BadArgument("The volume is missing.")
+        needed(request.volume, "The volume")
         async with aclosing(self._device.export(request.volume, request.path)) as items:  # type: ignore[type-var]
             async for item in items:
                 yield to_message(item, pb.ExportItem)
