@@ -5,9 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from typing import Final
 
 from holofsd.core.ids import BlobHash, Ino, VolumeId
 from holofsd.core.state import Kind
+
+KIND_WORDS: Final = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.SYMLINK: "symlink"}
+"""Kinds as clients read them."""
 
 
 @dataclass(frozen=True, slots=True)

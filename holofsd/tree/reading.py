@@ -98,6 +98,20 @@ class TreeReading:
         row = self._nodes.view_entry(parent, name)
         return self._entry(row) if row else None
 
+    def entry_at(self, path: bytes) -> Entry | None:
+        """Entry that a path leads to; None for the root, which is no entry, and where there is nothing.
+
+        Symlinks are not followed: they lead to paths of the machine, not of the volume.
+        """
+        parent: NodeId = ROOT_ID
+        entry: Entry | None = None
+        for name in path.split(b"/"):
+            entry = self.lookup(parent, name)
+            if entry is None:
+                return None
+            parent = entry.node
+        return entry
+
     def children(self, parent: NodeId, after: bytes = b"", limit: int = 0) -> list[Entry]:
         """Lists entries in order of name, names after `after`; limit 0: all. Every entry gets an inode number."""
         rows = self._nodes.view_children(parent, after, limit)

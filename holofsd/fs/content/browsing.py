@@ -17,13 +17,12 @@ from holofsd.fs.content.contents import Contents
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Scope
 from holofsd.fs.shared.staged import StagedFiles
-from holofsd.fs.types import FolderEntry, FolderListing
+from holofsd.fs.types import KIND_WORDS, FolderEntry, FolderListing
 from holofsd.tree.views import Entry
 
 MOST_ENTRIES: Final = 1000
 _PIECE: Final = 1 << 18
 _ATTEMPTS: Final = 4
-_KINDS: Final = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.SYMLINK: "symlink"}
 
 
 class Browsing:
@@ -44,7 +43,7 @@ class Browsing:
     def _described(self, entry: Entry) -> FolderEntry:
         attr = self._attributes.of(entry.view)
         return FolderEntry(
-            entry.name, _KINDS[attr.kind], attr.size, attr.mtime_ns, not attr.remote, entry.is_copy, attr.writing
+            entry.name, KIND_WORDS[attr.kind], attr.size, attr.mtime_ns, not attr.remote, entry.is_copy, attr.writing
         )
 
     def _folder(self, path: bytes) -> NodeId:
@@ -56,15 +55,7 @@ class Browsing:
         return entry.node
 
     def _entry(self, path: bytes) -> Entry:
-        """Symlinks are not followed: they lead to paths of the machine, not of the volume."""
-        *folders, name = path.split(b"/")
-        parent = ROOT_ID
-        for folder in folders:
-            parent = self._named(parent, folder).node
-        return self._named(parent, name)
-
-    def _named(self, parent: NodeId, name: bytes) -> Entry:
-        entry = self._scope.tree.lookup(parent, name) if name else None
+        entry = self._scope.tree.entry_at(path)
         if entry is None:
             raise NoSuchName("There is no such file or directory in this volume.")
         return entry

@@ -16,20 +16,19 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from holofsd.core.errors import ContentUnavailable, IsADirectory, NoConflict, NoSuchName
-from holofsd.core.ids import ROOT_ID, NodeId
+from holofsd.core.ids import NodeId
 from holofsd.core.node import live_versions
 from holofsd.core.project import token
 from holofsd.core.state import Inline, Kind, Target, Version
 from holofsd.core.text import writer_name
 from holofsd.fs.content.contents import Contents
 from holofsd.fs.shared.scope import Scope
-from holofsd.fs.types import Alternative
+from holofsd.fs.types import KIND_WORDS, Alternative
 from holofsd.store.nodes import EntryRow
 
 _PIECE = 1 << 18
 _ATTEMPTS = 4
 _SLICE = 100
-_KINDS = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.SYMLINK: "symlink"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ class Alternatives:
         directory = self._scope.tree.path_of(slot.parent)
         path = _joined(directory, choice.name) if choice.name and directory is not None else b""
         version = self._scope.tree.sized(choice.version)
-        kind, here = _KINDS[choice.kind], self._scope.tree.is_here(version)
+        kind, here = KIND_WORDS[choice.kind], self._scope.tree.is_here(version)
         return Alternative(
             choice.id, path, writer_name(version.device_name), version.stamp.wall_ms, version.size, kind, here
         )
@@ -139,17 +138,10 @@ class Alternatives:
 
     def find(self, path: bytes) -> tuple[Slot, Choice | None]:
         """Finds the slot of a path, and the choice if the path is the name of a copy. Raises NoSuchName, NoConflict."""
-        parent = ROOT_ID
-        *folders, name = path.split(b"/")
-        for folder in folders:
-            entry = self._scope.tree.lookup(parent, folder)
-            if entry is None:
-                raise NoSuchName("There is no such file or directory in this volume.")
-            parent = entry.node
-        entry = self._scope.tree.lookup(parent, name) if name else None
+        entry = self._scope.tree.entry_at(path)
         if entry is None:
             raise NoSuchName("There is no such file or directory in this volume.")
-        slot = Slot(parent, entry.slot)
+        slot = Slot(entry.parent, entry.slot)
         choices = self.at(slot)
         if len(choices) < 2:
             more = "; --all settles what is below it" if entry.view.kind is Kind.DIRECTORY else ""

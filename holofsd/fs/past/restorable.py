@@ -207,13 +207,8 @@ class Restorable:
 
     def find(self, path: bytes) -> NodeId | None:
         """The node that a path leads to now."""
-        node = ROOT_ID
-        for name in path.split(b"/"):
-            entry = self._tree.lookup(node, name)
-            if entry is None:
-                return None
-            node = entry.node
-        return node
+        entry = self._tree.entry_at(path)
+        return entry.node if entry is not None else None
 
     def removed(self, path: bytes, but: Kind | None = None) -> Trashed | None:
         """Finds what was removed last from a path, which may lead through directories that were removed or are

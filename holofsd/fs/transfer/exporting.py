@@ -20,8 +20,8 @@ from holofsd.fs.content.hashing import Hasher
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Scope
 from holofsd.fs.shared.staged import StagedFiles
-from holofsd.fs.transfer.importing import KIND_WORDS, entry_at
 from holofsd.fs.transfers import ExportItem, ExtendedAttribute
+from holofsd.fs.types import KIND_WORDS
 from holofsd.tree.views import Entry, NodeView
 
 _PAGE: Final = 500
@@ -46,7 +46,7 @@ class Exporting:
         """Items of what is at a path, each folder before what is in it. Fetches content that is elsewhere; an item
         whose content cannot be had says why. Raises NoSuchName."""
         await self._hasher.drain()
-        entry = entry_at(self._scope, path) if path else None
+        entry = self._tree.entry_at(path)
         if path and entry is None:
             raise NoSuchName("There is nothing at this path in the volume.")
         if entry is not None:

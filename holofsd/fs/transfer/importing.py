@@ -18,7 +18,7 @@ from typing import Final
 from blake3 import blake3
 
 from holofsd.core.errors import BadArgument, HoloError, NoSpace, ReadOnly, StaleHandle
-from holofsd.core.ids import ROOT_ID, BlobHash, NodeId
+from holofsd.core.ids import BlobHash
 from holofsd.core.state import Blob, Inline, Kind, Target, Version
 from holofsd.fs.content.hashing import Hasher
 from holofsd.fs.content.versions import Versions
@@ -36,16 +36,15 @@ from holofsd.fs.transfers import (
     ImportName,
     ImportResult,
 )
+from holofsd.fs.types import KIND_WORDS
 from holofsd.store import faults
 from holofsd.store.content import hash_file
-from holofsd.tree.views import Entry
 
 MOST_ITEMS: Final = 1_000
 """Names in one call: a batch holds up all other calls for as long as it takes."""
 _SET_BACK_MS: Final = 600_000
 """Content that an import is about to bring is not fetched from other devices for so long."""
 _STAGING_ID: Final = re.compile(r"[0-9a-f]{24}", re.ASCII)
-KIND_WORDS: Final = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.SYMLINK: "symlink"}
 
 
 class Importing:
@@ -129,7 +128,7 @@ class VolumeImport:
     async def _look_at(self, name: ImportName, read_back: bool) -> FoundName:
         if not name.path:
             return FoundName(b"", "directory", here=True)
-        entry = entry_at(self._scope, name.path)
+        entry = self._tree.entry_at(name.path)
         if entry is None:
             return FoundName(name.path)
         view = entry.view
@@ -246,18 +245,6 @@ def _sync(path: os.PathLike[str]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def entry_at(scope: Scope, path: bytes) -> Entry | None:
-    """Entry that a path leads to; None for the root, which is no entry, and where there is nothing."""
-    parent: NodeId = ROOT_ID
-    entry: Entry | None = None
-    for name in path.split(b"/") if path else ():
-        entry = scope.tree.lookup(parent, name)
-        if entry is None:
-            return None
-        parent = entry.node
-    return entry
 
 
 def _require_few(number: int) -> None:

@@ -30,10 +30,11 @@ from holofsd.fs.settings import INLINE_RECORD, MAX_TARGET, MAX_XATTR_TOTAL
 from holofsd.fs.shared.scope import Scope
 from holofsd.fs.shared.staged import StagedFile, StagedFiles
 from holofsd.fs.transfers import EXISTS, IMPORTED, ImportItem, ImportResult
+from holofsd.fs.types import KIND_WORDS
 from holofsd.tree.views import Entry
 
 _GONE: Final = "Its content is not in the staging folder any more: import it again."
-_KINDS: Final = {"file": Kind.FILE, "directory": Kind.DIRECTORY, "symlink": Kind.SYMLINK}
+_KINDS: Final = {word: kind for kind, word in KIND_WORDS.items()}
 _KINDS_THERE: Final = {Kind.FILE: "A file", Kind.DIRECTORY: "A folder", Kind.SYMLINK: "A symlink"}
 
 
