@@ -290,11 +290,13 @@ class Ingest:
             return False
         held = self._documents.head(page.author)
         seq = held.seq if held else 0
-        if page.author == self._volume.author or not self._members.counts(page.author, seq + 1):
+        run = self._runs.get(page.author)
+        # The history that a removal names may take the place of another one that is as long, and is then the last.
+        first = 1 if run is not None and run.whole else seq + 1
+        if page.author == self._volume.author or not self._members.counts(page.author, first):
             return False
         if page.head is not None and not self._members.head_counts(page.head):
             return False
-        run = self._runs.get(page.author)
         if run is not None:
             return run.source is source and run.base == seq and page.after == run.last and page.whole == run.whole
         return page.head is not None and not page.whole and page.after == seq and page.head.seq > seq

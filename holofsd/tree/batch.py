@@ -157,10 +157,12 @@ class Batch:
         row = self.store.nodes.get(node) if work is None else work.old if earlier else work.row
         return row.shown if row is not None else b""
 
-    def kind(self, node: NodeId) -> int:
+    def kind(self, node: NodeId, earlier: bool = False) -> int:
+        """Kind of a node, or the one that it had before this update; 0 for none."""
         work = self.works.get(node)
         if work is not None:
-            return work.row.kind
+            row = work.old if earlier else work.row
+            return row.kind if row is not None else 0
         glance = self.store.nodes.glance(node)
         return glance[0] if glance else 0
 

@@ -282,7 +282,7 @@ class Tree(TreeReading):
         for slot, before in projection.names.items():
             parent, entry = slot[0], projection.now[slot]
             gained = entry is not None and batch.kind(entry.node) == Kind.DIRECTORY
-            lost = before is not None and batch.kind(before.node) == Kind.DIRECTORY
+            lost = before is not None and batch.kind(before.node, earlier=True) == Kind.DIRECTORY
             more[parent] = more.get(parent, 0) + gained - lost
         for work in batch.works.values():
             if work.old is not None and work.old.kind != work.row.kind:

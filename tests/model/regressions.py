@@ -219,6 +219,55 @@ PUT_BACK = Program(
 )
 """Seed 813884: a device is put back from a backup, and what it had said before went beyond what it says now."""
 
+NAMED_HISTORY = Program(
+    138,
+    3,
+    sequential=False,
+    quick=False,
+    steps=(
+        Step(0, "liar_comes", (1, 2276, 308), -1, 0.0),
+        Step(2, "limit_xattr", (6088, 2080, 489), -1, 1.5),
+        Step(0, "unlink_copy", (65534, 5614, 15735), -1, 1.5),
+        Step(1, "islands", (52622, 207, 504), -1, 0.0),
+        Step(1, "limit_name", (88, 111, 22870), -1, 0.05),
+        Step(0, "lie:two_histories", (25598, 53267, 34254), -1, 0.012),
+    ),
+    liar=True,
+)
+"""Seed 1310275 with a liar: those who held another history did not take the one that a removal names."""
+
+ANOTHER_KIND = Program(
+    484,
+    3,
+    sequential=False,
+    quick=False,
+    steps=(
+        Step(1, "write", (65535, 934, 5808), -1, 0.012),
+        Step(1, "lie:wrong_set_hash", (65535, 10, 7855), -1, 0.0),
+        Step(1, "lie:takes_back_what_it_said", (3088, 5262, 173), -1, 0.0),
+        Step(2, "lie:another_size_of_the_same_version", (640, 28053, 571), -1, 1.5),
+    ),
+    liar=True,
+)
+"""Seed 1310233 with a liar: a file that its author turned into a folder was subtracted from the number of folders."""
+
+GAVE_WAY = Program(
+    15507,
+    2,
+    sequential=False,
+    quick=False,
+    steps=(
+        Step(1, "islands", (8, 4817, 1612), -1, 0.0),
+        Step(1, "lie:pages_out_of_order", (8, 4817, 1612), -1, 0.012),
+        Step(1, "lie:certificates_apart", (1934, 19444, 1183), -1, 7.0),
+        Step(0, "brake_limit", (1384, 1065, 6134), 2, 1.5),
+        Step(0, "meet", (114, 46, 1271), -1, 0.0),
+        Step(1, "brake_purge", (68, 280, 7276), -1, 7.0),
+    ),
+    liar=True,
+)
+"""Seed 1310133 with a liar, the model's own: a brake held the removal of what gave way and was said again."""
+
 ALL = {
     "stale handle": STALE_HANDLE,
     "detached handle": DETACHED_HANDLE,
@@ -233,4 +282,7 @@ ALL = {
     "said by both": SAID_BY_BOTH,
     "put back": PUT_BACK,
     "beyond its head": BEYOND_ITS_HEAD,
+    "named history": NAMED_HISTORY,
+    "another kind": ANOTHER_KIND,
+    "gave way": GAVE_WAY,
 }

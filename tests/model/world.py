@@ -181,11 +181,18 @@ class World(Membership):
         # Its own device keeps an author that others have folded, while it could not write, and may go on with it.
         gone = {a: head.seq for device in self.devices for a, head in device.store.documents.folded().items()}
         every = [{a: head for a, head in held.items() if head[0] > gone.get(AuthorId(a), 0)} for held in every]
-        heads = [{a: head for a, head in held.items() if a not in self.former} for held in every]
+        # An author that gave way is said again by those who have its records; nobody else takes them.
+        apart = self.former.union(*(device.sync.membership.surplus for device in self.devices))
+        heads = [{a: head for a, head in held.items() if a not in apart} for held in every]
         if any(other != heads[0] for other in heads):
             return f"heads differ: {heads}"
-        # Of removed devices nobody holds more than counts, and not everybody that.
-        if any(other != every[0] for other in every) and any(tree != self._shown(0) for tree in self._all_shown()):
+        # Of those nobody holds more than counts, and not everybody that. What a brake holds is decided later.
+        holds = any(device.sync.brake.holds for device in self.devices)
+        if (
+            not holds
+            and any(other != every[0] for other in every)
+            and any(tree != self._shown(0) for tree in self._all_shown())
+        ):
             return "what is shown differs"
         return ""
 
