@@ -12,6 +12,7 @@ import gc
 import sys
 import types
 from collections.abc import Iterable
+from contextvars import Context
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -62,14 +63,14 @@ TURNS_PER_SECOND = 150
 """Of the loop: for each step of the program, and for each virtual second and device."""
 
 
-def broken_by(device: ModelDevice, network: FakeNetwork) -> list[str]:
-    """Tables that are beyond their bounds on one device."""
+def broken_by(device: ModelDevice, every: Iterable[ModelDevice], network: FakeNetwork) -> list[str]:
+    """Tables, disk and memory of one device that are beyond their bounds."""
     problems = _tables(device.name, device.store.db, TABLES)
     problems += _tables(device.name, device.devices.db, DEVICE_TABLES)
     disk = sum(file.stat().st_size for file in device.folder.rglob("*") if file.is_file())
     if disk > DISK:
         problems.append(f"{device.name} has {disk >> 20} MiB on disk, {DISK >> 20} are stated")
-    memory = reachable([device.hub, device.endpoint], device, network)
+    memory = reachable([device.hub, device.endpoint], device, every, network)
     if memory > MEMORY:
         problems.append(f"{device.name} holds {memory >> 20} MiB in memory, {MEMORY >> 20} are stated")
     return problems
@@ -88,16 +89,20 @@ def _tables(name: str, db: Any, bounds: dict[str, Bound]) -> list[str]:
     return sorted(problems)
 
 
-_ELSEWHERE = (type, types.ModuleType, types.FunctionType, types.CodeType, types.FrameType, FakeNetwork, Path)
+_ELSEWHERE = (type, types.ModuleType, types.FunctionType, types.CodeType, types.FrameType, Context, FakeNetwork, Path)
 
 
-def reachable(roots: Iterable[object], device: ModelDevice, network: FakeNetwork) -> int:
+def reachable(
+    roots: Iterable[object], device: ModelDevice, every: Iterable[ModelDevice], network: FakeNetwork
+) -> int:
     """Bytes of everything that these refer to, in themselves or through others: their own devices' only.
 
-    The loop, modules, classes and the network as a whole are everybody's and count for nobody.
+    The loop, modules, classes and the network as a whole are everybody's and count for nobody. The two ends of a
+    stream refer to each other.
     """
     foreign = {id(network), id(device.loop), id(device.processes), id(device), id(sys.modules)}
     foreign |= {id(endpoint) for endpoint in network._endpoints.values() if endpoint is not device.endpoint}
+    foreign |= {id(part) for other in every if other is not device for part in (other, *vars(other).values())}
     edge: list[object] = list(roots)
     seen = {id(found) for found in edge} | foreign
     total = 0

@@ -292,7 +292,7 @@ class LyingWorld(World):
             result.problems += await checks.fsck_of(device)
             result.problems += checks.forgotten_by(actor, self.devices)
             result.problems += bounds.blamed(device, self.devices)
-            result.problems += bounds.broken_by(device, self.network)
+            result.problems += bounds.broken_by(device, self.devices, self.network)
         await self._check_turns()
 
     async def _check_contents(self, trees: list[checks.TreeShown]) -> None:
