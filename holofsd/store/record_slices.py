@@ -22,6 +22,15 @@ class RecordSlices:
         )
         return [row[0] for row in rows]
 
+    def up_to(self, author: AuthorId, seq: int, key: bytes, limit: int) -> list[Envelope]:
+        """Lists an author's records with no higher number, whatever they are about."""
+        rows = self.db.all(
+            "SELECT author, seq, key, payload, signature FROM envelopes"
+            " WHERE author=? AND key>? AND seq<=? ORDER BY key LIMIT ?",
+            (author, key, seq, limit),
+        )
+        return [Envelope(*row) for row in rows]
+
     def understood(self, author: AuthorId, key: bytes, key_length: int, limit: int) -> list[Envelope]:
         """Lists an author's records that are not in quarantine."""
         rows = self.db.all(

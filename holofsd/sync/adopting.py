@@ -12,11 +12,13 @@ the removal early and those that heard it late would show different trees for ev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 
-from holofsd.core.document import WRITERS, Head
+from holofsd.codec.content import hash_bytes
+from holofsd.core import sethash
+from holofsd.core.document import WRITERS, AuthorSeq, Head
 from holofsd.core.ids import AuthorId, NodeId
 from holofsd.core.members import last_accepted
 from holofsd.sync.config import NODE_KEY_LENGTH
@@ -26,6 +28,8 @@ from holofsd.tree.local import LocalVolume
 log = structlog.get_logger(__name__)
 
 SLICE = 200
+PATIENCE_S = 30.0
+"""Wait so long for the history that counts, where ours is another one: what both say need not be said again then."""
 
 
 class Adopter:
@@ -37,6 +41,10 @@ class Adopter:
         self._members = members
         self._wake = asyncio.Event()
         self._wake.set()
+        self._agrees: dict[AuthorId, AuthorSeq] = {}
+        """Authors whose records here go on from the head that counts."""
+        self.on_apart: Callable[[], None] = lambda: None
+        """Another history of an author is known to be the one that counts."""
 
     def look(self) -> None:
         """Wakes the task, because the members of the volume have changed."""
@@ -46,25 +54,51 @@ class Adopter:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if self._members.can_write:
-                for head, after in list(self._beyond()):
-                    await self._adopt(head, after)
+            for head, last in list(self._beyond()):
+                is_apart = last is not None and await self._is_apart(head, last)
+                if not self._members.can_write:
+                    continue
+                if is_apart:
+                    await asyncio.sleep(PATIENCE_S)
+                    if self._store.documents.head(head.author) != head:
+                        continue  # it came, and what it does not say is said by us
+                await self._adopt(head, 0 if last is None or is_apart else last.seq)
 
-    def _beyond(self) -> Iterator[tuple[Head, int]]:
-        """Heads that we hold and that do not count, with the number up to which others have those records."""
+    def _beyond(self) -> Iterator[tuple[Head, AuthorSeq | None]]:
+        """Heads that we hold and that do not count, with the one that does."""
         membership, own = self._members.membership, set(self._store.own_authors())
         for author in list(membership.surplus):
             head = self._store.documents.head(author)
             if head is not None and author != self._volume.author and not self.is_done(head):
-                yield head, 0
+                yield head, None
         for author, device in membership.authors.items():
             if author in own or membership.roles.get(device) in WRITERS:
                 continue
             head = self._store.documents.head(author)
             if head is None or self._members.head_counts(head) or self.is_done(head):
                 continue
-            last = last_accepted(membership, author)
-            yield head, last.seq if last is not None and last.seq < head.seq else 0
+            yield head, last_accepted(membership, author)
+
+    async def _is_apart(self, head: Head, last: AuthorSeq) -> bool:
+        """Whether our records are not those of the head that counts and later ones, as far as can be told. Records
+        that later ones took the place of are not here any more, so some that are count as apart, too."""
+        if self._members.is_apart(last):
+            return True
+        if self._agrees.get(head.author) == last:
+            return False
+        total, key = sethash.EMPTY, b""
+        while slice_ := self._store.record_slices.up_to(head.author, last.seq, key, SLICE):
+            key = slice_[-1].key
+            for envelope in slice_:
+                total = sethash.add(total, sethash.element(envelope.key, envelope.seq, hash_bytes(envelope.payload)))
+            await asyncio.sleep(0)
+        if sethash.to_bytes(total) == last.set_hash:
+            self._agrees[head.author] = last
+            return False
+        log.info("another history counts than the one that is here", author=head.author.hex()[:8], seq=last.seq)
+        self._members.note_apart(last)
+        self.on_apart()
+        return True
 
     async def _adopt(self, head: Head, after: int) -> None:
         log.info("what counts no more is said again by us", author=head.author.hex()[:8], after=after)

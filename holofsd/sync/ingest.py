@@ -129,7 +129,7 @@ class Ingest:
             return None
         if self._blamed.get((author, source), 0.0) > now:
             return None
-        if shown.seq == seq:
+        if shown.seq <= seq:
             self._disagreed.add(author)  # two histories: all of the one that wins is needed
         run = self._begin(held, shown, source, now)
         self._runs[author] = run

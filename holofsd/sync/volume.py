@@ -136,6 +136,7 @@ class VolumeSync:
         self.ingest.on_advanced = self._advanced
         self.ingest.on_run_ended = self._consider_all
         self.ingest.on_said_again = self.publisher.changed
+        self.adopter.on_apart = self._consider_all
         self.ingest.on_waiting = self._stop_asking
         self.merger.has_room = self.ingest.budgets.has_room_to_merge
         self.publisher.on_requeued = self.merger.kick

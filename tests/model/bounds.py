@@ -92,9 +92,7 @@ def _tables(name: str, db: Any, bounds: dict[str, Bound]) -> list[str]:
 _ELSEWHERE = (type, types.ModuleType, types.FunctionType, types.CodeType, types.FrameType, Context, FakeNetwork, Path)
 
 
-def reachable(
-    roots: Iterable[object], device: ModelDevice, every: Iterable[ModelDevice], network: FakeNetwork
-) -> int:
+def reachable(roots: Iterable[object], device: ModelDevice, every: Iterable[ModelDevice], network: FakeNetwork) -> int:
     """Bytes of everything that these refer to, in themselves or through others: their own devices' only.
 
     The loop, modules, classes and the network as a whole are everybody's and count for nobody. The two ends of a

@@ -268,6 +268,22 @@ GAVE_WAY = Program(
 )
 """Seed 1310133 with a liar, the model's own: a brake held the removal of what gave way and was said again."""
 
+LONGER_HISTORY = Program(
+    5770,
+    2,
+    sequential=False,
+    quick=True,
+    steps=(
+        Step(0, "brake_accept", (3361, 16941, 295), -1, 0.3),
+        Step(0, "liar_comes", (3835, 0, 1300), -1, 0.0),
+        Step(0, "lie:two_histories", (226, 147, 176), -1, 0.0),
+        Step(0, "partition", (889, 491, 615), -1, 0.0),
+        Step(0, "lie:folds_honest_authors", (3678, 2, 44484), -1, 7.0),
+    ),
+    liar=True,
+)
+"""Seed 1320062 with a liar: who held a longer history than the one that a removal names did not get that one."""
+
 ALL = {
     "stale handle": STALE_HANDLE,
     "detached handle": DETACHED_HANDLE,
@@ -285,4 +301,5 @@ ALL = {
     "named history": NAMED_HISTORY,
     "another kind": ANOTHER_KIND,
     "gave way": GAVE_WAY,
+    "longer history": LONGER_HISTORY,
 }
