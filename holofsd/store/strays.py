@@ -47,6 +47,15 @@ class Strays:
             self.db.run_many("INSERT OR IGNORE INTO strays VALUES (?,?,?)", fresh)
             self._any = True
 
+    def orphan(self, parent: NodeId, now_ms: int) -> None:
+        """Everything that has a place in this node: it was a directory, and is none any more."""
+        self.db.run(
+            "INSERT OR IGNORE INTO strays SELECT node, ?1, ?2 FROM placements WHERE real=?1"
+            " UNION SELECT node, ?1, ?2 FROM placements WHERE parent=?1 AND real IS NULL",
+            (parent, now_ms),
+        )
+        self._any = None
+
     def forget(self, node: NodeId) -> None:
         if self:
             self.db.run("DELETE FROM strays WHERE node=?", (node,))

@@ -28,7 +28,7 @@ def wanted_place(state: NodeState) -> Placement | None:
 
 def break_cycles(batch: Batch) -> None:
     """Brings `overrides` up to date, and pulls directories that are elsewhere now into the batch."""
-    changed = [w for w in batch.works.values() if w.state.kind is Kind.DIRECTORY and _place_changed(w)]
+    changed = [work for work in batch.works.values() if _place_changed(work)]
     if not changed and not batch.cycles_anew:
         return
     overrides = batch.store.nodes.overrides()
@@ -46,12 +46,14 @@ def break_cycles(batch: Batch) -> None:
 
 
 def _place_changed(work: Work) -> bool:
+    """Whether a directory is at another place than before, or was none before, or is none now."""
+    is_directory = work.state.kind is Kind.DIRECTORY
     if work.old is None or work.old_state is None:
-        return True
+        return is_directory
     if work.old_state is work.state:
         return False
-    if work.old_state.kind is not Kind.DIRECTORY:
-        return True
+    if not is_directory or work.old_state.kind is not Kind.DIRECTORY:
+        return is_directory != (work.old_state.kind is Kind.DIRECTORY)
     before, now = wanted_place(work.old_state), wanted_place(work.state)
     if before is None or now is None:
         return before is not now

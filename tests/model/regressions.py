@@ -284,6 +284,19 @@ LONGER_HISTORY = Program(
 )
 """Seed 1320062 with a liar: who held a longer history than the one that a removal names did not get that one."""
 
+CYCLE_UNDONE = Program(
+    1017,
+    2,
+    sequential=False,
+    quick=False,
+    steps=(
+        Step(0, "lie:cycle_of_folders", (39307, 1601, 582), -1, 0.3),
+        Step(0, "lie:takes_back_what_it_said", (123, 421, 552), -1, 0.3),
+    ),
+    liar=True,
+)
+"""Seed 1320554 with a liar: a directory of a cycle, with a file in it, became a file itself."""
+
 ALL = {
     "stale handle": STALE_HANDLE,
     "detached handle": DETACHED_HANDLE,
@@ -302,4 +315,5 @@ ALL = {
     "another kind": ANOTHER_KIND,
     "gave way": GAVE_WAY,
     "longer history": LONGER_HISTORY,
+    "cycle undone": CYCLE_UNDONE,
 }
