@@ -97,7 +97,8 @@ class Fetcher:
         """A device came, or said more, since what was set back had its turn."""
         self._all_again_at = 0.0
         self._noted_ms = 0
-        """Wall time at which content was wanted last. If that is in the future, the clock was set back since."""
+        """Wall time at which it was looked last for what is wanted, or something was. If that is in the future, the
+        clock was set back since."""
         self.counts = FetchCounts()
         self.on_no_space: Callable[[int], None] = lambda _bytes: None
         """Told how much has to wait for room."""
@@ -250,7 +251,8 @@ class Fetcher:
     def _all_in_turn(self, now: float) -> None:
         """Once after a start, after the clock was set back, or when a device came or said more; not too often."""
         if (now_ms := self._now_ms()) < self._noted_ms:
-            self._noted_ms, self._may_be_had, self._is_any_set_back = now_ms, True, True
+            self._may_be_had = self._is_any_set_back = True
+        self._noted_ms = now_ms
         if self._may_be_had and self._is_any_set_back and now >= self._all_again_at:
             self._all_again_at = now + ALL_AGAIN
             self._may_be_had = self._is_any_set_back = False

@@ -22,6 +22,8 @@ from holofsd.core.ids import BlobHash, DeviceId, Ino, NodeId, VolumeId
 from holofsd.core.project import base_of_conflict_name
 from holofsd.core.state import Blob, Chunks, Inline, Manifest, Pending
 from holofsd.net.api import Endpoint
+from holofsd.sync.config import SyncConfig
+from holofsd.sync.content import SELDOM
 from holofsd.sync.members import Members
 from model import bounds, checks, lies_members, lies_records, lies_sets, lies_wire
 from model.actor import Actor
@@ -36,7 +38,7 @@ from tests.tree.harness import walk
 LIE_S = 60.0
 """Virtual seconds that a lie may take; then it is told as far as it was."""
 IDLE_S = 20.0
-RARE_S = 120.0
+RARE_S = (SELDOM + 1) * SyncConfig().missing_retry
 """Seconds after which content that nobody has is asked for seldom: before, with growing pauses (`sync.content`)."""
 PREFIX = "lie:"
 LETS_GO = ("empty_trash", "squeeze", "tidy")

@@ -297,6 +297,25 @@ CYCLE_UNDONE = Program(
 )
 """Seed 1320554 with a liar: a directory of a cycle, with a file in it, became a file itself."""
 
+SET_BACK = Program(
+    9720,
+    3,
+    sequential=False,
+    quick=False,
+    steps=(
+        Step(2, "folder_make", (62565, 3989, 745), 5, 20.0),
+        Step(2, "weather", (2191, 27910, 8123), -1, 1.5),
+        Step(1, "write", (1196, 5585, 1231), -1, 1.5),
+        Step(2, "held_write", (203, 1681, 6237), -1, 7.0),
+        Step(0, "fault_at", (7306, 1, 303), -1, 0.0),
+        Step(1, "write", (2241, 76, 12140), -1, 7.0),
+        Step(0, "skew", (1114, 365, 209), -1, 0.012),
+        Step(1, "islands", (16476, 65534, 3617), -1, 0.0),
+    ),
+    liar=True,
+)
+"""Seed 1320364: a clock that was set back after a restart kept a device from asking for what it had wanted before."""
+
 ALL = {
     "stale handle": STALE_HANDLE,
     "detached handle": DETACHED_HANDLE,
@@ -316,4 +335,5 @@ ALL = {
     "gave way": GAVE_WAY,
     "longer history": LONGER_HISTORY,
     "cycle undone": CYCLE_UNDONE,
+    "set back": SET_BACK,
 }
