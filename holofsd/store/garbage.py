@@ -27,6 +27,10 @@ class Garbage:
         """Lists the content that has been unneeded since that time or longer."""
         return [row[0] for row in self.db.all("SELECT hash FROM garbage WHERE since_ms<=?", (before_ms,))]
 
+    def begin_again(self, now_ms: int) -> None:
+        """Counts from now what was noted at a time that has not come: the clock was set back since."""
+        self.db.run("UPDATE garbage SET since_ms=?1 WHERE since_ms>?1", (now_ms,))
+
     def add(self, blobs: Iterable[BlobHash], now_ms: int) -> None:
         """Notes since when content is unneeded; none of it may be noted already."""
         self.db.run_many("INSERT INTO garbage VALUES (?,?)", [(blob, now_ms) for blob in blobs])

@@ -197,7 +197,9 @@ class GarbageCollector:
                 return
             known = self._rows.all()
             self._rows.remove([blob for blob in known if blob not in self._suspects])
-            self._rows.add([blob for blob in self._suspects if blob not in known], self._volume.now_ms())
+            now_ms = self._volume.now_ms()
+            self._rows.begin_again(now_ms)
+            self._rows.add([blob for blob in self._suspects if blob not in known], now_ms)
             self._store.history.lives_again(self._revived())
 
     def _revived(self) -> list[NodeId]:

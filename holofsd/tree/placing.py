@@ -30,9 +30,9 @@ def derive_placements(batch: Batch) -> None:
     """
     overrides: Overrides | None = None
     queue = {node: None for node, work in batch.works.items() if not batch.plain.stays_plain(work)}
-    for node, work in batch.works.items():
-        if work.old is not None and work.old.kind == Kind.DIRECTORY and work.row.kind != Kind.DIRECTORY:
-            batch.store.nodes.strays.orphan(node, batch.now_ns // 1_000_000)
+    for changed in batch.works.values():
+        if changed.old is not None and changed.old.kind == Kind.DIRECTORY and changed.row.kind != Kind.DIRECTORY:
+            batch.store.nodes.strays.orphan(changed.node, batch.now_ns // 1_000_000)
     if batch.store.nodes.strays:
         queue.update(dict.fromkeys(_strays_below(batch)))
     batch.plain.forget(queue)
