@@ -93,6 +93,8 @@ class Discarder:
     # ---- on its way
     def _leads_nowhere(self, author: AuthorId) -> bool:
         """No head of that author beyond the one that is here will be taken over."""
+        if self._ingest.is_coming_whole(author):
+            return False
         held = self._documents.head(author)
         _count, last = self._documents.extent_of_incoming(author)
         seq = held.seq if held is not None else 0

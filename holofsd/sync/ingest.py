@@ -39,6 +39,9 @@ log = structlog.get_logger(__name__)
 VERIFY_INLINE = 4
 """So many records are verified on the loop; more of them in a thread, which costs about as much to reach."""
 BLAMED_FOR = 60.0
+ASKED_AGAIN = 30.0
+"""A device that answers nothing is asked again after so many seconds more, if nobody else is: others are looked at
+several times until then."""
 WAITS_FOR = 600.0
 """Seconds after which an author over its budget is tried again: its newer records may take less."""
 UNLIMITED = 2**64
@@ -124,11 +127,14 @@ class Ingest:
         if shown.seq <= self._documents.folded_to(author):
             return None  # nobody needs it, and those who let go of it do not answer
         now = asyncio.get_running_loop().time()
-        run = self._runs.get(author)
-        if run is not None and (run.source is source or now - run.alive_at < self._config.run_timeout):
+        run, patience = self._runs.get(author), self._config.run_timeout
+        if run is not None and now - run.alive_at < patience + (ASKED_AGAIN if run.source is source else 0):
             return None
         if self._blamed.get((author, source), 0.0) > now:
             return None
+        if run is not None and run.source is not source:
+            # Each of the others has its turn first: two that answer nothing would keep it between them.
+            self._blamed[(author, run.source)] = now + patience * self._config.sessions_most
         if shown.seq <= seq:
             self._disagreed.add(author)  # two histories: all of the one that wins is needed
         run = self._begin(held, shown, source, now)
@@ -176,6 +182,11 @@ class Ingest:
     def held(self, author: AuthorId) -> Head | None:
         """Returns the head up to which we hold everything by that author."""
         return self._documents.head(author)
+
+    def is_coming_whole(self, author: AuthorId) -> bool:
+        """Whether another history of that author is on its way here."""
+        run = self._runs.get(author) or self._paused.get(author)
+        return run is not None and run.whole
 
     def knows(self, author: AuthorId) -> bool:
         """Did anybody ever certify that author?"""

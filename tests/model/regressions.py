@@ -316,6 +316,18 @@ SET_BACK = Program(
 )
 """Seed 1320364: a clock that was set back after a restart kept a device from asking for what it had wanted before."""
 
+TWO_WITHOUT_IT = Program(
+    2474,
+    5,
+    sequential=False,
+    quick=True,
+    steps=(
+        Step(2, "lie:lowers_others", (2115, 5945, 3399), -1, 0.0),
+    ),
+    liar=True,
+)
+"""Seed 1320926 with a liar: two devices that no longer had an author were asked in turn, and never the one that had it."""
+
 ALL = {
     "stale handle": STALE_HANDLE,
     "detached handle": DETACHED_HANDLE,
@@ -336,4 +348,5 @@ ALL = {
     "longer history": LONGER_HISTORY,
     "cycle undone": CYCLE_UNDONE,
     "set back": SET_BACK,
+    "two without it": TWO_WITHOUT_IT,
 }
