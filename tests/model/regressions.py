@@ -326,7 +326,7 @@ TWO_WITHOUT_IT = Program(
     ),
     liar=True,
 )
-"""Seed 1320926 with a liar: two devices that no longer had an author were asked in turn, and never the one that had it."""
+"""Seed 1320926 with a liar: two devices that had an author no more were asked in turn, the one that had it never."""
 
 ALL = {
     "stale handle": STALE_HANDLE,
