@@ -38,6 +38,7 @@ from tests.tree.harness import walk
 LIE_S = 60.0
 """Virtual seconds that a lie may take; then it is told as far as it was."""
 IDLE_S = 20.0
+SETTLED_S = 15.0
 RARE_S = (SELDOM + 1) * SyncConfig().missing_retry
 """Seconds after which content that nobody has is asked for seldom: before, with growing pauses (`sync.content`)."""
 PREFIX = "lie:"
@@ -215,6 +216,8 @@ class LyingWorld(World):
         # What it left open stays open; it says no more by itself.
         self.former |= set() if self._counts() else set(self.liar.authors)
         await super().quiet()
+        await asyncio.sleep(SETTLED_S)  # what it said while it did not count is asked for when it is let in again
+        await self._agree()
 
     def _counts(self) -> bool:
         return all(

@@ -12,6 +12,7 @@ from holofsd.core.errors import HoloError
 from holofsd.core.ids import AuthorId
 from holofsd.net.fake import FakeNetwork
 from holofsd.net.fake_weather import Weather
+from holofsd.sync.ingest import UNLIMITED
 from model import checks
 from model.actor import OPERATIONS, Actor
 from model.chance import Processes, SeededLoop
@@ -182,7 +183,8 @@ class World(Membership):
         gone = {a: head.seq for device in self.devices for a, head in device.store.documents.folded().items()}
         every = [{a: head for a, head in held.items() if head[0] > gone.get(AuthorId(a), 0)} for held in every]
         # An author that gave way is said again by those who have its records; nobody else takes them.
-        apart = self.former.union(*(device.sync.membership.surplus for device in self.devices))
+        surplus = {author for device in self.devices for author in device.sync.membership.surplus}
+        apart = {author for author in self.former | surplus if not self._counts_everywhere(AuthorId(author))}
         heads = [{a: head for a, head in held.items() if a not in apart} for held in every]
         if any(other != heads[0] for other in heads):
             return f"heads differ: {heads}"
@@ -195,6 +197,10 @@ class World(Membership):
         ):
             return "what is shown differs"
         return ""
+
+    def _counts_everywhere(self, author: AuthorId) -> bool:
+        """Whether an author may go on, as one whose device was removed and let in again."""
+        return all(device.sync.members.counts(author, UNLIMITED) for device in self.devices)
 
     def _all_shown(self) -> list[list[tuple[object, ...]]]:
         return [self._shown(number) for number in range(len(self.devices))]
