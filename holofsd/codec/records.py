@@ -58,6 +58,7 @@ MAX_TEXT: Final = 1024
 MAX_ADDRESSES: Final = 64
 SEAL: Final = 64
 """Bytes of a seal. What is shorter is a remark in the index of one device, and means nothing to others."""
+_NO_LIMIT: Final = 1 << 31
 _ID: Final = 16
 _MODE_BITS: Final = 0o7777
 _MARKER: Final = Marker()
@@ -181,13 +182,31 @@ def decode_state(payload: bytes) -> NodeState:
 
 
 def decode_local_state(payload: bytes) -> NodeState:
-    """A state from this device's own index, where content may be `Pending`."""
+    """A state from this device's own index, where content may be `Pending`.
+
+    No limit holds for it: it is the join of what many devices say, each within the limits of a record.
+    """
     return _decode_state(payload, local=True)
+
+
+def fits(state: NodeState) -> bool:
+    """Whether other devices accept as many parts in one record. Its bytes are counted when it is encoded."""
+    removed, xattrs = state.removed, state.xattrs
+    return (
+        len(state.context) <= MAX_AUTHORS
+        and len(state.versions) <= MAX_VERSIONS
+        and len(state.links) <= MAX_LINK_REGISTERS
+        and len(removed.context) <= MAX_AUTHORS
+        and len(removed.links) <= MAX_LINK_REGISTERS
+        and len(removed.at) <= MAX_AUTHORS
+        and len(xattrs) <= MAX_XATTRS
+        and sum(len(register.value or b"") for register in xattrs.values()) <= MAX_XATTR_TOTAL
+    )
 
 
 def _decode_state(payload: bytes, local: bool) -> NodeState:
     record = pb.NodeRecord()
-    parse(record, payload, MAX_PAYLOAD, "record")
+    parse(record, payload, _NO_LIMIT if local else MAX_PAYLOAD, "record")
     if record.format != FORMAT:
         refuse_format(record.format)
     kind = _KINDS.get(record.kind)
@@ -195,7 +214,7 @@ def _decode_state(payload: bytes, local: bool) -> NodeState:
         raise Refused("the record has no valid node id or kind")
     if record.id.startswith(BOUND) and kind_of(NodeId(record.id)) not in (kind, None):
         raise OtherKind("the record calls a node something else than what its id says it is")
-    context = _take_context(record.context)
+    context = _take_context(record.context, local)
     has_removal = record.HasField("removed")
     return NodeState(
         NodeId(record.id),
@@ -203,11 +222,11 @@ def _decode_state(payload: bytes, local: bool) -> NodeState:
         time_in_range(record.created_ns),
         context,
         _take_versions(record, kind, context, local),
-        _take_links(record),
-        _take_removal(record.removed) if has_removal else _NOTHING_REMOVED,
+        _take_links(record, local),
+        _take_removal(record.removed, local) if has_removal else _NOTHING_REMOVED,
         _take_mode(record.mode) if record.HasField("mode") else None,
         _take_owner(record.owner) if record.HasField("owner") else None,
-        _take_xattrs(record) if record.xattrs else {},
+        _take_xattrs(record, local) if record.xattrs else {},
         _take_time(record.times) if record.HasField("times") else None,
     )
 
@@ -219,14 +238,14 @@ def refuse_format(format: int) -> None:
     raise Refused("the record names no format")
 
 
-def _take_context(entries: Sequence[pb.ContextEntry]) -> dict[AuthorId, int]:
+def _take_context(entries: Sequence[pb.ContextEntry], local: bool) -> dict[AuthorId, int]:
     context: dict[AuthorId, int] = {}
     for entry in entries:
         author, counter = entry.author, entry.counter
         if len(author) != KEY:
             raise Refused("an author key has 32 bytes")
         context[AuthorId(author)] = number(counter, "counter", 1)
-    if len(context) != len(entries) or len(context) > MAX_AUTHORS:
+    if len(context) != len(entries) or (len(context) > MAX_AUTHORS and not local):
         raise Refused("a context names an author twice, or too many authors")
     return context
 
@@ -239,8 +258,8 @@ def _take_stamp(stamp: pb.Stamp) -> Hlc:
 
 
 def _take_versions(record: pb.NodeRecord, kind: Kind, context: Context, local: bool) -> dict[Dot, Version]:
-    at_most(record.versions, MAX_VERSIONS, "versions")
-    at_most(record.seals, MAX_VERSIONS, "seals")
+    at_most(record.versions, _NO_LIMIT if local else MAX_VERSIONS, "versions")
+    at_most(record.seals, _NO_LIMIT if local else MAX_VERSIONS, "seals")
     seals = {seal.version: seal for seal in record.seals if _is_seal(seal) or local}
     versions: dict[Dot, Version] = {}
     for index, entry in enumerate(record.versions):
@@ -314,7 +333,7 @@ def _take_chunks(chunk_list: pb.ChunkList, size: int) -> Chunks:
     return Chunks(chunks)
 
 
-def _take_links(record: pb.NodeRecord) -> dict[LinkId, Link]:
+def _take_links(record: pb.NodeRecord, local: bool) -> dict[LinkId, Link]:
     links: dict[LinkId, Link] = {}
     for entry in record.links:
         if len(entry.id) != _ID:
@@ -324,7 +343,7 @@ def _take_links(record: pb.NodeRecord) -> dict[LinkId, Link]:
             _take_stamp(entry.stamp),
             _take_place(entry.before) if entry.HasField("before") else None,
         )
-    if len(links) != len(record.links) or len(links) > MAX_LINK_REGISTERS:
+    if len(links) != len(record.links) or (len(links) > MAX_LINK_REGISTERS and not local):
         raise Refused("a link is named twice, or there are too many links")
     return links
 
@@ -336,15 +355,15 @@ def _take_place(place: pb.Place) -> Place:
     return Place(NodeId(parent), name)
 
 
-def _take_removal(removal: pb.Removal) -> Removal:
+def _take_removal(removal: pb.Removal, local: bool) -> Removal:
     """Decodes a removal. It may have seen what the rest of the record has not: a shrunk record was joined
     (core.shrinking)."""
-    at_most(removal.links, MAX_LINK_REGISTERS, "links")
-    seen = _take_context(removal.context)
+    at_most(removal.links, _NO_LIMIT if local else MAX_LINK_REGISTERS, "links")
+    seen = _take_context(removal.context, local)
     links = {LinkId(sized(entry.id, _ID, "link id")): _take_stamp(entry.stamp) for entry in removal.links}
     if len(links) != len(removal.links):
         raise Refused("a removal names a link twice")
-    at_most(removal.at, MAX_AUTHORS, "removals")
+    at_most(removal.at, _NO_LIMIT if local else MAX_AUTHORS, "removals")
     at = {stamp.author: stamp for stamp in map(_take_stamp, removal.at)}
     if len(at) != len(removal.at):
         raise Refused("a removal names an author twice")
@@ -366,13 +385,13 @@ def _take_owner(register: pb.OwnerRegister) -> Register[tuple[int, int]]:
     return Register((register.uid, register.gid), _take_stamp(register.stamp))
 
 
-def _take_xattrs(record: pb.NodeRecord) -> dict[bytes, Register[bytes | None]]:
+def _take_xattrs(record: pb.NodeRecord, local: bool) -> dict[bytes, Register[bytes | None]]:
     """Only of the user namespace: others belong to the system, and would be a member's word about its rights.
 
     They are left out, here and of what was stored before, and are no reason to refuse the file.
     """
     entries = [entry for entry in record.xattrs if entry.name.startswith(USER_XATTR) and entry.name != USER_XATTR]
-    at_most(entries, MAX_XATTRS, "extended attributes")
+    at_most(entries, _NO_LIMIT if local else MAX_XATTRS, "extended attributes")
     xattrs: dict[bytes, Register[bytes | None]] = {}
     total = 0
     for entry in entries:
@@ -380,7 +399,7 @@ def _take_xattrs(record: pb.NodeRecord) -> dict[bytes, Register[bytes | None]]:
         if len(entry.name) > MAX_XATTR_NAME or len(entry.value) > MAX_XATTR_VALUE or b"\0" in entry.name:
             raise Refused("an extended attribute has a bad name or too large a value")
         xattrs[entry.name] = Register(None if entry.absent else entry.value, _take_stamp(entry.stamp))
-    if len(xattrs) != len(entries) or total > MAX_XATTR_TOTAL:
+    if len(xattrs) != len(entries) or (total > MAX_XATTR_TOTAL and not local):
         raise Refused("an extended attribute is named twice, or they are too large in all")
     return xattrs
 

@@ -148,7 +148,7 @@ def with_version(state: NodeState, version: Version, supersedes: Iterable[Dot]) 
     both. Everything else stays, beside the new version.
     """
     ended = set(supersedes)
-    bodies = [state.versions[dot].body for dot in ended if dot in state.versions]
+    bodies = {state.versions[dot].body for dot in ended if dot in state.versions}
     state = without_outlived(state)
     kept = {d: v for d, v in state.versions.items() if d not in ended and v.body not in bodies}
     kept[version.dot] = version
@@ -337,11 +337,11 @@ def split(state: NodeState, dot: Dot) -> NodeState:
 def siblings(state: NodeState) -> tuple[Version, ...]:
     """The live versions that are shown beside the name, newest first: neither the shown one nor of equal content."""
     live = live_versions(state)
-    bodies = [v.body for v in live[:1]]
+    bodies = {v.body for v in live[:1]}
     beside: list[Version] = []
     for version in live[1:]:
         if version.body not in bodies:
-            bodies.append(version.body)
+            bodies.add(version.body)
             beside.append(version)
     return tuple(beside)
 
@@ -373,10 +373,10 @@ def materialise(
     if kept is None:
         return state, []
     split_off: list[NodeState] = []
-    bodies = [kept.body]
+    bodies = {kept.body}
     for version in live:
         if version.dot != kept.dot and version.body not in bodies:
-            bodies.append(version.body)
+            bodies.add(version.body)
             split_off.append(split(state, version.dot))
     if not live or not (split_off or always):
         return state, []

@@ -146,6 +146,7 @@ def _order(candidate: Candidate) -> tuple[Hlc, NodeId]:
 
 def _show(candidates: Sequence[Candidate]) -> list[_Shown]:
     shown: list[_Shown] = []
+    by_body: dict[Body, _Shown] = {}
     seen: set[NodeId] = set()
     folders = [candidate for candidate in candidates if candidate.state.kind is Kind.DIRECTORY]
     if folders:
@@ -157,11 +158,13 @@ def _show(candidates: Sequence[Candidate]) -> list[_Shown]:
             continue
         seen.add(candidate.state.id)
         body = _content(candidate.state)
-        twin = next((s for s in shown if body is not None and s.body == body), None)
+        twin = by_body.get(body) if body is not None else None
         if twin is not None:
             twin.twins.append(candidate.state.id)
-        else:
-            shown.append(_Shown(candidate, body, []))
+            continue
+        shown.append(_Shown(candidate, body, []))
+        if body is not None:
+            by_body[body] = shown[-1]
     return shown
 
 
@@ -185,13 +188,13 @@ def _copies(
     if item.candidate.state.kind is Kind.DIRECTORY:
         return []
     entries: list[SlotEntry] = []
-    bodies = [item.body]
+    bodies = {item.body}
     by_id = {c.state.id: c.state for c in candidates} if item.twins else {}
     for state in (item.candidate.state, *(by_id[twin] for twin in item.twins)):
         for version in live_versions(state)[1:]:
             if version.body in bodies:
                 continue
-            bodies.append(version.body)
+            bodies.add(version.body)
             copy = _free_name(name, state.id, version, version.stamp, free)
             used.add(copy)
             entries.append(SlotEntry(copy, state.id, version.dot))

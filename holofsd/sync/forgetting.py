@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from holofsd.codec.letting_go import decode_dropped, encode_dropped
-from holofsd.codec.records import encode_state
+from holofsd.codec.records import encode_state, fits
 from holofsd.core.document import Dropped, Head, Mark
 from holofsd.core.errors import HoloError
 from holofsd.core.ids import AuthorId, NodeId
@@ -30,7 +30,7 @@ from holofsd.core.join import join
 from holofsd.core.node import is_alive
 from holofsd.core.shrinking import shrunk
 from holofsd.store import faults
-from holofsd.sync.config import KEY_DROPPED, SyncConfig
+from holofsd.sync.config import KEY_DROPPED, MAX_PAYLOAD, SyncConfig
 from holofsd.sync.create import active_key
 from holofsd.sync.marks import Marks
 from holofsd.sync.members import Members
@@ -199,8 +199,9 @@ class Forgetter:
             return
         for _envelope, said in about:
             state = join(state, said)
-        payload = encode_state(shrunk(state))
-        if payload != own.payload:
+        small = shrunk(state)
+        payload = encode_state(small)
+        if payload != own.payload and fits(small) and len(payload) <= MAX_PAYLOAD:
             decided.shrunk.append((node, payload))
 
     def _is_done_with(self, node: NodeId) -> bool:

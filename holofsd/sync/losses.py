@@ -216,15 +216,20 @@ class Losses:
     # ---- the tree
     def _way(self, directory: NodeId) -> tuple[_PathStep, ...]:
         """Returns the way from a directory to the root, without the root. Cycles cannot be: these are the names that
-        are shown."""
-        known = self._ways.get(directory)
-        if known is not None:
-            return known
-        self._ways[directory] = ()
-        rows = self._store.nodes.placements(directory)
-        if rows:
-            self._ways[directory] = (_PathStep(rows[0].parent, rows[0].name), *self._way(rows[0].parent))
-        return self._ways[directory]
+        are shown. A member can nest more directories than functions can call each other."""
+        steps: list[_PathStep] = []
+        at, passed = directory, {directory}
+        while at not in self._ways:
+            rows = self._store.nodes.placements(at)
+            if not rows:
+                break
+            steps.append(_PathStep(rows[0].parent, rows[0].name))
+            at = rows[0].parent
+            if at in passed:
+                break
+            passed.add(at)
+        way = self._ways[directory] = (*steps, *self._ways.get(at, ()))
+        return way
 
     def _is_there(self, directory: NodeId, name: bytes) -> bool:
         return any(row.node not in self._dying for row in self._store.nodes.slot(directory, name))

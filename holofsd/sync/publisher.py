@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from holofsd.codec.records import encode_device
+from holofsd.codec.records import encode_device, fits
 from holofsd.codec.signing import SigningKey
 from holofsd.core.document import DeviceInfo
 from holofsd.core.errors import HoloError
@@ -202,8 +202,8 @@ class Publisher:
             batch.handled.append(node)
         elif not is_publishable(state):
             batch.skipped += 1
-        elif len(payload := self._payload(state, row.state)) > MAX_PAYLOAD:
-            log.warning("a node cannot be published: its record is too large", size=len(payload))
+        elif (payload := self._payload(state, row.state)) is None:
+            log.warning("a node cannot be published: its record is too large")
             self.too_large.add(node)
         else:
             self.too_large.discard(node)
@@ -211,12 +211,21 @@ class Publisher:
             batch.size += len(payload)
             batch.handled.append(node)
 
-    def _payload(self, state: NodeState, encoded: bytes) -> bytes:
-        """A row's state is the encoded record, but for content that is still pending, and for seals of ours."""
+    def _payload(self, state: NodeState, encoded: bytes) -> bytes | None:
+        """A row's state is the encoded record, but for content that is still pending, and for seals of ours. None if
+        others would refuse it for its size."""
+        if len(encoded) > MAX_PAYLOAD or not fits(state):
+            # First, for versions that are left out need no proof, and are not said as ours either.
+            smaller = self._sealer.cut_down(state, MAX_PAYLOAD)
+            if smaller is not None:
+                return smaller
         provable = self._sealer.provable(state)
         if provable is not state:
             row = self._store.nodes.get(state.id)
             encoded = row.state if row is not None else encoded
         if self._store.seals.any_unproven and self._store.seals.look_again((state.id,)):
             self._store.db.after_commit(self.on_requeued)
-        return self._sealer.sealed(provable, encoded)
+        payload = self._sealer.sealed(provable, encoded)
+        if len(payload) <= MAX_PAYLOAD and fits(provable):
+            return payload
+        return self._sealer.cut_down(provable, MAX_PAYLOAD)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from holofsd.codec.records import SEAL, with_seals
+from holofsd.codec.records import SEAL, encode_state, fits, with_seals
 from holofsd.codec.signing import SigningKey, sign_version
 from holofsd.core.ids import AuthorId, Dot
 from holofsd.core.sealing import needs_seal, same_content
 from holofsd.core.state import Kind, NodeState, Version
+from holofsd.core.unsaid import smaller_records
 from holofsd.sync.told import Told
 from holofsd.tree.local import LocalVolume
 
@@ -40,10 +41,7 @@ class Sealer:
         if beyond:
             self._volume.say_as_ours(state.id, beyond)
             state = self._volume.tree.state(state.id) or state
-        if state.kind is Kind.DIRECTORY:
-            return state
-        foreign = [v for v in state.versions.values() if needs_seal(v) and self._key(v.dot.author) is None]
-        lacking = [version for version in foreign if not self._is_good(state, version)]
+        lacking = self._lacking(state)
         if not lacking:
             return state
         found = self._from_records(state, lacking)
@@ -54,6 +52,13 @@ class Sealer:
         if left:
             self._volume.say_as_ours(state.id, left)
         return self._volume.tree.state(state.id) or state
+
+    def _lacking(self, state: NodeState) -> list[Version]:
+        """Versions of others that cannot be shown to be theirs."""
+        if state.kind is Kind.DIRECTORY:
+            return []
+        foreign = [v for v in state.versions.values() if needs_seal(v) and self._key(v.dot.author) is None]
+        return [version for version in foreign if not self._is_good(state, version)]
 
     def _is_beyond(self, dot: Dot) -> bool:
         return dot.counter > self._store.documents.dots_of(dot.author) and self._key(dot.author) is None
@@ -68,6 +73,17 @@ class Sealer:
             if key is not None:
                 seals[dot] = sign_version(key, volume, state.id, state.kind, version)
         return with_seals(encoded, state, seals) if seals else encoded
+
+    def cut_down(self, state: NodeState, most: int) -> bytes | None:
+        """A payload that has room in a record of so many bytes, as it leaves out what others say. None if none has."""
+        others = self._told.state(state.id, without=self._volume.author)
+        for smaller in smaller_records(state, others, self._store.own_authors()):
+            if self._lacking(smaller) or any(map(self._is_beyond, smaller.versions)):
+                continue
+            payload = self.sealed(smaller, encode_state(smaller))
+            if len(payload) <= most and fits(smaller):
+                return payload
+        return None
 
     def _is_good(self, state: NodeState, version: Version) -> bool:
         vetting = self._told.vetting

@@ -13,7 +13,7 @@ from functools import reduce
 import structlog
 
 from holofsd.codec.plausible import objection
-from holofsd.codec.records import decode_state
+from holofsd.codec.records import decode_state, fits
 from holofsd.core.context import clip_state
 from holofsd.core.document import Envelope
 from holofsd.core.errors import Refused
@@ -22,6 +22,7 @@ from holofsd.core.join import join
 from holofsd.core.kinds import kind_of
 from holofsd.core.node import is_alive
 from holofsd.core.state import NodeState
+from holofsd.sync.config import MAX_PAYLOAD
 from holofsd.sync.kinds import kind_by_records
 from holofsd.sync.members import Members
 from holofsd.sync.vetting import Vetting
@@ -109,8 +110,24 @@ class Told:
                     revived.append(told)
                     self._set_aside_about(node)
             elif (told is None or join(told, stored) != told) and not self._says(stored):
-                alone.append(node)
+                if told is not None and is_alive(told) and self._is_overfull(stored):
+                    revived.append(self._without_what_was_taken_back(stored, told))
+                else:
+                    alone.append(node)
         self._say_or_restate(alone, revived)
+
+    def _is_overfull(self, stored: NodeState) -> bool:
+        """Whether no record has room for what is known of a node. An author that says something else of it in each of
+        its records would make that grow for ever."""
+        row = self._store.nodes.get(stored.id)
+        return not fits(stored) or (row is not None and len(row.state) > MAX_PAYLOAD)
+
+    def _without_what_was_taken_back(self, stored: NodeState, told: NodeState) -> NodeState:
+        """What the records say, and the versions of authors of whom none is about this node any more."""
+        authors = {envelope.author for envelope in self._documents.about(stored.id)}
+        versions = {dot: version for dot, version in stored.versions.items() if dot.author not in authors}
+        context = {author: counter for author, counter in stored.context.items() if author not in authors}
+        return join(told, NodeState(stored.id, stored.kind, stored.created_ns, context=context, versions=versions))
 
     def _says(self, stored: NodeState) -> bool:
         """Whether our own record says all of it already, and it does not count: dots beyond what their author is known

@@ -71,7 +71,9 @@ class Warnings:
             )
         if self._publisher.too_large:
             files = count(len(self._publisher.too_large), "file has", "files have")
-            warnings.append(f"{files} too many attributes to be sent.")
+            warnings.append(
+                f"{files} too many conflict copies or attributes to be sent: `holofsctl conflicts` lists them."
+            )
         return warnings
 
     def _without_seals(self) -> list[DeviceId]:

@@ -8,6 +8,8 @@ up from the directories that changed, nothing has to be computed; else all direc
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from holofsd.core.cycles import Moved, resolve_cycles
 from holofsd.core.edit import is_valid_name
 from holofsd.core.ids import ROOT_ID, NodeId
@@ -35,7 +37,7 @@ def break_cycles(batch: Batch) -> None:
     # A directory that was unknown cannot undo a fall-back: if it matters, a walk up from it finds a cycle. But one that
     # was moved may have to fall back with another one.
     simple = not overrides or all(work.old is None and not _was_moved(work) for work in changed)
-    if simple and not batch.cycles_anew and not any(_in_cycle(batch, overrides, work.node) for work in changed):
+    if simple and not batch.cycles_anew and not _is_any_in_cycle(batch, overrides, [work.node for work in changed]):
         return
     resolved = _resolve_all(batch)
     if resolved != overrides:
@@ -67,13 +69,19 @@ def _was_moved(work: Work) -> bool:
     return wanted is not None and wanted.before is not None
 
 
-def _in_cycle(batch: Batch, overrides: Overrides, start: NodeId) -> bool:
-    seen: set[NodeId] = set()
-    node: NodeId | None = start
-    while node is not None and node != ROOT_ID and node not in seen:
-        seen.add(node)
-        node = _parent(batch, overrides, node)
-    return node in seen
+def _is_any_in_cycle(batch: Batch, overrides: Overrides, starts: Iterable[NodeId]) -> bool:
+    """Walks up from each directory, and over no other one twice: a member can nest thousands of them."""
+    finished: set[NodeId] = set()
+    for start in starts:
+        path: set[NodeId] = set()
+        node: NodeId | None = start
+        while node is not None and node != ROOT_ID and node not in finished:
+            if node in path:
+                return True
+            path.add(node)
+            node = _parent(batch, overrides, node)
+        finished |= path
+    return False
 
 
 def _parent(batch: Batch, overrides: Overrides, node: NodeId) -> NodeId | None:

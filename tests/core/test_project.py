@@ -192,3 +192,23 @@ def test_tokens_name_dots(author: bytes, counter: int) -> None:
 def test_a_token_of_another_length_is_refused() -> None:
     with pytest.raises(BadArgument):
         parse_token(b"x" * 39)
+
+
+def test_thousands_of_files_that_want_one_name_are_not_compared_with_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = 0
+    equal = Inline.__eq__
+
+    def counted(self: Inline, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return equal(self, other)
+
+    states = []
+    for number in range(1, 401):
+        made = node(1, b"%d" % number, number, number + 1)
+        states.append(replace(made, id=NodeId(number.to_bytes(16, "big"))))
+    monkeypatch.setattr(Inline, "__eq__", counted)
+    assert len(slot(*states)) == len(states)
+    assert compared < 10 * len(states)
