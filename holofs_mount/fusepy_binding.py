@@ -362,7 +362,8 @@ class FusepyOperations(fuse.Operations):  # type: ignore[misc]
 
     @answering
     def read(self, path: str | None, size: int, offset: int, fi: Any) -> bytes:
-        return self._run(self._v.files.read(fi.fh, offset, size))
+        reader = fuse.fuse_get_context()[2]
+        return self._run(self._v.files.read(fi.fh, offset, size, reader))
 
     @answering
     def write(self, path: str | None, data: bytes, offset: int, fi: Any) -> int:

@@ -33,6 +33,7 @@ from holofs_mount.kernel_channel import KernelChannel
 from holofs_mount.options import is_mounted
 from holofs_mount.request_waiter import RequestWaiter
 from holofs_mount.undropped import Undropped
+from holofs_mount.waiting_readers import allow_background
 from holofs_mount.watching.echoes import ECHO_HANDLE, Echoes, is_ghost, look_at
 
 log = structlog.get_logger(__name__)
@@ -41,6 +42,9 @@ _IDLE_TASKS: Final = 8
 _PER_READDIR: Final = 400
 _MAX_TASKS: Final = 512
 """Operations in flight; those that wait for content or the daemon hold a task each."""
+_MOST_BACKGROUND: Final = _MAX_TASKS // 2
+"""Requests in flight of what the kernel reads ahead: while all of them wait for content, the other tasks have time for
+everything else."""
 
 
 @dataclass(slots=True)
@@ -335,6 +339,7 @@ async def serve(volume: Volume, mountpoint: str, of_kernel: frozenset[str], read
     kernel.start()
     volume.use_kernel(kernel)
     guard = Guard(mountpoint)
+    allow_background(mountpoint, _MOST_BACKGROUND)
     connection = connection_at(mountpoint) if volume.is_watching else None
     if connection is not None and "ro" not in of_kernel:  # else the kernel refuses the echoes before we see them
         operations.echoes = Echoes(volume.state, volume.names, known, mountpoint, look_at(connection))

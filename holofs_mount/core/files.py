@@ -232,8 +232,10 @@ class Files:
         return keep
 
     # ---- reading and writing ----
-    async def read(self, number: int, offset: int, size: int) -> bytes:
-        return await self._reading.read(self._state.table.handle(number).file, offset, size)
+    async def read(self, number: int, offset: int, size: int, reader: int = 0) -> bytes:
+        """`reader`: the thread that reads, where the binding knows it; else it is taken for the process that opened."""
+        handle = self._state.table.handle(number)
+        return await self._reading.read(handle.file, offset, size, reader or handle.pid)
 
     async def write(self, number: int, offset: int, data: bytes) -> int:
         try:

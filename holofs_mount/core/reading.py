@@ -6,8 +6,10 @@ A content map is a lease: what it leads to may be elsewhere by the time it is re
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -18,11 +20,14 @@ from holofs_mount.core.content import Body, BufferedBody, MappedBody, NotHere, S
 from holofs_mount.core.daemon_calls import DaemonCalls
 from holofs_mount.core.openfile import Freshness, OpenFile
 from holofs_mount.core.staging import Stager
+from holofs_mount.waiting_readers import is_being_killed
 
 log = structlog.get_logger(__name__)
 
 READ_AHEAD: Final = 8 * 1024 * 1024
 _ASK_AGAIN: Final = 5
+_LOOK_S: Final = 0.25
+"""Seconds between two looks whether a program that waits is being killed."""
 _MOST: Final = 16 * 1024 * 1024
 """Limit of one read in bytes; a kernel asks for 1 MiB at most."""
 
@@ -34,8 +39,11 @@ class Reading:
         self._daemon = daemon
         self._stager = stager
 
-    async def read(self, file: OpenFile, offset: int, size: int) -> bytes:
-        """Returns at most `size` bytes; fewer only at the end of the file, or beyond the limit of one read."""
+    async def read(self, file: OpenFile, offset: int, size: int, reader: int) -> bytes:
+        """Returns at most `size` bytes; fewer only at the end of the file, or beyond the limit of one read.
+
+        Raises OSError EINTR if it has to wait, and the reader (a process or thread, 0: unknown) is killed meanwhile.
+        """
         if offset < 0 or size < 0:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         if offset >= MAX_FILE_SIZE:
@@ -47,8 +55,20 @@ class Reading:
             try:
                 return file.body.read(offset, size)
             except NotHere as missing:
-                await self._fetch(file, missing)
+                await self._fetch_for(reader, file, missing)
         raise OSError(errno.EIO, "the content moves faster than it can be read")
+
+    async def _fetch_for(self, reader: int, file: OpenFile, missing: NotHere) -> None:
+        """Fetches content, unless the reader is killed: then the fetching goes on, and no program waits for it."""
+        fetching = asyncio.ensure_future(self._fetch(file, missing))
+        try:
+            while not (await asyncio.wait((fetching,), timeout=_LOOK_S))[0]:
+                if is_being_killed(reader):
+                    raise OSError(errno.EINTR, "the program that waited is being killed")
+        finally:
+            if not fetching.done():
+                self._daemon.in_background(_ended(fetching))
+        fetching.result()
 
     async def _fetch(self, file: OpenFile, missing: NotHere) -> None:
         body = file.body
@@ -117,3 +137,9 @@ class Reading:
             file.exchange(self.staged_body(content, write or file.writer() is not None))
         elif not (isinstance(file.body, BufferedBody) and same):
             file.exchange(MappedBody(content))
+
+
+async def _ended(fetching: asyncio.Future[None]) -> None:
+    """Waits for the end of a fetch whose reader was killed."""
+    with suppress(OSError):
+        await fetching

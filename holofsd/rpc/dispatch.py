@@ -19,6 +19,10 @@ from holofsd.rpc.journalled_calls import run_journalled
 
 MAX_IN_FLIGHT: Final = 512
 """Suspended calls of one client; beyond that its transport is not read, and flow control holds the client."""
+MAX_FOR_CONTENT: Final = 4096
+"""The same for calls that wait for content of other devices. They are counted apart, so that they keep no other call
+waiting, however many programs read what is not here. Each costs a task."""
+_FOR_CONTENT: Final = frozenset({"fetch", "stage"})
 
 SIGN_S: Final = 1.0
 """Between two signs of life to a client that is not read."""
@@ -39,12 +43,15 @@ class Dispatcher:
         self._room = room
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Task[None]] = set()
+        """Those that change nothing, so that they may be cut short."""
+        self._for_content: set[asyncio.Task[None]] = set()
         self._to_begin = 0
         """Tasks that have not begun yet."""
 
     @property
     def full(self) -> bool:
-        return len(self._tasks) >= MAX_IN_FLIGHT
+        for_content = len(self._for_content)
+        return len(self._tasks) - for_content >= MAX_IN_FLIGHT or for_content >= MAX_FOR_CONTENT
 
     def begin(self, request: pb.CallRequest) -> pb.CallReply | None:
         """The reply, or None: it will come `later`."""
@@ -57,7 +64,7 @@ class Dispatcher:
         if request.number and not self._to_begin:
             self._run_journalled(request, call, reply)
             return reply
-        self._spawn(self._run(request, call, reply), cut_short=call.field == "fetch")
+        self._spawn(self._run(request, call, reply), call.field)
         return None
 
     def cut_short(self) -> None:
@@ -104,17 +111,20 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - the outermost edge of a call
             reply.error.CopyFrom(_call_error(error))
 
-    def _spawn(self, work: Coroutine[Any, Any, None], cut_short: bool) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], field: str) -> None:
         self._to_begin += 1
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        if cut_short:
+        if field == "fetch":
             self._waiting.add(task)
+        if field in _FOR_CONTENT:
+            self._for_content.add(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._waiting.discard(task)
+        self._for_content.discard(task)
         self._room()
 
 

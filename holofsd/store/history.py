@@ -97,6 +97,14 @@ class HistoryStore:
         rows = self.db.all(f"SELECT {_HISTORY} FROM history WHERE node=? ORDER BY began_ms DESC, id DESC", (node,))
         return [HistoryRow(*row) for row in rows]
 
+    def without_content(self) -> list[HistoryRow]:
+        """Lists the rows that name no content and say more bytes than their version can contain."""
+        sql = f"SELECT {_HISTORY} FROM history WHERE blob IS NULL AND size>length(version) ORDER BY id"
+        return [HistoryRow(*row) for row in self.db.all(sql)]
+
+    def drop_version(self, node: NodeId, dot: bytes) -> None:
+        self.db.run("DELETE FROM history WHERE node=? AND dot=?", (node, dot))
+
     def counts(self) -> HistoryCounts:
         found: dict[str, int] = dict(self.db.all("SELECT name, value FROM past_sizes"))
         return HistoryCounts(found["versions"], found["history"])

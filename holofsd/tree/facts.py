@@ -24,6 +24,12 @@ def blobs_of(body: Body, size: int) -> tuple[tuple[BlobHash, int], ...]:
     return ()
 
 
+def id_of(body: Body) -> BlobHash | None:
+    """Hash by which the whole content of a body is known; None where the bytes are in the record, or there is no
+    such hash."""
+    return body.hash if isinstance(body, Blob | Manifest) else None
+
+
 SizeOf = Callable[[BlobHash], int | None]
 """Size of content that is here, in bytes; None for what is not."""
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from holofsd.codec.content import hash_bytes, named_in
 from holofsd.codec.records import decode_local_state
 from holofsd.core.ids import BlobHash, NodeId
 from holofsd.core.node import is_alive
@@ -33,6 +34,8 @@ _LARGE_SLICE: Final = 2000
 """Of rows that need no decoding."""
 _HISTORY_SLICE: Final = 500
 """Of rows of which the small ones need it."""
+_SEARCHED: Final = 128 << 10
+"""Bytes of records that are searched in a slice."""
 GRACE_MS: Final = 24 * 3600 * 1000
 ORPHAN_S: Final = 3600.0
 """A file without a row may be one that is just arriving; after an hour it is not."""
@@ -70,6 +73,8 @@ class GarbageCollector:
         self._changed: set[NodeId] = set()
         self._last_history = 0
         self._doomed: list[BlobHash] = []
+        self._searched: set[BlobHash] = set()
+        """Hashes of the unmerged records that this pass has searched."""
 
     def steps(self, collected: Collected, grace_ms: int = GRACE_MS) -> Iterator[bool]:
         """A pass, a slice at each step. A step that yields True asks for `db.sync` before the next one."""
@@ -80,6 +85,8 @@ class GarbageCollector:
             for _ in self._suspect_all():
                 yield False
             for _ in self._mark():
+                yield False
+            for _ in self._search_records():
                 yield False
             self._write_down()
             faults.reach("collecting.marked", self._store)
@@ -96,7 +103,7 @@ class GarbageCollector:
                 yield False
         finally:
             unsubscribe()
-            self._suspects, self._doomed = {}, []
+            self._suspects, self._doomed, self._searched = {}, [], set()
             self.busy = False
 
     def steps_for(self, blobs: Iterable[BlobHash], collected: Collected) -> Iterator[bool]:
@@ -182,11 +189,25 @@ class GarbageCollector:
             self._suspects.pop(blob, None)
 
     def _needed_by_records(self) -> None:
+        """Strikes out suspects that a record names which came since records were searched, and is not merged yet."""
+        for _ in self._search_records():
+            pass
+
+    def _search_records(self) -> Iterator[None]:
         """Strikes out suspects that a record names which is not merged yet. Records are searched for hashes, not
-        understood."""
-        payloads = self._rows.unmerged_payloads() if self._suspects else []
-        for blob in [blob for blob in self._suspects if any(payload.find(blob) >= 0 for payload in payloads)]:
-            del self._suspects[blob]
+        understood, and each once in a pass: suspects are never added to."""
+        searched = 0
+        for payload in self._rows.unmerged_payloads() if self._suspects else ():
+            record = hash_bytes(payload)
+            if record in self._searched:
+                continue
+            self._searched.add(record)
+            for blob in named_in(payload, self._suspects):
+                self._suspects.pop(blob, None)
+            searched += len(payload)
+            if searched >= _SEARCHED:
+                searched = 0
+                yield
 
     def _write_down(self) -> None:
         """Writes down since when each suspect is one. What was needed in between starts again."""

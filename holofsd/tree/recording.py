@@ -3,11 +3,14 @@
 
 Called where the tree replaces what is stored, and written with the same transaction, at its end: what is made and ends
 in one transaction costs nothing, and a creation writes nothing at all.
+
+Versions whose body is `Chunks` leave no trace: no program ever wrote one, and a row of history has one content.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -16,12 +19,12 @@ from holofsd.core.edit import split_id
 from holofsd.core.ids import AuthorId, BlobHash, Dot, NodeId
 from holofsd.core.node import is_alive, is_emptied, outlived
 from holofsd.core.project import token
-from holofsd.core.state import Blob, Kind, NodeState, Pending, Version
+from holofsd.core.state import Chunks, Kind, Marker, NodeState, Pending, Version
 from holofsd.store.history import HistoryRow, PastPlaceRow, SettingsRow
 from holofsd.store.nodes import PlacementRow
 from holofsd.store.past_sizes import INLINE
 from holofsd.store.volume import VolumeStore
-from holofsd.tree.facts import blobs_of
+from holofsd.tree.facts import blobs_of, id_of
 from holofsd.tree.states import decode_version, encode_settings, encode_version
 
 STOOD_MS: Final = 60_000
@@ -99,6 +102,9 @@ class Recorder:
         for version in gone:
             if isinstance(version.body, Pending):
                 continue  # never published, as it has no hash yet
+            if isinstance(version.body, Chunks):
+                self.leaves_no_trace(version)
+                continue
             stood = self.keeps_all or version.stamp.wall_ms + STOOD_MS <= now_ms
             if not stood and self._is_only_ours(version):
                 self.leaves_no_trace(version)
@@ -122,7 +128,7 @@ class Recorder:
         that there is to bring back of it."""
         now_ms = self._now_ms()
         for dot, version in record.versions.items():
-            if dot not in now.versions and not isinstance(version.body, Pending):
+            if dot not in now.versions and not isinstance(version.body, Chunks | Pending):
                 self._versions.append(_row(record.id, record.kind, version, now_ms))
                 self._write_at_the_end()
 
@@ -266,9 +272,25 @@ def _trashed(state: NodeState) -> dict[BlobHash, int]:
 
 
 def _row(node: NodeId, kind: Kind, version: Version, ended_ms: int) -> HistoryRow:
-    blob: BlobHash | None = version.body.hash if isinstance(version.body, Blob) else None
     encoded = encode_version(node, kind, version)
-    return HistoryRow(node, token(version.dot), version.stamp.wall_ms, ended_ms, version.size, blob, encoded)
+    began_ms = version.stamp.wall_ms
+    blob = id_of(version.body)
+    return HistoryRow(node, token(version.dot), began_ms, ended_ms, _size_of(version), blob, encoded)
+
+
+def _size_of(version: Version) -> int:
+    """Size that counts for a row. Nothing in a directory bears out what its version says."""
+    return 0 if isinstance(version.body, Marker) else version.size
+
+
+def name_content_anew(store: VolumeStore) -> None:
+    """Gives rows of history that an earlier program wrote the id of their content, and the size that a record of their
+    kind can have. Deletes those of `Chunks`."""
+    for row in store.history.without_content():
+        version = decode_version(row.version)
+        store.history.drop_version(row.node, row.dot)
+        if not isinstance(version.body, Chunks):
+            store.history.add([replace(row, size=_size_of(version), blob=id_of(version.body))], ())
 
 
 def _settings_since(before: NodeState, now: NodeState) -> Iterator[int]:

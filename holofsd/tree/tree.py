@@ -30,7 +30,7 @@ from holofsd.tree.numbering import doubled
 from holofsd.tree.placing import MOST_STRAYS, derive_placements, encode_stamp
 from holofsd.tree.plain import Plain
 from holofsd.tree.reading import TreeReading
-from holofsd.tree.recording import Recorder
+from holofsd.tree.recording import Recorder, name_content_anew
 from holofsd.tree.slots import Projection
 from holofsd.tree.views import TreeCensus
 
@@ -43,6 +43,9 @@ _LOST: Final = "lost-anew"
 _SLICE: Final = 500
 WANTED_ANEW: Final = "wanted-anew"
 """In `meta`: the list of wanted content was made by a program that noted less of each."""
+
+HISTORY_ANEW: Final = "history-anew"
+"""In `meta`: history was written by a program that named the content of some bodies only."""
 
 
 def _nobody(_ino: Ino) -> bool:
@@ -80,6 +83,8 @@ class Tree(TreeReading):
                 self.refresh(store.nodes.directories_at_one_name())
             if store.take_meta(WANTED_ANEW) is not None:
                 self._refresh_slices(store.content.wanting_nodes())
+            if store.take_meta(HISTORY_ANEW) is not None:
+                name_content_anew(store)
             if store.take_meta(_CYCLES) is not None:
                 self._resolve_cycles_anew()
             if store.take_meta(_LOST) is not None:

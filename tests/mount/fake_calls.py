@@ -7,6 +7,7 @@ import asyncio
 import errno
 import os
 import time
+from contextlib import suppress
 from typing import Any
 
 from fake_tree import Node, OpenHandle, Tree, fail
@@ -30,6 +31,7 @@ class Calls:
     read_only: bool
     fetch_delay: float
     fetch_error: int
+    fetch_hurry: asyncio.Event
 
     def tell(self, source: Attachment | None, *changes: Any) -> None:
         raise NotImplementedError
@@ -233,7 +235,9 @@ class Calls:
     async def do_fetch(self, a: Attachment, r: pb.FetchRequest) -> pb.ContentMap:
         node = self.tree.node(r.ino)
         if node.remote:
-            await asyncio.sleep(self.fetch_delay)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.fetch_delay):
+                    await self.fetch_hurry.wait()
             if self.fetch_error:
                 raise fail(self.fetch_error)
             node.remote = False

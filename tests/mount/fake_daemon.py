@@ -47,6 +47,8 @@ class Daemon(Calls, FilesystemServicer):
         """Journals, and numbers in them."""
         self.fetch_delay = 0.0
         self.fetch_error = 0
+        self.fetch_hurry = asyncio.Event()
+        """Set, and replaced, when the delay changes: what waits comes at once."""
         self.crashed = asyncio.Event()
         self.news = asyncio.Event()
         self.news.set()
@@ -325,6 +327,8 @@ class Control:
 
     async def slow_fetch(self, delay: float, error: int = 0) -> None:
         self.daemon.fetch_delay, self.daemon.fetch_error = delay, error
+        hurry, self.daemon.fetch_hurry = self.daemon.fetch_hurry, asyncio.Event()
+        hurry.set()
 
     async def forget_content(self) -> None:
         """Move local content elsewhere: paths in leased maps lead nowhere."""

@@ -21,6 +21,7 @@ from holofs_api.v1 import filesystem_pb2 as pb
 from holofs_api.v1.filesystem_pb2_grpc import FilesystemStub
 from holofsd.core.ids import Ino
 from holofsd.fs.types import Access, ChangeBatch
+from holofsd.rpc.dispatch import MAX_IN_FLIGHT
 from support.fake_device import FakeDevice
 
 
@@ -139,6 +140,15 @@ async def test_a_waiting_call_does_not_hold_up_those_behind_it(
     device.fs.gate.set()
     reply = await client.hear()
     assert (reply.id, reply.HasField("error")) == (1, False)
+
+
+async def test_calls_that_wait_for_content_keep_no_other_call_waiting(client: Client, device: FakeDevice) -> None:
+    for number in range(2 * MAX_IN_FLIGHT):
+        client.ask(number, fetch=pb.FetchRequest(ino=5, length=9))
+    client.ask(1 << 20, lookup=pb.LookupRequest(parent=1, name=b"a"))
+    assert (await client.hear()).id == 1 << 20
+    device.fs.gate.set()
+    assert {(await client.hear()).id for _ in range(2 * MAX_IN_FLIGHT)} == set(range(2 * MAX_IN_FLIGHT))
 
 
 async def test_many_calls_in_flight_are_all_answered_once(client: Client, device: FakeDevice) -> None:

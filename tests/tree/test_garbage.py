@@ -11,10 +11,11 @@ from blake3 import blake3
 from holofsd.codec.records import encode_state
 from holofsd.core import edit
 from holofsd.core.document import Envelope, Head
-from holofsd.core.ids import ROOT_ID, BlobHash, NodeId
+from holofsd.core.ids import ROOT_ID, AuthorId, BlobHash, NodeId
 from holofsd.core.state import Blob, Kind, NodeState, Place
 from holofsd.store import faults
 from holofsd.store.content import hash_file
+from holofsd.tree import garbage
 from holofsd.tree.garbage import Collected, GarbageCollector
 from holofsd.tree.local import LocalVolume
 from tests.tree.harness import Clock, volume_store
@@ -292,3 +293,38 @@ def test_a_part_that_nobody_goes_on_with_goes(setting: Setting) -> None:
     setting.collector = GarbageCollector(setting.volume, part_s=-10)
     setting.collect()
     assert not part.exists()
+
+
+@pytest.mark.parametrize("many", [3, 600])
+def test_a_record_that_is_not_merged_keeps_what_it_names_however_much_is_collected(setting: Setting, many: int) -> None:
+    named, late, *others = [setting.bring(b"%d" % number) for number in range(many)]
+    store = setting.store
+
+    def arrive(seq: int, payload: bytes) -> None:
+        with store.db.transaction():
+            store.documents.put_incoming([Envelope(AuthorId(b"x" * 32), seq, b"key %d" % seq, payload, b"s" * 64)])
+
+    arrive(1, b"in a format of the future " + named)
+    collected = Collected()
+    for step, _ in enumerate(setting.collector.steps(collected, 0)):
+        if step == 0:  # searched later, or in the transaction that decides
+            arrive(2, late + b" at its beginning")
+    assert (setting.has(named), setting.has(late)) == (True, True)
+    assert collected.files == len(others) == many - 2
+    assert setting.collect().files == 0
+
+
+def test_a_pass_searches_each_record_once(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[bytes] = []
+    monkeypatch.setattr(garbage, "named_in", lambda payload, wanted: searched.append(payload) or [])
+    payloads = [b"%d" % number * 70_000 for number in range(5)]
+    with setting.store.db.transaction():
+        for seq, payload in enumerate(payloads):
+            envelope = Envelope(AuthorId(b"x" * 32), seq, b"key %d" % seq, payload, b"s" * 64)
+            setting.store.documents.put_incoming([envelope])
+    blobs = [setting.bring(b"%d" % number) for number in range(500)]
+    collected = Collected()
+    steps = sum(1 for _ in setting.collector.steps_for(blobs, collected))
+    assert collected.files == len(blobs), "let go of in three slices, and searched before each"
+    assert sorted(searched) == payloads
+    assert steps > len(payloads) // 2, "others have a turn between two records"

@@ -11,9 +11,14 @@ import pytest
 from holofsd.core import edit
 from holofsd.core.document import Head
 from holofsd.core.ids import ROOT_ID, BlobHash, NodeId
-from holofsd.core.state import Blob, Body, Inline, Kind, Marker, NodeState, Pending, Place
+from holofsd.core.state import Blob, Body, Chunk, Chunks, Inline, Kind, Manifest, Marker, NodeState, Pending, Place
+from holofsd.store.past_sizes import Totals
+from holofsd.tree.facts import blobs_of
 from holofsd.tree.local import LocalVolume
 from holofsd.tree.past import Past
+from holofsd.tree.recording import Recorder
+from holofsd.tree.states import encode_version
+from holofsd.tree.tree import HISTORY_ANEW, Tree
 from tests.tree.harness import Clock, volume_store
 
 BLOB = BlobHash(b"h" * 32)
@@ -26,9 +31,11 @@ class Setting:
         self.clock = clock
         self.past = Past(volume.tree)
 
-    def create(self, name: bytes, body: Body, parent: NodeId = ROOT_ID, kind: Kind = Kind.FILE) -> NodeState:
+    def create(
+        self, name: bytes, body: Body, parent: NodeId = ROOT_ID, kind: Kind = Kind.FILE, size: int = 5
+    ) -> NodeState:
         with self.store.db.transaction():
-            version = self.volume.new_version(body, 5, 7)
+            version = self.volume.new_version(body, size, 7)
             node = edit.split_id(NodeId(b"random-for-tests"), version.dot)
             place = Place(parent, name)
             state = edit.new_node(node, kind, 7, place, edit.link_id(node), version, 0o644, version.stamp)
@@ -182,3 +189,67 @@ def test_a_conflict_copy_that_becomes_a_file_is_not_a_replaced_version(setting: 
 def test_a_look_at_the_trash_does_not_read_every_node(setting: Setting) -> None:
     sql = "EXPLAIN QUERY PLAN SELECT node FROM nodes WHERE visible=0 AND node>? ORDER BY node LIMIT ?"
     assert "nodes_gone" in str(setting.store.db.all(sql, (b"", 1)))
+
+
+# ---- what it counts as
+CLAIM = 1 << 43
+LIST = Manifest(BLOB)
+PARTS = Chunks((Chunk(BLOB, CLAIM - 5), Chunk(BlobHash(b"i" * 32), 5)))
+
+
+def history(setting: Setting) -> list[tuple[int, bytes | None]]:
+    return setting.store.db.all("SELECT size, blob FROM history ORDER BY id")
+
+
+def replaced(setting: Setting, body: Body) -> NodeState:
+    """A file with this body, of which a record says the greatest size there is, that is written again."""
+    state = setting.create(b"a", body, size=CLAIM)
+    setting.publish()
+    return setting.replace(state, Inline(b"b"))
+
+
+def test_what_a_replaced_list_claims_counts_only_as_far_as_it_is_here(setting: Setting) -> None:
+    replaced(setting, LIST)
+    assert history(setting) == [(CLAIM, BLOB)]
+    assert setting.store.past_sizes.totals() == Totals(1, 0, 0)
+    with setting.store.db.transaction():
+        setting.store.content.add(BLOB, 100, 1)
+    assert setting.store.past_sizes.totals() == Totals(1, 100, 0)
+
+
+def test_versions_that_have_several_contents_leave_no_trace_and_can_be_collected(setting: Setting) -> None:
+    replaced(setting, PARTS)
+    assert history(setting) == []
+    assert setting.store.past_sizes.totals() == Totals(0, 0, 0)
+    assert setting.volume.tree.untraced == dict(blobs_of(PARTS, CLAIM))
+
+
+def test_a_directory_counts_nothing_whatever_its_record_says(setting: Setting) -> None:
+    state = setting.create(b"d", Marker(), kind=Kind.DIRECTORY, size=CLAIM)
+    with setting.store.db.transaction():
+        recorder = Recorder(setting.store, setting.clock)
+        recorder.never_lived(state, replace(state, versions={}))
+    assert history(setting) == [(0, None)]
+    assert setting.store.past_sizes.totals() == Totals(1, 0, 0)
+
+
+def test_history_of_an_earlier_program_gets_the_ids_of_its_content(setting: Setting) -> None:
+    state = setting.create(b"a", Inline(b"first"))
+    setting.publish()
+    setting.replace(state, Inline(b"b"))
+    (before,) = setting.store.history.of_node(state.id)
+    (version,) = state.versions.values()
+    marker = replace(version, body=Marker(), size=CLAIM)
+    with setting.store.db.transaction():
+        for number, body in enumerate((LIST, PARTS), 1):
+            encoded = encode_version(state.id, Kind.FILE, replace(version, body=body, size=CLAIM))
+            old = replace(before, dot=number.to_bytes(40), size=CLAIM, blob=None, version=encoded)
+            setting.store.history.add([old], [])
+        encoded = encode_version(state.id, Kind.DIRECTORY, marker)
+        setting.store.history.add([replace(before, dot=b"d" * 40, size=CLAIM, version=encoded)], [])
+        setting.store.set_meta(HISTORY_ANEW, b"1")
+    assert setting.store.past_sizes.totals() == Totals(4, 5 + 3 * CLAIM, 0)
+    Tree(setting.store, setting.clock)
+    assert history(setting) == [(5, None), (CLAIM, BLOB), (0, None)]
+    assert setting.store.past_sizes.totals() == Totals(3, 5, 0)
+    assert setting.store.meta(HISTORY_ANEW) is None
