@@ -29,6 +29,7 @@ def test_status_tells_how_a_device_is_reached_and_when_it_was_seen(world: World)
     until(lambda: not a.status()["peers"][0]["connected"], "a to notice")
     (peer,) = a.json("peers")
     assert (peer["path"], peer["round_trip_us"]) == ("", 0)
+    assert "shared" not in peer["explanation"], "a device that goes takes nothing back"
     assert "not connected, last seen " in a.ctl("status").out
 
 
