@@ -168,10 +168,9 @@ def how_reached(peer: pb.Peer) -> str:
     """Says how a connected device is reached: directly or through a relay, where, and how long an answer takes."""
     if not peer.path:
         return ""
-    took = f"{peer.round_trip_us / 1000:.1f} ms" if peer.round_trip_us else ""
+    took = f"{peer.round_trip_us / 1000:.1f} ms" if peer.round_trip_us else "no answer now"
     told = ", ".join(part for part in (safe(peer.address.removeprefix("relay:")), took) if part)
-    way = "through a relay" if peer.path == "relay" else "directly"
-    return f"{way} ({told})" if told else way
+    return f"{'through a relay' if peer.path == 'relay' else 'directly'} ({told})"
 
 
 def _troubles(status: pb.VolumeStatus) -> list[str]:

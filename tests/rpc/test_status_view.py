@@ -53,7 +53,10 @@ def test_a_device_is_told_with_its_path_its_address_and_its_round_trip() -> None
     direct = pb.Peer(device_id="bb", connected=True, path="direct", address="10.0.0.2:4433", round_trip_us=12_340)
     assert of_device(safety, direct) == "desk  connected directly (10.0.0.2:4433, 12.3 ms)  holds everything"
     relay = pb.Peer(device_id="bb", connected=True, path="relay", address="relay:https://r.example.org")
-    assert of_device(safety, relay) == "desk  connected through a relay (https://r.example.org)  holds everything"
+    assert (
+        of_device(safety, relay)
+        == "desk  connected through a relay (https://r.example.org, no answer now)  holds everything"
+    )
     assert of_device(safety, pb.Peer()) == "desk  connected  holds everything"
 
 
