@@ -50,7 +50,7 @@ def status_lines(reply: pb.StatusReply) -> list[str]:
 def _under_way(reply: pb.StatusReply) -> list[str]:
     """Rates of now, and how long it takes at that rate until everything is here; nothing where the line is quiet."""
     sending, receiving = reply.network.sending, reply.network.receiving
-    missing = sum(volume.content_missing_bytes for volume in reply.volumes)
+    missing = sum(volume.content_missing_bytes - volume.content_arrived_bytes for volume in reply.volumes)
     told = []
     if receiving >= _LEAST_RATE:
         left = f" ({size(missing)} left, about {duration(max(missing // receiving, 1))})" if missing else ""

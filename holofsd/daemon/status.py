@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -92,7 +93,18 @@ def volume_status(summary: api.VolumeSummary, opened: OpenVolume) -> api.VolumeS
         record_budgets=record_budgets(opened.sync),
         ignored=census.ignored,
         ignored_bytes=census.ignored_bytes,
+        content_arrived_bytes=min(_arrived(opened), sync.content_missing_bytes) if sync.content_missing else 0,
     )
+
+
+def _arrived(opened: OpenVolume) -> int:
+    """Bytes of contents that are being received. Of one that comes from several devices the longest part counts."""
+    longest: dict[str, int] = {}
+    for part in opened.sync.volume.store.content.parts():
+        with suppress(FileNotFoundError):  # it is whole by now
+            blob = part.name.partition(".")[0]
+            longest[blob] = max(longest.get(blob, 0), part.stat().st_size)
+    return sum(longest.values())
 
 
 def space(state: Path, volumes: Volumes) -> api.SpaceStatus:

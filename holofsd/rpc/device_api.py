@@ -198,6 +198,7 @@ class VolumeStatus:
     unavailable: tuple[Unavailable, ...] = ()
     ignored: int = 0
     ignored_bytes: int = 0
+    content_arrived_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

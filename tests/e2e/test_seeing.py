@@ -42,6 +42,8 @@ def test_status_tells_the_rate_and_the_time_that_is_left(world: World) -> None:
     told = b.ctl("status").out
     assert "Now: fetching " in told
     assert " left, about " in told
+    until(lambda: 0 < b.volume_status()["content_arrived_bytes"] < _SIZE, "a part of it")
+    assert b.volume_status()["content_missing_bytes"] == _SIZE
     assert "sending " in a.ctl("status").out
 
 

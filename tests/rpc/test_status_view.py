@@ -69,7 +69,7 @@ def test_a_device_that_is_off_is_told_with_when_it_was_seen() -> None:
 
 def test_what_goes_over_the_network_is_told_with_its_rate_and_the_time_that_is_left() -> None:
     volume = pb.VolumeStatus(volume=pb.Volume(name="docs", state="ready"), content_missing=2)
-    volume.content_missing_bytes = 300 * MIB
+    volume.content_missing_bytes, volume.content_arrived_bytes = 400 * MIB, 100 * MIB
     network = pb.NetworkStatus(receiving=2 * MIB, sending=512 * 1024)
     told = status_lines(pb.StatusReply(volumes=[volume], network=network))
     assert (

@@ -1029,6 +1029,7 @@ class VolumeStatus(_message.Message):
     RECORD_BUDGETS_FIELD_NUMBER: _builtins.int
     IGNORED_FIELD_NUMBER: _builtins.int
     IGNORED_BYTES_FIELD_NUMBER: _builtins.int
+    CONTENT_ARRIVED_BYTES_FIELD_NUMBER: _builtins.int
     files: _builtins.int
     """that it has"""
     bytes: _builtins.int
@@ -1060,6 +1061,8 @@ class VolumeStatus(_message.Message):
     """files that a .holofsignore keeps on this device: they are in `files`, and on no other device"""
     ignored_bytes: _builtins.int
     """of them"""
+    content_arrived_bytes: _builtins.int
+    """of `content_missing_bytes`, in contents that are not whole yet"""
     @_builtins.property
     def volume(self) -> Global___Volume: ...
     @_builtins.property
@@ -1117,10 +1120,11 @@ class VolumeStatus(_message.Message):
         record_budgets: _abc.Iterable[Global___DeviceRecords] | None = ...,
         ignored: _builtins.int = ...,
         ignored_bytes: _builtins.int = ...,
+        content_arrived_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "volume", b"volume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conflicts", b"conflicts", "content_missing", b"content_missing", "content_missing_bytes", b"content_missing_bytes", "damaged", b"damaged", "devices", b"devices", "files", b"files", "held_by", b"held_by", "held_directories", b"held_directories", "held_files", b"held_files", "held_since_ms", b"held_since_ms", "history", b"history", "ignored", b"ignored", "ignored_bytes", b"ignored_bytes", "lies", b"lies", "pending", b"pending", "quarantine_reasons", b"quarantine_reasons", "quarantined", b"quarantined", "record_budgets", b"record_budgets", "records_behind", b"records_behind", "unavailable", b"unavailable", "unpublished", b"unpublished", "unsealed", b"unsealed", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conflicts", b"conflicts", "content_arrived_bytes", b"content_arrived_bytes", "content_missing", b"content_missing", "content_missing_bytes", b"content_missing_bytes", "damaged", b"damaged", "devices", b"devices", "files", b"files", "held_by", b"held_by", "held_directories", b"held_directories", "held_files", b"held_files", "held_since_ms", b"held_since_ms", "history", b"history", "ignored", b"ignored", "ignored_bytes", b"ignored_bytes", "lies", b"lies", "pending", b"pending", "quarantine_reasons", b"quarantine_reasons", "quarantined", b"quarantined", "record_budgets", b"record_budgets", "records_behind", b"records_behind", "unavailable", b"unavailable", "unpublished", b"unpublished", "unsealed", b"unsealed", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
