@@ -55,7 +55,7 @@ class ControlClient:
         await self.call("Handshake", hello)
 
     async def call(self, method: str, request: Any) -> Any:
-        """One unary call. Raises CallFailed."""
+        """Makes a unary call. Raises CallFailed."""
         try:
             return await getattr(self._stub, method)(request, timeout=CALL_S)
         except grpc.aio.AioRpcError as error:

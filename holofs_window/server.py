@@ -27,7 +27,7 @@ _END_S: Final = 1
 
 
 class BoundedProtocol(H11Protocol):
-    """One connection. uvicorn bounds the time between two requests, and not the time before the first."""
+    """Connection of a browser. uvicorn bounds the time between two requests, and not the time before the first."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)

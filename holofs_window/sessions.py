@@ -40,7 +40,7 @@ class Download:
 
 @dataclass(eq=False, slots=True)
 class BrowserSession:
-    """One browser that was let in."""
+    """Browser that was let in."""
 
     cookie: bytes
     """Hash of it; likewise each of `keys`, one for each link that the browser used."""
@@ -121,7 +121,7 @@ class Sessions:
 
     @property
     def in_use(self) -> bool:
-        """Whether a link or a session is still good."""
+        """Returns whether a link or a session is still good."""
         self._tidy()
         return bool(self._links or self._sessions)
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,21 +15,16 @@ from holofs_api.paths import socket_path
 from holofs_api.state_directory import FolderContent, StateDirError, require_ours, standing
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl import fuse_binding
+from holofsctl.check import Check
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
 from holofsctl.output import size
+from holofsctl.running_checks import running_checks
 from holofsctl.space_view import refusal_lines
 
 _LITTLE_SPACE: Final = 1 << 30
 _RESERVE: Final = 32 << 20
 """Bytes of the disk that the daemon keeps free (`holofsd.fs.settings`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    fine: bool
-    subject: str
-    sentence: str
 
 
 def run(state: Path) -> list[Check]:
@@ -99,6 +93,7 @@ def _daemon(state: Path) -> Iterator[Check]:
             if refused := refusal_lines(status):
                 first, *ways = (" ".join(line.split()) for line in refused)
                 yield Check(False, "disk", f"{first} {'; '.join(ways)}.".replace(" .", ""))
+            yield from running_checks(status)
     except StateDirError as error:
         yield Check(False, "daemon", error.message)
     except CommandError as error:

@@ -225,7 +225,7 @@ class Client:
         return cast(pb.HandshakeReply, reply)
 
     def call(self, method: str, request: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
-        """One unary call of Control, by its name."""
+        """Makes a unary call of Control, by its name."""
         with _shown(method), told_plainly(self.state):
             return getattr(self._stub, method)(request, timeout=timeout_s)
 

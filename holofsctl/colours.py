@@ -22,7 +22,7 @@ _MARKS: Final = (
 
 
 def colours_wanted(stream: IO[str] | None) -> bool:
-    """Whether what is written there may have colours."""
+    """Returns whether what is written there may have colours."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     try:

@@ -8,6 +8,7 @@ bash, and is not used. The functions here take each line of output as a word.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -89,6 +90,8 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
         for action in inner._actions:
             if (name, action.dest) == ("completion", "what"):
                 action.choices = SHELLS  # the others are for scripts
+            elif action.option_strings and re.fullmatch(r"[a-z]+(\|[a-z]+)+", str(action.metavar)):
+                action.choices = str(action.metavar).split("|")  # its type says what is wrong, and knows them
             if complete := _completer(name, action):
                 action.complete = complete  # type: ignore[attr-defined]
     return str(shtab.complete(parser, shell, preamble={shell: _PREAMBLES[shell]}))  # type: ignore[arg-type]

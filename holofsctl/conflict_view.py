@@ -19,7 +19,7 @@ class ConflictChoices:
     choices: tuple[pb.Alternative, ...]
 
     def is_at(self, path: bytes) -> bool:
-        """Whether the path is that of the name, or of a copy."""
+        """Returns whether the path is that of the name, or of a copy."""
         return bool(path) and (path == self.path or any(path == choice.path for choice in self.choices))
 
 

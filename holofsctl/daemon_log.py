@@ -22,7 +22,8 @@ _BLOCK: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line, without its end; `event` is empty where it is broken: no JSON object with a time and a sentence."""
+    """Line of the log, without its end; `event` is empty where it is broken: no JSON object with a time and a
+    sentence."""
 
     text: str
     event: dict[str, Any] = field(default_factory=dict)
@@ -149,7 +150,8 @@ class LogReader:
 
 
 def is_about(names: Iterable[str], paths: Iterable[str], volume_id: str) -> Callable[[dict[str, Any]], bool]:
-    """Whether an event names a volume: by its name, by its id or eight digits or more of it, or by a mounted path."""
+    """Returns a test of whether an event names a volume: by its name, by its id or eight digits or more of it, or by a
+    mounted path."""
     words = {*names, *paths}
 
     def about(event: dict[str, Any]) -> bool:

@@ -226,12 +226,13 @@ def _unmount_leftovers(state: Path) -> None:
 
 
 def _is_of(state: Path, path: str) -> bool:
-    """Whether the mount there is this device's, or its process is gone: a copy of the state directory lists it, too."""
+    """Returns whether the mount there is this device's, or its process is gone: a copy of the state directory lists it,
+    too."""
     holder = holder_of(path)
     return holder is None or holder.belongs_to(state)
 
 
 def is_mounted(path: str) -> bool:
-    """Whether something is mounted exactly there, without touching it (a dead mount would hang)."""
+    """Returns whether something is mounted exactly there, without touching it (a dead mount would hang)."""
     points = mount_points()
     return os.path.ismount(path) if points is None else path in points

@@ -43,7 +43,7 @@ class Starter(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LoginFile:
-    """One file that starts one device."""
+    """File that starts one device."""
 
     starter: Starter
     path: Path
@@ -54,14 +54,14 @@ class LoginFile:
         return self.path.name
 
     def is_written(self) -> bool:
-        """Whether a file of ours, for this device, is there: maybe with another text."""
+        """Returns whether a file of ours, for this device, is there: maybe with another text."""
         return self._present()[:1] == self.text.splitlines()[:1]
 
     def is_current(self) -> bool:
         return self._present() == self.text.splitlines()
 
     def is_foreign(self) -> bool:
-        """Whether there is a file that `install` did not write, or not for this device."""
+        """Returns whether there is a file that `install` did not write, or not for this device."""
         return os.path.lexists(self.path) and not self.is_written()
 
     def _present(self) -> list[str]:
@@ -95,8 +95,8 @@ def socket_unit_name(state: Path) -> str:
 
 
 def _can_have_socket(state: Path) -> bool:
-    """Whether systemd can bind the socket: it knows no way around the length of an address, and reads a line as it
-    stands, without escapes."""
+    """Returns whether systemd can bind the socket: it knows no way around the length of an address, and reads a line as
+    it stands, without escapes."""
     path = str(state / ACTIVATION_SOCKET_NAME)
     return len(os.fsencode(path)) <= MAX_SOCKET_PATH and path == _without_controls(path)
 
@@ -198,7 +198,7 @@ def _first_line(state: Path) -> str:
 
 
 def unit_word(text: str) -> str:
-    """One word in a unit file: quoted, with escapes as of C, and `%` doubled (systemd.syntax(7))."""
+    """Word in a unit file: quoted, with escapes as of C, and `%` doubled (systemd.syntax(7))."""
     plain = re.sub(r'[\\"]', r"\\\g<0>", text).replace("%", "%%")
     return f'"{_without_controls(plain)}"'
 
@@ -208,7 +208,7 @@ def _without_controls(text: str) -> str:
 
 
 def desktop_word(text: str) -> str:
-    """One word of `Exec=`: quoted, `%` doubled, and then escaped again as any string of a desktop entry."""
+    """Word of `Exec=`: quoted, `%` doubled, and then escaped again as any string of a desktop entry."""
     quoted = re.sub(r'[\\"`$]', r"\\\g<0>", text).replace("%", "%%")
     return '"' + _in_string(quoted) + '"'
 

@@ -53,7 +53,7 @@ class Output:
             print_text(text + "\n")
 
     def line(self, plain: object, line: str) -> None:
-        """One of many answers, as it comes: JSON in one line, or a line for a person. Raises as `data`."""
+        """Prints an answer of many, as it comes: JSON in one line, or a line for a person. Raises as `data`."""
         if self.as_json:
             print_text(json.dumps(versioned(plain), separators=(",", ":")) + "\n")
         else:

@@ -34,6 +34,8 @@ from holofsctl.mistakes import command_meant, did_you_mean
 from holofsctl.numbers import number, seconds, time_limit
 from holofsctl.output import print_text, safe
 
+_SETTING: Final = "KEY"
+"""How the name of a setting is shown in a usage."""
 _PATHS: Final = ("path", "place", "folder", "to", "copy", "state_dir")
 """Arguments that name a file."""
 
@@ -65,6 +67,12 @@ class _Parser(argparse.ArgumentParser):
         if isinstance(action, argparse._SubParsersAction):
             what = "command" if action.dest == "command" else f"`{self.prog}` command"
             self.error(f"There is no {what} `{safe(value)}`.{command_meant(value, choices)}")
+        if action.metavar == _SETTING:
+            told = f"There is no setting {quoted(value)}.{did_you_mean(value, choices)}"
+            self.error(f"{told} `holofsctl config list` shows all.")
+        if action.metavar and "|" in action.metavar:  # those that a person is to know of
+            choices = str(action.metavar).split("|")
+            self.error(f"`{self.prog}` takes {', '.join(choices)}, not {quoted(value)}.{did_you_mean(value, choices)}")
         name = "/".join(action.option_strings) or str(action.metavar or action.dest)
         self.error(f"{name} takes {', '.join(choices)}, not {quoted(value)}.{did_you_mean(value, choices)}")
 
@@ -85,7 +93,7 @@ class _GroupedHelp(_Parser):
 
 
 def wants_json(words: Sequence[str]) -> bool:
-    """Whether a complaint about these words is to be JSON, before they are understood."""
+    """Returns whether a complaint about these words is to be JSON, before they are understood."""
     return "--json" in words[: words.index("--")] if "--" in words else "--json" in words
 
 

@@ -27,7 +27,7 @@ _MOST_TEXT: Final = 60
 
 
 def is_terminal(stream: IO[str] | None) -> bool:
-    """Whether lines that are written there can be taken back."""
+    """Returns whether lines that are written there can be taken back."""
     try:
         return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
     except (AttributeError, ValueError):  # a stand-in, or closed

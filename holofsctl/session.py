@@ -22,6 +22,6 @@ class CommandSession:
         return activation.connect(self.state)
 
     def call(self, method: str, request: Any) -> Any:
-        """One call on a connection of its own."""
+        """Makes a call on a connection of its own."""
         with self.connect() as client:
             return client.call(method, request)

@@ -7,14 +7,16 @@ import contextlib
 import fcntl
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from holofs_api import settings_file
+from holofs_api.setting_kinds import Value
+from holofs_api.settings import BY_KEY
 from holofs_api.settings_file import SettingsFile
-from holofs_api.state_directory import prepare
+from holofs_api.state_directory import prepare, standing
 from holofsctl import settings_text
 from holofsctl.errors import CommandError
 from holofsctl.session import CommandSession
@@ -59,6 +61,26 @@ def save(file: SettingsFile, text: str) -> None:
         raise CommandError(f"{new.problems[0]} Nothing was saved: `holofsctl config edit` opens it.", code=_BAD)
     if text != file.text or not file.exists:
         settings_file.write(file.path, text)
+
+
+def change(state: Path, values: Mapping[str, Value | None]) -> None:
+    """Writes values into the settings file by their keys, all or none; None takes one out, so that its default counts.
+    Where there is nothing to take out, no file is made. Raises CommandError, StateDirError."""
+    standing(state)
+    path = settings_file.path_of(state)
+    if all(value is None for value in values.values()) and not settings_file.read(path).exists:
+        return
+    with locked(state):
+        file = settings_file.read(path)
+        text = source_text(file)
+        for key, value in values.items():
+            setting = BY_KEY[key]
+            text = (
+                settings_text.without(text, setting)
+                if value is None
+                else settings_text.with_value(text, setting, value)
+            )
+        save(file, text)
 
 
 # ---- with an editor

@@ -101,7 +101,7 @@ def _not_changed(setting: Setting) -> CommandError:
 
 
 def _same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Whether both say the same; a section that says nothing does not count."""
+    """Returns whether both say the same; a section that says nothing does not count."""
     return {key: told for key, told in found.items() if told != {}} == {
         key: told for key, told in wanted.items() if told != {}
     }

@@ -20,16 +20,19 @@ from holofsctl.traffic_view import is_paused, limit_lines, pause_lines
 
 _LIES_SHOWN_MS: Final = 30 * 86_400_000
 """Age of the last of its kind, from which on a lie is only counted."""
+_LEAST_RATE: Final = 1024
+"""Bytes a second; what is slower are signs of life and remarks, not files."""
 
 
 def status_lines(reply: pb.StatusReply) -> list[str]:
     up = duration(reply.uptime_seconds)
     lines = [f"{safe(reply.device_name)}  (device {reply.device_id[:16]}, {reply.program}, up {up})"]
-    lines += [*pause_lines(reply.traffic), *limit_lines(reply.traffic)]
+    lines += [*pause_lines(reply.traffic), *limit_lines(reply.traffic), *_under_way(reply)]
+    peers = {peer.device_id: peer for peer in reply.peers}
     for volume in reply.volumes:
         paused = is_paused(reply.traffic, volume.volume.name)
         mounts = [mount for mount in reply.mounts if mount.volume in (volume.volume.name, volume.volume.id)]
-        lines += ["", *_volume(volume, mounts, told_apart(volume.devices, reply.device_name), paused)]
+        lines += ["", *_volume(volume, mounts, told_apart(volume.devices, reply.device_name), paused, peers)]
     if not reply.volumes:
         lines += [
             "",
@@ -37,13 +40,32 @@ def status_lines(reply: pb.StatusReply) -> list[str]:
         ]
     if refused := refusal_lines(reply):
         lines += ["", *refused]
+    elif reply.space.total_bytes:
+        lines += ["", f"Disk: {size(reply.space.free_bytes)} free of {size(reply.space.total_bytes)}."]
     if reply.warnings:
         lines += ["", *(f"Warning: {safe(warning)}" for warning in reply.warnings)]
     return lines
 
 
+def _under_way(reply: pb.StatusReply) -> list[str]:
+    """Rates of now, and how long it takes at that rate until everything is here; nothing where the line is quiet."""
+    sending, receiving = reply.network.sending, reply.network.receiving
+    missing = sum(volume.content_missing_bytes - volume.content_arrived_bytes for volume in reply.volumes)
+    told = []
+    if receiving >= _LEAST_RATE:
+        left = f" ({size(missing)} left, about {duration(max(missing // receiving, 1))})" if missing else ""
+        told.append(f"fetching {size(receiving)} a second{left}")
+    if sending >= _LEAST_RATE:
+        told.append(f"sending {size(sending)} a second")
+    return [f"Now: {', '.join(told)}."] if told else []
+
+
 def _volume(
-    status: pb.VolumeStatus, mounts: Iterable[pb.MountInfo], names: Mapping[str, str], paused: bool
+    status: pb.VolumeStatus,
+    mounts: Iterable[pb.MountInfo],
+    names: Mapping[str, str],
+    paused: bool,
+    peers: Mapping[str, pb.Peer],
 ) -> list[str]:
     volume = status.volume
     role = f"{role_here(volume)}, " if volume.state == "ready" else ""  # else it is not known yet
@@ -59,7 +81,7 @@ def _volume(
     lines += [f"  {_ignored(status)}"] if status.ignored else []
     lines += [f"  {_safety(status, names, paused)}", *(f"  {line}" for line in _arriving(status))]
     lines += [f"  {_mount(mount)}" for mount in mounts]
-    lines += _devices(status.devices, names)
+    lines += _devices(status.devices, names, peers)
     lines += [f"  {_kept(status.history)}"] if status.HasField("history") else []
     lines += [f"  {line}" for line in _troubles(status)]
     return lines
@@ -114,10 +136,9 @@ def _mount(mount: pb.MountInfo) -> str:
     return f"Mount at {safe(mount.path)} is {mount.state}{how}. {safe(mount.explanation)}".rstrip()
 
 
-def _devices(devices: Iterable[pb.DeviceSafety], names: Mapping[str, str]) -> list[str]:
+def _devices(devices: Iterable[pb.DeviceSafety], names: Mapping[str, str], peers: Mapping[str, pb.Peer]) -> list[str]:
     rows = []
     for device in devices:
-        presence = "connected" if device.connected else "left" if device.left else "not connected"
         if device.left:
             holds = "holds nothing of it any more"
         elif device.complete:
@@ -131,8 +152,25 @@ def _devices(devices: Iterable[pb.DeviceSafety], names: Mapping[str, str]) -> li
             if device.records_behind and not device.complete and not device.left
             else ""
         )
-        rows.append((names[device.device_id], presence, holds, behind))
+        rows.append((names[device.device_id], _presence(device, peers.get(device.device_id, pb.Peer())), holds, behind))
     return table(rows, indent="    ")
+
+
+def _presence(device: pb.DeviceSafety, peer: pb.Peer) -> str:
+    if device.connected:
+        return f"connected {reached}" if (reached := how_reached(peer)) else "connected"
+    if device.left:
+        return "left"
+    return f"not connected, last seen {moment(peer.last_seen_ms)}" if peer.last_seen_ms else "not connected"
+
+
+def how_reached(peer: pb.Peer) -> str:
+    """Says how a connected device is reached: directly or through a relay, where, and how long an answer takes."""
+    if not peer.path:
+        return ""
+    took = f"{peer.round_trip_us / 1000:.1f} ms" if peer.round_trip_us else "no answer now"
+    told = ", ".join(part for part in (safe(peer.address.removeprefix("relay:")), took) if part)
+    return f"{'through a relay' if peer.path == 'relay' else 'directly'} ({told})"
 
 
 def _troubles(status: pb.VolumeStatus) -> list[str]:

@@ -99,7 +99,8 @@ def _cut(text: str, width: int, indent: int) -> int:
 
 
 def ask(question: str) -> str:
-    """One line of standard input, after the question on standard error; empty at its end, or without standard input."""
+    """Returns a line of standard input, after the question on standard error; empty at its end, or without standard
+    input."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             sys.stderr.write(question)
@@ -108,7 +109,7 @@ def ask(question: str) -> str:
 
 
 def read_line(most: int = -1) -> str:
-    """One line of standard input; empty at its end, and where it is closed or a folder."""
+    """Returns a line of standard input; empty at its end, and where it is closed or a folder."""
     stdin: Any = sys.stdin
     if stdin is None:
         return ""

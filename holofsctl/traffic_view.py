@@ -7,6 +7,7 @@ import time
 
 from holofs_api.shell import shell_word
 from holofs_api.v1 import control_pb2 as pb
+from holofs_api.words import coming_time
 from holofsctl.output import safe, size
 
 _METERED = {"yes": "metered", "no": "not metered", "unknown": "not known to be metered"}
@@ -18,7 +19,7 @@ def pause_lines(traffic: pb.TrafficStatus) -> list[str]:
 
 
 def _pause(pause: pb.PauseInfo) -> str:
-    until = f" until {_time(pause.until_ms)}" if pause.until_ms else ""
+    until = _until(pause.until_ms)
     if pause.volume:
         return f"Paused{until}: the volume {safe(pause.volume)}. `holofsctl resume {shell_word(pause.volume)}` ends it."
     if pause.device_id:
@@ -32,7 +33,7 @@ def limit_lines(traffic: pb.TrafficStatus) -> list[str]:
     """Sentences about the limits that hold now; none where there are none."""
     lines = []
     if traffic.down or traffic.up or traffic.changes_ms:
-        until = f" until {_time(traffic.changes_ms)}" if traffic.changes_ms else ""
+        until = _until(traffic.changes_ms)
         rates = f"fetching {_rate(traffic.down)}, sending {_rate(traffic.up)}"
         exempt = "; devices in the local network are not limited" if traffic.lan_exempt else ""
         lines.append(f"Limits{until}: {rates}{exempt}.")
@@ -43,7 +44,7 @@ def limit_lines(traffic: pb.TrafficStatus) -> list[str]:
 
 
 def is_paused(traffic: pb.TrafficStatus, volume: str) -> bool:
-    """Whether a volume, by its name, has no traffic at all."""
+    """Returns whether a volume, by its name, has no traffic at all."""
     return any(pause.volume == volume or not (pause.volume or pause.device_id) for pause in traffic.pauses)
 
 
@@ -51,8 +52,5 @@ def _rate(rate: int) -> str:
     return f"at most {size(rate)} a second" if rate else "without a limit"
 
 
-def _time(at_ms: int) -> str:
-    """A time of the future: the time alone if it is today or within twelve hours, else with the date."""
-    then, now = time.localtime(at_ms / 1000), time.localtime()
-    is_soon = then[:3] == now[:3] or at_ms / 1000 - time.time() < 12 * 3600
-    return time.strftime("%H:%M" if is_soon else "%Y-%m-%d %H:%M", then)
+def _until(at_ms: int) -> str:
+    return f" until {coming_time(at_ms, time.time_ns() // 1_000_000)}" if at_ms else ""

@@ -177,7 +177,7 @@ class MountState:
                     del self._own_names[next(iter(self._own_names))]
 
     def order_unknown(self, parent: int, name: bytes) -> bool:
-        """Return whether news of this name may be older than what this mount did to it: replies overtake the Watch
+        """Returns whether news of this name may be older than what this mount did to it: replies overtake the Watch
         stream."""
         when = self._own_names.get((parent, name))
         return when is not None and time.monotonic() - when < NEWS_SECONDS
@@ -191,7 +191,7 @@ class MountState:
         return self.shown(attr)
 
     def may_grow_unnoticed(self, attr: pb.Attr) -> bool:
-        """Return whether another mount may write to the file's staging file, of which no message tells."""
+        """Returns whether another mount may write to the file's staging file, of which no message tells."""
         return attr.writing and not self.only_mount
 
     def cache_own_change(self, attr: pb.Attr, since: int) -> pb.Attr:

@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One function per command: (session, parsed arguments) -> exit code or None (0). Raises CommandError."""
+"""Functions of the commands, one for each: (session, parsed arguments) -> exit code or None (0). Raises
+CommandError."""

@@ -12,12 +12,12 @@ from holofs_api.setting_kinds import BadValue, Value, as_plain
 from holofs_api.settings import BY_KEY, Applies, Setting, SettingSource
 from holofs_api.settings_file import SettingsFile
 from holofs_api.state_directory import standing
-from holofsctl import settings_text, terminal
+from holofsctl import terminal
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import safe, table
 from holofsctl.session import CommandSession
-from holofsctl.settings_editor import Edited, begin_with, edited, locked, refused, save, source_text
+from holofsctl.settings_editor import Edited, begin_with, change, edited, locked, refused
 from holofsctl.settings_view import SettingsView, ShownSetting, told_by_daemon, told_here
 
 _START_AGAIN = "`holofsctl down`, then `holofsctl up`"
@@ -52,20 +52,13 @@ def get(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 def set_value(session: CommandSession, arguments: argparse.Namespace) -> None:
     setting = BY_KEY[arguments.key]
-    value = _value(setting, arguments.values)
-    with locked(session.state):
-        file = settings_file.read(settings_file.path_of(session.state))
-        save(file, settings_text.with_value(source_text(file), setting, value))
+    change(session.state, {setting.key: _value(setting, arguments.values)})
     _tell_change(session, setting)
 
 
 def unset(session: CommandSession, arguments: argparse.Namespace) -> None:
     setting = BY_KEY[arguments.key]
-    standing(session.state)
-    if settings_file.read(settings_file.path_of(session.state)).exists:
-        with locked(session.state):
-            file = settings_file.read(settings_file.path_of(session.state))
-            save(file, settings_text.without(source_text(file), setting))
+    change(session.state, {setting.key: None})
     _tell_change(session, setting)
 
 

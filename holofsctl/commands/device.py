@@ -21,7 +21,7 @@ from holofsctl.output import moment, plain, safe, table
 from holofsctl.progress import Progress
 from holofsctl.screen import Screen
 from holofsctl.session import CommandSession
-from holofsctl.status_view import status_lines
+from holofsctl.status_view import how_reached, status_lines
 from holofsctl.terminal import width_of
 
 _RESTORE_TIMEOUT_S = 120.0
@@ -120,7 +120,10 @@ def new_key(session: CommandSession, arguments: argparse.Namespace) -> None:
 def peers(session: CommandSession, arguments: argparse.Namespace) -> None:
     found = session.call("Peers", pb.PeersRequest()).peers
     names = told_apart(found)
-    rows = [(names[p.device_id], _presence(p), " ".join(p.volumes), p.address or p.explanation) for p in found]
+    rows = [
+        (names[p.device_id], _presence(p), " ".join(p.volumes), how_reached(p) or p.address or p.explanation)
+        for p in found
+    ]
     session.output.data([plain(peer) for peer in found], table(rows))
     if not found:
         session.output.remark("No other devices yet: `holofsctl share NAME` invites one.")

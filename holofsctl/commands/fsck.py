@@ -73,8 +73,15 @@ def _without_daemon(session: CommandSession, request: pb.FsckRequest) -> pb.Fsck
         raise CommandError("The check gave an answer that cannot be read.") from None
 
 
+def _single(things: str) -> str:
+    """`content file` of `content files`, `entry` of `entries`, `alias` of `aliases`."""
+    if things.endswith("ies"):
+        return things.removesuffix("ies") + "y"
+    return things.removesuffix("es" if things.endswith("ases") else "s")
+
+
 def _lines(volume: pb.FsckVolume) -> list[str]:
-    checked = ", ".join(count(c.number, c.what.removesuffix("s")) for c in volume.checked if c.number)
+    checked = ", ".join(count(c.number, _single(c.what), c.what) for c in volume.checked if c.number)
     backup = f"backup{' of the index' if volume.id else ''}: {moment(volume.backup_at_ms)}"
     lines = [f"{safe(volume.volume) or 'this device'}: {'all is well' if not volume.findings else 'PROBLEMS'}"]
     lines += [f"    checked: {safe(checked)}"] if checked else []

@@ -135,7 +135,7 @@ def _commands(state: Path, files: _Files) -> list[Sequence[str]]:
 
 
 def _install_units(state: Path, files: _Files) -> tuple[bool, bool]:
-    """Whether there was something to do, and whether a daemon was handed over."""
+    """Returns whether there was something to do, and whether a daemon was handed over."""
     file = files[0]
     unit_pid, pid = user_manager.main_pid(file.name), launcher.running_pid(state)
     by_hand = pid not in (0, unit_pid)
@@ -211,7 +211,7 @@ def uninstall(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 
 def _uninstall(state: Path, files: _Files) -> bool:
-    """Whether a daemon was stopped: the unit's own, whose mounts are taken away before, as by `down`."""
+    """Returns whether a daemon was stopped: the unit's own, whose mounts are taken away before, as by `down`."""
     names = [file.name for file in files if file.starter is Starter.SYSTEMD]
     has_manager = bool(names) and user_manager.answers()
     unit = unit_of(state).name

@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import argparse
 
-from holofs_api import settings_file
 from holofs_api.setting_kinds import Value
-from holofs_api.settings import BY_KEY, Setting
+from holofs_api.settings import BY_KEY
 from holofs_api.v1 import control_pb2 as pb
-from holofsctl import settings_text
 from holofsctl.commands.config import overridden
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
 from holofsctl.output import plain, safe
 from holofsctl.session import CommandSession
-from holofsctl.settings_editor import locked, save, source_text
+from holofsctl.settings_editor import change
 from holofsctl.settings_view import told_by_daemon
 from holofsctl.traffic_view import limit_lines, pause_lines
 
@@ -41,7 +39,7 @@ def limit(session: CommandSession, arguments: argparse.Namespace) -> None:
     overriding: list[str] = []
     with session.connect() as client:  # says it where no daemon runs, before anything is written
         if changes:
-            _write(session, changes)
+            change(session.state, changes)
             overriding = _reload(session, [*changes])
         reply = client.call("Traffic", pb.TrafficRequest())
     session.output.data(plain(reply), _advised(session, limit_lines(reply)))
@@ -51,28 +49,15 @@ def limit(session: CommandSession, arguments: argparse.Namespace) -> None:
         session.output.remark(sentence)
 
 
-def _changes(arguments: argparse.Namespace) -> dict[str, Value]:
-    """New values by key; an empty one is taken out of the file."""
+def _changes(arguments: argparse.Namespace) -> dict[str, Value | None]:
+    """New values by key; None is taken out of the file."""
     told = {name: getattr(arguments, name) for name in _NAMES if getattr(arguments, name) is not None}
     if arguments.off:
         if any(name in told for name in _SPEEDS):
             sentence = "Take all limits away with --off, or set some: one at a time."
             raise CommandError(sentence, Exit.USAGE, "bad-argument")
         told |= dict.fromkeys(_SPEEDS, "")
-    return {f"limit.{name}": value for name, value in told.items()}
-
-
-def _write(session: CommandSession, changes: dict[str, Value]) -> None:
-    with locked(session.state):
-        file = settings_file.read(settings_file.path_of(session.state))
-        text = source_text(file)
-        for key, value in changes.items():
-            text = _changed(text, BY_KEY[key], value)
-        save(file, text)
-
-
-def _changed(text: str, setting: Setting, value: Value) -> str:
-    return settings_text.with_value(text, setting, value) if value else settings_text.without(text, setting)
+    return {f"limit.{name}": value or None for name, value in told.items()}
 
 
 def _reload(session: CommandSession, keys: list[str]) -> list[str]:

@@ -44,7 +44,7 @@ def version(session: CommandSession, arguments: argparse.Namespace) -> None:
         session.output.remark(binding.explanation)
     if failure is not None:
         raise failure
-    if misfit := next(_misfits(mounts), ""):
+    if misfit := next(misfits(mounts), ""):
         raise CommandError(misfit, Exit.FAILED, "version-mismatch")
     if daemon is not None and any(map(_differs, [daemon.program, *(mount.program for mount in mounts)])):
         session.output.remark(
@@ -63,7 +63,7 @@ def _of_mount(mount: pb.MountInfo) -> str:
     return told if mount.state == "up" else f"{told}, {safe(mount.state)}"
 
 
-def _misfits(mounts: Sequence[pb.MountInfo]) -> Iterator[str]:
+def misfits(mounts: Sequence[pb.MountInfo]) -> Iterator[str]:
     """Sentences about mounts that the daemon has to refuse."""
     for mount in mounts:
         if mount.api_version not in (0, API_VERSION):

@@ -64,6 +64,7 @@ def _sentence(event: pb.Event) -> str:
     path, device, message = safe(event.path), safe(event.device), safe(event.message)
     by = f" by {device}" if device else " by another device" if event.elsewhere else ""
     told = f" ({message})" if message else ""
+    why = f": {message}" if message else ""
     sentences = {
         "begin": "listening",
         "missed": "events were missed: look at everything again",
@@ -72,7 +73,7 @@ def _sentence(event: pb.Event) -> str:
         "conflict": f"{path} has a conflict copy{by}",
         "settled": f"{path}: the conflict copy{by} is settled",
         "device-up": f"{device} is connected{told}",
-        "device-down": f"{device} is not connected any more{told}",
+        "device-down": f"{device} is not connected any more{why}",
         "held": f"the brake holds removals{by}: {count(event.files, 'file')} now",
         "released": f"the brake holds less: {count(event.files, 'file')} now",
         "warning": message,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One export: writes what the daemon lists of a volume to a folder.
+"""Export of a volume: writes what the daemon lists of a volume to a folder.
 
 Each file is written beside its place and gets its name when it is whole, so a second run goes on where the first one
 ended. What is there with another content is never replaced: it is reported.
@@ -41,7 +41,7 @@ class _Folder:
 
 
 class Exporter:
-    """One export to an absolute path. `name`: of a single file that is exported into it."""
+    """Export to an absolute path. `name`: of a single file that is exported into it."""
 
     def __init__(self, top: bytes, report: TransferReport, bar: Progress, *, verify: bool, name: bytes = b"") -> None:
         self._top = top

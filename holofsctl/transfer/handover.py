@@ -54,7 +54,7 @@ class Handed:
 
     @property
     def is_moved(self) -> bool:
-        """Whether the volume gets the very inode of the source."""
+        """Returns whether the volume gets the very inode of the source."""
         return self.taken is not None and self.taken.how == "moved"
 
 
@@ -232,7 +232,8 @@ class Handover:
             self._remove(handed)
 
     def _are_equal(self, handed: Handed, found: pb.FoundName) -> bool:
-        """Whether source and volume are known to have the same content. A further name of a file was not read yet."""
+        """Returns whether source and volume are known to have the same content. A further name of a file was not read
+        yet."""
         if handed.hash or handed.item.kind == "symlink":
             return True
         try:

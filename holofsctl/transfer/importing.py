@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One import: walks the source and decides about each name, by what the volume has at its path.
+"""Import of a folder: walks the source and decides about each name, by what the volume has at its path.
 
 A second run goes on where the first one ended, for it passes over what is there with the same content. Another content
 is never replaced: it is reported.
@@ -35,7 +35,7 @@ _OTHER_KINDS: Final = {
 
 
 class Importer:
-    """One import. `keep_out`: folders that are left out, by absolute path, with the reason."""
+    """Import of a folder. `keep_out`: folders that are left out, by absolute path, with the reason."""
 
     def __init__(
         self, handover: Handover, report: TransferReport, orders: Orders, bar: Progress, keep_out: Mapping[bytes, str]

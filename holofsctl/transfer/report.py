@@ -35,7 +35,7 @@ class TransferReport:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was done, and nothing looked at."""
+        """Returns whether nothing was done, and nothing looked at."""
         return not (self.files or self.folders or self.symlinks or self.links or self.same or self.problems)
 
     def problem(self, path: bytes, why: str) -> None:
@@ -64,7 +64,7 @@ class TransferReport:
         }
 
     def sentence(self, did: str) -> str:
-        """One sentence about all of it. `did`: for example "imported"."""
+        """Sums all of it up in a sentence. `did`: for example "imported"."""
         parts = [count(self.files, "file"), count(self.folders, "folder")]
         parts += [count(self.symlinks, "symlink")] if self.symlinks else []
         parts += [count(self.links, "further name")] if self.links else []

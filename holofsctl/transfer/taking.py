@@ -159,7 +159,7 @@ def opened(full: bytes, seen: os.stat_result) -> Iterator[tuple[int, os.stat_res
 
 
 def unchanged(full: bytes, taken: os.stat_result) -> bool:
-    """Whether a name still leads to the file as it was taken."""
+    """Returns whether a name still leads to the file as it was taken."""
     try:
         return _same(os.lstat(full), taken)
     except OSError:
@@ -177,8 +177,8 @@ def _same(now: os.stat_result, before: os.stat_result) -> bool:
 
 
 def _has_writer(source: int) -> bool:
-    """Whether some process has the file open for writing. False where the kernel cannot tell: it grants a read lease
-    (fcntl(2), F_SETLEASE) only on a file without writers."""
+    """Returns whether some process has the file open for writing. False where the kernel cannot tell: it grants a read
+    lease (fcntl(2), F_SETLEASE) only on a file without writers."""
     try:
         # Whoever opens the file while the lease is held is announced by this signal; SIGIO would end the process.
         fcntl.fcntl(source, fcntl.F_SETSIG, signal.SIGURG)

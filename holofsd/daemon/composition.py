@@ -83,6 +83,7 @@ async def running(
         # Managers.
         volumes = Volumes(state, store, node_key, hub.describe, hub, settings)
         stack.push_async_callback(volumes.close)
+        stack.callback(hub.peers.go_away)
         mounts = MountSupervisor(store, state, volumes.name_of)
         stack.push_async_callback(mounts.close)
         mounts.start()

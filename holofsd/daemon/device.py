@@ -28,6 +28,7 @@ from holofsd.daemon.joining import Joiner
 from holofsd.daemon.metrics.place import MetricsPlace
 from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.names import check_device_name, check_volume_name, did_you_mean, free_name
+from holofsd.daemon.pinging import round_trips
 from holofsd.daemon.recovering import Recovery
 from holofsd.daemon.safety import DeviceCare
 from holofsd.daemon.traffic import DeviceTraffic, TrafficKeeper
@@ -89,6 +90,7 @@ class Device(DeviceBrowsing, DeviceCare, DeviceHistory, DeviceTraffic, DeviceTra
     async def status(self, volume: str) -> api.DeviceStatus:
         rows = [self._volumes.row(volume)] if volume else self._volumes.rows()
         wanted = {row.name for row in rows}
+        trips = await round_trips(self._hub)
         volumes = tuple(self._volume_status(row) for row in rows)
         copies = self._hub.twins.sentences(lambda device: report.name_of(device, self._volumes))
         sentences = [
@@ -111,6 +113,8 @@ class Device(DeviceBrowsing, DeviceCare, DeviceHistory, DeviceTraffic, DeviceTra
             space=report.space(self._config.state, self._volumes),
             metrics_port=self.metrics.port,
             traffic=self.keeper.status(self._volumes),
+            peers=tuple(peer for peer in report.peers(self._hub, self._volumes, trips) if wanted & {*peer.volumes}),
+            network=report.network(self._config.net, self._endpoint),
         )
 
     async def device_name(self, new: str | None) -> str:
@@ -125,7 +129,7 @@ class Device(DeviceBrowsing, DeviceCare, DeviceHistory, DeviceTraffic, DeviceTra
         return self._settings.reply()
 
     async def peers(self) -> tuple[api.PeerSummary, ...]:
-        return report.peers(self._hub, self._volumes)
+        return report.peers(self._hub, self._volumes, await round_trips(self._hub))
 
     async def shutdown(self, unmount: bool) -> None:
         if unmount:

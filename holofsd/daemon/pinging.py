@@ -21,12 +21,28 @@ from holofsd.sync.session import open_stream
 from holofsd.sync.volume import VolumeSync
 
 PING_TIMEOUT_S: Final = 5.0
+_GLANCE_S: Final = 0.5
+"""Time for an answer where a person asks for something else, and waits."""
+_RELAY: Final = "relay:"
 _MEASURE_S: Final = 3.0
 _MEASURE_BYTES: Final = 8 << 20
 _LEAST_BYTES: Final = 1 << 20
 """Less tells nothing of a rate."""
 _LOOKED_AT: Final = 1_000
 """Content files among which a large one is looked for."""
+
+
+async def round_trips(hub: SyncHub) -> dict[DeviceId, float]:
+    """Seconds that each connected device needs to answer now; without those that do not within half a second."""
+    online = {status.device: hub.peers.connection(status.device) for status in hub.peer_status() if status.online}
+    asked = {device: connection for device, connection in online.items() if connection is not None}
+    answers = await asyncio.gather(*(connection.ping(_GLANCE_S) for connection in asked.values()))
+    return {device: seconds for device, seconds in zip(asked, answers, strict=True) if seconds is not None}
+
+
+def path_of(address: str) -> str:
+    """Says how a connection goes, by the address of its other end."""
+    return "relay" if address.startswith(_RELAY) else "direct"
 
 
 async def pings(hub: SyncHub, peer: PeerSummary, times: tuple[int, float], measure: bool) -> AsyncIterator[PingReply]:
@@ -54,8 +70,8 @@ def _answer(device_id: str, name: str, address: str, seconds: float | None, meas
     return PingReply(
         device_id=device_id,
         name=name,
-        path="relay" if address.startswith("relay:") else "direct",
-        address=address.removeprefix("relay:"),
+        path=path_of(address),
+        address=address.removeprefix(_RELAY),
         answered=seconds is not None,
         round_trip_us=int(seconds * 1e6) if seconds is not None else 0,
         throughput=int(size / took) if took else 0,

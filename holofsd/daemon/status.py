@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +16,13 @@ from holofsd.core.members import letting
 from holofsd.core.skew import TOLERANCE_MS
 from holofsd.daemon import vitals
 from holofsd.daemon.history import history_status
+from holofsd.daemon.pinging import path_of
 from holofsd.daemon.safety import record_budgets
 from holofsd.daemon.vitals import now_ms
 from holofsd.daemon.volumes import OpenVolume, Volumes
 from holofsd.fs.settings import FsSettings
 from holofsd.net.addresses import is_meant
+from holofsd.net.api import Discovery, Endpoint, NetConfig
 from holofsd.net.peer import PeerStatus
 from holofsd.rpc import device_api as api
 from holofsd.store.device import InviteRow, VolumeRow
@@ -90,7 +93,18 @@ def volume_status(summary: api.VolumeSummary, opened: OpenVolume) -> api.VolumeS
         record_budgets=record_budgets(opened.sync),
         ignored=census.ignored,
         ignored_bytes=census.ignored_bytes,
+        content_arrived_bytes=min(_arrived(opened), sync.content_missing_bytes) if sync.content_missing else 0,
     )
+
+
+def _arrived(opened: OpenVolume) -> int:
+    """Bytes of contents that are being received. Of one that comes from several devices the longest part counts."""
+    longest: dict[str, int] = {}
+    for part in opened.sync.volume.store.content.parts():
+        with suppress(FileNotFoundError):  # it is whole by now
+            blob = part.name.partition(".")[0]
+            longest[blob] = max(longest.get(blob, 0), part.stat().st_size)
+    return sum(longest.values())
 
 
 def space(state: Path, volumes: Volumes) -> api.SpaceStatus:
@@ -173,7 +187,9 @@ def invite(row: InviteRow) -> api.InviteSummary:
     return api.InviteSummary(invite_id(row), Role(row.role), max(row.uses_left, 0), row.made_ms, row.expires_ms)
 
 
-def peers(hub: SyncHub, volumes: Volumes) -> tuple[api.PeerSummary, ...]:
+def peers(
+    hub: SyncHub, volumes: Volumes, round_trips: Mapping[DeviceId, float] | None = None
+) -> tuple[api.PeerSummary, ...]:
     shared: dict[DeviceId, list[str]] = {}
     names: dict[DeviceId, str] = {}
     for opened in volumes.all():
@@ -185,18 +201,31 @@ def peers(hub: SyncHub, volumes: Volumes) -> tuple[api.PeerSummary, ...]:
     found = []
     for device, volume_names in shared.items():
         status = reached.get(device)
+        online = status is not None and status.online
         found.append(
             api.PeerSummary(
                 device_id=device.hex(),
                 name=names[device],
-                connected=status is not None and status.online,
+                connected=online,
                 volumes=tuple(sorted(volume_names)),
                 address=_address(status, own) if status is not None and status.online else "",
                 last_seen_ms=int((status.last_seen or 0) * 1000) if status is not None else 0,
                 explanation=_PAUSED if hub.is_silent_to(device) else _explanation(status),
+                path=path_of(status.address) if status is not None and online else "",
+                round_trip_us=int((round_trips or {}).get(device, 0) * 1e6),
             )
         )
     return tuple(sorted(found, key=lambda peer: (peer.name, peer.device_id)))
+
+
+def network(config: NetConfig, endpoint: Endpoint) -> api.NetworkStatus:
+    return api.NetworkStatus(
+        addresses=tuple(endpoint.addresses()),
+        relay=endpoint.relay_url(),
+        uses_relays=bool(config.relays) or config.discovery is Discovery.DEFAULT,
+        sending=endpoint.traffic.sending.bytes_a_second(),
+        receiving=endpoint.traffic.receiving.bytes_a_second(),
+    )
 
 
 def _address(status: PeerStatus, own: tuple[str, ...]) -> str:

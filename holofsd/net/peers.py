@@ -37,6 +37,8 @@ TURN: Final = 15.0
 """Of two devices with one key, each has a connection for this long. Far longer than it takes two to agree on one."""
 FEW: Final = 16
 """So many devices that were never met are dialled as soon as their own failures allow."""
+_UNWANTED: Final = (CloseCode.UNWANTED, "nothing is shared any more")
+_GOING_AWAY: Final = (CloseCode.GOING_AWAY, "shutting down")
 NEVER_MET_S: Final = 0.5
 """Seconds between two dials of devices that were never met, where there are more of them; at most twice as many."""
 COURTESY: Final = 0.05
@@ -95,6 +97,7 @@ class PeerManager:
         self._tasks = TaskSet()
         self._running = False
         self._closed = False
+        self._goes_away = False
 
     # ---- what is wanted ----
     def want(self, device: DeviceId, addresses: Iterable[str] = (), relay_url: str = "") -> None:
@@ -116,7 +119,7 @@ class PeerManager:
             peer.dialler.cancel()
             peer.dialler = None
         if peer.connection is not None:
-            peer.connection.close(CloseCode.UNWANTED, "nothing is shared any more")
+            peer.connection.close(*(_GOING_AWAY if self._goes_away else _UNWANTED))
         self._forget_if_stranger(peer)
 
     def learn(self, device: DeviceId, addresses: Iterable[str], relay_url: str = "") -> None:
@@ -171,12 +174,17 @@ class PeerManager:
         finally:
             watching.cancel()
 
+    def go_away(self) -> None:
+        """Tells devices that are not wanted from now on that this one shuts down: it wants none at the end, and what
+        was refused is dialled late."""
+        self._goes_away = True
+
     async def close(self) -> None:
         """Closes all connections and awaits all that was started here. Idempotent."""
         self._closed = True
         for peer in self._peers.values():
             if peer.connection is not None:
-                peer.connection.close(CloseCode.GOING_AWAY, "shutting down")
+                peer.connection.close(*_GOING_AWAY)
         self._tasks.cancel()
         await self._tasks.all_ended()
 
@@ -191,7 +199,7 @@ class PeerManager:
 
     def _accepted(self, connection: Connection) -> None:
         if self._closed:
-            connection.close(CloseCode.GOING_AWAY, "shutting down")
+            connection.close(*_GOING_AWAY)
         elif connection.alpn == SESSION_ALPN:
             self._tasks.spawn(self._arrived(connection))
         elif self._on_other is not None:

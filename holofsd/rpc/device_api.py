@@ -119,6 +119,19 @@ class PeerSummary:
     address: str = ""
     last_seen_ms: int = 0
     explanation: str = ""
+    path: str = ""
+    round_trip_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkStatus:
+    """Addresses of this device, and what goes over the network. See control.proto."""
+
+    addresses: tuple[str, ...] = ()
+    relay: str = ""
+    uses_relays: bool = False
+    sending: int = 0
+    receiving: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +198,7 @@ class VolumeStatus:
     unavailable: tuple[Unavailable, ...] = ()
     ignored: int = 0
     ignored_bytes: int = 0
+    content_arrived_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +230,8 @@ class DeviceStatus:
     space: SpaceStatus | None = None
     metrics_port: int = 0
     traffic: TrafficStatus | None = None
+    peers: tuple[PeerSummary, ...] = ()
+    network: NetworkStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

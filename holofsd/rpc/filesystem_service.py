@@ -18,12 +18,13 @@ import structlog
 from holofs_api.errors import ATTACHMENT_KEY
 from holofs_api.handshake import mismatch
 from holofs_api.v1 import filesystem_pb2 as pb
-from holofsd.core.errors import BadArgument, StaleHandle, VersionMismatch
+from holofsd.core.errors import StaleHandle, VersionMismatch
 from holofsd.core.ids import ROOT_INO
 from holofsd.fs import types as fs
 from holofsd.fs.api import Filesystem
 from holofsd.fs.settings import INLINE_COMMIT
 from holofsd.rpc.call_stream import CallStream
+from holofsd.rpc.convert import needed
 from holofsd.rpc.device_api import DeviceService
 from holofsd.rpc.fs_calls import CALLS, Call, Caller
 from holofsd.rpc.fs_convert import attach_request, change_message, fill_ahead
@@ -74,10 +75,9 @@ class FilesystemService:
         sentence = mismatch(request.api_version, request.program, self._device.identity().program)
         if sentence is not None:
             raise VersionMismatch(sentence)
-        if not request.volume:
-            raise BadArgument("The volume is missing.")
+        volume = needed(request.volume, "The volume")
         self._note_attempt(request)
-        filesystem = await self._device.filesystem(request.volume)
+        filesystem = await self._device.filesystem(volume)
         await self._supersede(filesystem, request)
         await filesystem.caught_up(request.mount_id)  # a mount that comes sees what programs on this device have closed
         self._note_attempt(request)  # a later one may have overtaken this one meanwhile

@@ -10,7 +10,7 @@ from typing import Any, Final
 from holofs_api.v1 import control_pb2 as pb
 from holofs_api.v1.control_pb2_grpc import ControlServicer
 from holofsd.core.errors import BadArgument
-from holofsd.rpc.convert import to_message
+from holofsd.rpc.convert import needed, to_message
 from holofsd.rpc.watching_api import WatchingService
 
 Context = Any
@@ -31,11 +31,10 @@ class WatchingCalls(ControlServicer):
                 yield to_message(event, pb.Event)
 
     async def Ping(self, request: pb.PingRequest, context: Context) -> AsyncIterator[pb.PingReply]:
-        if not request.device:
-            raise BadArgument("The device is missing.")
+        device = needed(request.device, "The device")
         if request.count > _MOST_PINGS:
             raise BadArgument(f"A device can be pinged {_MOST_PINGS} times at most.")
         count, pause = max(request.count, 1), max(request.pause_ms or _PAUSE_MS, _LEAST_PAUSE_MS)
-        async with aclosing(self._device.ping(request.device, count, pause, request.measure)) as answers:  # type: ignore[type-var]
+        async with aclosing(self._device.ping(device, count, pause, request.measure)) as answers:  # type: ignore[type-var]
             async for answer in answers:
                 yield to_message(answer, pb.PingReply)

@@ -8,7 +8,6 @@ where two devices share nothing that is not paused, no connection.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from holofs_api.words import coming_time
 from holofsd.core.ids import DeviceId, VolumeId
 from holofsd.store.device import DeviceStore
 
@@ -23,7 +23,6 @@ log = structlog.get_logger(__name__)
 
 _PREFIX: Final = "pause:"
 """Beginning of the names of meta values that hold pauses. The rest of a name is the target, the value its end."""
-_DAY_MS: Final = 24 * 3600 * 1000
 UNTIL_RESUMED: Final = 0
 
 
@@ -117,9 +116,7 @@ class Pauses:
     def _end(self, pause: Pause) -> str:
         if pause.until_ms == UNTIL_RESUMED:
             return ""
-        is_soon = pause.until_ms - self._now_ms() < _DAY_MS
-        form = " until %H:%M" if is_soon else " until %Y-%m-%d %H:%M"
-        return time.strftime(form, time.localtime(pause.until_ms / 1000))
+        return f" until {coming_time(pause.until_ms, self._now_ms())}"
 
     def next_end_ms(self) -> int | None:
         """Wall time at which the next pause runs out; None where none does."""

@@ -13,7 +13,7 @@ _ID_PREFIX: Final = re.compile(r"[0-9a-f]{8,}", re.IGNORECASE)
 
 
 def complaint_about(name: str) -> str:
-    """One sentence that says why a device cannot have this name; empty where it can."""
+    """Returns a sentence that says why a device cannot have this name; empty where it can."""
     if not name:
         return "A device needs a name."
     if len(name) > MAX_DEVICE_NAME:

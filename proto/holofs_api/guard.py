@@ -63,7 +63,8 @@ def started(pid: int) -> bytes:
 
 
 def end_connection(number: int, path: str) -> bool:
-    """Whether it could be ended: by the control filesystem, or, as root, by force while it is mounted at `path`."""
+    """Returns whether it could be ended: by the control filesystem, or, as root, by force while it is mounted at
+    `path`."""
     try:
         with open(f"{CONTROL}/{number}/abort", "w") as abort:
             abort.write("1")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a client and a daemon can talk: both sides check, and a mismatch is refused in one sentence."""
+"""Test whether a client and a daemon can talk: both sides check, and a mismatch is refused in one sentence."""
 
 from __future__ import annotations
 

@@ -38,13 +38,14 @@ class MountCommand:
         return os.fsdecode(self.words[-1])
 
     def belongs_to(self, state: Path) -> bool:
-        """Whether it serves the device in that folder; `state` has no symbolic links."""
+        """Returns whether it serves the device in that folder; `state` has no symbolic links."""
         told = self.state
         return bool(told) and (told == os.fspath(state) or places.walk(told).real == os.fspath(state))
 
     @property
     def is_forsaken(self) -> bool:
-        """Whether its state directory is there no more: it was moved or removed, and the mount finds no daemon."""
+        """Returns whether its state directory is there no more: it was moved or removed, and the mount finds no
+        daemon."""
         walked = places.walk(self.state)
         return bool(self.state) and walked.mount is None and not os.path.lexists(walked.real)
 

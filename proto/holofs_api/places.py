@@ -79,7 +79,7 @@ class Walked:
 
     @property
     def is_inside_holofs(self) -> bool:
-        """Whether the path is below the root of a mounted volume; the root itself does not count."""
+        """Returns whether the path is below the root of a mounted volume; the root itself does not count."""
         return self.mount is not None and self.mount.is_holofs and self.real != self.mount.path
 
 

@@ -38,7 +38,7 @@ def become_private(environment: Mapping[str, str] = os.environ, *, findable: boo
 
 
 def _proc_hides() -> bool:
-    """Whether /proc shows a user only what he may trace; by the options of the mount."""
+    """Returns whether /proc shows a user only what he may trace; by the options of the mount."""
     try:
         lines = _MOUNTINFO.read_bytes().splitlines()
     except OSError:

@@ -26,7 +26,7 @@ class BadValue(Exception):
 
 
 class ValueKind(Protocol):
-    """One kind of values. Every method raises BadValue."""
+    """Kind of values. Every method raises BadValue."""
 
     @property
     def metavar(self) -> str:
@@ -63,7 +63,7 @@ class _Text:
 
 @dataclass(frozen=True, slots=True)
 class OneOf(_Text):
-    """One of some words. Capital letters do not matter."""
+    """Choice among some words. Capital letters do not matter."""
 
     words: tuple[str, ...]
     metavar: str

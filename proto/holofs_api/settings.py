@@ -45,7 +45,8 @@ class Applies(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting. `help` is a fragment; `more` has sentences; `unset` says what the default means if it is empty."""
+    """Setting of a device. `help` is a fragment; `more` has sentences; `unset` says what the default means if it is
+    empty."""
 
     key: str
     kind: ValueKind

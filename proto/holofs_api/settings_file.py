@@ -46,12 +46,12 @@ class SettingsFile:
     """The good values by key, also where others are bad."""
     problems: tuple[str, ...] = ()
     is_toml: bool = True
-    """Whether the text can be read at all; what it says may be bad."""
+    """True if the text can be read at all; what it says may be bad."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One key with its value, or one head of a table: its lines, from 1, both included."""
+    """Key with its value, or head of a table: its lines, from 1, both included."""
 
     path: tuple[str, ...]
     first: int

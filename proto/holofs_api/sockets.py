@@ -42,13 +42,13 @@ def peer_of(connection: socket.socket) -> tuple[int, int]:
 
 
 def is_peer(connection: socket.socket, owner: int) -> bool:
-    """Whether the other side is a process of that user, or of root, who may do everything anyway. True where the
-    system does not say who it is: then the folder's owner and mode are all there is."""
+    """Returns whether the other side is a process of that user, or of root, who may do everything anyway. True where
+    the system does not say who it is: then the folder's owner and mode are all there is."""
     return not hasattr(socket, "SO_PEERCRED") or peer_of(connection)[1] in (owner, 0)
 
 
 class SocketFolder:
-    """One folder, held open until `close`. A context manager.
+    """Folder, held open until `close`. A context manager.
 
     Raises StateDirError where another user owns it (unless root asks, who may use any device) or can put sockets into
     it, OSError where it cannot be opened.
@@ -88,7 +88,7 @@ class SocketFolder:
         return plain
 
     def is_listening(self) -> bool:
-        """Whether a daemon accepts connections here; one that was killed leaves its socket behind. Raises
+        """Returns whether a daemon accepts connections here; one that was killed leaves its socket behind. Raises
         StateDirError where it is a process of another user."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.setblocking(False)  # a daemon that is stopped accepts nobody, and its queue may be full
@@ -146,7 +146,7 @@ def open_folder(state: Path) -> SocketFolder:
 
 # ---- earlier programs
 def needs_stand_in(state: Path) -> bool:
-    """Whether earlier programs had their sockets elsewhere."""
+    """Returns whether earlier programs had their sockets elsewhere."""
     return len(os.fsencode(state / SOCKET_NAME)) > MAX_SOCKET_PATH
 
 

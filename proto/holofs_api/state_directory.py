@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a folder is a device's state directory, may become one, or is something else, which nobody touches.
+"""Test whether a folder is a device's state directory, may become one, or is something else, which nobody touches.
 
 A state directory is recognised by its marker, `holofs-device`, the first thing that is made in it. Those of earlier
 programs have none; two of `lock`, `device.key` and `device.db` are as good, and so is what the beginning of a first
@@ -35,7 +35,7 @@ _OTHER: Final = "choose another folder with --state-dir"
 
 
 class StateDirError(Exception):
-    """One sentence. `usage`: what was asked for makes no sense, whatever is on the disk."""
+    """Error that is told in a sentence. `usage`: what was asked for makes no sense, whatever is on the disk."""
 
     def __init__(self, message: str, *, usage: bool = False) -> None:
         super().__init__(message)
@@ -139,7 +139,8 @@ def _is_device(state: Path, names: set[str]) -> bool:
 
 
 def _is_beginning(state: Path) -> bool:
-    """Whether the folder is that of a first start by an earlier program that was killed before it made a key."""
+    """Returns whether the folder is that of a first start by an earlier program that was killed before it made a
+    key."""
     log, lock = state / "log", state / "lock"
     try:
         if any(not _LOG.fullmatch(name) for name in (os.listdir(log) if log.exists() else ())):

@@ -23,5 +23,5 @@ WRITING: Final = b"writing"
 
 
 def is_virtual(name: bytes) -> bool:
-    """Whether an extended attribute of this name belongs to HoloFS."""
+    """Returns whether an extended attribute of this name belongs to HoloFS."""
     return name.startswith(PREFIX)

@@ -3,10 +3,22 @@
 
 from __future__ import annotations
 
+import time
+from typing import Final
+
+_SOON_MS: Final = 12 * 3600 * 1000
+
 
 def count(number: int, thing: str, things: str = "") -> str:
     """`1 file`, `2,000 files`."""
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+
+
+def coming_time(at_ms: int, now_ms: int) -> str:
+    """Local time of something that is to come: without the date if that is today or within twelve hours."""
+    then, now = time.localtime(at_ms / 1000), time.localtime(now_ms / 1000)
+    is_soon = then[:3] == now[:3] or at_ms - now_ms < _SOON_MS
+    return time.strftime("%H:%M" if is_soon else "%Y-%m-%d %H:%M", then)
 
 
 def printable(text: str | bytes) -> str:

@@ -48,6 +48,7 @@ def test_bash_completes_commands_options_and_names(world: World) -> None:
     assert completed(laptop, "completion", "z") == ["zsh"]
     assert completed(laptop, "config", "unset", "mount.pa") == ["mount.patience"]
     assert completed(laptop, "config", "set", "log.level", "de") == ["debug"]
+    assert completed(laptop, "limit", "--metered", "") == ["ignore", "wait"]
     assert "desktop" in completed(laptop, "members", "role", "docs", "")
     assert completed(laptop, "members", "role", "docs", "desktop", "wr") == ["writer"]
     assert completed(laptop, "resolve", "x", "--keep", "d") == ["desktop"]

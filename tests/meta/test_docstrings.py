@@ -31,6 +31,10 @@ PREPOSITIONS = {
 BAD_BEGINNINGS = PRONOUNS | RELATIVES | PREPOSITIONS
 
 
+UNCLEAR = {"one", "whether"}
+"""Words that say neither what a thing is nor what a function does."""
+
+
 def docstrings(folder: str) -> Iterator[tuple[str, str]]:
     """Every docstring of a module, class or function below a top folder, and where it is."""
     for path in tracked_files():
@@ -50,12 +54,22 @@ def begins_badly(text: str) -> bool:
     return found is not None and found.group().lower() in BAD_BEGINNINGS
 
 
+def first_word(text: str) -> str:
+    return text.split(maxsplit=1)[0].lower()
+
+
 FOLDERS = ("holofsd", "holofs_mount", "holofs_window", "holofsctl", "proto", "benchmarks", "release", "tests")
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_docstring_begins_with_what_the_thing_is_or_does(folder: str) -> None:
     bad = [f"{where}: {text.splitlines()[0]}" for where, text in docstrings(folder) if begins_badly(text)]
+    assert not bad, "\n".join(bad)
+
+
+@pytest.mark.parametrize("folder", ["holofs_window", "holofsctl", "proto"])
+def test_a_docstring_of_a_client_names_its_thing_or_begins_with_a_verb(folder: str) -> None:
+    bad = [f"{where}: {text.splitlines()[0]}" for where, text in docstrings(folder) if first_word(text) in UNCLEAR]
     assert not bad, "\n".join(bad)
 
 

@@ -81,7 +81,7 @@ ALLOWED = {
     "holofsd.daemon.processes": {"*": PROC},
     "holofsd.daemon.settings": {"*": STATE},
     "holofsd.daemon.state_folder": {"*": STATE},
-    "holofsd.daemon.status": {"space": STATE},
+    "holofsd.daemon.status": {"space": STATE, "_arrived": STATE},
     "holofsd.daemon.vitals": {"*": STATE},
     "holofsd.daemon.volumes": {"*": STATE},
     "holofsd.daemon.window": {"_log_file": STATE},

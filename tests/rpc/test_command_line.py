@@ -215,9 +215,9 @@ async def test_a_name_that_another_device_has_is_taken_with_a_remark(run: Run, d
 
 
 def test_what_a_check_counted_is_counted_in_good_english() -> None:
-    ones = [pb.FsckCount(what=what, number=1) for what in ("own authors", "nodes", "content files")]
+    ones = [pb.FsckCount(what=what, number=1) for what in ("own authors", "entries", "aliases", "content files")]
     more = pb.FsckCount(what="peers", number=2000)
-    assert "    checked: 1 own author, 1 node, 1 content file, 2,000 peers" in _lines(
+    assert "    checked: 1 own author, 1 entry, 1 alias, 1 content file, 2,000 peers" in _lines(
         pb.FsckVolume(checked=[*ones, more])
     )
 
@@ -318,6 +318,9 @@ def test_sizes_and_durations_are_readable() -> None:
         (("restore", "docs:x", "--at", "99999999999999999999d"), "is before 1970: say a later time"),
         (("mount", "docs", "/x", "--at", "x\udcff"), "'x\\xff' is not a time like 2026-11-20"),
         (("mount", "docs", "/x", "--binding", "x\udcff"), "--binding takes pyfuse3, fusepy, not 'x\\xff'."),
+        (("completion", "tcsh"), "`holofsctl completion` takes bash, zsh, fish, not 'tcsh'."),
+        (("config", "get", "nope"), "There is no setting 'nope'. `holofsctl config list` shows all."),
+        (("config", "get", "limit.dwn"), "There is no setting 'limit.dwn'. Did you mean `limit.down`?"),
     ],
 )
 async def test_a_number_that_makes_no_sense_is_told_its_limit(run: Run, words: tuple[str, ...], told: str) -> None:

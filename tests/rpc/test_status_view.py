@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lies in `status`: shown in full while they are recent, then as a number, so that it is calm again by itself."""
+"""Devices, rates and lies in `status`. Lies are shown in full while they are recent, then as a number, so that it is
+calm again by itself."""
 
 from __future__ import annotations
 
@@ -36,3 +37,48 @@ def test_what_was_told_long_ago_is_one_line_with_the_number_of_all() -> None:
 
 def test_an_honest_volume_has_no_line() -> None:
     assert lines_about() == []
+
+
+MIB = 1 << 20
+
+
+def of_device(safety: pb.DeviceSafety, peer: pb.Peer) -> str:
+    volume = pb.VolumeStatus(volume=pb.Volume(name="docs", state="ready"), devices=[safety])
+    lines = status_lines(pb.StatusReply(volumes=[volume], peers=[peer]))
+    return next(line.strip() for line in lines if line.startswith("    desk"))
+
+
+def test_a_device_is_told_with_its_path_its_address_and_its_round_trip() -> None:
+    safety = pb.DeviceSafety(device_id="bb", name="desk", connected=True, complete=True)
+    direct = pb.Peer(device_id="bb", connected=True, path="direct", address="10.0.0.2:4433", round_trip_us=12_340)
+    assert of_device(safety, direct) == "desk  connected directly (10.0.0.2:4433, 12.3 ms)  holds everything"
+    relay = pb.Peer(device_id="bb", connected=True, path="relay", address="relay:https://r.example.org")
+    assert (
+        of_device(safety, relay)
+        == "desk  connected through a relay (https://r.example.org, no answer now)  holds everything"
+    )
+    assert of_device(safety, pb.Peer()) == "desk  connected  holds everything"
+
+
+def test_a_device_that_is_off_is_told_with_when_it_was_seen() -> None:
+    safety = pb.DeviceSafety(device_id="bb", name="desk", complete=True)
+    seen = pb.Peer(device_id="bb", last_seen_ms=int(time.time() * 1000) - 3 * DAY_MS)
+    assert of_device(safety, seen).startswith("desk  not connected, last seen 20")
+    assert of_device(safety, pb.Peer(device_id="bb")) == "desk  not connected  holds everything"
+
+
+def test_what_goes_over_the_network_is_told_with_its_rate_and_the_time_that_is_left() -> None:
+    volume = pb.VolumeStatus(volume=pb.Volume(name="docs", state="ready"), content_missing=2)
+    volume.content_missing_bytes, volume.content_arrived_bytes = 400 * MIB, 100 * MIB
+    network = pb.NetworkStatus(receiving=2 * MIB, sending=512 * 1024)
+    told = status_lines(pb.StatusReply(volumes=[volume], network=network))
+    assert (
+        "Now: fetching 2.0 MiB a second (300 MiB left, about 2 minutes 30 seconds), sending 512 KiB a second." in told
+    )
+    quiet = status_lines(pb.StatusReply(volumes=[volume], network=pb.NetworkStatus(receiving=20, sending=900)))
+    assert not any(line.startswith("Now:") for line in quiet)
+
+
+def test_the_room_on_the_disk_is_told() -> None:
+    space = pb.SpaceStatus(free_bytes=5 << 30, total_bytes=20 << 30)
+    assert status_lines(pb.StatusReply(space=space))[-1] == "Disk: 5.0 GiB free of 20.0 GiB."

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from holofs_api.times import parse_time
+from holofs_api.words import coming_time
 
 ZONE = timezone(timedelta(hours=2))
 NOW = datetime(2026, 11, 22, 15, 30, 20, tzinfo=ZONE)
@@ -46,3 +47,18 @@ def test_what_is_no_time_is_said(text: str) -> None:
 def test_what_is_too_long_ago_is_said(text: str) -> None:
     with pytest.raises(ValueError, match="is before 1970"):
         parse_time(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [
+        (datetime(2026, 11, 22, 23, 59), "23:59"),
+        (datetime(2026, 11, 22, 0, 5), "00:05"),
+        (datetime(2026, 11, 23, 3, 29), "03:29"),
+        (datetime(2026, 11, 23, 3, 31), "2026-11-23 03:31"),
+        (datetime(2026, 12, 1, 8, 0), "2026-12-01 08:00"),
+    ],
+)
+def test_a_time_that_is_to_come_has_a_date_unless_it_is_today_or_soon(then: datetime, told: str) -> None:
+    now = datetime(2026, 11, 22, 15, 30)
+    assert coming_time(int(then.timestamp() * 1000), int(now.timestamp() * 1000)) == told

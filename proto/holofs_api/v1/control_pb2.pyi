@@ -752,6 +752,8 @@ class Peer(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     LAST_SEEN_MS_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    ROUND_TRIP_US_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """hex"""
     name: _builtins.str
@@ -763,6 +765,10 @@ class Peer(_message.Message):
     """0: never"""
     explanation: _builtins.str
     """why it is not connected, when it is tried next"""
+    path: _builtins.str
+    """"direct" | "relay"; empty: it is not connected"""
+    round_trip_us: _builtins.int
+    """microseconds; 0: it is not connected, or did not answer within half a second"""
     @_builtins.property
     def volumes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """that it shares with this one, by their names here"""
@@ -777,10 +783,12 @@ class Peer(_message.Message):
         address: _builtins.str = ...,
         last_seen_ms: _builtins.int = ...,
         explanation: _builtins.str = ...,
+        path: _builtins.str = ...,
+        round_trip_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "connected", b"connected", "device_id", b"device_id", "explanation", b"explanation", "last_seen_ms", b"last_seen_ms", "name", b"name", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "connected", b"connected", "device_id", b"device_id", "explanation", b"explanation", "last_seen_ms", b"last_seen_ms", "name", b"name", "path", b"path", "round_trip_us", b"round_trip_us", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -843,6 +851,8 @@ class StatusReply(_message.Message):
     SPACE_FIELD_NUMBER: _builtins.int
     METRICS_PORT_FIELD_NUMBER: _builtins.int
     TRAFFIC_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """hex"""
     device_name: _builtins.str
@@ -873,6 +883,12 @@ class StatusReply(_message.Message):
     def traffic(self) -> Global___TrafficStatus:
         """what is paused, and which limits hold now"""
 
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Peer]:
+        """the devices of these volumes, and how they are reached"""
+
+    @_builtins.property
+    def network(self) -> Global___NetworkStatus: ...
     def __init__(
         self,
         *,
@@ -889,14 +905,55 @@ class StatusReply(_message.Message):
         space: Global___SpaceStatus | None = ...,
         metrics_port: _builtins.int = ...,
         traffic: Global___TrafficStatus | None = ...,
+        peers: _abc.Iterable[Global___Peer] | None = ...,
+        network: Global___NetworkStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["space", b"space", "traffic", b"traffic"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["network", b"network", "space", b"space", "traffic", b"traffic"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "device_id", b"device_id", "device_name", b"device_name", "metrics_port", b"metrics_port", "mounts", b"mounts", "pid", b"pid", "program", b"program", "resident_bytes", b"resident_bytes", "space", b"space", "traffic", b"traffic", "uptime_seconds", b"uptime_seconds", "volumes", b"volumes", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "device_id", b"device_id", "device_name", b"device_name", "metrics_port", b"metrics_port", "mounts", b"mounts", "network", b"network", "peers", b"peers", "pid", b"pid", "program", b"program", "resident_bytes", b"resident_bytes", "space", b"space", "traffic", b"traffic", "uptime_seconds", b"uptime_seconds", "volumes", b"volumes", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusReply: _TypeAlias = StatusReply  # noqa: Y015
+
+@_typing.final
+class NetworkStatus(_message.Message):
+    """How other devices reach this one, and what goes over the network."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    RELAY_FIELD_NUMBER: _builtins.int
+    USES_RELAYS_FIELD_NUMBER: _builtins.int
+    SENDING_FIELD_NUMBER: _builtins.int
+    RECEIVING_FIELD_NUMBER: _builtins.int
+    relay: _builtins.str
+    """URL of the relay through which it can be reached; empty: none answers, or none is used"""
+    uses_relays: _builtins.bool
+    sending: _builtins.int
+    """bytes a second, over the last ten seconds"""
+    receiving: _builtins.int
+    """likewise"""
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """at which it can be reached, each with its port"""
+
+    def __init__(
+        self,
+        *,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+        relay: _builtins.str = ...,
+        uses_relays: _builtins.bool = ...,
+        sending: _builtins.int = ...,
+        receiving: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "receiving", b"receiving", "relay", b"relay", "sending", b"sending", "uses_relays", b"uses_relays"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NetworkStatus: _TypeAlias = NetworkStatus  # noqa: Y015
 
 @_typing.final
 class SpaceStatus(_message.Message):
@@ -972,6 +1029,7 @@ class VolumeStatus(_message.Message):
     RECORD_BUDGETS_FIELD_NUMBER: _builtins.int
     IGNORED_FIELD_NUMBER: _builtins.int
     IGNORED_BYTES_FIELD_NUMBER: _builtins.int
+    CONTENT_ARRIVED_BYTES_FIELD_NUMBER: _builtins.int
     files: _builtins.int
     """that it has"""
     bytes: _builtins.int
@@ -1003,6 +1061,8 @@ class VolumeStatus(_message.Message):
     """files that a .holofsignore keeps on this device: they are in `files`, and on no other device"""
     ignored_bytes: _builtins.int
     """of them"""
+    content_arrived_bytes: _builtins.int
+    """of `content_missing_bytes`, in contents that are not whole yet"""
     @_builtins.property
     def volume(self) -> Global___Volume: ...
     @_builtins.property
@@ -1060,10 +1120,11 @@ class VolumeStatus(_message.Message):
         record_budgets: _abc.Iterable[Global___DeviceRecords] | None = ...,
         ignored: _builtins.int = ...,
         ignored_bytes: _builtins.int = ...,
+        content_arrived_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "volume", b"volume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conflicts", b"conflicts", "content_missing", b"content_missing", "content_missing_bytes", b"content_missing_bytes", "damaged", b"damaged", "devices", b"devices", "files", b"files", "held_by", b"held_by", "held_directories", b"held_directories", "held_files", b"held_files", "held_since_ms", b"held_since_ms", "history", b"history", "ignored", b"ignored", "ignored_bytes", b"ignored_bytes", "lies", b"lies", "pending", b"pending", "quarantine_reasons", b"quarantine_reasons", "quarantined", b"quarantined", "record_budgets", b"record_budgets", "records_behind", b"records_behind", "unavailable", b"unavailable", "unpublished", b"unpublished", "unsealed", b"unsealed", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "conflicts", b"conflicts", "content_arrived_bytes", b"content_arrived_bytes", "content_missing", b"content_missing", "content_missing_bytes", b"content_missing_bytes", "damaged", b"damaged", "devices", b"devices", "files", b"files", "held_by", b"held_by", "held_directories", b"held_directories", "held_files", b"held_files", "held_since_ms", b"held_since_ms", "history", b"history", "ignored", b"ignored", "ignored_bytes", b"ignored_bytes", "lies", b"lies", "pending", b"pending", "quarantine_reasons", b"quarantine_reasons", "quarantined", b"quarantined", "record_budgets", b"record_budgets", "records_behind", b"records_behind", "unavailable", b"unavailable", "unpublished", b"unpublished", "unsealed", b"unsealed", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
