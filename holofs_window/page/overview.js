@@ -95,8 +95,11 @@ function mount_form() {
   }));
 }
 
+const limit = (rate) => rate ? `at most ${size(rate)} a second` : "without a limit";
+
 function sentence(event) {
   const [path, device, message] = [shown(event.path), shown(event.device), shown(event.message)];
+  const traffic = event.volume ? "the volume" : event.device_id ? `the traffic with ${device || event.device_id.slice(0, 8)}` : "everything";
   const by = device ? ` by ${device}` : event.elsewhere ? " by another device" : "";
   const sentences = {
     changed: `${path} changed${by}`, removed: `${path} removed${by}`,
@@ -104,6 +107,9 @@ function sentence(event) {
     "device-up": `${device} is connected`, "device-down": `${device} is not connected any more`,
     held: `removals${by} are held: ${count(event.files, "file")} now`, released: `fewer removals are held: ${count(event.files, "file")} now`,
     warning: message,
+    paused: `${traffic} is paused${event.until_ms ? ` until ${moment(event.until_ms).textContent}` : ""}`,
+    resumed: `${traffic} is not paused any more`,
+    limits: `fetching ${limit(event.down)}, sending ${limit(event.up)}`,
   };
   return `${event.volume ? `${shown(event.volume)}: ` : ""}${sentences[event.kind] ?? `${event.kind} ${path}${by}`}`;
 }

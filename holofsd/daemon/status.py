@@ -184,7 +184,7 @@ def peers(hub: SyncHub, volumes: Volumes) -> tuple[api.PeerSummary, ...]:
     own = hub.describe().addresses
     found = []
     for device, volume_names in shared.items():
-        status = reached.get(device)
+        status, traffic = reached.get(device), hub.traffic.told(device)
         found.append(
             api.PeerSummary(
                 device_id=device.hex(),
@@ -194,6 +194,8 @@ def peers(hub: SyncHub, volumes: Volumes) -> tuple[api.PeerSummary, ...]:
                 address=_address(status, own) if status is not None and status.online else "",
                 last_seen_ms=int((status.last_seen or 0) * 1000) if status is not None else 0,
                 explanation=_PAUSED if hub.is_silent_to(device) else _explanation(status),
+                sent_bytes=traffic.sent,
+                received_bytes=traffic.received,
             )
         )
     return tuple(sorted(found, key=lambda peer: (peer.name, peer.device_id)))

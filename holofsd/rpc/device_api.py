@@ -119,6 +119,8 @@ class PeerSummary:
     address: str = ""
     last_seen_ms: int = 0
     explanation: str = ""
+    sent_bytes: int = 0
+    received_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

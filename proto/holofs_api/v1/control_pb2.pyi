@@ -752,6 +752,8 @@ class Peer(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     LAST_SEEN_MS_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    SENT_BYTES_FIELD_NUMBER: _builtins.int
+    RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """hex"""
     name: _builtins.str
@@ -763,6 +765,10 @@ class Peer(_message.Message):
     """0: never"""
     explanation: _builtins.str
     """why it is not connected, when it is tried next"""
+    sent_bytes: _builtins.int
+    """sent to it since the daemon began"""
+    received_bytes: _builtins.int
+    """received from it"""
     @_builtins.property
     def volumes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """that it shares with this one, by their names here"""
@@ -777,10 +783,12 @@ class Peer(_message.Message):
         address: _builtins.str = ...,
         last_seen_ms: _builtins.int = ...,
         explanation: _builtins.str = ...,
+        sent_bytes: _builtins.int = ...,
+        received_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "connected", b"connected", "device_id", b"device_id", "explanation", b"explanation", "last_seen_ms", b"last_seen_ms", "name", b"name", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "connected", b"connected", "device_id", b"device_id", "explanation", b"explanation", "last_seen_ms", b"last_seen_ms", "name", b"name", "received_bytes", b"received_bytes", "sent_bytes", b"sent_bytes", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2814,6 +2822,9 @@ class Event(_message.Message):
     - "device-up", "device-down": `device` is connected; it is not any more.
     - "held", "released": the brake holds more removals of `device`, or fewer; `files` are held now.
     - "warning": `message` is a warning of Status that was not there before.
+    - "paused": `volume`, the traffic with `device`, or everything where both are empty is paused, until `until_ms`; also
+      where a pause gets another end. "resumed": that pause is over, by a person or by its time.
+    - "limits": another limit holds now, by a person or by the timetable: `down` and `up`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -2828,6 +2839,9 @@ class Event(_message.Message):
     ELSEWHERE_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    UNTIL_MS_FIELD_NUMBER: _builtins.int
+    DOWN_FIELD_NUMBER: _builtins.int
+    UP_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """to go on after this event"""
     at_ms: _builtins.int
@@ -2848,6 +2862,12 @@ class Event(_message.Message):
     """of "held" and "released" """
     message: _builtins.str
     """for a person: of "device-up" the address, of "device-down" why"""
+    until_ms: _builtins.int
+    """of "paused": when it ends by itself; 0: with Resume"""
+    down: _builtins.int
+    """of "limits": for what is fetched, in bytes a second; 0: none"""
+    up: _builtins.int
+    """of "limits": for what is sent; 0: none"""
     def __init__(
         self,
         *,
@@ -2861,10 +2881,13 @@ class Event(_message.Message):
         elsewhere: _builtins.bool = ...,
         files: _builtins.int = ...,
         message: _builtins.str = ...,
+        until_ms: _builtins.int = ...,
+        down: _builtins.int = ...,
+        up: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "device", b"device", "device_id", b"device_id", "elsewhere", b"elsewhere", "files", b"files", "kind", b"kind", "message", b"message", "path", b"path", "token", b"token", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "device", b"device", "device_id", b"device_id", "down", b"down", "elsewhere", b"elsewhere", "files", b"files", "kind", b"kind", "message", b"message", "path", b"path", "token", b"token", "until_ms", b"until_ms", "up", b"up", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3606,6 +3629,8 @@ class TrafficStatus(_message.Message):
     LAN_EXEMPT_FIELD_NUMBER: _builtins.int
     METERED_FIELD_NUMBER: _builtins.int
     BACKGROUND_WAITS_FIELD_NUMBER: _builtins.int
+    SENT_BYTES_FIELD_NUMBER: _builtins.int
+    RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
     down: _builtins.int
     """limit for what is fetched, in bytes a second; 0: none"""
     up: _builtins.int
@@ -3618,6 +3643,10 @@ class TrafficStatus(_message.Message):
     """the network, by NetworkManager: "yes" | "no" | "unknown"; empty: it is not asked"""
     background_waits: _builtins.bool
     """content that no program reads is not fetched now, because of that"""
+    sent_bytes: _builtins.int
+    """sent to other devices since the daemon began"""
+    received_bytes: _builtins.int
+    """received from them"""
     @_builtins.property
     def pauses(self) -> _containers.RepeatedCompositeFieldContainer[Global___PauseInfo]: ...
     def __init__(
@@ -3630,10 +3659,12 @@ class TrafficStatus(_message.Message):
         lan_exempt: _builtins.bool = ...,
         metered: _builtins.str = ...,
         background_waits: _builtins.bool = ...,
+        sent_bytes: _builtins.int = ...,
+        received_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background_waits", b"background_waits", "changes_ms", b"changes_ms", "down", b"down", "lan_exempt", b"lan_exempt", "metered", b"metered", "pauses", b"pauses", "up", b"up"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background_waits", b"background_waits", "changes_ms", b"changes_ms", "down", b"down", "lan_exempt", b"lan_exempt", "metered", b"metered", "pauses", b"pauses", "received_bytes", b"received_bytes", "sent_bytes", b"sent_bytes", "up", b"up"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
