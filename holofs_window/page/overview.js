@@ -6,6 +6,7 @@ import { action, address, count, field, form, h, moment, section, shown, size, t
 import { live } from "/page/live.js";
 import { devices, map } from "/page/map.js";
 import { region } from "/page/parts.js";
+import { paused } from "/page/traffic.js";
 
 export function overview(body) {
   const needs = region(needed);
@@ -30,8 +31,7 @@ export function overview(body) {
 function needed({ status, warnings, pauses }) {
   const found = warnings.map((text) => h("li", {}, shown(text)));
   for (const pause of pauses) {
-    const what = pause.volume ? shown(pause.volume) : pause.device_id ? `The traffic with ${shown(pause.device || pause.device_id.slice(0, 8))}` : "Everything";
-    found.push(h("li", {}, `${what} is paused`, pause.until_ms ? [" until ", moment(pause.until_ms)] : "", ": ", h("code", {}, "holofsctl resume"), " ends that."));
+    found.push(h("li", {}, paused(pause), ": ", h("a", { href: address("transfers"), "data-mark": `p-${pause.volume}-${pause.device_id}` }, "resume it"), "."));
   }
   for (const one of status) {
     const name = one.volume.name;

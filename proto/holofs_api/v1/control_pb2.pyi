@@ -3815,6 +3815,97 @@ class ReadFileReply(_message.Message):
 Global___ReadFileReply: _TypeAlias = ReadFileReply  # noqa: Y015
 
 @_typing.final
+class ListIgnoredRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    limit: _builtins.int
+    """files; 0: a hundred. At most a thousand"""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListIgnoredRequest: _TypeAlias = ListIgnoredRequest  # noqa: Y015
+
+@_typing.final
+class IgnoredFile(_message.Message):
+    """A file or folder that a `.holofsignore` keeps on this device."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    path: _builtins.bytes
+    """inside the volume"""
+    kind: _builtins.str
+    """"file" | "directory" | "symlink" """
+    size: _builtins.int
+    """in bytes"""
+    rule: _builtins.str
+    """file of rules, line and pattern; empty: no line matches it any more, and it will be published"""
+    def __init__(
+        self,
+        *,
+        path: _builtins.bytes = ...,
+        kind: _builtins.str = ...,
+        size: _builtins.int = ...,
+        rule: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "path", b"path", "rule", b"rule", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IgnoredFile: _TypeAlias = IgnoredFile  # noqa: Y015
+
+@_typing.final
+class ListIgnoredReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    IGNORED_FIELD_NUMBER: _builtins.int
+    IGNORED_BYTES_FIELD_NUMBER: _builtins.int
+    complete: _builtins.bool
+    """there are no more"""
+    ignored: _builtins.int
+    """files in all, as VolumeStatus counts them"""
+    ignored_bytes: _builtins.int
+    """of them"""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___IgnoredFile]:
+        """of a folder with all in it that is ignored, only the folder"""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[Global___IgnoredFile] | None = ...,
+        complete: _builtins.bool = ...,
+        ignored: _builtins.int = ...,
+        ignored_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "files", b"files", "ignored", b"ignored", "ignored_bytes", b"ignored_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListIgnoredReply: _TypeAlias = ListIgnoredReply  # noqa: Y015
+
+@_typing.final
 class OpenWindowRequest(_message.Message):
     """---- the window"""
 
