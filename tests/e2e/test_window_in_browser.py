@@ -119,9 +119,9 @@ def _ignored(page: Chromium, here: Path) -> None:
     (here / "build").mkdir()
     for number in range(5):
         (here / "build" / f"{number}.o").write_bytes(b"x" * 1000)
-    (here / "one.tmp").write_text("1")
+    (here / "<img src=x onerror=alert(1)>.tmp").write_text("1")
     page.until(f"{TEXT}.includes('docs: 6 ignored files')", "how many are ignored")
     page.run("[...document.querySelectorAll('summary')].at(-1).click()")
     page.until(f"{TEXT}.includes('.holofsignore:2: /build/')", "the rules")
     rows = page.run("[...document.querySelectorAll('details[open] tbody tr')].map((row) => row.cells[0].innerText)")
-    assert rows == ["build/", "one.tmp"]
+    assert rows == ["<img src=x onerror=alert(1)>.tmp", "build/"]  # a name, and no markup
