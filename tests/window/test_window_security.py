@@ -184,12 +184,26 @@ def test_a_session_that_was_ended_is_over(window: Window) -> None:
 
 
 def test_a_connection_that_asks_for_nothing_is_closed(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "FIRST_REQUEST_S", 0.05)
+    monkeypatch.setattr(server, "REQUEST_S", 0.05)
     with socket.create_connection(("127.0.0.1", window.port), timeout=20) as connection:
         assert connection.recv(1) == b""
     with socket.create_connection(("127.0.0.1", window.port), timeout=20) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a")
         assert connection.recv(1) == b""
+
+
+def test_a_connection_with_half_a_request_after_a_whole_one_is_closed(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_connection(("127.0.0.1", window.port), timeout=10) as connection:
+        connection.sendall(f"GET /page/icon.svg HTTP/1.1\r\nHost: 127.0.0.1:{window.port}\r\n\r\n".encode())
+        answer = connection.recv(1 << 16)
+        while b"</svg>" not in answer:
+            answer += connection.recv(1 << 16)
+        monkeypatch.setattr(server, "REQUEST_S", 0.05)
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a")
+        while connection.recv(1 << 16):
+            pass  # up to the end of the connection; a time-out is a failure
 
 
 def test_what_is_no_request_costs_no_line_in_the_log(window: Window, caplog: pytest.LogCaptureFixture) -> None:
