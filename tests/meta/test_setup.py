@@ -44,7 +44,9 @@ pathlib.Path(site.getsitepackages()[0], "holofs.pth").write_text(os.environ["MOD
 APT_GET = """#!/bin/bash
 case "$1" in install)
     for name in "$@"; do case $name in -* | install) ;; *) echo "apt $name" >>"$ASKED_FOR" ;; esac; done
-    for name in git rsync sqlite3 faketime chromium; do printf '#!/bin/bash\\n' >"$STUBS/$name"; chmod +x "$STUBS/$name"; done
+    for name in git rsync sqlite3 faketime chromium; do
+        printf '#!/bin/bash\\n' >"$STUBS/$name"; chmod +x "$STUBS/$name"
+    done
     printf '#!/bin/bash\\n' >"$STUBS/ip"; chmod +x "$STUBS/ip" ;;
 esac
 """
