@@ -200,14 +200,21 @@ async def _json(request: Request) -> dict[str, Any]:
 
 def _text(data: Mapping[str, Any], name: str, default: str | None = None) -> str:
     found = data.get(name, default)
-    if not isinstance(found, str):
-        raise HTTPException(400)
-    return found
+    _bytes(found, "strict")
+    return str(found)
 
 
 def _path(data: Mapping[str, Any]) -> bytes:
+    return _bytes(data.get("path"), "surrogateescape")
+
+
+def _bytes(value: object, errors: str) -> bytes:
+    """A string of the page as UTF-8. JSON can also spell halves of characters, which are no text. Raises
+    HTTPException."""
+    if not isinstance(value, str):
+        raise HTTPException(400)
     try:
-        return _text(data, "path").encode("utf-8", "surrogateescape")
+        return value.encode("utf-8", errors)
     except UnicodeEncodeError:
         raise HTTPException(400) from None
 

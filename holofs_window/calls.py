@@ -21,8 +21,8 @@ CALLS: Final = frozenset(
     {
         *("Status", "Peers", "ListVolumes", "CreateVolume", "DeviceName", "Mount", "Unmount"),
         *("Members", "SetMember", "Invites", "RevokeInvite"),
-        *("ListFolder", "History", "ListTrash", "KeepHistory"),
-        *("Conflicts", "Brake"),
+        *("ListFolder", "ListIgnored", "History", "ListTrash", "KeepHistory"),
+        *("Conflicts", "Brake", "Pause", "Resume"),
     }
 )
 STREAMS: Final = frozenset({"Resolve", "Restore", "Join"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from typing import Any, Final
@@ -16,6 +17,7 @@ from holofs_api.plain import plain
 from holofs_api.v1 import control_pb2 as pb
 from holofs_window.calls import MOST_ITEMS
 from holofs_window.control_client import CallFailed, ControlClient
+from holofs_window.rates import Counted, RateMeter
 
 LOOK_S: Final = 2.0
 """Between two looks while nothing happens."""
@@ -32,7 +34,8 @@ _END: Final = b""
 
 
 class Live:
-    """Messages for pages, as server-sent events: `state`, all of `Status` and `Peers`; `event`, one of `Events`;
+    """Messages for pages, as server-sent events: `state`, all of `Status` and `Peers`, with the rates of sending and
+    fetching in all (under an empty name) and of each device; `event`, one of `Events`;
     `failed`, why there is no state now."""
 
     def __init__(self, daemon: ControlClient) -> None:
@@ -42,6 +45,7 @@ class Live:
         self._happened = asyncio.Event()
         self._last = b""
         self._token = ""
+        self._meter = RateMeter()
 
     async def listen(self) -> AsyncIterator[bytes]:
         """Messages for one page, until it goes."""
@@ -70,7 +74,7 @@ class Live:
         for queue in self._listeners:
             _put(queue, _END)
         work, self._work = self._work, None
-        self._last, self._token = b"", ""
+        self._last, self._token, self._meter = b"", "", RateMeter()
         if work is not None:
             work.cancel()
             with suppress(asyncio.CancelledError):
@@ -114,7 +118,11 @@ class Live:
             return _message("failed", {"code": error.code, "message": error.message})
         for field in _IDLE_FIELDS:
             del status[field]
-        return _message("state", {"status": shortened(status), "peers": peers[:MOST_ITEMS]})
+        counted = {peer["device_id"]: _counters(peer) for peer in peers[:MOST_ITEMS]} | {
+            "": _counters(status["traffic"])
+        }
+        rates = self._meter.note(time.monotonic(), counted)
+        return _message("state", {"status": shortened(status), "peers": peers[:MOST_ITEMS], "rates": rates})
 
     def _tell(self, message: bytes) -> None:
         for queue in self._listeners:
@@ -122,6 +130,11 @@ class Live:
                 _put(queue, self._last or message)
             else:
                 queue.put_nowait(message)
+
+
+def _counters(told: dict[str, Any]) -> Counted:
+    """Takes the counters out: the page needs the rates alone, and a message is sent where it differs from the last."""
+    return int(told.pop("sent_bytes")), int(told.pop("received_bytes"))
 
 
 def _put(queue: asyncio.Queue[bytes], message: bytes) -> None:

@@ -17,8 +17,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from holofs_window.content import BrokenOff
 
 ADDRESS: Final = "127.0.0.1"
-FIRST_REQUEST_S: Final = 10.0
-"""From the beginning of a connection to the end of the head of its first request."""
+REQUEST_S: Final = 10.0
+"""From the beginning of a connection, or the first byte after an answer, to the end of the head of the next request."""
 _KEEP_ALIVE_S: Final = 15
 _MOST_CONNECTIONS: Final = 64
 _MOST_HEAD: Final = 16 << 10
@@ -27,14 +27,26 @@ _END_S: Final = 1
 
 
 class BoundedProtocol(H11Protocol):
-    """Connection of a browser. uvicorn bounds the time between two requests, and not the time before the first."""
+    """One connection. uvicorn bounds the time of silence between two requests, and neither the time before the first
+    nor that of a request that has begun."""
+
+    _waits_after: Any = None
+    """The request after which another one has begun."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.loop.call_later(FIRST_REQUEST_S, self._require_request)
+        self.loop.call_later(REQUEST_S, self._require_request, None)
 
-    def _require_request(self) -> None:
-        if self.cycle is None:  # as before the first request
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        answered: Any = self.cycle
+        if answered is not None and answered.response_complete and answered is not self._waits_after:
+            self._waits_after = answered
+            self.loop.call_later(REQUEST_S, self._require_request, answered)
+
+    def _require_request(self, last: Any) -> None:
+        """Closes the connection where no request came after `last`; None: no request at all."""
+        if self.cycle is last:
             self.transport.close()
 
 
@@ -65,7 +77,7 @@ def make_server(app: ASGIApp) -> WindowServer:
         timeout_graceful_shutdown=_END_S,
     )
     logger = logging.getLogger("uvicorn.error")
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.ERROR)  # warnings are about what strangers send: they could fill the disk with lines
     logger.addFilter(_is_worth_a_line)
     return WindowServer(config)
 
@@ -84,8 +96,8 @@ def listening(port: int) -> socket.socket:
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    """Neither what a stranger sends, nor a download that broke off, is a failure of the window."""
+    """A download that broke off is no failure of the window."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, BaseExceptionGroup):
         return error.subgroup((BrokenOff, asyncio.CancelledError)) is None
-    return not isinstance(error, BrokenOff | asyncio.CancelledError) and "Invalid HTTP request" not in record.msg
+    return not isinstance(error, BrokenOff | asyncio.CancelledError)

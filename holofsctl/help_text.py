@@ -54,6 +54,7 @@ _GROUPS: Final[Sequence[_Group]] = (
             ("import DIR NAME[:PATH]", "take all files of a folder into a volume ([--move] [--verify])"),
             ("export NAME[:PATH] DIR", "copy a volume, or a part of it, into a folder ([--verify])"),
             ("info PATH", "what is known of a file: is it published, ignored, who wrote it"),
+            ("ignored NAME", "what a .holofsignore keeps on this device, and by which line"),
             ("conflicts [NAME|PATH]", "files that were changed in two places at once"),
             ("diff PATH [COPY]", "what differs between their contents"),
             (

@@ -267,6 +267,8 @@ def _volumes(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     told = command("info", info.info, "What HoloFS knows of a file: state, writer, hash, and the rule that ignores it.")
     told.add_argument("place", metavar="PATH")
+    text = "What a .holofsignore keeps on this device, and by which line."
+    command("ignored", volumes.ignored, text).add_argument("name", metavar="NAME")
     wait = command("wait", volumes.wait, "Waits until other devices hold everything that was written here.")
     wait.add_argument("name", metavar="NAME")
     wait.add_argument("--copies", type=number(1), default=1, metavar="N", help="on how many other devices (1)")

@@ -275,6 +275,7 @@ DOCUMENTS: Final = (
         ),
         many=True,
     ),
+    Document("ignored", "What a `.holofsignore` keeps on this device.", Message("ListIgnoredReply")),
     Document("resolve", "What became of the conflict.", Message("SettledConflict")),
     Document("resolve --all", "What became of each conflict.", Message("SettledConflict"), many=True),
     Document("history", "The versions that are kept, newest first.", Message("PastVersion"), many=True),

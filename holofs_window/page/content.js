@@ -22,8 +22,11 @@ const WORDS = {
 function picture(source, name) {
   const image = h("img", { src: source, alt: `Picture ${shown(name)}` });
   image.addEventListener("load", () => URL.revokeObjectURL(source), { once: true });
-  image.addEventListener("error", () => image.replaceWith(h("p", { class: "faint" }, "The browser cannot show this picture.")), { once: true });
-  return image;
+  const about = h("figcaption", { class: "faint" });
+  image.addEventListener("load", () => { about.textContent = `${image.naturalWidth} × ${image.naturalHeight} pixels`; }, { once: true });
+  const figure = h("figure", {}, image, about);
+  image.addEventListener("error", () => figure.replaceWith(h("p", { class: "faint" }, "The browser cannot show this picture.")), { once: true });
+  return figure;
 }
 
 /** Lines of a text, marked as they differ from another one; null where the two are too long to compare. */

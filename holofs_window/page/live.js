@@ -6,7 +6,7 @@ import { follow } from "/page/api.js";
 const MOST_EVENTS = 60;
 const listeners = new Set();
 
-export const live = { status: null, peers: [], events: [], failed: "", rates: new Map() };
+export const live = { status: null, peers: [], events: [], failed: "", rates: {}, coming: new Map() };
 
 /** Calls `listener(kind)` after each message, until the function that is given back is called. */
 export function listen(listener) {
@@ -28,7 +28,7 @@ function take(kind, data) {
   inform(kind);
 }
 
-/** Bytes a second that came, by volume: from how much less is missing than before. */
+/** Bytes of content a second that came, by volume: from how much less is missing than before. */
 let looked = 0;
 function note_rates(before, now) {
   const seconds = (Date.now() - looked) / 1000;
@@ -37,7 +37,7 @@ function note_rates(before, now) {
     const id = volume.volume.id;
     const last = before?.volumes.find((found) => found.volume.id === id);
     const less = last ? last.content_missing_bytes - volume.content_missing_bytes : 0;
-    live.rates.set(id, less > 0 && seconds > 0 ? less / seconds : 0);
+    live.coming.set(id, less > 0 && seconds > 0 ? less / seconds : 0);
   }
 }
 

@@ -6,6 +6,7 @@ import { action, address, count, field, form, h, moment, section, shown, size, t
 import { live } from "/page/live.js";
 import { devices, map } from "/page/map.js";
 import { region } from "/page/parts.js";
+import { paused } from "/page/traffic.js";
 
 export function overview(body) {
   const needs = region(needed);
@@ -30,8 +31,7 @@ export function overview(body) {
 function needed({ status, warnings, pauses }) {
   const found = warnings.map((text) => h("li", {}, shown(text)));
   for (const pause of pauses) {
-    const what = pause.volume ? shown(pause.volume) : pause.device_id ? `The traffic with ${shown(pause.device || pause.device_id.slice(0, 8))}` : "Everything";
-    found.push(h("li", {}, `${what} is paused`, pause.until_ms ? [" until ", moment(pause.until_ms)] : "", ": ", h("code", {}, "holofsctl resume"), " ends that."));
+    found.push(h("li", {}, paused(pause), ": ", h("a", { href: address("transfers"), "data-mark": `p-${pause.volume}-${pause.device_id}` }, "resume it"), "."));
   }
   for (const one of status) {
     const name = one.volume.name;
@@ -95,8 +95,11 @@ function mount_form() {
   }));
 }
 
+const limit = (rate) => rate ? `at most ${size(rate)} a second` : "without a limit";
+
 function sentence(event) {
   const [path, device, message] = [shown(event.path), shown(event.device), shown(event.message)];
+  const traffic = event.volume ? "the volume" : event.device_id ? `the traffic with ${device || event.device_id.slice(0, 8)}` : "everything";
   const by = device ? ` by ${device}` : event.elsewhere ? " by another device" : "";
   const sentences = {
     changed: `${path} changed${by}`, removed: `${path} removed${by}`,
@@ -104,6 +107,9 @@ function sentence(event) {
     "device-up": `${device} is connected`, "device-down": `${device} is not connected any more`,
     held: `removals${by} are held: ${count(event.files, "file")} now`, released: `fewer removals are held: ${count(event.files, "file")} now`,
     warning: message,
+    paused: `${traffic} is paused${event.until_ms ? ` until ${moment(event.until_ms).textContent}` : ""}`,
+    resumed: `${traffic} is not paused any more`,
+    limits: `fetching ${limit(event.down)}, sending ${limit(event.up)}`,
   };
   return `${event.volume ? `${shown(event.volume)}: ` : ""}${sentences[event.kind] ?? `${event.kind} ${path}${by}`}`;
 }

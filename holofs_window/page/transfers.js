@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Transfers: what is on its way to this device, and from it.
+// Transfers: what is on its way to this device, and from it, how fast, and what stays here by rules.
 
 import { count, h, moment, section, shown, size, table } from "/page/dom.js";
 import { live } from "/page/live.js";
 import { region } from "/page/parts.js";
+import { ignored, traffic } from "/page/traffic.js";
 
 export function transfers(body) {
   const place = region((volumes) => volumes.map(volume_of));
-  body.append(place);
+  const parts = [traffic(), ignored()];
+  body.append(parts[0].element, place, parts[1].element);
   return (kind) => {
-    if (kind !== "leave") place.refresh(live.status.volumes.map((one) => ({ ...one, rate: live.rates.get(one.volume.id) ?? 0 })));
+    if (kind === "leave") return;
+    for (const part of parts) part.refresh();
+    place.refresh(live.status.volumes.map((one) => ({ ...one, rate: live.coming.get(one.volume.id) ?? 0 })));
   };
 }
 

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""create, list, leave, wait."""
+"""create, list, ignored, leave, wait."""
 
 from __future__ import annotations
 
 import argparse
 import time
+from typing import Final
 
 from holofs_api.v1 import control_pb2 as pb
 from holofs_api.words import count
 from holofsctl.errors import CommandError
 from holofsctl.exit_codes import Exit
-from holofsctl.output import plain, safe, table
+from holofsctl.output import plain, safe, size, table
 from holofsctl.progress import Progress
 from holofsctl.session import CommandSession
+
+_MOST_IGNORED: Final = 1000
 
 
 def role_name(role: pb.Role.ValueType) -> str:
@@ -38,6 +41,22 @@ def list_volumes(session: CommandSession, arguments: argparse.Namespace) -> None
         session.output.remark(
             "No volumes yet: `holofsctl create NAME` makes one, `holofsctl join -` reads a ticket and brings one."
         )
+
+
+def ignored(session: CommandSession, arguments: argparse.Namespace) -> None:
+    reply = session.call("ListIgnored", pb.ListIgnoredRequest(volume=arguments.name, limit=_MOST_IGNORED))
+    rows = [
+        (
+            f"{safe(one.path)}/" if one.kind == "directory" else safe(one.path),
+            "" if one.kind == "directory" else size(one.size),
+            safe(one.rule) or "no line matches it any more: it will be published",
+        )
+        for one in reply.files
+    ]
+    session.output.data(plain(reply), table(rows))
+    told = f"{count(reply.ignored, 'ignored file')}, {size(reply.ignored_bytes)}, on this device only."
+    more = "" if reply.complete else f" More than these {_MOST_IGNORED} names are ignored."
+    session.output.remark(told + more if reply.files else "Nothing is ignored.")
 
 
 def leave(session: CommandSession, arguments: argparse.Namespace) -> None:

@@ -77,5 +77,19 @@ def _sentence(event: pb.Event) -> str:
         "held": f"the brake holds removals{by}: {count(event.files, 'file')} now",
         "released": f"the brake holds less: {count(event.files, 'file')} now",
         "warning": message,
+        "paused": f"{_traffic_of(event)} is paused{f' until {moment(event.until_ms)}' if event.until_ms else ''}",
+        "resumed": f"{_traffic_of(event)} is not paused any more",
+        "limits": f"limits: fetching {_limit(event.down)}, sending {_limit(event.up)}",
     }
     return sentences.get(event.kind, f"{safe(event.kind)} {path}{by}{told}")
+
+
+def _traffic_of(event: pb.Event) -> str:
+    if event.volume:
+        return "the volume"
+    device = safe(event.device) or event.device_id[:8]
+    return f"the traffic with {device}" if device else "everything"
+
+
+def _limit(rate: int) -> str:
+    return f"{size(rate)}/s" if rate else "without a limit"

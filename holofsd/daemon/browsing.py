@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 from holofsd.daemon.volumes import Volumes
 from holofsd.daemon.window import WindowSupervisor
-from holofsd.fs.types import FolderListing
+from holofsd.fs.types import FolderListing, IgnoredListing
 from holofsd.rpc.browsing_api import WindowLink
 
 
@@ -21,6 +21,9 @@ class DeviceBrowsing:
 
     async def list_folder(self, volume: str, path: bytes, after: bytes, limit: int) -> FolderListing:
         return self._volumes.find(volume).filesystem.browsing.folder(path, after, limit)
+
+    async def list_ignored(self, volume: str, limit: int) -> IgnoredListing:
+        return await self._volumes.find(volume).filesystem.browsing.ignored(limit)
 
     async def read_file(self, volume: str, path: bytes) -> AsyncIterator[bytes]:
         async with aclosing(self._volumes.find(volume).filesystem.browsing.read(path)) as pieces:  # type: ignore[type-var]

@@ -108,7 +108,7 @@ async def running(
         stack.push_async_callback(device.window.close)
         chosen.apply_with("window.port", device.window.port_changed)
         if config.metrics_port is not None:
-            sources = Sources(state, device.list_volumes, volumes, mounts, endpoint.traffic)
+            sources = Sources(state, device.list_volumes, volumes, mounts, device.keeper.status, device.peers)
             device.metrics = stack.enter_context(_metrics(config.metrics_port, sources.take, watch))
         yield device
 

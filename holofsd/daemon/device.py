@@ -80,7 +80,7 @@ class Device(DeviceBrowsing, DeviceCare, DeviceHistory, DeviceTraffic, DeviceTra
         self.keeper = TrafficKeeper(self._settings, hub)
         self.joiner = Joiner(store, self._redeem, self._enter)
         self._recovery = Recovery(endpoint, hub, volumes, self.joiner)
-        self.noted = noted_events(config.state, hub, volumes)
+        self.noted = noted_events(config.state, hub, volumes, lambda: self.keeper.status(volumes))
         self.window = WindowSupervisor(config.state, lambda: self._settings.text("window.port"))
 
     # ---- this device

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Events of this device, for `holofsctl events`: what changed and by whom, conflicts, devices that come and go, what
-the brake holds, warnings.
+the brake holds, warnings, pauses and limits.
 
 Nothing is noted before somebody asks for the first time. From then on the newest are kept, until the daemon ends.
 Changes come from the trees, which tell after each transaction; everything else is looked at each second and compared
@@ -19,6 +19,7 @@ from typing import Final
 from holofsd.core.errors import BadArgument
 from holofsd.daemon.event_changes import ChangeEvents
 from holofsd.daemon.event_standing import StandingEvents
+from holofsd.daemon.event_traffic import TrafficEvents
 from holofsd.rpc.watching_api import Event
 from holofsd.sync.tasks import Tasks
 
@@ -33,12 +34,14 @@ class Events:
         self,
         changes: ChangeEvents,
         standing: StandingEvents,
+        traffic: TrafficEvents,
         now_ms: Callable[[], int],
         kept: int = KEPT,
         look_s: float = _LOOK_S,
     ) -> None:
         self._changes = changes
         self._standing = standing
+        self._traffic = traffic
         self._now_ms = now_ms
         self._look_s = look_s
         self._run = secrets.token_hex(4)
@@ -113,7 +116,7 @@ class Events:
     async def _look(self) -> None:
         async with self._looking:
             self._changes.follow()
-            for event in [*await self._changes.take(), *await self._standing.take()]:
+            for event in [*await self._changes.take(), *await self._standing.take(), *self._traffic.take()]:
                 self._note(event)
 
     def _note(self, event: Event) -> None:

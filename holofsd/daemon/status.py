@@ -200,7 +200,7 @@ def peers(
     own = hub.describe().addresses
     found = []
     for device, volume_names in shared.items():
-        status = reached.get(device)
+        status, traffic = reached.get(device), hub.traffic.told(device)
         online = status is not None and status.online
         found.append(
             api.PeerSummary(
@@ -213,6 +213,8 @@ def peers(
                 explanation=_PAUSED if hub.is_silent_to(device) else _explanation(status),
                 path=path_of(status.address) if status is not None and online else "",
                 round_trip_us=int((round_trips or {}).get(device, 0) * 1e6),
+                sent_bytes=traffic.sent,
+                received_bytes=traffic.received,
             )
         )
     return tuple(sorted(found, key=lambda peer: (peer.name, peer.device_id)))
@@ -223,8 +225,8 @@ def network(config: NetConfig, endpoint: Endpoint) -> api.NetworkStatus:
         addresses=tuple(endpoint.addresses()),
         relay=endpoint.relay_url(),
         uses_relays=bool(config.relays) or config.discovery is Discovery.DEFAULT,
-        sending=endpoint.traffic.sending.bytes_a_second(),
-        receiving=endpoint.traffic.receiving.bytes_a_second(),
+        sending=endpoint.traffic.whole.sending.bytes_a_second(),
+        receiving=endpoint.traffic.whole.receiving.bytes_a_second(),
     )
 
 

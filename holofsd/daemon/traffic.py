@@ -126,6 +126,8 @@ class TrafficKeeper:
             lan_exempt=limits.lan_exempt,
             metered=self._metered.value if self._metered is not None else "",
             background_waits=limits.background_waits,
+            sent_bytes=self._hub.traffic.whole.sent,
+            received_bytes=self._hub.traffic.whole.received,
         )
 
     @staticmethod

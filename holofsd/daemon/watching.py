@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from holofsd.core.errors import BadArgument, DeviceUnknown
 from holofsd.daemon import status as report
 from holofsd.daemon.event_changes import ChangeEvents
 from holofsd.daemon.event_standing import StandingEvents
+from holofsd.daemon.event_traffic import TrafficEvents
 from holofsd.daemon.events import Events
 from holofsd.daemon.names import did_you_mean
 from holofsd.daemon.pinging import pings
@@ -18,10 +19,11 @@ from holofsd.daemon.vitals import now_ms
 from holofsd.daemon.volumes import Volumes
 from holofsd.rpc import watching_api as api
 from holofsd.rpc.device_api import PeerSummary
+from holofsd.rpc.traffic_api import TrafficStatus
 from holofsd.sync.hub import SyncHub
 
 
-def noted_events(state: Path, hub: SyncHub, volumes: Volumes) -> Events:
+def noted_events(state: Path, hub: SyncHub, volumes: Volumes, traffic: Callable[[], TrafficStatus]) -> Events:
     """The events of a device, of which none is noted yet."""
     changes = ChangeEvents(volumes, lambda: hub.names.own, now_ms)
     standing = StandingEvents(
@@ -30,7 +32,7 @@ def noted_events(state: Path, hub: SyncHub, volumes: Volumes) -> Events:
         lambda: report.warnings(state, volumes, volumes.rows()),
         now_ms,
     )
-    return Events(changes, standing, now_ms)
+    return Events(changes, standing, TrafficEvents(traffic, now_ms), now_ms)
 
 
 class DeviceWatching:

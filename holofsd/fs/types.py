@@ -381,3 +381,23 @@ class FolderListing:
 
     entries: tuple[FolderEntry, ...]
     complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoredFile:
+    """A file, or a folder with all in it that is ignored. `rule`: empty where no line matches it any more."""
+
+    path: bytes
+    kind: str
+    size: int
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoredListing:
+    """Ignored nodes of a volume, and how many files there are in all, with their bytes."""
+
+    files: tuple[IgnoredFile, ...]
+    complete: bool
+    ignored: int
+    ignored_bytes: int

@@ -13,7 +13,7 @@ from enum import IntEnum, StrEnum
 from typing import Final, Protocol
 
 from holofsd.core.ids import DeviceId
-from holofsd.net.traffic import Traffic
+from holofsd.net.traffic import TrafficCounters
 
 SESSION_ALPN: Final = b"holofs/1"
 """Sessions and content streams between members."""
@@ -142,7 +142,7 @@ class Endpoint(Protocol):
     @property
     def device(self) -> DeviceId: ...
     @property
-    def traffic(self) -> Traffic: ...
+    def traffic(self) -> TrafficCounters: ...
 
     async def connect(self, peer: DeviceId, addresses: Sequence[str], alpn: bytes, relay_url: str = "") -> Connection:
         """Raises Unreachable, after `connect_timeout` at most."""

@@ -58,7 +58,7 @@ class FramedConnection:
         self._dialled = dialled
         self._max_frame = config.max_frame
         self.traffic = Traffic()
-        """Counts what streams carry; an endpoint has one for all its connections."""
+        """Counts what streams carry; an endpoint has one for each device."""
         self._on_end = ended
         self._end: asyncio.Future[CloseReason] = asyncio.get_running_loop().create_future()
         self._streams = TaskSet()

@@ -19,7 +19,7 @@ from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, CloseCode, NetConfig
 from holofsd.net.connection import FramedConnection
 from holofsd.net.fake_weather import Weather
 from holofsd.net.fake_wire import FakeRawConnection, Wire
-from holofsd.net.traffic import Traffic
+from holofsd.net.traffic import TrafficCounters
 
 Pair = frozenset[DeviceId]
 
@@ -121,7 +121,7 @@ class FakeEndpoint:
         self._config = network.config
         self._incoming: asyncio.Queue[FramedConnection | None] = asyncio.Queue()
         self._connections: set[FramedConnection] = set()
-        self._traffic = Traffic()
+        self._traffic = TrafficCounters()
         self._changed = asyncio.Event()
         self._closed = False
 
@@ -130,7 +130,7 @@ class FakeEndpoint:
         return self._device
 
     @property
-    def traffic(self) -> Traffic:
+    def traffic(self) -> TrafficCounters:
         return self._traffic
 
     def addresses(self) -> list[str]:
@@ -194,7 +194,7 @@ class FakeEndpoint:
 
     def _adopt(self, raw: FakeRawConnection, peer: DeviceId, alpn: bytes, *, dialled: bool) -> FramedConnection:
         connection = FramedConnection(raw, peer, alpn, dialled, self._config, self._connections.discard)
-        connection.traffic = self._traffic
+        connection.traffic = self._traffic.of(peer)
         self._connections.add(connection)
         return connection
 

@@ -93,7 +93,7 @@ class FramedStream:
         self._check_usable()
         if self._finished:
             raise ConnectionLost("This side of the stream is finished already.")
-        self._traffic.count_sent(len(data))
+        self._traffic.note_sent(len(data))
         self._writing = self._tasks.spawn(self._raw.write_all(data))
         await self._written()
 
@@ -172,7 +172,7 @@ class FramedStream:
     async def _read(self) -> bytes:
         chunk = await self._raw.read(self._want)
         self._heard()
-        self._traffic.count_received(len(chunk))
+        self._traffic.note_received(len(chunk))
         return chunk
 
     # ---- the end ----

@@ -27,7 +27,7 @@ from holofsd.net.connection import FramedConnection
 from holofsd.net.keep import TaskSet
 from holofsd.net.relays import KnownRelays
 from holofsd.net.strangers import source_of
-from holofsd.net.traffic import Traffic
+from holofsd.net.traffic import TrafficCounters
 
 log = structlog.get_logger(__name__)
 
@@ -195,7 +195,7 @@ class IrohEndpoint:
         self._device = DeviceId(bytes(endpoint.id().to_bytes()))
         self._relays = relays_of(config)
         self._connections: set[FramedConnection] = set()
-        self._traffic = Traffic()
+        self._traffic = TrafficCounters()
         self._incoming: asyncio.Queue[FramedConnection | None] = asyncio.Queue()
         self._handshakes: dict[asyncio.Task[None], None] = {}
         """The oldest first."""
@@ -213,7 +213,7 @@ class IrohEndpoint:
         return self._device
 
     @property
-    def traffic(self) -> Traffic:
+    def traffic(self) -> TrafficCounters:
         return self._traffic
 
     def addresses(self) -> list[str]:
@@ -360,7 +360,7 @@ class IrohEndpoint:
             self._config,
             self._connections.discard,
         )
-        connection.traffic = self._traffic
+        connection.traffic = self._traffic.of(peer)
         self._connections.add(connection)
         self._tasks.spawn(self._without_one_way_streams(raw, connection))
         return connection

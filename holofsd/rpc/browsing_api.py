@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from holofsd.fs.types import FolderListing
+from holofsd.fs.types import FolderListing, IgnoredListing
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class WindowLink:
 
 class BrowsingService(Protocol):
     async def list_folder(self, volume: str, path: bytes, after: bytes, limit: int) -> FolderListing: ...
+
+    async def list_ignored(self, volume: str, limit: int) -> IgnoredListing: ...
 
     def read_file(self, volume: str, path: bytes) -> AsyncIterator[bytes]:
         """Content of a file, or the target of a symlink, in pieces."""

@@ -25,6 +25,10 @@ class BrowsingCalls(ControlServicer):
         listing = await self._device.list_folder(request.volume, request.path, request.after, request.limit)
         return to_message(listing, pb.ListFolderReply)
 
+    async def ListIgnored(self, request: pb.ListIgnoredRequest, context: Context) -> pb.ListIgnoredReply:
+        needed(request.volume, "The volume")
+        return to_message(await self._device.list_ignored(request.volume, request.limit), pb.ListIgnoredReply)
+
     async def ReadFile(self, request: pb.ReadFileRequest, context: Context) -> AsyncIterator[pb.ReadFileReply]:
         needed(request.volume, "The volume")
         async with aclosing(self._device.read_file(request.volume, request.path)) as pieces:  # type: ignore[type-var]

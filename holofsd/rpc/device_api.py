@@ -121,6 +121,8 @@ class PeerSummary:
     explanation: str = ""
     path: str = ""
     round_trip_us: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ class TrafficStatus:
     lan_exempt: bool = False
     metered: str = ""
     background_waits: bool = False
+    sent_bytes: int = 0
+    received_bytes: int = 0
 
 
 class TrafficService(Protocol):

@@ -23,6 +23,9 @@ class Event:
     elsewhere: bool = False
     files: int = 0
     message: str = ""
+    until_ms: int = 0
+    down: int = 0
+    up: int = 0
 
 
 @dataclass(frozen=True, slots=True)

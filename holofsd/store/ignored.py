@@ -82,6 +82,17 @@ class IgnoredNodes:
         rows = self.db.all("SELECT node FROM ignored WHERE node>? ORDER BY node LIMIT ?", (node, limit))
         return [row[0] for row in rows]
 
+    def topmost_after(self, node: NodeId, limit: int) -> tuple[list[NodeId], NodeId | None]:
+        """Looks at so many nodes in order of id, those after `node`. Returns those of them that are shown and not in an
+        ignored directory, and the last one that was looked at; None: there are no more."""
+        rows = self.db.all(
+            "SELECT i.node, n.visible>0 AND NOT EXISTS (SELECT 1 FROM placements AS p JOIN ignored AS above"
+            " ON above.node=coalesce(p.real, p.parent) WHERE p.node=i.node)"
+            " FROM ignored AS i JOIN nodes AS n ON n.node=i.node WHERE i.node>? ORDER BY i.node LIMIT ?",
+            (node, limit),
+        )
+        return [row[0] for row in rows if row[1]], rows[-1][0] if len(rows) == limit else None
+
     def all(self) -> list[NodeId]:
         return [row[0] for row in self.db.all("SELECT node FROM ignored")]
 

@@ -71,7 +71,7 @@ class SyncHub:
         config: SyncConfig | None = None,
         peers: Callable[..., PeerManager] = PeerManager,
     ) -> None:
-        self._endpoint = endpoint
+        self._endpoint, self.traffic = endpoint, endpoint.traffic
         self.device = DeviceId(node_key.public)
         self._devices = devices
         self._now_ms = now_ms

@@ -13,8 +13,11 @@ from holofsd.daemon.metrics.exposition import Exposition
 from holofsd.daemon.metrics.snapshot import Snapshot
 from holofsd.rpc import device_api as api
 from holofsd.rpc.history_api import HistoryStatus
+from holofsd.rpc.traffic_api import PauseInfo, TrafficStatus
 from support.metrics import DASHBOARD, Scrape, documented, in_alerts, in_dashboard, parsed
 
+ALL, DOCS, B = PauseInfo(), PauseInfo("docs", until_ms=5500), PauseInfo("", "b", f"{1:064x}", 7000)
+TRAFFIC = TrafficStatus((DOCS, B), down=0, up=1000, sent_bytes=100, received_bytes=200)
 LAG = LoopLag((0,) * 3 + (2,) + (0,) * (len(LAG_BOUNDS_S) - 4) + (1,), 42.5, 1.5)
 
 
@@ -29,7 +32,8 @@ def snapshot(*devices: api.DeviceSafety, volume: str = "docs", state: str = "rea
         summary, files=7, devices=devices, history=HistoryStatus(0, 0, 0, 11, 12, 13), lies=lies, damaged=1
     )
     space = api.SpaceStatus(1, 2, 3, True, 4, 5, 6)
-    return Snapshot((status,), ("up", "up", "down"), space, 100, 200, 0.25)
+    peers = (api.PeerSummary(f"{1:064x}", "b", True, sent_bytes=60, received_bytes=70),)
+    return Snapshot((status,), ("up", "up", "down"), space, TRAFFIC, peers, 0.25)
 
 
 def told(found: Snapshot | None) -> Scrape:
@@ -55,6 +59,28 @@ def test_figures_are_those_of_the_snapshot() -> None:
     assert [found.of("holofs_mounts", state=state) for state in families.MOUNT_STATES] == [2, 0, 1]
     assert found.of("holofs_network_received_bytes_total") == 200
     assert found.of("holofs_writing_refused") == 1
+
+
+def test_pauses_and_limits_are_told_with_their_ends_and_what_went_to_each_device() -> None:
+    found = told(snapshot())
+    assert (found.of("holofs_paused"), found.of("holofs_background_waits")) == (0, 0)
+    assert found.of("holofs_volume_paused", volume="docs") == found.of("holofs_device_paused", device="b") == 1
+    assert found.of("holofs_volume_paused_until_timestamp_seconds", volume="docs") == 5.5
+    assert found.of("holofs_device_paused_until_timestamp_seconds", device="b") == 7
+    assert found.of("holofs_device_sent_bytes_total", device="b") == 60
+    assert found.of("holofs_device_received_bytes_total", device="b") == 70
+    assert found.of("holofs_limit_bytes_per_second", direction="sending") == 1000
+    for name, labels in (
+        ("holofs_limit_bytes_per_second", {"direction": "fetching"}),  # 0 would say that nothing may come
+        ("holofs_paused_until_timestamp_seconds", {}),
+    ):
+        with pytest.raises(KeyError):
+            found.of(name, **labels)
+    until_resumed = told(replace(snapshot(), traffic=replace(TRAFFIC, pauses=(ALL,))))
+    assert until_resumed.of("holofs_paused") == 1
+    assert until_resumed.of("holofs_volume_paused", volume="docs") == 0
+    with pytest.raises(KeyError):
+        until_resumed.of("holofs_paused_until_timestamp_seconds")
 
 
 def test_the_lag_of_the_loop_is_a_histogram_of_all_looks() -> None:

@@ -22,6 +22,7 @@ from holofsd.daemon.metrics import server
 from holofsd.daemon.metrics.server import MetricsPage, is_ours, listen, serving_metrics
 from holofsd.daemon.metrics.snapshot import Snapshot
 from holofsd.rpc import device_api as api
+from holofsd.rpc.traffic_api import TrafficStatus
 from support.metrics import parsed
 
 SPACE = api.SpaceStatus(1, 2, 3, False, 4, 5, 6)
@@ -42,7 +43,7 @@ class Daemon:
             await asyncio.Event().wait()
         if self.error is not None:
             raise self.error
-        return Snapshot((), (), SPACE, self.taken, 0, self.seconds)
+        return Snapshot((), (), SPACE, TrafficStatus(sent_bytes=self.taken), (), self.seconds)
 
     def page(self) -> MetricsPage:
         return MetricsPage(

@@ -13,16 +13,21 @@ from typing import Any
 
 import pytest
 
+from holofsd.core.ids import DeviceId, VolumeId
 from holofsd.daemon import metered
+from holofsd.daemon.event_traffic import TrafficEvents
 from holofsd.daemon.metered import Metered
 from holofsd.daemon.settings import DeviceSettings
 from holofsd.daemon.traffic import TrafficKeeper
+from holofsd.net.traffic import TrafficCounters
+from holofsd.rpc.watching_api import Event
 from holofsd.store.device import DeviceStore
 from holofsd.sync.pacing import TrafficLimits
-from holofsd.sync.pausing import ALL_TRAFFIC, Pauses
+from holofsd.sync.pausing import ALL_TRAFFIC, UNTIL_RESUMED, Pauses, of_device, of_volume
 from tests.sync.devices import until
 
 MIB = 1 << 20
+ROWS: Any = SimpleNamespace(rows=lambda: [SimpleNamespace(id=b"v" * 32, name="docs")], all=list)
 
 
 class Place:
@@ -37,6 +42,7 @@ class Place:
         self.hub: Any = SimpleNamespace(
             limits=TrafficLimits(),
             pauses=Pauses(self.store, lambda: self.now_ms),
+            traffic=TrafficCounters(),
             volumes=lambda: [SimpleNamespace(fetcher=fetcher)],
         )
         self.moment = datetime(2026, 11, 30, 9, 0)  # a Monday
@@ -103,6 +109,33 @@ async def test_a_pause_ends_by_itself(place: Place) -> None:
     place.now_ms += 2000
     await until(lambda: told == [1, 0])
     await ended(running)
+
+
+async def test_pauses_and_limits_that_change_by_the_time_are_events_like_those_that_a_person_changes(
+    place: Place,
+) -> None:
+    keeper = place.keeper(place.settings(timetable="08:00,1M:8M 18:00,off"))
+    noted = TrafficEvents(lambda: keeper.status(ROWS), lambda: place.now_ms)
+    pauses, docs, desk = place.hub.pauses, of_volume(VolumeId(b"v" * 32)), of_device(DeviceId(b"d" * 32))
+    assert noted.take() == []  # the first look tells nothing
+    pauses.put(ALL_TRAFFIC, UNTIL_RESUMED)
+    pauses.put(docs, place.now_ms + 1000)
+    begun, at_ms = noted.take(), place.now_ms
+    assert begun == [Event("paused", at_ms), Event("paused", at_ms, volume="docs", until_ms=at_ms + 1000)]
+    assert noted.take() == []
+    pauses.put(docs, at_ms + 2000)  # another end
+    assert noted.take() == [Event("paused", at_ms, volume="docs", until_ms=at_ms + 2000)]
+    place.now_ms += 2000  # by itself
+    assert noted.take() == [Event("resumed", place.now_ms, volume="docs")]
+    pauses.end_all()
+    pauses.put(desk, UNTIL_RESUMED)
+    assert [(event.kind, event.device_id) for event in noted.take()] == [("resumed", ""), ("paused", desk.id.hex())]
+    place.moment = place.moment.replace(hour=20)
+    keeper.apply()
+    assert noted.take() == [Event("limits", place.now_ms)]
+    place.moment = place.moment.replace(hour=9)
+    keeper.apply()
+    assert noted.take() == [Event("limits", place.now_ms, down=8 * MIB, up=MIB)]
 
 
 async def ended(task: asyncio.Task[None]) -> None:

@@ -42,6 +42,13 @@ def test_what_a_rule_matches_stays_on_its_device_until_the_rule_goes(world: Worl
     assert (found["ignored"], found["unpublished"]) == (3, 0)
     assert "Ignored, so only on this device: 3 files" in a.ctl("status").out
     assert (state(here / ".env"), state(modules), state(here / "plan.txt")) == ("ignored", "ignored", "published")
+    listed = a.ctl("ignored", "docs")
+    assert [line.split() for line in listed.out.splitlines()] == [
+        [".env", "6", "bytes", ".holofsignore:2:", ".env"],
+        ["node_modules/", ".holofsignore:1:", "node_modules/"],
+    ]
+    assert "3 ignored files" in listed.err
+    assert pair.b.ctl("ignored", "docs").err == "Nothing is ignored.\n"
     told = a.json("info", here / ".env")
     assert (told["state"], told["ignored_by"]) == ("ignored", ".holofsignore:2: .env")
     assert "Rule: .holofsignore:1: node_modules/" in a.ctl("info", modules / "index.js").out

@@ -101,7 +101,7 @@ def _the_past(asked: Asked, a: Device, here: Path) -> None:
 def _what_only_tells(asked: Asked, a: Device) -> None:
     for command in ("status", "list", "peers", "version", "fsck"):
         asked(a, command)
-    for command in ("brake", "record-budget", "scrub", "members"):
+    for command in ("brake", "record-budget", "scrub", "members", "ignored"):
         asked(a, command, "docs")
     asked(a, "device", "name")
     asked(a, "ui", "--no-open")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import socket
+import time
 
 from support import metrics
 from support.device import World
@@ -16,6 +17,12 @@ NOT_IN_THE_DASHBOARD = {"process_virtual_memory_bytes", "process_open_fds", "pro
 def complete(found: Scrape) -> Scrape:
     devices = [figure for (name, _), figure in found.samples.items() if name == "holofs_device_complete"]
     assert devices == [1]
+    return found
+
+
+def limited(found: Scrape) -> Scrape:
+    paused = [figure for (name, _), figure in found.samples.items() if name == "holofs_device_paused"]
+    assert paused == [1]
     return found
 
 
@@ -39,8 +46,18 @@ def test_metrics_are_what_the_page_says_and_what_status_says(world: World) -> No
     found = until(lambda: complete(metrics.scrape(port)), "a page that was made since")
 
     told = metrics.documented()
-    exported = {name: (kind, found.labels[name]) for name, kind in found.kinds.items()}
+    # Labels of what is there while something is paused and limited come with a second page.
+    a.ctl("limit", "--down", "1G", "--up", "2G")
+    a.ctl("pause", "docs", "--for", "2h")
+    a.ctl("pause", "--device", "b", "--for", "1h")
+    later = until(lambda: limited(metrics.scrape(port)), "a page with the limits")
+    exported = {name: (kind, found.labels[name] | later.labels[name]) for name, kind in found.kinds.items()}
     assert exported == told
+    assert later.of("holofs_limit_bytes_per_second", direction="sending") == 2 << 30
+    assert 0 < later.of("holofs_device_paused_until_timestamp_seconds", device="b") - time.time() < 3600
+    assert later.of("holofs_volume_paused", volume="docs") == 1
+    assert found.of("holofs_device_sent_bytes_total", device="b") > 100_000
+    a.ctl("resume")
     assert metrics.in_alerts() <= {*told}
     assert metrics.in_dashboard() == {*told} - NOT_IN_THE_DASHBOARD
 

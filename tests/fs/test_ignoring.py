@@ -15,6 +15,7 @@ from holofs_api.virtual_attributes import IGNORED, STATE
 from holofsd.core.errors import HoloError
 from holofsd.core.ids import NodeId
 from holofsd.core.node import is_alive, live_links
+from holofsd.fs.content import browsing
 from holofsd.fs.types import RenameFlags
 from tests.fs.harness import Device, Program
 
@@ -70,6 +71,31 @@ async def many(program: Program, *paths: str) -> None:
             await program.mkdir(path[:-1])
         else:
             await program.write(path, path.encode())
+
+
+# ---- the list
+async def test_what_is_ignored_is_listed_by_the_topmost_names_with_size_and_rule(
+    make_device: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(browsing, "_IGNORED_SLICE", 2)
+    device = make_device("here")
+    program = device.attach()
+    await program.write(RULES, b"*.o\n/build/\n")
+    await many(program, "a.c", "a.o", "sub/", "sub/b.o", "build/", "build/x/", "build/x/1", "build/x/2", "build/3")
+    listing = await device.fs.browsing.ignored(0)
+    found = [(one.path, one.kind, one.size, one.rule) for one in listing.files]
+    assert [(path, kind, rule) for path, kind, _, rule in found] == [
+        (b"a.o", "file", ".holofsignore:1: *.o"),
+        (b"build", "directory", ".holofsignore:2: /build/"),
+        (b"sub/b.o", "file", ".holofsignore:1: *.o"),
+    ]
+    assert (found[0][2], listing.complete, listing.ignored) == (3, True, 5)
+    part = await device.fs.browsing.ignored(2)
+    assert (len(part.files), part.complete, part.ignored) == (2, False, 5)
+    await program.unlink(RULES)
+    assert {one.rule for one in (await device.fs.browsing.ignored(0)).files} == {""}
+    look(device)
+    assert (await device.fs.browsing.ignored(0)).files == ()
 
 
 # ---- new files

@@ -31,7 +31,7 @@ TOOLS = [
     "tail",
 ]
 NEEDED = ("fusermount3", "pkg-config", "gcc")
-FOR_DEVELOPERS = {"git", "rsync", "sqlite3", "iproute2", "faketime"}
+FOR_DEVELOPERS = {"git", "rsync", "sqlite3", "iproute2", "faketime", "chromium"}
 PACKAGES = ("holofsd", "holofsctl", "holofs_mount", "holofs_window", "holofs_api", "holofs_peer")
 PIP = """
 import os, pathlib, site, sys
@@ -44,7 +44,9 @@ pathlib.Path(site.getsitepackages()[0], "holofs.pth").write_text(os.environ["MOD
 APT_GET = """#!/bin/bash
 case "$1" in install)
     for name in "$@"; do case $name in -* | install) ;; *) echo "apt $name" >>"$ASKED_FOR" ;; esac; done
-    for name in git rsync sqlite3 faketime; do printf '#!/bin/bash\\n' >"$STUBS/$name"; chmod +x "$STUBS/$name"; done
+    for name in git rsync sqlite3 faketime chromium; do
+        printf '#!/bin/bash\\n' >"$STUBS/$name"; chmod +x "$STUBS/$name"
+    done
     printf '#!/bin/bash\\n' >"$STUBS/ip"; chmod +x "$STUBS/ip" ;;
 esac
 """
@@ -138,7 +140,7 @@ def test_each_set_is_installed_once_and_what_only_developers_need_only_for_them(
 
     added = checkout.installed("--dev", venv_first=True)
     assert added[-3:] == locked("dev")
-    assert {"apt git", "apt rsync", "apt sqlite3", "apt faketime"} <= {*added}
+    assert {"apt git", "apt rsync", "apt sqlite3", "apt faketime", "apt chromium"} <= {*added}
     for options in (["--dev"], []):
         assert checkout.installed(*options) == []
         assert checkout.installed(*options, venv_first=True) == []

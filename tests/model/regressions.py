@@ -321,9 +321,7 @@ TWO_WITHOUT_IT = Program(
     5,
     sequential=False,
     quick=True,
-    steps=(
-        Step(2, "lie:lowers_others", (2115, 5945, 3399), -1, 0.0),
-    ),
+    steps=(Step(2, "lie:lowers_others", (2115, 5945, 3399), -1, 0.0),),
     liar=True,
 )
 """Seed 1320926 with a liar: two devices that had an author no more were asked in turn, the one that had it never."""

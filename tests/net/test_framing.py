@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holofsd.core.errors import ConnectionLost, ProtocolViolation
+from holofsd.core.ids import DeviceId
 from holofsd.net.framing import FramedStream
 from holofsd.net.keep import TaskSet
-from holofsd.net.traffic import Traffic
+from holofsd.net.traffic import Traffic, TrafficCounters
 from tests.net.virtual import run_virtual
 
 LIMIT = 5000
@@ -98,6 +99,19 @@ def test_bytes_both_ways_are_counted_with_what_frames_add():
         return traffic
 
     assert run_virtual(talk()) == Traffic(sent=9, received=6)
+
+
+def test_bytes_are_counted_for_each_device_and_strangers_take_no_place_of_a_member():
+    counters, member = TrafficCounters(most=3), DeviceId(b"m" * 32)
+    counters.of(member).note_sent(1000)
+    counters.of(member).note_received(500)
+    for number in range(50):
+        counters.of(DeviceId(bytes([number]) * 32)).note_received(10)
+    told = counters.told(member)
+    assert (told.sent, told.received) == (1000, 500)
+    assert (counters.whole.sent, counters.whole.received) == (1000, 1000)
+    assert (counters.told(DeviceId(b"\0" * 32)).received, counters.told(DeviceId(b"\x31" * 32)).received) == (0, 10)
+    assert len(counters._devices) == 3
 
 
 @given(frames_of_bytes, places)

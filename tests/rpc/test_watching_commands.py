@@ -6,6 +6,10 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
+
+from holofs_api.v1 import control_pb2 as pb
+from holofsctl.commands.watching import event_line
 from support.fake_device import FakeDevice
 from tests.rpc.conftest import Run
 
@@ -43,6 +47,19 @@ async def test_events_are_lines_for_a_person_and_documents_for_a_program(run: Ru
         *(("missed", "run-0"), ("changed", "run-1"), ("held", "run-2")),
     ]
     assert told[1]["path"] == "a\udcff.txt"
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (pb.Event(kind="paused"), "everything is paused"),
+        (pb.Event(kind="paused", volume="docs", until_ms=4_102_488_000_000), "docs: the volume is paused until 2100-"),
+        (pb.Event(kind="resumed", device="desk", device_id="bb"), "the traffic with desk is not paused any more"),
+        (pb.Event(kind="limits", down=5 << 20), "limits: fetching 5.0 MiB/s, sending without a limit"),
+    ],
+)
+def test_pauses_and_limits_are_sentences(event: pb.Event, told: str) -> None:
+    assert event_line(event).partition("  ")[2].startswith(told)
 
 
 async def test_a_stream_of_events_that_ends_by_itself_is_a_failure(run: Run, device: FakeDevice) -> None:

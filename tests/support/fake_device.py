@@ -281,6 +281,10 @@ class FakeDevice:
         entries = (fs.FolderEntry(name, "file", len(self.files[name]), 5, True, False, False) for name in names)
         return fs.FolderListing((*entries,)[: limit or 1000], True)
 
+    async def list_ignored(self, volume: str, limit: int) -> fs.IgnoredListing:
+        found = (fs.IgnoredFile(b"build", "directory", 0, ".holofsignore:2: /build/"),)
+        return fs.IgnoredListing(found, True, 12, 3456)
+
     async def read_file(self, volume: str, path: bytes) -> AsyncIterator[bytes]:
         if path not in self.files:
             raise NoSuchName("There is no such file or directory in this volume.")

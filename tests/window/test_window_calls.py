@@ -82,6 +82,37 @@ def test_names_that_are_no_text_come_and_go_back_unchanged(window: Window) -> No
     assert (got.status, got.body, got.headers["x-holofs-kind"]) == (200, b"one\n", "text")
 
 
+@pytest.mark.parametrize("half", [0xD800, 0xDCFF])
+def test_halves_of_characters_are_refused_where_a_text_is_wanted(
+    window: Window, half: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser = window.browser()
+    whole = {"volume": "docs", "path": "empty", "key": "log.level"}
+    places = {"preview": ("volume", "id"), "offer": ("volume",), "set": ("key", "value"), "share": ("volume",)}
+    for place, names in places.items():
+        for name in names:
+            got = browser.post(f"/api/{place}", {**whole, name: chr(half)})
+            assert got.status in (400, 409), (place, name)
+    assert caplog.records == []
+
+
+def test_rates_come_with_the_state_and_counters_do_not(window: Window) -> None:
+    state = next(data for kind, data in window.browser().follow(4) if kind == "state")
+    (peer,) = state["peers"]
+    assert state["rates"] == {"": [0, 0], peer["device_id"]: [0, 0]}
+    assert "sent_bytes" not in peer
+    assert "sent_bytes" not in state["status"]["traffic"]
+
+
+def test_what_is_ignored_is_listed_with_its_rule_and_pauses_reach_the_daemon(window: Window) -> None:
+    browser = window.browser()
+    found = browser.call("ListIgnored", volume="docs")
+    assert (found["files"][0]["path"], found["files"][0]["rule"]) == ("build", ".holofsignore:2: /build/")
+    assert (found["complete"], found["ignored"]) == (True, 12)
+    assert browser.call("Pause", volume="docs", for_seconds=60)["pauses"][0]["volume"] == "docs"
+    assert browser.call("Resume")["pauses"] == []
+
+
 def test_a_long_list_is_cut_and_says_so(window: Window) -> None:
     brake = window.browser().call("Brake", volume="docs")
     assert len(brake["paths"]) == MOST_ITEMS

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import socket
+from contextlib import ExitStack
 from html.parser import HTMLParser
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from holofs_window import server
 from holofs_window.guard import HEADERS, POLICY
 from holofs_window.page_files import page_files
+from support.wait import until
 from support.window import Browser, raw
 from tests.window.conftest import Window
 
@@ -182,12 +184,26 @@ def test_a_session_that_was_ended_is_over(window: Window) -> None:
 
 
 def test_a_connection_that_asks_for_nothing_is_closed(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "FIRST_REQUEST_S", 0.05)
+    monkeypatch.setattr(server, "REQUEST_S", 0.05)
     with socket.create_connection(("127.0.0.1", window.port), timeout=20) as connection:
         assert connection.recv(1) == b""
     with socket.create_connection(("127.0.0.1", window.port), timeout=20) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a")
         assert connection.recv(1) == b""
+
+
+def test_a_connection_with_half_a_request_after_a_whole_one_is_closed(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_connection(("127.0.0.1", window.port), timeout=10) as connection:
+        connection.sendall(f"GET /page/icon.svg HTTP/1.1\r\nHost: 127.0.0.1:{window.port}\r\n\r\n".encode())
+        answer = connection.recv(1 << 16)
+        while b"</svg>" not in answer:
+            answer += connection.recv(1 << 16)
+        monkeypatch.setattr(server, "REQUEST_S", 0.05)
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a")
+        while connection.recv(1 << 16):
+            pass  # up to the end of the connection; a time-out is a failure
 
 
 def test_what_is_no_request_costs_no_line_in_the_log(window: Window, caplog: pytest.LogCaptureFixture) -> None:
@@ -196,4 +212,25 @@ def test_what_is_no_request_costs_no_line_in_the_log(window: Window, caplog: pyt
     with socket.create_connection(("127.0.0.1", window.port), timeout=20) as connection:
         connection.sendall(too_long[: 40 << 10])
         assert connection.recv(1 << 10)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 431")
+    ours = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{window.port}\r\nConnection: Upgrade\r\n"
+    for upgrade in ("websocket", "h2c"):  # as a page of the web asks for with `new WebSocket`
+        assert raw(window.port, f"{ours}Upgrade: {upgrade}\r\n\r\n".encode()).startswith(b"HTTP/1.1 401")
     assert caplog.records == []
+
+
+def test_more_connections_than_there_may_be_are_refused_without_a_line_in_the_log(
+    window: Window, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ExitStack() as opened:
+        for _ in range(server._MOST_CONNECTIONS):
+            opened.enter_context(socket.create_connection(("127.0.0.1", window.port), timeout=20))
+        answer = until(lambda: _refused_for_now(window.port), "the window to be full")
+    assert b"content-security-policy" not in answer  # uvicorn's own, and nothing of the device is in it
+    assert caplog.records == []
+    until(lambda: Browser(window.port).get("/").status == 401, "room for others")
+
+
+def _refused_for_now(port: int) -> bytes:
+    answer = raw(port, f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 503")
+    return answer

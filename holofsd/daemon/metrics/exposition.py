@@ -57,6 +57,13 @@ def _of_device(snapshot: Snapshot | None) -> Iterator[Metric]:
         yield _family(volume, ("volume",), of_volume(volume, snapshot) if snapshot else ())
     for other in families.OTHER:
         yield _family(other, ("volume", "device"), of_other(other, snapshot) if snapshot else ())
+    for paused in families.PAUSED_VOLUME:
+        yield _family(paused, ("volume",), families.paused_volume_samples(paused, snapshot) if snapshot else ())
+    for paused in families.PAUSED_DEVICE:
+        yield _family(paused, ("device",), families.paused_device_samples(paused, snapshot) if snapshot else ())
+    for peer in families.PEER:
+        yield _family(peer, ("device",), families.peer_samples(peer, snapshot) if snapshot else ())
+    yield _family(families.LIMITS, ("direction",), families.limit_samples(snapshot) if snapshot else ())
     states = families.state_samples(snapshot) if snapshot else ()
     yield _family(families.VOLUME_STATE, ("volume", "state"), states)
     yield _family(families.MOUNTS, ("state",), families.mount_samples(snapshot) if snapshot else ())

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from holofsd.daemon.metrics.snapshot import Snapshot
-from holofsd.rpc.device_api import DeviceSafety, VolumeStatus
+from holofsd.rpc.device_api import DeviceSafety, PeerSummary, VolumeStatus
+from holofsd.rpc.traffic_api import PauseInfo
 
 T = TypeVar("T")
+D = TypeVar("D", DeviceSafety, PeerSummary)
 
 MOST_DEVICES: Final = 100
 """Other devices of one volume that get series of their own. A member can let in very many (docs/threats.md)."""
@@ -52,8 +54,26 @@ DEVICE: Final[Sequence[Family[Snapshot]]] = (
     ),
     Family("holofs_history_max_bytes", "What they may take.", lambda s: s.space.history_max_bytes),
     Family("holofs_snapshot_seconds", "Time of the loop that gathering these figures took.", lambda s: s.seconds),
-    Family("holofs_network_sent_bytes_total", "Sent to other devices.", lambda s: s.sent, is_counter=True),
-    Family("holofs_network_received_bytes_total", "Received from them.", lambda s: s.received, is_counter=True),
+    Family(
+        "holofs_network_sent_bytes_total", "Sent to other devices.", lambda s: s.traffic.sent_bytes, is_counter=True
+    ),
+    Family(
+        "holofs_network_received_bytes_total",
+        "Received from them.",
+        lambda s: s.traffic.received_bytes,
+        is_counter=True,
+    ),
+    Family("holofs_paused", "1 while all traffic is paused.", lambda s: _is_paused(_pause_of_all(s))),
+    Family(
+        "holofs_paused_until_timestamp_seconds",
+        "When that pause ends by itself.",
+        lambda s: _until(_pause_of_all(s)),
+    ),
+    Family(
+        "holofs_background_waits",
+        "1 while content that no program reads waits for a network that is not metered.",
+        lambda s: s.traffic.background_waits,
+    ),
 )
 
 VOLUME: Final[Sequence[Family[VolumeStatus]]] = (
@@ -111,6 +131,23 @@ OTHER: Final[Sequence[Family[DeviceSafety]]] = (
         lambda d: d.clock_ahead_ms / 1000 if d.connected else None,
     ),
 )
+PAUSED_VOLUME: Final[Sequence[Family[PauseInfo | None]]] = (
+    Family("holofs_volume_paused", "1 while the volume itself is paused.", lambda p: _is_paused(p)),
+    Family("holofs_volume_paused_until_timestamp_seconds", "When that pause ends by itself.", lambda p: _until(p)),
+)
+PAUSED_DEVICE: Final[Sequence[Family[PauseInfo | None]]] = (
+    Family("holofs_device_paused", "1 while the traffic with the device itself is paused.", lambda p: _is_paused(p)),
+    Family("holofs_device_paused_until_timestamp_seconds", "When that pause ends by itself.", lambda p: _until(p)),
+)
+PEER: Final[Sequence[Family[PeerSummary]]] = (
+    Family("holofs_device_sent_bytes_total", "Sent to the device.", lambda p: p.sent_bytes, is_counter=True),
+    Family(
+        "holofs_device_received_bytes_total", "Received from the device.", lambda p: p.received_bytes, is_counter=True
+    ),
+)
+LIMITS: Final[Family[Snapshot]] = Family(
+    "holofs_limit_bytes_per_second", "Limit in force; no value where there is none.", lambda s: s.traffic.up or None
+)
 VOLUME_STATE: Final[Family[VolumeStatus]] = Family(
     "holofs_volume_state", "1 for the state that the volume is in.", lambda v: 1
 )
@@ -130,8 +167,45 @@ def volume_samples(family: Family[VolumeStatus], snapshot: Snapshot) -> Iterator
 
 def other_samples(family: Family[DeviceSafety], snapshot: Snapshot) -> Iterator[Sample]:
     for volume in snapshot.volumes:
-        for name, device in _named(_others(volume)):
+        for name, device in _named(_others(volume), lambda device: device.complete_as_of_ms):
             yield from _sample(family, device, (label(volume.volume.name), name))
+
+
+def paused_volume_samples(family: Family[PauseInfo | None], snapshot: Snapshot) -> Iterator[Sample]:
+    paused = {pause.volume: pause for pause in snapshot.traffic.pauses if pause.volume}
+    for volume in snapshot.volumes:
+        if volume.volume.state == "ready":
+            yield from _sample(family, paused.get(volume.volume.name), (label(volume.volume.name),))
+
+
+def paused_device_samples(family: Family[PauseInfo | None], snapshot: Snapshot) -> Iterator[Sample]:
+    paused = {pause.device_id: pause for pause in snapshot.traffic.pauses if pause.device_id}
+    for name, peer in _named(snapshot.peers, lambda peer: peer.last_seen_ms):
+        yield from _sample(family, paused.get(peer.device_id), (name,))
+
+
+def peer_samples(family: Family[PeerSummary], snapshot: Snapshot) -> Iterator[Sample]:
+    for name, peer in _named(snapshot.peers, lambda peer: peer.last_seen_ms):
+        yield from _sample(family, peer, (name,))
+
+
+def limit_samples(snapshot: Snapshot) -> Iterator[Sample]:
+    """A limit of 0 would be a statement, and the opposite of the truth."""
+    for direction, limit in (("sending", snapshot.traffic.up), ("fetching", snapshot.traffic.down)):
+        if limit:
+            yield (direction,), float(limit)
+
+
+def _pause_of_all(snapshot: Snapshot) -> PauseInfo | None:
+    return next((pause for pause in snapshot.traffic.pauses if not pause.volume and not pause.device_id), None)
+
+
+def _is_paused(pause: PauseInfo | None) -> float:
+    return float(pause is not None)
+
+
+def _until(pause: PauseInfo | None) -> float | None:
+    return pause.until_ms / 1000 if pause is not None and pause.until_ms else None
 
 
 def state_samples(snapshot: Snapshot) -> Iterator[Sample]:
@@ -160,10 +234,10 @@ def _others(volume: VolumeStatus) -> list[DeviceSafety]:
     return [device for device in volume.devices if not device.left]
 
 
-def _named(devices: Iterable[DeviceSafety]) -> Iterator[tuple[str, DeviceSafety]]:
+def _named(devices: Iterable[D], met_ms: Callable[[D], int]) -> Iterator[tuple[str, D]]:
     """Each with a value for the label `device` that no other has: two equal series would spoil the whole answer. Those
     that were met last come first, so that devices which never came do not take the place of others."""
-    found = sorted(devices, key=lambda device: (not device.connected, -device.complete_as_of_ms, device.device_id))
+    found = sorted(devices, key=lambda device: (not device.connected, -met_ms(device), device.device_id))
     times = Counter(device.name for device in found)
     taken: set[str] = set()
     for device in found[:MOST_DEVICES]:
@@ -172,7 +246,7 @@ def _named(devices: Iterable[DeviceSafety]) -> Iterator[tuple[str, DeviceSafety]
         yield told, device
 
 
-def _ways_to_name(device: DeviceSafety, is_only_one: bool) -> Iterator[str]:
+def _ways_to_name(device: DeviceSafety | PeerSummary, is_only_one: bool) -> Iterator[str]:
     """Gives names as commands show them, then the whole id. What others call themselves may look like any of it."""
     if device.name and is_only_one:
         yield label(device.name)

@@ -13,8 +13,8 @@ from holofsd.core.ids import VolumeId
 from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.status import space, volume_status
 from holofsd.daemon.volumes import Volumes
-from holofsd.net.traffic import Traffic
 from holofsd.rpc import device_api as api
+from holofsd.rpc.traffic_api import TrafficStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,8 @@ class Snapshot:
     mounts: tuple[str, ...]
     """State of each."""
     space: api.SpaceStatus
-    sent: int
-    """Bytes, since the daemon began."""
-    received: int
+    traffic: TrafficStatus
+    peers: tuple[api.PeerSummary, ...]
     seconds: float
     """Time of the daemon's loop that it took."""
 
@@ -43,7 +42,8 @@ class Sources:
     summaries: Callable[[], Awaitable[tuple[api.VolumeSummary, ...]]]
     volumes: Volumes
     mounts: MountSupervisor
-    traffic: Traffic
+    traffic: Callable[[Volumes], TrafficStatus]
+    peers: Callable[[], Awaitable[tuple[api.PeerSummary, ...]]]
 
     async def take(self) -> Snapshot:
         """Raises HoloError, OSError and sqlite3.Error, as `status` does."""
@@ -55,9 +55,9 @@ class Sources:
             await asyncio.sleep(0)  # others have a turn
         began = time.monotonic()
         states = tuple(info.state for info in self.mounts.infos())
-        room, traffic = space(self.state, self.volumes), self.traffic
+        room, traffic, peers = space(self.state, self.volumes), self.traffic(self.volumes), await self.peers()
         taken += time.monotonic() - began
-        return Snapshot(tuple(found), states, room, traffic.sent, traffic.received, taken)
+        return Snapshot(tuple(found), states, room, traffic, peers, taken)
 
     def _of_volume(self, summary: api.VolumeSummary) -> api.VolumeStatus:
         opened = self.volumes.get(VolumeId(bytes.fromhex(summary.id)))

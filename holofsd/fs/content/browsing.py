@@ -17,10 +17,12 @@ from holofsd.fs.content.contents import Contents
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Scope
 from holofsd.fs.shared.staged import StagedFiles
-from holofsd.fs.types import KIND_WORDS, FolderEntry, FolderListing
+from holofsd.fs.types import KIND_WORDS, FolderEntry, FolderListing, IgnoredFile, IgnoredListing
 from holofsd.tree.views import Entry
 
 MOST_ENTRIES: Final = 1000
+FEW_IGNORED: Final = 100
+_IGNORED_SLICE: Final = 500
 _PIECE: Final = 1 << 18
 _ATTEMPTS: Final = 4
 
@@ -59,6 +61,28 @@ class Browsing:
         if entry is None:
             raise NoSuchName("There is no such file or directory in this volume.")
         return entry
+
+    # ---- what rules keep here
+    async def ignored(self, limit: int) -> IgnoredListing:
+        """Files and folders that are ignored, the topmost folders instead of what is in them, by path. Others have
+        turns while they are looked for."""
+        wanted, store = min(limit or FEW_IGNORED, MOST_ENTRIES), self._scope.store.ignored
+        found: list[IgnoredFile] = []
+        last: NodeId | None = NodeId(b"")
+        while last is not None and len(found) <= wanted:
+            nodes, last = store.topmost_after(last, _IGNORED_SLICE)
+            found += [one for node in nodes if (one := self._ignored(node)) is not None]
+            await asyncio.sleep(0)
+        count, size = store.count()
+        complete = len(found) <= wanted and last is None
+        return IgnoredListing(tuple(sorted(found[:wanted], key=lambda one: one.path)), complete, count, size)
+
+    def _ignored(self, node: NodeId) -> IgnoredFile | None:
+        path, row = self._scope.tree.path_of(node), self._scope.nodes.get(node)
+        if not path or row is None:
+            return None
+        match = self._scope.volume.ignoring.match_of(node)
+        return IgnoredFile(path, KIND_WORDS[Kind(row.kind)], row.size, str(match) if match is not None else "")
 
     # ---- content
     async def read(self, path: bytes) -> AsyncIterator[bytes]:

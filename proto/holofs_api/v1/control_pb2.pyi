@@ -754,6 +754,8 @@ class Peer(_message.Message):
     EXPLANATION_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     ROUND_TRIP_US_FIELD_NUMBER: _builtins.int
+    SENT_BYTES_FIELD_NUMBER: _builtins.int
+    RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """hex"""
     name: _builtins.str
@@ -769,6 +771,10 @@ class Peer(_message.Message):
     """"direct" | "relay"; empty: it is not connected"""
     round_trip_us: _builtins.int
     """microseconds; 0: it is not connected, or did not answer within half a second"""
+    sent_bytes: _builtins.int
+    """sent to it since the daemon began"""
+    received_bytes: _builtins.int
+    """received from it"""
     @_builtins.property
     def volumes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """that it shares with this one, by their names here"""
@@ -785,10 +791,12 @@ class Peer(_message.Message):
         explanation: _builtins.str = ...,
         path: _builtins.str = ...,
         round_trip_us: _builtins.int = ...,
+        sent_bytes: _builtins.int = ...,
+        received_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "connected", b"connected", "device_id", b"device_id", "explanation", b"explanation", "last_seen_ms", b"last_seen_ms", "name", b"name", "path", b"path", "round_trip_us", b"round_trip_us", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "connected", b"connected", "device_id", b"device_id", "explanation", b"explanation", "last_seen_ms", b"last_seen_ms", "name", b"name", "path", b"path", "received_bytes", b"received_bytes", "round_trip_us", b"round_trip_us", "sent_bytes", b"sent_bytes", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2875,6 +2883,9 @@ class Event(_message.Message):
     - "device-up", "device-down": `device` is connected; it is not any more.
     - "held", "released": the brake holds more removals of `device`, or fewer; `files` are held now.
     - "warning": `message` is a warning of Status that was not there before.
+    - "paused": `volume`, the traffic with `device`, or everything where both are empty is paused, until `until_ms`; also
+      where a pause gets another end. "resumed": that pause is over, by a person or by its time.
+    - "limits": another limit holds now, by a person or by the timetable: `down` and `up`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -2889,6 +2900,9 @@ class Event(_message.Message):
     ELSEWHERE_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    UNTIL_MS_FIELD_NUMBER: _builtins.int
+    DOWN_FIELD_NUMBER: _builtins.int
+    UP_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """to go on after this event"""
     at_ms: _builtins.int
@@ -2909,6 +2923,12 @@ class Event(_message.Message):
     """of "held" and "released" """
     message: _builtins.str
     """for a person: of "device-up" the address, of "device-down" why"""
+    until_ms: _builtins.int
+    """of "paused": when it ends by itself; 0: with Resume"""
+    down: _builtins.int
+    """of "limits": for what is fetched, in bytes a second; 0: none"""
+    up: _builtins.int
+    """of "limits": for what is sent; 0: none"""
     def __init__(
         self,
         *,
@@ -2922,10 +2942,13 @@ class Event(_message.Message):
         elsewhere: _builtins.bool = ...,
         files: _builtins.int = ...,
         message: _builtins.str = ...,
+        until_ms: _builtins.int = ...,
+        down: _builtins.int = ...,
+        up: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "device", b"device", "device_id", b"device_id", "elsewhere", b"elsewhere", "files", b"files", "kind", b"kind", "message", b"message", "path", b"path", "token", b"token", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "device", b"device", "device_id", b"device_id", "down", b"down", "elsewhere", b"elsewhere", "files", b"files", "kind", b"kind", "message", b"message", "path", b"path", "token", b"token", "until_ms", b"until_ms", "up", b"up", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3667,6 +3690,8 @@ class TrafficStatus(_message.Message):
     LAN_EXEMPT_FIELD_NUMBER: _builtins.int
     METERED_FIELD_NUMBER: _builtins.int
     BACKGROUND_WAITS_FIELD_NUMBER: _builtins.int
+    SENT_BYTES_FIELD_NUMBER: _builtins.int
+    RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
     down: _builtins.int
     """limit for what is fetched, in bytes a second; 0: none"""
     up: _builtins.int
@@ -3679,6 +3704,10 @@ class TrafficStatus(_message.Message):
     """the network, by NetworkManager: "yes" | "no" | "unknown"; empty: it is not asked"""
     background_waits: _builtins.bool
     """content that no program reads is not fetched now, because of that"""
+    sent_bytes: _builtins.int
+    """sent to other devices since the daemon began"""
+    received_bytes: _builtins.int
+    """received from them"""
     @_builtins.property
     def pauses(self) -> _containers.RepeatedCompositeFieldContainer[Global___PauseInfo]: ...
     def __init__(
@@ -3691,10 +3720,12 @@ class TrafficStatus(_message.Message):
         lan_exempt: _builtins.bool = ...,
         metered: _builtins.str = ...,
         background_waits: _builtins.bool = ...,
+        sent_bytes: _builtins.int = ...,
+        received_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background_waits", b"background_waits", "changes_ms", b"changes_ms", "down", b"down", "lan_exempt", b"lan_exempt", "metered", b"metered", "pauses", b"pauses", "up", b"up"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background_waits", b"background_waits", "changes_ms", b"changes_ms", "down", b"down", "lan_exempt", b"lan_exempt", "metered", b"metered", "pauses", b"pauses", "received_bytes", b"received_bytes", "sent_bytes", b"sent_bytes", "up", b"up"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3843,6 +3874,97 @@ class ReadFileReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadFileReply: _TypeAlias = ReadFileReply  # noqa: Y015
+
+@_typing.final
+class ListIgnoredRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    limit: _builtins.int
+    """files; 0: a hundred. At most a thousand"""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListIgnoredRequest: _TypeAlias = ListIgnoredRequest  # noqa: Y015
+
+@_typing.final
+class IgnoredFile(_message.Message):
+    """A file or folder that a `.holofsignore` keeps on this device."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    path: _builtins.bytes
+    """inside the volume"""
+    kind: _builtins.str
+    """"file" | "directory" | "symlink" """
+    size: _builtins.int
+    """in bytes"""
+    rule: _builtins.str
+    """file of rules, line and pattern; empty: no line matches it any more, and it will be published"""
+    def __init__(
+        self,
+        *,
+        path: _builtins.bytes = ...,
+        kind: _builtins.str = ...,
+        size: _builtins.int = ...,
+        rule: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "path", b"path", "rule", b"rule", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IgnoredFile: _TypeAlias = IgnoredFile  # noqa: Y015
+
+@_typing.final
+class ListIgnoredReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    IGNORED_FIELD_NUMBER: _builtins.int
+    IGNORED_BYTES_FIELD_NUMBER: _builtins.int
+    complete: _builtins.bool
+    """there are no more"""
+    ignored: _builtins.int
+    """files in all, as VolumeStatus counts them"""
+    ignored_bytes: _builtins.int
+    """of them"""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___IgnoredFile]:
+        """of a folder with all in it that is ignored, only the folder"""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[Global___IgnoredFile] | None = ...,
+        complete: _builtins.bool = ...,
+        ignored: _builtins.int = ...,
+        ignored_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "files", b"files", "ignored", b"ignored", "ignored_bytes", b"ignored_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListIgnoredReply: _TypeAlias = ListIgnoredReply  # noqa: Y015
 
 @_typing.final
 class OpenWindowRequest(_message.Message):

@@ -254,6 +254,11 @@ class ControlStub:
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.ReadFileRequest.SerializeToString,
                 response_deserializer=holofs__api_dot_v1_dot_control__pb2.ReadFileReply.FromString,
                 _registered_method=True)
+        self.ListIgnored = channel.unary_unary(
+                '/holofs.v1.Control/ListIgnored',
+                request_serializer=holofs__api_dot_v1_dot_control__pb2.ListIgnoredRequest.SerializeToString,
+                response_deserializer=holofs__api_dot_v1_dot_control__pb2.ListIgnoredReply.FromString,
+                _registered_method=True)
         self.OpenWindow = channel.unary_unary(
                 '/holofs.v1.Control/OpenWindow',
                 request_serializer=holofs__api_dot_v1_dot_control__pb2.OpenWindowRequest.SerializeToString,
@@ -576,6 +581,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListIgnored(self, request, context):
+        """Lists what rules keep on this device, the topmost folders instead of what is in them, and by which rule.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def OpenWindow(self, request, context):
         """Starts the window of this device, a page for a browser of this machine, and makes a link to it that is good once.
         """
@@ -800,6 +812,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.ReadFile,
                     request_deserializer=holofs__api_dot_v1_dot_control__pb2.ReadFileRequest.FromString,
                     response_serializer=holofs__api_dot_v1_dot_control__pb2.ReadFileReply.SerializeToString,
+            ),
+            'ListIgnored': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListIgnored,
+                    request_deserializer=holofs__api_dot_v1_dot_control__pb2.ListIgnoredRequest.FromString,
+                    response_serializer=holofs__api_dot_v1_dot_control__pb2.ListIgnoredReply.SerializeToString,
             ),
             'OpenWindow': grpc.unary_unary_rpc_method_handler(
                     servicer.OpenWindow,
@@ -1973,6 +1990,33 @@ class Control:
             '/holofs.v1.Control/ReadFile',
             holofs__api_dot_v1_dot_control__pb2.ReadFileRequest.SerializeToString,
             holofs__api_dot_v1_dot_control__pb2.ReadFileReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListIgnored(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holofs.v1.Control/ListIgnored',
+            holofs__api_dot_v1_dot_control__pb2.ListIgnoredRequest.SerializeToString,
+            holofs__api_dot_v1_dot_control__pb2.ListIgnoredReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -135,6 +135,8 @@ class ControlStub:
     """Lists a folder of a volume, a page at a time, in the order of the names' bytes. No mount is needed."""
     ReadFile: _grpc.UnaryStreamMultiCallable[_control_pb2.ReadFileRequest, _control_pb2.ReadFileReply]
     """Reads a file of a volume, or where a symlink leads, in pieces. Content that is elsewhere is fetched. No mount is needed."""
+    ListIgnored: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListIgnoredRequest, _control_pb2.ListIgnoredReply]
+    """Lists what rules keep on this device, the topmost folders instead of what is in them, and by which rule."""
     OpenWindow: _grpc.UnaryUnaryMultiCallable[_control_pb2.OpenWindowRequest, _control_pb2.OpenWindowReply]
     """Starts the window of this device, a page for a browser of this machine, and makes a link to it that is good once."""
 
@@ -245,6 +247,8 @@ class ControlAsyncStub(ControlStub):
     """Lists a folder of a volume, a page at a time, in the order of the names' bytes. No mount is needed."""
     ReadFile: _aio.UnaryStreamMultiCallable[_control_pb2.ReadFileRequest, _control_pb2.ReadFileReply]  # type: ignore[assignment]
     """Reads a file of a volume, or where a symlink leads, in pieces. Content that is elsewhere is fetched. No mount is needed."""
+    ListIgnored: _aio.UnaryUnaryMultiCallable[_control_pb2.ListIgnoredRequest, _control_pb2.ListIgnoredReply]  # type: ignore[assignment]
+    """Lists what rules keep on this device, the topmost folders instead of what is in them, and by which rule."""
     OpenWindow: _aio.UnaryUnaryMultiCallable[_control_pb2.OpenWindowRequest, _control_pb2.OpenWindowReply]  # type: ignore[assignment]
     """Starts the window of this device, a page for a browser of this machine, and makes a link to it that is good once."""
 
@@ -610,6 +614,14 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.ReadFileReply], _abc.AsyncIterator[_control_pb2.ReadFileReply]]:
         """Reads a file of a volume, or where a symlink leads, in pieces. Content that is elsewhere is fetched. No mount is needed."""
+
+    @_abc_1.abstractmethod
+    def ListIgnored(
+        self,
+        request: _control_pb2.ListIgnoredRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListIgnoredReply, _abc.Awaitable[_control_pb2.ListIgnoredReply]]:
+        """Lists what rules keep on this device, the topmost folders instead of what is in them, and by which rule."""
 
     @_abc_1.abstractmethod
     def OpenWindow(
