@@ -27,8 +27,8 @@ _END_S: Final = 1
 
 
 class BoundedProtocol(H11Protocol):
-    """One connection. uvicorn bounds the time of silence between two requests, and neither the time before the first
-    nor that of a request that has begun."""
+    """Connection of a browser. uvicorn bounds the time of silence between two requests, and neither the time before
+    the first nor that of a request that has begun."""
 
     _waits_after: Any = None
     """The request after which another one has begun."""

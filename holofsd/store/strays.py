@@ -48,7 +48,7 @@ class Strays:
             self._any = True
 
     def orphan(self, parent: NodeId, now_ms: int) -> None:
-        """Everything that has a place in this node: it was a directory, and is none any more."""
+        """Notes what has a place in this node, which was a directory and is none any more."""
         self.db.run(
             "INSERT OR IGNORE INTO strays SELECT node, ?1, ?2 FROM placements WHERE real=?1"
             " UNION SELECT node, ?1, ?2 FROM placements WHERE parent=?1 AND real IS NULL",

@@ -12,15 +12,18 @@ the removal early and those that heard it late would show different trees for ev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import structlog
 
 from holofsd.codec.content import hash_bytes
+from holofsd.codec.records import decode_state
 from holofsd.core import sethash
 from holofsd.core.document import WRITERS, AuthorSeq, Head
-from holofsd.core.ids import AuthorId, NodeId
+from holofsd.core.errors import Refused
+from holofsd.core.ids import AuthorId, Dot, NodeId
 from holofsd.core.members import last_accepted
+from holofsd.sync.apart import forget_apart, is_apart, note_apart
 from holofsd.sync.config import NODE_KEY_LENGTH
 from holofsd.sync.members import Members
 from holofsd.tree.local import LocalVolume
@@ -28,7 +31,7 @@ from holofsd.tree.local import LocalVolume
 log = structlog.get_logger(__name__)
 
 SLICE = 200
-PATIENCE_S = 30.0
+PATIENCE_S = 30
 """Wait so long for the history that counts, where ours is another one: what both say need not be said again then."""
 
 
@@ -58,11 +61,27 @@ class Adopter:
                 is_apart = last is not None and await self._is_apart(head, last)
                 if not self._members.can_write:
                     continue
-                if is_apart:
-                    await asyncio.sleep(PATIENCE_S)
+                for _second in range(PATIENCE_S if is_apart else 0):
                     if self._store.documents.head(head.author) != head:
-                        continue  # it came, and what it does not say is said by us
-                await self._adopt(head, 0 if last is None or is_apart else last.seq)
+                        break
+                    await asyncio.sleep(1)
+                if self._store.documents.head(head.author) == head:
+                    await self._adopt(head, 0 if last is None or is_apart else last.seq)
+            if self._members.can_write:
+                for author in list(self._taken_over()):
+                    await self._say_elsewhere(author, self._store.documents.dots_of(author))
+                    forget_apart(self._store, author)
+
+    def _taken_over(self) -> Iterator[AuthorId]:
+        """Authors of whom the history that counts came in place of ours. What that does not say of the nodes that it is
+        about was said by us as it came."""
+        membership = self._members.membership
+        for author in membership.authors:
+            last = last_accepted(membership, author)
+            if last is not None and is_apart(self._store, last):
+                head = self._store.documents.head(author)
+                if head is None or self._members.head_counts(head):
+                    yield author
 
     def _beyond(self) -> Iterator[tuple[Head, AuthorSeq | None]]:
         """Heads that we hold and that do not count, with the one that does."""
@@ -82,7 +101,7 @@ class Adopter:
     async def _is_apart(self, head: Head, last: AuthorSeq) -> bool:
         """Whether our records are not those of the head that counts and later ones, as far as can be told. Records
         that later ones took the place of are not here any more, so some that are count as apart, too."""
-        if self._members.is_apart(last):
+        if is_apart(self._store, last):
             return True
         if self._agrees.get(head.author) == last:
             return False
@@ -96,7 +115,7 @@ class Adopter:
             self._agrees[head.author] = last
             return False
         log.info("another history counts than the one that is here", author=head.author.hex()[:8], seq=last.seq)
-        self._members.note_apart(last)
+        note_apart(self._store, last)
         self.on_apart()
         return True
 
@@ -111,8 +130,32 @@ class Adopter:
             with self._store.db.transaction():
                 self._volume.adopt(head.author, [NodeId(key) for key in keys])
             await asyncio.sleep(0)
+        await self._say_elsewhere(head.author, await self._vouched_for(head.author, after))
         with self._store.db.transaction():
             self._store.set_meta(_mark(head.author), head.seq.to_bytes(8, "big"))
+
+    async def _vouched_for(self, author: AuthorId, last: int) -> int:
+        """The highest counter of an author's dots that its records up to that number show. A head may vouch for more:
+        then something is said again that need not be."""
+        highest, key = 0, b""
+        while last and (slice_ := self._store.record_slices.up_to(author, last, key, SLICE)):
+            key = slice_[-1].key
+            for dot in (dot for envelope in slice_ for dot in _dots(envelope.key, envelope.payload)):
+                highest = max(highest, dot.counter if dot.author == author else 0)
+            await asyncio.sleep(0)
+        return highest
+
+    async def _say_elsewhere(self, author: AuthorId, vouched_for: int) -> None:
+        """Says as ours the author's versions that our records show of other nodes, as copies that became files."""
+        key = b""
+        while rows := self._store.record_slices.by_own_authors(key, NODE_KEY_LENGTH, SLICE):
+            key = rows[-1][0]
+            with self._store.db.transaction():
+                for node, _author, payload in rows:
+                    found = [d for d in _dots(node, payload) if d.author == author and d.counter > vouched_for]
+                    if found:
+                        self._volume.say_as_ours(NodeId(node), found)
+            await asyncio.sleep(0)
 
     def is_done(self, head: Head) -> bool:
         return self._store.meta(_mark(head.author)) == head.seq.to_bytes(8, "big")
@@ -120,3 +163,13 @@ class Adopter:
 
 def _mark(author: AuthorId) -> str:
     return f"adopted-{author.hex()}"
+
+
+def _dots(key: bytes, payload: bytes) -> Iterable[Dot]:
+    """Dots of the versions in a record; none of one that is about no node, or cannot be read."""
+    if len(key) != NODE_KEY_LENGTH:
+        return ()
+    try:
+        return decode_state(payload).versions
+    except Refused:
+        return ()

@@ -358,19 +358,19 @@ class Ingest:
             with self._store.db.transaction():
                 return self._take_in(page, run, direct=page.head is not None and not run.stored and not run.whole)
         except _TooMuch:
-            _put_back(run, before)
+            run.put_back(before)
             raise
         except (NoSpace, sqlite3.OperationalError) as error:
             if not is_full(error):
                 raise
-            _put_back(run, before)
+            run.put_back(before)
             raise _TooMuch(Excess.DISK, run.stored_bytes) from error
         except HoloError:
             self._runs.pop(page.author, None)
             raise
         except Exception:  # a record from outside must not stop the others: the merge queue takes them one by one
             log.exception("merging failed; taken in through the queue", author=page.author.hex()[:8])
-            _put_back(run, before)
+            run.put_back(before)
             with self._store.db.transaction():
                 return self._take_in(page, run, direct=False)
 
@@ -493,12 +493,6 @@ class Ingest:
         if shown.author not in self.counts.forks and verify_head(self._store.volume, shown):
             self.counts.forks.add(shown.author)
             log.warning("an author has two histories", author=shown.author.hex()[:8], seq=shown.seq)
-
-
-def _put_back(run: Run, before: Run) -> None:
-    """The transaction that took a page in failed."""
-    run.total, run.last, run.stored, run.dropped = before.total, before.last, before.stored, before.dropped
-    run.weight, run.stored_bytes = before.weight, before.stored_bytes
 
 
 def _beyond(shown: Head, held: Head | None) -> bool:

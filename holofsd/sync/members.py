@@ -25,6 +25,7 @@ from holofsd.core.errors import DeviceUnknown, NotAMember, Refused, RoleTooLow
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
 from holofsd.core.text import device_name
 from holofsd.store.volume import VolumeStore
+from holofsd.sync.apart import is_apart
 from holofsd.sync.config import CASE_CREDENTIALS, CREDENTIAL_BYTES, HELLO_BYTES, HELLO_CREDENTIALS, MAX_NAME
 from holofsd.sync.publication import summary
 from holofsd.sync.scrutiny import chain_shown, verified
@@ -143,15 +144,7 @@ class Members:
         named = (last.seq, last.set_hash)
         if (head.seq, head.set_hash) != named or named == (held.seq, held.set_hash):
             return False
-        return held.seq == last.seq or (held.seq > last.seq and self.is_apart(last))
-
-    def is_apart(self, last: AuthorSeq) -> bool:
-        """Whether what is here of an author was found not to go on from the last head of it that counts."""
-        return self._store.meta(_apart(last.author)) == last.set_hash
-
-    def note_apart(self, last: AuthorSeq) -> None:
-        with self._store.db.transaction():
-            self._store.set_meta(_apart(last.author), last.set_hash)
+        return held.seq == last.seq or (held.seq > last.seq and is_apart(self._store, last))
 
     def proof(self, peer: DeviceId) -> Credentials:
         """Credentials for a hello: they show another member that this device is one, even if it has not heard of it.
@@ -496,7 +489,3 @@ class Members:
 
     def is_last_admin(self, device: DeviceId) -> bool:
         return [d for d, role in self.membership.roles.items() if role == Role.ADMIN] == [device]
-
-
-def _apart(author: AuthorId) -> str:
-    return f"apart-{author.hex()}"

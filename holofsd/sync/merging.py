@@ -168,6 +168,7 @@ class Merger:
                 with self._volume.store.db.transaction():
                     self._documents.merged([envelope])
                     self._quarantine(envelope, "could not be merged")
+                    self._check_unread([envelope], again)
 
     # ---- inside a transaction
     def merge(self, envelopes: Sequence[Envelope], again: Collection[Envelope] = ()) -> None:
@@ -178,11 +179,11 @@ class Merger:
         limits = self._documents.dot_limits()
         said: list[Said] = []
         kinds: dict[NodeId, Kind] = {}
+        unread: list[Envelope] = []
         for envelope in envelopes:
             state = self._understood(envelope)
-            if state is None:
-                continue
-            if kind_of(state.id) is None and not self._kind_agrees(envelope, state, said, kinds):
+            if state is None or (kind_of(state.id) is None and not self._kind_agrees(envelope, state, said, kinds)):
+                unread.append(envelope)
                 continue
             clipped, waits_for = clip_state(state, envelope.author, limits)
             self._wait_for(waits_for, envelope.author, envelope.key)
@@ -192,6 +193,7 @@ class Merger:
             self.brake.merge(said)
             self._look_again_at_unproven(said)
             self._check_replaced(item for item in said if item.envelope in again)
+        self._check_unread(unread, again)
 
     # ---- what can be believed
     def _believed(self, envelope: Envelope, state: NodeState, again: bool = False) -> NodeState:
@@ -272,6 +274,14 @@ class Merger:
         less = [item.state.id for item in said if state(item.state.id) != item.state]
         if less:
             self.told.look_again(less)
+
+    def _check_unread(self, unread: Iterable[Envelope], again: Collection[Envelope]) -> None:
+        """A record that does not count says nothing of what the one before it said."""
+        nodes = [
+            NodeId(envelope.key) for envelope in unread if envelope in again and len(envelope.key) == NODE_KEY_LENGTH
+        ]
+        if nodes:
+            self.told.look_again(nodes)
 
     def records_went(self, nodes: Sequence[NodeId]) -> None:
         """Looks again at nodes of which an author dropped its records. Call it inside a transaction."""

@@ -41,6 +41,11 @@ class Run:
         self.total = sethash.subtract(self.total, element_of(envelope))
         self.weight -= weigh(envelope)
 
+    def put_back(self, before: Run) -> None:
+        """Undoes what was counted since a copy was made: the transaction that took a page in failed."""
+        self.total, self.last, self.stored, self.dropped = before.total, before.last, before.stored, before.dropped
+        self.weight, self.stored_bytes = before.weight, before.stored_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Page:

@@ -123,7 +123,7 @@ class Told:
         return not fits(stored) or (row is not None and len(row.state) > MAX_PAYLOAD)
 
     def _without_what_was_taken_back(self, stored: NodeState, told: NodeState) -> NodeState:
-        """What the records say, and the versions of authors of whom none is about this node any more."""
+        """Returns what the records say, with the versions of authors of whom none is about this node any more."""
         authors = {envelope.author for envelope in self._documents.about(stored.id)}
         versions = {dot: version for dot, version in stored.versions.items() if dot.author not in authors}
         context = {author: counter for author, counter in stored.context.items() if author not in authors}

@@ -408,8 +408,7 @@ class VolumeSync:
 
     # ---- what sessions tell (session.Host)
     async def dismissed(self, shown: Credentials) -> None:
-        """Learns the credentials of a device that says that we are no member any more. Raises ProtocolViolation for
-        false signatures."""
+        """Learns credentials by which we are no member any more. Raises ProtocolViolation for false signatures."""
         await self.learn_credentials(shown)
 
     async def learn_credentials(self, offered: Credentials) -> None:

@@ -326,6 +326,38 @@ TWO_WITHOUT_IT = Program(
 )
 """Seed 1320926 with a liar: two devices that had an author no more were asked in turn, the one that had it never."""
 
+UNREADABLE_AGAIN = Program(
+    42,
+    3,
+    sequential=False,
+    quick=True,
+    steps=(
+        Step(1, "write", (8346, 949, 120), -1, 0.012),
+        Step(1, "down", (420, 65534, 1207), -1, 1.5),
+        Step(2, "lie:under_an_unknown_parent", (65535, 480, 155), -1, 0.0),
+        Step(2, "lie:another_kind", (4265, 69, 215), -1, 0.001),
+    ),
+    liar=True,
+)
+"""Seed 1330356 with a liar: a record was replaced by one that nobody reads, and what it said stayed on some devices."""
+
+COPIES_OF_IT = Program(
+    1127,
+    4,
+    sequential=False,
+    quick=True,
+    steps=(
+        Step(0, "lie:writes_a_file", (708, 5435, 7292), -1, 0.012),
+        Step(1, "limit_mode", (280, 349, 35159), -1, 0.0),
+        Step(0, "limit_xattr", (161, 113, 26099), -1, 7.0),
+        Step(0, "down", (138, 754, 239), -1, 0.012),
+        Step(0, "lie:many_versions", (265, 32201, 10), -1, 0.0),
+        Step(2, "limit_rename", (316, 48, 1382), -1, 0.3),
+    ),
+    liar=True,
+)
+"""Seed 1330479 with a liar: copies that became files had versions that do not count since the liar was removed."""
+
 ALL = {
     "stale handle": STALE_HANDLE,
     "detached handle": DETACHED_HANDLE,
@@ -347,4 +379,6 @@ ALL = {
     "cycle undone": CYCLE_UNDONE,
     "set back": SET_BACK,
     "two without it": TWO_WITHOUT_IT,
+    "unreadable again": UNREADABLE_AGAIN,
+    "copies of it": COPIES_OF_IT,
 }

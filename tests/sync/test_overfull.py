@@ -68,7 +68,7 @@ def removals(liar: Device, known: NodeState) -> NodeState:
 
 
 def copies(liar: Device, known: NodeState) -> NodeState:
-    """As many versions beside that of another device as there is room for; the newest stays the other one."""
+    """Returns a state with as many versions beside another device's as there is room for; that one stays the newest."""
     versions = {}
     with liar.store.db.transaction():
         for number in range(16):
