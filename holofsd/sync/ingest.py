@@ -269,14 +269,14 @@ class Ingest:
         A page that nobody asked for and that does not follow on what we hold is ignored, and so is one by an author
         that may not write: whoever relays it need not know yet.
         """
-        if not self._expected(page, source):
+        if not self.expects(page, source):
             self.counts.ignored_pages += 1
             return None
         if (full := self._no_room(page)) is not None:
             self._let_wait(page.author, source, full)
             return None
         await self._verify(page)
-        if not self._expected(page, source):  # somebody else was faster
+        if not self.expects(page, source):  # somebody else was faster
             self.counts.ignored_pages += 1
             return None
         return self._take(page, source)
@@ -294,9 +294,6 @@ class Ingest:
 
     def expects(self, page: Page, source: object) -> bool:
         """Whether that page is what was asked of that source, or follows on what is held."""
-        return self._expected(page, source)
-
-    def _expected(self, page: Page, source: object) -> bool:
         if self._has_to_wait(page.author) or self._documents.is_going(page.author):
             return False
         held = self._documents.head(page.author)
