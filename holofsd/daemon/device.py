@@ -28,7 +28,7 @@ from holofsd.daemon.joining import Joiner
 from holofsd.daemon.metrics.place import MetricsPlace
 from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.names import check_device_name, check_volume_name, did_you_mean, free_name
-from holofsd.daemon.pinging import round_trips
+from holofsd.daemon.pinging import RoundTrips
 from holofsd.daemon.recovering import Recovery
 from holofsd.daemon.safety import DeviceCare
 from holofsd.daemon.traffic import DeviceTraffic, TrafficKeeper
@@ -72,6 +72,7 @@ class Device(DeviceBrowsing, DeviceCare, DeviceHistory, DeviceTraffic, DeviceTra
         self._endpoint = endpoint
         self._store = store
         self._hub = hub
+        self._round_trips = RoundTrips(hub)
         self._volumes = volumes
         self._mounts = mounts
         self._stop = stop
@@ -90,7 +91,7 @@ class Device(DeviceBrowsing, DeviceCare, DeviceHistory, DeviceTraffic, DeviceTra
     async def status(self, volume: str) -> api.DeviceStatus:
         rows = [self._volumes.row(volume)] if volume else self._volumes.rows()
         wanted = {row.name for row in rows}
-        trips = await round_trips(self._hub)
+        trips = await self._round_trips.now()
         volumes = tuple(self._volume_status(row) for row in rows)
         copies = self._hub.twins.sentences(lambda device: report.name_of(device, self._volumes))
         sentences = [
@@ -129,7 +130,7 @@ class Device(DeviceBrowsing, DeviceCare, DeviceHistory, DeviceTraffic, DeviceTra
         return self._settings.reply()
 
     async def peers(self) -> tuple[api.PeerSummary, ...]:
-        return report.peers(self._hub, self._volumes, await round_trips(self._hub))
+        return report.peers(self._hub, self._volumes, await self._round_trips.now())
 
     async def shutdown(self, unmount: bool) -> None:
         if unmount:

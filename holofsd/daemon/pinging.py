@@ -23,6 +23,7 @@ from holofsd.sync.volume import VolumeSync
 PING_TIMEOUT_S: Final = 5.0
 _GLANCE_S: Final = 0.5
 """Time for an answer where a person asks for something else, and waits."""
+_FRESH_S: Final = 5.0
 _RELAY: Final = "relay:"
 _MEASURE_S: Final = 3.0
 _MEASURE_BYTES: Final = 8 << 20
@@ -32,12 +33,27 @@ _LOOKED_AT: Final = 1_000
 """Content files among which a large one is looked for."""
 
 
-async def round_trips(hub: SyncHub) -> dict[DeviceId, float]:
-    """Seconds that each connected device needs to answer now; without those that do not within half a second."""
-    online = {status.device: hub.peers.connection(status.device) for status in hub.peer_status() if status.online}
-    asked = {device: connection for device, connection in online.items() if connection is not None}
-    answers = await asyncio.gather(*(connection.ping(_GLANCE_S) for connection in asked.values()))
-    return {device: seconds for device, seconds in zip(asked, answers, strict=True) if seconds is not None}
+class RoundTrips:
+    """Seconds that each connected device needs to answer, measured when a person looks, and at most every five seconds:
+    one that is silent would hold up each of the looks."""
+
+    def __init__(self, hub: SyncHub) -> None:
+        self._hub = hub
+        self._known: dict[Connection, tuple[float, float | None]] = {}
+        """Loop time of the last measurement, and its result."""
+
+    async def now(self) -> dict[DeviceId, float]:
+        """Returns them by device; none of those that did not answer within half a second."""
+        hub, clock = self._hub, asyncio.get_running_loop().time
+        found = {status.device: hub.peers.connection(status.device) for status in hub.peer_status() if status.online}
+        online = {connection: device for device, connection in found.items() if connection is not None}
+        fresh = clock() - _FRESH_S
+        self._known = {c: known for c, known in self._known.items() if c in online and known[0] > fresh}
+        asked = [connection for connection in online if connection not in self._known]
+        answers = await asyncio.gather(*(connection.ping(_GLANCE_S) for connection in asked))
+        self._known.update((c, (clock(), seconds)) for c, seconds in zip(asked, answers, strict=True))
+        told = ((device, self._known.get(connection)) for connection, device in online.items())
+        return {device: known[1] for device, known in told if known is not None and known[1] is not None}
 
 
 def path_of(address: str) -> str:
