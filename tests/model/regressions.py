@@ -358,6 +358,21 @@ COPIES_OF_IT = Program(
 )
 """Seed 1330479 with a liar: copies that became files had versions that do not count since the liar was removed."""
 
+NOTHING_BUT_AN_END = Program(
+    6852,
+    4,
+    sequential=False,
+    quick=False,
+    steps=(
+        Step(0, "lie:serves_content_badly", (231, 1, 1189), -1, 1.5),
+        Step(2, "write_same", (10745, 1711, 327), -1, 0.0),
+        Step(0, "limit_rename", (1259, 8423, 729), -1, 0.3),
+        Step(3, "lie:covers_with_a_forged_version", (227, 2365, 1332), -1, 0.0),
+    ),
+    liar=True,
+)
+"""Seed 1350137 with a liar: an answer of no bytes was asked for again at once, for ever."""
+
 ALL = {
     "stale handle": STALE_HANDLE,
     "detached handle": DETACHED_HANDLE,
@@ -381,4 +396,5 @@ ALL = {
     "two without it": TWO_WITHOUT_IT,
     "unreadable again": UNREADABLE_AGAIN,
     "copies of it": COPIES_OF_IT,
+    "nothing but an end": NOTHING_BUT_AN_END,
 }
