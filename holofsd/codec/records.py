@@ -190,7 +190,7 @@ def decode_local_state(payload: bytes) -> NodeState:
 
 
 def fits(state: NodeState) -> bool:
-    """Whether other devices accept as many parts in one record. Its bytes are counted when it is encoded."""
+    """Returns whether other devices accept as many parts in one record. Its bytes are counted when it is encoded."""
     removed, xattrs = state.removed, state.xattrs
     return (
         len(state.context) <= MAX_AUTHORS

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 import structlog
 
-from holofsd.codec.content import hash_bytes
 from holofsd.codec.records import decode_state
 from holofsd.core import sethash
 from holofsd.core.document import WRITERS, AuthorSeq, Head
@@ -26,6 +25,7 @@ from holofsd.core.members import last_accepted
 from holofsd.sync.apart import forget_apart, is_apart, note_apart
 from holofsd.sync.config import NODE_KEY_LENGTH
 from holofsd.sync.members import Members
+from holofsd.sync.publication import element_of
 from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
@@ -109,7 +109,7 @@ class Adopter:
         while slice_ := self._store.record_slices.up_to(head.author, last.seq, key, SLICE):
             key = slice_[-1].key
             for envelope in slice_:
-                total = sethash.add(total, sethash.element(envelope.key, envelope.seq, hash_bytes(envelope.payload)))
+                total = sethash.add(total, element_of(envelope))
             await asyncio.sleep(0)
         if sethash.to_bytes(total) == last.set_hash:
             self._agrees[head.author] = last

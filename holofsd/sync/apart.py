@@ -9,7 +9,7 @@ from holofsd.store.volume import VolumeStore
 
 
 def is_apart(store: VolumeStore, last: AuthorSeq) -> bool:
-    """Whether what is here of an author was found not to go on from `last`, the head of it that counts."""
+    """Returns whether what is here of an author was found not to go on from `last`, the head of it that counts."""
     return store.meta(_name(last.author)) == last.set_hash
 
 

@@ -184,7 +184,7 @@ class Ingest:
         return self._documents.head(author)
 
     def is_coming_whole(self, author: AuthorId) -> bool:
-        """Whether another history of that author is on its way here."""
+        """Returns whether another history of that author is on its way here."""
         run = self._runs.get(author) or self._paused.get(author)
         return run is not None and run.whole
 

@@ -48,7 +48,7 @@ def break_cycles(batch: Batch) -> None:
 
 
 def _place_changed(work: Work) -> bool:
-    """Whether a directory is at another place than before, or was none before, or is none now."""
+    """Returns whether a directory is at another place than before, or was none before, or is none now."""
     is_directory = work.state.kind is Kind.DIRECTORY
     if work.old is None or work.old_state is None:
         return is_directory

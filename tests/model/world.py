@@ -199,7 +199,7 @@ class World(Membership):
         return ""
 
     def _counts_everywhere(self, author: AuthorId) -> bool:
-        """Whether an author may go on, as one whose device was removed and let in again."""
+        """Returns whether an author may go on, as one whose device was removed and let in again."""
         return all(device.sync.members.counts(author, UNLIMITED) for device in self.devices)
 
     def _all_shown(self) -> list[list[tuple[object, ...]]]:
