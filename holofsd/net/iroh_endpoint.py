@@ -50,11 +50,14 @@ CLOSE_LIMIT: Final = 1.5
 IROH_ERRORS: Final = (iroh_ffi.IrohError, iroh_ffi.InternalError)
 
 
+_PLACE_IN_SOURCE: Final = re.compile(r" \([^()]*\.rs:\d+(:\d+)?\)")
+
+
 def message_of(error: BaseException) -> str:
-    """Message of an Iroh error; its `str` is empty, and all but the last line is about its own source code."""
+    """Message of an Iroh error, without the places in Iroh's source that it names; the error's `str` is empty."""
     text = error.message() if isinstance(error, iroh_ffi.IrohError) else str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return _PLACE_IN_SOURCE.sub("", lines[-1]) if lines else type(error).__name__
 
 
 # ---- the repair of the generated binding ----

@@ -44,10 +44,13 @@ class Source:
 
 def read_source(told: str) -> Source:
     """`DEVICE` or `DEVICE@ADDRESS[,ADDRESS…]`. Raises BadArgument."""
-    device, _, addresses = told.strip().partition("@")
+    device, at, listed = told.strip().partition("@")
+    addresses = tuple(address for address in listed.split(",") if address)
     if not re.fullmatch(r"[0-9a-fA-F]{64}", device):
         raise BadArgument("A device is told by its whole id, 64 digits, which the list of members shows there.")
-    return Source(DeviceId(bytes.fromhex(device)), tuple(a for a in addresses.split(",") if a))
+    if at and not addresses:
+        raise BadArgument("The address after the @ is missing.")
+    return Source(DeviceId(bytes.fromhex(device)), addresses)
 
 
 async def recover(

@@ -99,6 +99,8 @@ async def test_nobody_to_ask_leaves_nothing_behind(world: World) -> None:
             await new.recover(code, "docs", (source(b),))  # b does not hold it
         with pytest.raises(RecoveryInvalid):
             await new.recover(code[:-3], "docs", (source(a),))
+        with pytest.raises(BadArgument):
+            await new.recover(code, "docs", (f"{a.identity().device_id}@",))
         assert await new.list_volumes() == ()
 
 

@@ -86,7 +86,10 @@ def test_the_recovery_code_makes_an_admin_when_all_admins_are_lost(world: World)
     there = b.mount()
     until(lambda: contents(there) == {"file": b"a"}, "b to have the file")
     until(lambda: len(c.json("members", "docs")) == 3, "c to know b")
-    (address,) = {peer["address"] for peer in c.json("peers") if peer["device_id"] == b.device_id()} or {""}
+    address = until(
+        lambda: [peer["address"] for peer in c.json("peers") if peer["address"] and peer["device_id"] == b.device_id()],
+        "c to reach b",
+    )[0]
     lost = a.device_id()
     a.kill9_all()
 
