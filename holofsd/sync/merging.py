@@ -185,6 +185,8 @@ class Merger:
             if state is None or (kind_of(state.id) is None and not self._kind_agrees(envelope, state, said, kinds)):
                 unread.append(envelope)
                 continue
+            if self._any_quarantined:
+                self._documents.release(envelope.author, envelope.key)
             clipped, waits_for = clip_state(state, envelope.author, limits)
             self._wait_for(waits_for, envelope.author, envelope.key)
             said.append(Said(envelope, self._believed(envelope, clipped, envelope in again)))
@@ -324,8 +326,6 @@ class Merger:
             if why := objection(state, lambda: self._volume.tree.state(node), self._now_ms()):
                 self._set_aside_for_now(envelope, state, why)
                 return None
-        if self._any_quarantined:
-            self._documents.release(envelope.author, envelope.key)
         return state
 
     def _read(self, envelope: Envelope) -> NodeState | None:

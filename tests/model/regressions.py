@@ -373,6 +373,33 @@ NOTHING_BUT_AN_END = Program(
 )
 """Seed 1350137 with a liar: an answer of no bytes was asked for again at once, for ever."""
 
+HELD_THEN_A_FOLDER = Program(
+    seed=564,
+    devices=3,
+    sequential=False,
+    quick=True,
+    steps=(
+        Step(device=0, name="lie:records_without_end", numbers=(2308, 226, 8), turns=-1, pause=7.0),
+        Step(device=0, name="lie:another_kind", numbers=(10767, 129, 32), turns=-1, pause=0.0),
+        Step(device=1, name="lie:one_name_for_many", numbers=(27549, 48808, 4225), turns=-1, pause=20.0),
+        Step(device=0, name="lie:content_nobody_has", numbers=(12, 159, 156), turns=-1, pause=1.5),
+        Step(device=1, name="meet", numbers=(6547, 111, 108), turns=-1, pause=0.0),
+        Step(device=1, name="lie:attributes_of_other_namespaces", numbers=(6547, 111, 108), turns=-1, pause=0.0),
+        Step(device=1, name="lie:another_size_of_the_same_version", numbers=(1657, 1089, 21610), turns=-1, pause=0.05),
+        Step(device=0, name="lie:drops_what_others_need", numbers=(57041, 677, 2414), turns=-1, pause=7.0),
+        Step(device=1, name="meet", numbers=(15008, 90, 49), turns=-1, pause=0.0),
+        Step(device=1, name="lie:covers_without_a_version", numbers=(15008, 90, 49), turns=-1, pause=0.0),
+        Step(device=0, name="lie:under_an_unknown_parent", numbers=(370, 94, 5808), turns=-1, pause=0.0),
+        Step(device=1, name="lie:many_chunks", numbers=(4392, 8585, 11832), turns=-1, pause=0.05),
+        Step(device=1, name="lie:about_another_node", numbers=(5008, 4758, 8984), turns=-1, pause=20.0),
+        Step(device=1, name="lie:forged_dot", numbers=(65535, 935, 1578), turns=-1, pause=0.0),
+        Step(device=1, name="lie:dots_to_come", numbers=(53820, 242, 860), turns=-1, pause=20.0),
+        Step(device=0, name="lie:takes_back_what_it_said", numbers=(3402, 494, 492), turns=-1, pause=20.0),
+    ),
+    liar=True,
+)
+"""Seed 1350027 with a liar: a look at a held removal let the author's later record out of quarantine."""
+
 ALL = {
     "stale handle": STALE_HANDLE,
     "detached handle": DETACHED_HANDLE,
@@ -397,4 +424,5 @@ ALL = {
     "unreadable again": UNREADABLE_AGAIN,
     "copies of it": COPIES_OF_IT,
     "nothing but an end": NOTHING_BUT_AN_END,
+    "held, then a folder": HELD_THEN_A_FOLDER,
 }
