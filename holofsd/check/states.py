@@ -16,7 +16,7 @@ from holofsd.core.errors import Refused
 from holofsd.core.ids import ROOT_ID, AuthorId, NodeId
 from holofsd.core.join import join
 from holofsd.core.lost import LOST_ID, UNMADE
-from holofsd.core.members import author_may_write
+from holofsd.core.members import author_may_write, last_accepted
 from holofsd.core.node import is_alive
 from holofsd.core.state import NodeState
 from holofsd.sync.config import NODE_KEY_LENGTH
@@ -43,6 +43,8 @@ class StateCheck:
     _waits: set[tuple[AuthorId, NodeId]] = field(default_factory=set)
     _held: set[NodeId] = field(default_factory=set)
     _purged: set[NodeId] = field(default_factory=set)
+    _awaits_records: bool = False
+    """Records that were merged here are to be had again: of a removed device, whose history here was another one."""
     _vetting: Vetting = field(init=False)
 
     def all(self) -> Iterator[NodeState]:
@@ -52,6 +54,7 @@ class StateCheck:
         self._waits = set(db.all("SELECT author, key FROM merge_queue UNION SELECT author, key FROM quarantine"))
         self._held = self.case.store.removals.held_nodes()
         self._purged = {row[0] for row in db.all("SELECT node FROM trash_purged")}
+        self._awaits_records = self._is_any_let_go_that_counts()
         limits = self.case.store.documents.dot_limits()
         rows = db.run(  # the root follows from nothing, whatever somebody said of it
             "SELECT key, author, seq, payload FROM envelopes WHERE length(key)=? AND key!=? ORDER BY key",
@@ -71,6 +74,13 @@ class StateCheck:
             state = self._compared(node, _Said())
             if state is not None:
                 yield state
+
+    def _is_any_let_go_that_counts(self) -> bool:
+        gone = self.case.store.db.all(
+            "SELECT author FROM let_go_authors AS g WHERE NOT EXISTS (SELECT 1 FROM heads WHERE author=g.author)"
+            " AND NOT EXISTS (SELECT 1 FROM folded WHERE author=g.author)"
+        )
+        return any(last_accepted(self.case.membership, author) is not None for (author,) in gone)
 
     def _ignored(self) -> set[NodeId]:
         """Nodes that rules keep on this device; reports those that are published, or to be published, all the same."""
@@ -176,7 +186,7 @@ class StateCheck:
 
     def _is_said(self, node: NodeId, state: NodeState, said: _Said) -> None:
         """Reports a state of which the document lacks something, and which is not on its way to the others."""
-        if said.partly or not self.case.can_write or node in self._unpublished:
+        if said.partly or self._awaits_records or not self.case.can_write or node in self._unpublished:
             return
         if not is_alive(state) and (said.state is None or not is_alive(said.state)):
             return  # the trash is this device's own: records of what was removed shrink and go
