@@ -30,7 +30,7 @@ def test_a_mount_that_was_starting_when_the_daemon_was_killed_is_adopted(world: 
     until(lambda: a.status()["mounts"], "the daemon to know of the mount")
     os.kill(begun[0], signal.SIGCONT)
     coming_up.join(60)
-    assert a.status()["mounts"][0]["state"] == "up"
+    until(lambda: a.status()["mounts"][0]["state"] == "up", "the mount to be up")
     path.joinpath("file").write_text("text")
     assert a.mount_pids() == begun
     assert [mount["pid"] for mount in a.status()["mounts"]] == begun
