@@ -102,7 +102,7 @@ def test_programs_go_on_when_mounts_are_killed_while_news_arrive(world: World) -
     finally:
         for program in (*programs, elsewhere):
             program.kill()
-            program.wait(20)
+            program.wait(45)
             if program.stdout is not None:
                 program.stdout.close()
     until(lambda: sorted(os.listdir(here / "work")) == sorted(os.listdir(there / "work")), "both to see the same")
