@@ -329,7 +329,7 @@ async def test_a_process_of_an_earlier_daemon_is_adopted_by_its_mount_id(system:
             await supervisor.close()
         assert process.stdin is not None
         process.stdin.close()
-        process.wait(10)
+        process.wait(45)
 
 
 async def test_the_death_of_an_adopted_process_is_noticed(system: System, tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ async def test_the_death_of_an_adopted_process_is_noticed(system: System, tmp_pa
     supervisor.start()
     assert supervisor.infos()[0].pid == process.pid
     process.kill()
-    process.wait(10)
+    process.wait(45)
     assert process.stdin is not None
     process.stdin.close()
     await eventually(lambda: supervisor.infos()[0].explanation != "" or system.starts == 1)

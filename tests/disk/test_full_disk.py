@@ -295,13 +295,13 @@ def test_down_ends_and_up_answers_on_a_full_disk_with_a_mount(world: World) -> N
     folder = device.mount()
     disk.fill(FULL)
     device.down()
-    assert not device.pids(), "the daemon has ended, and the mount"
+    until(lambda: not device.pids(), "the daemon to have ended, and the mount")
     assert not os.path.ismount(folder)
     answer = device.ctl("up", check=False, timeout=60)
     assert answer.code == 1
     assert "full" in answer.err
     device.down()
-    assert not device.pids()
+    until(lambda: not device.pids(), "the daemon to have ended")
     disk.empty()
     device.up()
     until(lambda: device.status()["mounts"][0]["state"] == "up", "the mount to come back")

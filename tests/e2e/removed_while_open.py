@@ -75,12 +75,17 @@ def directory(root: Path, there: Path) -> None:
     show("a new one of the name", lambda: (os.listdir(path), os.stat(path).st_nlink, bool(os.listxattr(path))))
 
 
+def arrived(path: Path) -> bool:
+    """Whether it is here with all that was done to it: a removal loses against an edit that it does not know."""
+    return path.exists() and "user.old" in os.listxattr(path) and path.read_bytes() == b"hello"
+
+
 def file(root: Path, there: Path) -> None:
     path = root / "file"
     path.write_bytes(b"hello")
     os.setxattr(path, "user.old", b"old")
     fd = os.open(path, os.O_RDWR)
-    wait((there / "file").exists)
+    wait(lambda: arrived(there / "file"))
     os.unlink(there / "file")
     wait(lambda: not path.exists())
     show("fstat", lambda: os.fstat(fd).st_nlink)

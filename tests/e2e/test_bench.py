@@ -55,7 +55,7 @@ def test_rows_are_measured_beside_the_bare_binding_and_compared_with_what_was_wr
     assert figures["create"]["against"]["bare"]["asked"]["bound"] == 0.5
     assert figures["create"]["against"]["bare"]["ratio"]["middle"] > 0
     assert figures["latency p50"]["ours"]["samples"] == 3
-    assert _is_clean(place)
+    until(lambda: _is_clean(place), "everything to be gone")
 
 
 def test_an_interrupted_run_says_what_it_knows_and_leaves_nothing(place: Path) -> None:

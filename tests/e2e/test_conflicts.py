@@ -71,4 +71,4 @@ def test_settled_both_ways_while_apart_both_contents_are_there(world: World) -> 
     assert {(found["device"], found["shown"]["device"]) for found in listed} == {("b", "a")}
     pair.a.ctl("resolve", "--all", "--keep", "newest")
     until(lambda: settled(pair), "the conflicts to be settled on both")
-    assert b"as a sees it" in contents(pair.there)["plan.txt"]
+    until(lambda: b"as a sees it" in contents(pair.there)["plan.txt"], "b to show it")

@@ -20,8 +20,9 @@ def _copied(source: Path, target: Path) -> None:
 
 
 def _copies(device: Device) -> list[str]:
-    found = device.status().get("copies", [])
-    assert all(sentence in device.status()["warnings"] for sentence in found)
+    status = device.status()
+    found = status.get("copies", [])
+    assert all(sentence in status["warnings"] for sentence in found)
     return [str(sentence) for sentence in found]
 
 
@@ -58,9 +59,9 @@ def test_a_copy_beside_the_original_is_said_on_each_side_and_made_a_device_of_it
 
     # It is over as soon as the copy has ended, and begins with the next one.
     c.down()
-    until(lambda: not _copies(a), "the original to know that the copy has ended", 8)
+    until(lambda: not _copies(a), "the original to know that the copy has ended")
     c.up()
-    until(lambda: _copies(a) and _copies(c), "both to know again", 30)
+    until(lambda: _copies(a) and _copies(c), "both to know again")
 
     # Both go on, and everything that either writes arrives.
     here, copy = a.mount(), c.mount()

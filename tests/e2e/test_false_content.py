@@ -151,18 +151,21 @@ async def test_an_impossible_size_stops_nothing_else(scene: Scene, said: int) ->
     )
     status = await asyncio.to_thread(scene.a.status)
     assert not any("disk" in warning for warning in status.get("warnings", []))
-    shown = (await asyncio.to_thread(scene.a.ctl, "status")).out
-    assert "huge" in shown, "status names the file"
-    assert "rogue" in shown, "and who wrote it"
+
+    def named() -> bool:
+        shown = scene.a.ctl("status").out
+        return "huge" in shown and "rogue" in shown
+
+    await asyncio.to_thread(until, named, "status to name the file and who wrote it")
 
 
 async def test_content_that_nobody_has_stops_no_wait_and_is_named(scene: Scene) -> None:
     await scene.publish(scene.names(b"nowhere", blake3(b"nowhere").digest(), 50_000))
     await asyncio.to_thread(scene.here.joinpath("file").write_bytes, os.urandom(50_000))
     await asyncio.to_thread(scene.a.ctl, "wait", "--copies", "1", "--timeout", "50", scene.volume)
-    found = await scene.until_told(scene.a, "unavailable", name="rogue")
-    assert found["why"] == "no device in reach has its content"
-    assert "nowhere (48.8 KiB, written by rogue)" in (await asyncio.to_thread(scene.a.ctl, "status")).out
+    await scene.until_told(scene.a, "unavailable", name="rogue", why="no device in reach has its content")
+    line = "nowhere (48.8 KiB, written by rogue)"
+    await asyncio.to_thread(until, lambda: line in scene.a.ctl("status").out, "status to name the file")
 
 
 async def test_a_reader_that_drips_keeps_a_file_from_nobody(scene: Scene) -> None:

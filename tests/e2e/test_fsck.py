@@ -62,7 +62,7 @@ def test_harm_is_found_and_repaired_under_a_mount_in_use(world: World) -> None:
         assert told.code == 1
         assert "--repair" in told.err
         a.up()
-        assert not here.joinpath("file 7").exists()
+        until(lambda: not here.joinpath("file 7").exists(), "the mount to have met the daemon")
         assert a.ctl("fsck", check=False).code == 1
         assert "entries-wrong" in _codes(a.json("fsck", "docs", "--repair"))
         until(lambda: contents(here) == files, "the name to be back")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.device import Device, World
-from support.trees import contents
+from support.trees import contents, names
 from support.wait import until
 
 OLD, NEW = b"old " * 50_000, b"new " * 50_000
@@ -42,10 +42,10 @@ def test_a_version_replaced_on_another_device_comes_back_on_both(world: World) -
 
     restored = a.json("restore", here / "report", "--version", old["id"])
     assert restored == [{"schema": 1, "path": "report", "what": "restored", "why": ""}]
-    assert (here / "report").read_bytes() == OLD
+    until(lambda: (here / "report").read_bytes() == OLD, "a to show what it restored")
     until(lambda: contents(there) == {"report": OLD}, "b to have the old version again")
     assert a.ctl("restore", here / "report", "--to", here / "other" / "copy").out == "other/copy\n"
-    assert (here / "other" / "copy").read_bytes() == NEW
+    until(lambda: (here / "other" / "copy").read_bytes() == NEW, "a to show what it restored beside")
 
 
 def test_a_removed_folder_comes_back_everywhere(world: World) -> None:
@@ -58,13 +58,13 @@ def test_a_removed_folder_comes_back_everywhere(world: World) -> None:
     until(lambda: contents(there) == contents(here), "b to have all")
     before = contents(here)
     shutil.rmtree(there / "photos")
-    until(lambda: contents(here) == {}, "a to have seen it go")
+    until(lambda: names(here) == set(), "a to have seen it go, with its folders")
     for device in (a, b):
         (item,) = device.json("trash", "list", "docs")
         assert (item["path"], item["kind"], item["files"], item["here"]) == ("photos", "directory", 3, True)
     assert "photos" in a.ctl("trash", "list", "docs").out
     a.ctl("restore", here / "photos")
-    assert contents(here) == before
+    until(lambda: contents(here) == before, "a to have it back")
     until(lambda: contents(there) == before, "b to have it back")
     until(lambda: a.json("trash", "list", "docs") == b.json("trash", "list", "docs") == [], "no trash")
 
@@ -170,7 +170,7 @@ def test_a_removed_folder_comes_back_with_its_hard_links(world: World) -> None:
     before = contents(here)
     shutil.rmtree(here / "d")
     a.ctl("restore", here / "d")
-    assert contents(here) == before
+    until(lambda: contents(here) == before, "the folder to be back")
     assert (here / "d" / "a").stat().st_ino == (here / "kept").stat().st_ino
     assert (here / "d" / "b").stat().st_nlink == 2
 

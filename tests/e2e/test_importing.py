@@ -13,6 +13,7 @@ import pytest
 
 from support.device import Device, World
 from support.trees import assert_same_tree, contents, snapshot
+from support.wait import until
 
 TIME_NS = 1_400_000_000_987_654_321
 LARGE = os.urandom(300_000)
@@ -59,6 +60,11 @@ def times(root: Path) -> dict[str, int]:
     return {str(path.relative_to(root)): os.lstat(path).st_mtime_ns for path in root.rglob("*")}
 
 
+def _is_the_same(source: Path, mounted: Path) -> bool:
+    assert_same_tree(source, mounted, xattrs=True)
+    return times(mounted) == times(source)
+
+
 def stored(device: Device) -> dict[str, int]:
     """Inode numbers of the content files of a device, by hash."""
     return {path.name: path.stat().st_ino for path in device.state.glob("volumes/*/content/*/*")}
@@ -69,8 +75,7 @@ def test_a_tree_goes_in_and_out_and_a_second_run_does_nothing(device: Device) ->
     done = device.json("import", source, "docs:lib", "--verify")
     assert (done["files"], done["folders"], done["symlinks"], done["links"]) == (6, 4, 1, 1)
     assert (done["problem_count"], done["removed"], done["verified"]) == (0, 0, 7)
-    assert_same_tree(source, mounted, xattrs=True)
-    assert times(mounted) == times(source)
+    until(lambda: _is_the_same(source, mounted), "the mount to show what was imported")
     assert (mounted / "another name").stat().st_nlink == 2
 
     again = device.json("import", source, "docs:lib")
@@ -102,7 +107,8 @@ def test_what_cannot_come_in_is_named_and_the_rest_is_imported(device: Device) -
         "pipe: it is a pipe",
         "socket: it is a socket",
     ]
-    assert contents(mounted) == {"changed": b"of the volume", "new": b"of the source"}
+    wanted = {"changed": b"of the volume", "new": b"of the source"}
+    until(lambda: contents(mounted) == wanted, "the mount to show what was imported")
     assert sorted(path.name for path in source.iterdir()) == ["changed", "pipe", "socket"]
 
 

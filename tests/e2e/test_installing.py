@@ -264,7 +264,7 @@ def test_the_daemon_of_the_unit_speaks_to_systemd_and_brings_mounts_back(world: 
     device = world.device("a")
     managed(device)
     text = device.json("install", "--dry-run")["content"]
-    of_systemd = {"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "60000000"}
+    of_systemd = {"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "6000000000"}
     environment = {key: device.environment[key] for key in ("HOME", "PATH")}
 
     def start() -> None:

@@ -62,7 +62,7 @@ def _the_api(device: Device, mounted: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == "volume docs: ready\nhello.txt: Hello from the API.\n"
-    assert (mounted / "hello.txt").read_text() == "Hello from the API.\n"
+    until(lambda: (mounted / "hello.txt").read_text() == "Hello from the API.\n", "the mount to show it")
 
 
 def _conflicts(asked: Asked, one: tuple[Device, Path], other: tuple[Device, Path]) -> None:

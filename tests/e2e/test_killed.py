@@ -132,7 +132,7 @@ def _stand_still(device: Device, writer: Writer) -> None:
         os.kill(pid, signal.SIGSTOP)
         closed = len(writer.closed)
         try:
-            until(lambda: len(writer.closed) > closed + 5, "files to be closed", seconds=1)  # noqa: B023
+            until(lambda: len(writer.closed) > closed + 5, "files to be closed", seconds=3)  # noqa: B023
         except AssertionError:
             os.kill(pid, signal.SIGCONT)
         else:
@@ -166,7 +166,7 @@ def test_a_stopped_daemon_leaves_its_mounts_and_they_go_on_with_the_next(world: 
     here.joinpath("file").write_text("two")
     assert a.mount_pids() == mounts
     a.down()
-    assert a.pids() == []
+    until(lambda: not a.pids(), "every process to end")
     assert list(here.iterdir()) == []
 
 
@@ -177,7 +177,7 @@ def test_down_and_up_bring_the_same_mounts_and_files_back(world: World) -> None:
     here.joinpath("file").write_text("one")
     a.down()
     assert not here.joinpath("file").exists()
-    assert a.pids() == []
+    until(lambda: not a.pids(), "every process to end")
     a.down()
     a.up()
     a.up()

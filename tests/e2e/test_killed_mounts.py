@@ -53,6 +53,7 @@ def test_programs_that_hang_in_a_killed_mount_are_freed_without_the_daemon(world
     here = a.mount()
     (here / "known").write_bytes(b"1")
     a.unmount(here)
+    until(lambda: not a.mount_pids(), "the first mount's process to end")
     a.mount(path=here)
     assert (here / "known").read_bytes() == b"1"  # so that it knows this name, and has to ask for others
     (mount,) = a.mount_pids()
@@ -66,8 +67,8 @@ def test_programs_that_hang_in_a_killed_mount_are_freed_without_the_daemon(world
     kill([daemon])
     until(lambda: "D" in _threads(mount), "the mount to tell the kernel that it knows nothing any more")
     os.kill(mount, signal.SIGKILL)
-    assert first.wait(20) != 0, "what was asked for has no answer"
-    assert second.wait(20) != 0, "nor has the second"
+    assert first.wait(60) != 0, "what was asked for has no answer"
+    assert second.wait(60) != 0, "nor has the second"
     until(lambda: not is_alive(mount) and len(_threads(mount)) <= 1, "nothing of the mount to hang")
     a.up()
     until(lambda: (here / "known").read_bytes() == b"1", "the mount to be back")
@@ -101,7 +102,7 @@ def test_programs_go_on_when_mounts_are_killed_while_news_arrive(world: World) -
     finally:
         for program in (*programs, elsewhere):
             program.kill()
-            program.wait(20)
+            program.wait(45)
             if program.stdout is not None:
                 program.stdout.close()
     until(lambda: sorted(os.listdir(here / "work")) == sorted(os.listdir(there / "work")), "both to see the same")
@@ -122,4 +123,4 @@ def _goes_on(program: subprocess.Popen[bytes]) -> bool:
     with contextlib.suppress(BlockingIOError):
         while os.read(descriptor, 65_536):
             pass
-    return bool(until(lambda: os.read(descriptor, 3), "a program to go on", 20.0))
+    return bool(until(lambda: os.read(descriptor, 3), "a program to go on"))

@@ -146,8 +146,8 @@ def test_under_no_umask_is_anything_for_others(world: World) -> None:
     b.ctl("up")
     b.join(a.share())
     there = b.mount()
-    until(lambda: there.joinpath("large 2").exists(), "the files to arrive")
-    assert there.joinpath("large 2").read_bytes() == folder.joinpath("large 2").read_bytes()
+    wanted = folder.joinpath("large 2").read_bytes()
+    until(lambda: there.joinpath("large 2").read_bytes() == wanted, "the files to arrive")
     code = a.ctl("recovery", "docs").out
     b.ctl("recover", "-", stdin=code)
     a.ctl("fsck", "--content")

@@ -30,7 +30,7 @@ def test_mounts_are_taken_away_with_their_world_and_files_behind_them_stay(state
     assert mounts_below(world.root) == []
     assert not world.root.exists()
     # Ended by the signal, or by itself before: the harness takes the connection of its mount away first.
-    server.wait(10)
+    server.wait(45)
     if in_use:
         with pytest.raises(OSError, match="not connected"):
             in_use.close()

@@ -191,9 +191,8 @@ async def test_altered_content_is_not_taken_and_the_true_one_is_when_it_can_be_h
         await asyncio.to_thread(here.joinpath("large").write_bytes, true)
         await asyncio.to_thread(until, a.is_settled, "the large file to be published")
         pulled = await reader.session(await reader.connect(invite), invite.volume)
-        await pulled.until(lambda: len(pulled.heads) > 0, "what a has written")
+        await pulled.until(lambda: len(pulled.heads) > 0 and bool(_blobs_of(pulled)), "what a has written")
         honest = _blobs_of(pulled)
-        assert honest
         await asyncio.to_thread(a.down)
 
         await asyncio.to_thread(b.up)
@@ -293,4 +292,6 @@ async def _how_refused(
     """All that the stranger learns: how the stream ended, and with which code the connection did."""
     with pytest.raises(Refusal) as caught:
         await stranger.welcome(connection, volume, purpose)  # type: ignore[arg-type]
-    return caught.value.how, await stranger.close_code(connection)  # type: ignore[arg-type]
+    # Which of the two is heard of first is chance, and the code is that of the connection.
+    how = "lost" if caught.value.how.startswith("lost ") else caught.value.how
+    return how, await stranger.close_code(connection)  # type: ignore[arg-type]

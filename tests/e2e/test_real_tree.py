@@ -48,9 +48,13 @@ def test_the_standard_library_copied_into_one_mount_is_the_same_on_the_other(wor
 
     count = len(names(here))
     until(lambda: len(names(there)) == count, "every name to reach b", seconds=240, every=0.5)
-    until(lambda: b.is_settled(), "b to have everything", seconds=120, every=0.2)
+
+    def is_same() -> bool:
+        assert_same_tree(here / "lib", there / "lib")
+        return a.is_settled() and b.is_settled()
+
+    until(is_same, "b to have everything, with the modes and times that came last", seconds=120, every=0.2)
     subprocess.run(["diff", "-r", "--no-dereference", original, there / "lib"], check=True)
-    assert_same_tree(here / "lib", there / "lib")
 
     b.ctl("brake", "docs", "--off")  # this much gone at once would wait for a word
     subprocess.run(["rm", "-rf", here / "lib"], check=True)

@@ -9,7 +9,12 @@ import os
 from support.device import Device, World
 from support.wait import until
 
-_SIZE = 6 << 20
+_SIZE = 16 << 20
+"""At the limit of the test: longer than it takes to look, also on a machine that stands still now and then."""
+
+
+def _says_what_is_left(told: str) -> bool:
+    return "Now: fetching " in told and " left, about " in told
 
 
 def _rate(device: Device) -> int:
@@ -18,10 +23,9 @@ def _rate(device: Device) -> int:
 
 def test_status_tells_how_a_device_is_reached_and_when_it_was_seen(world: World) -> None:
     a, b = world.sharing("a", "b")
-    until(lambda: a.status()["peers"][0]["round_trip_us"] > 0, "b to answer")
-    (peer,) = a.status()["peers"]
+    (peer,) = until(lambda: [found for found in a.status()["peers"] if found["round_trip_us"]], "b to answer")
     assert (peer["name"], peer["path"], peer["last_seen_ms"]) == ("b", "direct", 0)
-    assert f"connected directly ({peer['address']}, " in a.ctl("status").out
+    until(lambda: f"connected directly ({peer['address']}, " in a.ctl("status").out, "status to say how b is reached")
     assert " free of " in a.ctl("status").out
     a.create("alone")
     assert a.json("status", "alone")["peers"] == []
@@ -35,24 +39,26 @@ def test_status_tells_how_a_device_is_reached_and_when_it_was_seen(world: World)
 
 def test_status_tells_the_rate_and_the_time_that_is_left(world: World) -> None:
     a, b = world.sharing("a", "b")
-    b.ctl("limit", "--down", "512K")
+    b.ctl("limit", "--down", "256K")
     folder = a.mount()
     (folder / "large").write_bytes(os.urandom(_SIZE))
-    until(lambda: _rate(b) > 100_000, "content to come")
-    told = b.ctl("status").out
-    assert "Now: fetching " in told
-    assert " left, about " in told
+    until(lambda: _rate(b) > 30_000, "content to come")
+    until(lambda: _says_what_is_left(b.ctl("status").out), "status to tell the rate and the time")
     until(lambda: 0 < b.volume_status()["content_arrived_bytes"] < _SIZE, "a part of it")
     assert b.volume_status()["content_missing_bytes"] == _SIZE
-    assert "sending " in a.ctl("status").out
+    until(lambda: "sending " in a.ctl("status").out, "the other side to tell its rate")
 
 
 def test_doctor_tells_of_the_network_the_devices_the_clock_limits_and_versions(world: World) -> None:
-    a, b = world.sharing("a", "b")
-    until(lambda: a.json("peers")[0]["connected"], "the devices to meet")
+    _a, b = world.sharing("a", "b")
     b.ctl("limit", "--up", "1M")
-    found = {check["subject"]: check for check in b.json("doctor")}
+
+    def reached() -> dict[str, dict[str, object]]:
+        found = {check["subject"]: check for check in b.json("doctor")}
+        assert "a is reached directly (127.0.0.1:" in found["nat"]["message"]
+        return found
+
+    found = until(reached, "doctor to tell how a is reached")
     assert all(check["ok"] for check in found.values())
     assert {"network", "relay", "devices", "nat", "clock", "limits", "versions"} < found.keys()
-    assert "a is reached directly (127.0.0.1:" in found["nat"]["message"]
-    assert "sending at most 1.0 MiB a second" in found["limits"]["message"]
+    assert "sending at most 1.0 MiB a second" in str(found["limits"]["message"])

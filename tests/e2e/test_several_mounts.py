@@ -52,15 +52,15 @@ def test_two_mounts_of_one_device_agree_at_once(world: World) -> None:
     one, two = a.mount(), a.mount()
     for number in range(50):
         one.joinpath("file").write_text(f"text {number}")
-        until(lambda: two.joinpath("file").read_text() == f"text {number}", "the text", seconds=5)  # noqa: B023
+        until(lambda: two.joinpath("file").read_text() == f"text {number}", "the text")  # noqa: B023
     with one.joinpath("file").open("a") as writing:
         writing.write(" and more")
         writing.flush()
         until(lambda: two.joinpath("file").stat().st_size == len("text 49 and more"), "what is flushed to show")
     one.joinpath("file").rename(one / "other")
-    until(lambda: not two.joinpath("file").exists() and two.joinpath("other").exists(), "the rename", seconds=5)
+    until(lambda: not two.joinpath("file").exists() and two.joinpath("other").exists(), "the rename")
     two.joinpath("other").unlink()
-    until(lambda: not one.joinpath("other").exists(), "the removal", seconds=5)
+    until(lambda: not one.joinpath("other").exists(), "the removal")
 
 
 def test_volumes_of_one_device_have_nothing_to_do_with_each_other(world: World) -> None:

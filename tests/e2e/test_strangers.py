@@ -175,7 +175,7 @@ class Talker:
             await stream.receive()
             await stream.send(frame)
             await stream.finish()
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(45):
                 while await stream.receive() is not None:
                     pass
 
@@ -184,7 +184,7 @@ class Talker:
         with contextlib.suppress(ConnectionLost):
             stream = await connection.open_stream()
             await stream.send(pb.Frame(hello=hello).SerializeToString())
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(45):
                 await stream.receive()
             stream.abort(0)
 

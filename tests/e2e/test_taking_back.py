@@ -17,7 +17,7 @@ from holofsd.core.errors import ConnectionLost
 from holofsd.core.ids import VolumeId
 from holofsd.net.api import Connection
 from support.device import Device, World
-from support.rogue import Refusal, Rogue, record, rogue
+from support.rogue import Refusal, Rogue, Session, record, rogue
 from support.trees import contents, is_written
 from support.wait import until
 
@@ -131,9 +131,9 @@ async def test_a_removed_device_that_goes_on_sending_is_heard_by_nobody(world: W
         envelopes, head = outlaw.author.publish(volume, [record(outlaw.file(b"while a member", b"yes"))])
         await session.send_records(0, envelopes, head)
         await asyncio.to_thread(until, lambda: "while a member" in contents(here), "the file of a member")
-        await session.until(lambda: len(session.heads) > 0, "what a has written")
+        await session.until(lambda: bool(_blobs(session)), "what a has written")
         kept = await asyncio.to_thread(contents, here)
-        blobs = [v.file.blob for r in session.records.values() for v in _versions(r) if v.file.blob]
+        blobs = _blobs(session)
         await asyncio.to_thread(a.ctl, "members", "remove", "docs", outlaw.key.public.hex())
 
         # The session that it had is closed, and says why.
@@ -177,6 +177,10 @@ async def _push(
     session = await outlaw.session(connection, volume)
     await session.send_records(0, envelopes, head)
     await session.in_step()
+
+
+def _blobs(session: Session) -> list[bytes]:
+    return [v.file.blob for records in session.records.values() for v in _versions(records) if v.file.blob]
 
 
 def _versions(records: Mapping[bytes, Envelope]) -> list[pb.Version]:

@@ -46,8 +46,7 @@ def test_what_another_device_does_is_heard_once_and_changes_nothing(world: World
         until(lambda: _same(here, there), "both to show the same")
         made = [name for what, name in watch.events() if what == "create"]
         assert len(made) == len(set(made)), made
-    assert a.is_settled()
-    assert b.is_settled()
+    until(lambda: a.is_settled() and b.is_settled(), "both to rest")
 
 
 def _same(here: Path, there: Path) -> bool:

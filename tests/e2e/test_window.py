@@ -59,7 +59,7 @@ def _files(a: Device, folder: Path, browser: Browser) -> None:
     (folder / "sub" / "note.txt").write_text("second\n")
     versions = until(lambda: _versions(browser), "the version before to be kept")
     browser.call("Restore", volume="docs", path="sub/note.txt", version=versions[1]["id"])
-    assert (folder / "sub" / "note.txt").read_text() == "first\n"
+    until(lambda: (folder / "sub" / "note.txt").read_text() == "first\n", "the mount to show it")
     kinds = [kind for kind, _ in browser.follow(2)]
     assert "state" in kinds
 
@@ -93,4 +93,4 @@ def _ends(a: Device, browser: Browser) -> None:
     log = a.state / "log" / "window.log"
     assert log.read_text() == ""
     a.down()
-    assert not a.pids()
+    until(lambda: not a.pids(), "every process to end")

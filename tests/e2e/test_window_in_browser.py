@@ -94,7 +94,7 @@ def _traffic(page: Chromium, lap: Device, here: Path) -> None:
     page.run("location.hash = '#/transfers'")
     page.until(f"{TEXT}.includes('sending without a limit')", "that there is no limit")
     lap.ctl("limit", "--up", "256K")
-    (here / "film.bin").write_bytes(bytes(range(256)) * 8192)
+    (here / "film.bin").write_bytes(bytes(range(256)) * 65536)  # a minute at the limit
     page.until(f"{TEXT}.includes('sending at most 256 KiB a second')", "the limit")
     page.until(
         r"/sending \d+(\.\d)? KiB a second, fetching/.test(document.querySelector('main').innerText)", "the rate"

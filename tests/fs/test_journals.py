@@ -259,7 +259,7 @@ async def test_the_mount_itself_is_told_of_what_comes_to_lost_and_found(device: 
         following = asyncio.ensure_future(anext(news))
         await asyncio.sleep(0)
         assert not say(device, mount, 1, create(ino, b"one", parent=parent)).HasField("error")
-        told = {entry.name for entry in (await asyncio.wait_for(following, 5)).entries}
+        told = {entry.name for entry in (await asyncio.wait_for(following, 30)).entries}
     assert told == {b"lost+found", b"one"}
 
 
@@ -303,7 +303,7 @@ async def test_whoever_asks_comes_after_what_was_closed(device: Device, mount: P
         assert not asking.done()
         say(device, mount, number, call)
         await asyncio.sleep(0)
-    await asyncio.wait_for(asking, 5)
+    await asyncio.wait_for(asking, 30)
 
 
 async def test_a_lane_that_was_replaced_carries_nothing_out(device: Device, mount: Program) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from holofs_api.state_directory import prepare
 
 HERE = Path(__file__).parent
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 
 class FakeDaemon:
@@ -66,7 +66,7 @@ class FakeDaemon:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            self._process.wait(10)
+            self._process.wait(30)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -102,7 +102,7 @@ class Mount:
         said = os.read(fd, 100) if ready else b"nothing"
         assert said == f"ready {self.binding}\n".encode(), f"the mount said {said!r}; its log: {self.log.read_text()}"
 
-    def stop(self, seconds: float = 15.0) -> int:
+    def stop(self, seconds: float = 60.0) -> int:
         """SIGTERM, and the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
@@ -112,7 +112,7 @@ class Mount:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(10)
+                self.process.wait(30)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-LIMIT_S = 20.0
+LIMIT_S = 40.0
 """After that the threads that still wait are left."""
 SETTLED_S = 1.5
 """After that what was changed is known by what the daemon said, not by guess."""

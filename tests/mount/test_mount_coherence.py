@@ -72,7 +72,7 @@ def test_new_content_from_elsewhere_is_read(daemon: FakeDaemon, mnt: Path, size:
         until(lambda: path.read_bytes() == letter * size, "the new content is read")  # noqa: B023
     daemon.remote_write("file", b"short")
     until(lambda: path.stat().st_size == 5, "the new size is shown")
-    assert path.read_bytes() == b"short"
+    until(lambda: path.read_bytes() == b"short", "the new content is read")
 
 
 def test_an_open_file_keeps_its_content_and_the_name_leads_to_the_new(daemon: FakeDaemon, mount: Mount) -> None:
@@ -183,7 +183,7 @@ def test_too_many_changes_empty_every_cache(daemon: FakeDaemon, mnt: Path) -> No
     assert not (mnt / "new").exists(), "the mount was not told, so it cannot know"
     daemon.ask("reset")
     until(lambda: (mnt / "new").exists(), "the new name is seen")
-    assert (mnt / "file").read_bytes() == b"xyz"
+    until(lambda: (mnt / "file").read_bytes() == b"xyz", "the new content is read")
     assert names(mnt) == {"file", "new"}
 
 

@@ -82,7 +82,7 @@ def test_calls_wait_for_the_daemon(daemon: FakeDaemon, mnt: Path) -> None:
     waiting.join(1.0)
     assert waiting.is_alive(), "without a daemon nothing can be made"
     daemon.ask("start")
-    waiting.join(20)
+    waiting.join(60)
     assert answers == [6]
     assert daemon.content("file") == b"waited"
 
@@ -167,7 +167,7 @@ def test_an_exclusive_create_does_not_take_what_is_older_for_its_own(daemon: Fak
     thread = threading.Thread(target=create)
     thread.start()
     daemon.ask("start")
-    thread.join(20)
+    thread.join(60)
     assert len(failures) == 1
     assert (mnt / "file").read_bytes() == b"somebody's"
 

@@ -35,14 +35,14 @@ def mounted(path: Path) -> bool:
 def test_a_signal_unmounts_and_ends_well(own_mount: Mount, number: signal.Signals) -> None:
     (own_mount.path / "file").write_bytes(b"x")
     own_mount.process.send_signal(number)
-    assert own_mount.process.wait(15) == 0
+    assert own_mount.process.wait(60) == 0
     assert not mounted(own_mount.path)
     assert own_mount.said() == ""
 
 
 def test_it_ends_well_when_somebody_else_unmounts(own_mount: Mount) -> None:
     subprocess.run(["fusermount3", "-u", str(own_mount.path)], check=True)
-    assert own_mount.process.wait(15) == 0
+    assert own_mount.process.wait(60) == 0
     assert own_mount.said() == ""
 
 
@@ -95,7 +95,7 @@ def test_a_mount_takes_the_place_of_one_whose_program_was_killed(daemon: FakeDae
         until(lambda: (mount.path / "file").read_bytes() == b"x", "the new one to answer")
     finally:
         later.terminate()
-        assert later.wait(15) == 0
+        assert later.wait(60) == 0
 
 
 def test_a_daemon_that_is_absent_is_said(tmp_path: Path, binding: str) -> None:

@@ -328,6 +328,6 @@ async def test_what_can_never_be_done_holds_up_nobody() -> None:
 
 
 async def _turns(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0)

@@ -19,9 +19,9 @@ from holofsd.net.iroh_endpoint import bind_iroh
 QUICK = NetConfig(
     bind="127.0.0.1:0",
     discovery=Discovery.NONE,
-    connect_timeout=2.0,
+    connect_timeout=10.0,
     beat_interval=0.1,
-    dead_after=1.0,
+    dead_after=3.0,
     max_frame=2 << 20,
 )
 
@@ -87,7 +87,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], bool]], Awaitable[None]]:
-    async def wait(condition: Callable[[], bool], limit: float = 10.0) -> None:
+    async def wait(condition: Callable[[], bool], limit: float = 30.0) -> None:
         async with asyncio.timeout(limit):
             while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
                 await asyncio.sleep(0.005)

@@ -327,10 +327,10 @@ async def test_a_ping_is_answered_by_the_other_side(world):
 
 
 async def test_an_idle_connection_stays(world):
-    world.configure(beat_interval=0.05, dead_after=0.25)
+    world.configure(beat_interval=0.1, dead_after=1.5)
     mine, theirs = await world.pair()
     ended = [asyncio.create_task(side.wait_closed()) for side in (mine, theirs)]
-    done, _ = await asyncio.wait(ended, timeout=1.0)
+    done, _ = await asyncio.wait(ended, timeout=3.0)
     assert not done
     for task in ended:
         task.cancel()
@@ -342,7 +342,7 @@ async def test_nobody_at_the_address_is_unreachable_within_the_limit(world):
     device, addresses = b.device, b.addresses()
     await b.close()
     with pytest.raises(Unreachable):
-        async with asyncio.timeout(3.0):
+        async with asyncio.timeout(20):
             await a.connect(device, addresses, SESSION_ALPN)
 
 
@@ -382,7 +382,7 @@ async def test_a_cancelled_connect_leaves_no_connection_behind(world):
                 connection = await b.accept()
         except TimeoutError:
             break
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(30):
             await connection.wait_closed()
 
 

@@ -23,7 +23,7 @@ from support.fake_device import FakeDevice
 
 
 async def eventually(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not true():  # noqa: ASYNC110 - the fakes tell nobody
             await asyncio.sleep(0.002)
 
@@ -44,7 +44,7 @@ class Stream:
         await self.call.write(pb.CallRequest(id=number, **call))
 
     async def hear(self) -> pb.CallReply:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             reply = await self.call.read()
         assert isinstance(reply, pb.CallReply)
         return reply

@@ -26,7 +26,7 @@ from support.fake_device import FakeDevice
 
 
 async def eventually(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not true():  # noqa: ASYNC110 - the fakes tell nobody
             await asyncio.sleep(0.002)
 
@@ -42,7 +42,7 @@ class Client:
         self.writer.write(frame(pb.CallRequest(id=number, **call).SerializeToString()))
 
     async def frame(self) -> bytes:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             length = int.from_bytes(await self.reader.readexactly(4))
             return await self.reader.readexactly(length)
 
@@ -50,7 +50,7 @@ class Client:
         return pb.CallReply.FromString(await self.frame())
 
     async def is_cut_off(self) -> bool:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             try:
                 return await self.reader.read() == b""
             except ConnectionResetError:

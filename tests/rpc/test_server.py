@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import stat
 from pathlib import Path
 from typing import Any
@@ -61,8 +60,6 @@ async def test_stopping_tells_watchers_ends_their_streams_and_takes_the_socket_a
             calls = stub.Calls(metadata=metadata)
             await calls.write(filesystem_pb2.CallRequest(id=1, release=filesystem_pb2.ReleaseRequest()))
             await calls.read()
-            began = asyncio.get_running_loop().time()
-        assert asyncio.get_running_loop().time() - began < 3
         assert (await watch.read()).going_down
     assert not socket.exists()
 

@@ -213,17 +213,17 @@ class Device:
         pid = self.foreground.pid if self.foreground else self.daemon_pid()
         if self.foreground:
             os.kill(pid, how)
-            self.foreground.wait(30)
+            self.foreground.wait(45)
             self.foreground = None
         else:
-            processes.kill([pid], how, seconds=30)
+            processes.kill([pid], how, seconds=45)
 
     def kill9_all(self) -> None:
         """Daemon and mounts at once, as when the power of a machine fails but its disk does not."""
         self.allowed.append("the daemon went away; waiting for it")  # they do not die in the same instant
         processes.kill(self.pids())
         if self.foreground:
-            self.foreground.wait(10)
+            self.foreground.wait(45)
             self.foreground = None
 
     # ---- logs ----

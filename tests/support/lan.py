@@ -89,7 +89,7 @@ class Namespace:
         return done.stdout.decode()
 
     def close(self) -> None:
-        self._holder.communicate(timeout=10)
+        self._holder.communicate(timeout=45)
 
 
 class Wire:
@@ -111,7 +111,7 @@ class Wire:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(45)
 
     def say(self, text: str) -> None:
         assert self._process.stdin is not None

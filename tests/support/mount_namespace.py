@@ -88,7 +88,7 @@ class MountNamespace:
         assert self._holder.stdin is not None
         assert self._holder.stdout is not None
         self._holder.stdin.close()
-        self._holder.wait(10)
+        self._holder.wait(45)
         self._holder.stdout.close()
 
     def __enter__(self) -> MountNamespace:

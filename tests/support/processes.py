@@ -64,7 +64,7 @@ def _ancestors() -> set[int]:
     return found
 
 
-def kill(pids: list[int], how: int = signal.SIGKILL, seconds: float = 10.0) -> None:
+def kill(pids: list[int], how: int = signal.SIGKILL, seconds: float = 45.0) -> None:
     """Signals and waits until none is alive."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
@@ -94,7 +94,7 @@ def unmount_lazily(point: str) -> None:
             return
 
 
-def sweep(directory: Path, seconds: float = 20.0) -> None:
+def sweep(directory: Path, seconds: float = 45.0) -> None:
     """Kills every process of `directory`, unmounts everything below it, removes it. Never deletes through a mount."""
     deadline = time.monotonic() + seconds
     for point in mounts_below(directory):

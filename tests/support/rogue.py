@@ -29,7 +29,7 @@ from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, Connection, Discovery, NetC
 from holofsd.net.iroh_endpoint import IrohEndpoint, bind_iroh
 
 PROTOCOL = 1
-ANSWER_S = 15.0
+ANSWER_S = 45.0
 PAGE_BYTES = 1 << 20
 # Far above what the product accepts, so that a test can send what is too large.
 CONFIG = NetConfig(bind="127.0.0.1:0", discovery=Discovery.NONE, max_frame=64 << 20)
@@ -268,9 +268,9 @@ class Rogue:
         await _welcomed(await self.hello(connection, volume, purpose))
 
     async def close_code(self, connection: Connection) -> int | None:
-        """Code with which the other side closed the connection; None if it is still up a moment later."""
+        """Code with which the other side closed the connection; None if it is still up."""
         try:
-            return (await asyncio.wait_for(connection.wait_closed(), 2)).code
+            return (await asyncio.wait_for(connection.wait_closed(), ANSWER_S)).code
         except TimeoutError:
             return None
 

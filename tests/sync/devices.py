@@ -49,7 +49,7 @@ HASTY = partial(PeerManager, backoff=Backoff(first=0.02, most=0.2, stable_after=
 NAME = "Photos"
 
 
-async def until(condition: Callable[[], object], what: str = "", limit: float = 20.0) -> None:
+async def until(condition: Callable[[], object], what: str = "", limit: float = 60.0) -> None:
     deadline = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < deadline, f"waited {limit:.0f} s for: {what or condition}"
@@ -280,7 +280,7 @@ def agree(*devices: Device) -> bool:
     return None not in files.values() and all(device.files() == files for device in devices[1:])
 
 
-async def settled(*devices: Device, limit: float = 20.0) -> None:
+async def settled(*devices: Device, limit: float = 60.0) -> None:
     try:
         await until(lambda: agree(*devices), limit=limit)
     except AssertionError as error:

@@ -98,7 +98,7 @@ class RawPeer:
     async def push(self, author: Author, *envelopes: Envelope, after: int, head: Head | None = None) -> None:
         await self.send(frames.records(author.id, after, False, envelopes, head or author.head()))
 
-    async def hear_any(self, limit: float = 5.0) -> pb.Frame:
+    async def hear_any(self, limit: float = 30.0) -> pb.Frame:
         """The next frame, whatever it is."""
         assert self.stream is not None
         async with asyncio.timeout(limit):
@@ -108,7 +108,7 @@ class RawPeer:
         self.heard.append(frame)
         return frame
 
-    async def hear(self, kind: str, limit: float = 5.0) -> pb.Frame:
+    async def hear(self, kind: str, limit: float = 30.0) -> pb.Frame:
         """The next frame of that kind; others before it are kept in `heard`."""
         assert self.stream is not None
         async with asyncio.timeout(limit):
@@ -120,7 +120,7 @@ class RawPeer:
                 if frame.WhichOneof("frame") == kind:
                     return frame
 
-    async def is_thrown_out(self, limit: float = 5.0) -> bool:
+    async def is_thrown_out(self, limit: float = 30.0) -> bool:
         """The other side gives this stream up."""
         assert self.stream is not None
         async with asyncio.timeout(limit):

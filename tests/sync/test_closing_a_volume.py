@@ -53,7 +53,7 @@ async def _opened(raw: RawPeer, device: Device, purpose: pb.Purpose.ValueType, s
 
 
 async def _ended(stream: Stream) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         with pytest.raises(ConnectionLost):
             while await stream.receive() is not None:
                 pass
@@ -75,7 +75,7 @@ async def test_a_device_that_is_being_looked_at_when_the_volume_closes(
         grant = sign_grant(SigningKey(ann.secret), ann.sync.id, raw.id, Role.WRITER, 1, "raw")
         monkeypatch.setattr(members, "verified", slow)
         stream = await _opened(raw, ann, pb.PURPOSE_SESSION, Credentials((grant,)))
-        await asyncio.wait_for(looking.wait(), 5)
+        await asyncio.wait_for(looking.wait(), 30)
         await close_volume(ann)
         may_end.set()
         await _ended(stream)
@@ -91,7 +91,7 @@ async def test_a_content_stream_that_is_open_when_the_volume_closes(tmp_path: Pa
     async with closing(tmp_path) as (ann, raw):
         joined = await redeem(raw.endpoint, decode_ticket(ann.ticket()), "raw")
         stream = await _opened(raw, ann, pb.PURPOSE_CONTENT, joined.credentials)
-        await asyncio.wait_for(stream.receive(), 5)  # its welcome
+        await asyncio.wait_for(stream.receive(), 30)  # its welcome
         await close_volume(ann)
         with pytest.raises(ConnectionLost):
             await stream.send(asked)

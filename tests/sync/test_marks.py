@@ -14,6 +14,7 @@ from holofsd.check.fsck import FileCheck, examine
 from holofsd.codec.content import hash_bytes
 from holofsd.codec.signing import sign_mark
 from holofsd.core.errors import NoSpace, ProtocolViolation
+from holofsd.core.ids import DeviceId
 from holofsd.sync.receiving import Receiver, Trip
 from holofsd.sync.status import DeviceReport
 from tests.sync.devices import Device, devices, settled, share, until
@@ -27,7 +28,7 @@ async def test_another_device_is_complete_once_it_holds_records_and_content(tmp_
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         await share(ann, bob)
         ann.write("large", os.urandom(300_000))
-        await asyncio.wait_for(ann.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 30)
         assert bob.store.content.missing() == (0, 0)
         assert report(ann, bob).complete
         assert report(ann, bob).records_behind == 0
@@ -37,7 +38,7 @@ async def test_another_device_is_complete_once_it_holds_records_and_content(tmp_
 async def test_what_is_not_published_is_nowhere_safe(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         await share(ann, bob)
-        await asyncio.wait_for(ann.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 30)
         await bob.down()
         await until(lambda: not ann.sync.sessions)
         ann.write("new", b"1")
@@ -46,7 +47,7 @@ async def test_what_is_not_published_is_nowhere_safe(tmp_path: Path) -> None:
         assert ann.sync.copies() == 0
         assert report(ann, bob).records_behind >= 1
         await bob.up()
-        await asyncio.wait_for(ann.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 30)
 
 
 async def test_marks_are_passed_on_by_others(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ async def test_marks_are_passed_on_by_others(tmp_path: Path) -> None:
         await share(ann, bob, cid)
         ann.network.partition(ann.id, cid.id)
         ann.write("file", b"1")
-        await asyncio.wait_for(ann.wait_copies(2), 10)
+        await asyncio.wait_for(ann.wait_copies(2), 30)
         assert report(ann, cid).complete
         assert not report(ann, cid).connected
 
@@ -73,7 +74,7 @@ async def test_without_its_content_a_device_does_not_say_that_it_is_complete(tmp
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         await share(ann, bob)
         await settled(ann, bob)
-        await asyncio.wait_for(ann.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 30)
         ann.write("file", os.urandom(10_000))
         await until(lambda: bob.sync.fetcher.counts.no_space)
         ann.write("more", b"1")
@@ -81,12 +82,21 @@ async def test_without_its_content_a_device_does_not_say_that_it_is_complete(tmp
         assert ann.sync.copies() == 0
 
 
+def promised(device: Device) -> dict[DeviceId, dict[bytes, tuple[int, bytes]]]:
+    """Heads that each device has said it holds, as this one knows of it."""
+    return {
+        mark.device: {entry.author: (entry.seq, entry.set_hash) for entry in mark.authors}
+        for mark in device.sync.marks.known()
+    }
+
+
 async def test_agreeing_makes_nothing_new_to_agree_about(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         await share(ann, bob)
         ann.write("file", b"1")
-        await asyncio.wait_for(ann.wait_copies(1), 10)
-        await asyncio.wait_for(bob.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 30)
+        await asyncio.wait_for(bob.wait_copies(1), 30)
+        await until(lambda: promised(ann) == promised(bob) == {device.id: device.heads() for device in (ann, bob)})
         heads = ann.heads()
         marks = [mark.at_ms for mark in ann.sync.marks.known()]
         for _ in range(20):
@@ -100,7 +110,8 @@ async def test_agreeing_makes_nothing_new_to_agree_about(tmp_path: Path) -> None
 async def test_a_mark_with_a_false_signature_is_refused_and_one_of_a_stranger_is_not_kept(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
         await share(ann, bob)
-        await asyncio.wait_for(ann.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 30)
+        await asyncio.wait_for(bob.wait_copies(1), 30)
         mark = next(mark for mark in ann.sync.marks.known() if mark.device == bob.id)
         with pytest.raises(ProtocolViolation):
             ann.sync.marks.receive([replace(mark, at_ms=mark.at_ms + 1)], None)
@@ -132,10 +143,10 @@ async def test_who_lost_what_it_had_says_so_until_it_is_back(tmp_path: Path, not
         data = os.urandom(20_000)
         ann.write("before", b"inline")
         await settled(ann, bob)
-        await asyncio.wait_for(ann.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 30)
         node = ann.write("file", data)
         await settled(ann, bob)
-        await asyncio.wait_for(ann.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 30)
         # Nobody has it any more, so it cannot come back at once.
         lose(ann, data)
         lose(bob, data)
@@ -148,7 +159,7 @@ async def test_who_lost_what_it_had_says_so_until_it_is_back(tmp_path: Path, not
         assert not report(ann, bob).complete
         assert report(ann, bob).records_behind == 1, "what came before is held"
         ann.write("again", data)
-        await asyncio.wait_for(ann.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 30)
         assert bob.files() == ann.files()
 
 
@@ -158,7 +169,7 @@ async def test_what_was_lost_while_a_device_was_down_is_taken_back_when_it_is_up
         data = os.urandom(20_000)
         ann.write("file", data)
         await settled(ann, bob)
-        await asyncio.wait_for(ann.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 30)
         lose(ann, data)
         lose(bob, data)
         await bob.down()
@@ -175,7 +186,7 @@ async def test_content_that_is_on_its_way_takes_nothing_back(tmp_path: Path) -> 
         await share(ann, bob)
         ann.write("file", b"inline")
         await settled(ann, bob)
-        await asyncio.wait_for(ann.wait_copies(1), 10)
+        await asyncio.wait_for(ann.wait_copies(1), 30)
         said = bob.store.marks()
         ann.write("file", os.urandom(10_000))
         await until(lambda: bob.store.content.is_any_missing())

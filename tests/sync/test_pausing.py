@@ -138,17 +138,17 @@ async def test_a_read_of_what_is_not_here_fails_at_once_unless_the_pause_ends_in
         bob.hub.pauses.put(ALL_TRAFFIC, 0)
         with pytest.raises(ContentUnavailable, match="Everything is paused here: `holofsctl resume` ends that"):
             await bob.sync.fetch(hash_bytes(data), len(data), 10)
-        bob.hub.pauses.put(ALL_TRAFFIC, bob.now_ms() + 5000)
-        reading = asyncio.create_task(bob.sync.fetch(hash_bytes(data), len(data), 20))
+        bob.hub.pauses.put(ALL_TRAFFIC, bob.now_ms() + 15_000)
+        reading = asyncio.create_task(bob.sync.fetch(hash_bytes(data), len(data), 40))
         await asyncio.sleep(0)
         # A longer pause that begins while a program waits is told, too.
         bob.hub.pauses.put(ALL_TRAFFIC, 0)
         with pytest.raises(ContentUnavailable, match="paused here"):
             await reading
-        bob.hub.pauses.put(ALL_TRAFFIC, bob.now_ms() + 5000)
-        reading = asyncio.create_task(bob.sync.fetch(hash_bytes(data), len(data), 20))
+        bob.hub.pauses.put(ALL_TRAFFIC, bob.now_ms() + 15_000)
+        reading = asyncio.create_task(bob.sync.fetch(hash_bytes(data), len(data), 40))
         await asyncio.sleep(0)
-        bob.clock_off_ms = 6000
+        bob.clock_off_ms = 16_000
         bob.hub.pauses.expire()
         await reading
         assert bob.files() == {"file": data}
