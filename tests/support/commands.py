@@ -38,17 +38,20 @@ def run(
     umask: int = 0o022,
     folder: str = "",
     network: int = 0,
+    terminal: int = -1,
 ) -> tuple[int, bytes, bytes]:
     """The exit code, and what was printed to standard output and error. Raises subprocess.TimeoutExpired.
 
     `folder`: where it runs; empty: where the caller is. `network`: a process in whose network namespace it runs, with
-    what it starts; 0: in that of the caller.
+    what it starts; 0: in that of the caller. `terminal`: descriptor of one that it prints to; then no output is
+    returned.
     """
     files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
+    given = files if terminal < 0 else [files[0], terminal, terminal]
     try:
         os.pwrite(files[0], stdin, 0)
         request = json.dumps([[*arguments], dict(environment), umask, folder or os.getcwd(), network]).encode()
-        code = _ask(request, files, timeout)
+        code = _ask(request, given, timeout)
         return code, _content(files[1]), _content(files[2])
     finally:
         for file in files:
@@ -136,6 +139,8 @@ def _become(request: bytes, files: list[int]) -> None:
     for number in _STANDARD:
         os.dup2(files[number], number)
         os.close(files[number])
+    if os.isatty(1):  # the streams of the process that forks may be of files, in which one can seek
+        sys.stdout, sys.stderr = open(1, "w"), open(2, "w", 1, errors="backslashreplace")  # noqa: SIM115
     os.environ.clear()
     os.environ.update(environment)
     os.umask(umask)
