@@ -46,7 +46,7 @@ class Pair:
         until(self.there.is_dir, f"{folder} to be there")
 
     def leave(self) -> None:
-        """What the other tests made is as it has to be, too."""
+        """Compare what all tests made, and go back to the whole volume."""
         self.here, self.there = self._all_here, self._all_there
         self.agree("all of it")
 

@@ -185,7 +185,7 @@ Start = Callable[[list[bytes], dict[str, str], int], None]
 
 
 def new_process(words: list[bytes], environment: dict[str, str], terminal: int) -> None:
-    """As a person starts it."""
+    """Run the command as a person starts it."""
     command = [os.fsencode(BIN / "holofsctl"), *words]
     subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal, timeout=60, check=False
@@ -193,7 +193,7 @@ def new_process(words: list[bytes], environment: dict[str, str], terminal: int) 
 
 
 def fork(words: list[bytes], environment: dict[str, str], terminal: int) -> None:
-    """Without the wait for a new Python."""
+    """Run the command without the wait for a new Python."""
     commands.run([os.fsdecode(word) for word in words], environment, b"", 60, terminal=terminal)
 
 

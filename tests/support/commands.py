@@ -151,7 +151,7 @@ def _become(request: bytes, files: list[int]) -> None:
 
 
 def _enter(namespace: str) -> None:
-    """As nsenter does it; os.setns is of Python 3.12."""
+    """Enter a network namespace as nsenter does it; os.setns is of Python 3.12."""
     descriptor = os.open(namespace, os.O_RDONLY)
     if ctypes.CDLL(None, use_errno=True).setns(descriptor, _NETWORK):
         raise OSError(ctypes.get_errno(), namespace)
