@@ -156,32 +156,45 @@ def test_hashing_and_publishing_wait_for_room(world: World, leave: int) -> None:
     until(device.is_settled, "everything to be published")
 
 
-@pytest.mark.parametrize("leave", [ALMOST, FULL], ids=["almost full", "full"])
-def test_what_others_write_waits_for_room_and_harms_nothing(world: World, leave: int) -> None:
-    """Records and content arrive at a device whose disk is full."""
-    other, (device, disk) = world.device("a"), device_on_small_disk(world, "b")
-    for each in (other, device):
-        each.up()
-    other.create()
-    device.join(other.share())
-    there, here = other.mount(), device.mount()
-    write(there / "before", b"before")
-    until(lambda: contents(here) == {"before": b"before"}, "the first file")
-    disk.fill(leave)
-    for number in range(30):
-        write(there / f"large{number}", bytes([number]) * 300_000)
-        write(there / f"small{number}", bytes([number]) * 3_000)
-    assert (here / "before").read_bytes() == b"before"
-    until(lambda: _says_full(device), "status to say why it waits", 60)
+class Receiver:
+    """A device on a small disk, with a volume that another one shares with it alone."""
+
+    def __init__(self, world: World, other: Device, name: str, leave: int) -> None:
+        self.device, self.disk = device_on_small_disk(world, name)
+        self.device.up()
+        self.volume = f"docs-{name}"
+        other.create(self.volume)
+        self.device.join(other.share(self.volume))
+        self.there, self.here = other.mount(self.volume), self.device.mount(self.volume)
+        write(self.there / "before", b"before")
+        until(lambda: contents(self.here) == {"before": b"before"}, "the first file")
+        self.disk.fill(leave)
+
+    def agrees(self) -> bool:
+        assert_same_tree(self.here, self.there)
+        return self.device.is_settled(self.volume)
+
+
+def test_what_others_write_waits_for_room_and_harms_nothing(world: World) -> None:
+    """Records and content arrive at devices whose disks are full and almost full. They wait at the same time, because
+    they look for room every half a minute only."""
+    other = world.device("a")
+    other.up()
+    receivers = [Receiver(world, other, name, leave) for name, leave in (("b", ALMOST), ("c", FULL))]
+    for receiver in receivers:
+        for number in range(30):
+            write(receiver.there / f"large{number}", bytes([number]) * 300_000)
+            write(receiver.there / f"small{number}", bytes([number]) * 3_000)
+        assert (receiver.here / "before").read_bytes() == b"before"
+    for receiver in receivers:
+        until(lambda: _says_full(receiver.device), "status to say why it waits", 60)  # noqa: B023
     other.kill9_daemon()
     other.up()
-    disk.empty()
-
-    def agree() -> bool:
-        assert_same_tree(here, there)
-        return device.is_settled()
-
-    until(agree, "both to agree when there is room", 90)
+    for receiver in receivers:
+        receiver.disk.empty()
+    for receiver in receivers:
+        until(receiver.agrees, "both to agree when there is room", 90)
+        assert len(contents(receiver.here)) == 61
 
 
 def _says_full(device: Device) -> bool:

@@ -29,12 +29,26 @@ clean:
 
 
 class Pair:
-    """Two devices with one volume; the brake of the second heeds the number alone, so a small share is enough."""
+    """Two devices with one volume; the brake of the second heeds the number alone, so a small share is enough.
+
+    `here` and `there` are the folder of one test on the first and on the second device.
+    """
 
     def __init__(self, world: World) -> None:
         self.a, self.b = world.sharing("a", "b")
-        self.here, self.there = self.a.mount(), self.b.mount()
+        self._all_here, self._all_there = self.a.mount(), self.b.mount()
+        self.here, self.there = self._all_here, self._all_there
         self.b.ctl("brake", "docs", "--files", "50", "--percent", "0")
+
+    def enter(self, folder: str) -> None:
+        self.here, self.there = self._all_here / folder, self._all_there / folder
+        self.here.mkdir()
+        until(self.there.is_dir, f"{folder} to be there")
+
+    def leave(self) -> None:
+        """Compare what all tests made, and go back to the whole volume."""
+        self.here, self.there = self._all_here, self._all_there
+        self.agree("all of it")
 
     def held(self) -> int:
         return int(self.b.volume_status()["held_files"])
@@ -52,9 +66,17 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
+def shared_pair() -> Iterator[Pair]:
     with World(limit_s=500) as world:
         yield Pair(world)
+
+
+@pytest.fixture
+def pair(shared_pair: Pair, request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """Shared, in a folder of the test's own."""
+    shared_pair.enter(request.node.name)
+    yield shared_pair
+    shared_pair.leave()
 
 
 def run(*command: str, cwd: Path) -> str:

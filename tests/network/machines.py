@@ -45,7 +45,7 @@ class Machines:
     def device(self, name: str, host: Host) -> Device:
         """A device on that host; not started."""
         device = self.world.device(name)
-        device.prefix = host.prefix
+        device.network = host.space.pid
         device.environment["HOLOFS_BIND"] = "0.0.0.0:0"
         device.allowed += EXPECTED_LOG
         return device

@@ -8,7 +8,9 @@ Each command is still a process of its own, with its own environment, descriptor
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
+import importlib
 import json
 import os
 import select
@@ -24,6 +26,8 @@ from support import forked
 
 _LARGEST_REQUEST = 128 << 10
 _STANDARD = (0, 1, 2)
+_NETWORK = 0x40000000
+"""CLONE_NEWNET: the kind of namespace that a command enters."""
 
 
 def run(
@@ -33,16 +37,21 @@ def run(
     timeout: float,
     umask: int = 0o022,
     folder: str = "",
+    network: int = 0,
+    terminal: int = -1,
 ) -> tuple[int, bytes, bytes]:
     """The exit code, and what was printed to standard output and error. Raises subprocess.TimeoutExpired.
 
-    `folder`: where it runs; empty: where the caller is.
+    `folder`: where it runs; empty: where the caller is. `network`: a process in whose network namespace it runs, with
+    what it starts; 0: in that of the caller. `terminal`: descriptor of one that it prints to; then no output is
+    returned.
     """
     files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
+    given = files if terminal < 0 else [files[0], terminal, terminal]
     try:
         os.pwrite(files[0], stdin, 0)
-        request = json.dumps([[*arguments], dict(environment), umask, folder or os.getcwd()]).encode()
-        code = _ask(request, files, timeout)
+        request = json.dumps([[*arguments], dict(environment), umask, folder or os.getcwd(), network]).encode()
+        code = _ask(request, given, timeout)
         return code, _content(files[1]), _content(files[2])
     finally:
         for file in files:
@@ -87,6 +96,7 @@ def main() -> None:
     from holofsctl.main import main as command
 
     forked.prepare()
+    _build_parser()
     control = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
@@ -114,17 +124,38 @@ def main() -> None:
             os.close(file)
 
 
+def _build_parser() -> None:
+    """Builds the parser once for all commands, which is most of what many of them do; each has its own copy of it."""
+    from holofsctl import parser
+
+    built = parser.build()
+    setattr(parser, "build", lambda: built)  # noqa: B010
+    importlib.import_module("grpc._channel")  # gRPC loads it when it is first used
+
+
 def _become(request: bytes, files: list[int]) -> None:
-    arguments, environment, umask, folder = json.loads(request)
+    arguments, environment, umask, folder, network = json.loads(request)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number in _STANDARD:
         os.dup2(files[number], number)
         os.close(files[number])
+    if os.isatty(1):  # the streams of the process that forks may be of files, in which one can seek
+        sys.stdout, sys.stderr = open(1, "w"), open(2, "w", 1, errors="backslashreplace")  # noqa: SIM115
     os.environ.clear()
     os.environ.update(environment)
     os.umask(umask)
     os.chdir(folder)
+    if network:
+        _enter(f"/proc/{network}/ns/net")
     sys.argv = ["holofsctl", *arguments]
+
+
+def _enter(namespace: str) -> None:
+    """Enter a network namespace as nsenter does it; os.setns is of Python 3.12."""
+    descriptor = os.open(namespace, os.O_RDONLY)
+    if ctypes.CDLL(None, use_errno=True).setns(descriptor, _NETWORK):
+        raise OSError(ctypes.get_errno(), namespace)
+    os.close(descriptor)
 
 
 if __name__ == "__main__":

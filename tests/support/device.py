@@ -58,7 +58,10 @@ class Device:
         self.allowed: list[str] = []
         """Expressions for log lines that this test expects."""
         self.prefix: list[str] = []
-        """Put before every command of this device: `nsenter ...` makes it live on a network of its own."""
+        """Put before every command of this device that is a new process of Python: `setpriv ...` makes it somebody
+        else's."""
+        self.network = 0
+        """A process in whose network namespace the device lives; 0: in that of the test."""
         self.umask = 0o022
         """Of every command of this device."""
         self.foreground: subprocess.Popen[bytes] | None = None
@@ -89,7 +92,7 @@ class Device:
     def _run(self, arguments: list[str], stdin: bytes, timeout: float) -> tuple[int, bytes, bytes]:
         # What only asks the daemon's socket can be anywhere on this machine.
         if not self.prefix or arguments[0] in ("status", "peers"):
-            return commands.run(arguments, self.environment, stdin, timeout, self.umask)
+            return commands.run(arguments, self.environment, stdin, timeout, self.umask, network=self.network)
         command = [*self.prefix, "holofsctl", *arguments]
         done = subprocess.run(
             command, env=self.environment, input=stdin, capture_output=True, timeout=timeout, check=False
@@ -172,6 +175,7 @@ class Device:
 
     def begin_daemon(self, prefix: Sequence[str] = (), **environment: str) -> None:
         """The same, without waiting for an answer: it may die before."""
+        assert not self.network, "only holofsctl enters it"
         self.run_daemon([*self.prefix, *prefix, str(BIN / "holofsd")], {**self.environment, **environment})
 
     def run_daemon(
