@@ -31,7 +31,7 @@ def to_send_lines(status: pb.VolumeStatus, names: Mapping[str, str]) -> list[str
 
 
 def lacks_any(device: pb.DeviceSafety) -> bool:
-    """Whether a device is known to lack something, whoever wrote it."""
+    """Tests that a device is known to lack something, whoever wrote it."""
     return bool(device.to_send.files or device.to_send.others or device.to_send.more)
 
 
