@@ -53,7 +53,7 @@ def _to_go(to_send: pb.ToSend) -> str:
         )
     if to_send.others:
         parts.append(count(to_send.others, "other change"))
-    return f"{'more than ' if to_send.more else ''}{' and '.join(parts)}"
+    return f"{'at least ' if to_send.more else ''}{' and '.join(parts)}"
 
 
 def percent(to_send: pb.ToSend, status: pb.VolumeStatus) -> int | None:

@@ -61,7 +61,7 @@ function holding(one, device) {
   }
   const told = [lacking.files ? count(lacking.files, "file") : "", lacking.bytes ? size(lacking.bytes) : "", lacking.others ? count(lacking.others, "other change") : ""].filter(Boolean);
   const share = percent(one, lacking);
-  return `${device.connected ? "" : "not connected; "}${share === null ? "" : `${share} %, `}${lacking.more ? "more than " : ""}${told.join(", ")} to go`;
+  return `${device.connected ? "" : "not connected; "}${share === null ? "" : `${share} %, `}${lacking.more ? "at least " : ""}${told.join(", ")} to go`;
 }
 
 function percent(one, lacking) {

@@ -19,14 +19,14 @@ from holofsd.core.ids import ROOT_ID, AuthorId
 from holofsd.core.state import Kind
 
 MOST_RECORDS: Final = 100_000
-"""Most records that one count looks at, and most nodes without a record yet: 0.35 s for so many records (measured)."""
+"""Most records that one count looks at, and most nodes without a record yet: 0.5 s of a processor."""
 _BUSY_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
     """Nodes that a device lacks in their present form. `bytes`: of the files whose content it lacks. `others`: folders,
-    symlinks and removals. `is_part`: there are more, which were not looked at."""
+    symlinks and removals. `is_part`: there may be more, for as many as may be were looked at."""
 
     files: int = 0
     bytes: int = 0

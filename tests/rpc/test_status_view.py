@@ -106,7 +106,7 @@ def test_what_is_still_to_be_sent_is_told_for_each_device() -> None:
     assert sending(device("bob", to_send=pb.ToSend(files=100))) == ["bob has 0 %; 100 files to go."]
     large = pb.ToSend(files=99_000, bytes=1 << 40, others=1000, more=True)
     assert sending(device("bob", to_send=large)) == [
-        "bob lacks more than 99,000 files, 1.0 TiB and 1,000 other changes."
+        "bob lacks at least 99,000 files, 1.0 TiB and 1,000 other changes."
     ]
 
 

@@ -1292,7 +1292,7 @@ class ToSend(_message.Message):
     others: _builtins.int
     """folders, symlinks and removals"""
     more: _builtins.bool
-    """there is more: only the first 100,000 changes were looked at"""
+    """there may be more: only the first 100,000 changes were looked at"""
     def __init__(
         self,
         *,
