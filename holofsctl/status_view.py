@@ -16,6 +16,7 @@ from holofsctl.commands.volumes import role_here
 from holofsctl.devices import told_apart
 from holofsctl.output import duration, moment, safe, size, table
 from holofsctl.space_view import refusal_lines
+from holofsctl.to_send_view import lacks_any, to_send_lines
 from holofsctl.traffic_view import is_paused, limit_lines, pause_lines
 
 _LIES_SHOWN_MS: Final = 30 * 86_400_000
@@ -81,7 +82,7 @@ def _volume(
     lines += [f"  {_ignored(status)}"] if status.ignored else []
     lines += [f"  {_safety(status, names, paused)}", *(f"  {line}" for line in _arriving(status))]
     lines += [f"  {_mount(mount)}" for mount in mounts]
-    lines += _devices(status.devices, names, peers)
+    lines += [*_devices(status.devices, names, peers), *(f"  {line}" for line in to_send_lines(status, names))]
     lines += [f"  {_kept(status.history)}"] if status.HasField("history") else []
     lines += [f"  {line}" for line in _troubles(status)]
     return lines
@@ -142,16 +143,14 @@ def _devices(devices: Iterable[pb.DeviceSafety], names: Mapping[str, str], peers
         if device.left:
             holds = "holds nothing of it any more"
         elif device.complete:
-            holds = "holds everything"
+            holds = "holds all that was written here" if lacks_any(device) else "holds everything"
         elif device.complete_as_of_ms:
-            holds = f"held everything at {moment(device.complete_as_of_ms)}"
+            holds = f"said at {moment(device.complete_as_of_ms)} what it holds"
         else:
             holds = "has not said yet what it holds"
-        behind = (
-            f"{device.records_behind:,} behind"
-            if device.records_behind and not device.complete and not device.left
-            else ""
-        )
+        # `to_send_lines` says more; an earlier daemon gives no figures for them.
+        is_all = device.complete or device.left or device.HasField("to_send") or not device.complete_as_of_ms
+        behind = f"{device.records_behind:,} behind" if device.records_behind and not is_all else ""
         rows.append((names[device.device_id], _presence(device, peers.get(device.device_id, pb.Peer())), holds, behind))
     return table(rows, indent="    ")
 

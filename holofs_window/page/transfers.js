@@ -45,9 +45,26 @@ function going(one) {
   const told = waiting ? h("p", {}, `${count(waiting, "change")} of this device to be told to others.`) : null;
   const others = one.devices.filter((device) => !device.left);
   if (!others.length) return [told, h("p", {}, "No other device has this volume.")];
-  return [told, table("Other devices", ["Device", "State", "Complete as of"], others.map((device) => [
+  return [told, table("Other devices", ["Device", "State", "As it said at"], others.map((device) => [
     shown(device.name || device.device_id.slice(0, 8)),
-    device.complete ? h("span", { class: "good" }, "has everything") : `${device.connected ? "is being sent" : "not connected; lacks"} ${device.records_behind ? count(device.records_behind, "change") : "content"}`,
+    holding(one, device),
     moment(device.complete_as_of_ms),
   ]))];
+}
+
+// What a device lacks of all that is known here. Without figures it does not say what it holds, and 0 would be a statement.
+function holding(one, device) {
+  const lacking = device.to_send;
+  if (!lacking) return device.complete ? h("span", { class: "good" }, "has everything") : "how much it lacks is not known";
+  if (!lacking.files && !lacking.others && !lacking.more) {
+    return device.complete ? h("span", { class: "good" }, "has everything") : `${device.connected ? "" : "not connected; "}not complete yet`;
+  }
+  const told = [lacking.files ? count(lacking.files, "file") : "", lacking.bytes ? size(lacking.bytes) : "", lacking.others ? count(lacking.others, "other change") : ""].filter(Boolean);
+  const share = percent(one, lacking);
+  return `${device.connected ? "" : "not connected; "}${share === null ? "" : `${share} %, `}${lacking.more ? "at least " : ""}${told.join(", ")} to go`;
+}
+
+function percent(one, lacking) {
+  const [whole, rest] = lacking.bytes ? [one.bytes - one.ignored_bytes, lacking.bytes] : [one.files - one.ignored, lacking.files];
+  return lacking.more || whole <= 0 ? null : Math.min(Math.floor(Math.max(whole - rest, 0) / whole * 100), 99);
 }

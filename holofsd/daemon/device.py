@@ -92,6 +92,9 @@ class Device(DeviceBrowsing, DeviceCare, DeviceHistory, DeviceTraffic, DeviceTra
         rows = [self._volumes.row(volume)] if volume else self._volumes.rows()
         wanted = {row.name for row in rows}
         trips = await self._round_trips.now()
+        for row in rows:
+            if (opened := self._volumes.get(row.id)) is not None:
+                await opened.to_send.refresh()
         volumes = tuple(self._volume_status(row) for row in rows)
         copies = self._hub.twins.sentences(lambda device: report.name_of(device, self._volumes))
         sentences = [

@@ -61,6 +61,7 @@ def volume_status(summary: api.VolumeSummary, opened: OpenVolume) -> api.VolumeS
                 records_behind=device.records_behind,
                 clock_ahead_ms=shown_skew(device.clock_ahead_ms),
                 left=device.left,
+                to_send=_to_send(opened, device.device),
             )
             for device in sync.devices
         ),
@@ -95,6 +96,11 @@ def volume_status(summary: api.VolumeSummary, opened: OpenVolume) -> api.VolumeS
         ignored_bytes=census.ignored_bytes,
         content_arrived_bytes=min(_arrived(opened), sync.content_missing_bytes) if sync.content_missing else 0,
     )
+
+
+def _to_send(opened: OpenVolume, device: DeviceId) -> api.ToSend | None:
+    found = opened.to_send.of(device)
+    return api.ToSend(found.files, found.bytes, found.others, found.is_part) if found is not None else None
 
 
 def _arrived(opened: OpenVolume) -> int:

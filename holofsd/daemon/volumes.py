@@ -39,6 +39,7 @@ from holofsd.sync.create import create_volume, prepare_joined
 from holofsd.sync.hub import SyncHub
 from holofsd.sync.leaving import forget_left, keep_left
 from holofsd.sync.tasks import Tasks
+from holofsd.sync.to_send import ToSendFigures
 from holofsd.sync.volume import VolumeSync
 from holofsd.tree.local import LocalVolume
 
@@ -61,6 +62,7 @@ class OpenVolume:
     local: LocalVolume
     sync: VolumeSync
     filesystem: VolumeFilesystem
+    to_send: ToSendFigures
     resources: AsyncExitStack
 
 
@@ -347,7 +349,8 @@ class Volumes:
             tasks.spawn(filesystem.run(), self.name_of(store.volume))
             self._hub.add(sync)
             stack.push_async_callback(self._hub.remove, store.volume)
-            opened = OpenVolume(store.volume, store, local, sync, filesystem, stack.pop_all())
+            to_send = ToSendFigures(store, sync.members, sync.marks)
+            opened = OpenVolume(store.volume, store, local, sync, filesystem, to_send, stack.pop_all())
         self._open[store.volume] = opened
         self.damage.pop(store.volume, None)
 

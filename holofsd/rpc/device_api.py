@@ -137,6 +137,16 @@ class NetworkStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ToSend:
+    """Number and size of what another device lacks, as far as this one knows. See control.proto."""
+
+    files: int
+    bytes: int
+    others: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceSafety:
     """Whether another device says that it holds everything written here up to now."""
 
@@ -148,6 +158,7 @@ class DeviceSafety:
     records_behind: int = 0
     clock_ahead_ms: int = 0
     left: bool = False
+    to_send: ToSend | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -298,5 +298,11 @@ class Marks:
         )
         return Safety(behind == 0 and device not in self._refused, mark.at_ms, behind)
 
+    def said(self, device: DeviceId) -> Mark | None:
+        """Returns what a device said last that it holds; None where it does not say: it never did, it has left, or it
+        answers for this volume no more."""
+        mark = self._marks.get(device)
+        return None if mark is None or mark.is_left or device in self._refused else mark
+
     def _behind(self, author: AuthorId, seq: int) -> int:
         return self._store.documents.count_after(author, seq)

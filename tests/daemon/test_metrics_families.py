@@ -61,6 +61,14 @@ def test_figures_are_those_of_the_snapshot() -> None:
     assert found.of("holofs_writing_refused") == 1
 
 
+def test_what_a_device_lacks_is_told_where_it_is_known() -> None:
+    found = told(snapshot(safety("b", to_send=api.ToSend(3, 4000, 2, False)), safety("c", 2)))
+    assert found.of("holofs_device_lacking_files", volume="docs", device="b") == 3
+    assert found.of("holofs_device_lacking_bytes", volume="docs", device="b") == 4000
+    with pytest.raises(KeyError):  # it does not say what it holds: 0 would be a statement
+        found.of("holofs_device_lacking_files", volume="docs", device="c")
+
+
 def test_pauses_and_limits_are_told_with_their_ends_and_what_went_to_each_device() -> None:
     found = told(snapshot())
     assert (found.of("holofs_paused"), found.of("holofs_background_waits")) == (0, 0)
@@ -132,7 +140,7 @@ def test_devices_that_never_came_do_not_take_the_place_of_others() -> None:
 
 def test_the_page_and_the_dashboard_name_what_there_is() -> None:
     """`tests/e2e/test_metrics.py` compares them with a real daemon; this says so sooner."""
-    found = told(snapshot(safety("b")))
+    found = told(snapshot(safety("b", to_send=api.ToSend(1, 1, 1, False))))
     of_ours = {name: (kind, found.labels[name]) for name, kind in found.kinds.items() if name.startswith("holofs_")}
     assert {name: said for name, said in documented().items() if name.startswith("holofs_")} == of_ours
     assert in_alerts() <= {*of_ours}

@@ -5,6 +5,7 @@ calm again by itself."""
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.status_view import status_lines
@@ -82,3 +83,52 @@ def test_what_goes_over_the_network_is_told_with_its_rate_and_the_time_that_is_l
 def test_the_room_on_the_disk_is_told() -> None:
     space = pb.SpaceStatus(free_bytes=5 << 30, total_bytes=20 << 30)
     assert status_lines(pb.StatusReply(space=space))[-1] == "Disk: 5.0 GiB free of 20.0 GiB."
+
+
+def sending(*devices: pb.DeviceSafety) -> list[str]:
+    status = pb.VolumeStatus(volume=pb.Volume(name="docs", state="ready"), files=100, bytes=30 << 30, devices=devices)
+    lines = status_lines(pb.StatusReply(volumes=[status]))
+    return [line.strip().removeprefix("To send: ") for line in lines if "To send: " in line]
+
+
+def device(name: str, connected: bool = True, **more: Any) -> pb.DeviceSafety:
+    return pb.DeviceSafety(device_id=name * 2, name=name, connected=connected, complete_as_of_ms=DAY_MS, **more)
+
+
+def test_what_is_still_to_be_sent_is_told_for_each_device() -> None:
+    to_send = pb.ToSend(files=3, bytes=1 << 30)
+    assert sending(device("bob", to_send=to_send)) == ["bob has 96 %; 3 files, 1.0 GiB to go."]
+    (away,) = sending(device("nas", False, to_send=to_send))
+    assert away.startswith("nas had 96 %; 3 files, 1.0 GiB to go, by what it said at 1970-01-02 ")
+    small = pb.ToSend(files=1, bytes=1, others=2)
+    assert sending(device("bob", to_send=small)) == ["bob has 99 %; 1 file, 1 byte and 2 other changes to go."]
+    assert sending(device("bob", to_send=pb.ToSend(others=1))) == ["bob has 99 %; 1 other change to go."]
+    assert sending(device("bob", to_send=pb.ToSend(files=100))) == ["bob has 0 %; 100 files to go."]
+    large = pb.ToSend(files=99_000, bytes=1 << 40, others=1000, more=True)
+    assert sending(device("bob", to_send=large)) == [
+        "bob lacks at least 99,000 files, 1.0 TiB and 1,000 other changes."
+    ]
+
+
+def test_nothing_to_send_has_no_line_and_what_is_not_known_is_not_nothing() -> None:
+    assert sending(device("bob", to_send=pb.ToSend()), device("old", complete=True)) == []
+    assert sending(device("gone", False, left=True)) == []
+    assert sending(device("eve"), device("zoe", False)) == ["how much is to go to eve, zoe is not known."]
+
+
+def test_many_devices_that_lack_something_are_counted() -> None:
+    names = [f"device{number}" for number in range(12)]
+    found = sending(*(device(name, name == "device11", to_send=pb.ToSend(files=1)) for name in names))
+    assert len(found) == 11
+    assert found[0].startswith("device11 has ")
+    assert found[-1] == "2 other devices lack something, too (--json says what)."
+
+
+def test_a_device_is_not_said_to_have_held_everything_when_it_said_what_it_holds() -> None:
+    late = pb.DeviceSafety(device_id="bb", name="desk", connected=True, complete_as_of_ms=1, records_behind=3)
+    assert of_device(late, pb.Peer()).startswith("desk  connected  said at 1970-01-0")
+    assert of_device(late, pb.Peer()).endswith(" what it holds  3 behind")
+    late.to_send.files = 3
+    both = pb.DeviceSafety(device_id="bb", name="desk", complete=True, to_send=pb.ToSend(files=1))
+    assert of_device(both, pb.Peer()).endswith("  holds all that was written here")
+    assert of_device(late, pb.Peer()).endswith(" what it holds")

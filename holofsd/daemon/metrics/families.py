@@ -126,6 +126,16 @@ OTHER: Final[Sequence[Family[DeviceSafety]]] = (
     ),
     Family("holofs_device_records_behind", "Records of this device that it lacks.", lambda d: d.records_behind),
     Family(
+        "holofs_device_lacking_files",
+        "Files whose newest form it does not say that it holds.",
+        lambda d: d.to_send.files if d.to_send is not None else None,
+    ),
+    Family(
+        "holofs_device_lacking_bytes",
+        "Size of those of them whose content it lacks.",
+        lambda d: d.to_send.bytes if d.to_send is not None else None,
+    ),
+    Family(
         "holofs_device_clock_ahead_seconds",
         "How far its clock is ahead of ours, if the difference matters.",
         lambda d: d.clock_ahead_ms / 1000 if d.connected else None,

@@ -12,7 +12,7 @@ from pathlib import Path
 from holofsd.core.ids import VolumeId
 from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.status import space, volume_status
-from holofsd.daemon.volumes import Volumes
+from holofsd.daemon.volumes import OpenVolume, Volumes
 from holofsd.rpc import device_api as api
 from holofsd.rpc.traffic_api import TrafficStatus
 
@@ -49,6 +49,8 @@ class Sources:
         """Raises HoloError, OSError and sqlite3.Error, as `status` does."""
         found, taken = [], 0.0
         for summary in await self.summaries():
+            if (opened := self._opened(summary)) is not None:
+                await opened.to_send.refresh()
             began = time.monotonic()
             found.append(self._of_volume(summary))
             taken += time.monotonic() - began
@@ -60,5 +62,8 @@ class Sources:
         return Snapshot(tuple(found), states, room, traffic, peers, taken)
 
     def _of_volume(self, summary: api.VolumeSummary) -> api.VolumeStatus:
-        opened = self.volumes.get(VolumeId(bytes.fromhex(summary.id)))
+        opened = self._opened(summary)
         return api.VolumeStatus(summary) if opened is None else volume_status(summary, opened)
+
+    def _opened(self, summary: api.VolumeSummary) -> OpenVolume | None:
+        return self.volumes.get(VolumeId(bytes.fromhex(summary.id)))

@@ -1233,6 +1233,7 @@ class DeviceSafety(_message.Message):
     RECORDS_BEHIND_FIELD_NUMBER: _builtins.int
     CLOCK_AHEAD_MS_FIELD_NUMBER: _builtins.int
     LEFT_FIELD_NUMBER: _builtins.int
+    TO_SEND_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """hex"""
     name: _builtins.str
@@ -1247,6 +1248,10 @@ class DeviceSafety(_message.Message):
     """of this device; 0 unless it is more than two seconds or not connected"""
     left: _builtins.bool
     """said that it holds the volume no more"""
+    @_builtins.property
+    def to_send(self) -> Global___ToSend:
+        """what it lacks of all that is known here; absent: it does not say what it holds, or that is not counted yet"""
+
     def __init__(
         self,
         *,
@@ -1258,14 +1263,51 @@ class DeviceSafety(_message.Message):
         records_behind: _builtins.int = ...,
         clock_ahead_ms: _builtins.int = ...,
         left: _builtins.bool = ...,
+        to_send: Global___ToSend | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["to_send", b"to_send"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ahead_ms", b"clock_ahead_ms", "complete", b"complete", "complete_as_of_ms", b"complete_as_of_ms", "connected", b"connected", "device_id", b"device_id", "left", b"left", "name", b"name", "records_behind", b"records_behind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ahead_ms", b"clock_ahead_ms", "complete", b"complete", "complete_as_of_ms", b"complete_as_of_ms", "connected", b"connected", "device_id", b"device_id", "left", b"left", "name", b"name", "records_behind", b"records_behind", "to_send", b"to_send"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeviceSafety: _TypeAlias = DeviceSafety  # noqa: Y015
+
+@_typing.final
+class ToSend(_message.Message):
+    """What another device lacks, as far as this one knows: it said last at `complete_as_of_ms` what it holds. At most some
+    seconds old. A device that says the untruth here harms nobody: `complete` does not depend on it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    files: _builtins.int
+    """files whose newest form it lacks: content, or only a mode or time"""
+    bytes: _builtins.int
+    """of those whose content it lacks, their sizes"""
+    others: _builtins.int
+    """folders, symlinks and removals"""
+    more: _builtins.bool
+    """there may be more: only the first 100,000 changes were looked at"""
+    def __init__(
+        self,
+        *,
+        files: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        others: _builtins.int = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "files", b"files", "more", b"more", "others", b"others"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToSend: _TypeAlias = ToSend  # noqa: Y015
 
 @_typing.final
 class ConflictsRequest(_message.Message):
