@@ -26,6 +26,8 @@ _WORK: Final = {
     "unproven": "node, author",
 }
 """Tables about records of an author, each with what names a row."""
+_DOTS: Final = ("heads", "widest", "folded", "let_go_authors")
+"""Tables that say how many versions an author vouches for."""
 _SLICE: Final = 500
 """Rows read or deleted at once, where there may be very many."""
 _SLICE_BYTES: Final = 4 << 20
@@ -40,11 +42,12 @@ class Documents:
         self._weights: dict[AuthorId, Weight] | None = None
         self._refused: dict[AuthorId, int] | None = None
         self._going: set[AuthorId] | None = None
+        self._widest: dict[AuthorId, Head] | None = None
         db.on_rollback.append(self._forget_cached)
 
     def _forget_cached(self) -> None:
         self._dots.clear()
-        self._weights = self._refused = self._going = None
+        self._weights = self._refused = self._going = self._widest = None
 
     # ---- heads and envelopes
     def head(self, author: AuthorId) -> Head | None:
@@ -58,7 +61,7 @@ class Documents:
     def dot_limits(self) -> dict[AuthorId, int]:
         """Returns for each author the highest dot counter that its head, as we hold it, vouches for."""
         limits: dict[AuthorId, int] = {}
-        for table in ("folded", "let_go_authors", "heads"):
+        for table in _DOTS:
             for author, dots in self.db.all(f"SELECT author, dots FROM {table}"):
                 limits[author] = max(dots, limits.get(author, 0))
         return limits
@@ -68,11 +71,14 @@ class Documents:
         it."""
         known = self._dots.get(author)
         if known is None:
-            known = self._dots[author] = max(
-                self.db.number(f"SELECT dots FROM {table} WHERE author=?", (author,))
-                for table in ("heads", "folded", "let_go_authors")
-            )
+            widest = self.widest().get(author)
+            known = self._dots[author] = max(self.dots_but_widest(author), widest.dots if widest else 0)
         return known
+
+    def dots_but_widest(self, author: AuthorId) -> int:
+        """Returns what `dots_of` would without `keep_widest`."""
+        tables = (table for table in _DOTS if table != "widest")
+        return max(self.db.number(f"SELECT dots FROM {table} WHERE author=?", (author,)) for table in tables)
 
     def folded(self) -> dict[AuthorId, Head]:
         """The last heads of authors whose records nobody needs any more."""
@@ -183,13 +189,41 @@ class Documents:
 
     def set_head(self, head: Head, weight: Weight = NOTHING) -> None:
         """`weight`: what the records up to this head take; counted as the set hash is."""
-        self._dots[head.author] = head.dots
+        before = self.head(head.author)
+        widest = self.widest().get(head.author)
+        if before is not None and before.dots > head.dots:
+            self.keep_widest(before)
+        elif widest is not None and widest.dots <= head.dots:
+            self.forget_widest(head.author)
+        self._dots.pop(head.author, None)
         self.weights()[head.author] = weight
         self.db.run(
             "INSERT OR REPLACE INTO heads (author, seq, dots, set_hash, signature, bytes, strange)"
             " VALUES (?,?,?,?,?,?,?)",
             (head.author, head.seq, head.dots, head.set_hash, head.signature, weight.bytes, weight.strange),
         )
+
+    # ---- heads that vouch for more than later ones
+    def widest(self) -> dict[AuthorId, Head]:
+        """Heads that vouch for more of their author's versions than a later one of it. Remembered."""
+        if self._widest is None:
+            rows = self.db.all("SELECT author, seq, dots, set_hash, signature FROM widest")
+            self._widest = {row[0]: Head(*row) for row in rows}
+        return self._widest
+
+    def keep_widest(self, head: Head) -> None:
+        """Lets a head go on counting for what it vouches for, whatever later ones say."""
+        known = self.widest().get(head.author)
+        if known is None or known.dots < head.dots:
+            row = (head.author, head.seq, head.dots, head.set_hash, head.signature)
+            self.db.run("INSERT OR REPLACE INTO widest VALUES (?,?,?,?,?)", row)
+            self._widest = None
+            self._dots.pop(head.author, None)
+
+    def forget_widest(self, author: AuthorId) -> None:
+        self.db.run("DELETE FROM widest WHERE author=?", (author,))
+        self._widest = None
+        self._dots.pop(author, None)
 
     # ---- what records take
     def weights(self) -> dict[AuthorId, Weight]:

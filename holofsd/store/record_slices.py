@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from holofsd.core.document import Envelope
-from holofsd.core.ids import AuthorId
+from holofsd.core.ids import ROOT_ID, AuthorId, NodeId
 from holofsd.store.database import Database
 
 
@@ -21,6 +21,11 @@ class RecordSlices:
             (author, seq, key_length, key, limit),
         )
         return [row[0] for row in rows]
+
+    def nodes(self, node: bytes, limit: int) -> list[NodeId]:
+        """Lists nodes in order of their ids, but for the root."""
+        sql = "SELECT node FROM nodes WHERE node>? AND node!=? ORDER BY node LIMIT ?"
+        return [row[0] for row in self.db.all(sql, (node, ROOT_ID, limit))]
 
     def up_to(self, author: AuthorId, seq: int, key: bytes, limit: int) -> list[Envelope]:
         """Lists an author's records with no higher number, whatever they are about."""

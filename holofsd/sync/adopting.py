@@ -26,6 +26,7 @@ from holofsd.sync.apart import forget_apart, is_apart, note_apart
 from holofsd.sync.config import NODE_KEY_LENGTH
 from holofsd.sync.members import Members
 from holofsd.sync.publication import element_of
+from holofsd.sync.told import Told
 from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
@@ -38,10 +39,11 @@ PATIENCE_S = 30
 class Adopter:
     """A reader says nothing: what it alone had merged is shown there alone. It does so once it may write."""
 
-    def __init__(self, volume: LocalVolume, members: Members) -> None:
+    def __init__(self, volume: LocalVolume, members: Members, told: Told) -> None:
         self._volume = volume
         self._store = volume.store
         self._members = members
+        self._told = told
         self._wake = asyncio.Event()
         self._wake.set()
         self._agrees: dict[AuthorId, AuthorSeq] = {}
@@ -67,10 +69,17 @@ class Adopter:
                     await asyncio.sleep(1)
                 if self._store.documents.head(head.author) == head:
                     await self._adopt(head, 0 if last is None or is_apart else last.seq)
+            await self._told.say_what_was_left()
             if self._members.can_write:
                 for author in list(self._taken_over()):
                     await self._say_elsewhere(author, self._store.documents.dots_of(author))
                     forget_apart(self._store, author)
+                for head in [h for h in self._store.documents.widest().values() if not self._members.head_counts(h)]:
+                    vouched_for = self._store.documents.dots_but_widest(head.author)
+                    await self._say_beyond(head.author, vouched_for)
+                    await self._say_elsewhere(head.author, vouched_for)
+                    with self._store.db.transaction():
+                        self._store.documents.forget_widest(head.author)
 
     def _taken_over(self) -> Iterator[AuthorId]:
         """Authors of whom the history that counts came in place of ours. What that does not say of the nodes that it is
@@ -145,6 +154,21 @@ class Adopter:
             await asyncio.sleep(0)
         return highest
 
+    async def _say_beyond(self, author: AuthorId, vouched_for: int) -> None:
+        """Says as ours the author's versions that its own records show."""
+        head, key = self._store.documents.head(author), b""
+        while head and (slice_ := self._store.record_slices.up_to(author, head.seq, key, SLICE)):
+            key = slice_[-1].key
+            with self._store.db.transaction():
+                for envelope in slice_:
+                    self._say(envelope.key, envelope.payload, author, vouched_for)
+            await asyncio.sleep(0)
+
+    def _say(self, node: bytes, payload: bytes, author: AuthorId, vouched_for: int) -> None:
+        found = [dot for dot in _dots(node, payload) if dot.author == author and dot.counter > vouched_for]
+        if found:
+            self._volume.say_as_ours(NodeId(node), found)
+
     async def _say_elsewhere(self, author: AuthorId, vouched_for: int) -> None:
         """Says as ours the author's versions that our records show of other nodes, as copies that became files."""
         key = b""
@@ -152,9 +176,7 @@ class Adopter:
             key = rows[-1][0]
             with self._store.db.transaction():
                 for node, _author, payload in rows:
-                    found = [d for d in _dots(node, payload) if d.author == author and d.counter > vouched_for]
-                    if found:
-                        self._volume.say_as_ours(NodeId(node), found)
+                    self._say(node, payload, author, vouched_for)
             await asyncio.sleep(0)
 
     def is_done(self, head: Head) -> bool:

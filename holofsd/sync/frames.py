@@ -160,8 +160,13 @@ def read_credentials(message: pb.Credentials) -> Credentials:
     return _checked(wire.from_credentials, message)
 
 
-def have(heads: Iterable[Head], first: bool, folded: Iterable[Head] = ()) -> bytes:
-    message = pb.Have(heads=map(wire.to_head, heads), first=first, folded=map(wire.to_head, folded))
+def have(heads: Iterable[Head], first: bool, folded: Iterable[Head] = (), widest: Iterable[Head] = ()) -> bytes:
+    message = pb.Have(
+        heads=map(wire.to_head, heads),
+        first=first,
+        folded=map(wire.to_head, folded),
+        widest=map(wire.to_head, widest),
+    )
     return pb.Frame(have=message).SerializeToString()
 
 
@@ -169,6 +174,12 @@ def read_heads(message: pb.Have) -> list[Head]:
     if len(message.heads) > MAX_HEADS:
         raise ProtocolViolation("A device named more authors than any volume has.")
     return [_checked(wire.from_head, head) for head in message.heads]
+
+
+def read_widest(message: pb.Have) -> list[Head]:
+    if len(message.widest) > MAX_HEADS:
+        raise ProtocolViolation("A device named more authors than any volume has.")
+    return [_checked(wire.from_head, head) for head in message.widest]
 
 
 def read_folded(message: pb.Have) -> list[Head]:

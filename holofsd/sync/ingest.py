@@ -14,6 +14,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
@@ -32,6 +33,7 @@ from holofsd.sync.members import Members
 from holofsd.sync.merging import Merger
 from holofsd.sync.pages import IngestCounts, Page, Run
 from holofsd.sync.publication import weigh
+from holofsd.sync.widest import Widest
 from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
@@ -88,6 +90,7 @@ class Ingest:
         self._left_over = volume.store.documents.weigh_incoming()
         """Of runs that a former process began and that were not taken up again."""
         self.budgets = RecordBudgets(volume.store, members, config.reserve_bytes, self._under_way, self.waiting)
+        self.widest = Widest(volume.store, members, merger)
         self.counts = IngestCounts()
         self.on_waiting: Callable[[AuthorId, object], None] = lambda author, source: None
         self.on_no_space: Callable[[int], None] = lambda missing: None
@@ -97,17 +100,19 @@ class Ingest:
 
     async def check_heads(self, heads: Iterable[Head]) -> None:
         """A claim that we are behind is only worth a signed head. Raises ProtocolViolation for a false one."""
-        news = [head for head in heads if self.knows(head.author) and _beyond(head, self._documents.head(head.author))]
-        if len(news) <= VERIFY_INLINE:
-            good = self._heads_signed(news)
-        else:
-            good = await asyncio.to_thread(self._heads_signed, news)
-        if not good:
-            self.counts.false_signatures += 1
-            raise ProtocolViolation("A device showed a head with a false signature.")
+        known = [head for head in heads if self.knows(head.author)]
+        news = [h for h in known if self.widest.is_news(h) or _beyond(h, self._documents.head(h.author))]
+        signed = partial(self._heads_signed, news)
+        await self._require(signed, len(news), "A device showed a head with a false signature.")
 
     def _heads_signed(self, heads: Sequence[Head]) -> bool:
         return all(verify_head(self._store.volume, head) for head in heads)
+
+    async def _require(self, signed: Callable[[], bool], number: int, otherwise: str) -> None:
+        """Raises ProtocolViolation, which says `otherwise`, unless so many signatures are good."""
+        if not (signed() if number <= VERIFY_INLINE else await asyncio.to_thread(signed)):
+            self.counts.false_signatures += 1
+            raise ProtocolViolation(otherwise)
 
     # ---- asking
     def claim(self, shown: Head, source: object) -> tuple[int, bool] | None:
@@ -122,7 +127,8 @@ class Ingest:
             return None
         if self._documents.is_going(author):
             return None  # what is left of it here is not what its next records add to
-        if not _beyond(shown, held) and not self._members.is_last(shown, held):
+        if held is not None and not _beyond(shown, held) and not self._members.is_last(shown, held):
+            self.widest.compare(shown, held)
             return None
         if shown.seq <= self._documents.folded_to(author):
             return None  # nobody needs it, and those who let go of it do not answer
@@ -310,13 +316,8 @@ class Ingest:
         return page.head is not None and not page.whole and page.after == seq and page.head.seq > seq
 
     async def _verify(self, page: Page) -> None:
-        if len(page.envelopes) <= VERIFY_INLINE:
-            good = self._signed(page)
-        else:
-            good = await asyncio.to_thread(self._signed, page)
-        if not good:
-            self.counts.false_signatures += 1
-            raise ProtocolViolation("A device sent a record with a false signature.")
+        signed = partial(self._signed, page)
+        await self._require(signed, len(page.envelopes), "A device sent a record with a false signature.")
 
     def _signed(self, page: Page) -> bool:
         volume = self._store.volume
@@ -424,12 +425,12 @@ class Ingest:
     def _keep_what_goes(self, author: AuthorId) -> None:
         """Queues for publication what only the former history of an author said, before another one takes its place
         here: for devices that never heard it. It stays merged here in any case."""
-        if not self._members.can_write:
-            return
         nodes = self._documents.nodes_not_incoming(author, NODE_KEY_LENGTH)
-        for node in nodes:
-            self._store.outbox.add(node, self._volume.now_ms())
-        if nodes:
+        if nodes and not self._members.can_write:
+            self._merger.told.leave_unsaid()
+        elif nodes:
+            for node in nodes:
+                self._store.outbox.add(node, self._volume.now_ms())
             log.warning("another history of an author takes over", author=author.hex()[:8], said_again=len(nodes))
             self._store.db.after_commit(self.on_said_again)
 

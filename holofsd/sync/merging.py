@@ -225,7 +225,10 @@ class Merger:
         """Publishes as ours what is known here of versions that no record proves, before anything takes its place: so
         all devices show the same."""
         contested, self._contested = self._contested, {}
-        for node, dots in contested.items() if self._members.can_write else ():
+        if contested and not self._members.can_write:
+            self.told.leave_unsaid()
+            return
+        for node, dots in contested.items():
             self._volume.say_as_ours(node, dots)
 
     def _look_again_at_unproven(self, said: Iterable[Said]) -> None:

@@ -76,6 +76,8 @@ class Outgoing:
         self._marks: dict[DeviceId, Mark] = {}
         self._serving: dict[AuthorId, Serving] = {}
         self._pushes: deque[Push] = deque()
+        self._widest: dict[AuthorId, int] = {}
+        """Of the widest heads that were told, how many dots each vouches for."""
         self._small: deque[bytes] = deque(maxlen=16)
         """Pings and pongs: the newest few."""
         self.sent: dict[AuthorId, tuple[int, bytes]] = {}
@@ -136,6 +138,11 @@ class Outgoing:
             self.announce(head)
 
     # ---- saying it
+    def _untold_widest(self) -> list[Head]:
+        untold = [head for head in self._documents.widest().values() if self._widest.get(head.author, 0) < head.dots]
+        self._widest.update((head.author, head.dots) for head in untold)
+        return untold
+
     def farewell(self, peer: DeviceId) -> bytes:
         """The last frame to somebody who is no member any more: the credentials say why."""
         return frames.credentials(self._members.case_of(peer))
@@ -162,6 +169,8 @@ class Outgoing:
         if self._haves:
             heads, self._haves = list(self._haves.values()), {}
             return frames.have(heads, first=False)
+        if widest := self._untold_widest():
+            return frames.have((), first=False, widest=widest)
         if self._marks:
             marks, self._marks = list(self._marks.values()), {}
             return frames.marks(marks)

@@ -261,7 +261,9 @@ class Session:
 
     async def _have(self, message: pb.Have) -> float:
         heads, folded = frames.read_heads(message), frames.read_folded(message)
-        await self._host.ingest.check_heads(heads)
+        widest = frames.read_widest(message)
+        await self._host.ingest.check_heads((*heads, *widest))
+        self._host.ingest.widest.take(head for head in widest if self._host.ingest.knows(head.author))
         self._host.folded_shown(folded)
         for head in heads:
             self._note(head)
@@ -271,11 +273,11 @@ class Session:
             self._host.first_have_done(self)
         # Of the others nothing changed, and there may be thousands: `Host` looks at them where something does.
         self.consider(dict.fromkeys(head.author for head in heads))
-        return (len(heads) + len(folded)) / 4
+        return (len(heads) + len(folded) + len(widest)) / 4
 
     def _note(self, head: Head) -> None:
         known = self.shown.get(head.author)
-        if known is None or (known.seq, known.set_hash) < (head.seq, head.set_hash):
+        if known is None or (known.seq, known.set_hash, known.dots) < (head.seq, head.set_hash, head.dots):
             if known is None and len(self.shown) >= 2 * MAX_HEADS:
                 raise ProtocolViolation("A device named more authors than any volume has.")
             self.shown[head.author] = head

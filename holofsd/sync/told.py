@@ -7,8 +7,10 @@ has gone: replaced by one that says less (which no program of ours writes), drop
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from functools import reduce
+from typing import Final
 
 import structlog
 
@@ -27,6 +29,9 @@ from holofsd.sync.kinds import kind_by_records
 from holofsd.sync.members import Members
 from holofsd.sync.vetting import Vetting
 from holofsd.tree.local import LocalVolume
+
+_LEFT_UNSAID: Final = "left-unsaid"
+_SLICE: Final = 100
 
 log = structlog.get_logger(__name__)
 
@@ -138,6 +143,23 @@ class Told:
         said = decode_state(envelope.payload)
         return join(said, stored) == said
 
+    # ---- what could not be said
+    def leave_unsaid(self) -> None:
+        """Notes that this device knows what no record says, and may not write: it says it once it may."""
+        self._store.set_meta(_LEFT_UNSAID, b"\x01")
+
+    async def say_what_was_left(self) -> None:
+        """Looks at all nodes again if something was left unsaid. Outside of a transaction."""
+        key = b""
+        while self._store.meta(_LEFT_UNSAID) is not None and self._members.can_write:
+            nodes = self._store.record_slices.nodes(key, _SLICE)
+            with self._store.db.transaction():
+                if not nodes:
+                    self._store.delete_meta(_LEFT_UNSAID)
+                self.look_again(node for node in nodes if not self._store.ignored.has(node))
+            key = nodes[-1] if nodes else key
+            await asyncio.sleep(0)
+
     def _set_aside_about(self, node: NodeId) -> None:
         for envelope in self._documents.about(node):
             if not self._members.counts(envelope.author, envelope.seq):
@@ -147,5 +169,7 @@ class Told:
         if alone and self._members.can_write:
             log.warning("what others do not say any more is said again by us", nodes=len(alone))
             self._volume.say_again(alone)
+        elif alone:
+            self.leave_unsaid()
         if revived:
             self._volume.restate(revived)

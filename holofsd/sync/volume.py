@@ -104,7 +104,7 @@ class VolumeSync:
         )
         self._role = self.members.role
         self._role_callbacks: list[Callable[[], None]] = []
-        self.adopter = Adopter(volume, self.members)
+        self.adopter = Adopter(volume, self.members, self.merger.told)
         self.forgetter = Forgetter(
             volume, self.members, self.merger, self.publisher, self.marks, self.config, self._send
         )
@@ -328,10 +328,8 @@ class VolumeSync:
 
     def _send(self, publication: Publication) -> None:
         head = publication.head
-        push = Push(
-            publication,
-            frames.records(head.author, publication.after, False, publication.envelopes, head),
-        )
+        frame = frames.records(head.author, publication.after, False, publication.envelopes, head)
+        push = Push(publication, frame)
         for session in self.sessions.values():
             session.outgoing.push(push)
             session.wake()
@@ -393,6 +391,8 @@ class VolumeSync:
             if session is not source:
                 session.outgoing.announce(head)
                 session.wake()
+        if head.author in self.store.documents.widest():
+            self.adopter.look()
         self.marks.notify()
 
     def _stop_asking(self, author: AuthorId, source: object) -> None:

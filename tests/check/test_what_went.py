@@ -68,3 +68,19 @@ async def test_a_folded_author_is_no_damage(tmp_path: Path) -> None:
         bob.write("folder/file", b"2")
         await settled(ann, bob)
         assert findings(ann, bob) == []
+
+
+async def test_records_of_a_removed_device_that_are_to_be_had_again_are_no_damage(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
+        await share(ann, bob, cid)
+        cid.write("file", b"by cid")
+        await settled(ann, bob, cid)
+        ann.sync.remove_member(cid.id)
+        await until(lambda: bob.sync.members.was_removed(cid.id))
+        with bob.store.db.transaction():  # as a device does that heard more than the removal names
+            bob.store.documents.let_go_of(cid.volume.author)
+        assert findings(bob) == []
+        with bob.store.db.transaction():
+            bob.store.documents.sweep()
+        assert findings(bob) == []
+        assert bob.files() == ann.files() == {"file": b"by cid"}

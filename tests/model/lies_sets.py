@@ -259,6 +259,23 @@ async def serves_content_badly(liar: Liar, device: Honest, n: Numbers) -> None:
 
 
 @lie("set")
+async def fewer_dots(liar: Liar, device: Honest, n: Numbers) -> None:
+    """A head that vouches for fewer versions than the one before it, to one device or to all."""
+    state = _file(liar, n)
+    if await liar.talk(device) is None:
+        return
+    await liar.publish((state.id, encode_state(state)))
+    author, before = liar.author, liar.author.seq
+    other = _file(liar, n)
+    made = author.publish([(other.id, encode_state(other))])
+    head = replace_head(liar, author.seq, author.dots * (n[1] % 4) // 4)
+    for honest in liar.devices if n[1] % 2 else [device]:
+        talk = await liar.talk(honest)
+        if talk is not None:
+            await talk.records(author.id, before, made, head)
+
+
+@lie("set")
 async def serves_content_well(liar: Liar, device: Honest, n: Numbers) -> None:
     """No lie: as before."""
     liar.content_manner = liar.pages_manner = ""

@@ -1141,6 +1141,7 @@ class Have(_message.Message):
     HEADS_FIELD_NUMBER: _builtins.int
     FIRST_FIELD_NUMBER: _builtins.int
     FOLDED_FIELD_NUMBER: _builtins.int
+    WIDEST_FIELD_NUMBER: _builtins.int
     first: _builtins.bool
     """the complete list, at the beginning of a session"""
     @_builtins.property
@@ -1149,16 +1150,21 @@ class Have(_message.Message):
     def folded(self) -> _containers.RepeatedCompositeFieldContainer[Global___Head]:
         """with `first`: last heads of authors that were folded; nothing of them is to be had"""
 
+    @_builtins.property
+    def widest(self) -> _containers.RepeatedCompositeFieldContainer[Global___Head]:
+        """heads that vouch for more dots than a later one of the same author"""
+
     def __init__(
         self,
         *,
         heads: _abc.Iterable[Global___Head] | None = ...,
         first: _builtins.bool = ...,
         folded: _abc.Iterable[Global___Head] | None = ...,
+        widest: _abc.Iterable[Global___Head] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "folded", b"folded", "heads", b"heads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "folded", b"folded", "heads", b"heads", "widest", b"widest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
