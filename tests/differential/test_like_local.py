@@ -34,7 +34,10 @@ def test_programs_find_on_a_mount_what_they_find_on_a_local_directory(world: Wor
     def compare(program: list[Op]) -> None:
         name = f"program {next(numbers)}"
         # Names in it are short, and a failing program is shown by Hypothesis: nothing is kept.
-        mounted, local = Place(here / name), Place(Path(tempfile.mkdtemp(dir=tmp_path)) / name, is_local=True)
+        around = here / name, Path(tempfile.mkdtemp(dir=tmp_path)) / name
+        for folder in around:
+            folder.mkdir()  # a symlink to `../a` leads there: what it makes is of this program alone
+        mounted, local = Place(around[0] / "root"), Place(around[1] / "root", is_local=True)
         try:
             for op in program:
                 expected = local.do(op)
@@ -46,10 +49,10 @@ def test_programs_find_on_a_mount_what_they_find_on_a_local_directory(world: Wor
         finally:
             mounted.close()
             local.close()
-        assert_same_tree(local.root, mounted.root, xattrs=True, times=False)
-        until(lambda: _same(mounted.root, there / name), "the other device to see the same")
-        shutil.rmtree(mounted.root)
-        shutil.rmtree(local.root)
+        assert_same_tree(around[1], around[0], xattrs=True, times=False)
+        until(lambda: _same(around[0], there / name), "the other device to see the same")
+        for folder in around:
+            shutil.rmtree(folder)
 
     compare()
 
