@@ -52,6 +52,9 @@ class Place:
         self._is_local = is_local
         root.mkdir()
         self._began_ns = os.stat(root).st_mtime_ns
+        self._turn = 0
+        self._turns: dict[int, tuple[int, int]] = {}
+        """Of each inode the time at which it was written, and in which turn that was seen first."""
         self._open: list[int] = []
         self._mapped: list[Mapping] = []
 
@@ -169,6 +172,22 @@ class Place:
         """Pairs of names, the first of which was written before the second one."""
         times = [(path, when) for path, when in self._times().items() if when >= self._began_ns]
         return {(one, other) for one, when in times for other, then in times if when < then}
+
+    def order_of_calls(self) -> set[tuple[str, str]]:
+        """The pairs of `order` that were written by two operations: what one of them writes has no order."""
+        turns = self._turns
+        written = {path: turns[os.lstat(self._at(path)).st_ino][1] for path in self._times()}
+        return {(one, other) for one, other in self.order() if written[one] != written[other]}
+
+    def note_turn(self) -> None:
+        """Note what was written since the last time, by inode."""
+        self._turn += 1
+        now = {os.lstat(self._at(path)).st_ino: when for path, when in self._times().items()}
+        known = self._turns
+        self._turns = {
+            ino: known[ino] if ino in known and known[ino][0] == when else (when, self._turn)
+            for ino, when in now.items()
+        }
 
     def _times(self) -> dict[str, int]:
         found = {".": os.stat(self.root).st_mtime_ns}

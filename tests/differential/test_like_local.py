@@ -41,11 +41,14 @@ def test_programs_find_on_a_mount_what_they_find_on_a_local_directory(world: Wor
         try:
             for op in program:
                 expected = local.do(op)
+                local.note_turn()
                 found = mounted.do(op)
                 note(f"{op}: {expected if len(repr(expected)) < 80 else '...'}")
                 assert found == expected, f"{op} gave {_short(found)} on the mount and {_short(expected)} elsewhere"
             assert mounted.times() == local.times()
-            assert not {(other, one) for one, other in local.order()} & mounted.order(), "times are in another order"
+            assert not {(other, one) for one, other in local.order_of_calls()} & mounted.order(), (
+                "times are in another order"
+            )
         finally:
             mounted.close()
             local.close()
