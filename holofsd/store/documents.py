@@ -26,8 +26,8 @@ _WORK: Final = {
     "unproven": "node, author",
 }
 """Tables about records of an author, each with what names a row."""
-_DOTS: Final = ("heads", "widest", "folded", "let_go_authors")
-"""Tables that say how many versions an author vouches for."""
+_DOTS: Final = ("heads", "folded", "let_go_authors")
+"""Tables that say how many versions an author vouches for, beside `widest`."""
 _SLICE: Final = 500
 """Rows read or deleted at once, where there may be very many."""
 _SLICE_BYTES: Final = 4 << 20
@@ -55,13 +55,16 @@ class Documents:
         return Head(*row) if row else None
 
     def heads(self) -> dict[AuthorId, Head]:
-        rows = self.db.all("SELECT author, seq, dots, set_hash, signature FROM heads")
+        return self._heads_in("heads")
+
+    def _heads_in(self, table: str) -> dict[AuthorId, Head]:
+        rows = self.db.all(f"SELECT author, seq, dots, set_hash, signature FROM {table}")
         return {row[0]: Head(*row) for row in rows}
 
     def dot_limits(self) -> dict[AuthorId, int]:
         """Returns for each author the highest dot counter that its head, as we hold it, vouches for."""
         limits: dict[AuthorId, int] = {}
-        for table in _DOTS:
+        for table in (*_DOTS, "widest"):
             for author, dots in self.db.all(f"SELECT author, dots FROM {table}"):
                 limits[author] = max(dots, limits.get(author, 0))
         return limits
@@ -77,12 +80,11 @@ class Documents:
 
     def dots_but_widest(self, author: AuthorId) -> int:
         """Returns what `dots_of` would without `keep_widest`."""
-        tables = (table for table in _DOTS if table != "widest")
-        return max(self.db.number(f"SELECT dots FROM {table} WHERE author=?", (author,)) for table in tables)
+        return max(self.db.number(f"SELECT dots FROM {table} WHERE author=?", (author,)) for table in _DOTS)
 
     def folded(self) -> dict[AuthorId, Head]:
         """The last heads of authors whose records nobody needs any more."""
-        return {row[0]: Head(*row) for row in self.db.all("SELECT author, seq, dots, set_hash, signature FROM folded")}
+        return self._heads_in("folded")
 
     def folded_to(self, author: AuthorId) -> int:
         """Returns the sequence number up to which nothing of that author is to be had."""
@@ -207,8 +209,7 @@ class Documents:
     def widest(self) -> dict[AuthorId, Head]:
         """Heads that vouch for more of their author's versions than a later one of it. Remembered."""
         if self._widest is None:
-            rows = self.db.all("SELECT author, seq, dots, set_hash, signature FROM widest")
-            self._widest = {row[0]: Head(*row) for row in rows}
+            self._widest = self._heads_in("widest")
         return self._widest
 
     def keep_widest(self, head: Head) -> None:
@@ -216,9 +217,8 @@ class Documents:
         known = self.widest().get(head.author)
         if known is None or known.dots < head.dots:
             row = (head.author, head.seq, head.dots, head.set_hash, head.signature)
-            self.db.run("INSERT OR REPLACE INTO widest VALUES (?,?,?,?,?)", row)
-            self._widest = None
-            self._dots.pop(head.author, None)
+            self.forget_widest(head.author)
+            self.db.run("INSERT INTO widest VALUES (?,?,?,?,?)", row)
 
     def forget_widest(self, author: AuthorId) -> None:
         self.db.run("DELETE FROM widest WHERE author=?", (author,))

@@ -170,24 +170,24 @@ def have(heads: Iterable[Head], first: bool, folded: Iterable[Head] = (), widest
     return pb.Frame(have=message).SerializeToString()
 
 
-def read_heads(message: pb.Have) -> list[Head]:
-    if len(message.heads) > MAX_HEADS:
+def _heads(said: Sequence[pb.Head]) -> list[Head]:
+    if len(said) > MAX_HEADS:
         raise ProtocolViolation("A device named more authors than any volume has.")
-    return [_checked(wire.from_head, head) for head in message.heads]
+    return [_checked(wire.from_head, head) for head in said]
+
+
+def read_heads(message: pb.Have) -> list[Head]:
+    return _heads(message.heads)
 
 
 def read_widest(message: pb.Have) -> list[Head]:
-    if len(message.widest) > MAX_HEADS:
-        raise ProtocolViolation("A device named more authors than any volume has.")
-    return [_checked(wire.from_head, head) for head in message.widest]
+    return _heads(message.widest)
 
 
 def read_folded(message: pb.Have) -> list[Head]:
     """The newest of each author: of the others not even the signature is looked at."""
-    if len(message.folded) > MAX_HEADS:
-        raise ProtocolViolation("A device named more authors than any volume has.")
     newest: dict[AuthorId, Head] = {}
-    for head in (_checked(wire.from_head, head) for head in message.folded):
+    for head in _heads(message.folded):
         known = newest.setdefault(head.author, head)
         if (known.seq, known.set_hash) < (head.seq, head.set_hash):
             newest[head.author] = head
