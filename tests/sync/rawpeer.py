@@ -16,7 +16,7 @@ from holofsd.core.document import Credentials, Envelope, Head
 from holofsd.core.errors import ConnectionLost
 from holofsd.core.ids import ROOT_ID, AuthorId, DeviceId, Dot, Hlc, NodeId, VolumeId
 from holofsd.core.state import Inline, Kind, NodeState, Place, Register, Version
-from holofsd.net.api import SESSION_ALPN, Connection, Stream
+from holofsd.net.api import SESSION_ALPN, CloseCode, Connection, Stream
 from holofsd.net.fake import FakeNetwork
 from holofsd.sync import frames
 from holofsd.sync.invites import RedeemResult
@@ -130,6 +130,14 @@ class RawPeer:
             except ConnectionLost:
                 return True
         return False
+
+
+async def welcome(stream: Stream, hello: pb.Hello) -> None:
+    """Answers a hello for content. Another session is refused: one of two is closed, and it may be the test's own."""
+    if hello.purpose == pb.PURPOSE_SESSION:
+        stream.abort(CloseCode.DUPLICATE)
+    else:
+        await stream.send(frames.welcome("raw", 0))
 
 
 def credentials_of(frame: pb.Frame) -> Credentials:

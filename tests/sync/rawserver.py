@@ -19,7 +19,7 @@ from holofsd.net.fake import FakeNetwork
 from holofsd.sync import frames
 from holofsd.sync.invites import redeem
 from tests.sync.devices import Device, until
-from tests.sync.rawpeer import Author, RawPeer
+from tests.sync.rawpeer import Author, RawPeer, welcome
 
 Answer = Callable[[Stream, pb.Get], Awaitable[None]]
 
@@ -71,7 +71,7 @@ class RawServer:
                 frame = pb.Frame.FromString(data)
                 kind = frame.WhichOneof("frame")
                 if kind == "hello":
-                    await stream.send(frames.welcome("raw", 0))
+                    await welcome(stream, frame.hello)
                 elif kind == "hold":
                     await stream.send(frames.held(frame.hold.id, [True] * len(frame.hold.hashes)))
                 elif kind == "get":

@@ -23,7 +23,7 @@ from holofsd.net.fake import FakeNetwork
 from holofsd.sync import frames, receiving
 from holofsd.sync.invites import redeem
 from tests.sync.devices import QUICK, devices, share, until
-from tests.sync.rawpeer import Author, RawPeer
+from tests.sync.rawpeer import Author, RawPeer, welcome
 
 SIZE = 600_000
 Behaviour = Callable[[Stream, pb.Get], "asyncio.Future[None]"]
@@ -57,7 +57,7 @@ class Server:
             while (data := await stream.receive()) is not None:
                 frame = pb.Frame.FromString(data)
                 if frame.WhichOneof("frame") == "hello":
-                    await stream.send(frames.welcome("raw", 0))
+                    await welcome(stream, frame.hello)
                 elif frame.WhichOneof("frame") == "get":
                     self.asked += 1
                     await self._misbehave(stream, frame.get.id)
