@@ -55,11 +55,27 @@ class Adopter:
         """Wakes the task, because the members of the volume have changed."""
         self._wake.set()
 
+    def beyond(self) -> Iterator[tuple[Head, AuthorSeq | None]]:
+        """Yields the heads that we hold and that do not count, with the one that does: we say again what they say, once
+        we may write."""
+        membership, own = self._members.membership, set(self._store.own_authors())
+        for author in list(membership.surplus):
+            head = self._store.documents.head(author)
+            if head is not None and author != self._volume.author and not self.is_done(head):
+                yield head, None
+        for author, device in membership.authors.items():
+            if author in own or membership.roles.get(device) in WRITERS:
+                continue
+            head = self._store.documents.head(author)
+            if head is None or self._members.head_counts(head) or self.is_done(head):
+                continue
+            yield head, last_accepted(membership, author)
+
     async def run(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            for head, last in list(self._beyond()):
+            for head, last in list(self.beyond()):
                 is_apart = last is not None and await self._is_apart(head, last)
                 if not self._members.can_write:
                     continue
@@ -91,21 +107,6 @@ class Adopter:
                 head = self._store.documents.head(author)
                 if head is None or self._members.head_counts(head):
                     yield author
-
-    def _beyond(self) -> Iterator[tuple[Head, AuthorSeq | None]]:
-        """Heads that we hold and that do not count, with the one that does."""
-        membership, own = self._members.membership, set(self._store.own_authors())
-        for author in list(membership.surplus):
-            head = self._store.documents.head(author)
-            if head is not None and author != self._volume.author and not self.is_done(head):
-                yield head, None
-        for author, device in membership.authors.items():
-            if author in own or membership.roles.get(device) in WRITERS:
-                continue
-            head = self._store.documents.head(author)
-            if head is None or self._members.head_counts(head) or self.is_done(head):
-                continue
-            yield head, last_accepted(membership, author)
 
     async def _is_apart(self, head: Head, last: AuthorSeq) -> bool:
         """Whether our records are not those of the head that counts and later ones, as far as can be told. Records

@@ -275,5 +275,6 @@ class ModelDevice:
             "staging": staging,
             "missing": self.missing(),
             "quarantined": self.quarantined(),
+            "adopting": len(list(self.sync.adopter.beyond())) if self.sync.members.can_write else 0,
         }
         return ", ".join(f"{name} {count}" for name, count in reasons.items() if count)
