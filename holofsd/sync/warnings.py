@@ -62,7 +62,10 @@ class Warnings:
             warnings.append(f"{told} broke the protocol or sent wrong content {times}; it was refused.")
         for author in self._ingest.counts.forks:
             name = self._writer(author)
-            warnings.append(f"Two copies of the state directory of {name} were in use: both wrote as one.")
+            warnings.append(
+                f"{name} wrote two histories: its state directory was put back from a backup, or two copies of it were"
+                " in use. What either of them wrote is kept."
+            )
         for device in self._without_seals():
             told = self._members.told(device)
             warnings.append(

@@ -137,10 +137,11 @@ def blamed(device: ModelDevice, honest: Iterable[ModelDevice]) -> list[str]:
     names: dict[bytes, str] = {bytes(other.id): other.name for other in honest}
     for other in honest:
         names |= {bytes(author): other.name for author in other.store.own_authors()}
+    restored = {bytes(author) for other in honest if other.was_restored for author in other.store.own_authors()}
     counted: dict[str, Iterable[bytes]] = {
         "broke the protocol": device.sync.violations,
         "sent wrong content": device.sync.fetcher.counts.wrong,
-        "has two histories": [author for author in device.sync.ingest.counts.forks if _is_honest(author, names)],
+        "has two histories": [author for author in device.sync.ingest.counts.forks if author not in restored],
     }
     there = device.store.db.all("SELECT name FROM sqlite_master WHERE name='lies'")
     if there:
@@ -151,7 +152,3 @@ def blamed(device: ModelDevice, honest: Iterable[ModelDevice]) -> list[str]:
         for who in who_all
         if who in names
     ]
-
-
-def _is_honest(author: AuthorId, names: dict[bytes, str]) -> bool:
-    return author in names

@@ -71,6 +71,8 @@ class ModelDevice:
         self.mount_id = ""
         self.mounts = 0
         self._copied = False
+        self.was_restored = False
+        """Was put back from a backup: there may be two histories of it."""
         self._chance = random.Random(f"peers {name}")
 
     # ---- time
@@ -201,6 +203,7 @@ class ModelDevice:
             return False
         shutil.rmtree(self.folder)
         shutil.copytree(self._backup, self.folder)
+        self.was_restored = True
         return True
 
     def _directory(self, volume: VolumeId) -> Path:

@@ -59,6 +59,8 @@ async def test_numbers_given_twice_are_found_out_and_nothing_is_lost(tmp_path: P
         ann.network.heal_all()
         await until(lambda: ann.files() == bob.files() == cid.files() and len(bob.files()) == 3, limit=30)
         assert bob.files() == {"old": b"1", "original": b"2", "copy": b"3"}
+        said = (warning for device in (bob, cid) for warning in device.sync.status().warnings)
+        assert any(warning.startswith("ann wrote two histories: ") for warning in said)
 
 
 async def test_a_bare_claim_to_know_more_of_us_changes_nothing(tmp_path: Path) -> None:
