@@ -31,7 +31,7 @@ from holofsd.store.lies import NOBODY
 from holofsd.store.removals import HeldRow
 from holofsd.sync.brake import Brake
 from holofsd.sync.config import KEY_DEVICE, KEY_DROPPED, KEY_FOLDED, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
-from holofsd.sync.kinds import kind_by_records
+from holofsd.sync.kinds import keep_own, kind_by_records
 from holofsd.sync.liars import Liars
 from holofsd.sync.members import Members
 from holofsd.sync.publication import is_strange, weigh
@@ -247,19 +247,21 @@ class Merger:
         if before is state.kind:
             return True
         claims = self.told.claims(node)
-        kind, is_sure = before, True
-        if self._documents.envelope(self._volume.author, node) is None and not self._volume.store.outbox.has(node):
-            kind, is_sure = kind_by_records(claims, self._members, before)
+        kind = kind_by_records(claims, self._members, before if self._volume.store.outbox.has(node) else None) or before
         for other, claimed in claims:
             if claimed.kind is kind:
                 self._documents.release(other.author, other.key)
                 continue
-            self._quarantine(other, ANOTHER_KIND)
-            if is_sure:
-                self._liars.caught(other, [OTHER_KIND])
+            if other.author == self._volume.author:
+                continue  # it is said anew below
+            # Whatever speaks for one kind, the others may have been told the other one: nobody is named.
+            if self._quarantine(other, ANOTHER_KIND):
+                self._liars.caught(other, [OTHER_KIND], AuthorId(NOBODY))
         said[:] = [item for item in said if item.state.id != node or item.state.kind is kind]
         kinds[node] = kind
         if stored is not None and stored.kind is not kind:
+            if self._members.can_write:
+                keep_own(self._volume, stored)
             limits = self._documents.dot_limits()
             states = [
                 self.told.vet(clip_state(claimed, e.author, limits)[0], e.author)
@@ -267,6 +269,8 @@ class Merger:
                 if claimed.kind is kind
             ]
             self._volume.restate([reduce(join, states)])
+            if self._documents.envelope(self._volume.author, node) is not None:
+                self._volume.say_again([node])
         return state.kind is kind
 
     def _quarantine_other_kind(self, envelope: Envelope) -> None:

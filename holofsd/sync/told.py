@@ -59,7 +59,7 @@ class Told:
             found.append((envelope, self.vet(clipped, envelope.author)))
         if kind_of(node) is None and len({state.kind for _, state in found}) > 1:
             stored = self._volume.tree.state(node)
-            kind = stored.kind if stored is not None else kind_by_records(found, self._members, None)[0]
+            kind = stored.kind if stored is not None else kind_by_records(found, self._members)
             found = [item for item in found if item[1].kind is kind]
         return found
 

@@ -110,7 +110,7 @@ async def test_a_file_of_an_earlier_program_stays_a_file(tmp_path: Path) -> None
         await raw.hear("confirm")
         await settled(ann, bob)
         assert ann.files() == bob.files() == {"file": b"by ann"}
-        assert lies(bob) == lies(ann) == {("raw", OTHER_KIND): 1}
+        assert lies(bob) == lies(ann) == {("", OTHER_KIND): 1}
         await new.join(ann.ticket())
         await settled(ann, bob, new)
         assert new.files() == {"file": b"by ann"}
@@ -136,7 +136,51 @@ async def test_what_a_newcomer_heard_first_of_an_old_file_gives_way_to_what_more
         new.network.heal_all()
         await until(lambda: new.files() == {"file": b"by ann"})
         await until(lambda: bob.files() == ann.files() == new.files())
-        assert lies(new) == {("raw", OTHER_KIND): 1}
+        assert lies(new) == {("", OTHER_KIND): 1}
+        await raw.endpoint.close()
+
+
+async def test_nobody_is_blamed_for_what_was_said_of_an_old_file_first(tmp_path: Path) -> None:
+    """A member that takes back what it said of a file, and has a higher role, blames nobody who repeated it."""
+    async with devices(tmp_path, "ann", "bob", network=FakeNetwork()) as (ann, bob):
+        await share(ann, bob)
+        raw = RawPeer(ann.network, "raw")
+        joined = await redeem(raw.endpoint, decode_ticket(ann.ticket(Role.ADMIN)), "raw")
+        author = Author(joined.volume)
+        await raw.session(ann.id, joined, author)
+        made = replace(author.file("file", b"by raw"), id=NodeId(os.urandom(16)))
+        await raw.push(author, author.say(made), after=0)
+        await settled(ann, bob)
+        bob.sync.volume.say_again([made.id])
+        await settled(ann, bob)
+        await raw.push(author, author.say(as_directory(made)), after=1)
+        await raw.hear("confirm")
+        await settled(ann, bob)
+        await until(lambda: lies(ann) == {("", OTHER_KIND): 1})
+        assert not any(name for name, _what in lies(bob))
+        assert ann.files() == bob.files() == {}
+        await raw.endpoint.close()
+
+
+async def test_what_was_written_into_an_old_file_outlives_its_change_of_kind(tmp_path: Path) -> None:
+    """All devices choose one kind, whoever wrote what; and nothing that an honest one wrote is lost by that."""
+    async with devices(tmp_path, "ann", "bob", network=FakeNetwork()) as (ann, bob):
+        await share(ann, bob)
+        raw = RawPeer(ann.network, "raw")
+        joined = await redeem(raw.endpoint, decode_ticket(ann.ticket(Role.ADMIN)), "raw")
+        author = Author(joined.volume)
+        await raw.session(ann.id, joined, author)
+        made = replace(author.file("file", b"by raw"), id=NodeId(os.urandom(16)))
+        await raw.push(author, author.say(made), after=0)
+        await settled(ann, bob)
+        bob.write("file", b"by bob")
+        await settled(ann, bob)
+        assert ann.files() == {"file": b"by bob"}
+        await raw.push(author, author.say(as_directory(made)), after=1)
+        await raw.hear("confirm")
+        await settled(ann, bob)
+        await until(lambda: ann.files() == bob.files() == {"file": b"by bob"})
+        assert not any(name for device in (ann, bob) for name, _what in lies(device))
         await raw.endpoint.close()
 
 
