@@ -17,7 +17,6 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from holofsd.core.ids import AuthorId
 from holofsd.net.fake import FakeNetwork
 from model.device import ModelDevice
 
