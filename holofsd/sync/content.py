@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 from collections.abc import Awaitable, Callable
 from itertools import islice
@@ -28,6 +27,7 @@ from holofsd.sync.jobs import HEDGE, NO_LIMIT, Asker, FetchCounts, Job, Jobs, fi
 from holofsd.sync.pacing import NO_LIMITS
 from holofsd.sync.parts import UNKNOWN
 from holofsd.sync.receiving import Receiver, Stopped, Trip
+from holofsd.sync.room import Room
 from holofsd.sync.standings import Standings
 from holofsd.sync.tasks import Tasks
 from holofsd.tree.local import LocalVolume
@@ -85,10 +85,6 @@ class Fetcher:
         self._refill.set()
         self._news = asyncio.Event()
         """Set, and replaced, whenever a worker should look again."""
-        self._too_large = NO_LIMIT
-        """Content of this size or above did not fit on the disk. Smaller content is fetched meanwhile..."""
-        self._room_again_at = 0.0
-        """... and from this loop time on the large one is tried again."""
         self._blocked = 0
         """Jobs that could not be asked for when it was looked last."""
         self._is_any_set_back = True
@@ -100,8 +96,7 @@ class Fetcher:
         """Wall time at which it was looked last for what is wanted, or something was. If that is in the future, the
         clock was set back since."""
         self.counts = FetchCounts()
-        self.on_no_space: Callable[[int], None] = lambda _bytes: None
-        """Told how much has to wait for room."""
+        self.room = Room(volume.store, config, self.counts)
         self.limits = NO_LIMITS
         """The device's own, from `SyncHub.add` on."""
         self.why_paused: Callable[[float], str] = lambda seconds: ""
@@ -201,13 +196,13 @@ class Fetcher:
             return
         now = asyncio.get_running_loop().time()
         self._all_in_turn(now)
-        room, peers = min(self._room(now), self.largest()), list(self._peers)
+        room, peers = min(self.room.limit(), self.room.largest()), list(self._peers)
         authors = self._content.wanting_authors()
         share = max(LOOK_AHEAD // max(len(authors), 1), AUTHOR_LEAST)
         blocked, jobs = self._jobs.blocked(peers, now, room), self._jobs.by_author()
         most_blocked = max(BLOCKED_MOST // max(len(authors), 1), AUTHOR_LEAST)
         self._blocked = blocked.total()
-        known, complete, largest = len(self._jobs), self._room(now) == NO_LIMIT, 0
+        known, complete, largest = len(self._jobs), self.room.limit() == NO_LIMIT, 0
         found: set[BlobHash] = set()
         for author in authors:
             waiting = blocked[author]
@@ -225,8 +220,9 @@ class Fetcher:
                 self._jobs.add(item.blob, item.least, item.most, urgent=False, author=author, now=now)
         if complete and not self._is_any_set_back:
             self._jobs.prune(found)
-            if largest < self._too_large and all(job.least < self._too_large for job in self._jobs if fits(job, room)):
-                self._fits_again()
+            least = self.room.too_large
+            if largest < least and all(job.least < least for job in self._jobs if fits(job, room)):
+                self.room.fits_again()
         # Only news wakes the workers: each of them asks for more when it finds nothing, and that would never end.
         if len(self._jobs) > known:
             self.look_again()
@@ -315,7 +311,7 @@ class Fetcher:
 
     def _take(self, device: DeviceId, urgent_only: bool) -> list[Job]:
         now = asyncio.get_running_loop().time()
-        room = min(self._room(now), self.largest())
+        room = min(self.room.limit(), self.room.largest())
         better, limit = self._standings.better_than(device, self._peers, now), self.limits.down
         asker = Asker(device, now, room, better, urgent_only, limit.rate is not None)
         jobs = self._jobs.take(asker, BATCH, limit.piece(BATCH_BYTES, BATCH_S), BLOB_FRAME)
@@ -349,10 +345,13 @@ class Fetcher:
         self._trips.add(receiver)
         try:
             await receiver.fetch(jobs, trip)
-            if jobs and max(job.least for job in jobs) >= self._too_large:
-                self._fits_again()
+            if jobs and max(job.least for job in jobs) >= self.room.too_large:
+                self.room.fits_again()
         except NoSpace as error:
-            self._out_of_space(jobs, trip.needed, error)
+            self.room.ran_out(jobs, trip.needed)
+            self._refill.set()
+            for job in jobs:
+                self._jobs.fail(job, error)
             return not trip.asked
         finally:
             self._trips.discard(receiver)
@@ -458,43 +457,3 @@ class Fetcher:
         for receiver in list(self._trips):
             if receiver.device == device and job in receiver.pending:
                 receiver.is_done_elsewhere(job)
-
-    # ---- a full disk
-    def largest(self) -> int:
-        """Content of this size or above is more than the whole disk holds, so that no room helps, or cannot exist."""
-        disk = os.statvfs(self._volume.store.directory)
-        return min(disk.f_blocks * disk.f_frsize + 1, NO_LIMIT)
-
-    def _ask_for_room(self, needed: int) -> None:
-        """Only for what history and trash can make room for: they are not let go of in vain."""
-        disk = os.statvfs(self._volume.store.directory)
-        past = self._volume.store.past_sizes
-        to_be_had = disk.f_bavail * disk.f_frsize + past.all_bytes() + past.garbage()
-        if needed + self._config.reserve_bytes <= to_be_had:
-            self.on_no_space(needed)
-
-    def _room(self, now: float) -> int:
-        """Content of this size or above is not tried now."""
-        return self._too_large if now < self._room_again_at else NO_LIMIT
-
-    def _fits_again(self) -> None:
-        self._too_large = NO_LIMIT
-        self.counts.no_space = False
-
-    def _out_of_space(self, jobs: list[Job], needed: int, error: NoSpace) -> None:
-        """Lets content wait that the disk has no room for. What is smaller may fit: one large file keeps nothing else
-        from arriving."""
-        now = asyncio.get_running_loop().time()
-        largest = needed if len(jobs) == 1 and needed else max(job.least for job in jobs)
-        self._too_large = min(self._room(now), max(largest, 1))
-        self._room_again_at = now + self._config.no_space_retry
-        if largest < self.largest():
-            if not self.counts.no_space:
-                log.warning("content has to wait for room on the disk", size=largest)
-            self.counts.no_space = True
-            self._ask_for_room(needed)
-        self._refill.set()
-        for job in jobs:
-            for device in job.takers:
-                job.not_from[device] = now + self._config.no_space_retry
-            self._jobs.fail(job, error)

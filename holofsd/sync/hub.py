@@ -7,13 +7,12 @@ A stranger learns nothing: whatever it asks, its connection is closed with one c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TypeVar
 
 import structlog
 
 from holofs_peer.v1 import peer_pb2 as pb
-from holofsd.codec import wire
 from holofsd.codec.signing import SigningKey
 from holofsd.codec.ticket import Invite
 from holofsd.core.document import DeviceInfo
@@ -22,20 +21,17 @@ from holofsd.core.ids import DeviceId, VolumeId
 from holofsd.net.api import JOIN_ALPN, CloseCode, CloseReason, Connection, Endpoint, Stream
 from holofsd.net.peer import PeerStatus
 from holofsd.net.peers import PeerManager
-from holofsd.net.strangers import source_of
 from holofsd.store.device import DeviceStore
 from holofsd.sync import frames
-from holofsd.sync.config import HELLO_CREDENTIALS, MAX_HELLO, MAX_NAME, PROGRAM, SyncConfig
+from holofsd.sync.config import MAX_HELLO, MAX_NAME, PROGRAM, SyncConfig
+from holofsd.sync.introductions import Introductions
 from holofsd.sync.invites import Inviter
-from holofsd.sync.leaving import load_left
 from holofsd.sync.links import accept_session, keep_session
 from holofsd.sync.members import Members
 from holofsd.sync.names import DeviceNames
 from holofsd.sync.pacing import TrafficLimits
 from holofsd.sync.pausing import Pauses
 from holofsd.sync.peer_links import PAUSED, PeerLink, split_addresses
-from holofsd.sync.scrutiny import Scrutiny, cost_of, is_proven_member
-from holofsd.sync.session import FAREWELL
 from holofsd.sync.tasks import Tasks, cancel_all
 from holofsd.sync.twins import Twins
 from holofsd.sync.volume import VolumeSync
@@ -85,7 +81,9 @@ class SyncHub:
         self._tasks = Tasks("hub")
         self._rewire = asyncio.Event()
         self._described: DeviceInfo | None = None
-        self._scrutiny = Scrutiny(self.config.stranger_share)
+        self._introductions = Introductions(
+            self.device, devices, self.names, now_ms, self.config.stranger_share, self._shares_with
+        )
         self.twins = Twins(self.device, now_ms)
         self.inviter = Inviter(devices, self._members_of, now_ms)
         self.limits = TrafficLimits(endpoint.addresses)
@@ -98,7 +96,7 @@ class SyncHub:
             endpoint,
             self._on_connection,
             on_other=self._on_other,
-            is_member=lambda device: bool(self.volumes_shared_with(device)),
+            is_member=self._shares_with,
             on_presence=self._presence_changed,
             on_addresses=self._addresses_learned,
         )
@@ -169,6 +167,9 @@ class SyncHub:
 
     def volumes_shared_with(self, device: DeviceId) -> list[VolumeSync]:
         return [sync for sync in self._volumes.values() if sync.members.is_member(device) and sync.role is not None]
+
+    def _shares_with(self, device: DeviceId) -> bool:
+        return bool(self.volumes_shared_with(device))
 
     # ---- life
     async def run(self) -> None:
@@ -387,17 +388,17 @@ class SyncHub:
         if data is None:
             raise ConnectionLost("The other side said nothing.")
         connection = stream.connection
-        opening = await self._read_hello(connection, data)
+        opening = await self._introductions.read_hello(connection, data)
         self.peers.heard(connection)
         sync = self._volumes.get(opening.volume)
         if sync is None:
-            await self._say_left(stream, opening)
+            await self._introductions.say_left(stream, opening)
             raise Refused("not a hello for anything that is here")
         self._ends_with(sync.id)
         if sync.role is None or not sync.members.is_member(connection.peer):
-            await self._examine(connection, opening, sync)
+            await self._introductions.examine(connection, opening, sync)
             if sync.role is None or not sync.members.is_member(connection.peer):
-                await self._explain(stream, sync)
+                await self._introductions.explain(stream, sync)
                 raise Refused("not a member")
         elif (wait := sync.dealings.of(connection.peer).opened(asyncio.get_running_loop().time())) > 0:
             if wait > self.config.hello_timeout / 2:
@@ -417,67 +418,6 @@ class SyncHub:
         tasks = self._serving.setdefault(volume, set())
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-
-    async def _read_hello(self, connection: Connection, data: bytes) -> frames.StreamHello:
-        """Parses a hello; that of a stranger only when it is its turn."""
-        if self.volumes_shared_with(connection.peer):
-            return frames.read_hello(data)
-
-        async def read() -> frames.StreamHello:
-            return frames.read_hello(data)
-
-        return await self._scrutiny.spend(source_of(connection.remote_address), cost_of(size=len(data)), read)
-
-    async def _examine(self, connection: Connection, opening: frames.StreamHello, sync: VolumeSync) -> None:
-        """Looks at what a device shows that is not known as a member; learns it if that makes it one."""
-        shown = opening.credentials
-
-        async def look() -> None:
-            offered = wire.from_credentials(shown)
-            # The removal of this device may be void by now: its issuer was removed by a more senior admin at that time.
-            if sync.role is not None or await sync.members.would_be_member(self.device, offered):
-                await sync.members.would_be_member(connection.peer, offered)
-
-        await self._scrutinize(connection, shown, sync.members.credentials.size(), look)
-
-    async def _scrutinize(
-        self, connection: Connection, shown: pb.Credentials, known: int, work: Callable[[], Awaitable[T]]
-    ) -> T:
-        size = len(shown.grants) + len(shown.removals) + len(shown.certificates)
-        if size > HELLO_CREDENTIALS:
-            raise Refused("more credentials than a hello has room for")
-        source = source_of(connection.remote_address)
-        return await self._scrutiny.spend(source, cost_of(shown=size, known=known), work)
-
-    async def _explain(self, stream: Stream, sync: VolumeSync) -> None:
-        """Tells a device that was removed while it was away, or a member that this one was: a member that goes on from
-        an old backup may not know any more. Both know the volume anyway. A stranger hears nothing."""
-        peer = stream.connection.peer
-        about = self.device if sync.role is None and sync.members.is_member(peer) else peer
-        if sync.members.was_removed(about):
-            await stream.send(frames.credentials(sync.members.case_of(about)))
-            await stream.finish()
-            async with asyncio.timeout(FAREWELL):
-                await stream.receive(MAX_HELLO)  # its end proves that the other side has read
-
-    async def _say_left(self, stream: Stream, opening: frames.StreamHello) -> None:
-        """A member of a volume that this device left is told so: a session with the one mark that says it."""
-        mark, connection = load_left(self._devices, opening.volume), stream.connection
-        if mark is None:
-            return
-
-        async def is_proven() -> bool:
-            offered = wire.from_credentials(opening.credentials)
-            return await is_proven_member(opening.volume, connection.peer, offered)
-
-        if not await self._scrutinize(connection, opening.credentials, 0, is_proven):
-            return
-        await stream.send(frames.welcome(self.names.own, self._now_ms(), self.names.named_ms))
-        await stream.send(frames.marks([mark]))
-        await stream.finish()
-        async with asyncio.timeout(FAREWELL):
-            while await stream.receive(MAX_HELLO) is not None:
-                pass  # its end proves that the other side has read
 
     async def _converse(self, link: PeerLink, stream: Stream, opening: frames.StreamHello, sync: VolumeSync) -> None:
         if opening.purpose == pb.PURPOSE_SESSION:

@@ -25,7 +25,7 @@ def unavailable(volume: LocalVolume, fetcher: Fetcher, members: Members) -> tupl
 
 def _all(volume: LocalVolume, fetcher: Fetcher, members: Members) -> Iterator[UnavailableReport]:
     content = volume.store.content
-    too_large = dict.fromkeys(blob for blob, _size in content.beyond(fetcher.largest() - 1, MOST))
+    too_large = dict.fromkeys(blob for blob, _size in content.beyond(fetcher.room.largest() - 1, MOST))
     for blob in too_large:
         yield from _report(volume, members, blob, TOO_LARGE)
     for blob in fetcher.hopeless():

@@ -221,7 +221,7 @@ class VolumeSync:
 
     def on_no_space(self, callback: Callable[[int], None]) -> None:
         """Called when content of so many bytes has to wait for room on the disk; it is tried again after a while."""
-        self.fetcher.on_no_space = self.ingest.on_no_space = callback
+        self.fetcher.room.on_no_space = self.ingest.on_no_space = callback
 
     def set_record_budget(self, size: int | None) -> None:
         """Sets how much the records of each other device may take here. None: the default. Raises BadArgument."""
