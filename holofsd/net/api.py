@@ -17,8 +17,13 @@ from holofsd.net.traffic import TrafficCounters
 
 SESSION_ALPN: Final = b"holofs/1"
 """Sessions and content streams between members."""
+CONTENT_ALPN: Final = b"holofs-content/1"
+"""Content streams alone, beside a connection of the former kind."""
 JOIN_ALPN: Final = b"holofs-join/1"
 """Redeeming an invite."""
+
+ALPNS: Final = (SESSION_ALPN, JOIN_ALPN, CONTENT_ALPN)
+"""All that a device answers to."""
 
 ANY_RELAY: Final = "any"
 DEFAULT_MAX_FRAME: Final = 4 * 1024 * 1024
@@ -113,6 +118,10 @@ class Connection(Protocol):
     @property
     def remote_address(self) -> str:
         """ "ip:port" now in use, "relay:<url>", or "" if unknown."""
+
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds that a packet and its answer take now, as the transport measures; None if it is not known."""
 
     @property
     def dialled(self) -> bool:

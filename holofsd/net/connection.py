@@ -38,6 +38,8 @@ class RawConnection(Protocol):
         """Returns how the connection ended; never raises."""
 
     def remote_address(self) -> str: ...
+    def round_trip(self) -> float | None:
+        """Returns seconds, as of `api.Connection`."""
 
 
 class FramedConnection:
@@ -84,6 +86,10 @@ class FramedConnection:
     @property
     def remote_address(self) -> str:
         return "" if self.closed else self._raw.remote_address()
+
+    @property
+    def round_trip(self) -> float | None:
+        return None if self.closed else self._raw.round_trip()
 
     @property
     def closed(self) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from holofsd.core.errors import ConnectionLost, Unreachable
 from holofsd.core.ids import DeviceId
-from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, CloseCode, NetConfig
+from holofsd.net.api import ALPNS, CloseCode, NetConfig
 from holofsd.net.connection import FramedConnection
 from holofsd.net.fake_weather import Weather
 from holofsd.net.fake_wire import FakeRawConnection, Wire
@@ -42,7 +42,7 @@ class FakeNetwork:
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
 
-    def endpoint(self, device: DeviceId, alpns: Sequence[bytes] = (SESSION_ALPN, JOIN_ALPN)) -> FakeEndpoint:
+    def endpoint(self, device: DeviceId, alpns: Sequence[bytes] = ALPNS) -> FakeEndpoint:
         """A device comes up, on a port of its own each time; an endpoint it had before is gone without a word."""
         self.kill(device)
         endpoint = FakeEndpoint(self, device, f"10.0.0.1:{self._next_port}", tuple(alpns))

@@ -202,6 +202,9 @@ class FakeRawConnection:
         self._end: asyncio.Future[CloseReason] = asyncio.get_running_loop().create_future()
         self._dead = False
 
+    def round_trip(self) -> float | None:
+        return sum(self._wire.network.weather.delay)  # two ways of the mean delay
+
     def remote_address(self) -> str:
         return self._address
 

@@ -22,7 +22,7 @@ from holofsd.core.allowance import Allowance, Recent
 from holofsd.core.errors import BadConfiguration, ConnectionLost, Unreachable
 from holofsd.core.ids import DeviceId
 from holofsd.net.addresses import dialable, is_companion, is_meant, sockets_again, sockets_for, usable
-from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, CloseCode, CloseReason, Discovery, NetConfig
+from holofsd.net.api import ALPNS, CloseCode, CloseReason, Discovery, NetConfig
 from holofsd.net.connection import FramedConnection
 from holofsd.net.keep import TaskSet
 from holofsd.net.relays import KnownRelays
@@ -165,6 +165,10 @@ class IrohRawConnection:
             return parse_close(await self._connection.closed())
         except IROH_ERRORS as error:
             return CloseReason(CloseCode.LOST, message_of(error))
+
+    def round_trip(self) -> float | None:
+        milliseconds = self._connection.rtt()
+        return None if milliseconds is None else milliseconds / 1000
 
     def remote_address(self) -> str:
         """The address of the path in use. Iroh finds paths by itself: one that was not asked for is not shown."""
@@ -417,7 +421,7 @@ def relays_of(config: NetConfig) -> KnownRelays:
     return KnownRelays(own, config.allowed_relays)
 
 
-async def bind_iroh(seed: bytes, config: NetConfig, alpns: Sequence[bytes] = (SESSION_ALPN, JOIN_ALPN)) -> IrohEndpoint:
+async def bind_iroh(seed: bytes, config: NetConfig, alpns: Sequence[bytes] = ALPNS) -> IrohEndpoint:
     """Opens the sockets; works without any network. `seed` is the 32-byte secret of the node key.
 
     Raises BadConfiguration if the address or a relay cannot be used. Close the result explicitly.

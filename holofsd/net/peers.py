@@ -19,7 +19,7 @@ import structlog
 from holofsd.core.errors import ConnectionLost, HoloError, Unreachable
 from holofsd.core.ids import DeviceId
 from holofsd.net.addresses import usable
-from holofsd.net.api import SESSION_ALPN, CloseCode, CloseReason, Connection, Endpoint
+from holofsd.net.api import CONTENT_ALPN, SESSION_ALPN, CloseCode, CloseReason, Connection, Endpoint
 from holofsd.net.dialling import DialBudget
 from holofsd.net.keep import TaskSet
 from holofsd.net.peer import Backoff, Peer, PeerStatus
@@ -56,7 +56,8 @@ class PeerManager:
 
     `on_connection` is awaited, in a task of its own, for each connection that comes up, wanted or not; it may return
     at once or live as long as the connection. If it raises, the connection is closed. `on_other` is the same for
-    connections of other protocols (invites), which are not kept; without it they are refused.
+    connections of other protocols (invites, and more connections of members for content), which are not kept; without
+    it they are refused.
 
     Connections of devices that are neither wanted nor, by `is_member`, members of anything have little room
     (`strangers`) until `proven`; so have those of other protocols, in a room of their own.
@@ -202,8 +203,11 @@ class PeerManager:
             connection.close(*_GOING_AWAY)
         elif connection.alpn == SESSION_ALPN:
             self._tasks.spawn(self._arrived(connection))
+        elif connection.alpn == CONTENT_ALPN and not self._is_member(connection.peer):
+            connection.close(CloseCode.REFUSED)
         elif self._on_other is not None:
-            self._enter(self._joining, connection)
+            if connection.alpn != CONTENT_ALPN:
+                self._enter(self._joining, connection)
             self._tasks.spawn(self._handle(self._on_other, connection))
         else:
             connection.close(CloseCode.REFUSED)

@@ -67,6 +67,10 @@ class SyncConfig:
     sessions_wanted: int = 8
     sessions_most: int = 16
     streams_per_peer: int = 4
+    content_window: float = 1.0
+    """How often it is looked whether more connections would bring more content."""
+    content_rest: float = 15.0
+    """Connections that were opened for content are closed after this long without any."""
     pushes_most: int = 64
     """Publications that wait for a slow session before it is told of the last one only."""
     missing_retry: float = 15.0

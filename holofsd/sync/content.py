@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -20,9 +22,10 @@ from holofsd.core.errors import (
     ProtocolViolation,
 )
 from holofsd.core.ids import AuthorId, BlobHash, DeviceId
-from holofsd.net.api import CloseCode, Stream
+from holofsd.net.api import CloseCode, Connection, Stream
 from holofsd.store import faults
 from holofsd.sync.config import BLOB_FRAME, SyncConfig
+from holofsd.sync.content_connections import ContentConnections, Supplier
 from holofsd.sync.jobs import HEDGE, NO_LIMIT, Asker, FetchCounts, Job, Jobs, fits, later
 from holofsd.sync.pacing import NO_LIMITS
 from holofsd.sync.parts import UNKNOWN
@@ -51,7 +54,9 @@ PAUSE: Final = 2.0
 WRONG_MOST: Final = 3600.0
 """Most seconds until a device that sent other bytes than it was asked for is asked for them again."""
 SELDOM: Final = 12
-"""So often a device is asked for what it does not have; from then on as many times more seldom."""
+"""So often a device is asked for what it does not have; from then on as many times more seldom..."""
+RAREST: Final = 4
+"""... and half as often each time, so many times."""
 PATIENCE: Final = 30.0
 """Seconds for which a program may as well wait for the end of a pause."""
 BATCH_S: Final = 2.0
@@ -60,9 +65,6 @@ URGENT_STREAM: Final = -1
 """Number of the stream that is kept free of what no program waits for, which can be large, and the other side slow."""
 HOPELESS: Final = 64
 """So many jobs are looked at when a person asks what cannot be had."""
-
-
-OpenStream = Callable[[], Awaitable[Stream]]
 
 
 class Fetcher:
@@ -78,7 +80,9 @@ class Fetcher:
         self._on_arrived = on_arrived
         self._jobs = Jobs()
         self._tasks = Tasks("content")
-        self._peers: dict[DeviceId, OpenStream] = {}
+        self._peers: dict[DeviceId, Supplier] = {}
+        self._streams: dict[Supplier, set[int]] = {}
+        """Numbers of the streams to each device in session."""
         self._trips: set[Receiver] = set()
         self._standings = Standings()
         self._refill = asyncio.Event()
@@ -99,21 +103,32 @@ class Fetcher:
         self.room = Room(volume.store, config, self.counts)
         self.limits = NO_LIMITS
         """The device's own, from `SyncHub.add` on."""
+        self.connections_of: Callable[[Connection], ContentConnections] = partial(ContentConnections, config=config)
+        """Connections for content beside that of a session; from `SyncHub.add` on."""
         self.why_paused: Callable[[float], str] = lambda seconds: ""
         """Sentence that says why nothing comes for so many seconds at least; empty where that is not known."""
 
     # ---- who can be asked
-    def add_peer(self, device: DeviceId, open_stream: OpenStream) -> None:
+    def add_peer(self, device: DeviceId, source: Supplier) -> None:
         """A session with that device is up: it can be asked for content."""
-        self._peers[device] = open_stream
-        for number in range(URGENT_STREAM, self._config.streams_per_peer):
-            self._tasks.spawn(self._work(device, open_stream, number), f"stream {number}")
+        self._peers[device] = source
+        self._streams[source] = set()
+        self._add_streams(device, source)
         self.retry(device)
 
-    def remove_peer(self, device: DeviceId, open_stream: OpenStream) -> None:
-        if self._peers.get(device) is open_stream:
+    def remove_peer(self, device: DeviceId, source: Supplier) -> None:
+        if self._peers.get(device) is source:
             del self._peers[device]
+        self._streams.pop(source, None)
         self.look_again()
+
+    def _add_streams(self, device: DeviceId, source: Supplier) -> None:
+        """Opens as many as there may be now; those that are too many end by themselves."""
+        known = self._streams.get(source)
+        for number in range(URGENT_STREAM, source.connections.streams):
+            if known is not None and number not in known:
+                known.add(number)
+                self._tasks.spawn(self._work(device, source, number, known), f"stream {number}")
 
     def retry(self, device: DeviceId) -> None:
         """Asks a device again for everything: it says what it holds, and may have by now what it did not have
@@ -260,22 +275,28 @@ class Fetcher:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
-    async def _work(self, device: DeviceId, open_stream: OpenStream, number: int) -> None:
-        """One stream to one device, for as long as it is a peer."""
+    async def _work(self, device: DeviceId, source: Supplier, number: int, known: set[int]) -> None:
+        """One stream to one device, for as long as it is a peer and there are so many streams."""
         stream: Stream | None = None
-        idle = IDLE_LEAST
+        idle, connections = IDLE_LEAST, source.connections
+        changes = connections.changes
         try:
-            while self._peers.get(device) is open_stream:
+            while self._peers.get(device) is source and number < connections.streams:
+                if changes != connections.changes:
+                    changes = connections.changes
+                    self._add_streams(device, source)
+                    stream = _end(stream)
                 jobs = self._take(device, self._is_urgent_only(number))
                 if not jobs:
                     idle = await self._wait(idle)
                     continue
                 idle, usable, failed = IDLE_LEAST, False, False
                 try:
-                    stream = stream or await self._opened(device, open_stream)
-                    if self._peers.get(device) is not open_stream:
+                    stream = stream or await self._opened(device, source, number)
+                    if self._peers.get(device) is not source:
                         raise Stopped("The session ended meanwhile.")
-                    usable = await self._trip(device, stream, jobs)
+                    with nullcontext() if number < 0 else connections.in_use(stream.connection):
+                        usable = await self._trip(device, stream, jobs)
                 except Stopped:
                     pass
                 except (ConnectionLost, ProtocolViolation, OSError, sqlite3.OperationalError) as error:
@@ -284,20 +305,19 @@ class Fetcher:
                     self._failed(device, jobs, error)
                 finally:
                     self._give_back(device, jobs)
-                if stream is not None and not usable:
-                    stream.abort(CloseCode.NORMAL)
-                    stream = None
+                if not usable:
+                    stream = _end(stream)
                 if failed:
                     await asyncio.sleep(PAUSE)
         finally:
-            if stream is not None:
-                stream.abort(CloseCode.NORMAL)
+            known.discard(number)
+            _end(stream)
 
-    async def _opened(self, device: DeviceId, open_stream: OpenStream) -> Stream:
+    async def _opened(self, device: DeviceId, source: Supplier, number: int) -> Stream:
         """A new content stream. A device that is slow to welcome it holds up what it is about to be asked for."""
         began = asyncio.get_running_loop().time()
         try:
-            return await open_stream()
+            return await source.open_stream(number)
         except ConnectionLost:
             if asyncio.get_running_loop().time() - began > HEDGE:
                 self._ask_last(device)
@@ -381,7 +401,7 @@ class Fetcher:
             self._arrived(device, trip.arrived)
         for job in trip.missing:
             misses = job.misses[device] = job.misses.get(device, 0) + 1
-            job.not_from[device] = later(now, self._miss_delay(misses))
+            job.not_from[device] = later(now, self._miss_delay(job.blob, misses))
         for job in trip.otherwise:
             job.solo = True
             job.misses[device] = job.misses.get(device, 0) + 1
@@ -393,10 +413,13 @@ class Fetcher:
             job.not_from[device] = now + min(WRONG_MOST, 5 * self._config.missing_retry * 2.0 ** min(times, 16))
             self._count_wrong(device)
 
-    def _miss_delay(self, misses: int) -> float:
-        """Seconds until a device is asked again for what it did not have so often. When it has more it says so."""
+    def _miss_delay(self, blob: BlobHash, misses: int) -> float:
+        """Seconds until a device is asked again for what it did not have so often. When it has more it says so. Content
+        that was looked for at one time is not looked for at one time again and again."""
         retry = self._config.missing_retry
-        return min(retry, IDLE_LEAST * 2.0**misses) if misses < SELDOM else SELDOM * retry
+        if misses < SELDOM:
+            return min(retry, IDLE_LEAST * 2.0**misses)
+        return (0.5 + blob[0] / 256) * SELDOM * retry * 2.0 ** min(misses - SELDOM, RAREST)
 
     def _count_wrong(self, device: DeviceId) -> None:
         self.counts.wrong[device] = self.counts.wrong.get(device, 0) + 1
@@ -457,3 +480,10 @@ class Fetcher:
         for receiver in list(self._trips):
             if receiver.device == device and job in receiver.pending:
                 receiver.is_done_elsewhere(job)
+
+
+def _end(stream: Stream | None) -> Stream | None:
+    """Returns None: there is no stream any more."""
+    if stream is not None:
+        stream.abort(CloseCode.NORMAL)
+    return None

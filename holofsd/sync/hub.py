@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -16,16 +17,18 @@ from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec.signing import SigningKey
 from holofsd.codec.ticket import Invite
 from holofsd.core.document import DeviceInfo
-from holofsd.core.errors import ConnectionLost, HoloError, ProtocolViolation, Refused
+from holofsd.core.errors import ConnectionLost, HoloError, ProtocolViolation, Refused, Unreachable
 from holofsd.core.ids import DeviceId, VolumeId
-from holofsd.net.api import JOIN_ALPN, CloseCode, CloseReason, Connection, Endpoint, Stream
+from holofsd.net.api import CONTENT_ALPN, JOIN_ALPN, CloseCode, CloseReason, Connection, Endpoint, Stream
 from holofsd.net.peer import PeerStatus
 from holofsd.net.peers import PeerManager
 from holofsd.store.device import DeviceStore
 from holofsd.sync import frames
 from holofsd.sync.config import MAX_HELLO, MAX_NAME, PROGRAM, SyncConfig
+from holofsd.sync.content_connections import ContentConnections
 from holofsd.sync.introductions import Introductions
 from holofsd.sync.invites import Inviter
+from holofsd.sync.line_count import STEPS
 from holofsd.sync.links import accept_session, keep_session
 from holofsd.sync.members import Members
 from holofsd.sync.names import DeviceNames
@@ -40,10 +43,10 @@ from holofsd.sync.wiring import neighbours
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-CONTENT_STREAMS = 8
+CONTENT_STREAMS = STEPS[-1] + 4
 """Content streams of one device and volume."""
 STREAMS = 4
-STREAMS_OF_A_VOLUME = 12
+STREAMS_OF_A_VOLUME = CONTENT_STREAMS + 4
 """Streams that a device may have open to us at a time: so many, and so many more for each volume that is shared."""
 STRANGER = 25
 """A stream of a stranger counts for so many."""
@@ -116,6 +119,7 @@ class SyncHub:
         sync.twins = self.twins
         sync.members.called = self.names.of
         sync.limits = sync.server.limits = sync.fetcher.limits = self.limits
+        sync.fetcher.connections_of = self._content_connections
         sync.fetcher.why_paused = lambda seconds: self.pauses.why(sync.id, sync.members.others(), seconds)
         sync.members.subscribe(self._rewire.set)
         sync.members.subscribe(lambda: self.inviter.look(sync.id))
@@ -274,12 +278,44 @@ class SyncHub:
     async def _on_other(self, connection: Connection) -> None:
         if connection.alpn == JOIN_ALPN:
             await self.inviter.serve(connection)
+        elif connection.alpn == CONTENT_ALPN and (link := self._links.get(connection.peer)) is not None:
+            await asyncio.wait((link.tasks.spawn(self._serve_more(link, connection), "more content"),))
         else:
             connection.close(CloseCode.REFUSED)
 
+    async def _serve_more(self, link: PeerLink, connection: Connection) -> None:
+        """One more connection for content, of a device in session. It ends with the one of the sessions."""
+        if link.more >= STEPS[-1] or not self._shares_with(connection.peer):
+            connection.close(CloseCode.BUSY)
+            return
+        link.more += 1
+        try:
+            while True:
+                self._accepted(link, await connection.accept_stream())
+        except ConnectionLost:
+            log.debug("connection for content ended", peer=connection.peer.hex()[:8])
+        finally:
+            link.more -= 1
+            connection.close(CloseCode.NORMAL)
+
+    def _content_connections(self, main: Connection) -> ContentConnections:
+        link = self._links.get(main.peer)
+        if link is not None and link.connection is main:
+            return link.content
+        return ContentConnections(main, self.config)
+
+    async def _dial_more(self, main: Connection) -> Connection:
+        """One more connection to the device of `main`, to where that one goes. Raises Unreachable."""
+        if main.closed or main.remote_address.startswith("relay:"):
+            raise Unreachable("A relay gives no more to more connections.")
+        return await self._endpoint.connect(main.peer, [main.remote_address], CONTENT_ALPN)
+
     async def _on_connection(self, connection: Connection) -> None:
         """Lives as long as the connection."""
-        link = PeerLink(connection, Tasks("connection"))
+        received = partial(getattr, self.traffic.of(connection.peer), "received")
+        dial = partial(self._dial_more, connection)
+        content = ContentConnections(connection, self.config, dial, received)
+        link = PeerLink(connection, Tasks("connection"), content)
         former = self._links.get(connection.peer)
         self._links[connection.peer] = link
         if former is not None:
@@ -299,6 +335,7 @@ class SyncHub:
         finally:
             if self._links.get(connection.peer) is link:
                 del self._links[connection.peer]
+            content.close()
             await link.tasks.close()
 
     def _note_refusal(self, device: DeviceId, end: CloseReason) -> None:
@@ -420,7 +457,7 @@ class SyncHub:
         task.add_done_callback(tasks.discard)
 
     async def _converse(self, link: PeerLink, stream: Stream, opening: frames.StreamHello, sync: VolumeSync) -> None:
-        if opening.purpose == pb.PURPOSE_SESSION:
+        if opening.purpose == pb.PURPOSE_SESSION and stream.connection is link.connection:
             await accept_session(sync, stream, opening.greeting)
         elif opening.purpose == pb.PURPOSE_CONTENT:
             await self._serve_content(link, stream, sync)

@@ -16,6 +16,7 @@ from holofsd.core.errors import ConnectionLost, ProtocolViolation
 from holofsd.core.ids import DeviceId
 from holofsd.net.api import CloseCode, Connection, Stream
 from holofsd.sync import frames
+from holofsd.sync.content_connections import Supplier
 from holofsd.sync.session import Dismissed, Session, open_stream
 from holofsd.sync.volume import VolumeSync
 
@@ -102,9 +103,10 @@ async def converse(sync: VolumeSync, session: Session) -> None:
         session.close(CloseCode.DUPLICATE)
         return
     connection = session.stream.connection
+    connections = sync.fetcher.connections_of(connection)
 
-    async def open_content() -> Stream:
-        stream = await connection.open_stream()
+    async def open_content(number: int) -> Stream:
+        stream = await connections.open_stream(number)
         try:
             await open_stream(stream, _hello(sync, pb.PURPOSE_CONTENT, connection.peer), sync.config.hello_timeout)
         except BaseException:
@@ -113,7 +115,9 @@ async def converse(sync: VolumeSync, session: Session) -> None:
         return stream
 
     sync.marks.met(session.peer)
-    sync.fetcher.add_peer(session.peer, open_content)
+    source = Supplier(connections, open_content)
+    unsubscribe = connections.subscribe(sync.fetcher.look_again)
+    sync.fetcher.add_peer(session.peer, source)
     log.info("session begins", volume=sync.id.hex()[:8], peer=session.peer.hex()[:8], opened_here=session.opened_here)
     try:
         await session.run()
@@ -121,7 +125,8 @@ async def converse(sync: VolumeSync, session: Session) -> None:
         session.ended.set()
         if sync.sessions.get(session.peer) is session:
             del sync.sessions[session.peer]
-        sync.fetcher.remove_peer(session.peer, open_content)
+        unsubscribe()
+        sync.fetcher.remove_peer(session.peer, source)
         sync.ingest.give_up(session)
         sync.marks.notify()
         sync.on_session_end()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from holofsd.core.allowance import Allowance
 from holofsd.core.ids import VolumeId
 from holofsd.net.api import Connection
+from holofsd.sync.content_connections import ContentConnections
 from holofsd.sync.tasks import Tasks
 
 STREAMS_A_SECOND = 50
@@ -24,6 +25,7 @@ class PeerLink:
 
     connection: Connection
     tasks: Tasks
+    content: ContentConnections
     shared: bool = False
     """Something was shared with that device while it was connected."""
     keeping: dict[VolumeId, asyncio.Task[None]] = field(default_factory=dict)
@@ -31,6 +33,8 @@ class PeerLink:
     """Open now, of those that the other side opened."""
     opening: Allowance = field(default_factory=lambda: Allowance(STREAMS_A_SECOND, STREAMS_AT_ONCE))
     content_streams: dict[VolumeId, int] = field(default_factory=dict)
+    more: int = 0
+    """Connections for content that the other side opened beside this one."""
 
 
 def split_addresses(addresses: list[str] | tuple[str, ...]) -> tuple[list[str], str]:

@@ -320,6 +320,15 @@ async def test_closing_an_endpoint_says_goodbye_on_every_connection(world):
         await b.connect(a.device, a.addresses(), SESSION_ALPN)
 
 
+async def test_a_round_trip_is_measured_if_it_is_known(world):
+    mine, theirs = await world.pair()
+    assert await mine.ping(5.0) is not None
+    for side in (mine, theirs):
+        assert side.round_trip is None or 0 <= side.round_trip < 5.0
+        side.close(0)
+        assert side.round_trip is None
+
+
 async def test_a_ping_is_answered_by_the_other_side(world):
     mine, theirs = await world.pair()
     assert 0 <= await mine.ping(5.0) < 5.0
