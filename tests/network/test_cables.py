@@ -107,6 +107,22 @@ def test_a_slow_and_lossy_cable_costs_time_only(machines: Machines) -> None:
     assert not b.knows_that_it_is_alone()
 
 
+def test_much_content_over_a_lossy_cable_comes_over_more_connections(machines: Machines) -> None:
+    a, b = machines.sharing("a", "b")
+    machines.agree()
+    b.device.ctl("config", "set", "log.level", "debug")
+    b.host.ports[0].trouble(delay_ms=40, loss=0.02)
+    for number in range(24):
+        a.write(f"photograph {number}", os.urandom(400_000))
+    until(
+        lambda: any("connections for content" in log.read_text() for log in b.device.log_files()),
+        "more connections",
+        60,
+    )
+    b.host.ports[0].calm()
+    machines.agree()
+
+
 def test_a_machine_that_changes_its_address_is_found_again(machines: Machines) -> None:
     a, b = machines.sharing("a", "b")
     machines.agree()
