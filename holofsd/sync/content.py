@@ -156,7 +156,8 @@ class Fetcher:
         self._refill.set()
 
     async def fetch(self, blob: BlobHash, size: int, timeout: float) -> None:
-        """Returns when the blob is here. Raises ContentUnavailable, ContentTimeout or NoSpace."""
+        """Returns when the blob is here. Raises ContentUnavailable, ContentTimeout or NoSpace. `timeout`: as of
+        `Job.while_it_comes`."""
         if self._content.has(blob):
             return
         if why := self.why_paused(timeout):
@@ -171,8 +172,7 @@ class Fetcher:
         self.look_again()
         hedge = loop.call_later(HEDGE + 0.01, self.look_again)
         try:
-            async with asyncio.timeout(timeout):
-                await asyncio.shield(job.done)
+            await job.while_it_comes(timeout)
         except TimeoutError:
             raise self._not_in_time(job) from None
         finally:

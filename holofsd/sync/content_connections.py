@@ -83,6 +83,11 @@ class ContentConnections:
             self._uses[connection] -= 1
             self._close_if_done(connection)
 
+    def failed(self, connection: Connection) -> None:
+        """Gives more connections up for a while, because one of them was of no use."""
+        if connection is not self._main and connection in self._more.values():
+            self._give_up()
+
     def close(self) -> None:
         """Closes all but the connection of the sessions. Idempotent."""
         if self._timer is not None:
@@ -108,8 +113,7 @@ class ContentConnections:
             except Unreachable as error:
                 log.debug("no more connections for content", peer=self._main.peer.hex()[:8], why=error.message)
                 if changes == self.changes:
-                    self._count.refused(asyncio.get_running_loop().time())
-                    self._changed()
+                    self._give_up()
                 return self._main
             if number >= self._count.number or self._dial is None:  # not wanted any more
                 made.close(CloseCode.NORMAL)
@@ -122,6 +126,10 @@ class ContentConnections:
             del self._uses[connection]
             if connection is not self._main and connection not in self._more.values():
                 connection.close(CloseCode.NORMAL)
+
+    def _give_up(self) -> None:
+        self._count.refused(asyncio.get_running_loop().time())
+        self._changed()
 
     def _changed(self) -> None:
         self.changes += 1

@@ -28,6 +28,10 @@ HEDGE_REST: Final = 10.0
 """Seconds after which other content is asked of a second device that has nothing else to do."""
 
 
+COMES_MOST: Final = 8
+"""So many times as long a program waits for content that keeps coming: less than a mount waits for its daemon."""
+
+
 @dataclass(slots=True)
 class FetchCounts:
     """Figures of one fetcher, for warnings."""
@@ -83,6 +87,21 @@ class Job:
         """Notes how many bytes of it a device has sent."""
         self.progress[device] = size
         self.came_at = asyncio.get_running_loop().time()
+
+    async def while_it_comes(self, timeout: float) -> None:
+        """Waits for the content, up to `COMES_MOST` times as long while it keeps coming. Raises TimeoutError after
+        `timeout` seconds without a byte, and whatever `done` fails with."""
+        began = asyncio.get_running_loop().time()
+        ends = began + timeout
+        while True:
+            try:
+                async with asyncio.timeout_at(ends):
+                    return await asyncio.shield(self.done)
+            except TimeoutError:
+                later = min(self.came_at + timeout, began + COMES_MOST * timeout)
+                if later <= ends:
+                    raise
+                ends = later
 
     def needs_another(self, now: float, limited: bool = False) -> bool:
         """The devices that are asked for it have had their time; the more there are, the longer that is.

@@ -15,6 +15,8 @@ STEPS: Final = (0, 4, 8, 16)
 """Connections beside the one of the sessions. 0: content comes over that one, too."""
 GAIN: Final = 1.25
 """More connections are kept if they bring so many times as much."""
+LEAST: Final = 16 * 1024
+"""Bytes a second below which more connections are not tried: the other device has little to give."""
 PAUSE_LEAST: Final = 60.0
 """Seconds until more are tried again after they brought nothing; doubles each time."""
 PAUSE_MOST: Final = 1800.0
@@ -85,9 +87,13 @@ class LineCount:
             if self._step:
                 self._change(self._step - 1)
                 self._wait(sample.at)
-        elif sample.at >= self._again_at and self._step + 1 < len(self._steps):
+        elif self._may_try_more(sample):
             self._before = (self._step, sample.bytes_a_second)
             self._change(max(self._step + 1, self._best))
+
+    def _may_try_more(self, sample: Sample) -> bool:
+        is_time = sample.at >= self._again_at and sample.bytes_a_second >= LEAST
+        return is_time and self._step + 1 < len(self._steps)
 
     def _queues(self, round_trip: float | None) -> bool:
         shortest = self._shortest

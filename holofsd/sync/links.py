@@ -12,7 +12,7 @@ import asyncio
 import structlog
 
 from holofs_peer.v1 import peer_pb2 as pb
-from holofsd.core.errors import ConnectionLost, ProtocolViolation
+from holofsd.core.errors import ConnectionLost, HoloError, ProtocolViolation
 from holofsd.core.ids import DeviceId
 from holofsd.net.api import CloseCode, Connection, Stream
 from holofsd.sync import frames
@@ -109,8 +109,10 @@ async def converse(sync: VolumeSync, session: Session) -> None:
         stream = await connections.open_stream(number)
         try:
             await open_stream(stream, _hello(sync, pb.PURPOSE_CONTENT, connection.peer), sync.config.hello_timeout)
-        except BaseException:
+        except BaseException as error:
             stream.abort(CloseCode.NORMAL)
+            if isinstance(error, HoloError):
+                connections.failed(stream.connection)
             raise
         return stream
 

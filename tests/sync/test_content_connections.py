@@ -176,3 +176,16 @@ async def test_a_removed_member_loses_them(tmp_path: Path) -> None:
         ann.sync.members.remove(raw.id)
         await more.wait_closed()
         await raw.endpoint.close()
+
+
+async def test_a_device_that_answers_nothing_on_them_still_gives_its_content(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob", network=FakeNetwork(), config=LOOKS_OFTEN) as (ann, bob):
+        await share(ann, bob)
+        ann.network.weather = replace(ann.network.weather, delay=(FAR, FAR))
+        ann.hub.peers._on_other = ignores
+        assert await fetched(ann, bob, 60, "far") > 0
+        assert connections(bob, ann) == 0
+
+
+async def ignores(connection: Connection) -> None:
+    await connection.wait_closed()

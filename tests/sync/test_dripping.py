@@ -14,7 +14,7 @@ import pytest
 
 from holofs_peer.v1 import peer_pb2 as pb
 from holofsd.codec.content import hash_bytes
-from holofsd.core.errors import ContentUnavailable
+from holofsd.core.errors import ContentTimeout, ContentUnavailable
 from holofsd.net.api import Stream
 from holofsd.net.fake import FakeNetwork
 from holofsd.sync import content, frames, jobs
@@ -239,3 +239,24 @@ async def test_what_cannot_exist_is_not_waited_for(tmp_path: Path) -> None:
         await share(ann, bob)
         with pytest.raises(ContentUnavailable):
             await asyncio.wait_for(bob.sync.fetch(hash_bytes(b"x"), 1 << 61, 60.0), 30)
+
+
+async def test_a_reader_waits_for_what_keeps_coming_and_not_for_what_stopped(tmp_path: Path) -> None:
+    """A large file over a bad line takes longer than a program would wait for nothing."""
+    data = os.urandom(LARGE)
+    async with scene(tmp_path, data, serves(data, piece=150_000, pause=0.05)) as (_ann, bob, _server):
+        bob.network.partition(bob.id, _ann.id, notice=True)
+        await bob.sync.fetch(hash_bytes(data), len(data), 0.3)
+        assert bob.files()["file"] == data
+
+
+async def test_a_reader_is_let_go_when_nothing_comes_any_more(tmp_path: Path) -> None:
+    data = os.urandom(LARGE)
+
+    async def stops(stream: Stream, get: pb.Get) -> None:
+        await stream.send(frames.blob(get.id, data[get.offset : get.offset + 150_000], False, len(data)))
+
+    async with scene(tmp_path, data, stops) as (ann, bob, _server):
+        bob.network.partition(bob.id, ann.id, notice=True)
+        with pytest.raises((ContentTimeout, ContentUnavailable)):
+            await bob.sync.fetch(hash_bytes(data), len(data), 0.3)

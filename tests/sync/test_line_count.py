@@ -75,6 +75,12 @@ def test_streams_that_are_not_in_use_ask_for_nothing() -> None:
     assert count.number == 0
 
 
+def test_a_device_that_has_little_to_give_is_asked_over_one() -> None:
+    count = LineCount()
+    run(count, lambda number: 100.0 * max(number, 1), 100)
+    assert count.number == 0
+
+
 def test_after_a_rest_what_helped_before_is_tried_at_once() -> None:
     count = LineCount()
     now = run(count, loses_packets, 20)
