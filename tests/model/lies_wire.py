@@ -13,7 +13,7 @@ from holofsd.codec.signing import SigningKey
 from holofsd.core.document import Certificate, Credentials, Grant, Role
 from holofsd.core.errors import HoloError
 from holofsd.core.ids import AuthorId, DeviceId
-from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, Connection
+from holofsd.net.api import CONTENT_ALPN, JOIN_ALPN, SESSION_ALPN, Connection
 from holofsd.net.framing import FramedStream
 from model.liar import PATIENCE_S, Honest, Liar, Talk
 from model.lies import lie
@@ -254,6 +254,29 @@ async def _half_frames(liar: Liar, connection: Connection, streams: int) -> None
             return
         assert isinstance(stream, FramedStream)
         await _raw(stream, (500_000).to_bytes(4, "big") + bytes(60_000))
+
+
+@lie("wire")
+async def many_connections_for_content(liar: Liar, device: Honest, n: Numbers) -> None:
+    """More than anybody may have, by the member or by a stranger, with sessions, content or halves of frames."""
+    key = SigningKey(hash_bytes(b"content %d" % n[0])) if n[0] % 4 == 0 else None
+    hello = pb.Hello(
+        protocol=1,
+        volume=liar.volume,
+        purpose=(pb.PURPOSE_SESSION, pb.PURPOSE_CONTENT)[n[2] % 2],
+        credentials=wire.to_credentials(liar.shown_credentials()),
+        device_name="mal",
+        clock_ms=LAST,
+    )
+    for _ in range(2 + n[1] % 20):
+        connection = await liar.connect(device, CONTENT_ALPN, key)
+        if connection is None:
+            return
+        liar.trash.append(connection)
+        if n[2] % 3 == 0:
+            await _half_frames(liar, connection, 1 + n[2] % 5)
+        else:
+            await liar.opened(connection, pb.Frame(hello=hello).SerializeToString())
 
 
 @lie("wire")
