@@ -157,7 +157,7 @@ class Fetcher:
         if least >= NO_LIMIT:
             raise ContentUnavailable("No file can be as large as this one is said to be: who wrote it has to say more.")
         job = self._jobs.add(blob, least, most, urgent=True, now=loop.time())
-        job.waiters += 1
+        job.begin_wait()
         self.look_again()
         hedge = loop.call_later(HEDGE + 0.01, self.look_again)
         try:

@@ -13,11 +13,12 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from holofs_api.numbers import MAX_FILE_SIZE
 from holofsd.core.errors import HoloError
 from holofsd.core.ids import AuthorId, BlobHash, DeviceId
+from holofsd.store.threads import QueuedWork
 from holofsd.sync.parts import Part
 
 NO_LIMIT: Final = MAX_FILE_SIZE + 1
@@ -70,11 +71,19 @@ class Job:
     part: Part | None = None
     """What is here of it so far; None until a device sends some."""
     waiters: int = 0
+    queued: set[QueuedWork[Any]] = field(default_factory=set)
+    """What is done for it in threads, as long as no program waits."""
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
     def taken(self) -> bool:
         return bool(self.takers)
+
+    def begin_wait(self) -> None:
+        """A program waits for it from now on, and for what is being done for it."""
+        self.waiters += 1
+        for work in self.queued:
+            work.promote()
 
     def may_ask(self, device: DeviceId, now: float) -> bool:
         return self.not_from.get(device, 0.0) <= now
