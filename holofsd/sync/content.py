@@ -24,7 +24,7 @@ from holofsd.core.ids import AuthorId, BlobHash, DeviceId
 from holofsd.net.api import CloseCode, Stream
 from holofsd.store import faults
 from holofsd.sync.config import BLOB_FRAME, SyncConfig
-from holofsd.sync.jobs import HEDGE, NO_LIMIT, Asker, FetchCounts, Job, Jobs, fits, later
+from holofsd.sync.jobs import HEDGE, IDLE_LEAST, NO_LIMIT, Asker, FetchCounts, Job, Jobs, fits, later, miss_delay
 from holofsd.sync.pacing import NO_LIMITS
 from holofsd.sync.parts import UNKNOWN
 from holofsd.sync.receiving import Receiver, Stopped, Trip
@@ -44,14 +44,10 @@ BLOCKED_MOST: Final = 2048
 SET_BACK_MS: Final = 10 * 60 * 1000
 ALL_AGAIN: Final = 60.0
 """Seconds after which what was set back has its turn at the earliest, if a device comes that may have it."""
-IDLE_LEAST: Final = 0.1
-"""Seconds after which a device that did not have something is first asked again; doubles each time."""
 PAUSE: Final = 2.0
 """Seconds until a device whose content stream failed is asked again."""
 WRONG_MOST: Final = 3600.0
 """Most seconds until a device that sent other bytes than it was asked for is asked for them again."""
-SELDOM: Final = 12
-"""So often a device is asked for what it does not have; from then on as many times more seldom."""
 PATIENCE: Final = 30.0
 """Seconds for which a program may as well wait for the end of a pause."""
 BATCH_S: Final = 2.0
@@ -159,7 +155,7 @@ class Fetcher:
         job = self._jobs.add(blob, least, most, urgent=True, now=loop.time())
         job.begin_wait()
         self.look_again()
-        hedge = loop.call_later(HEDGE + 0.01, self.look_again)
+        hedge = loop.call_later(HEDGE + 0.01, self._hedge, job)
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(job.done)
@@ -168,6 +164,15 @@ class Fetcher:
         finally:
             hedge.cancel()
             job.waiters -= 1
+
+    def _hedge(self, job: Job) -> None:
+        """Asks a second device; where there is none, the one anew that was asked before the program waited."""
+        now = asyncio.get_running_loop().time()
+        if not any(device not in job.takers and job.may_ask(device, now) for device in self._peers):
+            for receiver in list(self._trips):
+                if receiver.was_asked_early(job):
+                    receiver.stop()
+        self.look_again()
 
     def _not_in_time(self, job: Job) -> HoloError:
         now = asyncio.get_running_loop().time()
@@ -382,7 +387,7 @@ class Fetcher:
             self._arrived(device, trip.arrived)
         for job in trip.missing:
             misses = job.misses[device] = job.misses.get(device, 0) + 1
-            job.not_from[device] = later(now, self._miss_delay(misses))
+            job.not_from[device] = later(now, miss_delay(misses, self._config.missing_retry))
         for job in trip.otherwise:
             job.solo = True
             job.misses[device] = job.misses.get(device, 0) + 1
@@ -393,11 +398,6 @@ class Fetcher:
             times = job.wrong[device] = job.wrong.get(device, 0) + 1
             job.not_from[device] = now + min(WRONG_MOST, 5 * self._config.missing_retry * 2.0 ** min(times, 16))
             self._count_wrong(device)
-
-    def _miss_delay(self, misses: int) -> float:
-        """Seconds until a device is asked again for what it did not have so often. When it has more it says so."""
-        retry = self._config.missing_retry
-        return min(retry, IDLE_LEAST * 2.0**misses) if misses < SELDOM else SELDOM * retry
 
     def _count_wrong(self, device: DeviceId) -> None:
         self.counts.wrong[device] = self.counts.wrong.get(device, 0) + 1

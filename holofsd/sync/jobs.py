@@ -28,6 +28,11 @@ HEDGE: Final = 2.0
 HEDGE_REST: Final = 10.0
 """Seconds after which other content is asked of a second device that has nothing else to do."""
 
+IDLE_LEAST: Final = 0.1
+"""Seconds after which a device that did not have something is first asked again; doubles each time."""
+SELDOM: Final = 12
+"""So often a device is asked for what it does not have; from then on as many times more seldom."""
+
 
 @dataclass(slots=True)
 class FetchCounts:
@@ -242,6 +247,11 @@ def _slow(table: OrderedDict[BlobHash, Job], asker: Asker) -> list[Job]:
 
 def fits(job: Job, room: int) -> bool:
     return job.least < NO_LIMIT and (job.least < room or job.waiters > 0)
+
+
+def miss_delay(misses: int, retry: float) -> float:
+    """Seconds until a device is asked again for what it did not have so often. When it has more it says so."""
+    return min(retry, IDLE_LEAST * 2.0**misses) if misses < SELDOM else SELDOM * retry
 
 
 def later(now: float, delay: float) -> float:

@@ -110,6 +110,8 @@ class Receiver:
         self._window = _Window()
         self._deadline: asyncio.Timeout | None = None
         self._stopped = False
+        self._asked: dict[Job, bool] = {}
+        """Jobs that the device was asked for, and whether as urgent ones."""
         self.pending: list[Job] = []
         """What this trip may still bring."""
         self._promised = 0
@@ -145,6 +147,10 @@ class Receiver:
         self._stopped = True
         if self._deadline is not None:
             self._deadline.reschedule(asyncio.get_running_loop().time())
+
+    def was_asked_early(self, job: Job) -> bool:
+        """Whether the device was asked for it before a program waited, and has not begun to answer."""
+        return job in self.pending and self._asked.get(job) is False and self.device not in job.progress
 
     def is_done_elsewhere(self, job: Job) -> None:
         """Takes a job off that another device has done. A trip that can bring nothing else ends."""
@@ -304,7 +310,8 @@ class Receiver:
 
     async def _ask(self, number: int, job: Job, offset: int) -> None:
         most = self._limits.most_received(self._stream, BLOB_FRAME)
-        await self._send(frames.get(number, job.blob, offset, job.waiters > 0, 0 if most == BLOB_FRAME else most))
+        urgent = self._asked[job] = job.waiters > 0
+        await self._send(frames.get(number, job.blob, offset, urgent, 0 if most == BLOB_FRAME else most))
 
     async def _send(self, frame: bytes) -> None:
         try:

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from holofsd.codec.content import hash_bytes
-from holofsd.store.threads import Pool
-from holofsd.sync import serving
+from holofsd.store.threads import Pool, in_thread
+from holofsd.sync import content, jobs, receiving, serving
 from holofsd.sync.jobs import Job
 from support.full_pool import pool_full
 from tests.sync.devices import Device, devices, settled, share, until
@@ -47,6 +49,27 @@ async def test_a_program_that_begins_to_wait_takes_over_what_is_in_the_queue(
             await until(lambda: [*queued(bob)])
             assert bob.files() == {"film": None}
             await bob.sync.fetch(hash_bytes(data), size, 20.0)
+            assert bob.files() == {"film": data}
+        await settled(ann, bob)
+
+
+async def test_a_device_that_has_other_work_first_is_asked_anew_for_what_a_program_begins_to_wait_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_once(_jobs: object, work: Callable[[], Any]) -> Any:
+        return await in_thread(Pool.FOREGROUND, work)
+
+    monkeypatch.setattr(receiving, "_in_thread", at_once)  # this device is not busy
+    monkeypatch.setattr(jobs, "HEDGE", 0.2)
+    monkeypatch.setattr(content, "HEDGE", 0.2)
+    data = os.urandom(SIZES[1])
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await share(ann, bob)
+        await settled(ann, bob)
+        async with pool_full():
+            ann.write("film", data)
+            await until(lambda: any(receiver._asked for receiver in bob.sync.fetcher._trips))
+            await bob.sync.fetch(hash_bytes(data), len(data), 20.0)
             assert bob.files() == {"film": data}
         await settled(ann, bob)
 
