@@ -16,6 +16,7 @@ from holofsd.check.device import DEVICE
 from holofsd.check.mending import INDEX, back_up, backup_time, is_behind
 from holofsd.core.errors import DamagedIndex, HoloError
 from holofsd.core.ids import VolumeId
+from holofsd.store.threads import Pool, in_thread
 
 _log = structlog.get_logger(__name__)
 
@@ -55,7 +56,7 @@ class Backups:
 
     async def _back_up(self, directory: Path, name: str, damaged: Callable[[str], None]) -> None:
         try:
-            await asyncio.to_thread(back_up, directory, name)
+            await in_thread(Pool.BACKGROUND, back_up, directory, name)
         except DamagedIndex as error:
             damaged(error.message)
         except (HoloError, OSError) as error:

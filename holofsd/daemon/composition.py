@@ -34,6 +34,7 @@ from holofsd.net.api import Discovery, Endpoint, NetConfig
 from holofsd.net.iroh_endpoint import bind_iroh
 from holofsd.rpc.server import serving
 from holofsd.store.device import DeviceStore
+from holofsd.store.threads import end_threads
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.hub import SyncHub
 from holofsd.sync.tasks import Tasks
@@ -60,6 +61,9 @@ async def running(
     """
     state = config.state
     async with AsyncExitStack() as stack:
+        # The last to end: threads may have work of whatever is below.
+        stack.push_async_callback(end_threads)
+
         # Settings, stores, and who we are.
         chosen = config.settings or DeviceSettings(state, {}, os.environ)
         chosen.keep()

@@ -7,10 +7,11 @@ a bus that hangs holds up nothing, and no further package. It never starts Netwo
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 from enum import StrEnum
 from typing import Final
+
+from holofsd.store.threads import Pool, in_thread
 
 TIME_LIMIT_S: Final = 5.0
 _NAME: Final = "org.freedesktop.NetworkManager"
@@ -32,7 +33,7 @@ class Metered(StrEnum):
 
 async def ask() -> Metered:
     """Asks NetworkManager, in a thread. Never raises."""
-    return await asyncio.to_thread(_asked)
+    return await in_thread(Pool.BACKGROUND, _asked)
 
 
 def _asked() -> Metered:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import shutil
@@ -15,6 +14,7 @@ from typing import Final
 from holofs_api.mount_access import Allow, refusal
 from holofs_api.places import PathRefused, Seen, look, mount_points, refuse_inside, run_within
 from holofsd.core.errors import MountFailed, MountPathUnusable
+from holofsd.store.threads import Pool, in_thread
 
 FUSE_DEVICE: Final = "/dev/fuse"
 MTAB: Final = "/etc/mtab"
@@ -58,7 +58,7 @@ async def _look(path: str) -> Seen:
             raise MountPathUnusable(
                 f"Something is already mounted at {path}; unmount it first, or choose another folder."
             )
-        seen = await asyncio.to_thread(look, path)
+        seen = await in_thread(Pool.FOREGROUND, look, path)
     except PathRefused as refused:
         raise MountPathUnusable(str(refused)) from None
     if seen.error == errno.ENOENT:
@@ -78,7 +78,7 @@ async def is_dead(path: str) -> bool:
     if kind is None or not kind.startswith("fuse"):
         return False
     try:
-        return (await asyncio.to_thread(look, path, _PROBE_S)).error == errno.ENOTCONN
+        return (await in_thread(Pool.FOREGROUND, look, path, _PROBE_S)).error == errno.ENOTCONN
     except PathRefused:
         return False  # alive and slow, or inside another mount, which is said by who checks the path
 
@@ -136,5 +136,5 @@ def _failed(path: str, told: str) -> MountFailed:
 
 
 async def _run(command: list[str]) -> tuple[int, bytes]:
-    code, remark = await asyncio.to_thread(run_within, command, _HELPER_TIMEOUT_S)
+    code, remark = await in_thread(Pool.FOREGROUND, run_within, command, _HELPER_TIMEOUT_S)
     return (-1, b"it did not answer in time") if code is None else (code, remark)

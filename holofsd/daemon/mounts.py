@@ -36,6 +36,7 @@ from holofsd.daemon.processes import find, hanging, is_running
 from holofsd.rpc.device_api import MountInfo, MountOptions
 from holofsd.store import faults
 from holofsd.store.device import DeviceStore, MountRow
+from holofsd.store.threads import Pool, in_thread
 
 _log = structlog.get_logger(__name__)
 
@@ -330,10 +331,10 @@ class MountSupervisor:
     async def _let_go(self, mount: _Mount) -> bool:
         """Frees programs that wait for a killed process of this mount; whether there was one."""
         number = mount.connection or connection_at(mount.path)
-        if number is None or not await asyncio.to_thread(hanging, mount.row.mount_id, self._state):
+        if number is None or not await in_thread(Pool.FOREGROUND, hanging, mount.row.mount_id, self._state):
             return False
         _log.error("a killed mount hung in the kernel; its connection is ended", path=mount.path)
-        if not await asyncio.to_thread(end_connection, number, mount.path):
+        if not await in_thread(Pool.FOREGROUND, end_connection, number, mount.path):
             _log.warning("a killed mount hangs in the kernel and cannot be freed", path=mount.path, connection=number)
         if mount.process is not None:
             with suppress(TimeoutError):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from holofsd.core.ids import AuthorId, BlobHash, DeviceId, NodeId, VolumeId
 from holofsd.fs.filesystem import VolumeFilesystem
 from holofsd.fs.settings import FsSettings
 from holofsd.store.staging import Staging
+from holofsd.store.threads import Pool, in_thread
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.local import LocalVolume
 
@@ -57,7 +57,7 @@ async def rescue(
     volume: VolumeId, directory: Path, device: DeviceId, name: str, settings: FsSettings, now_ms: Callable[[], int]
 ) -> RescuedVolume:
     """Raises HoloError or OSError if nothing can be read."""
-    copy = await asyncio.to_thread(readable, volume, directory, device)
+    copy = await in_thread(Pool.FOREGROUND, readable, volume, directory, device)
     async with AsyncExitStack() as stack:
         store = VolumeStore(volume, copy)
         stack.callback(store.close)

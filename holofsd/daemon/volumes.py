@@ -33,6 +33,7 @@ from holofsd.fs.settings import FsSettings
 from holofsd.store import faults
 from holofsd.store.database import compact_if_worth
 from holofsd.store.device import DeviceStore, VolumeRow
+from holofsd.store.threads import Pool, in_thread
 from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.create import create_volume, prepare_joined
@@ -117,7 +118,7 @@ class Volumes:
         """Opens a volume; of one whose index is damaged it serves, read-only, what can be read."""
         directory = self.directory(row.id)
         try:
-            complaint = await asyncio.to_thread(complaint_before_opening, directory)
+            complaint = await in_thread(Pool.FOREGROUND, complaint_before_opening, directory)
             if not complaint:
                 await self._start(VolumeStore(row.id, directory), copied)
                 return
@@ -158,7 +159,7 @@ class Volumes:
             await self._close_one(row.id)
             self.damage[row.id] = "It is being repaired, and comes back by itself."
             try:
-                return await asyncio.to_thread(work)
+                return await in_thread(Pool.FOREGROUND, work)
             finally:
                 self.damage.pop(row.id, None)
                 if row.state == READY:
@@ -167,7 +168,7 @@ class Volumes:
     async def beside(self, work: Callable[[], T]) -> T:
         """Does blocking work that looks at the directory of a volume, open or not; nobody repairs it meanwhile."""
         async with self._mending:
-            return await asyncio.to_thread(work)
+            return await in_thread(Pool.BACKGROUND, work)
 
     async def _close_one(self, volume: VolumeId) -> None:
         opened, rescued = self._open.get(volume), self._rescued.pop(volume, None)
@@ -293,7 +294,7 @@ class Volumes:
                 await self._open_row(row, copied=False)
             raise
         if delete and aside is not None:
-            await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
+            await in_thread(Pool.BACKGROUND, shutil.rmtree, aside, ignore_errors=True)
         return "" if delete or aside is None else str(aside)
 
     async def _part(self, volume: VolumeId) -> Mark | None:

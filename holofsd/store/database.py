@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from holofsd.core.errors import DamagedIndex, NoSpace
+from holofsd.store.threads import Pool, in_thread
 
 Row = tuple[Any, ...]
 
@@ -261,15 +261,15 @@ class Database:
 
     async def checkpoint(self) -> None:
         """Brings the log into the file, which then has the size it should. Off the loop; holds up nobody."""
-        await asyncio.to_thread(self._checkpoint)
+        await in_thread(Pool.BACKGROUND, self._checkpoint)
 
     def _checkpoint(self) -> None:
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    async def sync(self) -> None:
-        """Makes everything committed so far survive power loss. Off the loop."""
-        await asyncio.to_thread(self.sync_now)
+    async def sync(self, pool: Pool) -> None:
+        """Makes everything committed so far survive power loss, in a thread of that pool."""
+        await in_thread(pool, self.sync_now)
 
     def sync_now(self) -> None:
         for path in (self.path.with_name(self.path.name + "-wal"), self.path):

@@ -15,6 +15,7 @@ from holofsd.core.errors import HoloError
 from holofsd.core.ids import BlobHash, NodeId
 from holofsd.store.content import hash_file
 from holofsd.store.damage import is_whole, looks_whole
+from holofsd.store.threads import Pool, in_thread
 from holofsd.sync.config import BLOB_FRAME
 from holofsd.sync.content import Fetcher
 from holofsd.tree.local import LocalVolume
@@ -77,12 +78,16 @@ class ContentCare:
         self._mark(blob, size, [node])
         return False
 
-    async def check(self, blob: BlobHash, nodes: Iterable[NodeId] = ()) -> bool:
+    async def is_whole(self, blob: BlobHash, node: NodeId, thorough: bool) -> bool:
+        """Whether content that a program is about to read is what it should be; see `fs.ports`."""
+        return self.looks_whole(blob, node) and (not thorough or await self.check(blob, Pool.FOREGROUND, [node]))
+
+    async def check(self, blob: BlobHash, pool: Pool, nodes: Iterable[NodeId] = ()) -> bool:
         """Reads all of it; whether it is here and whole."""
         size = self._content.size(blob)
         if size is None:
             return False
-        if await asyncio.to_thread(is_whole, self._content.path(blob), blob, size):
+        if await in_thread(pool, is_whole, self._content.path(blob), blob, size):
             return True
         if self._is_of_another_size(blob, nodes):
             return True
@@ -142,7 +147,7 @@ class ContentCare:
         self._lost.update(dict.fromkeys(blob for blob, _size in self._damage.all()))
         while True:
             while self._suspects:
-                await self.check(self._suspects.popitem()[0])
+                await self.check(self._suspects.popitem()[0], Pool.BACKGROUND)
             if self._lost:
                 lost, self._lost = list(self._lost), {}
                 await self._tell_users(lost)
@@ -171,7 +176,7 @@ class ContentCare:
         after = b""
         while page := self._content.after(after, PAGE):
             for blob, length in page:
-                await self.check(blob)
+                await self.check(blob, Pool.BACKGROUND)
                 files, size, after = files + 1, size + length, blob
             yield ScrubStep((), files, max(total, files), size, self._damage.count(), 0)
         lost = self._damage.all()
@@ -187,9 +192,9 @@ class ContentCare:
         """Takes back content that was put aside because a disk failed for a moment, if it is whole after all."""
         for blob, _size in self._damage.all():
             path = self._damage.path(blob)
-            found, size = await asyncio.to_thread(_look_at, path)
+            found, size = await in_thread(Pool.BACKGROUND, _look_at, path)
             if not self._content.has(blob) and found == blob:
-                await asyncio.to_thread(self._content.place, path, blob, True)
+                await in_thread(Pool.BACKGROUND, self._content.place, path, blob, True)
                 with self._volume.store.db.transaction():
                     self._content.add(blob, size, self._now_ms())
                     self._volume.content_arrived(blob)

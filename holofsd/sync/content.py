@@ -26,7 +26,7 @@ from holofsd.net.api import CloseCode, Connection, Stream
 from holofsd.store import faults
 from holofsd.sync.config import BLOB_FRAME, SyncConfig
 from holofsd.sync.content_connections import ContentConnections, Supplier
-from holofsd.sync.jobs import HEDGE, NO_LIMIT, Asker, FetchCounts, Job, Jobs, fits, later
+from holofsd.sync.jobs import HEDGE, IDLE_LEAST, NO_LIMIT, Asker, FetchCounts, Job, Jobs, fits, later, miss_delay
 from holofsd.sync.pacing import NO_LIMITS
 from holofsd.sync.parts import UNKNOWN
 from holofsd.sync.receiving import Receiver, Stopped, Trip
@@ -47,16 +47,10 @@ BLOCKED_MOST: Final = 2048
 SET_BACK_MS: Final = 10 * 60 * 1000
 ALL_AGAIN: Final = 60.0
 """Seconds after which what was set back has its turn at the earliest, if a device comes that may have it."""
-IDLE_LEAST: Final = 0.1
-"""Seconds after which a device that did not have something is first asked again; doubles each time."""
 PAUSE: Final = 2.0
 """Seconds until a device whose content stream failed is asked again."""
 WRONG_MOST: Final = 3600.0
 """Most seconds until a device that sent other bytes than it was asked for is asked for them again."""
-SELDOM: Final = 12
-"""So often a device is asked for what it does not have; from then on as many times more seldom..."""
-RAREST: Final = 4
-"""... and half as often each time, so many times."""
 PATIENCE: Final = 30.0
 """Seconds for which a program may as well wait for the end of a pause."""
 BATCH_S: Final = 2.0
@@ -168,9 +162,9 @@ class Fetcher:
         if least >= NO_LIMIT:
             raise ContentUnavailable("No file can be as large as this one is said to be: who wrote it has to say more.")
         job = self._jobs.add(blob, least, most, urgent=True, now=loop.time())
-        job.waiters += 1
+        job.begin_wait()
         self.look_again()
-        hedge = loop.call_later(HEDGE + 0.01, self.look_again)
+        hedge = loop.call_later(HEDGE + 0.01, self._hedge, job)
         try:
             await job.while_it_comes(timeout)
         except TimeoutError:
@@ -178,6 +172,15 @@ class Fetcher:
         finally:
             hedge.cancel()
             job.waiters -= 1
+
+    def _hedge(self, job: Job) -> None:
+        """Asks a second device; where there is none, the one anew that was asked before the program waited."""
+        now = asyncio.get_running_loop().time()
+        if not any(device not in job.takers and job.may_ask(device, now) for device in self._peers):
+            for receiver in list(self._trips):
+                if receiver.was_asked_early(job):
+                    receiver.stop()
+        self.look_again()
 
     def _not_in_time(self, job: Job) -> HoloError:
         now = asyncio.get_running_loop().time()
@@ -401,7 +404,7 @@ class Fetcher:
             self._arrived(device, trip.arrived)
         for job in trip.missing:
             misses = job.misses[device] = job.misses.get(device, 0) + 1
-            job.not_from[device] = later(now, self._miss_delay(job.blob, misses))
+            job.not_from[device] = later(now, miss_delay(job.blob, misses, self._config.missing_retry))
         for job in trip.otherwise:
             job.solo = True
             job.misses[device] = job.misses.get(device, 0) + 1
@@ -412,14 +415,6 @@ class Fetcher:
             times = job.wrong[device] = job.wrong.get(device, 0) + 1
             job.not_from[device] = now + min(WRONG_MOST, 5 * self._config.missing_retry * 2.0 ** min(times, 16))
             self._count_wrong(device)
-
-    def _miss_delay(self, blob: BlobHash, misses: int) -> float:
-        """Seconds until a device is asked again for what it did not have so often. When it has more it says so. Content
-        that was looked for at one time is not looked for at one time again and again."""
-        retry = self._config.missing_retry
-        if misses < SELDOM:
-            return min(retry, IDLE_LEAST * 2.0**misses)
-        return (0.5 + blob[0] / 256) * SELDOM * retry * 2.0 ** min(misses - SELDOM, RAREST)
 
     def _count_wrong(self, device: DeviceId) -> None:
         self.counts.wrong[device] = self.counts.wrong.get(device, 0) + 1

@@ -31,6 +31,7 @@ from holofsd.core.members import last_accepted
 from holofsd.core.node import is_alive
 from holofsd.core.record_budget import NOTHING
 from holofsd.store import faults
+from holofsd.store.threads import Pool
 from holofsd.sync.config import KEY_FOLDED, KEY_VOLUME, NODE_KEY_LENGTH, SyncConfig
 from holofsd.sync.create import active_key
 from holofsd.sync.members import Members
@@ -220,7 +221,7 @@ class AuthorFolder:
         self.on_gone()
         log.info("an author that nobody uses is folded", author=head.author.hex()[:8], seq=head.seq)
         faults.reach("folding.named", self._store)
-        await self._store.db.sync()
+        await self._store.db.sync(Pool.BACKGROUND)
         self._hand_over(publication)
         return 1
 

@@ -30,6 +30,7 @@ from holofsd.core.join import join
 from holofsd.core.node import is_alive
 from holofsd.core.shrinking import shrunk
 from holofsd.store import faults
+from holofsd.store.threads import Pool
 from holofsd.sync.config import KEY_DROPPED, MAX_PAYLOAD, SyncConfig
 from holofsd.sync.create import active_key
 from holofsd.sync.marks import Marks
@@ -246,5 +247,5 @@ class Forgetter:
 
     async def _send(self, publication: Publication) -> None:
         faults.reach("forgetting.dropped", self._store)
-        await self._store.db.sync()
+        await self._store.db.sync(Pool.BACKGROUND)
         self._hand_over(publication)

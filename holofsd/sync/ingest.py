@@ -27,6 +27,7 @@ from holofsd.core.ids import AuthorId, NodeId
 from holofsd.core.record_budget import NOTHING, Weight
 from holofsd.store import faults
 from holofsd.store.database import is_full
+from holofsd.store.threads import Pool, in_thread
 from holofsd.sync.budgets import Excess, RecordBudgets
 from holofsd.sync.config import KEY_DROPPED, NODE_KEY_LENGTH, SyncConfig
 from holofsd.sync.members import Members
@@ -110,7 +111,7 @@ class Ingest:
 
     async def _require(self, signed: Callable[[], bool], number: int, otherwise: str) -> None:
         """Raises ProtocolViolation, which says `otherwise`, unless so many signatures are good."""
-        if not (signed() if number <= VERIFY_INLINE else await asyncio.to_thread(signed)):
+        if not (signed() if number <= VERIFY_INLINE else await in_thread(Pool.BACKGROUND, signed)):
             self.counts.false_signatures += 1
             raise ProtocolViolation(otherwise)
 

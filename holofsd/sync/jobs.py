@@ -13,11 +13,12 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from holofs_api.numbers import MAX_FILE_SIZE
 from holofsd.core.errors import HoloError
 from holofsd.core.ids import AuthorId, BlobHash, DeviceId
+from holofsd.store.threads import QueuedWork
 from holofsd.sync.parts import Part
 
 NO_LIMIT: Final = MAX_FILE_SIZE + 1
@@ -26,6 +27,13 @@ HEDGE: Final = 2.0
 """Seconds after which content that a program waits for is asked of a second device."""
 HEDGE_REST: Final = 10.0
 """Seconds after which other content is asked of a second device that has nothing else to do."""
+
+IDLE_LEAST: Final = 0.1
+"""Seconds after which a device that did not have something is first asked again; doubles each time."""
+SELDOM: Final = 12
+"""So often a device is asked for what it does not have; from then on as many times more seldom..."""
+RAREST: Final = 4
+"""... and half as often each time, so many times."""
 
 
 COMES_MOST: Final = 8
@@ -74,11 +82,19 @@ class Job:
     part: Part | None = None
     """What is here of it so far; None until a device sends some."""
     waiters: int = 0
+    queued: set[QueuedWork[Any]] = field(default_factory=set)
+    """What is done for it in threads, as long as no program waits."""
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
     def taken(self) -> bool:
         return bool(self.takers)
+
+    def begin_wait(self) -> None:
+        """A program waits for it from now on, and for what is being done for it."""
+        self.waiters += 1
+        for work in self.queued:
+            work.promote()
 
     def may_ask(self, device: DeviceId, now: float) -> bool:
         return self.not_from.get(device, 0.0) <= now
@@ -252,6 +268,14 @@ def _slow(table: OrderedDict[BlobHash, Job], asker: Asker) -> list[Job]:
 
 def fits(job: Job, room: int) -> bool:
     return job.least < NO_LIMIT and (job.least < room or job.waiters > 0)
+
+
+def miss_delay(blob: BlobHash, misses: int, retry: float) -> float:
+    """Seconds until a device is asked again for what it did not have so often. When it has more it says so. Content
+    that was looked for at one time is not looked for at one time again and again."""
+    if misses < SELDOM:
+        return min(retry, IDLE_LEAST * 2.0**misses)
+    return (0.5 + blob[0] / 256) * SELDOM * retry * 2.0 ** min(misses - SELDOM, RAREST)
 
 
 def later(now: float, delay: float) -> float:

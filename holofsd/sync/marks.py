@@ -27,6 +27,7 @@ from holofsd.core.document import LEFT, WRITERS, AuthorSeq, Head, Mark
 from holofsd.core.errors import NoSpace, ProtocolViolation
 from holofsd.core.ids import AuthorId, DeviceId
 from holofsd.store.content import Hole
+from holofsd.store.threads import Pool
 from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.members import Members
@@ -164,7 +165,7 @@ class Marks:
         if last is not None and list(last.authors) == authors and last.at_ms > self._left_ms:
             return False
         # What is promised to others must be there after a power loss too.
-        await self._store.db.sync()
+        await self._store.db.sync(Pool.FOREGROUND)
         self._sign(authors)
         return True
 

@@ -24,6 +24,7 @@ from holofsd.core.document import AuthorSeq, Certificate, Credentials, Grant, He
 from holofsd.core.errors import DeviceUnknown, NotAMember, Refused, RoleTooLow
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
 from holofsd.core.text import device_name
+from holofsd.store.threads import Pool, in_thread
 from holofsd.store.volume import VolumeStore
 from holofsd.sync.apart import is_apart
 from holofsd.sync.config import CASE_CREDENTIALS, CREDENTIAL_BYTES, HELLO_BYTES, HELLO_CREDENTIALS, MAX_NAME
@@ -216,7 +217,7 @@ class Members:
         if known.size() + fresh.size() <= IN_A_THREAD:
             kept = self._with_room(known, fresh)
         else:
-            kept = await asyncio.to_thread(self._with_room, known, fresh)
+            kept = await in_thread(Pool.BACKGROUND, self._with_room, known, fresh)
         dropped = sets.without(fresh, kept)
         wanted = sets.without(fresh, dropped)
         await verify_all(self.volume, wanted)
@@ -227,7 +228,7 @@ class Members:
         known = self.credentials
         if known.size() + wanted.size() <= IN_A_THREAD:
             return self._keep(wanted)
-        worked = await asyncio.to_thread(self._work_out, known, wanted, self._folded())
+        worked = await in_thread(Pool.BACKGROUND, self._work_out, known, wanted, self._folded())
         if worked.base is not self.credentials or worked.folded != self._folded():  # something happened meanwhile
             return self._keep(wanted)
         return self._apply(worked)

@@ -24,6 +24,7 @@ from holofsd.core.node import is_publishable
 from holofsd.core.state import NodeState
 from holofsd.store import faults
 from holofsd.store.outbox import LONGEST_HOLD_MS
+from holofsd.store.threads import Pool
 from holofsd.sync.config import KEY_DEVICE, MAX_PAYLOAD, SyncConfig
 from holofsd.sync.create import active_key
 from holofsd.sync.members import Members
@@ -166,7 +167,7 @@ class Publisher:
         if publication is None:
             return full and bool(batch.handled)
         faults.reach("publishing.numbered", self._store)
-        await self._store.db.sync()
+        await self._store.db.sync(Pool.FOREGROUND)
         faults.reach("publishing.synced", self._store)
         self._send(publication)
         faults.reach("publishing.sent", self._store)

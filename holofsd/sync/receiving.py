@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 from weakref import WeakSet
 
@@ -22,6 +23,7 @@ from holofsd.core.ids import BlobHash, DeviceId
 from holofsd.core.pacing import TrafficLane
 from holofsd.net.api import Stream
 from holofsd.store.content import Content
+from holofsd.store.threads import Pool, QueuedWork, in_thread
 from holofsd.sync import frames
 from holofsd.sync.config import BLOB_FRAME
 from holofsd.sync.jobs import Job
@@ -108,6 +110,8 @@ class Receiver:
         self._window = _Window()
         self._deadline: asyncio.Timeout | None = None
         self._stopped = False
+        self._asked: dict[Job, bool] = {}
+        """Jobs that the device was asked for, and whether as urgent ones."""
         self.pending: list[Job] = []
         """What this trip may still bring."""
         self._promised = 0
@@ -143,6 +147,10 @@ class Receiver:
         self._stopped = True
         if self._deadline is not None:
             self._deadline.reschedule(asyncio.get_running_loop().time())
+
+    def was_asked_early(self, job: Job) -> bool:
+        """Whether the device was asked for it before a program waited, and has not begun to answer."""
+        return job in self.pending and self._asked.get(job) is False and self.device not in job.progress
 
     def is_done_elsewhere(self, job: Job) -> None:
         """Takes a job off that another device has done. A trip that can bring nothing else ends."""
@@ -218,7 +226,8 @@ class Receiver:
                     trip.wrong.append(job)
         except OSError as error:
             raise _told(error) from error
-        await _in_thread(lambda: _make_durable([path for _job, path, _size in written]))
+        paths = [path for _job, path, _size in written]
+        await _in_thread([job for job, _path, _size in written], lambda: _make_durable(paths))
         for job, path, size in written:
             self._content.place_fresh(path, job.blob)
             trip.arrived.append((job, size))
@@ -235,9 +244,9 @@ class Receiver:
 
     def _part(self, job: Job) -> Part:
         if job.apart:
-            return Part(self._content, job.blob, _in_thread)
+            return Part(self._content, job.blob, partial(_in_thread, [job]))
         if job.part is None or job.part.is_over:
-            job.part = Part(self._content, job.blob, _in_thread)
+            job.part = Part(self._content, job.blob, partial(_in_thread, [job]))
         return job.part
 
     async def _feed(self, job: Job, part: Part, feeder: Feeder, trip: Trip) -> None:
@@ -285,8 +294,8 @@ class Receiver:
             return
         if path is None:
             return
-        await _in_thread(lambda: self._content.place(path, job.blob, move=True))
-        await _in_thread(lambda: self._content.drop_parts(job.blob, job.progress))
+        await _in_thread([job], lambda: self._content.place(path, job.blob, move=True))
+        await _in_thread([job], lambda: self._content.drop_parts(job.blob, job.progress))
         trip.arrived.append((job, size))
 
     def _part_ways(self, job: Job, part: Part) -> None:
@@ -301,7 +310,8 @@ class Receiver:
 
     async def _ask(self, number: int, job: Job, offset: int) -> None:
         most = self._limits.most_received(self._stream, BLOB_FRAME)
-        await self._send(frames.get(number, job.blob, offset, job.waiters > 0, 0 if most == BLOB_FRAME else most))
+        urgent = self._asked[job] = job.waiters > 0
+        await self._send(frames.get(number, job.blob, offset, urgent, 0 if most == BLOB_FRAME else most))
 
     async def _send(self, frame: bytes) -> None:
         try:
@@ -370,12 +380,25 @@ def _make_durable(paths: Sequence[str]) -> None:
             os.close(descriptor)
 
 
-async def _in_thread(work: Callable[[], Any]) -> Any:
-    """A full disk becomes NoSpace, whichever call met it."""
+async def _in_thread(jobs: Sequence[Job], work: Callable[[], Any]) -> Any:
+    """Runs in the foreground once a program waits for one of the jobs. A full disk becomes NoSpace, whichever call met
+    it."""
     try:
-        return await asyncio.to_thread(work)
+        if any(job.waiters for job in jobs):
+            return await in_thread(Pool.FOREGROUND, work)
+        return await _queued(jobs, QueuedWork(work))
     except OSError as error:
         raise _told(error) from error
+
+
+async def _queued(jobs: Sequence[Job], work: QueuedWork[Any]) -> Any:
+    for job in jobs:
+        job.queued.add(work)
+    try:
+        return await work.result()
+    finally:
+        for job in jobs:
+            job.queued.discard(work)
 
 
 def _told(error: OSError) -> Exception:

@@ -19,6 +19,7 @@ from holofsd.core.allowance import Allowance, Recent
 from holofsd.core.document import Credentials, Grant, Removed, Role
 from holofsd.core.errors import Refused
 from holofsd.core.ids import DeviceId, VolumeId
+from holofsd.store.threads import Pool, in_thread
 from holofsd.sync.config import HELLO_CREDENTIALS
 
 T = TypeVar("T")
@@ -98,7 +99,7 @@ def chain_shown(volume: VolumeId, offered: Credentials, device: DeviceId, known:
 async def verified(volume: VolumeId, fresh: Credentials, known: Credentials) -> Credentials:
     """The part of `fresh` that leads back to the volume's key, signatures verified. Raises Refused for a false one."""
     issuers = {volume, *(grant.device for grant in known.grants if grant.role is Role.ADMIN)}
-    return await asyncio.to_thread(_verified, volume, fresh, issuers)
+    return await in_thread(Pool.BACKGROUND, _verified, volume, fresh, issuers)
 
 
 def _verified(volume: VolumeId, fresh: Credentials, issuers: Collection[bytes]) -> Credentials:

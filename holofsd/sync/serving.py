@@ -17,6 +17,7 @@ from holofsd.core.ids import BlobHash, DeviceId
 from holofsd.core.pacing import LEAST_PIECE, TrafficLane
 from holofsd.net.api import CloseCode, Stream
 from holofsd.store.content import Content
+from holofsd.store.threads import Pool, in_thread
 from holofsd.sync import frames
 from holofsd.sync.config import BLOB_FRAME
 from holofsd.sync.dealings import AllDealings
@@ -102,7 +103,7 @@ class ContentServer:
             data = data[request.offset :]
             await stream.send(frames.blob(request.id, data, True, size))
             return
-        file = await asyncio.to_thread(open, path, "rb", 0)
+        file = await in_thread(_pool(request), open, path, "rb", 0)
         try:
             await self._send_pieces(stream, request, file, size, peer)
         finally:
@@ -116,7 +117,7 @@ class ContentServer:
             piece = self._piece(stream, request)
             most = FRAMES_AT_ONCE * piece
             await self._may_send(stream, request.blob, offset, min(offset + most, size), peer)
-            read = await asyncio.to_thread(os.pread, file.fileno(), most, offset)
+            read = await in_thread(_pool(request), os.pread, file.fileno(), most, offset)
             if not read and offset < size:
                 raise _shorter()
             for start in range(0, max(len(read), 1), piece):
@@ -151,6 +152,10 @@ class ContentServer:
 
 def _lane(request: frames.Request) -> TrafficLane:
     return TrafficLane.URGENT if request.urgent else TrafficLane.REST
+
+
+def _pool(request: frames.Request) -> Pool:
+    return Pool.FOREGROUND if request.urgent else Pool.BACKGROUND
 
 
 def _now() -> float:

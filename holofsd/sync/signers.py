@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from holofsd.core.credentials import CERTIFICATES_KEPT
 from holofsd.core.document import Certificate, Credentials, Grant, Removed
 from holofsd.core.errors import Refused
 from holofsd.core.ids import AuthorId, DeviceId, VolumeId
+from holofsd.store.threads import Pool, in_thread
 
 VERIFY_INLINE: Final = 16
 """So many signatures are checked on the loop; more of them in a thread."""
@@ -38,7 +38,7 @@ async def verify_all(volume: VolumeId, credentials: Credentials) -> None:
     if credentials.size() <= VERIFY_INLINE:
         good = all_good(volume, credentials)
     else:
-        good = await asyncio.to_thread(all_good, volume, credentials)
+        good = await in_thread(Pool.BACKGROUND, all_good, volume, credentials)
     if not good:
         raise Refused("A device showed a credential with a false signature.")
 
@@ -52,7 +52,7 @@ async def signed_too_much(
     """
     if dropped.size() <= VERIFY_INLINE:
         return _excess(volume, dropped, kept, members)
-    return await asyncio.to_thread(_excess, volume, dropped, kept, members)
+    return await in_thread(Pool.BACKGROUND, _excess, volume, dropped, kept, members)
 
 
 def _excess(

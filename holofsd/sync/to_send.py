@@ -19,6 +19,7 @@ from holofsd.core.document import Head, Mark
 from holofsd.core.ids import AuthorId, DeviceId, Dot
 from holofsd.core.project import token
 from holofsd.store.lacking import MOST_RECORDS, HeldUpTo, Lacking, lacking_counter
+from holofsd.store.threads import Pool, in_thread
 from holofsd.store.volume import VolumeStore
 from holofsd.sync.marks import Marks
 from holofsd.sync.members import Members
@@ -77,7 +78,7 @@ class ToSendFigures:
         marks = [mark for device in self._members.others() if (mark := self._marks.said(device)) is not None]
         marks.sort(key=lambda mark: self._counted_at.get(mark.device, float("-inf")))
         heads, is_all_told = self._store.documents.heads(), not self._store.outbox.count()
-        figures = await asyncio.to_thread(self._count_for, marks, heads, is_all_told) if marks else {}
+        figures = await in_thread(Pool.FOREGROUND, self._count_for, marks, heads, is_all_told) if marks else {}
         of = {mark.device for mark in marks}
         earlier = {device: before for device, before in self._figures.items() if device in of}
         self._figures = earlier | figures

@@ -234,7 +234,7 @@ class VolumeSync:
 
     async def is_whole(self, blob: BlobHash, node: NodeId, thorough: bool) -> bool:
         """Whether content that is said to be here is; see `fs.ports`."""
-        return self.care.looks_whole(blob, node) and (not thorough or await self.care.check(blob, [node]))
+        return await self.care.is_whole(blob, node, thorough)
 
     def is_damaged(self, blob: BlobHash) -> bool:
         return self.care.is_damaged(blob)

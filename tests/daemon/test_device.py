@@ -33,6 +33,8 @@ from holofsd.fs.types import AttachRequest
 from holofsd.net.api import Endpoint, NetConfig
 from holofsd.net.fake import FakeNetwork
 from holofsd.rpc.device_api import JoinProgress
+from holofsd.store.threads import Pool, in_thread
+from support.full_pool import pool_threads
 
 
 class World:
@@ -317,3 +319,12 @@ async def test_a_broken_settings_file_is_told_until_it_is_mended(world: World) -
 async def test_status_of_a_volume_that_is_not_here_is_refused(pair: tuple[Device, Device]) -> None:
     with pytest.raises(VolumeUnknown):
         await pair[0].status("nowhere")
+
+
+async def test_a_device_that_stops_leaves_no_thread_of_its_pools(world: World) -> None:
+    before = pool_threads()
+    async with world.device("a") as a:
+        await a.create_volume("docs")
+        await in_thread(Pool.BACKGROUND, int)
+        assert pool_threads() - before
+    assert not pool_threads() - before

@@ -18,6 +18,7 @@ from holofsd.fs.past.budget import InUse
 from holofsd.fs.settings import FsSettings
 from holofsd.fs.shared.scope import Scope
 from holofsd.tree.facts import blobs_of
+from support.full_pool import pool_full
 from tests.fs.harness import Device, Program
 from tests.fs.test_history import history, restore, save, settle, trash
 
@@ -335,14 +336,17 @@ async def test_where_history_has_nothing_to_give_the_write_is_refused_and_nothin
     assert len(history(tight, "b")) == 2, "a version inside the index gives no room back"
 
 
-async def test_room_is_made_for_the_copy_of_a_large_file(tight: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_room_is_made_for_the_copy_of_a_large_file_also_while_the_background_is_busy(
+    tight: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = tight.attach()
     for number in range(10):
         await save_for(program, "a", blob(number), 120)
     await save(program, "large", blob(77, 8 * SIZE))
     disk = Disk(tight, 5 * SIZE, monkeypatch)
-    handle = await program.open("large", write=True)
-    await tight.fs.stage(program.att, handle, empty=False, base=b"")
+    async with pool_full():
+        handle = await program.open("large", write=True)
+        await tight.fs.stage(program.att, handle, empty=False, base=b"")
     assert disk.free() >= 12 * SIZE
     await program.release(handle)
     assert (await tight.fs.lookup(program.att, ROOT_INO, b"large")).size == 8 * SIZE

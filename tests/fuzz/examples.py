@@ -111,3 +111,10 @@ INVITE = pb.Invite(
     addresses=["192.0.2.1:1"],
     volume_name="docs",  # type: ignore[arg-type]
 )
+CHUNK_LISTS = [
+    b"HFL1\1"
+    + count.to_bytes(4, "big")
+    + (size * count).to_bytes(8, "big")
+    + (b"h" * 32 + size.to_bytes(4, "big")) * count
+    for count, size in ((5, 1 << 20), (70, 1 << 16))
+]

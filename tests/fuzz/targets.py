@@ -29,8 +29,8 @@ from holofsd.codec.letting_go import decode_dropped, decode_folded, encode_dropp
 from holofsd.codec.records import decode_device, decode_state, decode_volume, encode_device, encode_state, encode_volume
 from holofsd.codec.recovery import decode_recovery, encode_recovery
 from holofsd.codec.ticket import PREFIX, decode_ticket, encode_ticket
+from holofsd.core import chunk_list, edit, members, runs
 from holofsd.core import credentials as sets
-from holofsd.core import edit, members
 from holofsd.core.context import clip_state
 from holofsd.core.document import Credentials
 from holofsd.core.errors import (
@@ -334,6 +334,21 @@ def version_token(data: bytes) -> None:
 @target(b"DIRC" + b"\0\0\0\2" + b"\0\0\0\1" + bytes(60) + b"\0\1a" + bytes(8), b"DIRC\0\0\0\4\0\0\0\1" + bytes(100))
 def git_index(data: bytes) -> None:
     assert sum(map(len, tracked_paths(data))) <= MOST_BYTES
+
+
+@target(*examples.CHUNK_LISTS)
+def chunks(data: bytes) -> None:
+    with contextlib.suppress(Refused):
+        assert chunk_list.read_header(data).length < 1 << 26
+    with contextlib.suppress(Refused):
+        found = chunk_list.decode(data)
+        parts = [found.chunk(index) for index in range(min(found.count, 100))]
+        assert all(found.at(part.offset) == index for index, part in enumerate(parts))
+        assert len(found.covering(0, found.size)) == found.count
+        every = ((found.chunk(index).hash, found.chunk(index).size) for index in range(found.count))
+        assert chunk_list.build(found.size, every) == found
+        for layout in (runs.of_zeros(found), runs.in_one_segment(found, 1)):
+            assert runs.decode_layout(runs.encode_layout(layout), found.count) == layout
 
 
 @target(b"name (conflict mal 2030-03-17 17-46-47 69655488).txt", b"name")

@@ -148,7 +148,13 @@ def test_what_devices_say_to_each_other_is_known_to_the_daemon_only() -> None:
 
 @pytest.mark.parametrize(
     ("package", "only_in"),
-    [("iroh", "holofsd.net."), ("pyfuse3", "holofs_mount."), ("fuse", "holofs_mount."), ("uvicorn", "holofs_window.")],
+    [
+        ("iroh", "holofsd.net."),
+        ("pyfastcdc", "holofsd.store."),
+        ("pyfuse3", "holofs_mount."),
+        ("fuse", "holofs_mount."),
+        ("uvicorn", "holofs_window."),
+    ],
 )
 def test_a_foreign_binding_is_imported_by_one_module_only(package: str, only_in: str) -> None:
     users = {module.name for module in product_modules() if any(imported.top == package for imported in module.imports)}

@@ -23,7 +23,7 @@ from holofsd.core.project import base_of_conflict_name
 from holofsd.core.state import Blob, Chunks, Inline, Manifest, Pending
 from holofsd.net.api import Endpoint
 from holofsd.sync.config import SyncConfig
-from holofsd.sync.content import SELDOM
+from holofsd.sync.jobs import SELDOM
 from holofsd.sync.members import Members
 from model import bounds, checks, lies_members, lies_records, lies_sets, lies_wire
 from model.actor import Actor

@@ -12,6 +12,7 @@ import pytest
 
 from holofsd.core.errors import DamagedIndex
 from holofsd.store.database import Database, compact_if_worth
+from holofsd.store.threads import Pool
 
 SCHEMA = "CREATE TABLE t (x INTEGER);"
 
@@ -89,7 +90,7 @@ def test_what_is_committed_survives_losing_the_process(db: Database, tmp_path: P
 async def test_syncing_leaves_the_data_in_place(db: Database) -> None:
     with db.transaction():
         db.run("INSERT INTO t VALUES (1)")
-    await db.sync()
+    await db.sync(Pool.FOREGROUND)
     assert db.number("SELECT x FROM t") == 1
 
 

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +18,7 @@ from holofsd.core.errors import NoSpace
 from holofsd.core.ids import BlobHash
 from holofsd.core.record_budget import WEIGHT, Weight, strange_budget
 from holofsd.net.api import Stream
+from holofsd.store.threads import Pool, in_thread
 from holofsd.sync import frames
 from holofsd.sync.budgets import BudgetReport, Excess
 from holofsd.sync.parts import Part
@@ -261,7 +262,7 @@ async def test_content_that_two_devices_send_into_one_file_takes_room_once(tmp_p
     async with devices(tmp_path, "ann") as (ann,):
         ann.create()
         one, two, other = (Receiver(ann.store.content, cast(Stream, None), ann.id, 64 << 20) for _ in range(3))
-        one._shared = two._shared = Part(ann.store.content, BlobHash(bytes(32)), asyncio.to_thread)
+        one._shared = two._shared = Part(ann.store.content, BlobHash(bytes(32)), partial(in_thread, Pool.BACKGROUND))
         trip = Trip()
         with free_bytes(74 << 20):
             one._check_space(6 << 20, trip)

@@ -18,6 +18,7 @@ from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Scope
 from holofsd.fs.shared.staged import StagedFiles
 from holofsd.fs.types import KIND_WORDS, FolderEntry, FolderListing, IgnoredFile, IgnoredListing
+from holofsd.store.threads import Pool, in_thread
 from holofsd.tree.views import Entry
 
 MOST_ENTRIES: Final = 1000
@@ -94,7 +95,7 @@ class Browsing:
         with ExitStack() as opened:
             for file, length in await self._opened(entry, opened):
                 left = length
-                while left and (data := await asyncio.to_thread(file.read, min(left, _PIECE))):
+                while left and (data := await in_thread(Pool.FOREGROUND, file.read, min(left, _PIECE))):
                     left -= len(data)
                     yield data
 

@@ -27,6 +27,7 @@ from holofsd.store import faults
 from holofsd.store.content import Content, hash_file
 from holofsd.store.immutable import copied, freeze
 from holofsd.store.staging import StagingRow
+from holofsd.store.threads import Pool, in_thread
 from holofsd.tree.states import decode_version, encode_version
 
 log = structlog.get_logger(__name__)
@@ -149,11 +150,11 @@ class Hasher:
             hashed: list[_Hashed] = []
             try:
                 with full_disk_as_no_space():
-                    hashed = await asyncio.to_thread(self._hash_batch, batch, self._sizes(batch), durable)
+                    hashed = await in_thread(Pool.BACKGROUND, self._hash_batch, batch, self._sizes(batch), durable)
                     faults.reach("hashing.placed", self._scope.store)
                     self._known(hashed, remove=not durable)
                     if durable:
-                        await self._scope.db.sync()
+                        await self._scope.db.sync(Pool.BACKGROUND)
                         faults.reach("hashing.synced", self._scope.store)
                         self._remove([item.row for item in hashed])
             except (HoloError, OSError) as error:

@@ -42,6 +42,7 @@ from holofsd.fs.types import (
     Staged,
 )
 from holofsd.store import faults
+from holofsd.store.threads import Pool
 from holofsd.tree.views import NodeView
 
 
@@ -305,7 +306,7 @@ class Opening:
         if view.kind is Kind.FILE:
             await self._writing.sync(ino)
         else:
-            await self._scope.db.sync()
+            await self._scope.db.sync(Pool.FOREGROUND)
 
     def _keep_data(self, att: Attachment, opened: RegisteredHandle, data: bytes, onto: bytes | None) -> None:
         """Moves what the mount still has in memory to a staging file: durable, and no version yet."""

@@ -25,6 +25,7 @@ from holofsd.fs.content.versions import Versions
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Origin, Scope, full_disk_as_no_space
 from holofsd.fs.shared.staged import StagedFile, StagedFiles
+from holofsd.store.threads import Pool, in_thread
 from holofsd.tree.views import NodeView
 
 log = structlog.get_logger(__name__)
@@ -144,7 +145,7 @@ class Writing:
         """False if the content moved while it was copied (a staging file was hashed): look again where it is."""
         try:
             with full_disk_as_no_space():
-                await asyncio.to_thread(copy_pieces, self._contents.pieces(version), path)
+                await in_thread(Pool.FOREGROUND, copy_pieces, self._contents.pieces(version), path)
         except FileNotFoundError:
             return False
         return path.stat().st_size == version.size
@@ -192,7 +193,7 @@ class Writing:
         kept = False
         try:
             with full_disk_as_no_space():
-                await asyncio.to_thread(copy_pieces, [(staged.path, before.st_size)], path)
+                await in_thread(Pool.BACKGROUND, copy_pieces, [(staged.path, before.st_size)], path)
             after = staged.stat() if self._staged.of(staged.ino) is staged else None
             if after is not None and (after.st_mtime_ns, after.st_size) == (before.st_mtime_ns, before.st_size):
                 os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
@@ -227,20 +228,20 @@ class Writing:
             except FileNotFoundError:
                 # Finalized or hashed in the meantime: look again where it is.
                 continue
-        await self._scope.db.sync()
+        await self._scope.db.sync(Pool.FOREGROUND)
 
     async def _sync_content(self, ino: Ino) -> None:
         staged = self._staged.of(ino)
         if staged is not None:
             staged.synced = True
-            await asyncio.to_thread(sync_file, staged.path)
+            await in_thread(Pool.FOREGROUND, sync_file, staged.path)
             return
         version = self._attributes.version(ino)
         if isinstance(version.body, Pending):
             self._hasher.keep_durable(version.body.staging)
         if not isinstance(version.body, Inline) and self._scope.tree.is_here(version):
             for path, _ in self._contents.pieces(version):
-                await asyncio.to_thread(sync_file, path)
+                await in_thread(Pool.FOREGROUND, sync_file, path)
 
 
 def sync_file(path: Path) -> None:

@@ -25,6 +25,7 @@ from holofsd.fs.content.contents import Contents
 from holofsd.fs.shared.scope import Scope
 from holofsd.fs.types import KIND_WORDS, Alternative
 from holofsd.store.nodes import EntryRow
+from holofsd.store.threads import Pool, in_thread
 
 _PIECE = 1 << 18
 _ATTEMPTS = 4
@@ -167,7 +168,7 @@ class Alternatives:
             for file, _ in files:
                 opened.enter_context(file)
             for file, length in files:
-                while length and (data := await asyncio.to_thread(file.read, min(length, _PIECE))):
+                while length and (data := await in_thread(Pool.FOREGROUND, file.read, min(length, _PIECE))):
                     length -= len(data)
                     yield data
 

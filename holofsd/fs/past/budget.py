@@ -26,6 +26,7 @@ from holofsd.core.retention import THINNED
 from holofsd.fs.shared.scope import Scope
 from holofsd.store import faults
 from holofsd.store.past_sizes import START, Aged, Cursor
+from holofsd.store.threads import Pool
 from holofsd.tree.garbage import Collected, GarbageCollector
 from holofsd.tree.past import Past
 from holofsd.tree.recording import note_trash
@@ -283,7 +284,7 @@ class Budget:
         collected = Collected()
         for sync_first in self.collector.steps_for(gone, collected) if gone else ():
             if sync_first:
-                await self._db.sync()
+                await self._db.sync(Pool.FOREGROUND)  # on a full disk a program waits for what this frees
             await asyncio.sleep(0)
         self._gained += collected.files
         self._let_go -= let_go

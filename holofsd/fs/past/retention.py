@@ -21,6 +21,7 @@ from holofsd.fs.past.trash import Trash
 from holofsd.fs.shared.scope import Scope
 from holofsd.store.history import HistoryCounts
 from holofsd.store.past_sizes import Totals
+from holofsd.store.threads import Pool
 from holofsd.tree.garbage import GRACE_MS, Collected, GarbageCollector
 from holofsd.tree.past import Past
 
@@ -145,6 +146,6 @@ class Retention:
             for sync_first in self.collector.steps(collected, grace_ms):
                 if sync_first:
                     # Power loss must not bring back rows whose files are gone.
-                    await self._db.sync()
+                    await self._db.sync(Pool.BACKGROUND)
                 await asyncio.sleep(pause)
         return collected

@@ -8,7 +8,6 @@ file in the transaction that makes the file (docs/crash-windows.md#importing); w
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable
@@ -39,6 +38,7 @@ from holofsd.fs.transfers import (
 from holofsd.fs.types import KIND_WORDS
 from holofsd.store import faults
 from holofsd.store.content import hash_file
+from holofsd.store.threads import Pool, in_thread
 
 MOST_ITEMS: Final = 1_000
 """Names in one call: a batch holds up all other calls for as long as it takes."""
@@ -121,7 +121,7 @@ class VolumeImport:
             await self._mounts_know()
         found = [await self._look_at(name, asked.read_back) for name in asked.names]
         if asked.read_back:
-            await self._scope.db.sync()
+            await self._scope.db.sync(Pool.BACKGROUND)
         self._set_back(asked.names, found)
         return tuple(found)
 
@@ -157,7 +157,7 @@ class VolumeImport:
         if not read_back or not self._tree.is_here(version):
             return body.hash
         try:
-            return await asyncio.to_thread(_read_back, self._scope.store.content.path(body.hash))
+            return await in_thread(Pool.BACKGROUND, _read_back, self._scope.store.content.path(body.hash))
         except OSError:
             return b""
 
@@ -182,11 +182,11 @@ class VolumeImport:
             _require_sound(item)
         await self._scope.room()
         if wanted.durable:
-            await asyncio.to_thread(self._sync_staged, [item.staging for item in wanted.items if item.staging])
+            await in_thread(Pool.BACKGROUND, self._sync_staged, [item.staging for item in wanted.items if item.staging])
         self._require_writable()
         results = self._put(wanted)
         if wanted.durable:
-            await self._scope.db.sync()
+            await self._scope.db.sync(Pool.BACKGROUND)
             faults.reach("importing.synced", self._scope.store)
         return tuple(results)
 
