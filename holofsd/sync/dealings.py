@@ -8,6 +8,7 @@ QUIC holds it back. An honest device meets none of these limits, and what one de
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 
 from holofsd.core.allowance import Allowance, Recent
 from holofsd.core.ids import AuthorId, BlobHash, DeviceId
@@ -50,6 +51,10 @@ class Dealings:
     def page_wait(self, now: float) -> float:
         """The seconds to wait before the next page."""
         return self._again.wait(now)
+
+    def latest_blobs(self, most: int) -> dict[BlobHash, int]:
+        """Bytes from the start of each of the blobs that the device asked for last, up to where they were sent."""
+        return dict(islice(reversed(self._blobs.items()), most))
 
     def piece_wanted(self, blob: BlobHash, start: int, end: int, now: float) -> float:
         """The seconds to wait before these bytes of a blob are sent. Only what was sent before counts: a device that
