@@ -95,7 +95,10 @@ def _volume(
     lines += [f"  {_ignored(status)}"] if status.ignored else []
     lines += [f"  {_safety(status, names, paused)}", *(f"  {line}" for line in _arriving(status))]
     lines += [f"  {_mount(mount)}" for mount in mounts]
-    lines += [*_devices(status.devices, names, peers), *(f"  {line}" for line in to_send_lines(status, names, peers))]
+    lines += [
+        *_devices(status.devices, names, peers, paused),
+        *(f"  {line}" for line in to_send_lines(status, names, peers)),
+    ]
     lines += [f"  {_kept(status.history)}"] if status.HasField("history") else []
     lines += [f"  {line}" for line in _troubles(status)]
     return lines
@@ -150,7 +153,9 @@ def _mount(mount: pb.MountInfo) -> str:
     return f"Mount at {safe(mount.path)} is {mount.state}{how}. {safe(mount.explanation)}".rstrip()
 
 
-def _devices(devices: Iterable[pb.DeviceSafety], names: Mapping[str, str], peers: Mapping[str, pb.Peer]) -> list[str]:
+def _devices(
+    devices: Iterable[pb.DeviceSafety], names: Mapping[str, str], peers: Mapping[str, pb.Peer], paused: bool
+) -> list[str]:
     rows = []
     for device in devices:
         if device.left:
@@ -164,15 +169,19 @@ def _devices(devices: Iterable[pb.DeviceSafety], names: Mapping[str, str], peers
         # `to_send_lines` says more; an earlier daemon gives no figures for them.
         is_all = device.complete or device.left or device.HasField("to_send") or not device.complete_as_of_ms
         behind = f"{device.records_behind:,} behind" if device.records_behind and not is_all else ""
-        rows.append((names[device.device_id], _presence(device, peers.get(device.device_id, pb.Peer())), holds, behind))
+        rows.append(
+            (names[device.device_id], _presence(device, peers.get(device.device_id, pb.Peer()), paused), holds, behind)
+        )
     return table(rows, indent="    ")
 
 
-def _presence(device: pb.DeviceSafety, peer: pb.Peer) -> str:
+def _presence(device: pb.DeviceSafety, peer: pb.Peer, paused: bool) -> str:
     if device.connected:
         return f"connected {reached}" if (reached := how_reached(peer)) else "connected"
     if device.left:
         return "left"
+    if paused:
+        return "paused"
     return f"not connected, last seen {moment(peer.last_seen_ms)}" if peer.last_seen_ms else "not connected"
 
 

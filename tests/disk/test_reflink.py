@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Imports and exports on disks that can share blocks (reflink), and on one that cannot: what is cloned, moved and copied,
-and how much room that takes.
+"""Imports and exports on disks that can share blocks (reflink), and on one that cannot: what is cloned, moved and
+copied, and how much room that takes.
 
 Btrfs and XFS are made where this machine can: root, loop devices, and their mkfs. The tmpfs is there everywhere.
 """
@@ -74,7 +74,7 @@ def test_on_a_disk_that_shares_blocks_nothing_takes_room_twice(world: World, kin
 
 
 def test_what_can_be_neither_linked_nor_cloned_is_copied(world: World) -> None:
-    """Between two subvolumes of Btrfs there are clones, but no hard links; a file without copy on write has no clone."""
+    """Between subvolumes of Btrfs there are clones, but no hard links; a file without copy on write has no clone."""
     disk = made(world.root / "disk", BTRFS)
     device, across = on_disk(world, disk), "copied" if BTRFS == "tmpfs" else "cloned"
     other, plain = disk.path / "other", disk.path / "plain"

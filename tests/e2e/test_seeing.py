@@ -5,14 +5,20 @@ the way."""
 from __future__ import annotations
 
 import os
+import pty
 import re
+import select
+import signal
+import subprocess
+import termios
 
 import pytest
 
-from support.device import Device, World
+from support.device import BIN, Device, World
 from support.terminals import columns_of, fork, in_terminal
 from support.wait import until
 
+FRAME = b"\x1b[?2026h"
 _SIZE = 16 << 20
 """At the limit of the test: longer than it takes to look, also on a machine that stands still now and then."""
 
@@ -88,3 +94,32 @@ def test_doctor_tells_of_the_network_the_devices_the_clock_limits_and_versions(w
     assert all(check["ok"] for check in found.values())
     assert {"network", "relay", "devices", "nat", "clock", "limits", "versions"} < found.keys()
     assert "sending at most 1.0 MiB a second" in str(found["limits"]["message"])
+
+
+def test_a_watched_status_outlives_the_daemon_and_starts_none(world: World) -> None:
+    (a,) = world.running("a")
+    a.create()
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    command = [str(BIN / "holofsctl"), "status", "--watch"]
+    environment = {**a.environment, "TERM": "xterm"}
+    with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as watching:
+        os.close(theirs)
+        shown = b""
+
+        def sees(text: bytes) -> bool:
+            nonlocal shown
+            while select.select([ours], [], [], 0)[0]:
+                shown += os.read(ours, 65536)
+            return text in shown.rpartition(FRAME)[2]
+
+        until(lambda: sees(b"docs: "), "the status")
+        a.down()
+        until(lambda: sees(b"holofsd is not running"), "that there is no daemon")
+        until(lambda: sees(b"docs: "), "the status of before, below")
+        assert a.ctl("status", check=False).code == 3
+        a.up()
+        until(lambda: not sees(b"not running") and sees(b"docs: "), "the status of the new daemon")
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(60) == 130
+    os.close(ours)

@@ -47,6 +47,15 @@ async def test_words_of_a_line(run: Run, device: FakeDevice) -> None:
     assert (await run("completion", "devices", "holofsctl resolve x --keep"))[1] == "desk\n"
     assert (await run("completion", "keep"))[1].split() == ["shown", "copy", "both", "newest", "desk"]
     assert "role" in (await run("completion", "members", "holofsctl members"))[1].split()
+    for said, words in (
+        ("docs", ["role", "remove"]),
+        ("docs rem", ["role", "remove"]),
+        ("docs remove", ["lap"]),
+        ("remove --undo docs", ["lap"]),
+        ("docs remove lap", []),
+        ("role docs lap", ["reader", "writer", "admin"]),
+    ):
+        assert (await run("completion", "members", f"holofsctl members {said}"))[1].split() == words, said
     assert (await run("completion", "commands"))[1].split() == [*commands_of(build())]
     assert (await run("completion", "values", "holofsctl config set network.discovery "))[1] == "default\nnone\n"
     assert (await run("completion", "values", "holofsctl config set network.bind "))[1] == ""

@@ -69,6 +69,14 @@ def test_a_device_that_is_off_is_told_with_when_it_was_seen() -> None:
     assert of_device(safety, pb.Peer(device_id="bb")) == "desk  not connected  holds everything"
 
 
+def test_a_device_of_a_paused_volume_is_told_as_paused() -> None:
+    safety = pb.DeviceSafety(device_id="bb", name="desk", complete=True)
+    volume = pb.VolumeStatus(volume=pb.Volume(name="docs", state="ready"), devices=[safety])
+    traffic = pb.TrafficStatus(pauses=[pb.PauseInfo(volume="docs")])
+    lines = status_lines(pb.StatusReply(volumes=[volume], traffic=traffic))
+    assert "    desk  paused  holds everything" in lines
+
+
 def test_what_goes_over_the_network_is_told_with_its_rate_and_the_time_that_is_left() -> None:
     volume = pb.VolumeStatus(volume=pb.Volume(name="docs", state="ready"), content_missing=2)
     volume.content_missing_bytes, volume.content_arrived_bytes = 400 * MIB, 100 * MIB

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Disks of a test, below the directory of its world, which the world's end unmounts: a small one that can be filled, and
-ones of a format that the machine may be able to make."""
+"""Disks of a test, below the directory of its world, which the world's end unmounts: a small one that can be filled,
+and ones of a format that the machine may be able to make."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FormattedDisk:
         with image.open("wb") as file:
             file.truncate(size)
         path.mkdir()
-        for command in ([f"mkfs.{kind}", "-q", image], ["mount", "-o", "loop", image, path]):
+        for command in ([f"mkfs.{kind}", "-q", str(image)], ["mount", "-o", "loop", str(image), str(path)]):
             done = subprocess.run(command, capture_output=True, check=False, timeout=60)
             if done.returncode:
                 raise DiskFailed(f"{command[0]} failed: {done.stderr.decode().strip()}")
