@@ -42,6 +42,12 @@ async def test_a_script_is_printed_without_a_daemon(run: Run, shell: str) -> Non
     assert "bogus" in (await run("completion", "bogus"))[2]
 
 
+def test_zsh_completes_each_word_of_an_argument_that_has_several() -> None:
+    text = script(build(), "zsh")
+    assert '"*:role DEVICE ' in text
+    assert '"(*)::' not in text
+
+
 async def test_words_of_a_line(run: Run, device: FakeDevice) -> None:
     assert (await run("completion", "volumes"))[1].split() == [volume.name for volume in device.volumes]
     assert (await run("completion", "devices", "holofsctl resolve x --keep"))[1] == "desk\n"
