@@ -43,7 +43,7 @@ def files(folder: Path, *names: str) -> dict[str, bytes]:
 
 
 def transferred(device: Device, *words: str | Path) -> dict[str, int]:
-    """How the files got to their place, and how many."""
+    """Returns how many files were moved, cloned and copied to their place."""
     done = device.json(*words)
     assert done["problem_count"] == 0, done
     return {how: done[how] for how in ("moved", "cloned", "copied") if done[how]}
@@ -74,7 +74,7 @@ def test_on_a_disk_that_shares_blocks_nothing_takes_room_twice(world: World, kin
 
 
 def test_what_can_be_neither_linked_nor_cloned_is_copied(world: World) -> None:
-    """Between subvolumes of Btrfs there are clones, but no hard links; a file without copy on write has no clone."""
+    """A file without copy on write has no clone; between subvolumes of Btrfs there are clones, but no hard links."""
     disk = made(world.root / "disk", BTRFS)
     device, across = on_disk(world, disk), "copied" if BTRFS == "tmpfs" else "cloned"
     other, plain = disk.path / "other", disk.path / "plain"

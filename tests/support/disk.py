@@ -71,7 +71,7 @@ class FormattedDisk:
 
 
 def formats_here(*kinds: str) -> list[str]:
-    """Those of which this machine can make a `FormattedDisk`: as real root, with the kernel's support and mkfs."""
+    """Lists the formats of which this machine can make a disk: as real root, with the kernel's support and mkfs."""
     known = Path("/proc/filesystems").read_text().split()
     is_root = Path("/proc/self/uid_map").read_text().split()[:2] == ["0", "0"] and not os.geteuid()
     can_loop = is_root and os.access("/dev/loop-control", os.W_OK)
