@@ -77,3 +77,8 @@ class AllDealings:
 
     def of(self, device: DeviceId) -> Dealings:
         return self._devices.of(device)
+
+    def latest_blobs(self, device: DeviceId, most: int) -> dict[BlobHash, int]:
+        """See `Dealings.latest_blobs`. A look like this makes no dealings, and does not count as some."""
+        dealings = self._devices.known(device)
+        return dealings.latest_blobs(most) if dealings is not None else {}

@@ -76,7 +76,7 @@ class ToSendFigures:
         said, blobs = self._under_way.get(device, (mark, {}))
         if said is not mark:
             blobs = {}
-        for blob, sent in self._dealings.of(device).latest_blobs(_AT_ONCE).items():
+        for blob, sent in self._dealings.latest_blobs(device, _AT_ONCE).items():
             size = self._store.content.size(blob)
             if size is not None and (sent < size or blob in blobs):
                 blobs[blob] = min(sent, size)
