@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from typing import Any, Final
@@ -17,7 +16,6 @@ from holofs_api.plain import plain
 from holofs_api.v1 import control_pb2 as pb
 from holofs_window.calls import MOST_ITEMS
 from holofs_window.control_client import CallFailed, ControlClient
-from holofs_window.rates import Counted, RateMeter
 
 LOOK_S: Final = 2.0
 """Between two looks while nothing happens."""
@@ -29,14 +27,16 @@ _MOST_WAITING: Final = 256
 """Messages that a page may be behind; then it gets the newest state, and what happened in between is left out."""
 _IDLE_FIELDS: Final = ("uptime_seconds", "resident_bytes")
 """Fields that change without anything having happened."""
+_COUNTERS: Final = ("sent_bytes", "received_bytes")
+"""Fields of peers and of the traffic that the page does without, for it has the rates: a message is sent where it
+differs from the last."""
 _SIGN: Final = b": \n\n"
 _END: Final = b""
 
 
 class Live:
-    """Messages for pages, as server-sent events: `state`, all of `Status` and `Peers`, with the rates of sending and
-    fetching in all (under an empty name) and of each device; `event`, one of `Events`;
-    `failed`, why there is no state now."""
+    """Messages for pages, as server-sent events: `state`, all of `Status`; `event`, one of `Events`; `failed`, why
+    there is no state now."""
 
     def __init__(self, daemon: ControlClient) -> None:
         self._daemon = daemon
@@ -45,7 +45,6 @@ class Live:
         self._happened = asyncio.Event()
         self._last = b""
         self._token = ""
-        self._meter = RateMeter()
 
     async def listen(self) -> AsyncIterator[bytes]:
         """Messages for one page, until it goes."""
@@ -74,7 +73,7 @@ class Live:
         for queue in self._listeners:
             _put(queue, _END)
         work, self._work = self._work, None
-        self._last, self._token, self._meter = b"", "", RateMeter()
+        self._last, self._token = b"", ""
         if work is not None:
             work.cancel()
             with suppress(asyncio.CancelledError):
@@ -113,16 +112,14 @@ class Live:
     async def _state(self) -> bytes:
         try:
             status = plain(await self._daemon.call("Status", pb.StatusRequest()))
-            peers = plain(await self._daemon.call("Peers", pb.PeersRequest()))["peers"]
         except CallFailed as error:
             return _message("failed", {"code": error.code, "message": error.message})
         for field in _IDLE_FIELDS:
             del status[field]
-        counted = {peer["device_id"]: _counters(peer) for peer in peers[:MOST_ITEMS]} | {
-            "": _counters(status["traffic"])
-        }
-        rates = self._meter.note(time.monotonic(), counted)
-        return _message("state", {"status": shortened(status), "peers": peers[:MOST_ITEMS], "rates": rates})
+        for counter in (status["traffic"], *status["peers"]):
+            for field in _COUNTERS:
+                del counter[field]
+        return _message("state", {"status": shortened(status)})
 
     def _tell(self, message: bytes) -> None:
         for queue in self._listeners:
@@ -130,11 +127,6 @@ class Live:
                 _put(queue, self._last or message)
             else:
                 queue.put_nowait(message)
-
-
-def _counters(told: dict[str, Any]) -> Counted:
-    """Takes the counters out: the page needs the rates alone, and a message is sent where it differs from the last."""
-    return int(told.pop("sent_bytes")), int(told.pop("received_bytes"))
 
 
 def _put(queue: asyncio.Queue[bytes], message: bytes) -> None:

@@ -94,7 +94,9 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
                 action.choices = str(action.metavar).split("|")  # its type says what is wrong, and knows them
             if complete := _completer(name, action):
                 action.complete = complete  # type: ignore[attr-defined]
-    return str(shtab.complete(parser, shell, preamble={shell: _PREAMBLES[shell]}))  # type: ignore[arg-type]
+    made = str(shtab.complete(parser, shell, preamble={shell: _PREAMBLES[shell]}))  # type: ignore[arg-type]
+    # For an argument of any number of words shtab writes what completes the first one alone.
+    return made.replace('"(*)::', '"*:') if shell == "zsh" else made
 
 
 def commands_of(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

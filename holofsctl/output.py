@@ -162,7 +162,7 @@ def size(amount: int) -> str:
         return "1 byte"
     value = float(amount)
     for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if value < 1024:
+        if round(value) < 1024:
             return f"{value:,.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:,.1f} TiB"

@@ -6,7 +6,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ from holofsctl.session import CommandSession
 DRAFT: Final = "config.edit.toml"
 """File in the state directory that the editor gets; it stays where its text was refused."""
 _BAD: Final = "settings-bad"
+_EDITORS: Final = ("editor", "vi", "nano")
+"""In this order; the first one is the person's choice on Debian."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +129,25 @@ def _raw(file: SettingsFile) -> str:
 
 def _run_editor(path: Path) -> None:
     """Run the editor by the shell, as git does: $VISUAL and $EDITOR may hold options."""
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or _usual_editor()
     done = subprocess.run(["/bin/sh", "-c", f'{editor} "$@"', editor, os.fspath(path)], check=False)
     if done.returncode:
         sentence = f"The editor ({editor}) failed with exit code {done.returncode}: nothing was saved."
         raise CommandError(f"{sentence} $EDITOR chooses another one.", code="editor-failed")
+
+
+def _usual_editor() -> str:
+    """Editor of a person who chose none. Raises CommandError where there is none, or no terminal for it."""
+    if sys.stdin is None or not (sys.stdin.isatty() and os.isatty(1)):
+        raise CommandError(
+            "There is no terminal for an editor here: `holofsctl config path` says where the file is; edit it with any"
+            " program, and then `holofsctl config reload`.",
+            code="editor-failed",
+        )
+    found = next(filter(shutil.which, _EDITORS), None)
+    if found is None:
+        raise CommandError("No editor is installed: $EDITOR chooses one.", code="editor-failed")
+    return found
 
 
 def refused(after: Edited) -> CommandError:

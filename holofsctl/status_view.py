@@ -16,13 +16,14 @@ from holofsctl.commands.volumes import role_here
 from holofsctl.devices import told_apart
 from holofsctl.output import duration, moment, safe, size, table
 from holofsctl.space_view import refusal_lines
-from holofsctl.to_send_view import lacks_any, to_send_lines
+from holofsctl.to_send_view import LEAST_RATE, lacks_any, to_send_lines
 from holofsctl.traffic_view import is_paused, limit_lines, pause_lines
 
 _LIES_SHOWN_MS: Final = 30 * 86_400_000
 """Age of the last of its kind, from which on a lie is only counted."""
-_LEAST_RATE: Final = 1024
-"""Bytes a second; what is slower are signs of life and remarks, not files."""
+
+_MOST_SHARES: Final = 4
+"""Devices that are named with their part of a rate."""
 
 
 def status_lines(reply: pb.StatusReply) -> list[str]:
@@ -49,16 +50,28 @@ def status_lines(reply: pb.StatusReply) -> list[str]:
 
 
 def _under_way(reply: pb.StatusReply) -> list[str]:
-    """Rates of now, and how long it takes at that rate until everything is here; nothing where the line is quiet."""
-    sending, receiving = reply.network.sending, reply.network.receiving
+    """Rates of now, with each device, and how long it takes at that rate until everything is here; nothing where the
+    line is quiet."""
+    network, names, told = reply.network, told_apart(reply.peers, reply.device_name), []
     missing = sum(volume.content_missing_bytes - volume.content_arrived_bytes for volume in reply.volumes)
-    told = []
-    if receiving >= _LEAST_RATE:
-        left = f" ({size(missing)} left, about {duration(max(missing // receiving, 1))})" if missing else ""
-        told.append(f"fetching {size(receiving)} a second{left}")
-    if sending >= _LEAST_RATE:
-        told.append(f"sending {size(sending)} a second")
+    if network.receiving >= LEAST_RATE:
+        left = f"{size(missing)} left, about {duration(network.seconds_left)}" if network.seconds_left else ""
+        come = [(peer.receiving, names[peer.device_id]) for peer in reply.peers]
+        told.append(f"fetching {_rate(network.receiving, 'from', come, left)}")
+    if network.sending >= LEAST_RATE:
+        go = [(peer.sending, names[peer.device_id]) for peer in reply.peers]
+        told.append(f"sending {_rate(network.sending, 'to', go)}")
     return [f"Now: {', '.join(told)}."] if told else []
+
+
+def _rate(rate: int, way: str, devices: Iterable[tuple[int, str]], left: str = "") -> str:
+    """Rate in all, with the device that it goes to or comes from; of several each with its part, the fastest first."""
+    found = sorted(((part, safe(name)) for part, name in devices if part >= LEAST_RATE), reverse=True)
+    parts = [f"{size(part)} {way} {name}" for part, name in found[:_MOST_SHARES]] if len(found) > 1 else []
+    shares = ", ".join(parts) + (" and others" if len(found) > _MOST_SHARES else "")
+    alone = f" {way} {found[0][1]}" if len(found) == 1 else ""
+    more = "; ".join(filter(None, (shares, left)))
+    return f"{size(rate)} a second{alone}{f' ({more})' if more else ''}"
 
 
 def _volume(
@@ -82,7 +95,10 @@ def _volume(
     lines += [f"  {_ignored(status)}"] if status.ignored else []
     lines += [f"  {_safety(status, names, paused)}", *(f"  {line}" for line in _arriving(status))]
     lines += [f"  {_mount(mount)}" for mount in mounts]
-    lines += [*_devices(status.devices, names, peers), *(f"  {line}" for line in to_send_lines(status, names))]
+    lines += [
+        *_devices(status.devices, names, peers, paused),
+        *(f"  {line}" for line in to_send_lines(status, names, peers)),
+    ]
     lines += [f"  {_kept(status.history)}"] if status.HasField("history") else []
     lines += [f"  {line}" for line in _troubles(status)]
     return lines
@@ -137,7 +153,9 @@ def _mount(mount: pb.MountInfo) -> str:
     return f"Mount at {safe(mount.path)} is {mount.state}{how}. {safe(mount.explanation)}".rstrip()
 
 
-def _devices(devices: Iterable[pb.DeviceSafety], names: Mapping[str, str], peers: Mapping[str, pb.Peer]) -> list[str]:
+def _devices(
+    devices: Iterable[pb.DeviceSafety], names: Mapping[str, str], peers: Mapping[str, pb.Peer], paused: bool
+) -> list[str]:
     rows = []
     for device in devices:
         if device.left:
@@ -151,15 +169,19 @@ def _devices(devices: Iterable[pb.DeviceSafety], names: Mapping[str, str], peers
         # `to_send_lines` says more; an earlier daemon gives no figures for them.
         is_all = device.complete or device.left or device.HasField("to_send") or not device.complete_as_of_ms
         behind = f"{device.records_behind:,} behind" if device.records_behind and not is_all else ""
-        rows.append((names[device.device_id], _presence(device, peers.get(device.device_id, pb.Peer())), holds, behind))
+        rows.append(
+            (names[device.device_id], _presence(device, peers.get(device.device_id, pb.Peer()), paused), holds, behind)
+        )
     return table(rows, indent="    ")
 
 
-def _presence(device: pb.DeviceSafety, peer: pb.Peer) -> str:
+def _presence(device: pb.DeviceSafety, peer: pb.Peer, paused: bool) -> str:
     if device.connected:
         return f"connected {reached}" if (reached := how_reached(peer)) else "connected"
     if device.left:
         return "left"
+    if paused:
+        return "paused"
     return f"not connected, last seen {moment(peer.last_seen_ms)}" if peer.last_seen_ms else "not connected"
 
 

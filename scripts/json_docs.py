@@ -34,7 +34,7 @@ PAGE: Final = "docs/json.md"
 BEGIN: Final = "<!-- Written by scripts/gen_protos; do not edit below. -->\n"
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 ALWAYS_SET: Final = {"VolumeStatus.volume", "VolumeStatus.history", "StatusReply.space", "Conflict.shown"}
-"""Fields that are messages and that the daemon always fills. Others can be null."""
+"""Fields that are messages and that the daemon always fills. Others, and those that are `optional`, can be null."""
 _MESSAGE, _ENUM, _FIELD = 4, 5, 2  # as in descriptor.proto
 _SCALARS: Final = {"bool": "boolean", "string": "string", "bytes": "string"}
 
@@ -72,11 +72,9 @@ class Protos:
         if is_list:
             return {"type": "array", "items": value}
         is_message = field.type == FieldDescriptorProto.TYPE_MESSAGE
-        return (
-            {"anyOf": [value, {"type": "null"}]}
-            if is_message and f"{message}.{field.name}" not in ALWAYS_SET
-            else value
-        )
+        if field.proto3_optional or (is_message and f"{message}.{field.name}" not in ALWAYS_SET):
+            return {"anyOf": [value, {"type": "null"}]}
+        return value
 
     def _value(self, field: FieldDescriptorProto) -> Schema:
         if field.type == FieldDescriptorProto.TYPE_MESSAGE:

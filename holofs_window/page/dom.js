@@ -123,6 +123,11 @@ export function size(bytes) {
 const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
+export function time_left(seconds) {
+  if (seconds < 90) return count(Math.ceil(seconds), "second");
+  return seconds < 5400 ? count(Math.round(seconds / 60), "minute") : count(Math.round(seconds / 3600), "hour");
+}
+
 export function moment(ms) {
   if (!ms) return "never";
   const then = new Date(ms);

@@ -2,14 +2,14 @@
 // How fast this device sends and fetches, its limits and pauses; and what stays on it by rules.
 
 import { call } from "/page/api.js";
-import { action, address, choice, count, device_of, field, form, h, moment, section, shown, size, table, tell } from "/page/dom.js";
+import { action, address, choice, count, device_of, field, form, h, moment, section, shown, size, table, tell, time_left } from "/page/dom.js";
 import { live } from "/page/live.js";
 import { region } from "/page/parts.js";
 
 const MOST_SHOWN = 200;
 const TIMES = [["0", "until I resume it"], ["1800", "for 30 minutes"], ["7200", "for 2 hours"], ["28800", "for 8 hours"], ["86400", "for a day"]];
 
-const speed = (rate) => rate ? `${size(rate)} a second` : "nothing now";
+const speed = (rate, left = 0) => rate ? `${size(rate)} a second${left ? `, about ${time_left(left)} left` : ""}` : "nothing now";
 const limited = (rate) => rate ? `at most ${size(rate)} a second` : "without a limit";
 const target_of = (pause) => pause.volume ? { volume: pause.volume } : pause.device_id ? { device: pause.device_id } : {};
 
@@ -23,18 +23,17 @@ export function traffic() {
   const element = section("Sending and fetching", rates, limits, pauses, begin);
   return { element, refresh: () => {
     const { status, peers } = live;
-    rates.refresh({ rates: live.rates, peers: peers.map(({ device_id, name, connected }) => ({ device_id, name, connected })) });
+    rates.refresh({ network: status.network, peers: peers.map(({ device_id, name, connected, sending, receiving, seconds_left }) => ({ device_id, name, connected, sending, receiving, seconds_left })) });
     limits.refresh({ ...status.traffic, pauses: [] });
     pauses.refresh(status.traffic.pauses);
     begin.refresh({ volumes: status.volumes.map((one) => one.volume.name), peers: peers.map(({ device_id, name }) => ({ device_id, name })) });
   } };
 }
 
-function rates_of({ rates, peers }) {
-  const of = (id) => rates[id] ?? [0, 0];
-  return [h("p", {}, `In all: sending ${speed(of("")[0])}, fetching ${speed(of("")[1])}.`),
+function rates_of({ network, peers }) {
+  return [h("p", {}, `In all: sending ${speed(network.sending)}, fetching ${speed(network.receiving, network.seconds_left)}.`),
     peers.length ? table("With each device", ["Device", "Sending", "Fetching"], peers.map((peer) => [
-      device_of(peer), ...(peer.connected ? of(peer.device_id).map(speed) : ["not connected", "not connected"])])) : null];
+      device_of(peer), ...(peer.connected ? [speed(peer.sending, peer.seconds_left), speed(peer.receiving)] : ["not connected", "not connected"])])) : null];
 }
 
 function limits_of(now) {

@@ -13,7 +13,7 @@ export function transfers(body) {
   return (kind) => {
     if (kind === "leave") return;
     for (const part of parts) part.refresh();
-    place.refresh(live.status.volumes.map((one) => ({ ...one, rate: live.coming.get(one.volume.id) ?? 0 })));
+    place.refresh(live.status.volumes);
   };
 }
 
@@ -26,18 +26,13 @@ function coming(one) {
   const found = [];
   if (one.records_behind) found.push(h("p", {}, `${count(one.records_behind, "change")} known to other devices, on the way.`));
   if (one.content_missing) {
-    const left = one.rate ? `, ${size(one.rate)} a second: ${time_left(one.content_missing_bytes / one.rate)} left` : "";
-    const here = Math.max(one.bytes - one.content_missing_bytes, 0);
-    found.push(h("p", {}, `Content of ${size(one.content_missing_bytes)} in ${count(one.content_missing, "piece")} is not here yet${left}.`),
+    const missing = one.content_missing_bytes - one.content_arrived_bytes;
+    const here = Math.max(one.bytes - missing, 0);
+    found.push(h("p", {}, `Content of ${size(missing)} in ${count(one.content_missing, "piece")} is not here yet.`),
       h("progress", { max: Math.max(one.bytes, 1), value: here, "aria-label": `Content of ${shown(one.volume.name)} that is here` }));
   }
   if (one.unavailable.length) found.push(table("Cannot be had now", ["File", "Size", "Why"], one.unavailable.map((item) => [h("span", { class: "path" }, shown(item.path) || "(no path)"), size(item.size), shown(item.why)])));
   return found.length ? found : h("p", { class: "good" }, "Everything is here.");
-}
-
-function time_left(seconds) {
-  if (seconds < 90) return count(Math.ceil(seconds), "second");
-  return seconds < 5400 ? count(Math.round(seconds / 60), "minute") : count(Math.round(seconds / 3600), "hour");
 }
 
 function going(one) {
@@ -47,24 +42,18 @@ function going(one) {
   if (!others.length) return [told, h("p", {}, "No other device has this volume.")];
   return [told, table("Other devices", ["Device", "State", "As it said at"], others.map((device) => [
     shown(device.name || device.device_id.slice(0, 8)),
-    holding(one, device),
+    holding(device),
     moment(device.complete_as_of_ms),
   ]))];
 }
 
 // What a device lacks of all that is known here. Without figures it does not say what it holds, and 0 would be a statement.
-function holding(one, device) {
+function holding(device) {
   const lacking = device.to_send;
   if (!lacking) return device.complete ? h("span", { class: "good" }, "has everything") : "how much it lacks is not known";
   if (!lacking.files && !lacking.others && !lacking.more) {
     return device.complete ? h("span", { class: "good" }, "has everything") : `${device.connected ? "" : "not connected; "}not complete yet`;
   }
-  const told = [lacking.files ? count(lacking.files, "file") : "", lacking.bytes ? size(lacking.bytes) : "", lacking.others ? count(lacking.others, "other change") : ""].filter(Boolean);
-  const share = percent(one, lacking);
-  return `${device.connected ? "" : "not connected; "}${share === null ? "" : `${share} %, `}${lacking.more ? "at least " : ""}${told.join(", ")} to go`;
-}
-
-function percent(one, lacking) {
-  const [whole, rest] = lacking.bytes ? [one.bytes - one.ignored_bytes, lacking.bytes] : [one.files - one.ignored, lacking.files];
-  return lacking.more || whole <= 0 ? null : Math.min(Math.floor(Math.max(whole - rest, 0) / whole * 100), 99);
+  const told = [lacking.files ? count(lacking.files, "file") : "", lacking.bytes ? size(lacking.bytes - lacking.sent_bytes) : "", lacking.others ? count(lacking.others, "other change") : ""].filter(Boolean);
+  return `${device.connected ? "" : "not connected; "}${lacking.percent === null ? "" : `${lacking.percent} %, `}${lacking.more ? "at least " : ""}${told.join(", ")} to go`;
 }

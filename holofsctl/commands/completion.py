@@ -12,6 +12,7 @@ import os
 import shlex
 import threading
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,7 @@ def completion(session: CommandSession, arguments: argparse.Namespace) -> None:
     if arguments.what in scripts.SHELLS:
         print_text(scripts.script(parser, arguments.what) + "\n")
         return
+    words: Sequence[str]
     if arguments.what == "commands":
         words = [*scripts.commands_of(parser)]
     elif arguments.what == "values":
@@ -62,7 +64,7 @@ def _split(line: str) -> list[str]:
         return line.split()
 
 
-def _asked(session: CommandSession, what: str, line: Sequence[str]) -> list[str]:
+def _asked(session: CommandSession, what: str, line: Sequence[str]) -> Sequence[str]:
     importlib.import_module("grpc")  # takes its time, and nobody's daemon is to blame for that
     limit = threading.Timer(WAIT_S, os._exit, (int(Exit.OK),))
     limit.daemon = True
@@ -87,7 +89,20 @@ def _state(state: Path, line: Sequence[str]) -> Path:
     return state
 
 
-def _words(client: Client, what: str, line: Sequence[str]) -> list[str]:
+def _members_words(line: Sequence[str], volume: str, devices: Sequence[str]) -> Sequence[str]:
+    """Words that can come next in `members NAME role ...` or `members role NAME ...`; some shells add the one begun."""
+    after = line[line.index("members") + 1 :] if "members" in line else ()
+    said = [word for before, word in pairwise(("", *after)) if word[:1] != "-" and before != "--state-dir"]
+    if volume in said:
+        said.remove(volume)
+    if not said or said[0] not in _MEMBERS:
+        return _MEMBERS
+    if len(said) == 1 or said[1] not in devices:
+        return devices
+    return _ROLES if said[0] == "role" else ()
+
+
+def _words(client: Client, what: str, line: Sequence[str]) -> Sequence[str]:
     volumes = [volume.name for volume in client.call("ListVolumes", pb.ListVolumesRequest(), WAIT_S).volumes]
     told = next((word for word in line[2:] if word in volumes), "")
     if what == "volumes":
@@ -100,5 +115,5 @@ def _words(client: Client, what: str, line: Sequence[str]) -> list[str]:
     else:
         devices = [peer.name for peer in client.call("Peers", pb.PeersRequest(), WAIT_S).peers]
     if what == "members":
-        return [*devices, *_ROLES, *_MEMBERS]
+        return _members_words(line, told, devices)
     return [*_KEPT, *devices] if what == "keep" else devices

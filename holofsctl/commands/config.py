@@ -48,6 +48,8 @@ def get(session: CommandSession, arguments: argparse.Namespace) -> None:
     shown = view.of(BY_KEY[arguments.key])
     session.output.data(shown.plain(), [safe(line) for line in shown.lines()], exact=True)
     _tell_problems(session, view)
+    if shown.is_waiting:
+        session.output.remark(f"The daemon has yet to start again for what is set now: {_START_AGAIN}.")
 
 
 def set_value(session: CommandSession, arguments: argparse.Namespace) -> None:

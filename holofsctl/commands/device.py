@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from contextlib import ExitStack
 from typing import NoReturn
 
 from holofs_api.settings import option_words, options_told
@@ -58,9 +59,9 @@ def down(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 
 def status(session: CommandSession, arguments: argparse.Namespace) -> None:
+    if arguments.watch and width_of(sys.stdout) and not session.output.as_json:
+        _watch_status(session, arguments.name)
     with session.connect() as client:
-        if arguments.watch and width_of(sys.stdout) and not session.output.as_json:
-            _watch_status(session, client, arguments.name)
         while True:
             reply = client.call("Status", pb.StatusRequest(volume=arguments.name))
             session.output.data(plain(reply), _status_lines(session, reply), paint=painted)
@@ -69,12 +70,27 @@ def status(session: CommandSession, arguments: argparse.Namespace) -> None:
             time.sleep(_WATCH_S)
 
 
-def _watch_status(session: CommandSession, client: Client, volume: str) -> NoReturn:
-    """Shows the status until Ctrl-C, in place."""
-    with Screen(sys.stdout) as screen:
+def _watch_status(session: CommandSession, volume: str) -> NoReturn:
+    """Shows the status until Ctrl-C, in place, also while the daemon is away for a moment, as for an upgrade."""
+    client: Client | None = session.connect()
+    lines: list[str] = []
+    with Screen(sys.stdout) as screen, ExitStack() as connected:
         while True:
-            reply = client.call("Status", pb.StatusRequest(volume=volume))
-            screen.show(session.output.shown(_status_lines(session, reply), painted))
+            try:
+                # Not by way of systemd: who ends the daemon does not want a status that is watched to start it again.
+                client = client or Client(session.state)
+                connected.callback(client.close)
+                while True:
+                    lines = _status_lines(session, client.call("Status", pb.StatusRequest(volume=volume)))
+                    screen.show(session.output.shown(lines, painted))
+                    time.sleep(_WATCH_S)
+            except CommandError as error:
+                if error.exit_code not in (Exit.NOT_RUNNING, Exit.TIMED_OUT):
+                    raise
+                told = [session.output.advised(error.message), "Until it answers, this is how it was:", "", *lines]
+            client = None
+            connected.close()
+            screen.show(session.output.shown(told, painted))
             time.sleep(_WATCH_S)
 
 
@@ -88,7 +104,7 @@ def device_name(session: CommandSession, arguments: argparse.Namespace) -> None:
         reply = client.call("DeviceName", request)
         others = client.call("Peers", pb.PeersRequest()).peers if arguments.new is not None else []
     session.output.data(plain(reply), [safe(reply.name)])
-    if arguments.new is not None:
+    if others:
         session.output.remark(
             "The other devices hear of it when they are connected; files that are there keep their names."
         )

@@ -65,5 +65,9 @@ class Recent(Generic[K, V]):
             self._values.move_to_end(key)
         return value
 
+    def known(self, key: K) -> V | None:
+        """Returns the value of a key without making one, and without counting as its use."""
+        return self._values.get(key)
+
     def __len__(self) -> int:
         return len(self._values)

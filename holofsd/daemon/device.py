@@ -91,10 +91,7 @@ class Device(DeviceBrowsing, DeviceCare, DeviceHistory, DeviceTraffic, DeviceTra
     async def status(self, volume: str) -> api.DeviceStatus:
         rows = [self._volumes.row(volume)] if volume else self._volumes.rows()
         wanted = {row.name for row in rows}
-        trips = await self._round_trips.now()
-        for row in rows:
-            if (opened := self._volumes.get(row.id)) is not None:
-                await opened.to_send.refresh()
+        peers = await self.peers()
         volumes = tuple(self._volume_status(row) for row in rows)
         copies = self._hub.twins.sentences(lambda device: report.name_of(device, self._volumes))
         sentences = [
@@ -117,8 +114,8 @@ class Device(DeviceBrowsing, DeviceCare, DeviceHistory, DeviceTraffic, DeviceTra
             space=report.space(self._config.state, self._volumes),
             metrics_port=self.metrics.port,
             traffic=self.keeper.status(self._volumes),
-            peers=tuple(peer for peer in report.peers(self._hub, self._volumes, trips) if wanted & {*peer.volumes}),
-            network=report.network(self._config.net, self._endpoint),
+            peers=tuple(peer for peer in peers if wanted & {*peer.volumes}),
+            network=report.network(self._config.net, self._endpoint, volumes),
         )
 
     async def device_name(self, new: str | None) -> str:
@@ -133,6 +130,9 @@ class Device(DeviceBrowsing, DeviceCare, DeviceHistory, DeviceTraffic, DeviceTra
         return self._settings.reply()
 
     async def peers(self) -> tuple[api.PeerSummary, ...]:
+        """Lists the other devices, after counting what each of them lacks: `volume_status` tells the figures, too."""
+        for opened in self._volumes.all():
+            await opened.to_send.refresh()
         return report.peers(self._hub, self._volumes, await self._round_trips.now())
 
     async def shutdown(self, unmount: bool) -> None:

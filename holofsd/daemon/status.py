@@ -21,14 +21,18 @@ from holofsd.daemon.safety import record_budgets
 from holofsd.daemon.vitals import now_ms
 from holofsd.daemon.volumes import OpenVolume, Volumes
 from holofsd.fs.settings import FsSettings
+from holofsd.fs.types import Census
 from holofsd.net.addresses import is_meant
 from holofsd.net.api import Discovery, Endpoint, NetConfig
 from holofsd.net.peer import PeerStatus
 from holofsd.rpc import device_api as api
 from holofsd.store.device import InviteRow, VolumeRow
+from holofsd.store.lacking import Lacking
 from holofsd.sync.hub import SyncHub
 from holofsd.sync.invites import invite_id
 
+_LEAST_RATE: Final = 1024
+"""Bytes a second; what is slower are remarks, not files."""
 _PAUSED: Final = "It is paused here: `holofsctl resume` ends that."
 
 
@@ -61,7 +65,7 @@ def volume_status(summary: api.VolumeSummary, opened: OpenVolume) -> api.VolumeS
                 records_behind=device.records_behind,
                 clock_ahead_ms=shown_skew(device.clock_ahead_ms),
                 left=device.left,
-                to_send=_to_send(opened, device.device),
+                to_send=_to_send(opened, device.device, census),
             )
             for device in sync.devices
         ),
@@ -98,9 +102,29 @@ def volume_status(summary: api.VolumeSummary, opened: OpenVolume) -> api.VolumeS
     )
 
 
-def _to_send(opened: OpenVolume, device: DeviceId) -> api.ToSend | None:
+def _to_send(opened: OpenVolume, device: DeviceId, census: Census) -> api.ToSend | None:
     found = opened.to_send.of(device)
-    return api.ToSend(found.files, found.bytes, found.others, found.is_part) if found is not None else None
+    if found is None:
+        return None
+    sent = opened.to_send.sent_of(device)
+    return api.ToSend(found.files, found.bytes, found.others, found.is_part, _percent(found, sent, census), sent)
+
+
+def _percent(lacking: Lacking, sent: int, census: Census) -> int | None:
+    """Returns the share of the volume that a device holds which lacks this, ignored files apart. Less than 100 while
+    anything is to go; None where that was not counted to its end, or nothing is there that could be held."""
+    if lacking == Lacking():
+        return 100
+    if lacking.bytes:
+        whole, rest = census.bytes - census.ignored_bytes, lacking.bytes - sent
+    else:
+        whole, rest = census.files - census.ignored, lacking.files
+    return None if lacking.is_part or whole <= 0 else min(max(whole - rest, 0) * 100 // whole, 99)
+
+
+def _seconds_left(missing: int, rate: int) -> int:
+    """Returns how long that many bytes take; 0 where none are missing, or nothing but remarks is on its way."""
+    return max(missing // rate, 1) if missing > 0 and rate >= _LEAST_RATE else 0
 
 
 def _arrived(opened: OpenVolume) -> int:
@@ -221,18 +245,30 @@ def peers(
                 round_trip_us=int((round_trips or {}).get(device, 0) * 1e6),
                 sent_bytes=traffic.sent,
                 received_bytes=traffic.received,
+                sending=traffic.sending.bytes_a_second(),
+                receiving=traffic.receiving.bytes_a_second(),
+                seconds_left=_seconds_left(_left_for(device, volumes), traffic.sending.bytes_a_second()),
             )
         )
     return tuple(sorted(found, key=lambda peer: (peer.name, peer.device_id)))
 
 
-def network(config: NetConfig, endpoint: Endpoint) -> api.NetworkStatus:
+def _left_for(device: DeviceId, volumes: Volumes) -> int:
+    """Bytes that a device lacks of all volumes, without those that were sent already. 0: unknown, or none."""
+    found = [(opened.to_send.of(device), opened.to_send.sent_of(device)) for opened in volumes.all()]
+    return sum(lacking.bytes - sent for lacking, sent in found if lacking is not None)
+
+
+def network(config: NetConfig, endpoint: Endpoint, volumes: Sequence[api.VolumeStatus]) -> api.NetworkStatus:
+    receiving = endpoint.traffic.whole.receiving.bytes_a_second()
+    missing = sum(volume.content_missing_bytes - volume.content_arrived_bytes for volume in volumes)
     return api.NetworkStatus(
         addresses=tuple(endpoint.addresses()),
         relay=endpoint.relay_url(),
         uses_relays=bool(config.relays) or config.discovery is Discovery.DEFAULT,
         sending=endpoint.traffic.whole.sending.bytes_a_second(),
-        receiving=endpoint.traffic.whole.receiving.bytes_a_second(),
+        receiving=receiving,
+        seconds_left=_seconds_left(missing, receiving),
     )
 
 

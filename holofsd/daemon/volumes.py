@@ -350,7 +350,7 @@ class Volumes:
             tasks.spawn(filesystem.run(), self.name_of(store.volume))
             self._hub.add(sync)
             stack.push_async_callback(self._hub.remove, store.volume)
-            to_send = ToSendFigures(store, sync.members, sync.marks)
+            to_send = ToSendFigures(store, sync.members, sync.marks, sync.dealings)
             opened = OpenVolume(store.volume, store, local, sync, filesystem, to_send, stack.pop_all())
         self._open[store.volume] = opened
         self.damage.pop(store.volume, None)

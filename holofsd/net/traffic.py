@@ -48,7 +48,7 @@ class RecentRate:
 class Traffic:
     """Bytes of frames with other devices since an endpoint was bound, over all its connections. What QUIC adds
     (encryption, acknowledgements, what is sent again) and signs of life are not in it. `whole`: the counter of which
-    this one is a part; rates are those of a whole."""
+    this one is a part."""
 
     sent: int = 0
     received: int = 0
@@ -58,17 +58,15 @@ class Traffic:
 
     def note_sent(self, size: int) -> None:
         self.sent += size
+        self.sending.add(size)
         if self.whole is not None:
             self.whole.note_sent(size)
-        else:
-            self.sending.add(size)
 
     def note_received(self, size: int) -> None:
         self.received += size
+        self.receiving.add(size)
         if self.whole is not None:
             self.whole.note_received(size)
-        else:
-            self.receiving.add(size)
 
 
 class TrafficCounters:

@@ -123,6 +123,9 @@ class PeerSummary:
     round_trip_us: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
+    sending: int = 0
+    receiving: int = 0
+    seconds_left: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ class NetworkStatus:
     uses_relays: bool = False
     sending: int = 0
     receiving: int = 0
+    seconds_left: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,8 @@ class ToSend:
     bytes: int
     others: int
     more: bool
+    percent: int | None = None
+    sent_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

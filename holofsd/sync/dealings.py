@@ -8,6 +8,7 @@ QUIC holds it back. An honest device meets none of these limits, and what one de
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 
 from holofsd.core.allowance import Allowance, Recent
 from holofsd.core.ids import AuthorId, BlobHash, DeviceId
@@ -51,6 +52,10 @@ class Dealings:
         """The seconds to wait before the next page."""
         return self._again.wait(now)
 
+    def latest_blobs(self, most: int) -> dict[BlobHash, int]:
+        """Bytes from the start of each of the blobs that the device asked for last, up to where they were sent."""
+        return dict(islice(reversed(self._blobs.items()), most))
+
     def piece_wanted(self, blob: BlobHash, start: int, end: int, now: float) -> float:
         """The seconds to wait before these bytes of a blob are sent. Only what was sent before counts: a device that
         goes on where a connection broke waits for nothing, however much is left."""
@@ -72,3 +77,8 @@ class AllDealings:
 
     def of(self, device: DeviceId) -> Dealings:
         return self._devices.of(device)
+
+    def latest_blobs(self, device: DeviceId, most: int) -> dict[BlobHash, int]:
+        """See `Dealings.latest_blobs`. A look like this makes no dealings, and does not count as some."""
+        dealings = self._devices.known(device)
+        return dealings.latest_blobs(most) if dealings is not None else {}

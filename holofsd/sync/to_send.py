@@ -16,11 +16,12 @@ from typing import Final
 import structlog
 
 from holofsd.core.document import Head, Mark
-from holofsd.core.ids import AuthorId, DeviceId, Dot
+from holofsd.core.ids import AuthorId, BlobHash, DeviceId, Dot
 from holofsd.core.project import token
 from holofsd.store.lacking import MOST_RECORDS, HeldUpTo, Lacking, lacking_counter
 from holofsd.store.threads import Pool, in_thread
 from holofsd.store.volume import VolumeStore
+from holofsd.sync.dealings import AllDealings
 from holofsd.sync.marks import Marks
 from holofsd.sync.members import Members
 
@@ -32,6 +33,8 @@ _REST: Final = 20
 """A count is not repeated before this many times as long as it took."""
 _MOST_S: Final = 1.0
 """Devices that have to wait longer than this for their turn keep the figures of before. Those come first next time."""
+_AT_ONCE: Final = 8
+"""Contents on their way to one device that are looked at; it fetches fewer at once."""
 
 
 class ToSendFigures:
@@ -42,16 +45,20 @@ class ToSendFigures:
         store: VolumeStore,
         members: Members,
         marks: Marks,
+        dealings: AllDealings,
         clock: Callable[[], float] = time.monotonic,
         most: int = MOST_RECORDS,
     ) -> None:
         self._store = store
         self._members = members
         self._marks = marks
+        self._dealings = dealings
         self._clock = clock
         self._most = most
         self._figures: dict[DeviceId, Lacking] = {}
         self._counted_at: dict[DeviceId, float] = {}
+        self._under_way: dict[DeviceId, tuple[Mark, dict[BlobHash, int]]] = {}
+        """Bytes sent of contents that were seen on their way since the device last said what it holds."""
         self._rest_until = float("-inf")
         self._turn = asyncio.Lock()
 
@@ -59,6 +66,23 @@ class ToSendFigures:
         """Returns what a device lacked when that was counted last; None where it is not known, because the device never
         said what it holds, has left, or answers for this volume no more."""
         return self._figures.get(device) if self._marks.said(device) is not None else None
+
+    def sent_of(self, device: DeviceId) -> int:
+        """Returns how many of the bytes that a device lacks were sent to it already, in contents on their way. One that
+        was sent to its end counts until the device says anew what it holds: else its bytes would be to go again."""
+        lacking, mark = self.of(device), self._marks.said(device)
+        if lacking is None or mark is None or not lacking.bytes:
+            self._under_way.pop(device, None)
+            return 0
+        said, blobs = self._under_way.get(device, (mark, {}))
+        if said is not mark:
+            blobs = {}
+        for blob, sent in self._dealings.latest_blobs(device, _AT_ONCE).items():
+            size = self._store.content.size(blob)
+            if size is not None and (sent < size or blob in blobs):
+                blobs[blob] = min(sent, size)
+        self._under_way[device] = mark, blobs
+        return min(sum(blobs.values()), lacking.bytes)
 
     async def refresh(self) -> None:
         """Counts anew unless that was done a moment ago. The counting itself is off the loop."""

@@ -30,7 +30,7 @@ class BadDocument(ValueError):
 
 # ---- a message as JSON data
 def plain(message: Message) -> dict[str, Any]:
-    """A message as JSON data."""
+    """A message as JSON data. What is not set is None, where a message can tell that."""
     return {field.name: _field(message, field) for field in message.DESCRIPTOR.fields}
 
 
@@ -38,7 +38,7 @@ def _field(message: Message, field: Any) -> Any:
     value = getattr(message, field.name)
     if field.is_repeated:
         return [_value(item, field) for item in value]
-    if field.message_type is not None and not message.HasField(field.name):
+    if field.has_presence and not message.HasField(field.name):
         return None
     return _value(value, field)
 

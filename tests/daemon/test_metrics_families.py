@@ -32,7 +32,7 @@ def snapshot(*devices: api.DeviceSafety, volume: str = "docs", state: str = "rea
         summary, files=7, devices=devices, history=HistoryStatus(0, 0, 0, 11, 12, 13), lies=lies, damaged=1
     )
     space = api.SpaceStatus(1, 2, 3, True, 4, 5, 6)
-    peers = (api.PeerSummary(f"{1:064x}", "b", True, sent_bytes=60, received_bytes=70),)
+    peers = (api.PeerSummary(f"{1:064x}", "b", True, sent_bytes=60, received_bytes=70, seconds_left=80),)
     return Snapshot((status,), ("up", "up", "down"), space, TRAFFIC, peers, 0.25)
 
 
@@ -77,6 +77,7 @@ def test_pauses_and_limits_are_told_with_their_ends_and_what_went_to_each_device
     assert found.of("holofs_device_paused_until_timestamp_seconds", device="b") == 7
     assert found.of("holofs_device_sent_bytes_total", device="b") == 60
     assert found.of("holofs_device_received_bytes_total", device="b") == 70
+    assert found.of("holofs_device_left_seconds", device="b") == 80
     assert found.of("holofs_limit_bytes_per_second", direction="sending") == 1000
     for name, labels in (
         ("holofs_limit_bytes_per_second", {"direction": "fetching"}),  # 0 would say that nothing may come

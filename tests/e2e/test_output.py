@@ -6,18 +6,14 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
-import termios
-import unicodedata
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from itertools import islice
 
 import pytest
 
-from support import commands
 from support.device import BIN, Device, World
+from support.terminals import columns_of, fork, in_terminal, new_process
 from support.wait import until
 
 ODD = "fünf 五\n\x1b[31m\x07"
@@ -180,53 +176,6 @@ def _shell(device: Device, line: str) -> subprocess.CompletedProcess[bytes]:
 
 
 # ---- terminals
-Start = Callable[[list[bytes], dict[str, str], int], None]
-"""Runs a command in a terminal, until it has ended."""
-
-
-def new_process(words: list[bytes], environment: dict[str, str], terminal: int) -> None:
-    """Run the command as a person starts it."""
-    command = [os.fsencode(BIN / "holofsctl"), *words]
-    subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal, timeout=60, check=False
-    )
-
-
-def fork(words: list[bytes], environment: dict[str, str], terminal: int) -> None:
-    """Run the command without the wait for a new Python."""
-    commands.run([os.fsdecode(word) for word in words], environment, b"", 60, terminal=terminal)
-
-
-def in_terminal(device: Device, words: list[bytes], columns: int, start: Start = new_process, **more: str) -> bytes:
-    """Output of the command, data and remarks, in a terminal of so many columns."""
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, columns))
-    # dumb: what takes longer than a second shows no bar, which would be taken away again by an escape.
-    environment = {**device.environment, "NO_COLOR": "1", "TERM": "dumb", **more}
-    with ThreadPoolExecutor(1) as beside:
-        done = beside.submit(start, words, environment, theirs)
-        done.add_done_callback(lambda _: os.close(theirs))
-        said = b""
-        while piece := _read(ours):
-            said += piece
-    done.result()
-    os.close(ours)
-    return said
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65536)
-    except OSError:  # EIO: its last process has ended
-        return b""
-
-
-def columns_of(line: str) -> int:
-    """Columns of a text, as a terminal counts them."""
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in line)
-    return len(line) + wide - sum(bool(unicodedata.combining(character)) for character in line)
-
-
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("columns", [40, 80])
 def test_nothing_is_wider_than_the_terminal(scene: Scene, columns: int) -> None:

@@ -11,7 +11,7 @@ from support.trees import contents
 from support.wait import until
 
 _SIZE = 300_000
-_NOTHING = {"files": 0, "bytes": 0, "others": 0, "more": False}
+_NOTHING = {"files": 0, "bytes": 0, "others": 0, "more": False, "percent": 100, "sent_bytes": 0}
 
 
 def _to_send(device: Device) -> dict[str, Any] | None:
@@ -32,7 +32,7 @@ def test_status_tells_what_another_device_lacks_until_it_has_it(world: World) ->
     (here / "second").write_bytes(os.urandom(_SIZE))
     (here / "small").write_bytes(b"12345")
     (here / "folder").mkdir()
-    expected = {"files": 2, "bytes": _SIZE + 5, "others": 1, "more": False}
+    expected = {"files": 2, "bytes": _SIZE + 5, "others": 1, "more": False, "percent": 49, "sent_bytes": 0}
     until(lambda: _to_send(a) == expected, "a to count what b lacks")
     told = " ".join(a.ctl("status").out.split())
     assert "To send: b had 49 %; 2 files, 293 KiB and 1 other change to go, by what it said at " in told

@@ -100,6 +100,12 @@ def _traffic(page: Chromium, lap: Device, here: Path) -> None:
         r"/sending \d+(\.\d)? KiB a second, fetching/.test(document.querySelector('main').innerText)", "the rate"
     )
     page.until("/ KiB a second/.test(document.querySelector('tbody tr').cells[1].textContent)", "the rate to desk")
+    page.until(
+        "/ second, about .* left/.test(document.querySelector('tbody tr').cells[1].textContent)", "the time left"
+    )
+    page.until(
+        r"/\d+ %, 1 file, \d+(\.\d)? [KM]iB to go/.test(document.querySelector('main').innerText)", "what is to go"
+    )
     lap.ctl("limit", "--off")
     page.run("document.querySelector('summary[data-mark=pause]').focus()")
     page.press("Enter")

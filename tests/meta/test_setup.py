@@ -31,7 +31,18 @@ TOOLS = [
     "tail",
 ]
 NEEDED = ("fusermount3", "pkg-config", "gcc")
-FOR_DEVELOPERS = {"git", "rsync", "sqlite3", "iproute2", "faketime", "chromium"}
+FOR_DEVELOPERS = {
+    "git",
+    "rsync",
+    "sqlite3",
+    "iproute2",
+    "faketime",
+    "chromium",
+    "btrfs-progs",
+    "xfsprogs",
+    "inotify-tools",
+    "entr",
+}
 PACKAGES = ("holofsd", "holofsctl", "holofs_mount", "holofs_window", "holofs_api", "holofs_peer")
 PIP = """
 import os, pathlib, site, sys
@@ -44,7 +55,7 @@ pathlib.Path(site.getsitepackages()[0], "holofs.pth").write_text(os.environ["MOD
 APT_GET = """#!/bin/bash
 case "$1" in install)
     for name in "$@"; do case $name in -* | install) ;; *) echo "apt $name" >>"$ASKED_FOR" ;; esac; done
-    for name in git rsync sqlite3 faketime chromium; do
+    for name in git rsync sqlite3 faketime chromium mkfs.btrfs mkfs.xfs inotifywait entr; do
         printf '#!/bin/bash\\n' >"$STUBS/$name"; chmod +x "$STUBS/$name"
     done
     printf '#!/bin/bash\\n' >"$STUBS/ip"; chmod +x "$STUBS/ip" ;;

@@ -42,11 +42,26 @@ async def test_a_script_is_printed_without_a_daemon(run: Run, shell: str) -> Non
     assert "bogus" in (await run("completion", "bogus"))[2]
 
 
+def test_zsh_completes_each_word_of_an_argument_that_has_several() -> None:
+    text = script(build(), "zsh")
+    assert '"*:role DEVICE ' in text
+    assert '"(*)::' not in text
+
+
 async def test_words_of_a_line(run: Run, device: FakeDevice) -> None:
     assert (await run("completion", "volumes"))[1].split() == [volume.name for volume in device.volumes]
     assert (await run("completion", "devices", "holofsctl resolve x --keep"))[1] == "desk\n"
     assert (await run("completion", "keep"))[1].split() == ["shown", "copy", "both", "newest", "desk"]
     assert "role" in (await run("completion", "members", "holofsctl members"))[1].split()
+    for said, words in (
+        ("docs", ["role", "remove"]),
+        ("docs rem", ["role", "remove"]),
+        ("docs remove", ["lap"]),
+        ("remove --undo docs", ["lap"]),
+        ("docs remove lap", []),
+        ("role docs lap", ["reader", "writer", "admin"]),
+    ):
+        assert (await run("completion", "members", f"holofsctl members {said}"))[1].split() == words, said
     assert (await run("completion", "commands"))[1].split() == [*commands_of(build())]
     assert (await run("completion", "values", "holofsctl config set network.discovery "))[1] == "default\nnone\n"
     assert (await run("completion", "values", "holofsctl config set network.bind "))[1] == ""

@@ -237,6 +237,13 @@ async def test_an_editor_that_fails_saves_nothing(run: Run, state: Path, monkeyp
     assert not path_of(state).exists()
 
 
+async def test_without_an_editor_of_ones_own_and_without_a_terminal_nothing_is_started(run: Run, state: Path) -> None:
+    code, out, err = await run("config", "edit")
+    assert (code, out) == (1, "")
+    assert "There is no terminal for an editor here" in err
+    assert not path_of(state).exists()
+
+
 async def test_a_file_that_cannot_be_read_can_be_edited(run: Run, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await run("config", "set", "log.level", "debug")
     path_of(state).write_bytes(b"\xff[log]\n")

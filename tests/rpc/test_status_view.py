@@ -5,6 +5,7 @@ calm again by itself."""
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from holofs_api.v1 import control_pb2 as pb
@@ -68,16 +69,37 @@ def test_a_device_that_is_off_is_told_with_when_it_was_seen() -> None:
     assert of_device(safety, pb.Peer(device_id="bb")) == "desk  not connected  holds everything"
 
 
+def test_a_device_of_a_paused_volume_is_told_as_paused() -> None:
+    safety = pb.DeviceSafety(device_id="bb", name="desk", complete=True)
+    volume = pb.VolumeStatus(volume=pb.Volume(name="docs", state="ready"), devices=[safety])
+    traffic = pb.TrafficStatus(pauses=[pb.PauseInfo(volume="docs")])
+    lines = status_lines(pb.StatusReply(volumes=[volume], traffic=traffic))
+    assert "    desk  paused  holds everything" in lines
+
+
 def test_what_goes_over_the_network_is_told_with_its_rate_and_the_time_that_is_left() -> None:
     volume = pb.VolumeStatus(volume=pb.Volume(name="docs", state="ready"), content_missing=2)
     volume.content_missing_bytes, volume.content_arrived_bytes = 400 * MIB, 100 * MIB
-    network = pb.NetworkStatus(receiving=2 * MIB, sending=512 * 1024)
-    told = status_lines(pb.StatusReply(volumes=[volume], network=network))
-    assert (
-        "Now: fetching 2.0 MiB a second (300 MiB left, about 2 minutes 30 seconds), sending 512 KiB a second." in told
+    network = pb.NetworkStatus(receiving=2 * MIB, sending=512 * 1024, seconds_left=150)
+    left = "300 MiB left, about 2 minutes 30 seconds"
+    assert now(volume, network) == f"Now: fetching 2.0 MiB a second ({left}), sending 512 KiB a second."
+    desk = pb.Peer(device_id="bb", name="desk", receiving=2 * MIB, sending=512 * 1024)
+    told = now(volume, network, desk)
+    assert told == f"Now: fetching 2.0 MiB a second from desk ({left}), sending 512 KiB a second to desk."
+    nas = pb.Peer(device_id="cc", name="nas", receiving=MIB)
+    told = now(volume, network, nas, desk)
+    shares = "2.0 MiB from desk, 1.0 MiB from nas"
+    assert told == f"Now: fetching 2.0 MiB a second ({shares}; {left}), sending 512 KiB a second to desk."
+    many = [pb.Peer(device_id=f"{number}", name=f"d{number}", receiving=(9 - number) * MIB) for number in range(6)]
+    assert "(9.0 MiB from d0, 8.0 MiB from d1, 7.0 MiB from d2, 6.0 MiB from d3 and others; " in now(
+        volume, network, *many
     )
-    quiet = status_lines(pb.StatusReply(volumes=[volume], network=pb.NetworkStatus(receiving=20, sending=900)))
-    assert not any(line.startswith("Now:") for line in quiet)
+    assert now(volume, pb.NetworkStatus(receiving=20, sending=900)) == ""
+
+
+def now(volume: pb.VolumeStatus, network: pb.NetworkStatus, *peers: pb.Peer) -> str:
+    lines = status_lines(pb.StatusReply(volumes=[volume], network=network, peers=peers))
+    return next((line for line in lines if line.startswith("Now:")), "")
 
 
 def test_the_room_on_the_disk_is_told() -> None:
@@ -85,9 +107,9 @@ def test_the_room_on_the_disk_is_told() -> None:
     assert status_lines(pb.StatusReply(space=space))[-1] == "Disk: 5.0 GiB free of 20.0 GiB."
 
 
-def sending(*devices: pb.DeviceSafety) -> list[str]:
-    status = pb.VolumeStatus(volume=pb.Volume(name="docs", state="ready"), files=100, bytes=30 << 30, devices=devices)
-    lines = status_lines(pb.StatusReply(volumes=[status]))
+def sending(*devices: pb.DeviceSafety, peers: Sequence[pb.Peer] = ()) -> list[str]:
+    status = pb.VolumeStatus(volume=pb.Volume(name="docs", state="ready"), devices=devices)
+    lines = status_lines(pb.StatusReply(volumes=[status], peers=peers))
     return [line.strip().removeprefix("To send: ") for line in lines if "To send: " in line]
 
 
@@ -96,18 +118,31 @@ def device(name: str, connected: bool = True, **more: Any) -> pb.DeviceSafety:
 
 
 def test_what_is_still_to_be_sent_is_told_for_each_device() -> None:
-    to_send = pb.ToSend(files=3, bytes=1 << 30)
+    to_send = pb.ToSend(files=3, bytes=3 << 30, sent_bytes=2 << 30, percent=96)
     assert sending(device("bob", to_send=to_send)) == ["bob has 96 %; 3 files, 1.0 GiB to go."]
     (away,) = sending(device("nas", False, to_send=to_send))
     assert away.startswith("nas had 96 %; 3 files, 1.0 GiB to go, by what it said at 1970-01-02 ")
-    small = pb.ToSend(files=1, bytes=1, others=2)
+    small = pb.ToSend(files=1, bytes=1, others=2, percent=99)
     assert sending(device("bob", to_send=small)) == ["bob has 99 %; 1 file, 1 byte and 2 other changes to go."]
-    assert sending(device("bob", to_send=pb.ToSend(others=1))) == ["bob has 99 %; 1 other change to go."]
-    assert sending(device("bob", to_send=pb.ToSend(files=100))) == ["bob has 0 %; 100 files to go."]
+    assert sending(device("bob", to_send=pb.ToSend(others=1, percent=99))) == ["bob has 99 %; 1 other change to go."]
+    assert sending(device("bob", to_send=pb.ToSend(files=100, percent=0))) == ["bob has 0 %; 100 files to go."]
     large = pb.ToSend(files=99_000, bytes=1 << 40, others=1000, more=True)
     assert sending(device("bob", to_send=large)) == [
         "bob lacks at least 99,000 files, 1.0 TiB and 1,000 other changes."
     ]
+
+
+def test_what_is_being_sent_is_told_with_its_rate_and_the_time_that_is_left() -> None:
+    bob = device("bob", to_send=pb.ToSend(files=3, bytes=1 << 30, percent=96))
+    fast = pb.Peer(device_id="bobbob", sending=2 * MIB, seconds_left=512)
+    assert sending(bob, peers=[fast]) == [
+        "bob has 96 %; 3 files, 1.0 GiB to go, at 2.0 MiB a second, about 8 minutes 32 seconds left."
+    ]
+    slow = pb.Peer(device_id="bobbob", sending=20)
+    assert sending(bob, peers=[slow]) == ["bob has 96 %; 3 files, 1.0 GiB to go."]
+    part = device("bob", to_send=pb.ToSend(files=3, more=True))
+    unknown = pb.Peer(device_id="bobbob", sending=2 * MIB)
+    assert sending(part, peers=[unknown]) == ["bob lacks at least 3 files, at 2.0 MiB a second."]
 
 
 def test_nothing_to_send_has_no_line_and_what_is_not_known_is_not_nothing() -> None:
@@ -120,7 +155,7 @@ def test_many_devices_that_lack_something_are_counted() -> None:
     names = [f"device{number}" for number in range(12)]
     found = sending(*(device(name, name == "device11", to_send=pb.ToSend(files=1)) for name in names))
     assert len(found) == 11
-    assert found[0].startswith("device11 has ")
+    assert found[0].startswith("device11 lacks ")
     assert found[-1] == "2 other devices lack something, too (--json says what)."
 
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small disk that a test can fill: a tmpfs below the directory of its world, which the world's end unmounts."""
+"""Disks of a test, below the directory of its world, which the world's end unmounts: a small one that can be filled,
+and ones of a format that the machine may be able to make."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -46,6 +48,34 @@ class SmallDisk:
 
     def empty(self) -> None:
         self._ballast.unlink(missing_ok=True)
+
+
+class FormattedDisk:
+    """A disk of a format like `btrfs`, in a file, mounted at `path`. The loop device goes with the mount."""
+
+    def __init__(self, path: Path, kind: str, size: int = 400 * MIB) -> None:
+        self.path = path
+        image = path.with_suffix(f".{kind}")
+        with image.open("wb") as file:
+            file.truncate(size)
+        path.mkdir()
+        for command in ([f"mkfs.{kind}", "-q", str(image)], ["mount", "-o", "loop", str(image), str(path)]):
+            done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+            if done.returncode:
+                raise DiskFailed(f"{command[0]} failed: {done.stderr.decode().strip()}")
+
+    @property
+    def free(self) -> int:
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
+
+
+def formats_here(*kinds: str) -> list[str]:
+    """Lists the formats of which this machine can make a disk: as real root, with the kernel's support and mkfs."""
+    known = Path("/proc/filesystems").read_text().split()
+    is_root = Path("/proc/self/uid_map").read_text().split()[:2] == ["0", "0"] and not os.geteuid()
+    can_loop = is_root and os.access("/dev/loop-control", os.W_OK)
+    return [kind for kind in kinds if can_loop and kind in known and shutil.which(f"mkfs.{kind}")]
 
 
 def device_on_small_disk(world: World, name: str, size: int = 256 * MIB) -> tuple[Device, SmallDisk]:

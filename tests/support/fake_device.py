@@ -154,7 +154,7 @@ class FakeDevice:
         of = api.VolumeStatus(self.volumes[0], files=3, devices=(safety,), quarantine_reasons=("bad name",))
         mount = api.MountInfo("docs", "/mnt/docs", False, "up", program=self.heard[0], api_version=self.heard[1])
         told = api.DeviceStatus("aa" * 32, "lap", "holofsd 9", 4711, 60, (of,), (mount,), ("clock",), 1)
-        return replace(told, traffic=await self.traffic())
+        return replace(told, traffic=await self.traffic(), peers=await self.peers())
 
     async def create_volume(self, name: str) -> api.VolumeSummary:
         return api.VolumeSummary("00" * 32, name, Role.ADMIN, "ready")
@@ -220,7 +220,7 @@ class FakeDevice:
         return ()
 
     async def peers(self) -> tuple[api.PeerSummary, ...]:
-        return (api.PeerSummary("bb" * 32, "desk", True, ("docs",), "10.0.0.2:4433"),)
+        return (api.PeerSummary("bb" * 32, "desk", True, ("docs",), "10.0.0.2:4433", sending=2048, seconds_left=90),)
 
     async def conflicts(self, volume: str, path: bytes) -> tuple[api.Conflict, ...]:
         return self.conflict_list

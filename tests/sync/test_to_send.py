@@ -23,7 +23,7 @@ from tests.sync.devices import Device, devices, settled, share, until
 
 async def lacks(device: Device, other: Device) -> Lacking | None:
     """Counted anew."""
-    figures = ToSendFigures(device.store, device.sync.members, device.sync.marks)
+    figures = ToSendFigures(device.store, device.sync.members, device.sync.marks, device.sync.dealings)
     await figures.refresh()
     return figures.of(other.id)
 
@@ -174,7 +174,7 @@ async def test_figures_are_kept_for_a_while_and_counted_once_for_devices_that_ho
         far = ann.now_ms() + 3_600_000
         ann.sync.marks.receive([sign_mark(other.key, ann.sync.id, far, []) for other in (bob, cid)], None)
         now = 100.0
-        figures = ToSendFigures(ann.store, ann.sync.members, ann.sync.marks, lambda: now)
+        figures = ToSendFigures(ann.store, ann.sync.members, ann.sync.marks, ann.sync.dealings, lambda: now)
         counted = 0
 
         def files() -> list[int]:
@@ -191,13 +191,38 @@ async def test_figures_are_kept_for_a_while_and_counted_once_for_devices_that_ho
         assert (files(), counted) == ([2, 2], 2)
 
 
+async def test_what_was_sent_of_a_content_counts_until_the_device_says_anew_what_it_holds(tmp_path: Path) -> None:
+    async with devices(tmp_path, "ann", "bob") as (ann, bob):
+        await share(ann, bob)
+        await settled(ann, bob)
+        await until_lacks(ann, bob, Lacking())
+        await bob.down()
+        await until(lambda: not ann.sync.sessions)
+        ann.write("large", os.urandom(100_000))
+        ann.write("other", os.urandom(10_000))
+        await until_lacks(ann, bob, Lacking(2, 110_000, 0))
+        figures = ToSendFigures(ann.store, ann.sync.members, ann.sync.marks, ann.sync.dealings)
+        await figures.refresh()
+        large, other = [blob for blob, size in sorted(ann.store.content.after(b"", 9), key=lambda found: -found[1])][:2]
+        dealings = ann.sync.dealings.of(bob.id)
+        assert figures.sent_of(bob.id) == 0
+        dealings.piece_wanted(other, 0, 10_000, 1.0)
+        assert figures.sent_of(bob.id) == 0, "it was not seen on its way: the figures may be without it already"
+        dealings.piece_wanted(large, 0, 40_000, 1.0)
+        assert figures.sent_of(bob.id) == 40_000
+        dealings.piece_wanted(large, 40_000, 100_000, 2.0)
+        assert figures.sent_of(bob.id) == 100_000
+        ann.sync.marks.receive([sign_mark(bob.key, ann.sync.id, ann.now_ms() + 3_600_000, [])], None)
+        assert figures.sent_of(bob.id) == 0
+
+
 async def test_without_its_index_nothing_is_known(tmp_path: Path) -> None:
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         await share(ann, bob)
         await settled(ann, bob)
         await until_lacks(ann, bob, Lacking())
         now = 100.0
-        figures = ToSendFigures(ann.store, ann.sync.members, ann.sync.marks, lambda: now)
+        figures = ToSendFigures(ann.store, ann.sync.members, ann.sync.marks, ann.sync.dealings, lambda: now)
         await figures.refresh()
         assert figures.of(bob.id) == Lacking()
         now += to_send.LEAST_REST_S

@@ -98,8 +98,8 @@ def test_halves_of_characters_are_refused_where_a_text_is_wanted(
 
 def test_rates_come_with_the_state_and_counters_do_not(window: Window) -> None:
     state = next(data for kind, data in window.browser().follow(4) if kind == "state")
-    (peer,) = state["peers"]
-    assert state["rates"] == {"": [0, 0], peer["device_id"]: [0, 0]}
+    (peer,) = state["status"]["peers"]
+    assert (peer["sending"], peer["receiving"], peer["seconds_left"]) == (2048, 0, 90)
     assert "sent_bytes" not in peer
     assert "sent_bytes" not in state["status"]["traffic"]
 
@@ -187,7 +187,7 @@ def test_pages_hear_of_the_state_and_of_what_happens(window: Window) -> None:
     found = window.browser().follow(4)
     state = next(data for kind, data in found if kind == "state")
     assert state["status"]["volumes"][0]["files"] == 3
-    assert state["peers"][0]["name"] == "desk"
+    assert state["status"]["peers"][0]["name"] == "desk"
     events = [data for kind, data in found if kind == "event"]
     assert events[0]["kind"] == "begin"
     until(lambda: window.streams() == 0, "the stream to end with its page")

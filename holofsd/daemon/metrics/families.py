@@ -154,6 +154,11 @@ PEER: Final[Sequence[Family[PeerSummary]]] = (
     Family(
         "holofs_device_received_bytes_total", "Received from the device.", lambda p: p.received_bytes, is_counter=True
     ),
+    Family(
+        "holofs_device_left_seconds",
+        "How long it takes at the rate of now until the device has what it lacks.",
+        lambda p: p.seconds_left or None,
+    ),
 )
 LIMITS: Final[Family[Snapshot]] = Family(
     "holofs_limit_bytes_per_second", "Limit in force; no value where there is none.", lambda s: s.traffic.up or None

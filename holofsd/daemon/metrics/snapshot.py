@@ -12,7 +12,7 @@ from pathlib import Path
 from holofsd.core.ids import VolumeId
 from holofsd.daemon.mounts import MountSupervisor
 from holofsd.daemon.status import space, volume_status
-from holofsd.daemon.volumes import OpenVolume, Volumes
+from holofsd.daemon.volumes import Volumes
 from holofsd.rpc import device_api as api
 from holofsd.rpc.traffic_api import TrafficStatus
 
@@ -48,22 +48,18 @@ class Sources:
     async def take(self) -> Snapshot:
         """Raises HoloError, OSError and sqlite3.Error, as `status` does."""
         found, taken = [], 0.0
+        peers = await self.peers()  # first: it counts what is to be sent
         for summary in await self.summaries():
-            if (opened := self._opened(summary)) is not None:
-                await opened.to_send.refresh()
             began = time.monotonic()
             found.append(self._of_volume(summary))
             taken += time.monotonic() - began
             await asyncio.sleep(0)  # others have a turn
         began = time.monotonic()
         states = tuple(info.state for info in self.mounts.infos())
-        room, traffic, peers = space(self.state, self.volumes), self.traffic(self.volumes), await self.peers()
+        room, traffic = space(self.state, self.volumes), self.traffic(self.volumes)
         taken += time.monotonic() - began
         return Snapshot(tuple(found), states, room, traffic, peers, taken)
 
     def _of_volume(self, summary: api.VolumeSummary) -> api.VolumeStatus:
-        opened = self._opened(summary)
+        opened = self.volumes.get(VolumeId(bytes.fromhex(summary.id)))
         return api.VolumeStatus(summary) if opened is None else volume_status(summary, opened)
-
-    def _opened(self, summary: api.VolumeSummary) -> OpenVolume | None:
-        return self.volumes.get(VolumeId(bytes.fromhex(summary.id)))

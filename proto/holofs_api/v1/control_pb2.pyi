@@ -756,6 +756,9 @@ class Peer(_message.Message):
     ROUND_TRIP_US_FIELD_NUMBER: _builtins.int
     SENT_BYTES_FIELD_NUMBER: _builtins.int
     RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
+    SENDING_FIELD_NUMBER: _builtins.int
+    RECEIVING_FIELD_NUMBER: _builtins.int
+    SECONDS_LEFT_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """hex"""
     name: _builtins.str
@@ -775,6 +778,12 @@ class Peer(_message.Message):
     """sent to it since the daemon began"""
     received_bytes: _builtins.int
     """received from it"""
+    sending: _builtins.int
+    """bytes a second, over the last ten seconds"""
+    receiving: _builtins.int
+    """likewise"""
+    seconds_left: _builtins.int
+    """until it has what it lacks of these volumes, at the rate of now; 0: nothing is sent to it now, or it is not known what it lacks"""
     @_builtins.property
     def volumes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """that it shares with this one, by their names here"""
@@ -793,10 +802,13 @@ class Peer(_message.Message):
         round_trip_us: _builtins.int = ...,
         sent_bytes: _builtins.int = ...,
         received_bytes: _builtins.int = ...,
+        sending: _builtins.int = ...,
+        receiving: _builtins.int = ...,
+        seconds_left: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "connected", b"connected", "device_id", b"device_id", "explanation", b"explanation", "last_seen_ms", b"last_seen_ms", "name", b"name", "path", b"path", "received_bytes", b"received_bytes", "round_trip_us", b"round_trip_us", "sent_bytes", b"sent_bytes", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "connected", b"connected", "device_id", b"device_id", "explanation", b"explanation", "last_seen_ms", b"last_seen_ms", "name", b"name", "path", b"path", "received_bytes", b"received_bytes", "receiving", b"receiving", "round_trip_us", b"round_trip_us", "seconds_left", b"seconds_left", "sending", b"sending", "sent_bytes", b"sent_bytes", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -935,6 +947,7 @@ class NetworkStatus(_message.Message):
     USES_RELAYS_FIELD_NUMBER: _builtins.int
     SENDING_FIELD_NUMBER: _builtins.int
     RECEIVING_FIELD_NUMBER: _builtins.int
+    SECONDS_LEFT_FIELD_NUMBER: _builtins.int
     relay: _builtins.str
     """URL of the relay through which it can be reached; empty: none answers, or none is used"""
     uses_relays: _builtins.bool
@@ -942,6 +955,8 @@ class NetworkStatus(_message.Message):
     """bytes a second, over the last ten seconds"""
     receiving: _builtins.int
     """likewise"""
+    seconds_left: _builtins.int
+    """until all content of these volumes is here, at the rate of now; 0: nothing comes now, or nothing is missing"""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """at which it can be reached, each with its port"""
@@ -954,10 +969,11 @@ class NetworkStatus(_message.Message):
         uses_relays: _builtins.bool = ...,
         sending: _builtins.int = ...,
         receiving: _builtins.int = ...,
+        seconds_left: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "receiving", b"receiving", "relay", b"relay", "sending", b"sending", "uses_relays", b"uses_relays"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "receiving", b"receiving", "relay", b"relay", "seconds_left", b"seconds_left", "sending", b"sending", "uses_relays", b"uses_relays"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1285,6 +1301,8 @@ class ToSend(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     OTHERS_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    SENT_BYTES_FIELD_NUMBER: _builtins.int
     files: _builtins.int
     """files whose newest form it lacks: content, or only a mode or time"""
     bytes: _builtins.int
@@ -1293,6 +1311,10 @@ class ToSend(_message.Message):
     """folders, symlinks and removals"""
     more: _builtins.bool
     """there may be more: only the first 100,000 changes were looked at"""
+    percent: _builtins.int
+    """of the volume that it holds: of its bytes, or of its files where no content is to go; 100 only where nothing is; unset: not known"""
+    sent_bytes: _builtins.int
+    """of `bytes`, sent already in contents that it does not have whole yet"""
     def __init__(
         self,
         *,
@@ -1300,12 +1322,16 @@ class ToSend(_message.Message):
         bytes: _builtins.int = ...,
         others: _builtins.int = ...,
         more: _builtins.bool = ...,
+        percent: _builtins.int | None = ...,
+        sent_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "percent", b"percent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "files", b"files", "more", b"more", "others", b"others"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "bytes", b"bytes", "files", b"files", "more", b"more", "others", b"others", "percent", b"percent", "sent_bytes", b"sent_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__percent: _TypeAlias = _typing.Literal["percent"]  # noqa: Y015
+    _WhichOneofArgType__percent: _TypeAlias = _typing.Literal["_percent", b"_percent"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__percent) -> _WhichOneofReturnType__percent | None: ...
 
 Global___ToSend: _TypeAlias = ToSend  # noqa: Y015
 
