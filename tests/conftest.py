@@ -35,6 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # pytest runs its finalizers on SIGINT only; a CI that stops a run sends SIGTERM.
     signal.signal(signal.SIGTERM, _interrupt)
+    # A shell that runs the tests in the background has SIGINT ignored, and all programs of the tests with them.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
