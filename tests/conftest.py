@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 OWN_TEMP = pytest.StashKey[Path]()
 MEMORY = Path("/dev/shm")
 MEMORY_TEMP = pytest.StashKey[Path]()
-IN_MEMORY = ("sync", "fs", "tree", "check", "fuzz")
+IN_MEMORY = ("sync", "fs", "tree", "check", "fuzz", "model")
 """Folders whose tests end no process and mount nothing: that their files are on a disk is not what they look at."""
 ENOUGH_BYTES = 4 << 30
 
