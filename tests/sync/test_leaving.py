@@ -93,7 +93,7 @@ async def test_a_program_of_earlier_that_left_refuses_and_counts_no_more(tmp_pat
 
 
 async def test_a_device_that_was_met_while_it_joined_had_not_left(tmp_path: Path) -> None:
-    """It refuses until it has the volume, and what it holds then may be known from others alone."""
+    """A device refuses until it has the volume, and what it holds then may be known from others alone."""
     async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
         await share(ann, bob)
         ann.network.partition(bob.id, cid.id)
