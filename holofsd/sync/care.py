@@ -219,7 +219,7 @@ class ContentCare:
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
-    """Inode number, time and size of a content file: they tell it from one that takes its place. None without a file."""
+    """Inode number, time and size of a content file, which tell it from another in its place. None without a file."""
     try:
         status = path.stat()
     except OSError:
