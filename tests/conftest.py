@@ -14,6 +14,8 @@ from types import FrameType
 import pytest
 from hypothesis import HealthCheck, settings
 
+from holofsd.store.database import Database
+from support import new_databases
 from support.processes import mounts_below
 
 # Two slow cores shared with other work must not make a property fail for its speed.
@@ -24,6 +26,11 @@ HERE = Path(__file__).parent
 
 
 OWN_TEMP = pytest.StashKey[Path]()
+MEMORY = Path("/dev/shm")
+MEMORY_TEMP = pytest.StashKey[Path]()
+IN_MEMORY = ("sync", "fs", "tree", "check", "fuzz", "model")
+"""Folders whose tests end no process and mount nothing: that their files are on a disk is not what they look at."""
+ENOUGH_BYTES = 4 << 30
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,16 +38,25 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.basetemp is None:
         config.stash[OWN_TEMP] = Path(tempfile.mkdtemp(prefix="hfs-test-"))
         config.option.basetemp = str(config.stash[OWN_TEMP] / "t")
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES:
+        config.stash[MEMORY_TEMP] = Path(tempfile.mkdtemp(prefix="hfs-test-", dir=MEMORY))
+    # Tests in one process make thousands of databases; tests/store looks at how they are made.
+    Database.__init__ = new_databases.make  # type: ignore[method-assign]
     # Daemons and mounts are started by the thousand: compiling every module each time would be most of what they do.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # pytest runs its finalizers on SIGINT only; a CI that stops a run sends SIGTERM.
     signal.signal(signal.SIGTERM, _interrupt)
+    # A shell that runs the tests in the background has SIGINT ignored, and all programs of the tests with them.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     own = config.stash.get(OWN_TEMP, None)
     if own is not None and not mounts_below(own):
         shutil.rmtree(own, ignore_errors=True)
+    if (memory := config.stash.get(MEMORY_TEMP, None)) is not None:
+        shutil.rmtree(memory, ignore_errors=True)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -79,6 +95,23 @@ def _turn(item: pytest.Item) -> int:
     if layer and item.path.relative_to(HERE).as_posix() in LONGEST:
         return -1
     return LONGEST_FIRST.index(layer) if layer in LONGEST_FIRST else len(LONGEST_FIRST)
+
+
+@pytest.fixture(autouse=True)
+def _in_memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Temporary directories of some folders are in memory: a disk is slow to sync, and to remove them from."""
+    memory = request.config.stash.get(MEMORY_TEMP, None)
+    if memory is not None and _layer(request.node) in IN_MEMORY:
+        monkeypatch.setattr(tempfile, "tempdir", str(memory))
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path: Path, _in_memory: None) -> Iterator[Path]:
+    if request.config.stash.get(MEMORY_TEMP, None) is None or _layer(request.node) not in IN_MEMORY:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as path:
+        yield Path(path)
 
 
 @pytest.fixture(autouse=True)

@@ -84,15 +84,18 @@ class ContentCare:
 
     async def check(self, blob: BlobHash, pool: Pool, nodes: Iterable[NodeId] = ()) -> bool:
         """Reads all of it; whether it is here and whole."""
-        size = self._content.size(blob)
-        if size is None:
+        path = self._content.path(blob)
+        while (size := self._content.size(blob)) is not None:
+            file = _identity(path)
+            if await in_thread(pool, is_whole, path, blob, size):
+                return True
+            if _identity(path) != file:
+                continue  # the same was written here meanwhile
+            if self._is_of_another_size(blob, nodes):
+                return True
+            if self._content.size(blob) is not None:  # nobody else noticed meanwhile
+                self._mark(blob, size, nodes)
             return False
-        if await in_thread(pool, is_whole, self._content.path(blob), blob, size):
-            return True
-        if self._is_of_another_size(blob, nodes):
-            return True
-        if self._content.size(blob) is not None:  # nobody else noticed meanwhile
-            self._mark(blob, size, nodes)
         return False
 
     def _is_of_another_size(self, blob: BlobHash, nodes: Iterable[NodeId]) -> bool:
@@ -218,6 +221,15 @@ class ContentCare:
         nodes = {node for blob, _size in self._damage.all() for node in self._content.wanted_by(blob)}
         paths = (self._volume.tree.path_of(node) for node in list(nodes)[:PATHS])
         return sorted(path for path in paths if path is not None)
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Inode number, time and size of a content file, which tell it from another in its place. None without a file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _look_at(path: Path) -> tuple[BlobHash | None, int]:

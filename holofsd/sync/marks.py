@@ -270,8 +270,10 @@ class Marks:
             self._dirty.set()
 
     def refused(self, device: DeviceId) -> None:
-        """A member answers for no session of this volume: as far as can be known it has left."""
-        if device not in self._refused:
+        """A member answers for no session of this volume: as far as can be known it has left. One that never said that
+        it holds something has nothing to take back: it is about to join, and may be met only much later."""
+        mark = self._marks.get(device)
+        if mark is not None and not mark.is_left and device not in self._refused:
             self._refused.add(device)
             self._wake_listeners()
 

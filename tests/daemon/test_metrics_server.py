@@ -85,7 +85,10 @@ def body(answer: bytes) -> str:
     return answer.partition(b"\r\n\r\n")[2].decode()
 
 
-async def test_scrapes_get_the_page_on_both_addresses_and_share_it_for_a_second() -> None:
+async def test_scrapes_get_the_page_on_both_addresses_and_share_it_while_it_is_fresh(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "FRESH_S", 600.0)
     daemon = Daemon()
     with served(daemon) as port:
         first = await asked(port)
@@ -161,6 +164,7 @@ async def test_connections_that_say_nothing_or_too_much_end_and_others_are_serve
 
 async def test_many_scrapers_are_paced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "AT_ONCE", 2.0)
+    monkeypatch.setattr(server, "FRESH_S", 600.0)
     daemon = Daemon()
     with served(daemon) as port:
         began = time.monotonic()

@@ -108,7 +108,7 @@ async def supervisor(system: System) -> AsyncIterator[MountSupervisor]:
 
 
 async def eventually(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110 - what is watched tells nobody
             await asyncio.sleep(0.001)
 

@@ -38,7 +38,7 @@ async def _remove_something(device: Device) -> None:
     other = filesystem.attach(dataclasses.replace(MOUNT, mount_id="other"))
     await filesystem.create(other, CreateRequest(ROOT_INO, b"f", 0o644, exclusive=True, truncate=True, handle=1))
     await filesystem.commit(other, CommitRequest(1, data=b"x", seal=True, release=True))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await _is_published(device):  # noqa: ASYNC110 - what is watched tells nobody
             await asyncio.sleep(0.005)
     await filesystem.unlink(other, ROOT_INO, b"f")
@@ -46,7 +46,7 @@ async def _remove_something(device: Device) -> None:
 
 
 async def _next(batches: AsyncIterator[ChangeBatch], name: bytes) -> ChangeBatch:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             batch = await anext(batches)
             if any(entry.name == name and not entry.gone for entry in batch.entries):

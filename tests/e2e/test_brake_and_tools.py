@@ -183,12 +183,25 @@ def differences(wanted: dict[str, bytes], found: dict[str, bytes]) -> list[str]:
     return paths
 
 
+def removed_and_held(pair: Pair, folder: Path, at_least: int = MANY - 50) -> None:
+    """Remove a folder; the other device holds what it does not follow, and has all that was removed."""
+    shutil.rmtree(folder)
+    letter = pair.here / "letter"
+    letter.write_text(f"written after the removal of {folder.name}")
+    until(lambda: (pair.there / "letter").read_text() == letter.read_text(), "all removals to have come")
+    until(lambda: pair.held() >= at_least, f"the removal of {folder.name} to be held")
+
+
 def remove_and_decide(pair: Pair, folder: Path, verdict: str, at_least: int = MANY - 50) -> None:
     before = contents(pair.there)
-    shutil.rmtree(folder)
-    until(lambda: pair.held() >= at_least, f"the removal of {folder.name} to be held")
-    shown = [path for path in contents(pair.there) if path.startswith(f"{folder.relative_to(pair.here)}/")]
-    assert len(shown) >= at_least
+    removed_and_held(pair, folder, at_least)
+    before["letter"] = (pair.here / "letter").read_bytes()
+    below = f"{folder.relative_to(pair.here)}/"
+
+    def shown() -> bool:
+        return len([path for path in contents(pair.there) if path.startswith(below)]) >= at_least
+
+    until(shown, "what is held to be shown")
     pair.b.ctl("brake", "docs", f"--{verdict}")
     if verdict == "refuse":
         for root in (pair.there, pair.here):
@@ -216,8 +229,7 @@ def test_short_lived_files_come_and_go_while_removals_are_held(pair: Pair) -> No
     tree = repository(pair.here / "busy")
     write_many(pair.here / "album", "IMG_%02d.JPG")
     pair.agree("an album")
-    shutil.rmtree(pair.here / "album")
-    until(lambda: pair.held() >= MANY - 50, "the album to be held")
+    removed_and_held(pair, pair.here / "album")
     held = pair.held()
     for who, device, other in (("here", pair.here, pair.there), ("there", pair.there, pair.here)):
         work = device / "busy"
@@ -249,8 +261,8 @@ def test_what_is_made_anew_at_held_names_ends_the_hold(pair: Pair) -> None:
     write_many(album, "IMG_%02d.JPG")
     until(lambda: pair.held() == 0, "the hold to end by itself")
     pair.agree("unpacking again")
-    assert len(os.listdir(pair.there / "scans" / "1999")) == MANY
-    assert os.listdir(pair.there / "scans") == ["1999"]
+    until(lambda: len(os.listdir(pair.there / "scans" / "1999")) == MANY, "all scans to be listed")
+    until(lambda: os.listdir(pair.there / "scans") == ["1999"], "one folder to be listed")
 
 
 def test_a_person_names_further_folders_to_skip(pair: Pair) -> None:

@@ -126,7 +126,7 @@ def _stand_still(device: Device, writer: Writer) -> None:
     """The daemon is stopped while files are being closed all the same. Now and then the mount has to ask for something
     else, and stands still with it."""
     pid = device.daemon_pid()
-    for _ in range(10):
+    for _ in range(20):
         closed = len(writer.closed)
         until(lambda: len(writer.closed) > closed + 20, "work to go on")  # noqa: B023
         os.kill(pid, signal.SIGSTOP)

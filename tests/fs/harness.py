@@ -232,19 +232,31 @@ class Program:
         listing = await self.fs.read_dir(self.att, await self.walk(path), b"", 0)
         return [os.fsdecode(name) for name, _ in listing.entries]
 
+    async def kinds(self, path: str = "") -> dict[str, Kind]:
+        """Every path below, with what is there."""
+        return {found: attr.kind for found, attr in await self._attrs(path, await self.walk(path))}
+
     async def tree(self, path: str = "") -> dict[str, bytes | None]:
         """Every path below with its content; None for directories, '-> target' for symlinks."""
         found: dict[str, bytes | None] = {}
-        for name in await self.names(path):
-            below = f"{path}/{name}" if path else name
-            attr = await self.stat(below)
+        for below, attr in await self._attrs(path, await self.walk(path)):
             if attr.kind is Kind.DIRECTORY:
                 found[below] = None
-                found.update(await self.tree(below))
             elif attr.kind is Kind.SYMLINK:
                 found[below] = b"-> " + await self.fs.read_link(self.att, attr.ino)
             else:
                 found[below] = await self.read(below)
+        return found
+
+    async def _attrs(self, path: str, directory: Ino) -> list[tuple[str, Attr]]:
+        """Each name is looked up in the directory that was listed, as the kernel does it."""
+        found: list[tuple[str, Attr]] = []
+        for name, _ in (await self.fs.read_dir(self.att, directory, b"", 0)).entries:
+            below = f"{path}/{os.fsdecode(name)}" if path else os.fsdecode(name)
+            attr = await self.fs.lookup(self.att, directory, name)
+            found.append((below, attr))
+            if attr.kind is Kind.DIRECTORY:
+                found += await self._attrs(below, attr.ino)
         return found
 
     # ---- files

@@ -7,12 +7,14 @@ What is done below a folder stays below it: where moves make a cycle, nothing tu
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from holofsd.core.errors import HoloError, NameExists
+from holofsd.core.state import Kind
 from holofsd.fs.types import RenameFlags
 from tests.fs.folders import Folders, remove
 from tests.fs.harness import Program
@@ -36,9 +38,9 @@ class Rounds(Folders):
     def _new(self, top: str) -> str:
         return "/".join([top, *self.random.choices(NAMES, k=self.random.choice((1, 1, 2, 2, 3, 4)))])
 
-    async def _one_of(self, program: Program, top: str, *, folders: bool) -> str:
+    def _one_of(self, tree: Mapping[str, Kind], top: str, *, folders: bool) -> str:
         """An existing path below `top`, or one that is not there."""
-        found = sorted(path for path, content in (await program.tree(top)).items() if (content is None) == folders)
+        found = sorted(path for path, kind in tree.items() if (kind is Kind.DIRECTORY) == folders)
         return self.random.choice(found) if found else f"{top}/none"
 
     def _content(self) -> bytes:
@@ -47,8 +49,9 @@ class Rounds(Folders):
 
     async def anything(self, program: Program, top: str) -> None:
         operation = self.random.choice(OPERATIONS)
-        path = await self._one_of(program, top, folders=operation not in ("rename", "link", "edit"))
-        other = await self._one_of(program, top, folders=True)
+        tree = await program.kinds(top)
+        path = self._one_of(tree, top, folders=operation not in ("rename", "link", "edit"))
+        other = self._one_of(tree, top, folders=True)
         with suppress(HoloError):
             await self._do(program, top, operation, path, other)
 

@@ -40,7 +40,7 @@ from holofsd.fs.types import AttachRequest, CommitRequest, CreateRequest
 from holofsd.net.api import Endpoint, NetConfig
 from holofsd.net.fake import FakeNetwork
 
-ANSWER_S: Final = 20.0
+ANSWER_S: Final = 60.0
 ONE_CALL_BYTES: Final = 64 << 20
 
 NAMES = [b"f", b"d", b"s", b"new", b"new2"]

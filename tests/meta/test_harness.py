@@ -29,11 +29,11 @@ def test_sweeping_ends_the_processes_of_a_directory_and_removes_it(directory: Pa
     elsewhere = _start(BUSY, HOLOFS_STATE_DIR=str(directory) + "-other")
     assert processes.processes_of(directory) == [by_environment.pid]
     processes.sweep(directory)
-    assert by_environment.wait(10) == -signal.SIGKILL
+    assert by_environment.wait(60) == -signal.SIGKILL
     assert elsewhere.poll() is None
     assert not directory.exists()
     elsewhere.kill()
-    elsewhere.wait(10)
+    elsewhere.wait(60)
 
 
 def test_a_test_run_that_is_killed_leaves_nothing_behind(directory: Path) -> None:
@@ -42,8 +42,8 @@ def test_a_test_run_that_is_killed_leaves_nothing_behind(directory: Path) -> Non
     )
     victim = _start(BUSY, HOLOFS_STATE_DIR=str(directory))
     child.kill()
-    child.wait(10)
-    assert victim.wait(20) == -signal.SIGKILL
+    child.wait(60)
+    assert victim.wait(60) == -signal.SIGKILL
     until(lambda: not directory.exists(), "the reaper to remove the directory")
 
 

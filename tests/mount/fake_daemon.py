@@ -390,6 +390,14 @@ class Control:
         return node
 
 
+def say(answer: object) -> None:
+    """One line of standard output. A write that a stop interrupts is short, and Python does not go on with it where
+    PYTHONUNBUFFERED is set."""
+    line = json.dumps(answer).encode() + b"\n"
+    while line:
+        line = line[os.write(1, line) :]
+
+
 async def main(state: Path, fast: bool) -> None:
     daemon = Daemon(state)
     control = Control(daemon, state, fast)
@@ -397,14 +405,14 @@ async def main(state: Path, fast: bool) -> None:
     restarter = asyncio.create_task(control.restart_when_crashed())
     reader = asyncio.StreamReader(limit=64 * 1024 * 1024)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    print(json.dumps("ready"), flush=True)
+    say("ready")
     while line := await reader.readline():
         command, arguments = json.loads(line)
         try:
             answer = await getattr(control, command)(**arguments)
         except (OSError, KeyError) as error:
             answer = {"error": repr(error)}
-        print(json.dumps(answer), flush=True)
+        say(answer)
     restarter.cancel()
     control.lanes.stop()
     await control.server.stop(0)

@@ -19,7 +19,7 @@ from support.wait import until
 
 def refused(*arguments: str) -> tuple[int, str]:
     """Runs the program until it gives up: its exit code, and the sentence."""
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=40)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
@@ -119,7 +119,7 @@ def test_one_that_is_started_before_the_daemon_waits_for_its_word(
         os.close(go)
         os.write(starter, line)
         os.close(starter)
-        _, sentence = process.communicate(timeout=40)
+        _, sentence = process.communicate(timeout=60)
     assert process.returncode == options.EXIT_DAEMON
     assert word in sentence
 
@@ -136,7 +136,7 @@ def test_an_unknown_volume_is_said_in_the_words_of_the_daemon(daemon: FakeDaemon
 
 def test_wrong_usage_is_explained(binding: str, tmp_path: Path) -> None:
     arguments = command(tmp_path, tmp_path, binding)
-    done = subprocess.run([*arguments, "--nonsense"], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([*arguments, "--nonsense"], capture_output=True, text=True, timeout=60)
     assert done.returncode == options.EXIT_USAGE
     assert "usage: holofs-mount" in done.stderr
     assert "Traceback" not in done.stderr

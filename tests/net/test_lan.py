@@ -43,7 +43,7 @@ class Found:
         self.news.set()
 
     async def next(self):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self.news.wait()
         self.news.clear()
         return self.calls[-1]

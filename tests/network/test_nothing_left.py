@@ -54,7 +54,7 @@ def test_a_run_that_is_ended_leaves_no_network_behind(how: int) -> None:
     spaces = {os.readlink(f"/proc/{pid}/ns/net") for pid in run.stdout.readline().split()}
     assert len(spaces) == 3
     run.send_signal(how)
-    run.wait(10)
+    run.wait(60)
     run.stdout.close()
     until(lambda: not spaces & set(_spaces_in_use()), "every process of these networks to end")
 

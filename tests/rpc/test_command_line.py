@@ -351,7 +351,7 @@ def test_a_word_of_advice_is_what_a_shell_reads(name: str) -> None:
 
 def as_a_shell_reads(word: str) -> bytes:
     command = ["bash", "-c", f"printf %s {word}"]
-    return subprocess.run(command, capture_output=True, check=True, timeout=20).stdout
+    return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
 
 
 async def test_what_is_listed_can_be_brought_back_by_the_command_that_is_advised(run: Run, device: FakeDevice) -> None:

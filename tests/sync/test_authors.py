@@ -57,7 +57,7 @@ async def test_numbers_given_twice_are_found_out_and_nothing_is_lost(tmp_path: P
         await settled(ann, cid)
         assert cid.files() == {"old": b"1", "copy": b"3"}
         ann.network.heal_all()
-        await until(lambda: ann.files() == bob.files() == cid.files() and len(bob.files()) == 3, limit=30)
+        await until(lambda: ann.files() == bob.files() == cid.files() and len(bob.files()) == 3)
         assert bob.files() == {"old": b"1", "original": b"2", "copy": b"3"}
         said = (warning for device in (bob, cid) for warning in device.sync.status().warnings)
         assert any(warning.startswith("ann wrote two histories: ") for warning in said)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from holofsd.codec.content import hash_bytes
-from holofsd.core.ids import ROOT_ID
+from holofsd.core.ids import ROOT_ID, BlobHash
 from holofsd.store import faults
+from holofsd.sync import care
 from holofsd.sync.care import ScrubStep
 from tests.sync.devices import Device, devices, settled, share, until
 
@@ -91,6 +92,30 @@ async def test_without_other_devices_damage_is_told_and_what_is_left_is_kept(tmp
         await ann.up()
         await until(lambda: bob.files() == {"large": LARGE, "twin": LARGE}, "fetched again")
         await until(lambda: bob.sync.care.damaged() == 0)
+
+
+@pytest.mark.parametrize("harm", HARM)
+async def test_content_that_is_written_again_while_it_is_looked_at_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    async with devices(tmp_path, "ann") as (ann,):
+        ann.create()
+        ann.write("large", LARGE)
+        file, look = content_file(ann, LARGE), care.is_whole
+        HARM[harm](file)
+
+        def look_slowly(path: Path, blob: BlobHash, size: int) -> bool:
+            found = look(path, blob, size)
+            if not found:
+                part = tmp_path / "part"
+                part.write_bytes(LARGE)
+                part.replace(file)
+            return found
+
+        monkeypatch.setattr(care, "is_whole", look_slowly)
+        assert await ann.sync.care.check(hash_bytes(LARGE))
+        assert ann.files() == {"large": LARGE}
+        assert ann.sync.care.damaged() == 0
 
 
 async def test_content_that_was_only_put_aside_is_taken_back(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ async def test_a_file_held_while_it_is_open_is_sent_although_the_clock_was_set_b
         await settled(ann, bob)
         _write_held(ann, "held", ann.now_ms() + 5 * SECOND)
         ann.clock_off_ms = -HOUR
-        await until(lambda: bob.files() == {"held": b"open for long"}, limit=15.0)
+        await until(lambda: bob.files() == {"held": b"open for long"})
 
 
 def _write_held(device: Device, name: str, publication_hold_ms: int) -> None:

@@ -67,12 +67,14 @@ async def test_who_drips_does_not_keep_content_from_anybody(
             await until(lambda: len(bob.sync.sessions) == 2)
             await bob.sync.fetch(hash_bytes(data), size, 30.0)
         await until(lambda: bob.files().get("file") == data, "the content, from ann")
-        await until(lambda: server.lost == [hash_bytes(data)], "the slow stream to be given up")
+        await until(lambda: set(server.lost) == {hash_bytes(data)}, "the slow stream to be given up")
         assert bob.sync.fetcher.counts.wrong == {}, "slow is not wrong"
         await until(lambda: not list((bob.directory(bob.sync.id) / "incoming").iterdir()), "nothing to be left of it")
 
 
-async def test_who_was_slow_is_asked_last_and_still_asked_for_what_only_it_has(tmp_path: Path, hasty: None) -> None:
+async def test_who_was_slow_is_asked_last_and_still_asked_for_what_only_it_has(
+    tmp_path: Path, hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, only = os.urandom(SMALL), os.urandom(5000)
     slow = drips(data)
 
@@ -81,6 +83,9 @@ async def test_who_was_slow_is_asked_last_and_still_asked_for_what_only_it_has(t
 
     async with scene(tmp_path, data, answer) as (ann, bob, server):
         await until(lambda: bob.files().get("file") == data)
+        # On a busy machine ann takes long, too, and then others are asked as well.
+        monkeypatch.setattr(jobs, "HEDGE_REST", 600.0)
+        monkeypatch.setattr(content, "HEDGE", 600.0)
         more = {f"more{n}": os.urandom(SMALL) for n in range(20)}
         for name, body in more.items():
             ann.write(name, body)

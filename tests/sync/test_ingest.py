@@ -113,7 +113,7 @@ async def test_a_damaged_copy_of_a_document_is_sent_again_as_a_whole(tmp_path: P
         with bob.store.db.transaction():
             bob.store.db.run("UPDATE heads SET set_hash=zeroblob(32) WHERE author=?", (author,))
         ann.write("three", b"3")
-        await until(lambda: bob.sync.ingest.counts.disagreements == 1)
+        await until(lambda: bob.sync.ingest.counts.disagreements >= 1)
         await settled(ann, bob)
         assert set(bob.files()) == {"one", "two", "three"}
 

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from holofs_peer.v1 import peer_pb2 as pb
+from holofsd.codec.ticket import decode_ticket
 from holofsd.core.document import Credentials
 from holofsd.core.errors import ConnectionLost
 from holofsd.net.api import CloseCode
 from holofsd.sync import frames
+from holofsd.sync.create import prepare_joined
+from holofsd.sync.invites import redeem
 from tests.sync.devices import Device, devices, share, until
 from tests.sync.rawpeer import RawPeer
 
@@ -87,6 +90,20 @@ async def test_a_program_of_earlier_that_left_refuses_and_counts_no_more(tmp_pat
         await until(lambda: ann.sync.copies() == 0, "the refusal to count")
         await bob.restart()
         await safe_on(ann, 1)  # it was met again, so it had not left
+
+
+async def test_a_device_that_was_met_while_it_joined_had_not_left(tmp_path: Path) -> None:
+    """A device refuses until it has the volume, and what it holds then may be known from others alone."""
+    async with devices(tmp_path, "ann", "bob", "cid") as (ann, bob, cid):
+        await share(ann, bob)
+        ann.network.partition(bob.id, cid.id)
+        joined = await redeem(cid.endpoint, decode_ticket(ann.ticket()), cid.name)
+        await until(lambda: cid.hub.refused >= 2, "ann to have been refused, and to try again")
+        ann.network.partition(ann.id, cid.id)
+        ann.network.heal(bob.id, cid.id)
+        cid.hold(prepare_joined(cid.directory(joined.volume), joined.volume, joined.credentials, cid.key))
+        ann.write("file", b"1")
+        await safe_on(ann, 2)
 
 
 async def test_a_stranger_hears_nothing_of_a_volume_that_was_left(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ async def lacks(device: Device, other: Device) -> Lacking | None:
 
 
 async def until_lacks(device: Device, other: Device, expected: Lacking) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (found := await lacks(device, other)) != expected:
         assert time.monotonic() < deadline, f"{other.name} lacks {found}, not {expected}"
         await asyncio.sleep(0.01)

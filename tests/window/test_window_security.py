@@ -185,9 +185,9 @@ def test_a_session_that_was_ended_is_over(window: Window) -> None:
 
 def test_a_connection_that_asks_for_nothing_is_closed(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "REQUEST_S", 0.05)
-    with socket.create_connection(("127.0.0.1", window.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", window.port), timeout=60) as connection:
         assert connection.recv(1) == b""
-    with socket.create_connection(("127.0.0.1", window.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", window.port), timeout=60) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a")
         assert connection.recv(1) == b""
 
@@ -195,7 +195,7 @@ def test_a_connection_that_asks_for_nothing_is_closed(window: Window, monkeypatc
 def test_a_connection_with_half_a_request_after_a_whole_one_is_closed(
     window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.create_connection(("127.0.0.1", window.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", window.port), timeout=60) as connection:
         connection.sendall(f"GET /page/icon.svg HTTP/1.1\r\nHost: 127.0.0.1:{window.port}\r\n\r\n".encode())
         answer = connection.recv(1 << 16)
         while b"</svg>" not in answer:
@@ -209,7 +209,7 @@ def test_a_connection_with_half_a_request_after_a_whole_one_is_closed(
 def test_what_is_no_request_costs_no_line_in_the_log(window: Window, caplog: pytest.LogCaptureFixture) -> None:
     assert raw(window.port, b"\x16\x03\x01 nonsense\r\n\r\n").startswith(b"HTTP/1.1 400")
     too_long = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{window.port}\r\nX: {'x' * (64 << 10)}\r\n\r\n".encode()
-    with socket.create_connection(("127.0.0.1", window.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", window.port), timeout=60) as connection:
         connection.sendall(too_long[: 40 << 10])
         assert connection.recv(1 << 10)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 431")
     ours = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{window.port}\r\nConnection: Upgrade\r\n"
@@ -223,7 +223,7 @@ def test_more_connections_than_there_may_be_are_refused_without_a_line_in_the_lo
 ) -> None:
     with ExitStack() as opened:
         for _ in range(server._MOST_CONNECTIONS):
-            opened.enter_context(socket.create_connection(("127.0.0.1", window.port), timeout=20))
+            opened.enter_context(socket.create_connection(("127.0.0.1", window.port), timeout=60))
         answer = until(lambda: _refused_for_now(window.port), "the window to be full")
     assert b"content-security-policy" not in answer  # uvicorn's own, and nothing of the device is in it
     assert caplog.records == []
