@@ -13,6 +13,7 @@ import pytest
 from holofsd.codec.content import hash_bytes
 from holofsd.core.ids import ROOT_ID, BlobHash
 from holofsd.store import faults
+from holofsd.store.threads import Pool
 from holofsd.sync import care
 from holofsd.sync.care import ScrubStep
 from tests.sync.devices import Device, devices, settled, share, until
@@ -113,7 +114,7 @@ async def test_content_that_is_written_again_while_it_is_looked_at_stays(
             return found
 
         monkeypatch.setattr(care, "is_whole", look_slowly)
-        assert await ann.sync.care.check(hash_bytes(LARGE))
+        assert await ann.sync.care.check(hash_bytes(LARGE), Pool.BACKGROUND)
         assert ann.files() == {"large": LARGE}
         assert ann.sync.care.damaged() == 0
 
