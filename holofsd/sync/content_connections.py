@@ -42,6 +42,7 @@ class ContentConnections:
         self._dialling: dict[int, asyncio.Lock] = {}
         self._uses: Counter[Connection] = Counter()
         """Streams that bring content, by connection."""
+        self._opening = 0
         self._noted_at = self._time_in_use = 0.0
         self._window_began = 0.0
         self._before = 0
@@ -71,6 +72,15 @@ class ContentConnections:
         return await (await self._connection(number)).open_stream()
 
     @contextmanager
+    def opening(self) -> Iterator[None]:
+        """A stream is being opened, until the other device has welcomed it: nothing comes, and that is no rest."""
+        self._opening += 1
+        try:
+            yield
+        finally:
+            self._opening -= 1
+
+    @contextmanager
     def in_use(self, connection: Connection) -> Iterator[None]:
         """A stream on that connection brings content, as long as this is entered: it is not closed meanwhile."""
         self._note()
@@ -85,7 +95,7 @@ class ContentConnections:
 
     def failed(self, connection: Connection) -> None:
         """Gives more connections up for a while, because one of them was of no use."""
-        if connection is not self._main and connection in self._more.values():
+        if connection is not self._main and self._count.number:
             self._give_up()
 
     def close(self) -> None:
@@ -159,7 +169,7 @@ class ContentConnections:
         self._note()
         now = asyncio.get_running_loop().time()
         before, passed = self._count.number, max(now - self._window_began, 0.001)
-        if self._time_in_use == 0.0 and not self._uses:
+        if self._time_in_use == 0.0 and not self._uses and not self._opening:
             self._count.rest()
         else:
             is_full = self._time_in_use >= FULL * passed * self.streams

@@ -106,15 +106,16 @@ async def converse(sync: VolumeSync, session: Session) -> None:
     connections = sync.fetcher.connections_of(connection)
 
     async def open_content(number: int) -> Stream:
-        stream = await connections.open_stream(number)
-        try:
-            await open_stream(stream, _hello(sync, pb.PURPOSE_CONTENT, connection.peer), sync.config.hello_timeout)
-        except BaseException as error:
-            stream.abort(CloseCode.NORMAL)
-            if isinstance(error, HoloError):
-                connections.failed(stream.connection)
-            raise
-        return stream
+        with connections.opening():
+            stream = await connections.open_stream(number)
+            try:
+                await open_stream(stream, _hello(sync, pb.PURPOSE_CONTENT, connection.peer), sync.config.hello_timeout)
+            except BaseException as error:
+                stream.abort(CloseCode.NORMAL)
+                if isinstance(error, HoloError):
+                    connections.failed(stream.connection)
+                raise
+            return stream
 
     sync.marks.met(session.peer)
     source = Supplier(connections, open_content)
