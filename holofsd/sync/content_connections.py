@@ -19,6 +19,10 @@ from holofsd.sync.line_count import LineCount, Sample
 
 log = structlog.get_logger(__name__)
 
+ENOUGH: Final = 2 * 1024 * 1024
+"""Bytes from which on a window tells how fast content comes: it is counted in frames. With less it lasts longer..."""
+LONGEST: Final = 6
+"""... up to so many times as long."""
 FULL: Final = 0.75
 """So much of the time of all streams is in use where more might help."""
 
@@ -167,8 +171,11 @@ class ContentConnections:
     def _look(self) -> None:
         self._timer = None
         self._note()
-        now = asyncio.get_running_loop().time()
+        now, window = asyncio.get_running_loop().time(), self._config.content_window
         before, passed = self._count.number, max(now - self._window_began, 0.001)
+        if self._uses and self._received() - self._before < ENOUGH and passed < (LONGEST - 0.5) * window:
+            self._timer = asyncio.get_running_loop().call_later(window, self._look)
+            return
         if self._time_in_use == 0.0 and not self._uses and not self._opening:
             self._count.rest()
         else:

@@ -17,6 +17,8 @@ GAIN: Final = 1.25
 """More connections are kept if they bring so many times as much."""
 LEAST: Final = 16 * 1024
 """Bytes a second below which more connections are not tried: the other device has little to give."""
+SLOW: Final = 1024 * 1024
+"""Bytes a second below which as many as there may be are tried at once: each step takes long to show what it brings."""
 PAUSE_LEAST: Final = 60.0
 """Seconds until more are tried again after they brought nothing; doubles each time."""
 PAUSE_MOST: Final = 1800.0
@@ -89,7 +91,8 @@ class LineCount:
                 self._wait(sample.at)
         elif self._may_try_more(sample):
             self._before = (self._step, sample.bytes_a_second)
-            self._change(max(self._step + 1, self._best))
+            last = len(self._steps) - 1
+            self._change(last if sample.bytes_a_second < SLOW else max(self._step + 1, self._best))
 
     def _may_try_more(self, sample: Sample) -> bool:
         is_time = sample.at >= self._again_at and sample.bytes_a_second >= LEAST

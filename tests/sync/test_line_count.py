@@ -75,6 +75,14 @@ def test_streams_that_are_not_in_use_ask_for_nothing() -> None:
     assert count.number == 0
 
 
+def test_where_little_comes_all_are_tried_at_once() -> None:
+    count = LineCount()
+    run(count, lambda number: 2e5 * max(number, 1), 1)
+    assert count.number == STEPS[-1]
+    run(count, lambda number: 2e5, 3, 1)
+    assert count.number == 0, "they brought nothing"
+
+
 def test_a_device_that_has_little_to_give_is_asked_over_one() -> None:
     count = LineCount()
     run(count, lambda number: 100.0 * max(number, 1), 100)
