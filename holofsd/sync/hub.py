@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 import structlog
 
@@ -41,7 +40,6 @@ from holofsd.sync.volume import VolumeSync
 from holofsd.sync.wiring import neighbours
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
 CONTENT_STREAMS = STEPS[-1] + 4
 """Content streams of one device and volume."""

@@ -33,8 +33,7 @@ class SmallDisk:
 
     @property
     def free(self) -> int:
-        found = os.statvfs(self.path)
-        return found.f_bavail * found.f_frsize
+        return free_bytes(self.path)
 
     def fill(self, leave: int = 0) -> None:
         """Fill the disk until `leave` bytes are free."""
@@ -66,8 +65,7 @@ class FormattedDisk:
 
     @property
     def free(self) -> int:
-        found = os.statvfs(self.path)
-        return found.f_bavail * found.f_frsize
+        return free_bytes(self.path)
 
 
 def formats_here(*kinds: str) -> list[str]:
@@ -87,3 +85,9 @@ def device_on_small_disk(world: World, name: str, size: int = 256 * MIB) -> tupl
     # What a program says that meets a full disk.
     device.allowed += [r"disk|no-space|NoSpace|ENOSPC|No space left|full"]
     return device, disk
+
+
+def free_bytes(path: Path) -> int:
+    """Returns how much a program may still write to the disk of that path."""
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
