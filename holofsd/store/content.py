@@ -270,10 +270,12 @@ class Content:
         """Content that versions of this author need, by its turn; only what one of them says is smaller than `below`
         bytes."""
         rows = self.db.all(
-            "SELECT hash FROM wanted WHERE author=? AND since_ms<=? AND size<? ORDER BY since_ms LIMIT ?",
+            "SELECT w.hash, (SELECT min(size) FROM wanted WHERE hash=w.hash),"
+            " (SELECT max(size) FROM wanted WHERE hash=w.hash) FROM wanted AS w"
+            " WHERE w.author=? AND w.since_ms<=? AND w.size<? ORDER BY w.since_ms LIMIT ?",
             (author, now_ms, below, limit),
         )
-        return [Wanted(blob, *self.claims(blob)) for blob in dict.fromkeys(BlobHash(row[0]) for row in rows)]
+        return list(dict.fromkeys(Wanted(BlobHash(row[0]), row[1], row[2]) for row in rows))
 
     def claims(self, blob: BlobHash) -> tuple[int, int]:
         """The least and the greatest size that is said of wanted content; (0, 0) if none is."""
