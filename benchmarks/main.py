@@ -96,7 +96,7 @@ def _measure_one(row: Row, stages: Stages, against: list[str]) -> None:
     run, began = None, time.monotonic()
     try:
         stage = stages.of(row)
-        rounds = sizes.sync_rounds if row.group == "pair" else sizes.rounds
+        rounds = sizes.sync_rounds if row.group in ("pair", "cable") else sizes.rounds
         taking_part = tuple(name for name in row.baselines if name in against and BASELINES[name].is_here)
         run = Run(row.name, stage, taking_part, rounds, stages.progress.say)
         row.measure(run)

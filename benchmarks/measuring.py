@@ -33,7 +33,7 @@ class Asked:
         return f"{'≥' if self.at_least else '≤'} {self.bound:g}{' ×' if self.against else ''}"
 
 
-def at_least(bound: float, against: str) -> Asked:
+def at_least(bound: float, against: str = "") -> Asked:
     return Asked(bound, True, against)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from benchmarks.caches import drop_pages_of
+from benchmarks.contenders.cables import CABLES, Cable
 from benchmarks.contenders.folders import FOLDERS, Folder
 from benchmarks.contenders.pairs import Pair
 from benchmarks.contenders.syncthing import PAIRS
@@ -19,8 +20,8 @@ from benchmarks.measuring import HOLOFS, Line, Samples, in_turn
 from benchmarks.sizes import Sizes
 from benchmarks.stage import Stage
 
-Group = Literal["mount", "pair", "crowd"]
-M = TypeVar("M", Folder, Pair)
+Group = Literal["mount", "pair", "crowd", "cable"]
+M = TypeVar("M", Folder, Pair, Cable)
 _FAILURES: Final = (OSError, RuntimeError, AssertionError, ValueError, subprocess.SubprocessError)
 
 
@@ -83,6 +84,14 @@ class Run:
             pair.settle()
 
         in_turn(self._made(PAIRS), self.rounds, lambda pair, number: self._attempt(pair, number, once))
+
+    def each_cable(self, work: Callable[[Cable, str, int], object]) -> None:
+        """`work(cable, name, round)`, in turn; `name` is of what this round may make."""
+
+        def once(cable: Cable, number: int) -> None:
+            work(cable, f"{self.row}-{number}", number)
+
+        in_turn(self._made(CABLES), self.rounds, lambda cable, number: self._attempt(cable, number, once))
 
     def fill(self, make: Callable[[Path], object]) -> None:
         """Lets `make` put files into each contender's folder of this row."""

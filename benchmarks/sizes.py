@@ -23,6 +23,12 @@ class Sizes:
     photos: int
     latencies: int
     synced_files: int
+    line_mib: int
+    """One file over a bad line."""
+    line_files: int
+    """Files of 8 kB over a bad line."""
+    far_mib: int
+    """One file over the worst line."""
     tree_files: int
     """Files of the standard library; 0: all."""
     levels: tuple[int, int, int]
@@ -45,6 +51,9 @@ FULL = Sizes(
     photos=120,
     latencies=200,
     synced_files=10_000,
+    line_mib=64,
+    line_files=1000,
+    far_mib=32,
     tree_files=0,
     levels=(1_000, 10_000, 100_000),
     probed=500,
@@ -62,6 +71,9 @@ QUICK = Sizes(
     photos=8,
     latencies=30,
     synced_files=500,
+    line_mib=16,
+    line_files=100,
+    far_mib=4,
     tree_files=150,
     levels=(200, 1_000, 5_000),
     probed=50,
@@ -79,6 +91,9 @@ TINY = Sizes(
     photos=2,
     latencies=3,
     synced_files=10,
+    line_mib=1,
+    line_files=10,
+    far_mib=1,
     tree_files=20,
     levels=(10, 20, 30),
     probed=5,

@@ -16,6 +16,7 @@ from benchmarks.sizes import Sizes
 from holofs_api.v1 import control_pb2 as pb
 from holofsctl.client import Client
 from holofsctl.errors import CommandError
+from support import lan
 from support.device import CommandFailed, Device, World
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -72,6 +73,7 @@ class Stage:
         self.scratch = self.root / "scratch"
         self.scratch.mkdir()
         self._devices: dict[str, Device] = {}
+        self._lan: lan.Lan | None = None
         self._eyes: dict[str, Eye] = {}
         self.kept: dict[str, object] = {}
         """Contenders that rows of one group share, by name."""
@@ -81,6 +83,22 @@ class Stage:
         if name not in self._devices:
             (self._devices[name],) = self._world.running(name)
         return self._devices[name]
+
+    def host(self, name: str) -> lan.Host:
+        """A machine on a network of the stage's own. Raises RuntimeError where none can be made."""
+        if self._lan is None:
+            if problem := lan.problem():
+                raise RuntimeError(f"this needs a network of its own, and {problem}")
+            self._lan = lan.Lan()
+        return self._lan.host(name)
+
+    def device_on(self, host: lan.Host) -> Device:
+        """A running device that lives on that machine."""
+        device = self._devices[host.name] = self._world.device(host.name)
+        device.network = host.space.pid
+        device.environment["HOLOFS_BIND"] = "0.0.0.0:0"
+        device.up()
+        return device
 
     def eye(self, device: Device) -> Eye:
         if device.name not in self._eyes:
@@ -169,6 +187,8 @@ class Stage:
         for eye in self._eyes.values():
             eye.close()
         self._world.close()
+        if self._lan is not None:
+            self._lan.close()
 
     def __enter__(self) -> Stage:
         return self

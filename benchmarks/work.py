@@ -128,6 +128,22 @@ def seconds_until_readable(
     return time.perf_counter() - closed
 
 
+def seconds_until_read(path: Path, size: int, limit_s: float) -> tuple[float, int]:
+    """Time until a file of that size could be read to its end, and how many attempts to read it failed."""
+    began, failed = time.perf_counter(), 0
+    while time.perf_counter() - began < limit_s:
+        try:
+            if path.stat().st_size == size:
+                read_large(path)
+                return time.perf_counter() - began, failed
+        except FileNotFoundError:
+            pass  # it is not known there yet
+        except OSError:
+            failed += 1
+        time.sleep(0.05)
+    raise TimeoutError(f"{path.name} could not be read after {limit_s:.0f} s, in {failed} attempts")
+
+
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()

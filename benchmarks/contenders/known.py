@@ -33,6 +33,7 @@ BASELINES: Final = {
         Baseline("rclone", "rclone mount --vfs-cache-mode writes, of a local directory", "rclone"),
         Baseline("syncthing", "two instances on loopback, as they come", "syncthing"),
         Baseline("syncthing-told", "the same, told at once to look instead of after fsWatcherDelayS", "syncthing"),
+        Baseline("tcp", "one TCP connection with Cubic over the same line, from memory to memory, for up to 10 s"),
         Baseline("rsync", "to an rsync daemon on loopback, started as soon as the files are written", "rsync"),
     )
 }

@@ -13,6 +13,7 @@ from benchmarks.contenders.folders import VOLUME, free_port
 from benchmarks.measuring import HOLOFS
 from benchmarks.stage import Stage
 from benchmarks.work import all_files, wait_for
+from support.device import Device
 
 
 class Pair(abc.ABC):
@@ -47,12 +48,15 @@ class HoloPair(Pair):
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)
-        self.first, self.second = stage.device("a"), stage.device("b")
+        self.first, self.second = self._devices()
         self.first.create(VOLUME)
         self.second.join(self.first.share(VOLUME))
         self.here, self.there = self.first.mount(VOLUME), self.second.mount(VOLUME)
         self._starting: subprocess.Popen[bytes] | None = None
         self._before = 0
+
+    def _devices(self) -> tuple[Device, Device]:
+        return self.stage.device("a"), self.stage.device("b")
 
     def arrived(self, folder: str, files: int) -> bool:
         """Counted and complete by its own word; the contents are compared afterwards, as for everybody."""

@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from benchmarks.contenders.cables import CABLES
 from benchmarks.contenders.folders import FOLDERS
 from benchmarks.contenders.known import BASELINES
 from benchmarks.contenders.syncthing import PAIRS
@@ -32,6 +33,9 @@ PROMISED = {
     "small": {"small ≥ 1.5 × syncthing"},
     "catch-up": {"catch-up ≥ 3 × syncthing"},
     "mounts": {"mounts p99 ≤ 10"},
+    "bad-line": {f"bad-line: large, {what}" for what in ("no loss ≥ 250", "0.1 % loss ≥ 140", "1 % loss ≥ 40")}
+    | {f"bad-line: small, {what} ≥ 300" for what in ("no loss", "0.1 % loss", "1 % loss")}
+    | {"bad-line: failed reads, 2 % loss, 200 ms ≤ 0"},
     "memory": {f"memory: {what} ≤ 247.7" for what in ("A, after writing", "A, at rest")}
     | {f"memory: {what} ≤ 247.7" for what in ("B, after receiving", "B, at rest")},
     "start": {"start: first ls ≤ 2", "start: caught up ≤ 15"},
@@ -61,8 +65,8 @@ def test_full_sizes_are_those_of_the_promise() -> None:
 
 def test_every_baseline_of_a_row_is_known_and_can_be_made() -> None:
     for row in ROWS:
-        made = FOLDERS if row.group == "mount" else PAIRS
-        assert {*row.baselines} <= {*BASELINES} & {*made}, row.name
+        made = {*FOLDERS} if row.group == "mount" else {*CABLES} if row.group == "cable" else {*PAIRS}
+        assert {*row.baselines} <= {*BASELINES} & made, row.name
 
 
 def test_every_row_is_explained() -> None:

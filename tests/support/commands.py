@@ -146,16 +146,19 @@ def _become(request: bytes, files: list[int]) -> None:
     os.umask(umask)
     os.chdir(folder)
     if network:
-        _enter(f"/proc/{network}/ns/net")
+        enter_network(network)
     sys.argv = ["holofsctl", *arguments]
 
 
-def _enter(namespace: str) -> None:
-    """Enter a network namespace as nsenter does it; os.setns is of Python 3.12."""
+def enter_network(process: int) -> None:
+    """Brings this thread into the network namespace of a process, as nsenter does it; os.setns is of Python 3.12."""
+    namespace = f"/proc/{process}/ns/net"
     descriptor = os.open(namespace, os.O_RDONLY)
-    if ctypes.CDLL(None, use_errno=True).setns(descriptor, _NETWORK):
-        raise OSError(ctypes.get_errno(), namespace)
-    os.close(descriptor)
+    try:
+        if ctypes.CDLL(None, use_errno=True).setns(descriptor, _NETWORK):
+            raise OSError(ctypes.get_errno(), namespace)
+    finally:
+        os.close(descriptor)
 
 
 if __name__ == "__main__":
