@@ -50,6 +50,36 @@ class Places:
     def __init__(self, have: bytes | None) -> None:
         self._have = have
 
+    @property
+    def stored(self) -> bytes | None:
+        """Returns its bits, or None where all are there."""
+        return self._have
+
+    def marked(self, places: Iterable[range], count: int) -> Places:
+        """The same with these places there, too; of `count` in all. Raises ValueError where there are fewer."""
+        bits = self._bits(count)
+        for stretch in places:
+            _set(bits, stretch, count, here=True)
+        is_full = all(byte == 0xFF for byte in bits[: count // 8]) and (
+            count % 8 == 0 or bits[-1] == (1 << count % 8) - 1
+        )
+        return Places(None if is_full else bytes(bits))
+
+    def cleared(self, places: Iterable[range], count: int) -> Places:
+        """The same without these places. Raises ValueError where there are fewer."""
+        bits = self._bits(count)
+        for stretch in places:
+            _set(bits, stretch, count, here=False)
+        return Places(bytes(bits))
+
+    def _bits(self, count: int) -> bytearray:
+        if self._have is None:
+            bits = bytearray(b"\xff" * ((count + 7) // 8))
+            if count % 8:
+                bits[-1] = (1 << count % 8) - 1
+            return bits
+        return bytearray(self._have.ljust((count + 7) // 8, b"\0"))
+
     def has(self, place: int) -> bool:
         if self._have is None:
             return True
@@ -74,6 +104,22 @@ class Places:
         if self._have is None:
             return 0xFF
         return self._have[index] if index < len(self._have) else 0
+
+
+def _set(bits: bytearray, places: range, count: int, here: bool) -> None:
+    if places.start < 0 or places.stop > count:
+        raise ValueError("a segment has no such place")
+    place = places.start
+    while place < places.stop:
+        if place % 8 == 0 and place + 8 <= places.stop:
+            bits[place // 8] = 0xFF if here else 0
+            place += 8
+            continue
+        if here:
+            bits[place // 8] |= 1 << place % 8
+        else:
+            bits[place // 8] &= ~(1 << place % 8)
+        place += 1
 
 
 NOTHING: Final = Places(b"")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from holofsd.core.chunk_list import PROFILES, ChunkList, build
 from holofsd.core.runs import (
+    NOTHING,
     ZEROS,
     BodyExtent,
     ChunkRun,
@@ -280,3 +281,22 @@ def test_a_layout_is_stored_in_few_bytes() -> None:
     chunks = content([1] * 80)
     layout = laid(chunks, in_one_segment(chunks, 1), [ChunkRun(3, 1, 2, 0, 53)])
     assert encode_layout(layout).hex() == "0003010000" + "0001020035" + "004c0104a49f10"
+
+
+@given(st.integers(1, 40), st.data())
+def test_places_that_are_marked_and_cleared_are_those_of_a_set(count: int, data: st.DataObject) -> None:
+    places, known = NOTHING, set[int]()
+    part = st.tuples(st.integers(0, count), st.integers(0, count)).map(lambda ends: range(min(ends), max(ends)))
+    for is_marked, stretches in data.draw(st.lists(st.tuples(st.booleans(), st.lists(part, max_size=3)), max_size=6)):
+        for stretch in stretches:
+            known = known.union(stretch) if is_marked else known.difference(stretch)
+        places = places.marked(stretches, count) if is_marked else places.cleared(stretches, count)
+        assert [places.has(place) for place in range(count)] == [place in known for place in range(count)]
+        assert (places.stored is None) <= (len(known) == count)
+        assert (places.stored is None) >= (is_marked and len(known) == count)
+
+
+@pytest.mark.parametrize("stretch", [range(-1, 1), range(4, 6)])
+def test_a_segment_has_no_other_places(stretch: range) -> None:
+    with pytest.raises(ValueError, match="place"):
+        NOTHING.marked([stretch], 5)
