@@ -22,7 +22,7 @@ from support.zygote import Zygote
 EXPECTED_LOG = [
     r"connection|peer|unreachable|mount|timed out|shutting down|the daemon went away",
     r"could not be saved yet|execute_batch|said that it does not|a new author",
-    r"never made is swept|content is damaged|damaged content|damaged|was not written down|could not be backed up",
+    r"never made is swept|damaged|was not written down|a backup could not be made now",
     r"content that this device said it holds is lost",
 ]
 
