@@ -126,7 +126,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--against", action="append", metavar="NAME", help=f"only this baseline, of {', '.join(BASELINES)}; or none"
     )
-    parser.add_argument("--quick", action="store_true", help="smaller amounts and fewer rounds: less than five minutes")
+    parser.add_argument("--quick", action="store_true", help="smaller amounts and fewer rounds: some six minutes")
     parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)  # for a test: does it work?
     parser.add_argument("--rounds", type=int, help="how often each is measured (5; --quick: 2, of syncing 1)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
