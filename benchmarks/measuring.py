@@ -77,7 +77,7 @@ def _quantile(samples: Sequence[float], quantile: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One baseline: its figure, and ours divided by it."""
+    """Figure of a baseline, and ours divided by it."""
 
     figure: Figure
     ratio: Figure

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One row while it is measured: who takes part, what was found, what went wrong."""
+"""Row while it is measured: who takes part, what was found, what went wrong."""
 
 from __future__ import annotations
 

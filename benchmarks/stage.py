@@ -49,7 +49,7 @@ class Eye:
         return found.files if found is not None else 0
 
     def rests(self, name: str, files: int = 0) -> bool:
-        """Whether at least so many files are there, with all their bytes, and there is nothing left to do."""
+        """Check whether at least so many files are there, with all their bytes, and there is nothing left to do."""
         found, *waiting = self.progress(name)
         return found >= files and not any(waiting)
 
@@ -63,7 +63,7 @@ class Eye:
 
 
 class Stage:
-    """One for a row, or for a group of rows: nothing that others left behind weighs on it."""
+    """Devices of a row, or of a group of rows: nothing that others left behind weighs on it."""
 
     def __init__(self, sizes: Sizes, writeback: bool = False) -> None:
         self.sizes = sizes

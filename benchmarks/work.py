@@ -96,6 +96,11 @@ def in_folders(folders: int, each: int, size: int) -> Files:
     }
 
 
+def spread(count: int, size: int) -> Files:
+    """Make about so many files, a hundred to a folder."""
+    return in_folders(max(count // 100, 1), min(count, 100), size)
+
+
 def list_all(root: Path) -> float:
     return run("ls", "-lR", root)
 

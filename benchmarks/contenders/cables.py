@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from benchmarks import work
-from benchmarks.contenders.pairs import HoloPair
+from benchmarks.contenders.pairs import HoloPair, seconds_to_arrive, size_of
 from benchmarks.measuring import HOLOFS
 from benchmarks.stage import Stage
 from support.commands import enter_network
@@ -40,7 +40,6 @@ class Cable(abc.ABC):
     name: ClassVar[str]
 
     def __init__(self, stage: Stage) -> None:
-        self.stage = stage
         self.near, self.far = stage.host(f"{self.name}-a"), stage.host(f"{self.name}-b")
 
     def trouble(self, trouble: Trouble) -> None:
@@ -66,19 +65,15 @@ class HoloCable(Cable):
         size = sum(map(len, pieces))
         self.pair.here.joinpath(name).mkdir()
         work.write_large(self.pair.here / name / "big", pieces)
-        return size * 8 / 1e6 / self._seconds_until_complete(name, 1)
+        large = self.pair.there / name / "big"
+        return size * 8 / 1e6 / seconds_to_arrive(self.pair, name, 1, is_whole=lambda: size_of(large) == size)
 
     def files_a_second(self, name: str, files: work.Files) -> float:
         """Rate from the first byte that is written until all are complete on the other machine."""
         began = time.perf_counter()
         work.create(self.pair.here / name, files)
-        self._seconds_until_complete(name, len(files))
+        seconds_to_arrive(self.pair, name, len(files))
         return len(files) / (time.perf_counter() - began)
-
-    def _seconds_until_complete(self, folder: str, files: int) -> float:
-        began = time.perf_counter()
-        work.wait_for(lambda: self.pair.arrived(folder, files), f"{folder} to be complete", every_s=0.025)
-        return time.perf_counter() - began
 
 
 class _PairOnMachines(HoloPair):

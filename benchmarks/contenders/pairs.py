@@ -6,6 +6,8 @@ from __future__ import annotations
 import abc
 import os
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,11 +27,11 @@ class Pair(abc.ABC):
         self.stage = stage
 
     def push(self, name: str) -> None:  # noqa: B027 (for most there is nothing to do)
-        """All of that file or folder is written: tells whoever has to be told."""
+        """Tells whoever has to be told that all of that file or folder is written."""
 
     @abc.abstractmethod
     def arrived(self, folder: str, files: int) -> bool:
-        """Whether so many new files are complete below `there / folder`. Asked often: cheap."""
+        """Check whether so many new files are complete below `there / folder`. Asked often: cheap."""
 
     @abc.abstractmethod
     def settle(self) -> None:
@@ -123,3 +125,27 @@ def count_below(folder: Path) -> int:
         return sum(1 for entry in all_files(folder) if not entry.name.startswith("."))
     except OSError:
         return 0
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def seconds_to_arrive(
+    pair: Pair, folder: str, files: int, is_told: bool = True, is_whole: Callable[[], bool] = lambda: True
+) -> float:
+    """Seconds until a folder is complete there. A look takes 2 ms from the daemon, so they are few.
+
+    `is_whole`: what arrived is not an earlier version, as of a large file that took seconds to write.
+    """
+    every_s = 0.1 if files > 1 else 0.025
+    began = time.perf_counter()
+    if is_told:
+        pair.push(folder)
+    what = f"{pair.name} to have {files} files on the other side"
+    wait_for(lambda: is_whole() and pair.arrived(folder, files), what, every_s=every_s)
+    return time.perf_counter() - began

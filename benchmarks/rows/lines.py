@@ -22,7 +22,7 @@ _LONGEST_S: Final = 600.0
 
 
 def bad_line(run: Run) -> None:
-    """One file and many small ones over each line, then one over the worst, read through the mount as it arrives."""
+    """Measures one file and many small ones over each line, then one over the worst that is read as it arrives."""
 
     def each(cable: Cable, name: str, _number: int) -> None:
         for line in LINES:
@@ -48,8 +48,7 @@ def _large(run: Run, cable: Cable, name: str, line: Trouble) -> None:
 
 
 def _small(run: Run, cable: HoloCable, name: str, line: Trouble) -> None:
-    count = run.sizes.line_files
-    files = work.in_folders(max(count // 100, 1), min(count, 100), 8192)
+    files = work.spread(run.sizes.line_files, 8192)
     run.add(cable.name, f"bad-line: small, {line.name}", cable.files_a_second(name, files))
     cable.pair.settle()
     run.expect_files(cable.name, cable.pair.there / name, files)

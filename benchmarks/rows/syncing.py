@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import work
 from benchmarks.contenders.known import SYNCS
-from benchmarks.contenders.pairs import Pair
+from benchmarks.contenders.pairs import Pair, seconds_to_arrive, size_of
 from benchmarks.measuring import HOLOFS, Line, at_least, at_most
 from benchmarks.run import Row, Run, digest_of
 from support.trees import differences, names
@@ -45,7 +45,7 @@ def bulk(run: Run) -> None:
         pair.here.joinpath(name).mkdir()
         work.write_large(pair.here / name / "big", data)
         large = pair.there / name / "big"
-        run.add(pair.name, "bulk", mib / _seconds_to_arrive(pair, name, 1, is_whole=lambda: _size(large) == mib << 20))
+        run.add(pair.name, "bulk", mib / seconds_to_arrive(pair, name, 1, is_whole=lambda: size_of(large) == mib << 20))
         pair.settle()
         for side in (pair.here, pair.there):
             run.expect_large(pair.name, side / name / "big", digest)
@@ -60,7 +60,7 @@ def small(run: Run) -> None:
         given = files(number)
         began = time.perf_counter()
         work.create(pair.here / name, given)
-        _seconds_to_arrive(pair, name, len(given))
+        seconds_to_arrive(pair, name, len(given))
         run.add(pair.name, "small", len(given) / (time.perf_counter() - began))
         pair.settle()
         for side in (pair.here, pair.there):
@@ -77,7 +77,7 @@ def catch_up(run: Run) -> None:
         pair.stop_there()
         work.create(pair.here / name, given)
         pair.start_there()
-        took = _seconds_to_arrive(pair, name, len(given), is_told=False)
+        took = seconds_to_arrive(pair, name, len(given), is_told=False)
         run.add(pair.name, "catch-up", len(given) / took)
         pair.settle()
         for side in (pair.here, pair.there):
@@ -89,33 +89,9 @@ def catch_up(run: Run) -> None:
 def _small_files(run: Run) -> Callable[[int], work.Files]:
     @lru_cache(maxsize=1)
     def of(_number: int) -> work.Files:
-        count = run.sizes.synced_files
-        return work.in_folders(max(count // 100, 1), min(count, 100), 4096)
+        return work.spread(run.sizes.synced_files, 4096)
 
     return of
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _seconds_to_arrive(
-    pair: Pair, folder: str, files: int, is_told: bool = True, is_whole: Callable[[], bool] = lambda: True
-) -> float:
-    """Not looked at more often than one per cent of it asks for: a look takes 2 ms from the daemon.
-
-    `is_whole`: what arrived is not an earlier version, as of a large file that took seconds to write.
-    """
-    every_s = 0.1 if files > 1 else 0.025
-    began = time.perf_counter()
-    if is_told:
-        pair.push(folder)
-    what = f"{pair.name} to have {files} files on the other side"
-    work.wait_for(lambda: is_whole() and pair.arrived(folder, files), what, every_s=every_s)
-    return time.perf_counter() - began
 
 
 # ---- HoloFS alone

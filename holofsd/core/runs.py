@@ -57,28 +57,18 @@ class Places:
 
     def marked(self, places: Iterable[range], count: int) -> Places:
         """The same with these places there, too; of `count` in all. Raises ValueError where there are fewer."""
-        bits = self._bits(count)
-        for stretch in places:
-            _set(bits, stretch, count, here=True)
-        is_full = all(byte == 0xFF for byte in bits[: count // 8]) and (
-            count % 8 == 0 or bits[-1] == (1 << count % 8) - 1
-        )
-        return Places(None if is_full else bytes(bits))
+        bits = self._changed(places, count, here=True)
+        return Places(None if bits == _all_bits(count) else bits)
 
     def cleared(self, places: Iterable[range], count: int) -> Places:
         """The same without these places. Raises ValueError where there are fewer."""
-        bits = self._bits(count)
-        for stretch in places:
-            _set(bits, stretch, count, here=False)
-        return Places(bytes(bits))
+        return Places(self._changed(places, count, here=False))
 
-    def _bits(self, count: int) -> bytearray:
-        if self._have is None:
-            bits = bytearray(b"\xff" * ((count + 7) // 8))
-            if count % 8:
-                bits[-1] = (1 << count % 8) - 1
-            return bits
-        return bytearray(self._have.ljust((count + 7) // 8, b"\0"))
+    def _changed(self, places: Iterable[range], count: int, here: bool) -> bytes:
+        bits = bytearray(_all_bits(count) if self._have is None else self._have.ljust((count + 7) // 8, b"\0"))
+        for stretch in places:
+            _set(bits, stretch, count, here)
+        return bytes(bits)
 
     def has(self, place: int) -> bool:
         if self._have is None:
@@ -104,6 +94,10 @@ class Places:
         if self._have is None:
             return 0xFF
         return self._have[index] if index < len(self._have) else 0
+
+
+def _all_bits(count: int) -> bytes:
+    return ((1 << count) - 1).to_bytes((count + 7) // 8, "little")
 
 
 def _set(bits: bytearray, places: range, count: int, here: bool) -> None:

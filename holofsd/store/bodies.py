@@ -67,7 +67,7 @@ _LISTS_KEPT: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One row. `count`: its chunks; `here`: how many of them are here."""
+    """Row of a body. `count`: its chunks; `here`: how many of them are here."""
 
     cid: BlobHash
     size: int

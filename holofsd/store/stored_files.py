@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from holofsd.store.copies import sync_path
+
 
 class StoredFiles:
     """`fresh` is a folder on the same filesystem, for files that are not in their place yet. `has_row` says of a name
@@ -44,7 +46,7 @@ class StoredFiles:
                 os.replace(fresh, target)
                 Path(fresh).unlink(missing_ok=True)  # both were the same file already: then a rename does nothing
         if is_durable:
-            _sync_folder(target.parent)
+            sync_path(target.parent)
 
     def move(self, source: Path, name: str, is_durable: bool) -> None:
         """Puts a file in its place, by a rename. Blocking. Raises OSError."""
@@ -53,7 +55,7 @@ class StoredFiles:
             self._arriving.add(name)
             os.replace(source, target)
         if is_durable:
-            _sync_folder(target.parent)
+            sync_path(target.parent)
 
     def write(self, name: str, data: bytes, is_durable: bool) -> None:
         """Makes a file of these bytes, and puts it in its place. Blocking. Raises OSError."""
@@ -94,11 +96,3 @@ class StoredFiles:
         target = self.path(name)
         target.parent.mkdir(mode=0o700, exist_ok=True)
         return target
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

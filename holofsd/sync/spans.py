@@ -28,11 +28,10 @@ _HERE, _FREE, _TAKEN = 0, 1, 2
 
 @dataclass(slots=True, eq=False)
 class Span:
-    """Chunks that one device is asked for, since when (loop time). `came_at`: time of the last one, or `since`."""
+    """Chunks that one device is asked for. `came_at`: loop time at which the last of them came, or it was asked."""
 
     device: DeviceId
     chunks: range
-    since: float
     came_at: float
 
 
@@ -79,9 +78,10 @@ class Spans:
         chunks = self._next_free(has, urgent_only) or self._next_slow(device, now, has, patience, urgent_only)
         if chunks is None:
             return None
-        span = Span(device, chunks, now, now)
+        span = Span(device, chunks, now)
         for chunk in chunks:
-            self._states[chunk] = _TAKEN if self._states[chunk] == _FREE else self._states[chunk]
+            if self.lacks(chunk):
+                self._states[chunk] = _TAKEN
         self._spans.append(span)
         return span
 
@@ -94,11 +94,9 @@ class Spans:
 
     def _free_in(self, part: range, has: Places) -> range | None:
         start = self._states.find(_FREE, part.start, part.stop)
-        while start >= 0:
-            for first, end, is_there in has.parts(start, part.stop):
-                if is_there and (found := self._states.find(_FREE, first, end)) >= 0:
-                    return self._as_long_as_may_be(found, end)
-            return None
+        for first, end, is_there in has.parts(start, part.stop) if start >= 0 else ():
+            if is_there and (found := self._states.find(_FREE, first, end)) >= 0:
+                return self._as_long_as_may_be(found, end)
         return None
 
     def _as_long_as_may_be(self, first: int, end: int) -> range:
