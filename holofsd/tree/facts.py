@@ -9,7 +9,7 @@ from typing import Final
 
 from holofsd.core.edit import siblings
 from holofsd.core.ids import AuthorId, BlobHash
-from holofsd.core.node import live_versions
+from holofsd.core.node import fits, live_versions
 from holofsd.core.state import Blob, Body, Chunks, Kind, Manifest, NodeState, Pending, Version
 
 _DEFAULT_MODE: Final = {Kind.FILE: 0o644, Kind.DIRECTORY: 0o755, Kind.SYMLINK: 0o777}
@@ -102,7 +102,8 @@ def facts_of(state: NodeState, size_of: SizeOf, previous: Callable[[], Version |
     shows_earlier = False
     if shown is not None and wanted and missing(shown):
         before = previous()
-        if before is not None and before.body != shown.body and not missing(before):
+        # A node that was of another kind until now has shown what no file contains.
+        if before is not None and fits(state.kind, before.body) and before.body != shown.body and not missing(before):
             shown, shows_earlier = before, True
     return Facts(
         shown,
