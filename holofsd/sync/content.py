@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -201,7 +201,9 @@ class Fetcher:
     async def run(self) -> None:
         try:
             while True:
-                await self._refill.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._config.missing_retry):
+                        await self._refill.wait()
                 self._refill.clear()
                 self._fill()
                 await asyncio.sleep(0.005)  # a burst of changes is one look at the table
@@ -281,7 +283,7 @@ class Fetcher:
     async def _work(self, device: DeviceId, source: Supplier, number: int, known: set[int]) -> None:
         """One stream to one device, for as long as it is a peer and there are so many streams."""
         stream: Stream | None = None
-        idle, connections = IDLE_LEAST, source.connections
+        connections = source.connections
         changes = connections.changes
         try:
             while self._peers.get(device) is source and number < connections.streams:
@@ -289,11 +291,12 @@ class Fetcher:
                     changes = connections.changes
                     self._add_streams(device, source)
                     stream = _end(stream)
-                jobs = self._take(device, self._is_urgent_only(number))
+                news, asker = self._news, self._asker(device, number)
+                jobs = self._take(asker)
                 if not jobs:
-                    idle = await self._wait(idle)
+                    await self._wait(news, asker)
                     continue
-                idle, usable, failed = IDLE_LEAST, False, False
+                usable, failed = False, False
                 try:
                     stream = stream or await self._opened(device, source, number)
                     if self._peers.get(device) is not source:
@@ -332,14 +335,17 @@ class Fetcher:
         else:
             log.warning("content cannot be stored now; it is tried again", peer=device.hex()[:8], why=str(error))
 
-    def _take(self, device: DeviceId, urgent_only: bool) -> list[Job]:
+    def _asker(self, device: DeviceId, number: int) -> Asker:
         now = asyncio.get_running_loop().time()
         room = min(self.room.limit(), self.room.largest())
-        better, limit = self._standings.better_than(device, self._peers, now), self.limits.down
-        asker = Asker(device, now, room, better, urgent_only, limit.rate is not None)
+        better, is_limited = self._standings.better_than(device, self._peers, now), self.limits.down.rate is not None
+        return Asker(device, now, room, better, self._is_urgent_only(number), is_limited)
+
+    def _take(self, asker: Asker) -> list[Job]:
+        limit = self.limits.down
         jobs = self._jobs.take(asker, BATCH, limit.piece(BATCH_BYTES, BATCH_S), BLOB_FRAME)
         if len(jobs) == 1 and len(jobs[0].takers) > 2:
-            self._stop_slowest(jobs[0], device)
+            self._stop_slowest(jobs[0], asker.device)
         if len(self._jobs) - self._blocked < LOOK_AHEAD // 2:
             self._refill.set()
         return jobs
@@ -350,15 +356,14 @@ class Fetcher:
         waits = self.limits.background_waits or (number > 0 and self.limits.down.rate is not None)
         return waits or number == URGENT_STREAM
 
-    async def _wait(self, idle: float) -> float:
-        """Waits until something changes, or it is time to ask again. Returns how long to wait the next time."""
-        try:
-            async with asyncio.timeout(idle):
-                await self._news.wait()
-        except TimeoutError:
-            self._refill.set()
-            return min(idle * 2, self._config.missing_retry / 3)
-        return IDLE_LEAST
+    async def _wait(self, news: asyncio.Event, asker: Asker) -> None:
+        """Waits until something changes, or it is time to ask that device again."""
+        until = self._jobs.when(asker)
+        if until is not None:
+            until = min(max(until, asker.now + IDLE_LEAST), asker.now + self._config.missing_retry)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await news.wait()
 
     async def _trip(self, device: DeviceId, stream: Stream, jobs: list[Job]) -> bool:
         """False if the stream cannot be used any more."""

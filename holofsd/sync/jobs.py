@@ -96,6 +96,11 @@ class Job:
         for work in self.queued:
             work.promote()
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a device has for it until another one is asked, too."""
+        return HEDGE if self.waiters else HEDGE_REST
+
     def may_ask(self, device: DeviceId, now: float) -> bool:
         return self.not_from.get(device, 0.0) <= now
 
@@ -126,9 +131,12 @@ class Job:
         """
         if not self.takers:
             return False
-        patience = HEDGE if self.waiters else HEDGE_REST
+        return now >= self.hedge_at(limited)
+
+    def hedge_at(self, limited: bool) -> float:
+        """Loop time at which one more device is asked than those that are being asked."""
         since = max(self.takers.values())
-        return now - (max(since, self.came_at) if limited else since) >= patience * len(self.takers)
+        return (max(since, self.came_at) if limited else since) + self.patience * len(self.takers)
 
     def missed_by_all(self, devices: Collection[DeviceId]) -> bool:
         """Each of these devices said that it does not have it, or sent something else."""
@@ -151,8 +159,7 @@ class Asker:
     def takes(self, job: Job) -> bool:
         if job.takers or not job.may_ask(self.device, self.now) or not fits(job, self.room):
             return False
-        patience = HEDGE if job.waiters else HEDGE_REST
-        if self.now - job.since >= patience:
+        if self.now >= job.since + job.patience:
             return True
         return not any(job.may_ask(device, self.now) for device in self.better)
 
@@ -162,6 +169,14 @@ class Asker:
         if not job.may_ask(self.device, self.now) or not fits(job, self.room):
             return False
         return not any(device not in job.takers and job.may_ask(device, self.now) for device in self.better)
+
+    def when(self, job: Job) -> float:
+        """Loop time from which on it takes a job, or helps with it, that it does not now: not later than this, as far
+        as time alone decides. One that has passed says that something else does."""
+        allowed = job.not_from.get(self.device, 0.0)
+        if job.takers:
+            return max(allowed, job.hedge_at(self.limited))
+        return max(allowed, job.since + job.patience) if self.better else allowed
 
 
 class Jobs:
@@ -228,6 +243,13 @@ class Jobs:
                     job.takers[asker.device] = asker.now
                 return found
         return []
+
+    def when(self, asker: Asker) -> float | None:
+        """Loop time at which that device may be given a job that it is not given now, as far as time alone decides;
+        infinity where something else does; None: there is no job."""
+        tables = (self._urgent,) if asker.urgent_only else (self._urgent, self._rest)
+        times = [asker.when(job) for table in tables for job in table.values()]
+        return min((time for time in times if time > asker.now), default=math.inf) if times else None
 
     def blocked(self, devices: Collection[DeviceId], now: float, room: int = NO_LIMIT) -> Counter[AuthorId | None]:
         """Counts by author the jobs for which none of these devices can be asked now, or that do not fit on the

@@ -104,12 +104,10 @@ def reachable(roots: Iterable[object], device: ModelDevice, every: Iterable[Mode
     seen = {id(found) for found in edge} | foreign
     total = 0
     while edge:
-        found = edge.pop()
-        total += sys.getsizeof(found)
-        for other in gc.get_referents(found):
-            if id(other) not in seen and not isinstance(other, _ELSEWHERE):
-                seen.add(id(other))
-                edge.append(other)
+        total += sum(map(sys.getsizeof, edge))
+        found = {id(other): other for other in gc.get_referents(*edge)}
+        edge = [other for key, other in found.items() if key not in seen and not isinstance(other, _ELSEWHERE)]
+        seen.update(map(id, edge))
     return total
 
 
