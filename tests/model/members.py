@@ -72,7 +72,9 @@ class Membership(Troubles):
         """A removed device joins again."""
         number = self._other(step)
         owner = self.devices[0]
-        if owner.is_up and self.devices[number].is_up and not owner.sync.members.is_member(self.devices[number].id):
+        if not owner.is_up or owner.sync.role != Role.ADMIN:
+            return  # a dishonest admin may have removed it
+        if self.devices[number].is_up and not owner.sync.members.is_member(self.devices[number].id):
             await self.let_in(number, (Role.WRITER, Role.ADMIN)[step.numbers[1] % 2])
 
     def may_begin_afresh(self, _number: int) -> bool:
