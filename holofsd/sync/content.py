@@ -85,6 +85,8 @@ class Fetcher:
         """Set, and replaced, whenever a worker should look again."""
         self._blocked = 0
         """Jobs that could not be asked for when it was looked last."""
+        self._was_asked = False
+        """A device was asked for something since then."""
         self._is_any_set_back = True
         """Perhaps before a restart."""
         self._may_be_had = True
@@ -214,7 +216,7 @@ class Fetcher:
         """Takes on what is wanted, a fair share of each author: however much one wants, another one's has its turn."""
         if not self._peers:
             return
-        now = asyncio.get_running_loop().time()
+        now, self._was_asked = asyncio.get_running_loop().time(), False
         self._all_in_turn(now)
         room, peers = min(self.room.limit(), self.room.largest()), list(self._peers)
         authors = self._content.wanting_authors()
@@ -357,7 +359,10 @@ class Fetcher:
         return waits or number == URGENT_STREAM
 
     async def _wait(self, news: asyncio.Event, asker: Asker) -> None:
-        """Waits until something changes, or it is time to ask that device again."""
+        """Waits until something changes, or it is time to ask that device again. What was asked for in vain since the
+        table was read is blocked by now, and there is room for what comes after it."""
+        if self._was_asked:
+            self._refill.set()
         until = self._jobs.when(asker)
         if until is not None:
             until = min(max(until, asker.now + IDLE_LEAST), asker.now + self._config.missing_retry)
@@ -367,7 +372,7 @@ class Fetcher:
 
     async def _trip(self, device: DeviceId, stream: Stream, jobs: list[Job]) -> bool:
         """False if the stream cannot be used any more."""
-        trip = Trip()
+        trip, self._was_asked = Trip(), True
         reserve = self._config.reserve_bytes
         receiver = Receiver(self._content, stream, device, reserve, self._lead, self.limits)
         self._trips.add(receiver)

@@ -214,15 +214,17 @@ async def test_two_devices_that_are_both_wrong_keep_nothing_from_a_third_that_is
             assert ann.id not in bob.sync.fetcher.counts.wrong
 
 
+@pytest.mark.parametrize("missing_retry", [1.0, 100.0])
 async def test_very_much_that_nobody_has_holds_up_no_other_author(
-    tmp_path: Path, hasty: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, hasty: None, monkeypatch: pytest.MonkeyPatch, missing_retry: float
 ) -> None:
     monkeypatch.setattr(content, "BLOCKED_MOST", 200)
     monkeypatch.setattr(content, "LOOK_AHEAD", 128)
     # Two authors at most: what may be asked for, what is taken on at once beside what is blocked, and that.
     bound = 2 * (128 + 2 * 128 + 200)
     network = FakeNetwork()
-    async with devices(tmp_path, "ann", "bob", network=network, config=CONFIG) as (ann, bob):
+    config = replace(CONFIG, missing_retry=missing_retry)
+    async with devices(tmp_path, "ann", "bob", network=network, config=config) as (ann, bob):
         await share(ann, bob)
         async with raw_server(network, has_nothing) as server:
             await server.meet(bob, ann)
