@@ -43,6 +43,19 @@ def copy(source: int, target: int, size: int, tick: Tick) -> bytes:
     return digest
 
 
+def append(source: int, offset: int, length: int, target: int, tick: Tick) -> None:
+    """Copies bytes of a file to where `target` stands."""
+    for piece in pieces(source, offset, length):
+        _write(target, piece)
+        tick(len(piece))
+
+
+def pieces(source: int, offset: int, length: int) -> Iterator[bytes]:
+    """Bytes of a file, from an offset on."""
+    os.lseek(source, offset, os.SEEK_SET)
+    return _pieces(source, length)
+
+
 def hash_of(source: int, size: int, tick: Tick) -> bytes:
     """BLAKE3 of the first `size` bytes."""
     return _hashed(source, size, tick)

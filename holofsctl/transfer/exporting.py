@@ -199,14 +199,14 @@ class Exporter:
 
     def _fill(self, item: pb.ExportItem, target: int) -> str:
         """Returns how the content got there; empty for what came with the item. Raises CannotTake."""
+        if item.pieces:
+            self._fill_from_pieces(item, target)
+            return "copied"
         if not item.file:
             os.write(target, item.data)
             self._bar.advance(len(item.data))
             return ""
-        try:
-            source = os.open(item.file, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise CannotTake("it was changed while it was exported: export it again") from None
+        source = _opened(item.file)
         try:
             hash, how = b"", "cloned"
             if not copying.clone(source, target):
@@ -220,6 +220,19 @@ class Exporter:
                 raise CannotTake("its content on this device is damaged: `holofsctl scrub` says more")
             self._report.verified += 1
         return how
+
+    def _fill_from_pieces(self, item: pb.ExportItem, target: int) -> None:
+        for piece in item.pieces:
+            if not piece.file:
+                os.lseek(target, piece.length, os.SEEK_CUR)
+                self._bar.advance(piece.length)
+                continue
+            source = _opened(piece.file)
+            try:
+                copying.append(source, piece.offset, piece.length, target, self._bar.advance)
+            finally:
+                os.close(source)
+        os.ftruncate(target, item.size)
 
     def _set_xattrs(self, item: pb.ExportItem, full: bytes) -> None:
         try:
@@ -253,16 +266,34 @@ def _give_name(part: bytes, full: bytes) -> None:
 
 def _hash_of(item: pb.ExportItem) -> bytes:
     """Hash of what is in the item, or in its file, where the daemon did not tell it."""
+    if item.pieces:
+        hasher = blake3()
+        for piece in item.pieces:
+            _hash_piece(hasher, piece)
+        return hasher.digest()
     if not item.file:
         return blake3(item.data).digest()
-    try:
-        source = os.open(item.file, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise CannotTake("it was changed while it was exported: export it again") from None
+    source = _opened(item.file)
     try:
         return copying.hash_of(source, item.size, _nobody)
     finally:
         os.close(source)
+
+
+def _hash_piece(hasher: blake3, piece: pb.ExportPiece) -> None:
+    source = _opened(piece.file or b"/dev/zero")
+    try:
+        for data in copying.pieces(source, piece.offset if piece.file else 0, piece.length):
+            hasher.update(data)
+    finally:
+        os.close(source)
+
+
+def _opened(file: bytes) -> int:
+    try:
+        return os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise CannotTake("it was changed while it was exported: export it again") from None
 
 
 def _is_below(path: bytes, folder: bytes) -> bool:

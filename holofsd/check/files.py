@@ -15,7 +15,7 @@ from holofsd.store.staging import StagingRow
 def check_content(case: Case, read_all: bool) -> None:
     """Comes before the tree is derived: what is not here is wanted. `read_all`: every file is hashed, too."""
     db, content = case.store.db, case.store.content
-    for blob, size in db.all("SELECT hash, size FROM content"):
+    for blob, size in db.all("SELECT hash, size FROM content WHERE hash NOT IN (SELECT cid FROM bodies)"):
         case.report.count("content files")
         if _has_another_size(content.path(blob), blob, size):
             sentence = "A content file is right, and the index is wrong about its size; that is corrected."

@@ -8,6 +8,7 @@ import tempfile
 from enum import Enum, auto
 from pathlib import Path
 
+from holofsd.check.bodies import check_bodies
 from holofsd.check.case import Case
 from holofsd.check.derived import check_derived
 from holofsd.check.document import check_authors, check_credentials, check_document
@@ -54,8 +55,9 @@ def look_at_copy(volume: VolumeId, directory: Path, device: DeviceId, *, files: 
     try:
         copy_database(directory / "index.db", copy / "index.db")
         # Not `incoming`: opening a volume sweeps it, and what is there is on its way.
-        for folder in ("content", "staging"):
-            (copy / folder).symlink_to(directory / folder)
+        for folder in ("content", "staging", "segments", "lists"):
+            if (directory / folder).exists():
+                (copy / folder).symlink_to(directory / folder)
         return examine(volume, copy, device, repair=False, files=files)
     finally:
         shutil.rmtree(copy, ignore_errors=True)
@@ -69,6 +71,7 @@ def _examine(store: VolumeStore, device: DeviceId, scratch: Path, repair: bool, 
     check_document(case)
     if files is not FileCheck.IGNORED:
         check_content(case, read_all=files is FileCheck.HASHES)
+        check_bodies(case, read_all=files is FileCheck.HASHES)
         check_staging(case)
     check_derived(case, scratch)
     if repair:

@@ -21,6 +21,7 @@ from holofsd.check.salvaging import join_salvaged
 from holofsd.core.errors import DamagedIndex
 from holofsd.core.ids import BlobHash, DeviceId, VolumeId
 from holofsd.store import faults
+from holofsd.store.body_remaking import remake
 from holofsd.store.content import hash_file
 from holofsd.store.copies import complaint_about, copy_database, salvage, set_aside, sync_path
 from holofsd.store.database import scripts
@@ -109,6 +110,8 @@ def restored(volume: VolumeId, directory: Path) -> list[str]:
             store.set_meta(NEW_AUTHOR, b"\x01")
             store.db.run("UPDATE sqlite_sequence SET seq=seq+? WHERE name='inodes'", (_INODES_SKIPPED,))
         _list_content(store)
+        with store.db.transaction():
+            remake(store.bodies)
         strays = _unlisted_staging(store)
     replace(directory)
     return _kept(directory, strays)
@@ -170,7 +173,7 @@ def _linked_directory(directory: Path, name: str) -> Path:
     """A folder for an index whose files are those of the volume."""
     work = directory / name
     work.mkdir(mode=0o700)
-    for folder in ("content", "staging", "incoming"):
+    for folder in ("content", "staging", "incoming", "segments", "lists"):
         (directory / folder).mkdir(mode=0o700, exist_ok=True)
         (work / folder).symlink_to(directory / folder)
     return work

@@ -415,6 +415,7 @@ def encode_device(info: DeviceInfo) -> bytes:
         replica_kind=info.replica_kind,
         named_ms=info.named_ms,
         sealed_from=info.sealed_from,
+        features=info.features,
     )
     return record.SerializeToString(deterministic=True)
 
@@ -425,13 +426,21 @@ def decode_device(payload: bytes) -> DeviceInfo:
     if record.format != FORMAT:
         refuse_format(record.format)
     at_most(record.addresses, MAX_ADDRESSES, "addresses")
-    for text in (record.name, record.program, record.replica_kind, *record.addresses):
+    for text in (record.name, record.program, record.replica_kind, *record.addresses, *record.features):
         at_most(text, MAX_TEXT, "characters")
     device = DeviceId(sized(record.node_key, KEY, "node key"))
     named_ms = number(record.named_ms, "time of a name")
     sealed_from = number(record.sealed_from, "counter")
+    at_most(record.features, MAX_ADDRESSES, "features")
     return DeviceInfo(
-        device, record.name, record.program, tuple(record.addresses), record.replica_kind, named_ms, sealed_from
+        device,
+        record.name,
+        record.program,
+        tuple(record.addresses),
+        record.replica_kind,
+        named_ms,
+        sealed_from,
+        tuple(record.features),
     )
 
 

@@ -165,6 +165,8 @@ class DeviceInfo:
     """When it got this name; 0 in records of programs that did not say."""
     sealed_from: int = 0
     """The first dot counter from which on each version of this author has a seal; 0 in records of programs without."""
+    features: tuple[str, ...] = ()
+    """Names of what the program can do; none in records of programs that did not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Final
@@ -43,7 +43,14 @@ Bind = Callable[[bytes, NetConfig], Awaitable[Endpoint]]
 
 _SOCKETS: Final = "sockets"
 """Meta value: where the endpoint listened last."""
+LISTS: Final = "HOLOFS_LISTS"
+"""Variable: set to anything, large content gets lists of chunks (`SyncConfig.lists`)."""
 DEFAULT: VolumeSettings = VolumeSettings(SyncConfig(), FsSettings())
+
+
+def settings_from(environment: Mapping[str, str]) -> VolumeSettings:
+    """The settings of volumes, as the variables for tests say."""
+    return VolumeSettings(SyncConfig(lists=bool(environment.get(LISTS))), FsSettings())
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ from holofsd.core.errors import AlreadyRunning, BadConfiguration, HoloError
 from holofsd.daemon import logging as log_setup
 from holofsd.daemon import state_folder
 from holofsd.daemon.activation import ActivationSockets
-from holofsd.daemon.composition import running
+from holofsd.daemon.composition import running, settings_from
 from holofsd.daemon.config import Config, read_config
 from holofsd.daemon.device import Device
 from holofsd.daemon.loop_watch import LoopWatch
@@ -102,7 +102,7 @@ async def _run(config: Config) -> None:
     manager, activation = ServiceManager(os.environ), ActivationSockets(os.environ, config.state)
     watch = LoopWatch(loop)
     with watch.watching():
-        async with running(config, stop, watch=watch) as device, manager.told():
+        async with running(config, stop, settings=settings_from(os.environ), watch=watch) as device, manager.told():
             with activation.answering():
                 await _serve(device, stop)
 

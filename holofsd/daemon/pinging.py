@@ -107,7 +107,8 @@ async def _measured(hub: SyncHub, connection: Connection) -> tuple[int, float]:
 
 def _large(sync: VolumeSync) -> BlobHash | None:
     """The largest content that is here, so that the other device is likely to have it, too."""
-    found = sync.volume.store.content.after(b"", _LOOKED_AT)
+    store = sync.volume.store
+    found = [one for one in store.content.after(b"", _LOOKED_AT) if not store.bodies.is_body(one[0])]
     blob, size = max(found, key=lambda one: one[1], default=(None, 0))
     return blob if size >= _LEAST_BYTES else None
 

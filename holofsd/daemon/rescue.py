@@ -41,7 +41,7 @@ class _Nobody:
     def is_damaged(self, hash: BlobHash) -> bool:
         return False
 
-    async def fetch(self, hash: BlobHash, size: int, timeout: float) -> None:
+    async def fetch(self, hash: BlobHash, size: int, timeout: float, is_list: bool = False) -> None:
         raise ContentUnavailable("This content is not here, and others are not asked while the index is damaged.")
 
 

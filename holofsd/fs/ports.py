@@ -25,6 +25,7 @@ class ContentSource(Protocol):
         """Whether content was here, and what is left of it cannot be used."""
         ...
 
-    async def fetch(self, hash: BlobHash, size: int, timeout: float) -> None:
-        """Returns when the blob is in the content store; raises ContentUnavailable or ContentTimeout."""
+    async def fetch(self, hash: BlobHash, size: int, timeout: float, is_list: bool = False) -> None:
+        """Returns when the content is in the content store; raises ContentUnavailable or ContentTimeout. `is_list`: the
+        hash is the id of a list of chunks."""
         ...

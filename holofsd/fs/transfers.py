@@ -125,11 +125,20 @@ class ImportSession(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ExportPiece:
+    """Some bytes of content: of a local file from `offset` on, or zeros where `file` is empty."""
+
+    file: bytes
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class ExportItem:
     """One name of a volume. `path` is below what is exported, empty for that itself.
 
-    Content is in `data`, or in the local file `file`. `node`: the same for all names of one file; empty where it has
-    one name. `problem`: why its content cannot be had, in one sentence.
+    Content is in `data`, in the local file `file`, or in `pieces`, one after the other. `node`: the same for all names
+    of one file; empty where it has one name. `problem`: why its content cannot be had, in one sentence.
     """
 
     path: bytes
@@ -144,3 +153,4 @@ class ExportItem:
     node: bytes = b""
     xattrs: tuple[ExtendedAttribute, ...] = ()
     problem: str = ""
+    pieces: tuple[ExportPiece, ...] = ()

@@ -8,8 +8,9 @@ comes and goes in the transaction that changes the bits of a segment.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from holofsd.core.chunk_list import ChunkList, decode, list_id
 from holofsd.core.errors import Refused
 from holofsd.core.ids import BlobHash
 from holofsd.core.runs import (
+    ZEROS,
     BodyExtent,
     ChunkRun,
     Layout,
@@ -37,30 +39,6 @@ from holofsd.store.database import Database
 from holofsd.store.segments import Segment, Segments, name_of_whole, owner_of
 from holofsd.store.stored_files import StoredFiles
 
-TABLES: Final = """
-CREATE TABLE bodies (
-  cid    BLOB PRIMARY KEY,       -- id of the list, which is the file lists/ab/<cid>
-  size   INTEGER NOT NULL,
-  count  INTEGER NOT NULL,       -- chunks
-  here   INTEGER NOT NULL,       -- chunks that are here, as the segments say
-  layout BLOB NOT NULL           -- holofsd.core.runs
-) WITHOUT ROWID;
-
-CREATE TABLE segments (          -- the file segments/ab/<name>
-  id     INTEGER PRIMARY KEY AUTOINCREMENT,
-  name   TEXT NOT NULL UNIQUE,   -- '<cid>.whole', or '<cid>.<first chunk>'
-  chunks INTEGER NOT NULL,       -- places
-  have   BLOB                    -- a bit for each place whose chunk is verified and synced, NULL for all of them
-);
-
-CREATE TABLE body_segments (     -- segments without which a body would lack chunks
-  segment INTEGER NOT NULL,
-  cid     BLOB NOT NULL,
-  PRIMARY KEY (segment, cid)
-) WITHOUT ROWID;
-CREATE INDEX body_segments_by_cid ON body_segments (cid);
-"""
-"""Tables of this module: a format of the volume's index with its first use, and made by its tests until then."""
 _LISTS_KEPT: Final = 8
 """Lists in memory, those that were asked for last: of 44 bytes for each chunk, so at most 46 MB each."""
 
@@ -105,6 +83,12 @@ class Bodies:
         self.segments = Segments(db, directory / "segments", fresh)
         self._lists = StoredFiles(directory / "lists", fresh, self._has_row)
         self._read: OrderedDict[BlobHash, ChunkList] = OrderedDict()
+        self._guard = threading.Lock()
+
+    @property
+    def files(self) -> tuple[StoredFiles, StoredFiles]:
+        """Files of segments, and of lists."""
+        return self.segments.files, self._lists
 
     def _has_row(self, name: str) -> bool:
         cid = BlobHash(bytes.fromhex(name))
@@ -112,13 +96,15 @@ class Bodies:
         return is_known or self.segments.is_any_named_after(cid)
 
     # ---- files, which come before rows. Blocking
-    def place_list(self, chunks: ChunkList, is_durable: bool) -> None:
-        """Writes a list. Raises OSError."""
-        self._lists.write(chunks.cid().hex(), chunks.data, is_durable)
+    def place_list(self, chunks: ChunkList) -> None:
+        """Writes a list, and syncs it: a later sync of the content is one of its segments alone. Raises OSError."""
+        cid = chunks.cid()
+        self._lists.write(cid.hex(), chunks.data, is_durable=True)
+        self._keep(cid, chunks)
 
     def place_whole(self, source: Path, chunks: ChunkList, move: bool, is_durable: bool) -> None:
         """Puts a file that was just cut into this list in its place, and writes the list. Raises OSError."""
-        self.place_list(chunks, is_durable)
+        self.place_list(chunks)
         name = name_of_whole(chunks.cid())
         if move:
             self.segments.files.move(source, name, is_durable)
@@ -142,14 +128,32 @@ class Bodies:
                 chunks = decode(data)
             except (OSError, Refused):
                 return None
-            self._keep(cid, chunks)
-        self._read.move_to_end(cid)
+        self._keep(cid, chunks)
         return chunks
 
     def _keep(self, cid: BlobHash, chunks: ChunkList) -> None:
-        self._read[cid] = chunks
-        while len(self._read) > _LISTS_KEPT:
-            self._read.popitem(last=False)
+        """Called in any thread."""
+        with self._guard:
+            self._read[cid] = chunks
+            self._read.move_to_end(cid)
+            while len(self._read) > _LISTS_KEPT:
+                self._read.popitem(last=False)
+
+    def is_body(self, cid: BlobHash) -> bool:
+        """Whether this is the id of content with a list of which something may be here."""
+        return self.db.one("SELECT 1 FROM bodies WHERE cid=?", (cid,)) is not None
+
+    def is_read(self, cid: BlobHash) -> bool:
+        """Whether its list is in memory: then `chunk_list` is quick."""
+        return cid in self._read
+
+    def here(self, cid: BlobHash) -> tuple[Places, int]:
+        """A bit for each chunk that is here, and how many chunks there are; 0: nothing is known of it."""
+        body = self.get(cid)
+        if body is None:
+            return Places(b""), 0
+        lacking = () if body.is_whole else missing(body.layout, self.presence(cid), 0, body.count)
+        return Places(None).cleared(lacking, body.count) if lacking else Places(None), body.count
 
     def presence(self, cid: BlobHash) -> dict[int, Places]:
         """Presence of chunks in each of its segments."""
@@ -158,16 +162,25 @@ class Bodies:
     def missing(self, cid: BlobHash, offset: int, length: int) -> list[range]:
         """Chunks of a part of the content that are not here; all of its chunks if nothing is known of it but its list.
         Raises Refused without a list."""
-        chunks, body = self._list_of(cid), self.get(cid)
+        chunks, body = self.list_of(cid), self.get(cid)
         part = chunks.covering(offset, length)
         return missing(body.layout if body else (), self.presence(cid), part.start, part.stop)
+
+    def whole_extents(self, cid: BlobHash) -> list[BodyExtent]:
+        """Places of all bytes, of content that is whole. Raises Refused where its list is needed, and not here."""
+        body = self.get(cid)
+        if body is not None and body.is_whole and len(body.layout) == 1 and body.layout[0].segment != ZEROS:
+            run = body.layout[0]  # as it was written: then the list, which can be large, need not be read
+            return [BodyExtent(0, body.size, run.segment, run.offset)]
+        return self.extents(cid, 0, body.size if body else 0)
 
     def extents(self, cid: BlobHash, offset: int, length: int) -> list[BodyExtent]:
         """Places of the bytes of a part of the content. Raises Refused without a list."""
         body = self.get(cid)
-        return extents(self._list_of(cid), body.layout if body else (), self.presence(cid), offset, length)
+        return extents(self.list_of(cid), body.layout if body else (), self.presence(cid), offset, length)
 
-    def _list_of(self, cid: BlobHash) -> ChunkList:
+    def list_of(self, cid: BlobHash) -> ChunkList:
+        """The list of some content. Raises Refused where it is not here, or is damaged."""
         chunks = self.chunk_list(cid)
         if chunks is None:
             raise Refused("The list of a large file is not here, or is damaged.")
@@ -182,17 +195,17 @@ class Bodies:
         return self._set_layout(cid, chunks, in_one_segment(chunks, id), now_ms, changed=(id,))
 
     def begin(self, chunks: ChunkList, now_ms: int) -> BodyChange:
-        """Content whose list was put in place, and of which nothing but zeros need be here. Nothing changes if it is
-        known."""
+        """Content whose list was put in place, and of which nothing but zeros need be here. If it is known, it may be
+        whole with its list."""
         if self.get(cid := chunks.cid()) is not None:
             self.db.after_commit(lambda: self._lists.arrived(cid.hex()))
-            return BodyChange()
+            return self._count_again([cid], now_ms)
         return self._set_layout(cid, chunks, of_zeros(chunks), now_ms)
 
     def lay(self, cid: BlobHash, fresh: Iterable[ChunkRun], now_ms: int) -> BodyChange:
         """Changes where chunks are: from now on in these segments, which have a row, of another content or new. Raises
         Refused where the content is not known; ValueError where a run is not within it, or a segment has no row."""
-        body, chunks = self.get(cid), self._list_of(cid)
+        body, chunks = self.get(cid), self.list_of(cid)
         if body is None:
             raise Refused("Nothing is known here of this content.")
         return self._set_layout(cid, chunks, laid(chunks, body.layout, fresh), now_ms)
@@ -227,6 +240,21 @@ class Bodies:
         """Notes that these places have it no more: it is damaged. Raises ValueError as `arrived`."""
         return self._changed({id: _cleared(self._of(id), bad) for id, bad in places.items()}, now_ms)
 
+    def count_anew(self, cid: BlobHash) -> None:
+        """Makes all rows that follow from the layout anew; those of segments that nothing needs by that go."""
+        if (body := self.get(cid)) is not None:
+            self.segments.use(cid, segments_of(body.layout))
+            self._content.lost(cid)
+            self._count_again([cid], 0)
+
+    def list_lost(self, cid: BlobHash) -> BodyChange:
+        """Notes that a list is gone or damaged: the content is not here until it has come again. Chunks stay."""
+        self._read.pop(cid, None)
+        if not self._content.has(cid):
+            return BodyChange()
+        self._content.lost(cid)
+        return BodyChange(broken=(cid,))
+
     def _of(self, id: int) -> Segment:
         segment = self.segments.get(id)
         if segment is None:
@@ -253,6 +281,10 @@ class Bodies:
                 broken.append(cid)
         return BodyChange(tuple(whole), tuple(broken))
 
+    def partial(self) -> list[tuple[BlobHash, int]]:
+        """(cid, bytes) of content that is known and not whole. How many of the bytes are here is not counted."""
+        return self.db.all("SELECT cid, size FROM bodies WHERE here<count")
+
     # ---- going
     def forget(self, cid: BlobHash) -> BodyChange:
         """Deletes the rows of content that nothing needs any more. What others share of it stays."""
@@ -261,6 +293,12 @@ class Bodies:
         self._content.lost(cid)
         self._read.pop(cid, None)
         return self._with_leftovers(BodyChange(), gone, [cid])
+
+    def sweep(self, before: float) -> Iterator[int]:
+        """Deletes files that a crash left without a row, last changed before that time in s. Yields the bytes of each.
+        Blocking: a step at a time."""
+        for files in self.files:
+            yield from files.sweep(before)
 
     def unlink(self, change: BodyChange) -> None:
         """Deletes files that nothing needed after a transaction, unless something needs them again."""

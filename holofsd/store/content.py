@@ -29,6 +29,8 @@ class Wanted:
     blob: BlobHash
     least: int
     most: int
+    is_list: bool = False
+    """It has a list of chunks, and this is the list's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Content:
 
     def __init__(self, db: Database, root: Path, incoming: Path) -> None:
         self.db = db
-        self._root = root
+        self.folder = root
         self._incoming = incoming
         root.mkdir(mode=0o700, exist_ok=True)
         incoming.mkdir(mode=0o700, exist_ok=True)
@@ -103,7 +105,7 @@ class Content:
 
     def path(self, blob: BlobHash) -> Path:
         name = blob.hex()
-        return self._root / name[:2] / name
+        return self.folder / name[:2] / name
 
     def has(self, blob: BlobHash) -> bool:
         return self.db.one("SELECT 1 FROM content WHERE hash=?", (blob,)) is not None
@@ -183,7 +185,7 @@ class Content:
 
     def place_fresh(self, fresh: str, blob: BlobHash) -> None:
         name = blob.hex()
-        target = f"{self._root}/{name[:2]}/{name}"
+        target = f"{self.folder}/{name[:2]}/{name}"
         try:
             os.rename(fresh, target)
         except FileNotFoundError:
@@ -238,16 +240,20 @@ class Content:
             return True
 
     def folders(self) -> list[Path]:
-        return [path for path in self._root.iterdir() if path.is_dir()]
+        return [path for path in self.folder.iterdir() if path.is_dir()]
 
     def parts(self) -> list[Path]:
         return [path for path in self._incoming.iterdir() if path.suffix == ".part"]
 
     # ---- wanted: sizes are what versions say of content that is not here
-    def want(self, blob: BlobHash, node: NodeId, author: AuthorId, size: int, now_ms: int) -> None:
+    def want(
+        self, blob: BlobHash, node: NodeId, author: AuthorId, size: int, now_ms: int, is_list: bool = False
+    ) -> None:
+        """`is_list`: this is the id of a list of chunks."""
         self.db.run(
-            "INSERT INTO wanted VALUES (?,?,?,?,?) ON CONFLICT DO UPDATE SET size=excluded.size",
-            (blob, node, author, size, now_ms),
+            "INSERT INTO wanted VALUES (?,?,?,?,?,?)"
+            " ON CONFLICT DO UPDATE SET size=excluded.size, is_list=excluded.is_list",
+            (blob, node, author, size, now_ms, is_list),
         )
 
     def unwant(self, blob: BlobHash, node: NodeId, author: AuthorId) -> None:
@@ -271,11 +277,11 @@ class Content:
         bytes."""
         rows = self.db.all(
             "SELECT w.hash, (SELECT min(size) FROM wanted WHERE hash=w.hash),"
-            " (SELECT max(size) FROM wanted WHERE hash=w.hash) FROM wanted AS w"
+            " (SELECT max(size) FROM wanted WHERE hash=w.hash), w.is_list FROM wanted AS w"
             " WHERE w.author=? AND w.since_ms<=? AND w.size<? ORDER BY w.since_ms LIMIT ?",
             (author, now_ms, below, limit),
         )
-        return list(dict.fromkeys(Wanted(BlobHash(row[0]), row[1], row[2]) for row in rows))
+        return list(dict.fromkeys(Wanted(BlobHash(row[0]), row[1], row[2], bool(row[3])) for row in rows))
 
     def claims(self, blob: BlobHash) -> tuple[int, int]:
         """The least and the greatest size that is said of wanted content; (0, 0) if none is."""

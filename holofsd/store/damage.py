@@ -54,6 +54,11 @@ class Damage:
         if aside:
             self.db.after_commit(lambda: self._move(source, blob))
 
+    def found_in_chunks(self, cid: BlobHash, size: int, now_ms: int) -> None:
+        """Notes content with a list of which some chunks are damaged: it counts as absent already. What is left of
+        them stays where it is, as long as the segment."""
+        self.db.run("INSERT OR REPLACE INTO damaged VALUES (?,?,?,0)", (cid, size, now_ms))
+
     def _move(self, source: Path, blob: BlobHash) -> None:
         faults.reach("damage.marked", blob)
         self._aside.mkdir(mode=0o700, exist_ok=True)

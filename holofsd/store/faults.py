@@ -28,10 +28,12 @@ Or the path of a file that holds one such order, or none yet: it is read wheneve
 POINTS: Final = frozenset({
     *("writing.made", "writing.listed", "writing.finalized", "writing.committed"),
     *("syncing.kept", "syncing.replaced"),
-    *("hashing.placed", "hashing.known", "hashing.synced", "importing.committed", "importing.synced"),
+    *("hashing.placed", "hashing.known", "hashing.synced", "cutting.cut", "cutting.placed"),
+    *("importing.committed", "importing.synced"),
     *("publishing.begun", "publishing.numbered", "publishing.synced", "publishing.sent"),
     *("receiving.stored", "receiving.advanced", "receiving.merged"),
     *("fetching.part", "fetching.placed", "fetching.known"),
+    *("spans.listed", "spans.written", "spans.synced", "spans.known"),
     *("starting.folder", "starting.marked", "rekeying.kept", "rekeying.changed"),
     *("mounting.started", "mounting.noted"),
     *("creating.made", "joining.noted", "joining.granted", "joining.stored", "leaving.aside"),

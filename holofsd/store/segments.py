@@ -10,11 +10,37 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from holofsd.core.chunk_list import ChunkList
 from holofsd.core.ids import BlobHash
 from holofsd.core.runs import Places
 from holofsd.store.database import Database
 from holofsd.store.stored_files import StoredFiles
+
+SEGMENT_BYTES: Final = 256 << 20
+"""Bytes of a segment that is filled bit by bit, unless a single chunk has more."""
+WHOLE: Final = -1
+"""In the place of a first chunk: the segment has all of them."""
+
+
+def borders(chunks: ChunkList) -> list[int]:
+    """First chunk of each segment that this content is fetched into. They follow from the list: a second question for
+    it never makes a shorter file in the place of a longer one, which other content uses."""
+    found, start = list[int](), 0
+    while start < chunks.count:
+        found.append(start)
+        most = chunks.start(start) + SEGMENT_BYTES
+        start = chunks.count if most >= chunks.size else max(chunks.at(most), start + 1)
+    return found
+
+
+def chunks_named(chunks: ChunkList, first: int) -> range:
+    """The chunks for which a segment has places, by the first one in its name, or `WHOLE`."""
+    if first == WHOLE:
+        return range(chunks.count)
+    ends = (start for start in borders(chunks) if start > first)
+    return range(first, next(ends, chunks.count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +61,17 @@ def name_of_whole(cid: BlobHash) -> str:
 def name_of_span(cid: BlobHash, first: int) -> str:
     """Name of a segment with chunks of that content, from this one on."""
     return f"{cid.hex()}.{first}"
+
+
+def parse_name(name: str) -> tuple[BlobHash, int] | None:
+    """The content after whose list a segment is named, and its first chunk or `WHOLE`; None for another name."""
+    owner, _, what = name.partition(".")
+    try:
+        cid = BlobHash(bytes.fromhex(owner))
+        first = WHOLE if what == "whole" else int(what)
+    except ValueError:
+        return None
+    return (cid, first) if len(cid) == 32 and (first >= 0 or what == "whole") else None
 
 
 def owner_of(name: str) -> BlobHash:
@@ -88,6 +125,14 @@ class Segments:
         )
         self.db.after_commit(lambda: self.files.arrived(name))
         return self.db.number("SELECT id FROM segments WHERE name=?", (name,))
+
+    def named_or_new(self, name: str, chunks: int) -> Segment:
+        """The segment of this name, or a new row without any chunk."""
+        if self.named(name) is None:
+            self.add(name, chunks, Places(b""))
+        found = self.named(name)
+        assert found is not None
+        return found
 
     def set_places(self, id: int, places: Places) -> None:
         """Sets which places have a verified chunk that is on the disk."""

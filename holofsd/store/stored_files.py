@@ -8,6 +8,7 @@ with two hexadecimal digits that spread well, so each lies in one of 256 folders
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,10 @@ class StoredFiles:
         self._guard = threading.Lock()
         self._arriving: set[str] = set()
         """Names that were put in place and whose rows come next."""
+
+    def is_known(self, name: str) -> bool:
+        """Whether a row has it."""
+        return self._has_row(name)
 
     def path(self, name: str) -> Path:
         """The path of a file, whether it is there or not."""
@@ -57,11 +62,11 @@ class StoredFiles:
         if is_durable:
             sync_path(target.parent)
 
-    def write(self, name: str, data: bytes, is_durable: bool) -> None:
+    def write(self, name: str, data: bytes, is_durable: bool, mode: int = 0o400) -> None:
         """Makes a file of these bytes, and puts it in its place. Blocking. Raises OSError."""
-        fresh = self._fresh / f"{name}.new"
+        fresh = self._fresh / f"{name}.{secrets.token_hex(8)}.new"  # two threads may write one list
         try:
-            with open(os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o400), "wb", buffering=0) as file:
+            with open(os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, mode), "wb", buffering=0) as file:
                 view = memoryview(data)
                 while view:
                     view = view[file.write(view) :]
@@ -91,6 +96,18 @@ class StoredFiles:
         """Names of all files that are in their place."""
         for folder in self._root.iterdir():
             yield from (path.name for path in folder.iterdir())
+
+    def sweep(self, before: float) -> Iterator[int]:
+        """Deletes files without a row that were last changed before that time in s. Yields the bytes of each. A file
+        that this class did not name stays. Blocking, a step at a time."""
+        for name in self.names():
+            path = self.path(name)
+            try:
+                found = path.stat()
+                if found.st_ctime < before and self.unlink(name):
+                    yield found.st_size
+            except (FileNotFoundError, ValueError):
+                continue
 
     def _folder_of(self, name: str) -> Path:
         target = self.path(name)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from holofsd.core.errors import HoloError
 from holofsd.core.ids import ROOT_ID, AuthorId, NodeId, VolumeId
+from holofsd.store.bodies import Bodies
 from holofsd.store.content import Content
 from holofsd.store.damage import Damage
 from holofsd.store.database import Database, scripts
@@ -44,6 +45,7 @@ class VolumeStore(WithMeta):
         self.outbox = Outbox(self.db, self.ignored)
         self.staging = Staging(self.db, directory / "staging")
         self.content = Content(self.db, directory / "content", directory / "incoming")
+        self.bodies = Bodies(self.db, self.content, directory)
         self.history = HistoryStore(self.db, self.nodes.aliases)
         self.past_sizes = PastSizes(self.db)
         self.removals = Removals(self.db)

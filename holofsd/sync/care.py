@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from holofsd.core.errors import HoloError
+from holofsd.core.errors import HoloError, Refused
 from holofsd.core.ids import BlobHash, NodeId
+from holofsd.store.body_checks import BadPlaces, ChunkPlace, altered, chunk_places, too_short
+from holofsd.store.body_checks import looks_whole as looks_whole_in_chunks
 from holofsd.store.content import hash_file
 from holofsd.store.damage import is_whole, looks_whole
 from holofsd.store.threads import Pool, in_thread
@@ -30,6 +33,8 @@ REFRESH: Final = 100
 REPAIR_TIMEOUT: Final = 30.0
 """Seconds for which a scrub waits for each damaged content to come from somebody else."""
 AT_ONCE: Final = 16
+CHUNKS: Final = 2048
+"""Chunks that are looked at in one go."""
 PATHS: Final = 1000
 
 
@@ -53,6 +58,7 @@ class ContentCare:
         self._volume = volume
         self._content = volume.store.content
         self._damage = volume.store.damage
+        self._bodies = volume.store.bodies
         self._fetcher = fetcher
         self._now_ms = now_ms
         self._suspects: dict[BlobHash, None] = {}
@@ -73,6 +79,8 @@ class ContentCare:
         size = self._content.size(blob)
         if size is None:
             return False
+        if self._bodies.is_body(blob):
+            return self._are_there(blob, node)
         if looks_whole(self._content.path(blob), size) or self._is_of_another_size(blob, [node]):
             return True
         self._mark(blob, size, [node])
@@ -84,6 +92,8 @@ class ContentCare:
 
     async def check(self, blob: BlobHash, pool: Pool, nodes: Iterable[NodeId] = ()) -> bool:
         """Reads all of it; whether it is here and whole."""
+        if self._bodies.is_body(blob):
+            return await self._check_chunks(blob, pool, nodes)
         path = self._content.path(blob)
         while (size := self._content.size(blob)) is not None:
             file = _identity(path)
@@ -97,6 +107,47 @@ class ContentCare:
                 self._mark(blob, size, nodes)
             return False
         return False
+
+    async def _check_chunks(self, cid: BlobHash, pool: Pool, nodes: Iterable[NodeId]) -> bool:
+        """Reads each chunk that is here. Those that are damaged are fetched again, and no others."""
+        first, body = 0, self._bodies.get(cid)
+        while body is not None and first < body.count:
+            part = range(first, first + CHUNKS)
+            bad = await in_thread(pool, altered, self._places(cid, part))
+            # A segment that went while it was read is no damage.
+            self._lose(cid, {id: bad[id] for id in bad if self._bodies.segments.get(id) is not None}, nodes)
+            first, body = part.stop, self._bodies.get(cid)
+        return self._content.has(cid)
+
+    def _are_there(self, cid: BlobHash, node: NodeId) -> bool:
+        with suppress(Refused):
+            if looks_whole_in_chunks(self._bodies, cid):
+                return True
+        return not self._lose(cid, too_short(self._places(cid)), [node])
+
+    def _places(self, cid: BlobHash, part: range | None = None) -> list[ChunkPlace]:
+        try:
+            return chunk_places(self._bodies, cid, part)
+        except Refused:
+            return []  # its list went, or is damaged
+
+    def _lose(self, cid: BlobHash, bad: BadPlaces, nodes: Iterable[NodeId]) -> bool:
+        """Notes damaged chunks, of all content that shares them, or that the list is gone; whether there is any of
+        that."""
+        is_listed = self._bodies.chunk_list(cid) is not None
+        if is_listed and not bad:
+            return False
+        log.error("chunks of content, or its list, are damaged or gone: fetched again", content=cid.hex()[:8])
+        self._any_damaged = True
+        with self._volume.store.db.transaction():
+            change = self._bodies.lost(bad, self._now_ms()) if is_listed else self._bodies.list_lost(cid)
+            for broken in change.broken:
+                body = self._bodies.get(broken)
+                self._damage.found_in_chunks(broken, body.size if body is not None else 0, self._now_ms())
+            self._volume.content_lost(cid, nodes)
+        self._lost.update(dict.fromkeys(change.broken))
+        self._wake.set()
+        return True
 
     def _is_of_another_size(self, blob: BlobHash, nodes: Iterable[NodeId]) -> bool:
         """Whether the bytes are right: an earlier program wrote down the size that a record said of small content."""
@@ -194,6 +245,8 @@ class ContentCare:
     async def _take_back(self) -> None:
         """Takes back content that was put aside because a disk failed for a moment, if it is whole after all."""
         for blob, _size in self._damage.all():
+            if self._bodies.is_body(blob):
+                continue
             path = self._damage.path(blob)
             found, size = await in_thread(Pool.BACKGROUND, _look_at, path)
             if not self._content.has(blob) and found == blob:
@@ -211,7 +264,7 @@ class ContentCare:
 
     async def _fetch_one(self, blob: BlobHash, size: int) -> bool:
         try:
-            await self._fetcher.fetch(blob, size, REPAIR_TIMEOUT)
+            await self._fetcher.fetch(blob, size, REPAIR_TIMEOUT, self._bodies.is_body(blob))
         except HoloError as error:
             log.info("damaged content did not come", blob=blob.hex()[:8], why=error.message)
             return False

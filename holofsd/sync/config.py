@@ -78,6 +78,9 @@ class SyncConfig:
     no_space_retry: float = 30.0
     reserve_bytes: int = 64 * 1024 * 1024
     """Content from elsewhere leaves this much of the disk free."""
+    lists: bool = False
+    """Content in chunks (ADR 16) is fetched, served, and made of large content where every member's program reads it.
+    Off: this program does as one that does not know of chunks: ADR 16 says what has to be mended before."""
     forget_interval: float = 600.0
     """How often records of removed nodes are looked at that nobody needs any more, and authors that nobody uses."""
     rules_rest: float = 2.0

@@ -24,15 +24,19 @@ from holofsd.core.errors import (
 from holofsd.core.ids import AuthorId, BlobHash, DeviceId
 from holofsd.net.api import CloseCode, Connection, Stream
 from holofsd.store import faults
+from holofsd.sync.body_fetching import BodyFetching
+from holofsd.sync.body_jobs import BodyJob
 from holofsd.sync.config import BLOB_FRAME, SyncConfig
 from holofsd.sync.content_connections import ContentConnections, Supplier
-from holofsd.sync.jobs import HEDGE, IDLE_LEAST, NO_LIMIT, Asker, FetchCounts, Job, Jobs, fits, later, miss_delay
+from holofsd.sync.exchange import Stopped
+from holofsd.sync.jobs import HEDGE, IDLE_LEAST, NO_LIMIT, Asker, FetchCounts, Job, JobKey, Jobs, fits
 from holofsd.sync.pacing import NO_LIMITS
 from holofsd.sync.parts import UNKNOWN
-from holofsd.sync.receiving import Receiver, Stopped, Trip
+from holofsd.sync.piece_receiving import BodyReceiver
+from holofsd.sync.receiving import Receiver, Trip
 from holofsd.sync.room import Room
-from holofsd.sync.standings import Standings
 from holofsd.sync.tasks import Tasks
+from holofsd.sync.verdicts import Verdicts
 from holofsd.tree.local import LocalVolume
 
 log = structlog.get_logger(__name__)
@@ -77,8 +81,9 @@ class Fetcher:
         self._peers: dict[DeviceId, Supplier] = {}
         self._streams: dict[Supplier, set[int]] = {}
         """Numbers of the streams to each device in session."""
-        self._trips: set[Receiver] = set()
-        self._standings = Standings()
+        self._trips: set[Receiver | BodyReceiver] = set()
+        self._bodies = BodyFetching(volume, now_ms, config, self._whole)
+        self._body_job: type[Job] = BodyJob if config.lists else Job
         self._refill = asyncio.Event()
         self._refill.set()
         self._news = asyncio.Event()
@@ -96,6 +101,7 @@ class Fetcher:
         """Wall time at which it was looked last for what is wanted, or something was. If that is in the future, the
         clock was set back since."""
         self.counts = FetchCounts()
+        self._verdicts = Verdicts(config, self.counts)
         self.room = Room(volume.store, config, self.counts)
         self.limits = NO_LIMITS
         """The device's own, from `SyncHub.add` on."""
@@ -151,9 +157,9 @@ class Fetcher:
         self._noted_ms = self._now_ms()
         self._refill.set()
 
-    async def fetch(self, blob: BlobHash, size: int, timeout: float) -> None:
-        """Returns when the blob is here. Raises ContentUnavailable, ContentTimeout or NoSpace. `timeout`: as of
-        `Job.while_it_comes`."""
+    async def fetch(self, blob: BlobHash, size: int, timeout: float, is_list: bool = False) -> None:
+        """Returns when the content is here. Raises ContentUnavailable, ContentTimeout or NoSpace. `timeout`: as of
+        `Job.while_it_comes`; `is_list`: the hash is the id of a list of chunks."""
         if self._content.has(blob):
             return
         if why := self.why_paused(timeout):
@@ -163,7 +169,9 @@ class Fetcher:
         least, most = min(least or size, size), max(most, size)
         if least >= NO_LIMIT:
             raise ContentUnavailable("No file can be as large as this one is said to be: who wrote it has to say more.")
-        job = self._jobs.add(blob, least, most, urgent=True, now=loop.time())
+        job = self._jobs.add(
+            blob, least, most, True, now=loop.time(), kind=BodyJob if is_list and self._config.lists else Job
+        )
         job.begin_wait()
         self.look_again()
         hedge = loop.call_later(HEDGE + 0.01, self._hedge, job)
@@ -225,7 +233,7 @@ class Fetcher:
         most_blocked = max(BLOCKED_MOST // max(len(authors), 1), AUTHOR_LEAST)
         self._blocked = blocked.total()
         known, complete, largest = len(self._jobs), self.room.limit() == NO_LIMIT, 0
-        found: set[BlobHash] = set()
+        found: set[JobKey] = set()
         for author in authors:
             waiting = blocked[author]
             if waiting > most_blocked:
@@ -237,9 +245,10 @@ class Fetcher:
             wanted = self._content.wanted(author, limit, room, self._now_ms())
             complete = complete and len(wanted) < limit
             for item in wanted:
-                found.add(item.blob)
+                kind = self._body_job if item.is_list else Job
+                job = self._jobs.add(item.blob, item.least, item.most, False, author, now, kind)
+                found.add(job.key)
                 largest = max(largest, item.least)
-                self._jobs.add(item.blob, item.least, item.most, urgent=False, author=author, now=now)
         if complete and not self._is_any_set_back:
             self._jobs.prune(found)
             least = self.room.too_large
@@ -304,15 +313,15 @@ class Fetcher:
                     if self._peers.get(device) is not source:
                         raise Stopped("The session ended meanwhile.")
                     with nullcontext() if number < 0 else connections.in_use(stream.connection):
-                        usable = await self._trip(device, stream, jobs)
+                        usable = await self._trip(device, stream, jobs, number)
                 except Stopped:
                     pass
                 except (ConnectionLost, ProtocolViolation, OSError, sqlite3.OperationalError) as error:
                     failed = True
                     self._say_why(device, error)
-                    self._failed(device, jobs, error)
+                    self._verdicts.failed(device, jobs, error)
                 finally:
-                    self._give_back(device, jobs)
+                    await self._give_back(device, jobs)
                 if not usable:
                     stream = _end(stream)
                 if failed:
@@ -328,7 +337,7 @@ class Fetcher:
             return await source.open_stream(number)
         except ConnectionLost:
             if asyncio.get_running_loop().time() - began > HEDGE:
-                self._ask_last(device)
+                self._verdicts.ask_last(device)
             raise
 
     def _say_why(self, device: DeviceId, error: Exception) -> None:
@@ -338,15 +347,20 @@ class Fetcher:
             log.warning("content cannot be stored now; it is tried again", peer=device.hex()[:8], why=str(error))
 
     def _asker(self, device: DeviceId, number: int) -> Asker:
-        now = asyncio.get_running_loop().time()
+        now, source = asyncio.get_running_loop().time(), self._peers.get(device)
         room = min(self.room.limit(), self.room.largest())
-        better, is_limited = self._standings.better_than(device, self._peers, now), self.limits.down.rate is not None
-        return Asker(device, now, room, better, self._is_urgent_only(number), is_limited)
+        better = self._verdicts.standings.better_than(device, self._peers, now)
+        is_limited = self.limits.down.rate is not None
+        is_first = number == 0
+        has_others = source is not None and source.connections.streams > 1 and not is_limited
+        return Asker(
+            device, now, room, better, self._is_urgent_only(number), is_limited, is_first, is_first and has_others
+        )
 
     def _take(self, asker: Asker) -> list[Job]:
         limit = self.limits.down
         jobs = self._jobs.take(asker, BATCH, limit.piece(BATCH_BYTES, BATCH_S), BLOB_FRAME)
-        if len(jobs) == 1 and len(jobs[0].takers) > 2:
+        if len(jobs) == 1 and len(jobs[0].takers) > 2 and not jobs[0].is_body:
             self._stop_slowest(jobs[0], asker.device)
         if len(self._jobs) - self._blocked < LOOK_AHEAD // 2:
             self._refill.set()
@@ -370,11 +384,10 @@ class Fetcher:
             async with asyncio.timeout_at(until):
                 await news.wait()
 
-    async def _trip(self, device: DeviceId, stream: Stream, jobs: list[Job]) -> bool:
+    async def _trip(self, device: DeviceId, stream: Stream, jobs: list[Job], number: int) -> bool:
         """False if the stream cannot be used any more."""
         trip, self._was_asked = Trip(), True
-        reserve = self._config.reserve_bytes
-        receiver = Receiver(self._content, stream, device, reserve, self._lead, self.limits)
+        receiver = self._receiver(device, stream, jobs[0], number)
         self._trips.add(receiver)
         try:
             await receiver.fetch(jobs, trip)
@@ -388,47 +401,32 @@ class Fetcher:
             return not trip.asked
         finally:
             self._trips.discard(receiver)
-            self._account(device, trip)
+            if trip.arrived:
+                self._arrived(device, trip.arrived)
+            self._verdicts.account(device, trip)
             if trip.stalled:
-                self._not_soon(device, jobs)
+                self._verdicts.not_soon(device, jobs)
         return True
 
-    def _give_back(self, device: DeviceId, jobs: list[Job]) -> None:
+    def _receiver(self, device: DeviceId, stream: Stream, job: Job, number: int) -> Receiver | BodyReceiver:
+        if job.is_body:
+            is_any_before = partial(self._is_any_before, job, device, number)
+            return BodyReceiver(stream, device, self.limits, self._bodies.resume, self._bodies.begin, is_any_before)
+        return Receiver(self._content, stream, device, self._config.reserve_bytes, self._lead, self.limits)
+
+    def _is_any_before(self, job: Job, device: DeviceId, number: int) -> bool:
+        return self._jobs.is_any_before(job, self._asker(device, number))
+
+    async def _give_back(self, device: DeviceId, jobs: list[Job]) -> None:
         now = asyncio.get_running_loop().time()
         for job in jobs:
-            job.takers.pop(device, None)
+            job.leave(device)
             if not job.takers:
                 job.since = now
         self.look_again()
-
-    def _not_soon(self, device: DeviceId, jobs: list[Job]) -> None:
-        """Sets a device back that stalled, and would again: meanwhile another one may deliver these jobs."""
-        self._ask_last(device)
-        until = asyncio.get_running_loop().time() + self._config.missing_retry
         for job in jobs:
-            job.not_from[device] = until
-
-    def _account(self, device: DeviceId, trip: Trip) -> None:
-        now = asyncio.get_running_loop().time()
-        if trip.arrived:
-            self._arrived(device, trip.arrived)
-        for job in trip.missing:
-            misses = job.misses[device] = job.misses.get(device, 0) + 1
-            job.not_from[device] = later(now, miss_delay(job.blob, misses, self._config.missing_retry))
-        for job in trip.otherwise:
-            job.solo = True
-            job.misses[device] = job.misses.get(device, 0) + 1
-            job.not_from[device] = now + self._config.missing_retry
-        for job in trip.wrong:
-            log.warning("a device sent wrong content", peer=device.hex()[:8], blob=job.blob.hex()[:8])
-            # Not believed for a long time, but not for good: a damaged disk may be mended, and nobody else may have it.
-            times = job.wrong[device] = job.wrong.get(device, 0) + 1
-            job.not_from[device] = now + min(WRONG_MOST, 5 * self._config.missing_retry * 2.0 ** min(times, 16))
-            self._count_wrong(device)
-
-    def _count_wrong(self, device: DeviceId) -> None:
-        self.counts.wrong[device] = self.counts.wrong.get(device, 0) + 1
-        self._ask_last(device)
+            if isinstance(job, BodyJob):
+                await self._bodies.after_trip(job)
 
     def _arrived(self, device: DeviceId, found: list[tuple[Job, int]]) -> None:
         faults.reach("fetching.placed", self._volume.store)
@@ -440,35 +438,35 @@ class Fetcher:
         for job, _size in found:
             for guilty in job.suspects - {device, UNKNOWN}:
                 log.warning("a device sent some wrong content", peer=guilty.hex()[:8], blob=job.blob.hex()[:8])
-                self._count_wrong(guilty)
+                self._verdicts.count_wrong(guilty)
             job.suspects.clear()
-            self._jobs.remove(job)
-            if not job.done.done():
-                job.done.set_result(None)
             for other in job.takers.keys() - {device}:
                 if self._may_win(job, device, other):
-                    self._ask_last(other)
-            for receiver in list(self._trips):
-                if receiver.device != device:
-                    receiver.is_done_elsewhere(job)
+                    self._verdicts.ask_last(other)
+            self._done(job, device)
         self._on_arrived()
 
-    def _failed(self, device: DeviceId, jobs: list[Job], error: Exception) -> None:
-        if isinstance(error, ProtocolViolation):
-            now = asyncio.get_running_loop().time()
-            self._count_wrong(device)
-            for job in jobs:
-                job.wrong[device] = job.wrong.get(device, 0) + 1
-                job.not_from[device] = now + 10 * self._config.missing_retry
+    def _whole(self, cids: tuple[BlobHash, ...]) -> None:
+        """Content with a list is here, and in the tree."""
+        for cid in cids:
+            job = self._jobs.get(cid, is_body=True)
+            if job is not None:
+                self._done(job, None)
+        self._on_arrived()
+
+    def _done(self, job: Job, by: DeviceId | None) -> None:
+        self._jobs.remove(job)
+        if not job.done.done():
+            job.done.set_result(None)
+        for receiver in list(self._trips):
+            if receiver.device != by:
+                receiver.is_done_elsewhere(job)
 
     # ---- who is asked first
-    def _ask_last(self, device: DeviceId) -> None:
-        self._standings.ask_last(device, asyncio.get_running_loop().time())
-
     def _lead(self, job: Job, behind: DeviceId, is_slow: bool) -> None:
         """Ends a job at the device that is behind, of two that send the same."""
         if is_slow:
-            self._ask_last(behind)
+            self._verdicts.ask_last(behind)
         job.not_from[behind] = asyncio.get_running_loop().time() + self._config.missing_retry
         self._stop(job, behind)
 

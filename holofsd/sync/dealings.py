@@ -17,7 +17,7 @@ from holofsd.sync.config import SyncConfig
 DEVICES = 1024
 """Devices whose dealings are remembered."""
 BLOBS = 4096
-"""Blobs of which is remembered how far a device had them from here."""
+"""Blobs of which is remembered how far a device had them from here; as many bodies."""
 PIECE = 4096
 """Bytes that a piece of content which was sent before counts for at least."""
 
@@ -33,6 +33,8 @@ class Dealings:
         """How far each author's records were sent."""
         self._blobs: OrderedDict[BlobHash, int] = OrderedDict()
         """How far each was sent."""
+        self._bodies: OrderedDict[BlobHash, int] = OrderedDict()
+        """How much of each was sent, in any order."""
 
     def talked(self, cost: float, now: float) -> float:
         """Counts a frame that was acted on; returns the seconds to wait before the next is read. Cost 1: some 50 µs."""
@@ -53,20 +55,32 @@ class Dealings:
         return self._again.wait(now)
 
     def latest_blobs(self, most: int) -> dict[BlobHash, int]:
-        """Bytes from the start of each of the blobs that the device asked for last, up to where they were sent."""
-        return dict(islice(reversed(self._blobs.items()), most))
+        """Bytes of each of the contents that the device asked for last that were sent."""
+        found = dict(islice(reversed(self._bodies.items()), most))
+        return found | dict(islice(reversed(self._blobs.items()), most))
 
     def piece_wanted(self, blob: BlobHash, start: int, end: int, now: float) -> float:
         """The seconds to wait before these bytes of a blob are sent. Only what was sent before counts: a device that
         goes on where a connection broke waits for nothing, however much is left."""
         sent = self._blobs.get(blob)
-        self._blobs[blob] = max(end, sent or 0)
-        self._blobs.move_to_end(blob)
-        if len(self._blobs) > BLOBS:
-            self._blobs.popitem(last=False)
+        _remember(self._blobs, blob, max(end, sent or 0))
         if sent is None or sent <= start < end:
             return 0.0
         return self._again.take(max(min(end, sent) - start, PIECE), now)
+
+    def chunk_wanted(self, cid: BlobHash, whole: int, size: int, now: float) -> float:
+        """The seconds to wait before so many bytes are sent of content that has `whole` bytes, its list included. Its
+        chunks are asked for in any order, over several streams, so only what goes beyond all of it counts."""
+        sent = self._bodies.get(cid, 0) + size
+        _remember(self._bodies, cid, min(sent, whole))
+        return self._again.take(max(min(sent - whole, size), PIECE), now) if sent > whole else 0.0
+
+
+def _remember(known: OrderedDict[BlobHash, int], content: BlobHash, sent: int) -> None:
+    known[content] = sent
+    known.move_to_end(content)
+    if len(known) > BLOBS:
+        known.popitem(last=False)
 
 
 class AllDealings:

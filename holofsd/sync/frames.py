@@ -22,6 +22,7 @@ from holofsd.core.errors import ProtocolViolation, Refused
 from holofsd.core.ids import AuthorId, BlobHash, VolumeId
 from holofsd.core.text import device_name
 from holofsd.sync.config import MAX_HASHES, MAX_HEADS, MAX_NAME, PAGE_RECORDS, PROGRAM, PROTOCOL
+from holofsd.sync.features import features_in
 from holofsd.sync.pages import Page
 from holofsd.sync.twins import INSTANCE_BYTES
 
@@ -54,7 +55,7 @@ def parse_counted(data: bytes, most_parts: int = MAX_PARTS) -> tuple[pb.Frame, i
     return frame, fields
 
 
-def _checked(read: Callable[[M], T], message: M) -> T:
+def checked(read: Callable[[M], T], message: M) -> T:
     try:
         return read(message)
     except Refused as error:
@@ -75,6 +76,7 @@ class Greeting:
     instance: bytes
     """Empty where it does not say."""
     doubled: bool
+    features: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ def _greeting(message: pb.Hello | pb.Welcome) -> Greeting:
         message.named_ms if message.named_ms == clock(message.named_ms) else 0,
         message.instance if len(message.instance) == INSTANCE_BYTES else b"",
         message.doubled,
+        features_in(message.features),
     )
 
 
@@ -103,7 +106,7 @@ def read_hello(data: bytes) -> StreamHello:
     hello = frame.hello
     if frame.WhichOneof("frame") != "hello" or hello.protocol != PROTOCOL:
         raise ProtocolViolation("A device began a stream with something else than a hello.")
-    volume = _checked(lambda message: sized(message.volume, KEY, "volume id"), hello)
+    volume = checked(lambda message: sized(message.volume, KEY, "volume id"), hello)
     return StreamHello(VolumeId(volume), hello.purpose, hello.credentials, _greeting(hello))
 
 
@@ -122,6 +125,7 @@ def hello(
     named_ms: int = 0,
     instance: bytes = b"",
     doubled: bool = False,
+    features: Iterable[str] = (),
 ) -> bytes:
     message = pb.Hello(
         protocol=PROTOCOL,
@@ -134,11 +138,19 @@ def hello(
         named_ms=named_ms,
         instance=instance,
         doubled=doubled,
+        features=features,
     )
     return pb.Frame(hello=message).SerializeToString()
 
 
-def welcome(name: str, clock_ms: int, named_ms: int = 0, instance: bytes = b"", doubled: bool = False) -> bytes:
+def welcome(
+    name: str,
+    clock_ms: int,
+    named_ms: int = 0,
+    instance: bytes = b"",
+    doubled: bool = False,
+    features: Iterable[str] = (),
+) -> bytes:
     message = pb.Welcome(
         protocol=PROTOCOL,
         device_name=name[:MAX_NAME],
@@ -147,6 +159,7 @@ def welcome(name: str, clock_ms: int, named_ms: int = 0, instance: bytes = b"", 
         named_ms=named_ms,
         instance=instance,
         doubled=doubled,
+        features=features,
     )
     return pb.Frame(welcome=message).SerializeToString()
 
@@ -157,7 +170,7 @@ def credentials(known: Credentials) -> bytes:
 
 
 def read_credentials(message: pb.Credentials) -> Credentials:
-    return _checked(wire.from_credentials, message)
+    return checked(wire.from_credentials, message)
 
 
 def have(heads: Iterable[Head], first: bool, folded: Iterable[Head] = (), widest: Iterable[Head] = ()) -> bytes:
@@ -173,7 +186,7 @@ def have(heads: Iterable[Head], first: bool, folded: Iterable[Head] = (), widest
 def _heads(said: Sequence[pb.Head]) -> list[Head]:
     if len(said) > MAX_HEADS:
         raise ProtocolViolation("A device named more authors than any volume has.")
-    return [_checked(wire.from_head, head) for head in said]
+    return [checked(wire.from_head, head) for head in said]
 
 
 def read_heads(message: pb.Have) -> list[Head]:
@@ -204,7 +217,7 @@ class Wish:
 
 
 def read_want(message: pb.Want) -> Wish:
-    return _checked(
+    return checked(
         lambda m: Wish(AuthorId(sized(m.author, KEY, "author key")), number(m.after, "record number"), m.whole), message
     )
 
@@ -230,9 +243,9 @@ def read_records(message: pb.Records) -> Page:
         raise ProtocolViolation("A device sent more records in one frame than the protocol allows.")
     if len(message.author) != KEY:
         raise ProtocolViolation("A device sent records by an author that is none.")
-    _checked(lambda m: number(m.after, "record number"), message)
-    envelopes = [_checked(wire.from_envelope, envelope) for envelope in message.envelopes]
-    head = _checked(wire.from_head, message.head) if message.HasField("head") else None
+    checked(lambda m: number(m.after, "record number"), message)
+    envelopes = [checked(wire.from_envelope, envelope) for envelope in message.envelopes]
+    head = checked(wire.from_head, message.head) if message.HasField("head") else None
     last = message.after
     for envelope in envelopes:
         if envelope.author != message.author or envelope.seq <= last:
@@ -249,7 +262,7 @@ def confirm(author: AuthorId, seq: int) -> bytes:
 
 def read_confirm(message: pb.Confirm) -> tuple[AuthorId, int]:
     """An author, and the number up to which the other side holds everything by it."""
-    return _checked(lambda m: (AuthorId(sized(m.author, KEY, "author key")), number(m.seq, "record number")), message)
+    return checked(lambda m: (AuthorId(sized(m.author, KEY, "author key")), number(m.seq, "record number")), message)
 
 
 def marks(known: Iterable[Mark]) -> bytes:
@@ -265,7 +278,7 @@ def read_marks(message: pb.Marks) -> list[Mark]:
         known = newest.get(mark.device)
         if known is None or known.at_ms < mark.at_ms:
             newest[mark.device] = mark
-    return [_checked(wire.from_mark, mark) for mark in newest.values()]
+    return [checked(wire.from_mark, mark) for mark in newest.values()]
 
 
 # ---- keeping in touch
@@ -300,7 +313,7 @@ def read_get(message: pb.Get) -> Request:
     def read(m: pb.Get) -> Request:
         return Request(m.id, BlobHash(sized(m.hash, KEY, "hash")), number(m.offset, "offset"), m.urgent, m.most)
 
-    return _checked(read, message)
+    return checked(read, message)
 
 
 def read_hold(message: pb.Hold) -> tuple[int, list[BlobHash]]:
@@ -310,7 +323,7 @@ def read_hold(message: pb.Hold) -> tuple[int, list[BlobHash]]:
         at_most(m.hashes, MAX_HASHES, "hashes")
         return m.id, [BlobHash(sized(blob, KEY, "hash")) for blob in m.hashes]
 
-    return _checked(read, message)
+    return checked(read, message)
 
 
 def get(number: int, blob: BlobHash, offset: int, urgent: bool = False, most: int = 0) -> bytes:

@@ -25,6 +25,7 @@ from holofsd.store.device import DeviceStore
 from holofsd.sync import frames
 from holofsd.sync.config import MAX_HELLO, MAX_NAME, PROGRAM, SyncConfig
 from holofsd.sync.content_connections import ContentConnections
+from holofsd.sync.features import LISTS, OWN_FEATURES, DeviceFeatures, FeatureSource, features_in
 from holofsd.sync.introductions import Introductions
 from holofsd.sync.invites import Inviter
 from holofsd.sync.line_count import STEPS
@@ -74,6 +75,7 @@ class SyncHub:
         self._now_ms = now_ms
         self.names = DeviceNames(devices, self.device, device_name[:MAX_NAME], now_ms)
         self.config = config or SyncConfig()
+        self.features = DeviceFeatures(devices, self.device, OWN_FEATURES if self.config.lists else ())
         self._volumes: dict[VolumeId, VolumeSync] = {}
         self._links: dict[DeviceId, PeerLink] = {}
         self._serving: dict[VolumeId, set[asyncio.Task[None]]] = {}
@@ -113,10 +115,12 @@ class SyncHub:
         """Begins to synchronize a volume; the hub closes it."""
         self._volumes[sync.id] = sync
         sync.on_device = self._device_described
-        sync.on_named = self.names.heard
+        sync.on_greeting = self._greeted
+        sync.volume.reads_lists = self.config.lists
+        sync.volume.may_list = lambda: self.config.lists and self.features.all_have(sync.members.others(), LISTS)
         sync.twins = self.twins
         sync.members.called = self.names.of
-        sync.limits = sync.server.limits = sync.fetcher.limits = self.limits
+        sync.limits = sync.server.turns.limits = sync.fetcher.limits = self.limits
         sync.fetcher.connections_of = self._content_connections
         sync.fetcher.why_paused = lambda seconds: self.pauses.why(sync.id, sync.members.others(), seconds)
         sync.members.subscribe(self._rewire.set)
@@ -144,7 +148,9 @@ class SyncHub:
         """Returns the current content of our device record. `VolumeSync` is constructed with this."""
         relay = self._endpoint.relay_url()
         addresses = (*self._endpoint.addresses()[:16], *((relay,) if relay else ()))
-        return DeviceInfo(self.device, self.names.own, PROGRAM, addresses, named_ms=self.names.named_ms)
+        return DeviceInfo(
+            self.device, self.names.own, PROGRAM, addresses, named_ms=self.names.named_ms, features=self.features.own
+        )
 
     def rename(self, name: str) -> None:
         """Call this device so from now on: in what it writes, and towards the others."""
@@ -266,7 +272,12 @@ class SyncHub:
     def _device_described(self, info: DeviceInfo) -> None:
         if info.device != self.device:
             self.names.heard(info.device, info.name, info.named_ms)
+            self.features.heard(info.device, features_in(info.features), FeatureSource.RECORD)
             self.learn(info.device, info.addresses)
+
+    def _greeted(self, device: DeviceId, greeting: frames.Greeting) -> None:
+        self.names.heard(device, greeting.name, greeting.named_ms)
+        self.features.heard(device, greeting.features, FeatureSource.SESSION)
 
     def _members_of(self, volume: VolumeId) -> Members | None:
         sync = self._volumes.get(volume)

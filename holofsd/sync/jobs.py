@@ -13,7 +13,7 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from holofs_api.numbers import MAX_FILE_SIZE
 from holofsd.core.errors import HoloError
@@ -40,6 +40,10 @@ COMES_MOST: Final = 8
 """So many times as long a program waits for content that keeps coming: less than a mount waits for its daemon."""
 
 
+JobKey = tuple[BlobHash, bool]
+"""Content, and whether it has a list."""
+
+
 @dataclass(slots=True)
 class FetchCounts:
     """Figures of one fetcher, for warnings."""
@@ -51,9 +55,12 @@ class FetchCounts:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One blob to fetch. `done` resolves when it is here, or fails with a HoloError for whoever waits."""
+    """Some content to fetch. `done` resolves when it is here, or fails with a HoloError for whoever waits."""
 
+    is_body: ClassVar[bool] = False
+    """It has a list of chunks, which come by themselves: `BodyJob`."""
     blob: BlobHash
+    """Hash of all of it; of its list, if `is_body`."""
     least: int
     most: int
     """Between these sizes it is, by what records say. `most` bounds what is accepted, `least` says whether it fits."""
@@ -87,8 +94,24 @@ class Job:
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
+    def key(self) -> JobKey:
+        return self.blob, self.is_body
+
+    @property
     def taken(self) -> bool:
         return bool(self.takers)
+
+    def enter(self, device: DeviceId, now: float) -> None:
+        """Notes that a device is asked for it from now on."""
+        self.takers[device] = now
+
+    def leave(self, device: DeviceId) -> None:
+        """Ends `enter`."""
+        self.takers.pop(device, None)
+
+    def is_open_to(self, device: DeviceId, now: float, urgent_only: bool) -> bool:
+        """Whether something of it can be asked of that device which no other one is asked for."""
+        return not self.takers
 
     def begin_wait(self) -> None:
         """A program waits for it from now on, and for what is being done for it."""
@@ -155,9 +178,15 @@ class Asker:
     urgent_only: bool = False
     limited: bool = False
     """This device has a limit for what it fetches."""
+    small_first: bool = False
+    """The stream brings chunks of large content only where there is nothing else to bring: it would not end soon."""
+    small_only: bool = False
+    """The stream brings no chunks at all: others do, and may all be held up by a device that is slow."""
 
     def takes(self, job: Job) -> bool:
-        if job.takers or not job.may_ask(self.device, self.now) or not fits(job, self.room):
+        if not job.may_ask(self.device, self.now) or not fits(job, self.room) or (job.is_body and self.small_only):
+            return False
+        if not job.is_open_to(self.device, self.now, self.urgent_only):
             return False
         if self.now >= job.since + job.patience:
             return True
@@ -166,7 +195,7 @@ class Asker:
     def helps_with(self, job: Job) -> bool:
         if self.device in job.takers or not job.needs_another(self.now, self.limited):
             return False
-        if not job.may_ask(self.device, self.now) or not fits(job, self.room):
+        if not job.may_ask(self.device, self.now) or not fits(job, self.room) or (job.is_body and self.small_only):
             return False
         return not any(device not in job.takers and job.may_ask(device, self.now) for device in self.better)
 
@@ -180,11 +209,14 @@ class Asker:
 
 
 class Jobs:
-    """Jobs by blob: those a program waits for first, then in the order in which they were added."""
+    """Jobs by content: those a program waits for first, then in the order in which they were added.
+
+    One hash that versions call both that of content and that of a list has two jobs: one of them is a lie.
+    """
 
     def __init__(self) -> None:
-        self._urgent: OrderedDict[BlobHash, Job] = OrderedDict()
-        self._rest: OrderedDict[BlobHash, Job] = OrderedDict()
+        self._urgent: OrderedDict[JobKey, Job] = OrderedDict()
+        self._rest: OrderedDict[JobKey, Job] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._urgent) + len(self._rest)
@@ -192,27 +224,36 @@ class Jobs:
     def __iter__(self) -> Iterator[Job]:
         return iter([*self._urgent.values(), *self._rest.values()])
 
-    def get(self, blob: BlobHash) -> Job | None:
-        return self._urgent.get(blob) or self._rest.get(blob)
+    def get(self, blob: BlobHash, is_body: bool = False) -> Job | None:
+        key = blob, is_body
+        return self._urgent.get(key) or self._rest.get(key)
 
     def add(
-        self, blob: BlobHash, least: int, most: int, urgent: bool, author: AuthorId | None = None, now: float = 0.0
+        self,
+        blob: BlobHash,
+        least: int,
+        most: int,
+        urgent: bool,
+        author: AuthorId | None = None,
+        now: float = 0.0,
+        kind: type[Job] = Job,
     ) -> Job:
-        job = self.get(blob)
+        """The job of some content, made if there is none. `kind`: `BodyJob` for what has a list."""
+        job = self.get(blob, kind.is_body)
         if job is None:
-            job = Job(blob, least, most, urgent, author, now)
+            job = kind(blob, least, most, urgent, author, now)
         else:
             if urgent and not job.urgent:
-                self._rest.pop(blob, None)
+                self._rest.pop(job.key, None)
                 job.urgent = True
             job.least, job.most = min(job.least, least), max(job.most, most)
-        (self._urgent if job.urgent else self._rest)[blob] = job
+        (self._urgent if job.urgent else self._rest)[job.key] = job
         return job
 
     def remove(self, job: Job) -> None:
         for table in (self._urgent, self._rest):
-            if table.get(job.blob) is job:
-                del table[job.blob]
+            if table.get(job.key) is job:
+                del table[job.key]
 
     def fail(self, job: Job, error: HoloError) -> None:
         """Ends a job that a program waits for. Others stay."""
@@ -220,10 +261,10 @@ class Jobs:
             self.remove(job)
             job.done.set_exception(error)
 
-    def prune(self, wanted: Collection[BlobHash]) -> None:
+    def prune(self, wanted: Collection[JobKey]) -> None:
         """Forgets what no file wants and no program waits for any more."""
         for job in self:
-            if job.blob not in wanted and not job.taken and not job.waiters:
+            if job.key not in wanted and not job.taken and not job.waiters:
                 self.remove(job)
 
     def retry(self, device: DeviceId) -> None:
@@ -240,15 +281,23 @@ class Jobs:
             found = _fresh(table, asker, most, most_bytes, small) or _slow(table, asker)
             if found:
                 for job in found:
-                    job.takers[asker.device] = asker.now
+                    job.enter(asker.device, asker.now)
                 return found
         return []
+
+    def is_any_before(self, job: Job, asker: Asker) -> bool:
+        """Whether a stream that brings chunks of this content, one after the other, has something else to do first."""
+        if not job.urgent and any(asker.takes(other) for other in self._urgent.values()):
+            return True
+        table = self._urgent if job.urgent else self._rest
+        return asker.small_first and any(not other.is_body and asker.takes(other) for other in table.values())
 
     def when(self, asker: Asker) -> float | None:
         """Loop time at which that device may be given a job that it is not given now, as far as time alone decides;
         infinity where something else does; None: there is no job."""
         tables = (self._urgent,) if asker.urgent_only else (self._urgent, self._rest)
-        times = [asker.when(job) for table in tables for job in table.values()]
+        jobs = (job for table in tables for job in table.values() if not (job.is_body and asker.small_only))
+        times = [asker.when(job) for job in jobs]
         return min((time for time in times if time > asker.now), default=math.inf) if times else None
 
     def blocked(self, devices: Collection[DeviceId], now: float, room: int = NO_LIMIT) -> Counter[AuthorId | None]:
@@ -264,14 +313,18 @@ class Jobs:
         return Counter(job.author for job in self)
 
 
-def _fresh(table: OrderedDict[BlobHash, Job], asker: Asker, most: int, most_bytes: int, small: int) -> list[Job]:
+def _fresh(table: OrderedDict[JobKey, Job], asker: Asker, most: int, most_bytes: int, small: int) -> list[Job]:
     found: list[Job] = []
+    last: list[Job] = []
     total = 0
     most = 1 if asker.better else most
     for job in table.values():
         if not asker.takes(job):
             continue
-        if job.most > small or job.solo or job.apart:
+        if job.is_body and asker.small_first:
+            last = last or [job]
+            continue
+        if job.is_body or job.most > small or job.solo or job.apart:
             if found:
                 continue
             return [job]
@@ -281,10 +334,10 @@ def _fresh(table: OrderedDict[BlobHash, Job], asker: Asker, most: int, most_byte
         total += job.most
         if len(found) >= most:
             break
-    return found
+    return found or last
 
 
-def _slow(table: OrderedDict[BlobHash, Job], asker: Asker) -> list[Job]:
+def _slow(table: OrderedDict[JobKey, Job], asker: Asker) -> list[Job]:
     return next(([job] for job in table.values() if asker.helps_with(job)), [])
 
 

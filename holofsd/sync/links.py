@@ -63,7 +63,7 @@ async def _open(sync: VolumeSync, connection: Connection) -> None:
         answer = await open_stream(stream, _hello(sync, pb.PURPOSE_SESSION, connection.peer), sync.config.hello_timeout)
         session = Session(sync, stream, sync.new_outgoing(connection.peer), connection.peer, opened_here=True)
         session.clock.measured(answer.clock_ms, sent_ms, sync.now_ms())
-        sync.on_named(connection.peer, answer.name, answer.named_ms)
+        sync.on_greeting(connection.peer, answer)
         sync.twins.met(connection.peer, answer.instance, answer.doubled)
         await converse(sync, session)
     except ProtocolViolation:
@@ -79,7 +79,8 @@ async def _open(sync: VolumeSync, connection: Connection) -> None:
 def _hello(sync: VolumeSync, purpose: int, peer: DeviceId) -> bytes:
     info, twins = sync.describe(), sync.twins
     proof, doubled = sync.members.proof(peer), twins.is_doubled(peer)
-    return frames.hello(sync.id, purpose, proof, info.name, sync.now_ms(), info.named_ms, twins.instance, doubled)
+    greeting = info.name, sync.now_ms(), info.named_ms, twins.instance, doubled, info.features
+    return frames.hello(sync.id, purpose, proof, *greeting)
 
 
 async def accept_session(sync: VolumeSync, stream: Stream, hello: frames.Greeting) -> None:
@@ -90,8 +91,9 @@ async def accept_session(sync: VolumeSync, stream: Stream, hello: frames.Greetin
     info, peer = sync.describe(), stream.connection.peer
     sync.twins.met(peer, hello.instance, hello.doubled)
     doubled = sync.twins.is_doubled(peer)
-    await stream.send(frames.welcome(info.name, sync.now_ms(), info.named_ms, sync.twins.instance, doubled))
-    sync.on_named(peer, hello.name, hello.named_ms)
+    greeting = info.name, sync.now_ms(), info.named_ms, sync.twins.instance, doubled, info.features
+    await stream.send(frames.welcome(*greeting))
+    sync.on_greeting(peer, hello)
     session = Session(sync, stream, sync.new_outgoing(peer), peer, opened_here=False)
     session.clock.measured(hello.clock_ms, None, sync.now_ms())
     await converse(sync, session)

@@ -25,7 +25,7 @@ from holofsd.core.losses import (
     is_product,
 )
 from holofsd.core.node import is_alive
-from holofsd.core.state import Blob, Body, Inline, Kind, NodeState, Version
+from holofsd.core.state import Blob, Body, Inline, Kind, Manifest, NodeState, Version
 from holofsd.store.content import Content
 from holofsd.store.nodes import PlacementRow
 from holofsd.tree.local import LocalVolume
@@ -127,7 +127,9 @@ class Losses:
 
     def is_copied(self, stored: NodeState) -> bool:
         """Whether its content came under another name lately and is there still; each such name is good for one."""
-        for body in {v.body for v in stored.versions.values() if isinstance(v.body, Blob | Inline) and v.size}:
+        for body in {
+            v.body for v in stored.versions.values() if isinstance(v.body, Blob | Manifest | Inline) and v.size
+        }:
             if self._copies[body] > 0:
                 self._copies[body] -= 1
                 return True

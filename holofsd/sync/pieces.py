@@ -18,12 +18,12 @@ from holofsd.core.errors import ProtocolViolation, Refused
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One frame of an answer. `missing`: the other device does not have this chunk."""
+    """One frame of an answer. `missing`: the other device does not have so many chunks from this one on."""
 
     index: int
     data: bytes
     end: bool
-    missing: bool = False
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,11 @@ class Pieces:
     def is_over(self) -> bool:
         return self._next >= self._asked.stop
 
+    @property
+    def held(self) -> int:
+        """Bytes of a chunk that is not whole."""
+        return len(self._data)
+
     def take(self, piece: Piece) -> Arrived | None:
         """The chunk that is whole with this piece. Raises ProtocolViolation for an answer to something else, or one
         that is longer or shorter than it can be; Refused for a chunk with other bytes than its hash."""
@@ -57,8 +62,10 @@ class Pieces:
         if piece.missing:
             if self._data or piece.data:
                 raise ProtocolViolation("A device sent part of a chunk, and that it does not have it.")
-            self.missing.append(piece.index)
-            self._next += 1
+            if piece.missing > self._asked.stop - piece.index:
+                raise ProtocolViolation("A device said of more chunks than it was asked for that it lacks them.")
+            self.missing.extend(range(piece.index, piece.index + piece.missing))
+            self._next += piece.missing
             return None
         if not piece.data or len(self._data) + len(piece.data) > listed.size:
             raise ProtocolViolation("A device sent an empty piece of a chunk, or more than there is.")

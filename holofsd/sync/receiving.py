@@ -7,37 +7,31 @@ Nothing here believes the size in a record: the device that sends says one too, 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Final, TypeVar
-from weakref import WeakSet
+from typing import Final, TypeVar
 
 from holofs_api.numbers import MAX_FILE_SIZE
 from holofs_peer.v1 import peer_pb2 as pb
-from holofsd.core.errors import ConnectionLost, NoSpace, ProtocolViolation, Refused
+from holofsd.core.errors import ProtocolViolation, Refused
 from holofsd.core.ids import BlobHash, DeviceId
-from holofsd.core.pacing import TrafficLane
 from holofsd.net.api import Stream
 from holofsd.store.content import Content
-from holofsd.store.threads import Pool, QueuedWork, in_thread
 from holofsd.sync import frames
 from holofsd.sync.config import BLOB_FRAME
+from holofsd.sync.content_threads import as_no_space, in_thread_for
+from holofsd.sync.exchange import ContentExchange, Stalled, Stopped
 from holofsd.sync.jobs import Job
 from holofsd.sync.pacing import NO_LIMITS, TrafficLimits
 from holofsd.sync.parts import Feeder, Part
+from holofsd.sync.promised_room import PromisedRoom
 
 T = TypeVar("T")
 
 WRITE_BYTES: Final = 1024 * 1024
 """A large blob is written in pieces of about this size: fewer trips to a thread."""
-SILENCE = 20.0
-"""Seconds without a frame after which a content stream is given up."""
-LEAST: Final = 4096
-"""Bytes of a blob that have to come in that time: who sends less keeps others from being asked."""
 
 
 @dataclass(slots=True)
@@ -59,37 +53,9 @@ class Trip:
     """Bytes that are to come, as the device says."""
 
 
-class Stopped(ConnectionLost):
-    """Another device was faster: the stream is given up, for the rest of the answer would still come."""
-
-
-class _Stalled(ConnectionLost):
-    """Given up although the connection may live."""
-
-
-class _Window:
-    """Whether enough comes: looked at each time SILENCE has passed, inside a blob."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._bytes = 0
-
-    def arrived(self, count: int, end: bool) -> None:
-        """Raises _Stalled."""
-        self._bytes += count
-        now = time.monotonic()
-        if now - self._began > SILENCE:
-            if self._bytes < LEAST and not end:
-                raise _Stalled("The other device sends content too slowly to wait for it.")
-            self._began, self._bytes = now, 0
-
-
 class Receiver:
     """One trip to one device. `reserve` is how many bytes of the disk stay free. `on_lead(job, device, is_slow)` is
     told of a device that need not go on with a job, because another one is faster."""
-
-    _active: ClassVar[WeakSet[Receiver]] = WeakSet()
-    """All of this process, which has one state directory: the room that one of them counts on is no other's."""
 
     def __init__(
         self,
@@ -101,24 +67,14 @@ class Receiver:
         limits: TrafficLimits = NO_LIMITS,
     ) -> None:
         self._content = content
-        self._stream = stream
+        self._exchange = ContentExchange(stream, limits, lambda: self.is_urgent)
         self.device = device
-        self._reserve = reserve
+        self._room = PromisedRoom(content.folder, reserve)
         self._on_lead = on_lead
-        self._limits = limits
-        self._next = 1
-        self._window = _Window()
-        self._deadline: asyncio.Timeout | None = None
-        self._stopped = False
         self._asked: dict[Job, bool] = {}
         """Jobs that the device was asked for, and whether as urgent ones."""
         self.pending: list[Job] = []
         """What this trip may still bring."""
-        self._promised = 0
-        """Bytes that are still to be written of what is being fetched."""
-        self._shared: Part | None = None
-        """Where this trip writes, if another one may write the same there: that takes room once."""
-        self._active.add(self)
 
     async def fetch(self, jobs: Sequence[Job], trip: Trip) -> None:
         """Fills `trip`, also when it raises: ConnectionLost, ProtocolViolation, NoSpace."""
@@ -131,11 +87,11 @@ class Receiver:
                 await self._fetch_large(jobs[0], trip)
             else:
                 await self._fetch_small(jobs, trip)
-        except _Stalled:
+        except Stalled:
             trip.stalled = True
             raise
         finally:
-            self._promised, self._shared = 0, None
+            self._room.give_up()
 
     @property
     def is_urgent(self) -> bool:
@@ -144,9 +100,7 @@ class Receiver:
 
     def stop(self) -> None:
         """Ends the trip soon: `fetch` raises Stopped."""
-        self._stopped = True
-        if self._deadline is not None:
-            self._deadline.reschedule(asyncio.get_running_loop().time())
+        self._exchange.stop()
 
     def was_asked_early(self, job: Job) -> bool:
         """Whether the device was asked for it before a program waited, and has not begun to answer."""
@@ -161,18 +115,11 @@ class Receiver:
 
     def _check_space(self, needed: int, trip: Trip) -> None:
         trip.needed = needed
-        disk = os.statvfs(self._content.path(BlobHash(b"\0" * 32)).parent.parent)
-        others = sum(other._promised for other in self._active if not self._writes_the_same(other))
-        if disk.f_bavail * disk.f_frsize < needed + others + self._reserve:
-            raise NoSpace("The disk is nearly full: content from other devices waits until there is room.")
-        self._promised = needed
-
-    def _writes_the_same(self, other: Receiver) -> bool:
-        return other is self or (self._shared is not None and other._shared is self._shared)
+        self._room.claim(needed)
 
     # ---- small: the answers of a whole batch in memory, then on disk at once
     async def _fetch_small(self, jobs: Sequence[Job], trip: Trip) -> None:
-        numbers = [self._number() for _ in jobs]
+        numbers = [self._exchange.number() for _ in jobs]
         for number, job in zip(numbers, jobs, strict=True):
             await self._ask(number, job, 0)
         received: list[tuple[Job, bytes]] = []
@@ -225,9 +172,9 @@ class Receiver:
                 except Refused:
                     trip.wrong.append(job)
         except OSError as error:
-            raise _told(error) from error
+            raise as_no_space(error) from error
         paths = [path for _job, path, _size in written]
-        await _in_thread([job for job, _path, _size in written], lambda: _make_durable(paths))
+        await in_thread_for([job for job, _path, _size in written], lambda: _make_durable(paths))
         for job, path, size in written:
             self._content.place_fresh(path, job.blob)
             trip.arrived.append((job, size))
@@ -235,7 +182,7 @@ class Receiver:
     # ---- large: straight to a file, going on where an earlier attempt, or a slower device, is
     async def _fetch_large(self, job: Job, trip: Trip) -> None:
         part = self._part(job)
-        self._shared = None if job.apart else part
+        self._room.file = None if job.apart else part
         feeder = await part.join(self.device, self.device if job.apart else None)
         try:
             await self._feed(job, part, feeder, trip)
@@ -244,14 +191,14 @@ class Receiver:
 
     def _part(self, job: Job) -> Part:
         if job.apart:
-            return Part(self._content, job.blob, partial(_in_thread, [job]))
+            return Part(self._content, job.blob, partial(in_thread_for, [job]))
         if job.part is None or job.part.is_over:
-            job.part = Part(self._content, job.blob, partial(_in_thread, [job]))
+            job.part = Part(self._content, job.blob, partial(in_thread_for, [job]))
         return job.part
 
     async def _feed(self, job: Job, part: Part, feeder: Feeder, trip: Trip) -> None:
         resumed = feeder.position
-        number = self._number()
+        number = self._exchange.number()
         await self._ask(number, job, resumed)
         expected: int | None = None
         while True:
@@ -275,7 +222,7 @@ class Receiver:
             last = _is_last(answer, feeder.position, expected)
             if len(feeder.buffer) >= WRITE_BYTES or last:
                 await part.write(feeder)
-                self._promised = max(expected - feeder.position, 0)
+                self._room.bytes = max(expected - feeder.position, 0)
             if last:
                 await self._finish(job, part, expected, trip)
                 return
@@ -294,8 +241,8 @@ class Receiver:
             return
         if path is None:
             return
-        await _in_thread([job], lambda: self._content.place(path, job.blob, move=True))
-        await _in_thread([job], lambda: self._content.drop_parts(job.blob, job.progress))
+        await in_thread_for([job], lambda: self._content.place(path, job.blob, move=True))
+        await in_thread_for([job], lambda: self._content.drop_parts(job.blob, job.progress))
         trip.arrived.append((job, size))
 
     def _part_ways(self, job: Job, part: Part) -> None:
@@ -304,59 +251,28 @@ class Receiver:
         job.suspects |= part.sources
 
     # ---- frames
-    def _number(self) -> int:
-        self._next += 1
-        return self._next - 1
-
     async def _ask(self, number: int, job: Job, offset: int) -> None:
-        most = self._limits.most_received(self._stream, BLOB_FRAME)
         urgent = self._asked[job] = job.waiters > 0
-        await self._send(frames.get(number, job.blob, offset, urgent, 0 if most == BLOB_FRAME else most))
-
-    async def _send(self, frame: bytes) -> None:
-        try:
-            async with asyncio.timeout(SILENCE):
-                await self._stream.send(frame)
-        except TimeoutError:
-            raise _Stalled("The other device does not take questions for content.") from None
+        await self._exchange.send(frames.get(number, job.blob, offset, urgent, self._exchange.most()))
 
     async def _holds(self, blob: BlobHash) -> bool:
-        number = self._number()
-        await self._send(frames.hold(number, [blob]))
-        frame = await self._receive()
+        number = self._exchange.number()
+        await self._exchange.send(frames.hold(number, [blob]))
+        frame = await self._exchange.receive()
         if frame.WhichOneof("frame") != "held" or frame.held.id != number:
             raise ProtocolViolation("A device answered another question than it was asked.")
         return list(frame.held.held) == [True]
 
     async def _answer(self, number: int) -> pb.Blob:
-        frame = await self._receive()
+        frame = await self._exchange.receive()
         if frame.WhichOneof("frame") != "blob" or frame.blob.id != number:
             raise ProtocolViolation("A device answered another question than it was asked.")
         if len(frame.blob.data) > BLOB_FRAME:
             raise ProtocolViolation("A device sent a piece of content above the limit.")
         if not (frame.blob.data or frame.blob.end or frame.blob.missing):
             raise ProtocolViolation("A device answered with nothing, and not at the end.")
-        self._window.arrived(len(frame.blob.data), frame.blob.end)
+        self._exchange.arrived(len(frame.blob.data), frame.blob.end)
         return frame.blob
-
-    async def _receive(self) -> pb.Frame:
-        if self._stopped:
-            raise Stopped("Another device was faster.")
-        try:
-            async with asyncio.timeout(SILENCE) as self._deadline:
-                data = await self._stream.receive()
-        except TimeoutError:
-            if self._stopped:
-                raise Stopped("Another device was faster.") from None
-            raise _Stalled("The other device stopped in the middle of some content.") from None
-        finally:
-            self._deadline = None
-        if data is None:
-            raise ConnectionLost("The other device closed the content stream.")
-        if self._limits.down.rate is not None:
-            lane = TrafficLane.URGENT if self.is_urgent else TrafficLane.REST
-            await self._limits.received(self._stream, len(data), lane)
-        return frames.parse(data)
 
 
 def _is_last(answer: pb.Blob, position: int, expected: int) -> bool:
@@ -378,30 +294,3 @@ def _make_durable(paths: Sequence[str]) -> None:
             os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
-
-
-async def _in_thread(jobs: Sequence[Job], work: Callable[[], Any]) -> Any:
-    """Runs in the foreground once a program waits for one of the jobs. A full disk becomes NoSpace, whichever call met
-    it."""
-    try:
-        if any(job.waiters for job in jobs):
-            return await in_thread(Pool.FOREGROUND, work)
-        return await _queued(jobs, QueuedWork(work))
-    except OSError as error:
-        raise _told(error) from error
-
-
-async def _queued(jobs: Sequence[Job], work: QueuedWork[Any]) -> Any:
-    for job in jobs:
-        job.queued.add(work)
-    try:
-        return await work.result()
-    finally:
-        for job in jobs:
-            job.queued.discard(work)
-
-
-def _told(error: OSError) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace("The disk is full: content from other devices waits until there is room.")
-    return error

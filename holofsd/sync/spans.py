@@ -9,6 +9,7 @@ chunk is verified by itself, so it does not matter who was asked, and the first 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -41,8 +42,10 @@ class Spans:
     def __init__(self, chunks: ChunkList, lacking: Iterable[range]) -> None:
         self._chunks = chunks
         self._states = bytearray(chunks.count)
+        self._lacking_bytes = 0
         for part in lacking:
             self._states[part.start : part.stop] = bytes([_FREE]) * len(part)
+            self._lacking_bytes += chunks.start(part.stop) - chunks.start(part.start)
         self.lacking = len(self._states) - self._states.count(_HERE)
         """Chunks that are not here yet."""
         self._spans: list[Span] = []
@@ -52,6 +55,10 @@ class Spans:
     @property
     def is_whole(self) -> bool:
         return self.lacking == 0
+
+    def lacking_bytes(self) -> int:
+        """Counts the bytes of chunks that are not here."""
+        return self._lacking_bytes
 
     def lacks(self, chunk: int) -> bool:
         return self._states[chunk] != _HERE
@@ -70,12 +77,28 @@ class Spans:
         return any(chunk in span.chunks and self.lacks(chunk) for chunk in self._first)
 
     # ---- devices
+    def has_work(self, device: DeviceId, now: float, has: Places, patience: float, urgent_only: bool = False) -> bool:
+        """Whether `take` would give one."""
+        return self._next(device, now, has, patience, urgent_only, SPAN_BYTES) is not None
+
+    def slow_at(self, patience: float) -> float:
+        """Loop time from which on the first of the spans that devices are asked for counts as late; infinity without
+        any."""
+        return min((span.came_at + patience for span in self._spans), default=math.inf)
+
     def take(
-        self, device: DeviceId, now: float, has: Places, patience: float, urgent_only: bool = False
+        self,
+        device: DeviceId,
+        now: float,
+        has: Places,
+        patience: float,
+        urgent_only: bool = False,
+        most: int = SPAN_BYTES,
     ) -> Span | None:
         """The next span for a device that has these chunks, or None. `patience`: seconds that another device has for a
-        span, without a chunk of it, until this one is asked for the rest of it, too."""
-        chunks = self._next_free(has, urgent_only) or self._next_slow(device, now, has, patience, urgent_only)
+        span, without a chunk of it, until this one is asked for the rest of it, too. `most`: bytes, but one chunk at
+        least."""
+        chunks = self._next(device, now, has, patience, urgent_only, most)
         if chunks is None:
             return None
         span = Span(device, chunks, now)
@@ -85,25 +108,31 @@ class Spans:
         self._spans.append(span)
         return span
 
-    def _next_free(self, has: Places, urgent_only: bool) -> range | None:
+    def _next(
+        self, device: DeviceId, now: float, has: Places, patience: float, urgent_only: bool, most: int
+    ) -> range | None:
+        found = self._next_free(has, urgent_only, most)
+        return found or self._next_slow(device, now, has, patience, urgent_only)
+
+    def _next_free(self, has: Places, urgent_only: bool, most: int) -> range | None:
         for chunk in self._first:
             end = self._chunks.covering(self._chunks.start(chunk), AHEAD_BYTES).stop
-            if (found := self._free_in(range(chunk, end), has)) is not None:
+            if (found := self._free_in(range(chunk, end), has, most)) is not None:
                 return found
-        return None if urgent_only else self._free_in(range(len(self._states)), has)
+        return None if urgent_only else self._free_in(range(len(self._states)), has, most)
 
-    def _free_in(self, part: range, has: Places) -> range | None:
+    def _free_in(self, part: range, has: Places, most: int) -> range | None:
         start = self._states.find(_FREE, part.start, part.stop)
         for first, end, is_there in has.parts(start, part.stop) if start >= 0 else ():
             if is_there and (found := self._states.find(_FREE, first, end)) >= 0:
-                return self._as_long_as_may_be(found, end)
+                return self._as_long_as_may_be(found, end, most)
         return None
 
-    def _as_long_as_may_be(self, first: int, end: int) -> range:
+    def _as_long_as_may_be(self, first: int, end: int, most: int) -> range:
         """Free chunks from the first one, which is free, up to before `end`."""
-        stop, most = first + 1, self._chunks.start(first) + SPAN_BYTES
+        stop, last = first + 1, self._chunks.start(first) + min(most, SPAN_BYTES)
         end = min(end, first + SPAN_CHUNKS)
-        while stop < end and self._states[stop] == _FREE and self._chunks.start(stop + 1) <= most:
+        while stop < end and self._states[stop] == _FREE and self._chunks.start(stop + 1) <= last:
             stop += 1
         return range(first, stop)
 
@@ -115,11 +144,16 @@ class Spans:
             if span.device == device or now - span.came_at < patience:
                 continue
             rest = self._rest_of(span)
-            shared = any(other is not span and _overlap(other.chunks, rest) for other in self._spans)
-            if rest and not shared and has.has(rest.start):
+            if rest and self._may_help(rest, device, now, patience) and has.has(rest.start):
                 _, end, _ = next(has.parts(rest.start, rest.stop))
                 return range(rest.start, end)
         return None
+
+    def _may_help(self, rest: range, device: DeviceId, now: float, patience: float) -> bool:
+        """Whether that device is not asked for any of it, and all that are had their time: the more, the longer."""
+        askers = [span for span in self._spans if _overlap(span.chunks, rest)]
+        latest = patience * len(askers)
+        return all(span.device != device and now - span.came_at >= latest for span in askers)
 
     def _rest_of(self, span: Span) -> range:
         """Chunks of it from the first to the last one that is not here."""
@@ -134,6 +168,7 @@ class Spans:
             return False
         self._states[chunk] = _HERE
         self.lacking -= 1
+        self._lacking_bytes -= self._size(chunk)
         return True
 
     def is_done(self, span: Span) -> bool:
@@ -153,6 +188,10 @@ class Spans:
             if not self.lacks(chunk):
                 self._states[chunk] = _FREE
                 self.lacking += 1
+                self._lacking_bytes += self._size(chunk)
+
+    def _size(self, chunk: int) -> int:
+        return self._chunks.start(chunk + 1) - self._chunks.start(chunk)
 
 
 def _overlap(one: range, other: range) -> bool:

@@ -12,7 +12,7 @@ import structlog
 from holofsd.codec.signing import SigningKey, verify_head
 from holofsd.core.document import AuthorSeq, Credentials, DeviceInfo, Head, Mark, Membership, Role
 from holofsd.core.errors import ProtocolViolation, Refused
-from holofsd.core.ids import AuthorId, BlobHash, DeviceId, NodeId, VolumeId
+from holofsd.core.ids import AuthorId, DeviceId, NodeId, VolumeId
 from holofsd.net.api import CloseCode
 from holofsd.store import faults
 from holofsd.sync import frames
@@ -44,6 +44,7 @@ from holofsd.sync.serving import ContentServer
 from holofsd.sync.session import Session
 from holofsd.sync.status import DeviceReport, SyncStatus
 from holofsd.sync.tasks import Tasks
+from holofsd.sync.turns import ServingTurns
 from holofsd.sync.twins import Twins
 from holofsd.sync.unavailable import unavailable
 from holofsd.sync.warnings import Warnings
@@ -82,8 +83,8 @@ class VolumeSync:
         """Told of addresses that members' device records name."""
         self.twins = Twins(DeviceId(node_key.public), now_ms)
         """The device's own, from `SyncHub.add` on."""
-        self.on_named: Callable[[DeviceId, str, int], None] = lambda device, name, named_ms: None
-        """Told what a member calls itself at the beginning of a session, and since when."""
+        self.on_greeting: Callable[[DeviceId, frames.Greeting], None] = lambda device, greeting: None
+        """Told what a member says of itself at the beginning of a session."""
         self.on_session_end: Callable[[], None] = lambda: None
         self.merger = Merger(volume, self.members, now_ms, self.config, lambda info: self.on_device(info))
         self.brake = self.merger.brake
@@ -93,8 +94,12 @@ class VolumeSync:
         self.publisher = Publisher(volume, self.members, describe, now_ms, self.config, self._send, sealer)
         self.fetcher = Fetcher(volume, now_ms, self.config, self._content_arrived)
         self.care = ContentCare(volume, self.fetcher, now_ms)
+        # What `fs.ports` asks of other devices.
+        self.fetch, self.is_whole, self.is_damaged = self.fetcher.fetch, self.care.is_whole, self.care.is_damaged
         self.dealings = AllDealings(self.config)
-        self.server = ContentServer(self.store.content, self.members, self.care.suspect, self.dealings)
+        turns = ServingTurns(self.members, self.dealings)
+        content, bodies, lists = self.store.content, self.store.bodies, self.config.lists
+        self.server = ContentServer(content, bodies, turns, self.care.suspect, lists)
         self.marks = Marks(self.store, self.members, node_key, now_ms, self.config, self._is_merged, self._tell_marks)
         self.limits = NO_LIMITS
         self.sessions: dict[DeviceId, Session] = {}
@@ -227,17 +232,6 @@ class VolumeSync:
         """Sets how much the records of each other device may take here. None: the default. Raises BadArgument."""
         self.ingest.budgets.set_max(size)
         self.ingest.budgets_changed()
-
-    async def fetch(self, blob: BlobHash, size: int, timeout: float) -> None:
-        """Returns when the content is here. Raises ContentUnavailable, ContentTimeout or NoSpace."""
-        await self.fetcher.fetch(blob, size, timeout)
-
-    async def is_whole(self, blob: BlobHash, node: NodeId, thorough: bool) -> bool:
-        """Whether content that is said to be here is; see `fs.ports`."""
-        return await self.care.is_whole(blob, node, thorough)
-
-    def is_damaged(self, blob: BlobHash) -> bool:
-        return self.care.is_damaged(blob)
 
     def set_member(self, device: DeviceId, role: Role) -> None:
         """Raises RoleTooLow, NotAMember, DeviceUnknown."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from holofsd.codec.records import encode_state
 from holofsd.core.ids import AuthorId, BlobHash, NodeId
 from holofsd.core.project import token
-from holofsd.core.state import Kind, Manifest, NodeState, Pending, Version
+from holofsd.core.state import Kind, NodeState, Pending, Version
 from holofsd.store.nodes import NodeRow, PlacementRow
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import TreeChange
@@ -116,7 +116,7 @@ class Batch:
         before = content.wanted_for(work.node) if may_want else {}
         for (blob, author), size in facts.wanted.items():
             if before.get((blob, author)) != size:
-                content.want(blob, work.node, author, size, self.now_ns // 1_000_000)
+                content.want(blob, work.node, author, size, self.now_ns // 1_000_000, blob in facts.lists)
                 self.change.wants_content = True
         for blob, author in before.keys() - facts.wanted.keys():
             content.unwant(blob, work.node, author)
@@ -131,7 +131,7 @@ class Batch:
         version."""
         for (blob, author), said in waited_for.items():
             size = self.size_of(blob)
-            if size is not None and size != said and not _is_manifest(work.state, blob):
+            if size is not None and size != said:
                 self.on_false_size(work.node, author, said, size)
         if work.state is work.old_state or work.state.kind is not Kind.FILE:
             return
@@ -208,11 +208,6 @@ class Batch:
 def _may_want(row: NodeRow | None) -> bool:
     """Whether there may be rows in `wanted` for a node that had this row."""
     return row is not None and (row.versions > 1 or bool(row.remote) or row.earlier is not None)
-
-
-def _is_manifest(state: NodeState, blob: BlobHash) -> bool:
-    """Whether the blob lists what the content of a version is made of: then its size is not that of the version."""
-    return any(isinstance(v.body, Manifest) and v.body.hash == blob for v in state.versions.values())
 
 
 def _pending_in(state: NodeState | None) -> set[str]:

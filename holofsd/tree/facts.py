@@ -37,7 +37,7 @@ SizeOf = Callable[[BlobHash], int | None]
 def true_size(version: Version, size_of: SizeOf) -> int:
     """Size of a version: of its bytes where they are here, which hash right; until then what its writer says."""
     body = version.body
-    if isinstance(body, Blob):
+    if isinstance(body, Blob | Manifest):
         size = size_of(body.hash)
         return version.size if size is None else size
     if isinstance(body, Chunks):
@@ -48,7 +48,7 @@ def true_size(version: Version, size_of: SizeOf) -> int:
 
 def false_claims(version: Version, size_of: SizeOf) -> Iterator[tuple[BlobHash, int, int]]:
     """(hash, size that the version says, size that it has) of content that is here and has another size."""
-    if isinstance(version.body, Blob | Chunks):
+    if isinstance(version.body, Blob | Manifest | Chunks):
         for blob, said in blobs_of(version.body, version.size):
             size = size_of(blob)
             if size is not None and size != said:
@@ -82,6 +82,8 @@ class Facts:
     """Of what is shown: see `true_size`."""
     wanted: dict[tuple[BlobHash, AuthorId], int]
     """Content that is not here, by the author whose version needs it: the size that it says."""
+    lists: frozenset[BlobHash]
+    """Those of them that have a list of chunks."""
     pending: tuple[str, ...]
     """Staging files that hold content of this node."""
 
@@ -114,5 +116,6 @@ def facts_of(state: NodeState, size_of: SizeOf, previous: Callable[[], Version |
         xattrs_of(state),
         true_size(shown, size_of) if shown is not None else 0,
         wanted,
+        frozenset(v.body.hash for v in live if isinstance(v.body, Manifest)) if wanted else frozenset(),
         tuple(v.body.staging for v in state.versions.values() if isinstance(v.body, Pending)),
     )

@@ -24,6 +24,7 @@ from holofsd.core.ids import BlobHash, NodeId
 from holofsd.core.node import is_alive
 from holofsd.core.state import Version
 from holofsd.store import faults
+from holofsd.store.bodies import BodyChange
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.facts import blobs_of
 from holofsd.tree.local import LocalVolume
@@ -73,6 +74,8 @@ class GarbageCollector:
         self._changed: set[NodeId] = set()
         self._last_history = 0
         self._doomed: list[BlobHash] = []
+        self._left_over: list[BodyChange] = []
+        """Files of bodies whose rows went."""
         self._searched: set[BlobHash] = set()
         """Hashes of the unmerged records that this pass has searched."""
 
@@ -94,7 +97,7 @@ class GarbageCollector:
             for _ in self._forget(collected, self._volume.now_ms() - grace_ms):
                 yield False
             faults.reach("collecting.forgotten", self._store)
-            if self._doomed:
+            if self._doomed or self._left_over:
                 yield True
             for _ in self._unlink():
                 yield False
@@ -103,7 +106,7 @@ class GarbageCollector:
                 yield False
         finally:
             unsubscribe()
-            self._suspects, self._doomed, self._searched = {}, [], set()
+            self._suspects, self._doomed, self._left_over, self._searched = {}, [], [], set()
             self.busy = False
 
     def steps_for(self, blobs: Iterable[BlobHash], collected: Collected) -> Iterator[bool]:
@@ -133,6 +136,7 @@ class GarbageCollector:
             after = rows[-1][0]
             self._suspects.update(rows)
             yield
+        self._suspects.update(self._store.bodies.partial())
 
     def _mark(self) -> Iterator[None]:
         after = b""
@@ -242,8 +246,7 @@ class GarbageCollector:
                     self._needed_by_records()  # no day of grace stands between the look and the end
                 for blob in due[start : start + _SLICE]:
                     size = self._suspects.pop(blob, None)
-                    if size is not None and self._store.content.forget(blob):
-                        self._doomed.append(blob)
+                    if size is not None and self._forget_content(blob):
                         collected.files += 1
                         collected.bytes += size
                         self._rows.remove([blob])
@@ -251,16 +254,32 @@ class GarbageCollector:
         collected.waiting = len(self._suspects)
         collected.waiting_bytes = sum(self._suspects.values())
 
+    def _forget_content(self, blob: BlobHash) -> bool:
+        if self._store.bodies.is_body(blob):
+            self._left_over.append(self._store.bodies.forget(blob))
+            return True
+        if not self._store.content.forget(blob):
+            return False
+        self._doomed.append(blob)
+        return True
+
     def _unlink(self) -> Iterator[None]:
         for number, blob in enumerate(self._doomed, 1):
             self._store.content.unlink_forgotten(blob)
             if number % _SLICE == 0:
                 yield
+        for change in self._left_over:
+            self._store.bodies.unlink(change)
+            yield
 
     # ---- files without rows
     def _sweep(self, collected: Collected) -> Iterator[None]:
         """Deletes what a crash left behind: content files that no row names, and parts that nothing wants."""
         content, now = self._store.content, time.time()
+        for size in self._store.bodies.sweep(now - self._orphan_s):
+            collected.files += 1
+            collected.bytes += size
+            yield
         for folder in content.folders():
             for path in _files(folder):
                 blob = _hash_of(path)

@@ -18,7 +18,7 @@ from holofsd.core.errors import ContentUnavailable
 from holofsd.core.ids import AuthorId, BlobHash, Dot, Hlc, Ino, NodeId
 from holofsd.core.node import is_alive
 from holofsd.core.project import token
-from holofsd.core.state import Blob, Body, Inline, Marker, NodeState, Pending, Register, Version
+from holofsd.core.state import Blob, Body, Inline, Manifest, Marker, NodeState, Pending, Register, Version
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.changes import TreeChange
 from holofsd.tree.clock import VolumeClock
@@ -63,6 +63,11 @@ class LocalVolume:
         self.now_ms = now_ms
         self.is_open: Callable[[Ino], bool] = lambda _ino: False
         """Set by fs: does anybody hold this inode open?"""
+        self.reads_lists = False
+        """Set by sync: whether content with a list of chunks can be fetched."""
+        self.may_list: Callable[[], bool] = lambda: False
+        """Set by sync: does large content that is sealed here get a list of chunks? Only programs that know lists can
+        read it then."""
         self.tree = Tree(store, now_ms, lambda ino: self.is_open(ino), now_ns)
         self.ignoring = Ignoring(self.tree)
         self.keeping_back = KeepingBack(self, self.ignoring)
@@ -232,7 +237,7 @@ class LocalVolume:
         """Call it after `content.lost`: these nodes want it again."""
         return self._told(self.tree.refresh(nodes))
 
-    def body_known(self, node: NodeId, dot: Dot, body: Blob | Inline, staging: str = "") -> TreeChange:
+    def body_known(self, node: NodeId, dot: Dot, body: Blob | Manifest | Inline, staging: str = "") -> TreeChange:
         """Hashing finished: Pending -> `body`, in every version that has this staging file as its content.
 
         The version may have been superseded, moved to another node (rename over), split or restamped meanwhile. For a
@@ -249,7 +254,7 @@ class LocalVolume:
         self.store.db.after_commit(lambda: self.staging_went(files, body))
         changed = [state for state in states.values() if state is not self.tree.state(state.id)]
         change = self.tree.apply(changed)
-        if isinstance(body, Blob):
+        if isinstance(body, Blob | Manifest):
             change.merge(self.tree.content_arrived(body.hash))
         for state in changed:
             self.store.outbox.add(state.id, self.now_ms())

@@ -8,7 +8,7 @@ from dataclasses import replace
 from holofsd.core.folders import settings_of
 from holofsd.core.ids import ROOT_ID, BlobHash, Ino, NodeId
 from holofsd.core.project import token
-from holofsd.core.state import Blob, Chunks, Kind, NodeState, Version
+from holofsd.core.state import Blob, Chunks, Kind, Manifest, NodeState, Version
 from holofsd.store.database import Row
 from holofsd.store.nodes import EntryRow
 from holofsd.store.volume import VolumeStore
@@ -80,7 +80,7 @@ class TreeReading:
 
     def sized(self, version: Version) -> Version:
         """The same version with the size that its content has, where that is here. Not to be put into a state."""
-        if not isinstance(version.body, Blob | Chunks):
+        if not isinstance(version.body, Blob | Manifest | Chunks):
             return version
         size = true_size(version, self.store.content.size)
         return version if size == version.size else replace(version, size=size)

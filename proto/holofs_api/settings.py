@@ -259,6 +259,8 @@ ENVIRONMENT_ONLY: Final[Mapping[str, str]] = MappingProxyType(
         "HOLOFS_DEBUG": "set to anything: an internal error of `holofsctl` shows its traceback, and debuggers can look"
         " into the processes that are started with it",
         "HOLOFS_FAULTS": "for tests: die or stop at a fault point, like `hashing.placed=kill@3`",
+        "HOLOFS_LISTS": "for tests: set to anything, large files get lists of chunks, where all members' programs read"
+        " them",
     }
 )
 """Variables that are no settings: a file that they lead to, or that a process reads too late, cannot hold them."""

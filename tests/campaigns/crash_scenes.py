@@ -71,6 +71,20 @@ def while_catching_up(stage: Stage, point: str) -> bool:
     return _dies_and_returns(stage.b)
 
 
+def while_sealing(stage: Stage, point: str) -> bool:
+    stage.a.arm(point)
+    stage.a.team.call("write_large")
+    return _dies_and_returns(stage.a)
+
+
+def while_bringing_chunks(stage: Stage, point: str) -> bool:
+    stage.b.kill_daemon()
+    stage.a.team.call("write_large")
+    stage.b.arm(point)
+    stage.b.begin()
+    return _dies_and_returns(stage.b)
+
+
 def at_the_start(stage: Stage, point: str) -> bool:
     """A state directory without its fingerprint may be a copy: it takes a new author."""
     stage.at_work()
@@ -406,6 +420,8 @@ _BY_BEGINNING: dict[str, Scene] = {
     "receiving.stored": while_catching_up,
     "receiving.merged": while_catching_up,
     "fetching.part": while_catching_up,
+    "cutting.": while_sealing,
+    "spans.": while_bringing_chunks,
 }
 
 

@@ -36,7 +36,7 @@ class Victim:
         device.allowed += EXPECTED_LOG
         self._orders = device.home / "faults"
         self._orders.touch()
-        environment = {**device.environment, "HOLOFS_FAULTS": str(self._orders)}
+        environment = {**device.environment, "HOLOFS_FAULTS": str(self._orders), "HOLOFS_LISTS": "1"}
         self.zygote = Zygote(environment, device.world.root / f"{device.name}.foreground.log")
         self.team = Elsewhere(Team, device.name, root, seed, writers)
         device.stop_daemon()

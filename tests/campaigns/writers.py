@@ -130,6 +130,12 @@ class Writer:
         for name in self.manifest.alive()[:-_MOST_FILES]:
             self._remove_one(name)
 
+    def write_large(self) -> None:
+        """Content that gets a list of chunks."""
+        self._save_new(self._random.randbytes(5_000_000))
+        for name in self.manifest.alive()[:-_MOST_FILES]:
+            self._remove_one(name)
+
     def _write(self, name: str, data: bytes) -> None:
         with open(self._path(name), "wb", buffering=0) as file:
             file.write(data)
@@ -241,6 +247,9 @@ class Team:
 
     def write_much(self) -> None:
         self._writers[0].write_much()
+
+    def write_large(self) -> None:
+        self._writers[0].write_large()
 
     def is_back_at(self, root: Path) -> bool:
         return all(writer.is_back_at(root) for writer in self._writers)

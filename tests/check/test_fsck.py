@@ -110,7 +110,7 @@ DAMAGE = {
         {"overrides-wrong"},
     ),
     "content is wanted that is here": (
-        "INSERT INTO wanted SELECT hash, x'00112233445566778899aabbccddeeff', x'aa', size, 0 FROM content",
+        "INSERT INTO wanted SELECT hash, x'00112233445566778899aabbccddeeff', x'aa', size, 0, 0 FROM content",
         {"wanted-wrong"},
     ),
     "an inode number leads nowhere": (

@@ -31,6 +31,7 @@ from holofsd.fs.types import (
     RenameRequest,
     SetAttr,
 )
+from holofsd.store.body_checks import chunk_places, too_short
 from holofsd.store.damage import is_whole, looks_whole
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.local import LocalVolume
@@ -65,6 +66,8 @@ class Elsewhere:
         assert self.device is not None
         store = self.device.store
         size = store.content.size(hash) or 0
+        if store.bodies.is_body(hash):
+            return not too_short(chunk_places(store.bodies, hash))
         path = store.content.path(hash)
         if looks_whole(path, size) and (not thorough or is_whole(path, hash, size)):
             return True
@@ -77,7 +80,7 @@ class Elsewhere:
     def is_damaged(self, hash: BlobHash) -> bool:
         return hash in self.damaged
 
-    async def fetch(self, hash: BlobHash, size: int, timeout: float) -> None:
+    async def fetch(self, hash: BlobHash, size: int, timeout: float, is_list: bool = False) -> None:
         self.asked.append(hash)
         if hash not in self.blobs or self.device is None:
             raise ContentUnavailable("Nobody has it.")

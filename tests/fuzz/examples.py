@@ -102,6 +102,12 @@ FRAMES = [
     pb.Frame(blob=pb.Blob(id=1, data=b"abc", end=True, size=3)),
     pb.Frame(hold=pb.Hold(id=1, hashes=[b"h" * 32])),
     pb.Frame(held=pb.Held(id=1, held=[True])),
+    pb.Frame(get_list=pb.GetList(id=1, cid=b"h" * 32, chunks=3)),
+    pb.Frame(list=pb.List(id=1, data=b"HFL1", end=True)),
+    pb.Frame(get_pieces=pb.GetPieces(id=1, cid=b"h" * 32, first=2, count=3)),
+    pb.Frame(piece=pb.Piece(id=1, index=2, data=b"abc", end=True)),
+    pb.Frame(ask=pb.Ask(id=1, cid=b"h" * 32)),
+    pb.Frame(has=pb.Has(id=1, places=b"\x05")),
 ]
 INVITE = pb.Invite(
     volume=A,

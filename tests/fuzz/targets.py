@@ -51,7 +51,7 @@ from holofsd.fs import decoding
 from holofsd.net import addresses
 from holofsd.net.fake import FakeNetwork
 from holofsd.net.pulse import Pulse
-from holofsd.sync import frames
+from holofsd.sync import chunk_frames, frames
 from support.states import shown_version
 
 VOLUME: Final = VolumeId(examples.A)
@@ -192,6 +192,14 @@ READERS: dict[str, Callable[[Any], object]] = {
     "records": frames.read_records,
     "marks": frames.read_marks,
     "credentials": frames.read_credentials,
+    "get_list": chunk_frames.read_get_list,
+    "get_pieces": chunk_frames.read_get_pieces,
+    "ask": chunk_frames.read_ask,
+}
+ANSWERS: dict[str, Callable[[pb.Frame], object]] = {
+    "list": lambda answer: chunk_frames.read_list_part(answer, 1),
+    "piece": lambda answer: chunk_frames.read_piece(answer, 1),
+    "has": lambda answer: list(chunk_frames.read_has(answer, 1, 20).parts(0, 20)),
 }
 
 
@@ -202,6 +210,8 @@ def frame(data: bytes) -> None:
         kind = found.WhichOneof("frame")
         if kind in READERS:
             READERS[kind](getattr(found, kind))
+        elif kind in ANSWERS:
+            ANSWERS[kind](found)
 
 
 @target(pb.Redeem(protocol=1, volume=examples.A, secret=b"s" * 16, device_name="a"))

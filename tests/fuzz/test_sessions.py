@@ -31,7 +31,8 @@ from tests.sync.rawpeer import Author, RawPeer
 
 FLOOD_BYTES: Final = 24 << 20
 
-SPOKEN = [frame for frame in FRAMES if frame.WhichOneof("frame") not in ("get", "blob", "hold", "held", "welcome")]
+OF_CONTENT = ("get", "blob", "hold", "held", "get_list", "list", "get_pieces", "piece", "ask", "has")
+SPOKEN = [frame for frame in FRAMES if frame.WhichOneof("frame") not in (*OF_CONTENT, "welcome")]
 
 
 @asynccontextmanager

@@ -27,9 +27,9 @@ FOREGROUND = {
     "holofsd.sync.care": "a program could not read content; a scrub names the background",
     "holofsd.sync.marks": "`wait` waits for it; one sync at a time for each volume",
     "holofsd.sync.publisher": "what is written shows elsewhere; one sync at a time for each volume",
-    "holofsd.sync.receiving": "only while a program waits for a job",
-    "holofsd.sync.serving": "only where the request says that a program waits; one piece at a time for each stream",
+    "holofsd.sync.content_threads": "only while a program waits for a job",
     "holofsd.sync.to_send": "`status` waits; one count at a time, which ends after a moment",
+    "holofsd.sync.turns": "only where the request says that a program waits; one piece at a time for each stream",
 }
 
 

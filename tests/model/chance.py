@@ -25,7 +25,7 @@ from holofsd.fs.content import writing
 from holofsd.fs.mounts import attaching
 from holofsd.fs.shared import staged
 from holofsd.store import faults
-from holofsd.sync import content, outgoing, receiving, serving
+from holofsd.sync import content, outgoing, receiving, serving, turns
 from model.cheaply import cheaply
 from tests.net.virtual import VirtualLoop
 
@@ -175,7 +175,7 @@ def seeded(seed: int, loop: SeededLoop, processes: Processes) -> Iterator[None]:
         stack.enter_context(cheaply())
         # Small programs come in several pages and frames as well.
         stack.enter_context(patch.object(outgoing, "PAGE_BYTES", 3_000))
-        for module in (content, receiving, serving):
+        for module in (content, receiving, turns):
             stack.enter_context(patch.object(module, "BLOB_FRAME", 48 * 1024))
         stack.enter_context(patch.object(serving, "READ_INLINE", 32 * 1024))  # below a frame, as it is
         for point in faults.POINTS:

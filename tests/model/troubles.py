@@ -21,7 +21,7 @@ from model.scenes import point_of, scene_of
 SKEWS_MS = (0, 0, 500, -500, 90_000, -90_000, 3_600_000, -7_200_000, 40 * 86_400_000)
 ELSEWHERE = (
     *("starting.", "rekeying.", "mounting.", "creating.", "joining.", "leaving.", "damage.", "backup.", "repairing."),
-    *("syncing.", "importing."),
+    *("syncing.", "importing.", "cutting.", "spans."),
 )
 """Crash windows of what these programs do not do. `tests/campaigns/crash.py` reaches them."""
 POINTS = sorted(point for point in faults.POINTS if not point.startswith(ELSEWHERE))

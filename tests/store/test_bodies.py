@@ -15,7 +15,7 @@ from holofsd.core.chunk_list import ChunkList
 from holofsd.core.errors import Refused
 from holofsd.core.ids import BlobHash, VolumeId
 from holofsd.core.runs import NOTHING, ZEROS, ChunkRun, shared
-from holofsd.store.bodies import TABLES, Bodies, BodyChange
+from holofsd.store.bodies import Bodies, BodyChange
 from holofsd.store.cutting import Cutter
 from holofsd.store.segments import name_of_span
 from holofsd.store.volume import VolumeStore
@@ -48,9 +48,7 @@ class Shelf:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.store = VolumeStore(VOLUME, directory)
-        for statement in TABLES.split(";"):
-            self.store.db.run(statement)
-        self.bodies = Bodies(self.store.db, self.store.content, directory)
+        self.bodies = self.store.bodies
 
     def seal(self, index: int) -> BodyChange:
         """A file that was written here."""
@@ -62,7 +60,7 @@ class Shelf:
 
     def begin(self, index: int) -> BodyChange:
         """A list that came."""
-        self.bodies.place_list(LISTS[index], is_durable=False)
+        self.bodies.place_list(LISTS[index])
         return self.change(lambda: self.bodies.begin(LISTS[index], 1))
 
     def fetch(self, index: int, first: int, end: int) -> BodyChange:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,13 +17,16 @@ from holofsd.codec.node_ids import new_node_id
 from holofsd.codec.signing import SigningKey
 from holofsd.codec.ticket import decode_ticket
 from holofsd.core import edit
+from holofsd.core.chunk_list import profile_of
 from holofsd.core.document import Role
-from holofsd.core.ids import ROOT_ID, DeviceId, NodeId, VolumeId
-from holofsd.core.state import Blob, Body, Inline, Kind, Marker, Place
+from holofsd.core.ids import ROOT_ID, BlobHash, DeviceId, NodeId, VolumeId
+from holofsd.core.runs import ZEROS
+from holofsd.core.state import Blob, Body, Inline, Kind, Manifest, Marker, Place
 from holofsd.fs.settings import INLINE_RECORD
 from holofsd.net.fake import FakeNetwork
 from holofsd.net.peer import Backoff
 from holofsd.net.peers import PeerManager
+from holofsd.store.cutting import Cutter
 from holofsd.store.device import DeviceStore, VolumeRow
 from holofsd.store.volume import VolumeStore
 from holofsd.sync.config import SyncConfig
@@ -67,6 +71,8 @@ class Device:
         self.key = SigningKey(name.encode().ljust(32, b"."))
         self.id = DeviceId(self.key.public)
         self.clock_off_ms = 0
+        self.cuts = False
+        """Large content that it writes gets a list of chunks."""
         self.volume_id: VolumeId | None = None
         self.secret = b""
         folder.mkdir(parents=True, exist_ok=True)
@@ -180,12 +186,22 @@ class Device:
     def _body(self, data: bytes) -> Body:
         if len(data) <= INLINE_RECORD:
             return Inline(data)
+        if self.cuts and profile_of(len(data)) is not None:
+            return self._cut(data)
         blob = hash_bytes(data)
         part = self.folder / f"new-{blob.hex()}"
         part.write_bytes(data)
         self.store.content.place(part, blob, move=True)
         self.store.content.add(blob, len(data), self.now_ms())
         return Blob(blob)
+
+    def _cut(self, data: bytes) -> Manifest:
+        chunks = Cutter(self.store.volume).cut(io.BytesIO(data), len(data))
+        part = self.folder / f"new-{chunks.cid().hex()}"
+        part.write_bytes(data)
+        self.store.bodies.place_whole(part, chunks, move=True, is_durable=False)
+        self.store.bodies.add_whole(chunks, self.now_ms())
+        return Manifest(chunks.cid())
 
     def mkdir(self, path: str) -> NodeId:
         parent, name = self._place(path)
@@ -250,10 +266,22 @@ class Device:
             return None
         if isinstance(version.body, Inline):
             return version.body.data
-        assert isinstance(version.body, Blob)
+        assert isinstance(version.body, Blob | Manifest)
         if not self.store.content.has(version.body.hash):
             return None
+        if isinstance(version.body, Manifest):
+            return self._read_chunks(version.body.hash, version.size)
         return self.store.content.path(version.body.hash).read_bytes()
+
+    def _read_chunks(self, cid: BlobHash, size: int) -> bytes:
+        parts, bodies = list[bytes](), self.store.bodies
+        for extent in bodies.extents(cid, 0, size):
+            assert extent.segment is not None
+            path = bodies.segments.path(extent.segment) if extent.segment != ZEROS else None
+            with open(path or "/dev/zero", "rb") as file:
+                file.seek(extent.source)
+                parts.append(file.read(extent.length))
+        return b"".join(parts)
 
     # ---- what is known
     async def wait_copies(self, count: int) -> None:

@@ -7,23 +7,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from holofsd.core.document import Envelope
 from holofsd.core.errors import NoSpace
-from holofsd.core.ids import BlobHash
 from holofsd.core.record_budget import WEIGHT, Weight, strange_budget
-from holofsd.net.api import Stream
-from holofsd.store.threads import Pool, in_thread
 from holofsd.sync import frames
 from holofsd.sync.budgets import BudgetReport, Excess
-from holofsd.sync.parts import Part
+from holofsd.sync.promised_room import PromisedRoom
 from holofsd.sync.publication import weigh
-from holofsd.sync.receiving import Receiver, Trip
 from support.full import full
 from tests.sync.devices import QUICK, Device, devices, settled, share, until
 from tests.sync.rawpeer import Author, RawPeer
@@ -244,31 +238,28 @@ async def test_a_full_disk_is_no_fault_of_a_record(tmp_path: Path) -> None:
         await settled(ann, bob)
 
 
-async def test_content_counts_on_no_room_that_other_content_on_its_way_counts_on(tmp_path: Path) -> None:
-    async with devices(tmp_path, "ann") as (ann,):
-        ann.create()
-        one, two = (Receiver(ann.store.content, cast(Stream, None), ann.id, 64 << 20) for _ in range(2))
-        trip = Trip()
-        with free_bytes(74 << 20):
-            one._check_space(6 << 20, trip)
-            with pytest.raises(NoSpace):
-                two._check_space(6 << 20, trip)
-            two._check_space(3 << 20, trip)
-            del one
-            two._check_space(6 << 20, trip)
+def test_content_counts_on_no_room_that_other_content_on_its_way_counts_on(tmp_path: Path) -> None:
+    one, two = (PromisedRoom(tmp_path, 64 << 20) for _ in range(2))
+    with free_bytes(74 << 20):
+        one.claim(6 << 20)
+        with pytest.raises(NoSpace):
+            two.claim(6 << 20)
+        two.claim(3 << 20)
+        one.give_up()
+        two.claim(6 << 20)
+        one.claim(3 << 20)
+        del one
+        two.claim(9 << 20)
 
 
-async def test_content_that_two_devices_send_into_one_file_takes_room_once(tmp_path: Path) -> None:
-    async with devices(tmp_path, "ann") as (ann,):
-        ann.create()
-        one, two, other = (Receiver(ann.store.content, cast(Stream, None), ann.id, 64 << 20) for _ in range(3))
-        one._shared = two._shared = Part(ann.store.content, BlobHash(bytes(32)), partial(in_thread, Pool.BACKGROUND))
-        trip = Trip()
-        with free_bytes(74 << 20):
-            one._check_space(6 << 20, trip)
-            two._check_space(6 << 20, trip)
-            with pytest.raises(NoSpace):
-                other._check_space(6 << 20, trip)
+def test_content_that_two_devices_send_into_one_file_takes_room_once(tmp_path: Path) -> None:
+    one, two, other = (PromisedRoom(tmp_path, 64 << 20) for _ in range(3))
+    one.file = two.file = object()
+    with free_bytes(74 << 20):
+        one.claim(6 << 20)
+        two.claim(6 << 20)
+        with pytest.raises(NoSpace):
+            other.claim(6 << 20)
 
 
 # ---- waiting

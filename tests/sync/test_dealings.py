@@ -366,3 +366,12 @@ async def test_a_request_out_of_range_ends_that_stream_in_words(tmp_path: Path, 
         with pytest.raises(ConnectionLost):
             await stream.receive()
         assert ann.sync.violations[raw.id] == 1
+
+
+def test_chunks_come_at_once_in_any_order_until_all_were_sent_and_then_slowly() -> None:
+    dealings, cid, whole = Dealings(SyncConfig()), BlobHash(b"c" * 32), 8 << 30
+    for _ in range(whole // (1 << 20)):
+        assert dealings.chunk_wanted(cid, whole, 1 << 20, 0.0) == 0
+    waits = [dealings.chunk_wanted(cid, whole, 1 << 20, 0.0) for _ in range(2048)]
+    assert waits[-1] > 0
+    assert dealings.chunk_wanted(BlobHash(b"d" * 32), whole, 1 << 20, 0.0) == 0

@@ -18,8 +18,9 @@ from holofsd.codec.letting_go import decode_dropped, decode_folded
 from holofsd.codec.ticket import PREFIX, _checksum, decode_ticket
 from holofsd.core.errors import NotUnderstood, ProtocolViolation, Refused, TicketInvalid
 from holofsd.core.text import device_name, one_line
-from holofsd.sync import frames
+from holofsd.sync import chunk_frames, frames
 from holofsd.sync.config import MAX_HASHES, MAX_NAME, PAGE_RECORDS
+from holofsd.sync.features import MOST_FEATURES, MOST_LETTERS
 from holofsd.sync.names import DeviceNames
 from holofsd.sync.session import PeerClock
 from support.extremes import HOSTILE_TEXT, base, bases, extremes, types
@@ -63,6 +64,12 @@ FRAMES: dict[str, Callable[[Any], object]] = {
     "blob": lambda blob: None,  # looked at by the receiver, against what was asked: tests/sync/test_hostile_content.py
     "hold": lambda hold: frames.read_hold(hold)[1],
     "held": lambda held: None,  # is never asked for
+    "get_list": lambda message: dataclasses.replace(chunk_frames.read_get_list(message), id=0),
+    "list": lambda part: None,  # these three are looked at against what was asked: tests/sync/test_bodies.py
+    "get_pieces": lambda message: dataclasses.replace(chunk_frames.read_get_pieces(message), id=0),
+    "piece": lambda piece: None,
+    "ask": lambda message: chunk_frames.read_ask(message)[1],
+    "has": lambda has: None,
 }
 
 READERS: dict[str, Callable[[bytes], object]] = {
@@ -110,6 +117,8 @@ def _values(found: object) -> Iterator[object]:
         for key, value in found.items():
             yield from _values(key)
             yield from _values(value)
+    elif isinstance(found, range):
+        yield from (found.start, found.stop, len(found))
     elif isinstance(found, tuple | list | set | frozenset):
         for value in found:
             yield from _values(value)
@@ -192,6 +201,8 @@ def test_what_a_device_says_of_itself_can_be_shown_stored_and_computed_with() ->
         assert 0 <= greeting.clock_ms <= MAX_CLOCK_MS, what
         assert 0 <= greeting.named_ms <= MAX_CLOCK_MS, what
         assert len(greeting.instance) in (0, 16), what
+        assert len(greeting.features) <= MOST_FEATURES, what
+        assert all(0 < len(name) <= MOST_LETTERS and name.isprintable() for name in greeting.features), what
         clock = PeerClock()
         clock.measured(greeting.clock_ms, 0, 0)
         assert clock.ahead_ms is not None

@@ -39,7 +39,7 @@ async def test_content_that_a_program_waits_for_is_sent_and_received(tmp_path: P
 async def test_a_program_that_begins_to_wait_takes_over_what_is_in_the_queue(
     tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "_pool", lambda request: Pool.FOREGROUND)  # the other device is not busy
+    monkeypatch.setattr(serving, "pool_of", lambda urgent: Pool.FOREGROUND)  # the other device is not busy
     data = os.urandom(size)
     async with devices(tmp_path, "ann", "bob") as (ann, bob):
         await share(ann, bob)
@@ -59,7 +59,7 @@ async def test_a_device_that_has_other_work_first_is_asked_anew_for_what_a_progr
     async def at_once(_jobs: object, work: Callable[[], Any]) -> Any:
         return await in_thread(Pool.FOREGROUND, work)
 
-    monkeypatch.setattr(receiving, "_in_thread", at_once)  # this device is not busy
+    monkeypatch.setattr(receiving, "in_thread_for", at_once)  # this device is not busy
     monkeypatch.setattr(jobs, "HEDGE", 0.2)
     monkeypatch.setattr(content, "HEDGE", 0.2)
     data = os.urandom(SIZES[1])

@@ -20,7 +20,7 @@ from holofsd.core.errors import ConnectionLost
 from holofsd.core.state import Blob
 from holofsd.net.api import Stream
 from holofsd.net.fake import FakeNetwork
-from holofsd.sync import frames, receiving
+from holofsd.sync import exchange, frames
 from holofsd.sync.invites import redeem
 from tests.sync.devices import QUICK, devices, share, until
 from tests.sync.rawpeer import Author, RawPeer, welcome
@@ -112,7 +112,7 @@ async def test_content_comes_from_somebody_else_when_a_member(
     answer: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # For ann, too: where the machine stops for as long as that, she is asked again a few seconds later.
-    monkeypatch.setattr(receiving, "SILENCE", 0.5)
+    monkeypatch.setattr(exchange, "SILENCE", 0.5)
     data = os.urandom(size)
     network = FakeNetwork()
     # Asked again soon: whoever does not deliver must not win against somebody who would.

@@ -24,7 +24,7 @@ def sent(index: int, size: int = 256 * KIB) -> list[Piece]:
 
 def test_chunks_come_one_after_the_other_and_what_is_missing_is_told() -> None:
     pieces = Pieces(LISTED, range(3, 6))
-    answer = [*sent(3), Piece(4, b"", True, missing=True), *sent(5, 100 * KIB)]
+    answer = [*sent(3), Piece(4, b"", True, missing=1), *sent(5, 100 * KIB)]
     came = [found for piece in answer if (found := pieces.take(piece)) is not None]
     assert came == [Arrived(3, DATA[3]), Arrived(5, DATA[5])]
     assert pieces.is_over
@@ -47,9 +47,10 @@ def test_a_chunk_with_other_bytes_is_refused() -> None:
         ([], Piece(3, b"", False)),
         ([], Piece(3, b"", True)),
         ([], Piece(3, b"x", True)),
-        ([], Piece(3, b"x", True, missing=True)),
+        ([], Piece(3, b"x", True, missing=1)),
         ([], Piece(3, bytes(300 * KIB + 1), True)),
-        (sent(3)[:1], Piece(3, b"", True, missing=True)),
+        (sent(3)[:1], Piece(3, b"", True, missing=1)),
+        ([], Piece(3, b"", True, missing=4)),
         (sent(3)[:1], Piece(4, b"x", False)),
         (sent(3), Piece(3, b"x", False)),
         ([*sent(3), *sent(4), *sent(5)], Piece(6, b"x", False)),

@@ -329,7 +329,7 @@ def test_a_list_of_wanted_content_from_before_is_made_anew(on: Setting) -> None:
     on.merge()
     with on.store.db.transaction():
         on.store.db.run("UPDATE wanted SET author=x''")
-        on.store.db.run("INSERT INTO wanted SELECT x'aa', node, author, 7, 0 FROM wanted")
+        on.store.db.run("INSERT INTO wanted SELECT x'aa', node, author, 7, 0, 0 FROM wanted")
         on.store.set_meta(WANTED_ANEW, b"1")
     Tree(on.store, lambda: 1)
     assert on.store.content.wanted_for(node) == {(BLOB, on.there.author): 32}

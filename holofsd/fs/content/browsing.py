@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import asyncio
-import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from holofsd.core.errors import ContentUnavailable, IsADirectory, NoSuchName, NotADirectory
 from holofsd.core.ids import ROOT_ID, NodeId
 from holofsd.core.state import Inline, Kind, Target
 from holofsd.fs.content.contents import Contents
+from holofsd.fs.content.pieces import ContentPiece, OpenPiece
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Scope
 from holofsd.fs.shared.staged import StagedFiles
@@ -93,36 +92,29 @@ class Browsing:
         if entry.view.kind is Kind.DIRECTORY:
             raise IsADirectory("Only files have content.")
         with ExitStack() as opened:
-            for file, length in await self._opened(entry, opened):
-                left = length
-                while left and (data := await in_thread(Pool.FOREGROUND, file.read, min(left, _PIECE))):
-                    left -= len(data)
+            for piece in await self._opened(entry, opened):
+                while data := await in_thread(Pool.FOREGROUND, piece.read, _PIECE):
                     yield data
 
-    async def _opened(self, entry: Entry, opened: ExitStack) -> list[tuple[IO[bytes], int]]:
-        """The pieces of a file, open, for the name of a staging file goes when it is hashed; and how much of each
-        counts."""
+    async def _opened(self, entry: Entry, opened: ExitStack) -> list[OpenPiece]:
+        """The pieces of a file, open, for the name of a staging file goes when it is hashed."""
         for _ in range(_ATTEMPTS):
             with ExitStack() as opening:
                 try:
-                    pieces = await self._pieces(entry)
-                    files = [(opening.enter_context(_open(piece)), length) for piece, length in pieces]
+                    pieces = [opening.enter_context(piece) for piece in await self._pieces(entry)]
                 except FileNotFoundError:
                     continue
                 opened.push(opening.pop_all())
-                return files
+                return pieces
         raise ContentUnavailable("This file changes too often to be read: try again.")
 
-    async def _pieces(self, entry: Entry) -> Sequence[tuple[Path | bytes, int]]:
+    async def _pieces(self, entry: Entry) -> list[OpenPiece]:
+        """Raises FileNotFoundError, with some of them open until they are collected."""
         if (staged := self._staged.of(entry.ino)) is not None:
-            return [(staged.path, staged.stat().st_size)]
+            return [ContentPiece(staged.path, staged.stat().st_size).open()]
         version = self._attributes.version(entry.ino)
         if isinstance(version.body, Inline | Target):
             data = version.body.data if isinstance(version.body, Inline) else version.body.path
-            return [(data, len(data))]
+            return [OpenPiece.of_bytes(data)]
         await self._contents.bring(entry.node, version)
-        return self._contents.pieces(version)
-
-
-def _open(piece: Path | bytes) -> IO[bytes]:
-    return io.BytesIO(piece) if isinstance(piece, bytes) else piece.open("rb")
+        return [piece.open() for piece in self._contents.pieces(version)]

@@ -8,11 +8,13 @@ from pathlib import Path
 from holofsd.core.errors import ContentDamaged, ContentTimeout, ContentUnavailable, IsADirectory, NoSuchName
 from holofsd.core.ids import BlobHash, NodeId
 from holofsd.core.project import parse_token, token
+from holofsd.core.runs import ZEROS
 from holofsd.core.state import Blob, Chunks, Inline, Kind, Manifest, Pending, Version
+from holofsd.fs.content.pieces import ContentPiece
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Scope
 from holofsd.fs.shared.staged import StagedFiles
-from holofsd.fs.types import ContentMap, Extent, InlineExtent, LocalExtent, RemoteExtent
+from holofsd.fs.types import ContentMap, Extent, HoleExtent, InlineExtent, LocalExtent, RemoteExtent
 from holofsd.tree.views import NodeView
 
 
@@ -47,7 +49,7 @@ class Contents:
         if isinstance(body, Blob):
             return (self._extent(0, size, body.hash),)
         if isinstance(body, Manifest):
-            return (RemoteExtent(0, size, body.hash),)
+            return self._body_extents(size, body.hash)
         if isinstance(body, Chunks):
             extents: list[Extent] = []
             offset = 0
@@ -58,6 +60,17 @@ class Contents:
                 offset += length
             return tuple(extents)
         raise IsADirectory("Only files have content.")
+
+    def _body_extents(self, size: int, cid: BlobHash) -> tuple[Extent, ...]:
+        if not self._content.has(cid):
+            return (RemoteExtent(0, size, cid),)
+        bodies, found = self._scope.store.bodies, list[Extent]()
+        for extent in bodies.whole_extents(cid):
+            if extent.segment == ZEROS:
+                found.append(HoleExtent(extent.offset, extent.length))
+            elif extent.segment is not None and (path := bodies.segments.path(extent.segment)) is not None:
+                found.append(LocalExtent(extent.offset, extent.length, str(path), extent.source))
+        return tuple(found)
 
     def _extent(self, offset: int, length: int, hash: BlobHash) -> Extent:
         if self._content.has(hash):
@@ -95,15 +108,17 @@ class Contents:
         elif isinstance(body, Chunks):
             for chunk in body.chunks:
                 await self._bring_blob(node, chunk.hash, chunk.size, suspect)
-        elif isinstance(body, Manifest):
+        elif isinstance(body, Manifest) and not self._scope.volume.reads_lists and not self._content.has(body.hash):
             raise ContentUnavailable("This file was written by a newer HoloFS: update this device to read it.")
+        elif isinstance(body, Manifest):
+            await self._bring_blob(node, body.hash, version.size, suspect, is_list=True)
 
-    async def _bring_blob(self, node: NodeId, hash: BlobHash, size: int, suspect: bool) -> None:
+    async def _bring_blob(self, node: NodeId, hash: BlobHash, size: int, suspect: bool, is_list: bool = False) -> None:
         remote = self._scope.remote
         if self._content.has(hash) and await remote.is_whole(hash, node, suspect):
             return
         try:
-            await remote.fetch(hash, size, self._scope.settings.fetch_timeout)
+            await remote.fetch(hash, size, self._scope.settings.fetch_timeout, is_list)
         except (ContentUnavailable, ContentTimeout) as error:
             if remote.is_damaged(hash):
                 raise ContentDamaged(
@@ -115,12 +130,14 @@ class Contents:
             raise ContentUnavailable("No device that can be reached has the content of this file.")
 
     # ---- local pieces, for copying and reading
-    def pieces(self, version: Version) -> list[tuple[Path, int]]:
-        """(file, length) in order, for content that is here and not inline."""
-        paths: list[tuple[Path, int]] = []
+    def pieces(self, version: Version) -> list[ContentPiece]:
+        """Pieces of content that is here and not inline, in order."""
+        found: list[ContentPiece] = []
         for extent in self._extents(version):
             if isinstance(extent, LocalExtent):
-                paths.append((Path(extent.path), extent.length))
+                found.append(ContentPiece(Path(extent.path), extent.length, extent.source_offset))
+            elif isinstance(extent, HoleExtent):
+                found.append(ContentPiece(None, extent.length))
             else:
                 raise NoSuchName("This content is not on this device.")
-        return paths
+        return found

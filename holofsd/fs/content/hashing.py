@@ -17,17 +17,23 @@ from pathlib import Path
 
 import structlog
 
+from holofsd.core.chunk_list import ChunkList, profile_of
 from holofsd.core.errors import HoloError
-from holofsd.core.ids import BlobHash, Ino, NodeId
+from holofsd.core.ids import Ino, NodeId
 from holofsd.core.project import parse_token
-from holofsd.core.state import Blob, Kind, Pending, Version
+from holofsd.core.state import Blob, Kind, Manifest, Pending, Version
 from holofsd.fs.shared.scope import Scope, full_disk_as_no_space
 from holofsd.fs.shared.staged import StagedFile
 from holofsd.store import faults
-from holofsd.store.content import Content, hash_file
+from holofsd.store.bodies import BodyChange
+from holofsd.store.content import hash_file
+from holofsd.store.copies import sync_path
+from holofsd.store.cutting import Cutter
 from holofsd.store.immutable import copied, freeze
+from holofsd.store.segments import name_of_whole
 from holofsd.store.staging import StagingRow
 from holofsd.store.threads import Pool, in_thread
+from holofsd.store.volume import VolumeStore
 from holofsd.tree.states import decode_version, encode_version
 
 log = structlog.get_logger(__name__)
@@ -37,43 +43,72 @@ _BATCH_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Hashed:
+class _Sealed:
+    """Content that is in its place. `chunks`: its list, if it has one."""
+
     row: StagingRow
-    hash: BlobHash
+    body: Blob | Manifest
     size: int
+    chunks: ChunkList | None = None
 
 
-def _hash_and_place(
-    content: Content, row: StagingRow, finalized: Path, size: int | None, durable: bool
-) -> _Hashed | None:
-    """Blocking. `size`: bytes of the version; None: it was replaced meanwhile. None if the file is gone."""
-    try:
-        size = finalized.stat().st_size if size is None else size
-        path = copied(finalized, size) if _has_other_names(content, finalized) else freeze(finalized, size)
-        if durable:
-            with open(path, "rb") as file:
-                os.fdatasync(file.fileno())
-        hash, hashed = hash_file(path)
-        content.place(path, hash, move=path != finalized)
-    except FileNotFoundError:
-        return None
-    if durable:
-        directory = os.open(content.path(hash).parent, os.O_RDONLY | os.O_DIRECTORY)
+class _Sealer:
+    """Work on files in threads: they get their hash, or their list of chunks, and go to their place.
+
+    `cutter`: large content is cut; None: it is not.
+    """
+
+    def __init__(self, store: VolumeStore, cutter: Cutter | None) -> None:
+        self._content = store.content
+        self._bodies = store.bodies
+        self._cutter = cutter
+
+    def seal(self, row: StagingRow, finalized: Path, size: int | None, durable: bool) -> _Sealed | None:
+        """Blocking. `size`: bytes of the version; None: it was replaced meanwhile. None if the file is gone."""
         try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    return _Hashed(row, hash, hashed)
+            size = finalized.stat().st_size if size is None else size
+            path = copied(finalized, size) if self._has_other_names(finalized, size) else freeze(finalized, size)
+            if durable:
+                with open(path, "rb") as file:
+                    os.fdatasync(file.fileno())
+            there = path.stat().st_size  # after a power cut it may be shorter than its version
+            if not self._is_cut(there):
+                hash, hashed = hash_file(path)
+                self._content.place(path, hash, move=path != finalized)
+        except FileNotFoundError:
+            return None
+        if self._is_cut(there):
+            return self._cut(row, path, there, path != finalized, durable)
+        if durable:
+            sync_path(self._content.path(hash).parent)
+        return _Sealed(row, Blob(hash), hashed)
 
+    def _is_cut(self, size: int) -> bool:
+        return self._cutter is not None and profile_of(size) is not None
 
-def _has_other_names(content: Content, finalized: Path) -> bool:
-    """Blocking. Whether a process can open the file by a name outside of the store, as one that an import took over and
-    whose own name is still there. One name more may be that in the store, where hashing was interrupted."""
-    found = finalized.stat()
-    if found.st_nlink == 1:
-        return False
-    placed = content.path(hash_file(finalized)[0])
-    return found.st_nlink > 2 or not placed.exists() or not placed.samefile(finalized)
+    def _cut(self, row: StagingRow, path: Path, size: int, move: bool, durable: bool) -> _Sealed:
+        chunks = self._chunks(path, size)
+        faults.reach("cutting.cut")
+        self._bodies.place_whole(path, chunks, move, durable)
+        faults.reach("cutting.placed")
+        return _Sealed(row, Manifest(chunks.cid()), size, chunks)
+
+    def _chunks(self, path: Path, size: int) -> ChunkList:
+        assert self._cutter is not None
+        with open(path, "rb", buffering=0) as file:
+            return self._cutter.cut(file, size)
+
+    def _has_other_names(self, finalized: Path, size: int) -> bool:
+        """Blocking. Whether a process can open the file by a name outside of the store, as one that an import took over
+        and whose own name is still there. One name more may be that in the store, where sealing was interrupted."""
+        found = finalized.stat()
+        if found.st_nlink == 1:
+            return False
+        if self._is_cut(size):
+            placed = self._bodies.segments.files.path(name_of_whole(self._chunks(finalized, size).cid()))
+        else:
+            placed = self._content.path(hash_file(finalized)[0])
+        return found.st_nlink > 2 or not placed.exists() or not placed.samefile(finalized)
 
 
 class Hasher:
@@ -82,6 +117,7 @@ class Hasher:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._rows = scope.store.staging
+        self._cutter = Cutter(scope.store.volume)
         self._wake = asyncio.Event()
         # What was finalized before this start may have been fsynced: this is not stored.
         self._durable: set[str] = {row.id for row in self._rows.to_hash(-1)}
@@ -147,12 +183,17 @@ class Hasher:
         while needed:
             batch = self._take(needed)
             durable = {row.id for row in batch if row.id in self._durable}
-            hashed: list[_Hashed] = []
+            hashed: list[_Sealed] = []
             try:
                 with full_disk_as_no_space():
                     hashed = await in_thread(Pool.BACKGROUND, self._hash_batch, batch, self._sizes(batch), durable)
                     faults.reach("hashing.placed", self._scope.store)
-                    self._known(hashed, remove=not durable)
+                    await self._sync_what_is_known(hashed)
+                    left_over = self._known(hashed, remove=not durable)
+                    if any(change.segments or change.lists for change in left_over):
+                        await self._scope.db.sync(Pool.BACKGROUND)
+                        for change in left_over:
+                            self._scope.store.bodies.unlink(change)
                     if durable:
                         await self._scope.db.sync(Pool.BACKGROUND)
                         faults.reach("hashing.synced", self._scope.store)
@@ -177,11 +218,9 @@ class Hasher:
             size += path.stat().st_size if path.exists() else 0
         return batch
 
-    def _hash_batch(self, rows: list[StagingRow], sizes: dict[str, int], durable: set[str]) -> list[_Hashed]:
-        content = self._scope.store.content
-        found = [
-            _hash_and_place(content, row, self._rows.path(row.id), sizes.get(row.id), row.id in durable) for row in rows
-        ]
+    def _hash_batch(self, rows: list[StagingRow], sizes: dict[str, int], durable: set[str]) -> list[_Sealed]:
+        sealer = _Sealer(self._scope.store, self._cutter if self._scope.volume.may_list() else None)
+        found = [sealer.seal(row, self._rows.path(row.id), sizes.get(row.id), row.id in durable) for row in rows]
         return [item for item in found if item is not None]
 
     def _sizes(self, rows: list[StagingRow]) -> dict[str, int]:
@@ -221,21 +260,37 @@ class Hasher:
         bodies = (decode_version(version).body for _, _, version in self._detached())
         return {body.staging for body in bodies if isinstance(body, Pending)}
 
-    def _known(self, hashed: list[_Hashed], remove: bool) -> None:
-        """The versions get their hash, in one transaction with the content rows."""
-        store = self._scope.store
+    async def _sync_what_is_known(self, hashed: list[_Sealed]) -> None:
+        """Syncs files that take the place of segments which are synced."""
+        bodies = self._scope.store.bodies
+        for item in hashed:
+            if item.chunks is not None and bodies.is_body(item.body.hash):
+                path = bodies.segments.files.path(name_of_whole(item.body.hash))
+                await in_thread(Pool.BACKGROUND, sync_path, path)
+
+    def _known(self, hashed: list[_Sealed], remove: bool) -> list[BodyChange]:
+        """Gives the versions their hash, in one transaction with the content rows. Returns what is left over."""
+        left_over: list[BodyChange] = []
         with self._scope.db.transaction():
             for item in hashed:
-                store.content.add(item.hash, item.size, self._scope.now_ms())
+                left_over.append(self._add(item))
                 with self._unseen_by_programs(item.row):
                     dot = parse_token(item.row.version)
-                    change = self._scope.volume.body_known(item.row.node, dot, Blob(item.hash), item.row.id)
+                    change = self._scope.volume.body_known(item.row.node, dot, item.body, item.row.id)
                 if not change.nodes:
-                    self._scope.tree.untraced[item.hash] = item.size  # replaced while it was hashed
+                    self._scope.tree.untraced[item.body.hash] = item.size  # replaced while it was hashed
                 self._tell_detached(item)
                 if remove:
                     self._rows.remove(item.row.id)
         faults.reach("hashing.known", self._scope.store)
+        return left_over
+
+    def _add(self, item: _Sealed) -> BodyChange:
+        store, now_ms = self._scope.store, self._scope.now_ms()
+        if item.chunks is not None:
+            return store.bodies.add_whole(item.chunks, now_ms)
+        store.content.add(item.body.hash, item.size, now_ms)
+        return BodyChange()
 
     @contextmanager
     def _unseen_by_programs(self, row: StagingRow) -> Iterator[None]:
@@ -248,12 +303,12 @@ class Hasher:
             if found is not None:
                 nodes.keep_ctime(found.node, found.ctime_ns)
 
-    def _tell_detached(self, item: _Hashed) -> None:
+    def _tell_detached(self, item: _Sealed) -> None:
         """Open files that keep this version read it from the content store from now on."""
         for ino, node, payload in self._detached():
             version = decode_version(payload)
             if version.body == Pending(item.row.id):
-                self._scope.nodes.detach(ino, _rehashed(node, version, item.hash))
+                self._scope.nodes.detach(ino, _rehashed(node, version, item.body))
 
     def _remove(self, rows: list[StagingRow]) -> None:
         with self._scope.db.transaction():
@@ -264,5 +319,5 @@ class Hasher:
         self._durable.difference_update(row.id for row in rows)
 
 
-def _rehashed(node: bytes, version: Version, hash: BlobHash) -> bytes:
-    return encode_version(NodeId(node), Kind.FILE, replace(version, body=Blob(hash)))
+def _rehashed(node: bytes, version: Version, body: Blob | Manifest) -> bytes:
+    return encode_version(NodeId(node), Kind.FILE, replace(version, body=body))

@@ -8,7 +8,6 @@ the mount that comes back; the version and the row's token are one transaction; 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from holofsd.core.project import token
 from holofsd.core.state import Inline, Pending, Version
 from holofsd.fs.content.contents import Contents
 from holofsd.fs.content.hashing import Hasher
+from holofsd.fs.content.pieces import ContentPiece, copy_pieces
 from holofsd.fs.content.versions import Versions
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Origin, Scope, full_disk_as_no_space
@@ -30,27 +30,7 @@ from holofsd.tree.views import NodeView
 
 log = structlog.get_logger(__name__)
 
-_COPY_PIECE = 64 << 20
-_READ_PIECE = 1 << 20
 _ATTEMPTS = 4
-_CANNOT_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What a kernel or filesystem without copy_file_range says."""
-
-
-def copy_pieces(pieces: list[tuple[Path, int]], target: Path) -> None:
-    """Blocking. The kernel copies, or shares the blocks where the filesystem can."""
-    with open(target, "r+b", buffering=0) as out:
-        for path, length in pieces:
-            with open(path, "rb", buffering=0) as source:
-                left = length
-                try:
-                    while left and (done := os.copy_file_range(source.fileno(), out.fileno(), min(left, _COPY_PIECE))):
-                        left -= done
-                except OSError as error:
-                    if error.errno not in _CANNOT_COPY:
-                        raise
-                    while left and (data := source.read(min(left, _READ_PIECE))):
-                        left -= out.write(data)
 
 
 class Writing:
@@ -193,7 +173,7 @@ class Writing:
         kept = False
         try:
             with full_disk_as_no_space():
-                await in_thread(Pool.BACKGROUND, copy_pieces, [(staged.path, before.st_size)], path)
+                await in_thread(Pool.BACKGROUND, copy_pieces, [ContentPiece(staged.path, before.st_size)], path)
             after = staged.stat() if self._staged.of(staged.ino) is staged else None
             if after is not None and (after.st_mtime_ns, after.st_size) == (before.st_mtime_ns, before.st_size):
                 os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
@@ -240,8 +220,9 @@ class Writing:
         if isinstance(version.body, Pending):
             self._hasher.keep_durable(version.body.staging)
         if not isinstance(version.body, Inline) and self._scope.tree.is_here(version):
-            for path, _ in self._contents.pieces(version):
-                await in_thread(Pool.FOREGROUND, sync_file, path)
+            for path in dict.fromkeys(piece.path for piece in self._contents.pieces(version)):
+                if path is not None:
+                    await in_thread(Pool.FOREGROUND, sync_file, path)
 
 
 def sync_file(path: Path) -> None:

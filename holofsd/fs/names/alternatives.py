@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from blake3 import blake3
 
@@ -22,6 +21,7 @@ from holofsd.core.project import token
 from holofsd.core.state import Inline, Kind, Target, Version
 from holofsd.core.text import writer_name
 from holofsd.fs.content.contents import Contents
+from holofsd.fs.content.pieces import OpenPiece
 from holofsd.fs.shared.scope import Scope
 from holofsd.fs.types import KIND_WORDS, Alternative
 from holofsd.store.nodes import EntryRow
@@ -163,28 +163,26 @@ class Alternatives:
             return
         if choice.kind is not Kind.FILE:
             raise IsADirectory("Only files have content that can be compared.")
-        files = await self._files(choice)
+        pieces = await self._pieces(choice)
         with ExitStack() as opened:
-            for file, _ in files:
-                opened.enter_context(file)
-            for file, length in files:
-                while length and (data := await in_thread(Pool.FOREGROUND, file.read, min(length, _PIECE))):
-                    length -= len(data)
+            for piece in pieces:
+                opened.enter_context(piece)
+            for piece in pieces:
+                while data := await in_thread(Pool.FOREGROUND, piece.read, _PIECE):
                     yield data
 
-    async def _files(self, choice: Choice) -> list[tuple[BinaryIO, int]]:
+    async def _pieces(self, choice: Choice) -> list[OpenPiece]:
         """Open, for the name of a staging file goes when it is hashed."""
         for _ in range(_ATTEMPTS):
             version = self._scope.tree.version_of(choice.node, token(choice.version.dot)) or choice.version
             await self._contents.bring(choice.node, version)
             with ExitStack() as opened:
                 try:
-                    pieces = self._contents.pieces(version)
-                    files: list[tuple[BinaryIO, int]] = [(opened.enter_context(p.open("rb")), n) for p, n in pieces]
+                    pieces = [opened.enter_context(piece.open()) for piece in self._contents.pieces(version)]
                 except FileNotFoundError:
                     continue
                 opened.pop_all()
-                return files
+                return pieces
         raise ContentUnavailable("This content moves too often to be read: try again.")
 
     async def bring_newest(self, slot: Slot) -> None:

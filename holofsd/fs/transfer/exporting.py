@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Final
 
 from blake3 import blake3
@@ -14,19 +15,18 @@ from blake3 import blake3
 from holofs_api.virtual_attributes import is_virtual
 from holofsd.core.errors import HoloError, NoSuchName
 from holofsd.core.ids import ROOT_ID, NodeId
-from holofsd.core.state import Blob, Inline, Kind, Pending, Target, Version
+from holofsd.core.state import Blob, Inline, Kind, Target, Version
 from holofsd.fs.content.contents import Contents
 from holofsd.fs.content.hashing import Hasher
 from holofsd.fs.shared.attrs import Attributes
 from holofsd.fs.shared.scope import Scope
 from holofsd.fs.shared.staged import StagedFiles
-from holofsd.fs.transfers import ExportItem, ExtendedAttribute
+from holofsd.fs.transfers import ExportItem, ExportPiece, ExtendedAttribute
 from holofsd.fs.types import KIND_WORDS
 from holofsd.tree.views import Entry, NodeView
 
 _PAGE: Final = 500
 _SLICE: Final = 50
-_ELSEWHERE: Final = "It is written by a newer HoloFS: update this device to read it."
 
 
 class Exporting:
@@ -85,13 +85,14 @@ class Exporting:
     async def _read(self, path: bytes, entry: Entry) -> ExportItem:
         view = entry.view
         version = self._tree.version_of(entry.node, entry.dot) if view.kind is not Kind.DIRECTORY else None
-        data, file, size, mtime_ns = b"", b"", view.size, view.mtime_ns
+        content, size, mtime_ns = _Content(), view.size, view.mtime_ns
         staged = self._staged.of(view.ino) if view.kind is Kind.FILE else None
         if staged is not None:  # as far as programs have written it
             found = staged.stat()
-            file, size, mtime_ns = os.fsencode(staged.path), found.st_size, found.st_mtime_ns
+            content = _Content(file=os.fsencode(staged.path))
+            size, mtime_ns = found.st_size, found.st_mtime_ns
         elif version is not None and view.kind is Kind.FILE:
-            data, file, size = await self._content(entry.node, version)
+            content, size = await self._content(entry.node, version)
         return ExportItem(
             path=path,
             kind=KIND_WORDS[view.kind],
@@ -99,27 +100,41 @@ class Exporting:
             mtime_ns=mtime_ns,
             size=size,
             hash=_hash_of(version) if version is not None and staged is None else b"",
-            data=data,
-            file=file,
+            data=content.data,
+            file=content.file,
+            pieces=content.pieces,
             target=version.body.path if version is not None and isinstance(version.body, Target) else b"",
             node=bytes(view.node) if view.kind is Kind.FILE and view.nlink > 1 and not view.dot else b"",
             xattrs=self._xattrs(view),
         )
 
-    async def _content(self, node: NodeId, version: Version) -> tuple[bytes, bytes, int]:
-        """Bytes, or the local file that has them; and the size."""
+    async def _content(self, node: NodeId, version: Version) -> tuple[_Content, int]:
+        """Content of a file, and its size."""
         await self._contents.bring(node, version)
         version = self._tree.sized(version)
         if isinstance(version.body, Inline) or not version.size:
-            return version.body.data if isinstance(version.body, Inline) else b"", b"", version.size
-        if isinstance(version.body, Blob | Pending):
-            ((path, _length),) = self._contents.pieces(version)
-            return b"", os.fsencode(path), version.size
-        raise NoSuchName(_ELSEWHERE)
+            return _Content(version.body.data if isinstance(version.body, Inline) else b""), version.size
+        pieces = self._contents.pieces(version)
+        if len(pieces) == 1 and pieces[0].path is not None and not pieces[0].start:
+            return _Content(file=os.fsencode(pieces[0].path)), version.size
+        found = (
+            ExportPiece(b"" if piece.path is None else os.fsencode(piece.path), piece.start, piece.length)
+            for piece in pieces
+        )
+        return _Content(pieces=tuple(found)), version.size
 
     def _xattrs(self, view: NodeView) -> tuple[ExtendedAttribute, ...]:
         found = self._attributes.xattrs(view)
         return tuple(ExtendedAttribute(name, value) for name, value in found.items() if not is_virtual(name))
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """Content of a file: bytes, a local file, or pieces of some."""
+
+    data: bytes = b""
+    file: bytes = b""
+    pieces: tuple[ExportPiece, ...] = ()
 
 
 def _hash_of(version: Version) -> bytes:

@@ -18,8 +18,10 @@ from blake3 import blake3
 
 from holofsd.core.errors import BadArgument, HoloError, NoSpace, ReadOnly, StaleHandle
 from holofsd.core.ids import BlobHash
-from holofsd.core.state import Blob, Inline, Kind, Target, Version
+from holofsd.core.runs import BodyExtent
+from holofsd.core.state import Blob, Inline, Kind, Manifest, Target, Version
 from holofsd.fs.content.hashing import Hasher
+from holofsd.fs.content.pieces import ContentPiece
 from holofsd.fs.content.versions import Versions
 from holofsd.fs.settings import INLINE_COMMIT
 from holofsd.fs.shared.scope import Scope
@@ -152,12 +154,23 @@ class VolumeImport:
         body = version.body
         if isinstance(body, Inline):
             return blake3(body.data).digest()
+        if isinstance(body, Manifest) and self._tree.is_here(version):
+            return await self._hash_of_chunks(body.hash, read_back)
         if not isinstance(body, Blob):
             return b""
         if not read_back or not self._tree.is_here(version):
             return body.hash
         try:
             return await in_thread(Pool.BACKGROUND, _read_back, self._scope.store.content.path(body.hash))
+        except OSError:
+            return b""
+
+    async def _hash_of_chunks(self, cid: BlobHash, read_back: bool) -> bytes:
+        """Hash of content that has a list of chunks: its id is none, so all of it is read."""
+        bodies = self._scope.store.bodies
+        places = [(bodies.segments.path(extent.segment or 0), extent) for extent in bodies.whole_extents(cid)]
+        try:
+            return await in_thread(Pool.BACKGROUND, _hash_extents, places, read_back)
         except OSError:
             return b""
 
@@ -234,6 +247,20 @@ def _read_back(path: Path) -> bytes:
     _sync(path)
     _sync(path.parent)
     return hash_file(path)[0]
+
+
+def _hash_extents(places: Iterable[tuple[Path | None, BodyExtent]], durable: bool) -> bytes:
+    """Blocking. Hash of the content at these places; zeros are in no file. With `durable` it survives power loss from
+    now on."""
+    hasher = blake3()
+    for path, extent in places:
+        with ContentPiece(path, extent.length, extent.source).open() as piece:
+            while data := piece.read(1 << 20):
+                hasher.update(data)
+        if durable and path is not None:
+            _sync(path)
+            _sync(path.parent)
+    return hasher.digest()
 
 
 def _sync(path: os.PathLike[str]) -> None:

@@ -3597,6 +3597,7 @@ class ExportItem(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     XATTRS_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    PIECES_FIELD_NUMBER: _builtins.int
     path: _builtins.bytes
     """below what is exported; empty: that itself"""
     kind: _builtins.str
@@ -3618,6 +3619,10 @@ class ExportItem(_message.Message):
     """one sentence: why its content cannot be had"""
     @_builtins.property
     def xattrs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExtendedAttribute]: ...
+    @_builtins.property
+    def pieces(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExportPiece]:
+        """in place of `file`, of content that is in several local files"""
+
     def __init__(
         self,
         *,
@@ -3633,14 +3638,44 @@ class ExportItem(_message.Message):
         node: _builtins.bytes = ...,
         xattrs: _abc.Iterable[Global___ExtendedAttribute] | None = ...,
         problem: _builtins.str = ...,
+        pieces: _abc.Iterable[Global___ExportPiece] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "file", b"file", "hash", b"hash", "kind", b"kind", "mode", b"mode", "mtime_ns", b"mtime_ns", "node", b"node", "path", b"path", "problem", b"problem", "size", b"size", "target", b"target", "xattrs", b"xattrs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "file", b"file", "hash", b"hash", "kind", b"kind", "mode", b"mode", "mtime_ns", b"mtime_ns", "node", b"node", "path", b"path", "pieces", b"pieces", "problem", b"problem", "size", b"size", "target", b"target", "xattrs", b"xattrs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportItem: _TypeAlias = ExportItem  # noqa: Y015
+
+@_typing.final
+class ExportPiece(_message.Message):
+    """bytes of the content, one piece after the other"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    file: _builtins.bytes
+    """absolute path of a local file; empty: zeros"""
+    offset: _builtins.int
+    """in that file"""
+    length: _builtins.int
+    def __init__(
+        self,
+        *,
+        file: _builtins.bytes = ...,
+        offset: _builtins.int = ...,
+        length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "length", b"length", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportPiece: _TypeAlias = ExportPiece  # noqa: Y015
 
 @_typing.final
 class PauseRequest(_message.Message):

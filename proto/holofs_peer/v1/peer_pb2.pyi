@@ -572,6 +572,7 @@ class DeviceRecord(_message.Message):
     REPLICA_KIND_FIELD_NUMBER: _builtins.int
     NAMED_MS_FIELD_NUMBER: _builtins.int
     SEALED_FROM_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     node_key: _builtins.bytes
     name: _builtins.str
@@ -584,6 +585,10 @@ class DeviceRecord(_message.Message):
     """from this counter on, all versions of this author have seals; 0: none has"""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what the program can do: "lists" """
+
     def __init__(
         self,
         *,
@@ -595,10 +600,11 @@ class DeviceRecord(_message.Message):
         replica_kind: _builtins.str = ...,
         named_ms: _builtins.int = ...,
         sealed_from: _builtins.int = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "format", b"format", "name", b"name", "named_ms", b"named_ms", "node_key", b"node_key", "program", b"program", "replica_kind", b"replica_kind", "sealed_from", b"sealed_from"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "features", b"features", "format", b"format", "name", b"name", "named_ms", b"named_ms", "node_key", b"node_key", "program", b"program", "replica_kind", b"replica_kind", "sealed_from", b"sealed_from"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -984,6 +990,12 @@ class Frame(_message.Message):
     BLOB_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    GET_LIST_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    GET_PIECES_FIELD_NUMBER: _builtins.int
+    PIECE_FIELD_NUMBER: _builtins.int
+    ASK_FIELD_NUMBER: _builtins.int
+    HAS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -1014,6 +1026,18 @@ class Frame(_message.Message):
     def hold(self) -> Global___Hold: ...
     @_builtins.property
     def held(self) -> Global___Held: ...
+    @_builtins.property
+    def get_list(self) -> Global___GetList: ...
+    @_builtins.property
+    def list(self) -> Global___List: ...
+    @_builtins.property
+    def get_pieces(self) -> Global___GetPieces: ...
+    @_builtins.property
+    def piece(self) -> Global___Piece: ...
+    @_builtins.property
+    def ask(self) -> Global___Ask: ...
+    @_builtins.property
+    def has(self) -> Global___Has: ...
     def __init__(
         self,
         *,
@@ -1032,12 +1056,18 @@ class Frame(_message.Message):
         blob: Global___Blob | None = ...,
         hold: Global___Hold | None = ...,
         held: Global___Held | None = ...,
+        get_list: Global___GetList | None = ...,
+        list: Global___List | None = ...,
+        get_pieces: Global___GetPieces | None = ...,
+        piece: Global___Piece | None = ...,
+        ask: Global___Ask | None = ...,
+        has: Global___Has | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["blob", b"blob", "bye", b"bye", "confirm", b"confirm", "credentials", b"credentials", "frame", b"frame", "get", b"get", "have", b"have", "held", b"held", "hello", b"hello", "hold", b"hold", "marks", b"marks", "ping", b"ping", "pong", b"pong", "records", b"records", "want", b"want", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "blob", b"blob", "bye", b"bye", "confirm", b"confirm", "credentials", b"credentials", "frame", b"frame", "get", b"get", "get_list", b"get_list", "get_pieces", b"get_pieces", "has", b"has", "have", b"have", "held", b"held", "hello", b"hello", "hold", b"hold", "list", b"list", "marks", b"marks", "piece", b"piece", "ping", b"ping", "pong", b"pong", "records", b"records", "want", b"want", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob", b"blob", "bye", b"bye", "confirm", b"confirm", "credentials", b"credentials", "frame", b"frame", "get", b"get", "have", b"have", "held", b"held", "hello", b"hello", "hold", b"hold", "marks", b"marks", "ping", b"ping", "pong", b"pong", "records", b"records", "want", b"want", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "blob", b"blob", "bye", b"bye", "confirm", b"confirm", "credentials", b"credentials", "frame", b"frame", "get", b"get", "get_list", b"get_list", "get_pieces", b"get_pieces", "has", b"has", "have", b"have", "held", b"held", "hello", b"hello", "hold", b"hold", "list", b"list", "marks", b"marks", "piece", b"piece", "ping", b"ping", "pong", b"pong", "records", b"records", "want", b"want", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["hello", "welcome", "credentials", "have", "want", "records", "confirm", "marks", "ping", "pong", "bye", "get", "blob", "hold", "held"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["hello", "welcome", "credentials", "have", "want", "records", "confirm", "marks", "ping", "pong", "bye", "get", "blob", "hold", "held", "get_list", "list", "get_pieces", "piece", "ask", "has"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -1057,6 +1087,7 @@ class Hello(_message.Message):
     NAMED_MS_FIELD_NUMBER: _builtins.int
     INSTANCE_FIELD_NUMBER: _builtins.int
     DOUBLED_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     """1"""
     volume: _builtins.bytes
@@ -1074,6 +1105,10 @@ class Hello(_message.Message):
     def credentials(self) -> Global___Credentials:
         """what proves that the opener is a member: its grant and the chain above it"""
 
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """as of DeviceRecord"""
+
     def __init__(
         self,
         *,
@@ -1087,10 +1122,11 @@ class Hello(_message.Message):
         named_ms: _builtins.int = ...,
         instance: _builtins.bytes = ...,
         doubled: _builtins.bool = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ms", b"clock_ms", "credentials", b"credentials", "device_name", b"device_name", "doubled", b"doubled", "instance", b"instance", "named_ms", b"named_ms", "program", b"program", "protocol", b"protocol", "purpose", b"purpose", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ms", b"clock_ms", "credentials", b"credentials", "device_name", b"device_name", "doubled", b"doubled", "features", b"features", "instance", b"instance", "named_ms", b"named_ms", "program", b"program", "protocol", b"protocol", "purpose", b"purpose", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1107,6 +1143,7 @@ class Welcome(_message.Message):
     NAMED_MS_FIELD_NUMBER: _builtins.int
     INSTANCE_FIELD_NUMBER: _builtins.int
     DOUBLED_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     device_name: _builtins.str
     program: _builtins.str
@@ -1115,6 +1152,8 @@ class Welcome(_message.Message):
     instance: _builtins.bytes
     """as of Hello"""
     doubled: _builtins.bool
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -1125,10 +1164,11 @@ class Welcome(_message.Message):
         named_ms: _builtins.int = ...,
         instance: _builtins.bytes = ...,
         doubled: _builtins.bool = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ms", b"clock_ms", "device_name", b"device_name", "doubled", b"doubled", "instance", b"instance", "named_ms", b"named_ms", "program", b"program", "protocol", b"protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ms", b"clock_ms", "device_name", b"device_name", "doubled", b"doubled", "features", b"features", "instance", b"instance", "named_ms", b"named_ms", "program", b"program", "protocol", b"protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1454,6 +1494,186 @@ class Held(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Held: _TypeAlias = Held  # noqa: Y015
+
+@_typing.final
+class GetList(_message.Message):
+    """Content with a list of chunks (docs/adr/0016). GetList is answered by the list in List frames, the last with `end`, then by the pieces
+    of up to `chunks` chunks from the one with the byte at `offset`. GetPieces asks for chunks that follow one another. Pieces come in the
+    order of the chunks, the last of each with `end`. `missing`: the sender does not have so many chunks from `index` on; that is one Piece.
+    `urgent` and `most` as in Get. Ask is answered by which chunks the sender has.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CID_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    URGENT_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    cid: _builtins.bytes
+    offset: _builtins.int
+    chunks: _builtins.int
+    urgent: _builtins.bool
+    most: _builtins.int
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        cid: _builtins.bytes = ...,
+        offset: _builtins.int = ...,
+        chunks: _builtins.int = ...,
+        urgent: _builtins.bool = ...,
+        most: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "cid", b"cid", "id", b"id", "most", b"most", "offset", b"offset", "urgent", b"urgent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetList: _TypeAlias = GetList  # noqa: Y015
+
+@_typing.final
+class List(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    data: _builtins.bytes
+    end: _builtins.bool
+    missing: _builtins.bool
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+        end: _builtins.bool = ...,
+        missing: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "end", b"end", "id", b"id", "missing", b"missing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___List: _TypeAlias = List  # noqa: Y015
+
+@_typing.final
+class GetPieces(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CID_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    URGENT_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    cid: _builtins.bytes
+    first: _builtins.int
+    count: _builtins.int
+    urgent: _builtins.bool
+    most: _builtins.int
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        cid: _builtins.bytes = ...,
+        first: _builtins.int = ...,
+        count: _builtins.int = ...,
+        urgent: _builtins.bool = ...,
+        most: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cid", b"cid", "count", b"count", "first", b"first", "id", b"id", "most", b"most", "urgent", b"urgent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPieces: _TypeAlias = GetPieces  # noqa: Y015
+
+@_typing.final
+class Piece(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    index: _builtins.int
+    data: _builtins.bytes
+    end: _builtins.bool
+    missing: _builtins.int
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        index: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+        end: _builtins.bool = ...,
+        missing: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "end", b"end", "id", b"id", "index", b"index", "missing", b"missing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Piece: _TypeAlias = Piece  # noqa: Y015
+
+@_typing.final
+class Ask(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CID_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    cid: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        cid: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cid", b"cid", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ask: _TypeAlias = Ask  # noqa: Y015
+
+@_typing.final
+class Has(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    whole: _builtins.bool
+    places: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        whole: _builtins.bool = ...,
+        places: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "places", b"places", "whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Has: _TypeAlias = Has  # noqa: Y015
 
 @_typing.final
 class Invite(_message.Message):
