@@ -14,7 +14,8 @@ from holofsd.check.report import Report
 from holofsd.codec.content import hash_bytes
 from holofsd.core.ids import ROOT_INO, Ino, NodeId
 from holofsd.core.project import base_of_conflict_name
-from holofsd.core.state import Blob, Kind, NodeState, Version
+from holofsd.core.state import Blob, Kind, Manifest, NodeState, Version
+from holofsd.fs.settings import MAX_READ
 from holofsd.store.volume import VolumeStore
 from holofsd.tree.tree import Tree
 from model.device import ModelDevice
@@ -64,8 +65,13 @@ async def _list(device: ModelDevice, ino: Ino, path: bytes, found: TreeShown, re
 async def read_file(device: ModelDevice, ino: Ino) -> bytes:
     handle = -1
     await device.fs.open(device.att, ino, handle, write=False, truncate=False, base=b"")
+    found = bytearray()
     try:
-        return await device.fs.read(device.att, handle, 0, 1 << 20)
+        while data := await device.fs.read(device.att, handle, len(found), MAX_READ):
+            found += data
+            if len(data) < MAX_READ:
+                break
+        return bytes(found)
     finally:
         await device.fs.release(device.att, handle)
 
@@ -111,7 +117,7 @@ def forgotten_by(actor: Looking, devices: list[ModelDevice]) -> list[str]:
     problems = [f"{name} forgot {label(digest)}, which it showed once" for digest in actor.remembers - kept.keys()]
     for digest in actor.remembers & kept.keys():
         body = kept[digest].body
-        if isinstance(body, Blob) and not any(device.store.content.has(body.hash) for device in devices):
+        if isinstance(body, Blob | Manifest) and not any(device.store.content.has(body.hash) for device in devices):
             problems.append(f"{name} remembers {label(digest)}, and its bytes are nowhere")
     return problems
 

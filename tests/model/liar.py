@@ -29,6 +29,7 @@ from holofsd.core.state import Kind, NodeState
 from holofsd.net.api import JOIN_ALPN, SESSION_ALPN, Connection, Endpoint, Stream
 from holofsd.net.framing import FramedStream
 from holofsd.sync.invites import redeem
+from model.liar_chunks import LiarChunks
 
 NAME = "mal"
 PATIENCE_S = 3.0
@@ -231,6 +232,7 @@ class Liar:
         self.marks: dict[DeviceId, Mark] = {}
         self.blobs: dict[bytes, bytes] = {}
         """Content to serve by hash, true or not."""
+        self.chunks = LiarChunks(self.random_bytes, made)
         self.content_manner = ""
         """How content is served: as it is, or `wrong`, `short`, `long`, `silent`, `drip`, `other id`."""
         self.pages_manner = ""
@@ -523,6 +525,8 @@ class Liar:
             frame = pb.Frame.FromString(data)
             if frame.WhichOneof("frame") == "get":
                 await self._give(stream, frame.get)
+            else:
+                await self.chunks.serve(stream, frame)
 
     async def _give(self, stream: Stream, get: pb.Get) -> None:
         manner = self.content_manner

@@ -2,7 +2,8 @@
 """The grammar of lies. Each lie is one function with a name: what it sends, to whom, is drawn by numbers.
 
 Lies about records are in `lies_records`, about sets, pages and marks in `lies_sets`, about members in `lies_members`,
-below the protocol in `lies_wire`. Registering one is enough: the state machine and the campaign find it here.
+about content in chunks in `lies_chunks`, below the protocol in `lies_wire`. Registering one is enough: the state
+machine and the campaign find it here.
 """
 
 from __future__ import annotations

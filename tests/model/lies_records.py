@@ -45,7 +45,8 @@ FLOOD = 400
 FLOOD_BYTES = 20_000
 
 
-async def _say(liar: Liar, device: Honest, n: Numbers, *states: NodeState) -> None:
+async def say(liar: Liar, device: Honest, n: Numbers, *states: NodeState) -> None:
+    """Publish these states, or hold them back for the next ones."""
     await _say_raw(liar, device, n, *((state.id, encode_state(state)) for state in states))
 
 
@@ -93,17 +94,17 @@ async def writes_a_file(liar: Liar, device: Honest, n: Numbers) -> None:
     state = liar.pick(n[0], Kind.FILE)
     shown = shown_version(state) if state is not None else None
     if state is None or shown is None or n[1] % 2:
-        await _say(liar, device, n, node(liar, Kind.FILE, body, len(data), NAMES[n[0] % len(NAMES)]))
+        await say(liar, device, n, node(liar, Kind.FILE, body, len(data), NAMES[n[0] % len(NAMES)]))
     else:
         stamp = Hlc(max(liar.now_ms(), shown.stamp.wall_ms + 1), 0, liar.author.id)
-        await _say(liar, device, n, edit.with_version(state, version(liar, body, len(data), stamp), [shown.dot]))
+        await say(liar, device, n, edit.with_version(state, version(liar, body, len(data), stamp), [shown.dot]))
 
 
 @lie("record")
 async def removes_files(liar: Liar, device: Honest, n: Numbers) -> None:
     """Remove files as a person does who saw them."""
     found = liar.nodes()[n[0] % 3 :: 1 + n[1] % 3]
-    await _say(liar, device, n, *(edit.removed(state) for state in found))
+    await say(liar, device, n, *(edit.removed(state) for state in found))
 
 
 # ---- versions of others
@@ -119,7 +120,7 @@ async def forged_dot(liar: Liar, device: Honest, n: Numbers) -> None:
     data = liar.fresh("forged")
     body: Body = Inline(data) if n[1] % 5 else Blob(BlobHash(liar.random_bytes()))
     forged = replace(old, stamp=stamp, body=body, size=len(data))
-    await _say(liar, device, n, replace(state, versions={**state.versions, dot: forged}))
+    await say(liar, device, n, replace(state, versions={**state.versions, dot: forged}))
 
 
 @lie("record")
@@ -131,7 +132,7 @@ async def forged_dot_elsewhere(liar: Liar, device: Honest, n: Numbers) -> None:
     dot = sorted(state.versions)[0]
     stolen = version(liar, Inline(data := liar.fresh("stolen")), len(data), above(other, liar), dot)
     context = {**other.context, dot.author: max(dot.counter, other.context.get(dot.author, 0))}
-    await _say(liar, device, n, replace(other, versions={dot: stolen}, context=context))
+    await say(liar, device, n, replace(other, versions={dot: stolen}, context=context))
 
 
 @lie("record")
@@ -144,7 +145,7 @@ async def dots_to_come(liar: Liar, device: Honest, n: Numbers) -> None:
     counter = (liar.heads[author].dots + 1 + n[1] % 3, END)[n[1] % 2]
     dot = Dot(author, counter)
     made = version(liar, Inline(data := liar.fresh("to come")), len(data), above(state, liar), dot)
-    await _say(liar, device, n, replace(state, versions={dot: made}, context={**state.context, author: counter}))
+    await say(liar, device, n, replace(state, versions={dot: made}, context={**state.context, author: counter}))
 
 
 @lie("record")
@@ -152,7 +153,7 @@ async def covers_without_a_version(liar: Liar, device: Honest, n: Numbers) -> No
     """A context that has seen honest versions and no version: the file is left without one."""
     found = liar.nodes(Kind.FILE, Kind.SYMLINK)
     states = found if n[1] % 3 == 0 else found[n[0] % max(len(found), 1) :][:1]
-    await _say(liar, device, n, *(replace(state, versions={}) for state in states))
+    await say(liar, device, n, *(replace(state, versions={}) for state in states))
 
 
 @lie("record")
@@ -163,7 +164,7 @@ async def covers_with_a_forged_version(liar: Liar, device: Honest, n: Numbers) -
         return
     made = version(liar, Blob(BlobHash(liar.random_bytes())), 1 + n[1] * 100, above(state, liar))
     context = {**state.context, made.dot.author: made.dot.counter}
-    await _say(liar, device, n, replace(state, versions={made.dot: made}, context=context))
+    await say(liar, device, n, replace(state, versions={made.dot: made}, context=context))
 
 
 @lie("record")
@@ -176,7 +177,7 @@ async def many_versions(liar: Liar, device: Honest, n: Numbers) -> None:
     for _ in range(5 + n[1] % 60):
         made = version(liar, Inline(data := liar.fresh("many")), len(data))
         found[made.dot] = made
-    await _say(liar, device, n, replace(state, versions=found, context={liar.author.id: liar.author.dots}))
+    await say(liar, device, n, replace(state, versions=found, context={liar.author.id: liar.author.dots}))
 
 
 # ---- kinds
@@ -186,7 +187,7 @@ async def another_kind(liar: Liar, device: Honest, n: Numbers) -> None:
     states = liar.nodes() if n[1] % 3 == 0 else liar.nodes()[n[0] % max(len(liar.nodes()), 1) :][:1]
     kinds = [Kind((int(state.kind) + n[1]) % 3 + 1) for state in states]
     flipped = [NodeState(s.id, kind, 0) for s, kind in zip(states, kinds, strict=True) if kind is not s.kind]
-    await _say(liar, device, n, *flipped)
+    await say(liar, device, n, *flipped)
 
 
 @lie("record")
@@ -203,7 +204,7 @@ async def another_kind_with_a_version(liar: Liar, device: Honest, n: Numbers) ->
     kind = Kind(int(state.kind) % 3 + 1)
     made = version(liar, *bodies[kind], above(state, liar))
     context = {**state.context, made.dot.author: made.dot.counter}
-    await _say(liar, device, n, replace(state, kind=kind, versions={made.dot: made}, context=context))
+    await say(liar, device, n, replace(state, kind=kind, versions={made.dot: made}, context=context))
 
 
 @lie("record")
@@ -211,7 +212,7 @@ async def created_elsewhen(liar: Liar, device: Honest, n: Numbers) -> None:
     """Claim of a node that exists another time of creation, which never changes."""
     if (state := liar.pick(n[0])) is not None:
         created = (-(1 << 63), (1 << 63) - 1, 0)[n[1] % 3]
-        await _say(liar, device, n, replace(state, created_ns=created))
+        await say(liar, device, n, replace(state, created_ns=created))
 
 
 # ---- links
@@ -225,14 +226,14 @@ def _relinked(state: NodeState, liar: Liar, place: Place | None, ahead_ms: int =
 async def links_to_nowhere(liar: Liar, device: Honest, n: Numbers) -> None:
     """The last link is gone, and nobody removed the node."""
     states = liar.nodes() if n[1] % 3 == 0 else liar.nodes()[n[0] % max(len(liar.nodes()), 1) :][:1]
-    await _say(liar, device, n, *(_relinked(state, liar, None) for state in states))
+    await say(liar, device, n, *(_relinked(state, liar, None) for state in states))
 
 
 @lie("record")
 async def under_an_unknown_parent(liar: Liar, device: Honest, n: Numbers) -> None:
     states = liar.nodes() if n[1] % 3 == 0 else liar.nodes()[n[0] % max(len(liar.nodes()), 1) :][:1]
     place = Place(NodeId(liar.random_bytes(16)), NAMES[n[1] % len(NAMES)])
-    await _say(liar, device, n, *(_relinked(state, liar, place) for state in states))
+    await say(liar, device, n, *(_relinked(state, liar, place) for state in states))
 
 
 @lie("record")
@@ -241,7 +242,7 @@ async def under_a_file(liar: Liar, device: Honest, n: Numbers) -> None:
     state, parent = liar.pick(n[0]), liar.pick(n[1], Kind.FILE, Kind.SYMLINK)
     if state is not None and parent is not None:
         place = Place(state.id if n[1] % 2 else parent.id, b"below")
-        await _say(liar, device, n, _relinked(state, liar, place))
+        await say(liar, device, n, _relinked(state, liar, place))
 
 
 @lie("record")
@@ -255,7 +256,7 @@ async def cycle_of_folders(liar: Liar, device: Honest, n: Numbers) -> None:
         parent = found[(number + 1) % len(found)].id
         states.append(_relinked(state, liar, Place(parent, b"cycle%d" % number)))
     inside = node(liar, Kind.FILE, Inline(data := liar.fresh("in a cycle")), len(data), b"inside", found[0].id)
-    await _say(liar, device, n, *states, inside)
+    await say(liar, device, n, *states, inside)
 
 
 @lie("record")
@@ -265,9 +266,9 @@ async def names_that_cannot_be(liar: Liar, device: Honest, n: Numbers) -> None:
     state = liar.pick(n[0])
     if state is None or n[1] % 2:
         state = node(liar, Kind.FILE, Inline(data := liar.fresh("named")), len(data), name)
-        await _say(liar, device, n, state)
+        await say(liar, device, n, state)
     else:
-        await _say(liar, device, n, _relinked(state, liar, Place(_folder(liar, n[1]), name)))
+        await say(liar, device, n, _relinked(state, liar, Place(_folder(liar, n[1]), name)))
 
 
 @lie("record")
@@ -284,7 +285,7 @@ async def many_links(liar: Liar, device: Honest, n: Numbers) -> None:
         )
         for number in range(count)
     }
-    await _say(liar, device, n, replace(state, links={**state.links, **links}))
+    await say(liar, device, n, replace(state, links={**state.links, **links}))
 
 
 @lie("record")
@@ -295,7 +296,7 @@ async def many_links_to_nowhere(liar: Liar, device: Honest, n: Numbers) -> None:
         return
     stamp = liar.stamp()
     links = {LinkId(hash_bytes(b"gone %d" % number)[:16]): Link(None, stamp) for number in range(4000)}
-    await _say(liar, device, n, replace(state, links=links))
+    await say(liar, device, n, replace(state, links=links))
 
 
 @lie("record")
@@ -304,7 +305,7 @@ async def over_the_root(liar: Liar, device: Honest, n: Numbers) -> None:
     made = node(liar, Kind.DIRECTORY, Marker(), 0)
     id = (ROOT_ID, edit.directory_id(ROOT_ID, b"lost+found", 0))[n[1] % 2]
     state = replace(made, id=id)
-    await _say(liar, device, n, state if n[1] % 3 else edit.removed(state))
+    await say(liar, device, n, state if n[1] % 3 else edit.removed(state))
 
 
 # ---- stamps and times
@@ -326,7 +327,7 @@ async def stamps_at_the_end(liar: Liar, device: Honest, n: Numbers) -> None:
     elif state.kind is Kind.FILE:
         made = version(liar, Inline(data := liar.fresh("last")), len(data), end)
         state = edit.with_version(state, made, list(state.versions))
-    await _say(liar, device, n, state)
+    await say(liar, device, n, state)
 
 
 @lie("record")
@@ -337,7 +338,7 @@ async def times_at_the_end(liar: Liar, device: Honest, n: Numbers) -> None:
     time_ns = (-(1 << 63), (1 << 63) - 1, -1)[n[1] % 3]
     stamp = above(state, liar)
     versions = {dot: replace(v, mtime=Register(time_ns, stamp)) for dot, v in state.versions.items()}
-    await _say(liar, device, n, replace(state, versions=versions, times=Register(time_ns, stamp)))
+    await say(liar, device, n, replace(state, versions=versions, times=Register(time_ns, stamp)))
 
 
 # ---- content
@@ -352,9 +353,9 @@ async def another_size(liar: Liar, device: Honest, n: Numbers) -> None:
     size = (old.size + 1, old.size - 1, 0, 1, END)[n[1] % 5]
     made = version(liar, old.body, size, above(state, liar))
     if n[2] % 3:
-        await _say(liar, device, n, edit.with_version(state, made, list(state.versions)))
+        await say(liar, device, n, edit.with_version(state, made, list(state.versions)))
     else:
-        await _say(liar, device, n, node(liar, Kind.FILE, old.body, size, NAMES[n[0] % len(NAMES)]))
+        await say(liar, device, n, node(liar, Kind.FILE, old.body, size, NAMES[n[0] % len(NAMES)]))
 
 
 @lie("record")
@@ -364,7 +365,7 @@ async def another_size_of_the_same_version(liar: Liar, device: Honest, n: Number
     if state is not None:
         versions = {dot: replace(v, size=v.size + 1 + n[1]) for dot, v in state.versions.items()}
         versions = {d: replace(v, body=Blob(BlobHash(hash_bytes(b"?")))) for d, v in versions.items()}
-        await _say(liar, device, n, replace(state, versions=versions))
+        await say(liar, device, n, replace(state, versions=versions))
 
 
 @lie("record")
@@ -372,7 +373,7 @@ async def impossible_size(liar: Liar, device: Honest, n: Numbers) -> None:
     """A file larger than any disk; nothing else is to wait for room because of it."""
     size = (1 << 61, END, 1 << 45)[n[1] % 3]
     state = node(liar, Kind.FILE, Blob(BlobHash(liar.random_bytes())), size, NAMES[n[0] % len(NAMES)])
-    await _say(liar, device, n, state)
+    await say(liar, device, n, state)
 
 
 @lie("record")
@@ -382,7 +383,7 @@ async def content_nobody_has(liar: Liar, device: Honest, n: Numbers) -> None:
         node(liar, Kind.FILE, Blob(BlobHash(liar.random_bytes())), 5000 + n[1], b"nobody%d" % number)
         for number in range(count)
     ]
-    await _say(liar, device, n, *states)
+    await say(liar, device, n, *states)
 
 
 @lie("record")
@@ -412,7 +413,7 @@ async def attributes_of_other_namespaces(liar: Liar, device: Honest, n: Numbers)
     names = (b"security.capability", b"trusted.overlay.opaque", b"system.posix_acl_access", b"user", b"x", b"user.a\nb")
     stamp = above(state, liar)
     xattrs: dict[bytes, Register[bytes | None]] = {name: Register(b"v", stamp) for name in names}
-    await _say(liar, device, n, replace(state, xattrs={**state.xattrs, **xattrs}))
+    await say(liar, device, n, replace(state, xattrs={**state.xattrs, **xattrs}))
 
 
 @lie("record")
@@ -427,7 +428,7 @@ async def many_attributes(liar: Liar, device: Honest, n: Numbers) -> None:
     xattrs: dict[bytes, Register[bytes | None]] = {
         b"user.%d" % number: Register(value, stamp) for number in range(1000)
     }
-    await _say(liar, device, n, replace(state, xattrs=xattrs))
+    await say(liar, device, n, replace(state, xattrs=xattrs))
 
 
 # ---- removals
@@ -440,7 +441,7 @@ async def removal_of_what_it_never_saw(liar: Liar, device: Honest, n: Numbers) -
     context = {author: END if n[1] % 2 else liar.heads[author].dots for author in sorted(liar.heads)}
     links = {id: Hlc(LAST_MS, 0, liar.author.id) for id in state.links}
     at = {liar.author.id: above(state, liar)}
-    await _say(liar, device, n, replace(state, removed=Removal(context, links, at), versions={}))
+    await say(liar, device, n, replace(state, removed=Removal(context, links, at), versions={}))
 
 
 @lie("record")
@@ -452,7 +453,7 @@ async def covers_everything_to_come(liar: Liar, device: Honest, n: Numbers) -> N
     context = dict.fromkeys(sorted(liar.heads), END)
     if n[1] % 2:
         context |= {AuthorId(hash_bytes(b"nobody %d" % number)): END for number in range(3900)}
-    await _say(liar, device, n, replace(state, versions={}, context=context))
+    await say(liar, device, n, replace(state, versions={}, context=context))
 
 
 # ---- other records
@@ -499,7 +500,7 @@ async def takes_back_what_it_said(liar: Liar, device: Honest, n: Numbers) -> Non
     if not keys:
         return
     id = NodeId(keys[n[0] % len(keys)])
-    await _say(liar, device, n, NodeState(id, Kind.FILE if n[1] % 2 else Kind.DIRECTORY, 0))
+    await say(liar, device, n, NodeState(id, Kind.FILE if n[1] % 2 else Kind.DIRECTORY, 0))
 
 
 @lie("record")
@@ -537,7 +538,7 @@ async def records_without_end(liar: Liar, device: Honest, n: Numbers) -> None:
         node(liar, Kind.FILE, Inline(data := liar.fresh("flood")), len(data), b"f%d" % number, _folder(liar, n[0]))
         for number in range(count)
     ]
-    await _say(liar, device, n, *states)
+    await say(liar, device, n, *states)
 
 
 @lie("record")
@@ -552,7 +553,7 @@ async def one_name_for_many(liar: Liar, device: Honest, n: Numbers) -> None:
             states.append(node(liar, Kind.FILE, Inline(data), len(data), name, parent))
         else:
             states.append(node(liar, Kind.DIRECTORY, Marker(), 0, name, parent))
-    await _say(liar, device, n, *states)
+    await say(liar, device, n, *states)
 
 
 @lie("record")
@@ -565,4 +566,4 @@ async def deep_folders(liar: Liar, device: Honest, n: Numbers) -> None:
         parent = states[-1].id
     if (state := liar.pick(n[0], Kind.FILE)) is not None and n[1] % 2:
         states.append(_relinked(state, liar, Place(parent, b"end")))
-    await _say(liar, device, n, *states)
+    await say(liar, device, n, *states)

@@ -278,7 +278,7 @@ async def fewer_dots(liar: Liar, device: Honest, n: Numbers) -> None:
 @lie("set")
 async def serves_content_well(liar: Liar, device: Honest, n: Numbers) -> None:
     """No lie: as before."""
-    liar.content_manner = liar.pages_manner = ""
+    liar.content_manner = liar.pages_manner = liar.chunks.manner = ""
     liar.clock_off = 0
     liar.false_heads.clear()
     await liar.talk(device)

@@ -25,7 +25,7 @@ from holofsd.net.api import Endpoint
 from holofsd.sync.config import SyncConfig
 from holofsd.sync.jobs import SELDOM
 from holofsd.sync.members import Members
-from model import bounds, checks, lies_members, lies_records, lies_sets, lies_wire
+from model import bounds, checks, lies_chunks, lies_members, lies_records, lies_sets, lies_wire
 from model.actor import Actor
 from model.chance import Processes, SeededLoop
 from model.device import ModelDevice
@@ -252,14 +252,15 @@ class LyingWorld(World):
             kept = checks.kept_by(actor)
             for digest in checks.shown_by(actor) & self.ledger.contents.keys():
                 body = kept[digest].body if digest in kept else None
-                if not isinstance(body, Blob) or is_somewhere(body.hash, self.devices):
+                if not isinstance(body, Blob | Manifest) or is_somewhere(body.hash, self.devices):
                     actor.remembers.add(digest)
 
     def _is_readable(self, device: ModelDevice, node: NodeId) -> bool:
         state = device.local.tree.state(node)
         bodies = [version.body for version in state.versions.values()] if state is not None else []
         return all(
-            is_somewhere(body.hash, self.devices) if isinstance(body, Blob) else _is_plain(body) for body in bodies
+            is_somewhere(body.hash, self.devices) if isinstance(body, Blob | Manifest) else _is_plain(body)
+            for body in bodies
         )
 
     async def _read(self, device: ModelDevice, ino: Ino) -> bytes:
@@ -267,7 +268,7 @@ class LyingWorld(World):
         body = version.body if version is not None else None
         if body is None or isinstance(body, (Inline, Pending)):
             return await checks.read_file(device, ino)
-        if isinstance(body, Blob) and is_somewhere(body.hash, self.devices):
+        if isinstance(body, Blob | Manifest) and is_somewhere(body.hash, self.devices):
             return await checks.read_file(device, ino)
         if device.name not in self._read_in_vain:
             # Each such read ends with a clear error, in bounded time: one of them is enough.
@@ -307,7 +308,7 @@ class LyingWorld(World):
             self.result.problems += self.ledger.unknown(shown)
             kept |= shown | actor.device.hidden()
             for digest, version in (await checks.found_by_a_person(actor)).items():
-                if not isinstance(version.body, Blob) or is_somewhere(version.body.hash, self.devices):
+                if not isinstance(version.body, Blob | Manifest) or is_somewhere(version.body.hash, self.devices):
                     kept.add(digest)
         self.result.problems += self.ledger.lost(kept)
 
@@ -336,11 +337,11 @@ def _slot(path: bytes) -> bytes:
 
 
 def _is_plain(body: object) -> bool:
-    return not isinstance(body, (Chunks, Manifest))
+    return not isinstance(body, Chunks)
 
 
 LiarStep = Callable[[LyingWorld, Step], Awaitable[None]]
 LIAR_STEPS: dict[str, LiarStep] = {"liar_comes": LyingWorld.liar_comes, "liar_goes": LyingWorld.liar_goes}
 
-GRAMMAR = (lies_records, lies_sets, lies_members, lies_wire)
+GRAMMAR = (lies_records, lies_sets, lies_members, lies_chunks, lies_wire)
 """Where the lies are; importing them registers them."""
