@@ -161,4 +161,4 @@ def test_a_copy_that_starts_first_has_the_mount_until_it_lets_go(world: World) -
     assert c.status()["mounts"][0]["state"] == "up"
     a.ctl("up", check=False)
     c.down()
-    until(lambda: a.status()["mounts"][0]["state"] == "up", "the mount to come back", 60)
+    until(lambda: [mount["state"] for mount in a.status()["mounts"]] == ["up"], "the mount to come back", 60)
