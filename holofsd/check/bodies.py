@@ -88,8 +88,7 @@ def _make_rows_anew(case: Case) -> None:
     case.report.add("body-rows", "all", sentence, fixable=True)
     for (cid,) in case.store.db.all("SELECT DISTINCT cid FROM body_segments UNION SELECT cid FROM bodies"):
         case.lost_content.add(cid)
-    scratch = dict(found_in_files(case.store.bodies))
-    case.found_content.update(scratch)
+    case.found_content.update(found_in_files(case.store.bodies))
 
     def make() -> None:
         for cid in case.lost_content:

@@ -13,6 +13,7 @@ import errno
 import os
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from holofsd.core.ids import BlobHash
 from holofsd.core.runs import ChunkRun
 from holofsd.store import faults
 from holofsd.store.bodies import Bodies, BodyChange
+from holofsd.store.copies import sync_path
 from holofsd.store.segments import Segment, borders, chunks_named, name_of_span
 
 SETTLE_BYTES: Final = 16 << 20
@@ -30,8 +32,8 @@ SETTLE_S: Final = 1.0
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 Tell = Callable[[Callable[[int], BodyChange]], None]
-"""Makes a change of rows at a wall time in ms, tells the tree of it in the same transaction, and unlinks what is left
-over after that."""
+"""Makes a change of rows at a wall time in ms, tells the tree of it in the same transaction, and keeps what is left
+over to be unlinked."""
 
 
 class ArrivingBody:
@@ -102,7 +104,8 @@ class ArrivingBody:
             known = self._known(fresh)
             try:
                 paths = [self._path(first) for first in fresh if first in known]
-                await self._in_thread(lambda: _sync(paths))
+                for path in paths:
+                    await self._in_thread(partial(sync_path, path))
                 faults.reach("spans.synced")
                 places = {id: fresh[first] for first, id in known.items()}
                 self._tell(lambda now_ms: self._bodies.arrived(places, now_ms))
@@ -167,12 +170,3 @@ def _write(path: Path, data: bytes, offset: int) -> None:
             view, offset = view[count:], offset + count
     finally:
         os.close(descriptor)
-
-
-def _sync(paths: Iterable[Path]) -> None:
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fdatasync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -45,7 +45,7 @@ class BodyJob(Job):
 
     def claim_room(self) -> int:
         """Claims room on the disk for all that lacks; how many bytes that is. Raises NoSpace."""
-        needed = self.spans.lacking_bytes() if self.spans is not None else 0
+        needed = self.spans.lacking_bytes if self.spans is not None else 0
         if self.room is not None:
             self.room.claim(needed)
         return needed

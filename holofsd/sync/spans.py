@@ -42,10 +42,10 @@ class Spans:
     def __init__(self, chunks: ChunkList, lacking: Iterable[range]) -> None:
         self._chunks = chunks
         self._states = bytearray(chunks.count)
-        self._lacking_bytes = 0
+        self.lacking_bytes = 0
         for part in lacking:
             self._states[part.start : part.stop] = bytes([_FREE]) * len(part)
-            self._lacking_bytes += chunks.start(part.stop) - chunks.start(part.start)
+            self.lacking_bytes += chunks.start(part.stop) - chunks.start(part.start)
         self.lacking = len(self._states) - self._states.count(_HERE)
         """Chunks that are not here yet."""
         self._spans: list[Span] = []
@@ -55,10 +55,6 @@ class Spans:
     @property
     def is_whole(self) -> bool:
         return self.lacking == 0
-
-    def lacking_bytes(self) -> int:
-        """Counts the bytes of chunks that are not here."""
-        return self._lacking_bytes
 
     def lacks(self, chunk: int) -> bool:
         return self._states[chunk] != _HERE
@@ -168,7 +164,7 @@ class Spans:
             return False
         self._states[chunk] = _HERE
         self.lacking -= 1
-        self._lacking_bytes -= self._size(chunk)
+        self.lacking_bytes -= self._size(chunk)
         return True
 
     def is_done(self, span: Span) -> bool:
@@ -188,7 +184,7 @@ class Spans:
             if not self.lacks(chunk):
                 self._states[chunk] = _FREE
                 self.lacking += 1
-                self._lacking_bytes += self._size(chunk)
+                self.lacking_bytes += self._size(chunk)
 
     def _size(self, chunk: int) -> int:
         return self._chunks.start(chunk + 1) - self._chunks.start(chunk)

@@ -18,7 +18,7 @@ from holofsd.sync.pacing import NO_LIMITS
 
 
 class ServingTurns:
-    """ServingTurns in one volume."""
+    """Turns in one volume."""
 
     def __init__(self, members: Members, dealings: AllDealings) -> None:
         self.members = members
